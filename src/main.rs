@@ -1,0 +1,3 @@
+//! The `mpiswarm` command.
+
+fn main() {}

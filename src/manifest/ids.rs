@@ -1,0 +1,61 @@
+//! Identities that travel: nodes, files, segments and digests.
+
+use std::fmt;
+
+/// A node of the swarm: a rank of the job, or a thread in its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl NodeId {
+    /// Rank 0, which tracks and never downloads.
+    pub const TRACKER: Self = Self(0);
+
+    /// The node's place in tables indexed by rank.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {}", self.0)
+    }
+}
+
+/// A file, numbered by the tracker when the swarm opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub u32);
+
+impl FileId {
+    /// The file's place in tables indexed by file.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// A segment, numbered through all files of the swarm: those of one file follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SegmentId(pub u32);
+
+impl SegmentId {
+    /// The segment's place in tables indexed by segment.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// The SHA-256 of a segment's payload.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
+    }
+}
