@@ -1,0 +1,95 @@
+//! Every bound of every queue and table, and every patience, in one place.
+
+use std::time::Duration;
+
+/// Segments in one handout, at most. The classic figure is 10.
+pub const HANDOUT_MAX: usize = 16;
+
+/// Holders named for one segment of a handout, at most: the first is charged, the rest are spares.
+pub const HOLDERS_MAX: usize = 4;
+
+/// Segments that a peer may have outstanding, at most.
+pub const WINDOW_MAX: usize = 64;
+
+/// Blocks of 64 segments that an ask may show interest in, at most.
+pub const BLOCKS_MAX: usize = 16;
+
+/// Segments that an ask may give back, at most.
+pub const RETURNS_MAX: usize = 16;
+
+/// Fresh holders that the index remembers for a segment, besides the owners of its file.
+pub const FRESH_HOLDERS: usize = 8;
+
+/// Bytes of a registration or a catalogue in one message, at most.
+pub const PART_BYTES_MAX: usize = 48 * 1024;
+
+/// Bytes of an encoded message, at most.
+pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that a node's mailbox holds in the local transport before senders keep theirs back.
+pub const MAILBOX_EVENTS: usize = 256;
+
+/// Problems that a peer reports by name when it is done; more are only counted.
+pub const TROUBLES_MAX: usize = 16;
+
+/// Slots beyond the payload: for segments in flight twice and for those that turn out wrong.
+pub const SPARE_SLOTS: usize = 2 * WINDOW_MAX;
+
+/// Wrong segments from one holder after which the tracker avoids it, if they are a quarter of
+/// what it was asked for.
+pub const STRIKES_MAX: u32 = 8;
+
+/// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
+pub const WITHDRAWALS_MAX: u32 = 3;
+
+/// How a swarm behaves: the same for every node of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Segments that a peer may have outstanding: asked for and not yet verified.
+    pub window: usize,
+    /// Segments in one handout, at most [`HANDOUT_MAX`].
+    pub handout: usize,
+    /// Segments that the tracker lets wait at one holder at a time.
+    pub holder_load: u32,
+    /// Segments that a holder sends at a time.
+    pub uploads: usize,
+    /// Requests that wait at a holder before it answers *busy*.
+    pub upload_queue: usize,
+    /// How long a peer waits for a segment before it withdraws the request.
+    pub request_patience: Duration,
+    /// How long a peer waits for the tracker before it says again what it said.
+    pub ask_patience: Duration,
+    /// A peer that says nothing for so long, once the swarm is open, is taken for lost.
+    pub silence_patience: Duration,
+    /// How long the tracker waits for all registrations.
+    pub enrolment_patience: Duration,
+    /// With nothing else to ask for, a request this many mean latencies old is made twice.
+    pub end_game_latencies: u32,
+}
+
+impl Config {
+    /// Payload that a peer keeps outstanding where segments are small.
+    const WINDOW_BYTES: usize = 1 << 20;
+    /// Payload that the tracker lets wait at one holder where segments are small.
+    const HOLDER_BYTES: usize = 1 << 19;
+
+    /// The defaults for segments of `segment_bytes`: small segments need many in flight to hide
+    /// the latency of asking, large ones few, so that nobody hoards what others lack.
+    pub fn for_segments_of(segment_bytes: usize) -> Self {
+        let segment_bytes = segment_bytes.max(1);
+        let window = (Self::WINDOW_BYTES / segment_bytes).clamp(4, WINDOW_MAX);
+        let load = (Self::HOLDER_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
+        Self {
+            window,
+            handout: HANDOUT_MAX,
+            holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
+            uploads: load.min(8),
+            upload_queue: 2 * load,
+            request_patience: Duration::from_secs(2),
+            ask_patience: Duration::from_secs(2),
+            silence_patience: Duration::from_secs(60),
+            enrolment_patience: Duration::from_secs(600),
+            end_game_latencies: 4,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What a peer registers and what it is told in return, each cut into parts.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::config::PART_BYTES_MAX;
+use crate::manifest::{Digest, FileId};
+
+use super::Part;
+
+/// What a peer registers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Enrolment {
+    /// What it has and what it wants.
+    Ready {
+        /// Files that it owns.
+        owned: Vec<OwnedEntry>,
+        /// Names of files that it wants.
+        wanted: Vec<Box<str>>,
+    },
+    /// It can't take part; the reason is for people to read, and the whole run ends.
+    Refused {
+        /// What stands in the way, naming file and line.
+        reason: Box<str>,
+    },
+}
+
+/// A file that a peer owns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnedEntry {
+    /// Its name.
+    pub name: Box<str>,
+    /// The hashes of its segments, each followed by a line feed.
+    pub hashes: Box<str>,
+    /// The SHA-256 of its segments' payloads.
+    pub digests: Box<[Digest]>,
+}
+
+/// How the files that a peer named are numbered.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Catalogue {
+    /// Of its owned files, in the order in which it registered them.
+    pub owned: Vec<Listing>,
+    /// Of its wanted files likewise; none where nobody owns the file.
+    pub wanted: Vec<Option<Listing>>,
+}
+
+/// Where a file's segments lie in the numbering.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// The file's number.
+    pub file: FileId,
+    /// Its first segment.
+    pub first: u32,
+    /// How many segments it has.
+    pub count: u32,
+}
+
+/// Something long on its way out: its parts can be had again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+}
+
+impl Outgoing {
+    pub(super) fn new(content: &impl Serialize) -> Self {
+        let bytes = postcard::to_allocvec(content).expect("plain data can be serialized");
+        Self { bytes }
+    }
+
+    /// Part `index`; beyond the last one, the last one again.
+    pub(super) fn part(&self, index: u32) -> Part {
+        let last = self.bytes.len().saturating_sub(1) / PART_BYTES_MAX;
+        let index = (index as usize).min(last);
+        let start = index * PART_BYTES_MAX;
+        let end = self.bytes.len().min(start + PART_BYTES_MAX);
+        Part {
+            index: u32::try_from(index).expect("it came from 32 bits"),
+            last: index == last,
+            bytes: self.bytes[start..end].to_vec(),
+        }
+    }
+}
+
+/// Something long on its way in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Incoming {
+    bytes: Vec<u8>,
+    next: u32,
+}
+
+/// What a part did for what is on its way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It had come before, or comes too early.
+    Ignored,
+    /// The next one is wanted.
+    More,
+    /// It was the last one.
+    Whole,
+}
+
+impl Incoming {
+    pub(super) fn accept(&mut self, part: &Part) -> Progress {
+        if part.index != self.next {
+            return Progress::Ignored;
+        }
+        self.bytes.extend_from_slice(&part.bytes);
+        self.next += 1;
+        if part.last { Progress::Whole } else { Progress::More }
+    }
+
+    /// The part that should come next.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
+    /// Reads what has come; none where it is not what was meant.
+    pub(super) fn open<T: DeserializeOwned>(&self) -> Option<T> {
+        postcard::from_bytes(&self.bytes).ok()
+    }
+}

@@ -1,0 +1,152 @@
+//! The messages between nodes, and the bounds on each.
+
+use arrayvec::ArrayVec;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{BLOCKS_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLES_MAX, WINDOW_MAX};
+use crate::manifest::{Block, Digest, FileId, NodeId, SegmentId};
+
+/// Everything that nodes say to each other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Message {
+    /// Peer to tracker: part of what it has and wants.
+    Register(Part),
+    /// Tracker to peer: that part has come, send the next.
+    Registered {
+        /// Which part.
+        index: u32,
+    },
+    /// Peer to tracker: tell me how the files I named are numbered, from this part on.
+    Describe {
+        /// Which part.
+        index: u32,
+    },
+    /// Tracker to peer: part of the catalogue. The first one opens the swarm.
+    Described(Part),
+    /// Peer to tracker: what I have verified since, and what I lack.
+    Ask(Ask),
+    /// Tracker to peer: segments to fetch, and from whom.
+    Handout(Handout),
+    /// Peer to tracker: a whole file has its name.
+    Finished {
+        /// Which file.
+        file: FileId,
+    },
+    /// Peer to tracker: all that I want and that can be had is verified.
+    Complete,
+    /// Peer to tracker: and all of it has its name, or I say here why not.
+    Done(Box<Farewell>),
+    /// Tracker to peer: the run is over.
+    Stop,
+    /// Peer to tracker: nothing more will come from me.
+    Bye,
+    /// Peer to holder: send me this segment; a slot is ready for it.
+    Request {
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Holder to peer: not from me, not now.
+    Decline {
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Peer to holder: I don't need this segment from you any more.
+    Withdraw {
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Holder to peer: it will not come from me.
+    Withdrawn {
+        /// Which segment.
+        segment: SegmentId,
+    },
+}
+
+/// A part of something too long for one message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Which part, from 0.
+    pub index: u32,
+    /// Whether it is the last one.
+    pub last: bool,
+    /// Its bytes, at most [`crate::config::PART_BYTES_MAX`].
+    pub bytes: Vec<u8>,
+}
+
+/// What a peer tells the tracker while it downloads.
+///
+/// An ask may be said again, and a newer one replaces an older one: nothing in it counts twice.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Counts the asks of this peer.
+    pub sequence: u32,
+    /// How many segments it can take on.
+    pub room: u16,
+    /// The blocks show segments that were asked for and have not come: another holder, please.
+    pub end_game: bool,
+    /// Segments that it lacks and was not given, as far as they fit.
+    pub blocks: ArrayVec<Block, BLOCKS_MAX>,
+    /// Segments that it verified and the tracker has not confirmed.
+    pub verified: ArrayVec<SegmentId, WINDOW_MAX>,
+    /// Segments that it was given and could not get.
+    pub returned: ArrayVec<Return, RETURNS_MAX>,
+}
+
+/// A segment that could not be had as the tracker meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Return {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// The holder that was asked last.
+    pub holder: NodeId,
+    /// What went wrong there.
+    pub cause: Cause,
+    /// The ask that said so first: what was heard once does not count again.
+    pub said: u32,
+}
+
+/// Why a segment did not come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cause {
+    /// Every holder named was busy.
+    Busy,
+    /// The holder did not send it in time.
+    Lapsed,
+    /// The holder sent something else.
+    Corrupt,
+    /// The holder is gone.
+    Gone,
+}
+
+/// What the tracker answers to an ask.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Handout {
+    /// The ask that this answers; what it announced is confirmed.
+    pub answers: u32,
+    /// Nobody has, and nobody will have, the segments that the ask showed interest in.
+    pub unobtainable: bool,
+    /// What to fetch.
+    pub entries: ArrayVec<Entry, HANDOUT_MAX>,
+}
+
+/// One segment to fetch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Which segment.
+    pub segment: SegmentId,
+    /// Its registered SHA-256.
+    pub digest: Digest,
+    /// Whom to ask, best first.
+    pub holders: ArrayVec<NodeId, HOLDERS_MAX>,
+}
+
+/// What a peer says when it is done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Farewell {
+    /// What went wrong here, a line each.
+    pub troubles: ArrayVec<Box<str>, TROUBLES_MAX>,
+    /// How much more went wrong.
+    pub more_troubles: u32,
+    /// Wanted files that could not be had although somebody owns them.
+    pub failed_files: Vec<FileId>,
+}

@@ -1,0 +1,166 @@
+//! What is said? The tracker and the peer as pure state machines, and their messages.
+//!
+//! Invariant: nothing here reads a clock, blocks, starts a thread or touches a payload byte. What
+//! happens to a node comes in through [`Node::handle`]; what it wants done goes out through the
+//! [`Outbox`]. The driver does it with real bytes, the simulation in virtual time.
+
+pub mod codec;
+pub mod enrolment;
+pub mod message;
+pub mod peer;
+pub mod tracker;
+
+use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::time::Timestamp;
+
+pub use enrolment::{Enrolment, OwnedEntry};
+pub use message::{Ask, Cause, Entry, Farewell, Handout, Message, Part, Return};
+pub use peer::Peer;
+pub use tracker::{Outcome, Tracker};
+
+/// A node of the swarm: pure. It never blocks, reads no clock, touches no payload.
+pub trait Node {
+    /// Takes in what happened at `now`, and adds what is to be done to `out`.
+    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox);
+
+    /// When the node wants [`Input::Deadline`] if nothing else happens before.
+    fn deadline(&self) -> Option<Timestamp>;
+}
+
+/// What can happen to a node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// The run begins.
+    Start,
+    /// The time that [`Node::deadline`] named has come.
+    Deadline,
+    /// A message came in.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// A segment that was expected lies in its slot, unchecked.
+    Arrived {
+        /// Who sent it.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// A segment that was served has left: its slot is no longer read for this receiver.
+    Sent {
+        /// Who gets it.
+        to: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// A check has ended.
+    Checked {
+        /// Who sent the segment.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+        /// Whether it is what its owner registered.
+        verdict: Verdict,
+    },
+    /// A whole file has got its name, or could not get it.
+    Published {
+        /// Which file.
+        file: FileId,
+        /// What stood in the way, for people to read.
+        trouble: Option<Box<str>>,
+    },
+    /// A node is gone.
+    Lost {
+        /// Which node.
+        node: NodeId,
+    },
+}
+
+/// Whether a segment's SHA-256 is the registered one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is: the segment may be served and counted.
+    Right,
+    /// It is not: the segment was dropped.
+    Wrong,
+}
+
+/// What a node can want done.
+#[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
+pub enum Output {
+    /// Send a message.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Make a slot ready for a segment, before it is asked for.
+    Expect {
+        /// Who will send it.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Send a segment that was verified.
+    Serve {
+        /// To whom.
+        to: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Drop what was expected or has arrived: it will not be used.
+    Forget {
+        /// Who was to send it.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// Check a segment that has arrived.
+    Check {
+        /// Who sent it.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+        /// What its SHA-256 must be.
+        digest: Digest,
+    },
+    /// Give a whole file its name.
+    Publish {
+        /// Which file.
+        file: FileId,
+    },
+    /// Nothing more will come from this node.
+    Finish,
+}
+
+/// What a node wants done, in order. The same memory serves every call.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    outputs: Vec<Output>,
+}
+
+impl Outbox {
+    /// Adds something to be done.
+    pub fn push(&mut self, output: Output) {
+        self.outputs.push(output);
+    }
+
+    /// Adds a message to be sent.
+    pub fn send(&mut self, to: NodeId, message: Message) {
+        self.push(Output::Send { to, message });
+    }
+
+    /// Takes out everything, in order.
+    pub fn drain(&mut self) -> impl Iterator<Item = Output> + '_ {
+        self.outputs.drain(..)
+    }
+
+    /// Whether there is nothing to be done.
+    pub fn is_empty(&self) -> bool {
+        self.outputs.is_empty()
+    }
+}

@@ -1,0 +1,360 @@
+//! The download side of a peer: asks, requests, checks, and what to do when one goes wrong.
+
+use std::time::Duration;
+
+use crate::config::{Config, WITHDRAWALS_MAX, WINDOW_MAX, RETURNS_MAX};
+use crate::manifest::{Block, FileId, NodeId, SegmentId};
+use crate::time::Timestamp;
+
+use super::flights::{Flight, Flights, Stage};
+use super::wants::Wants;
+use super::{Listing, Mishaps};
+use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Output, Return, Verdict};
+
+/// Something the tracker should know, and the ask that told it: 0 while none has.
+#[derive(Clone, Copy, Debug)]
+struct Notice<T> {
+    what: T,
+    said: u32,
+}
+
+/// What a peer does to get what it wants.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    pub(super) wants: Wants,
+    pub(super) mishaps: Mishaps,
+    flights: Flights,
+    verified: Vec<Notice<SegmentId>>,
+    returned: Vec<Notice<Return>>,
+    /// Counts asks; the last one's number.
+    sequence: u32,
+    /// Whether the last ask has no answer yet.
+    pending: bool,
+    window: usize,
+    request_patience: Duration,
+    end_game_latencies: u32,
+}
+
+impl Fetch {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            wants: Wants::default(),
+            mishaps: Mishaps::default(),
+            flights: Flights::new(),
+            verified: Vec::with_capacity(WINDOW_MAX),
+            returned: Vec::with_capacity(WINDOW_MAX),
+            sequence: 0,
+            pending: false,
+            window: config.window,
+            request_patience: config.request_patience,
+            end_game_latencies: config.end_game_latencies,
+        }
+    }
+
+    pub(super) fn begin(&mut self, owned: &[Listing], wanted: &[Listing]) {
+        self.wants = Wants::new(owned, wanted);
+    }
+
+    /// Starts on what the tracker handed out; returns files that it says nobody will have.
+    pub(super) fn handle_handout(
+        &mut self,
+        now: Timestamp,
+        handout: Handout,
+        out: &mut Outbox,
+    ) -> Vec<FileId> {
+        let told = |said: u32| said != 0 && said <= handout.answers;
+        self.verified.retain(|notice| !told(notice.said));
+        self.returned.retain(|notice| !told(notice.said));
+        if handout.answers == self.sequence {
+            self.pending = false;
+        }
+        for entry in handout.entries {
+            self.start(now, entry, out);
+        }
+        if handout.unobtainable && handout.answers == self.sequence {
+            let blocks = self.wants.interest();
+            return self.wants.fail(&blocks);
+        }
+        Vec::new()
+    }
+
+    pub(super) fn handle_arrived(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
+        let Some(flight) = self.flights.find(segment, from) else { return };
+        if let Stage::Withdrawn { superfluous: true, .. } = flight.stage {
+            self.flights.remove(segment, from);
+            out.push(Output::Forget { from, segment });
+            return;
+        }
+        flight.stage = Stage::Checking;
+        out.push(Output::Check { from, segment, digest: flight.digest });
+    }
+
+    /// Takes a verdict; returns the file if the segment made it whole.
+    pub(super) fn handle_checked(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segment: SegmentId,
+        verdict: Verdict,
+        out: &mut Outbox,
+    ) -> Option<FileId> {
+        let flight = self.flights.remove(segment, from)?;
+        match verdict {
+            Verdict::Right if self.wants.is_taken(segment) => {
+                self.flights.note_latency(now.since(flight.since));
+                self.verified.push(Notice { what: segment, said: 0 });
+                let file = self.wants.verify(segment);
+                self.withdraw_others(now, segment, out);
+                file
+            }
+            // The same segment came twice and was checked twice.
+            Verdict::Right => None,
+            Verdict::Wrong => {
+                self.mishaps.corrupt += 1;
+                self.give_back(segment, from, Cause::Corrupt);
+                None
+            }
+        }
+    }
+
+    pub(super) fn handle_decline(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
+        let Some(mut flight) = self.flights.remove(segment, from) else { return };
+        out.push(Output::Forget { from, segment });
+        match flight.stage {
+            Stage::Withdrawn { superfluous: true, .. } => {}
+            Stage::Withdrawn { superfluous: false, .. } => {
+                self.give_back(segment, from, Cause::Lapsed);
+            }
+            Stage::Requested | Stage::Checking => {
+                self.mishaps.declined += 1;
+                let spare = flight.spares.pop_at(0);
+                match spare.filter(|&spare| self.flights.find(segment, spare).is_none()) {
+                    Some(holder) => {
+                        flight.holder = holder;
+                        self.request(Flight { since: now, stage: Stage::Requested, ..flight }, out);
+                    }
+                    None => self.give_back(segment, from, Cause::Busy),
+                }
+            }
+        }
+    }
+
+    pub(super) fn handle_withdrawn(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
+        let withdrawn = |flight: &Flight| matches!(flight.stage, Stage::Withdrawn { .. });
+        if !self.flights.find(segment, from).is_some_and(|flight| withdrawn(flight)) {
+            return;
+        }
+        self.drop_flight(segment, from, Cause::Lapsed, out);
+    }
+
+    pub(super) fn handle_lost(&mut self, _now: Timestamp, node: NodeId, out: &mut Outbox) {
+        // What is here already and being checked is as good as before.
+        let lost: Vec<SegmentId> = self
+            .flights
+            .iter()
+            .filter(|flight| flight.holder == node && flight.stage != Stage::Checking)
+            .map(|flight| flight.segment)
+            .collect();
+        for segment in lost {
+            self.drop_flight(segment, node, Cause::Gone, out);
+        }
+    }
+
+    /// Withdraws requests that wait too long, and gives up holders that don't even answer that.
+    pub(super) fn tick(&mut self, now: Timestamp, out: &mut Outbox) {
+        let patience = self.request_patience;
+        let mut gone = Vec::new();
+        for flight in self.flights.iter_mut() {
+            let (holder, segment) = (flight.holder, flight.segment);
+            match &mut flight.stage {
+                Stage::Requested if now >= flight.since + patience => {
+                    self.mishaps.lapsed += 1;
+                    flight.stage =
+                        Stage::Withdrawn { told: now, times: 1, superfluous: false };
+                    out.send(holder, Message::Withdraw { segment });
+                }
+                Stage::Withdrawn { told, times, .. } if now >= *told + patience => {
+                    if *times == WITHDRAWALS_MAX {
+                        gone.push((segment, holder));
+                    } else {
+                        *told = now;
+                        *times += 1;
+                        out.send(holder, Message::Withdraw { segment });
+                    }
+                }
+                Stage::Requested | Stage::Withdrawn { .. } | Stage::Checking => {}
+            }
+        }
+        for (segment, holder) in gone {
+            self.drop_flight(segment, holder, Cause::Gone, out);
+        }
+    }
+
+    /// What to tell the tracker now, if anything.
+    pub(super) fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
+        let room = self.window.saturating_sub(self.flights.len());
+        let unsaid = self.verified.iter().filter(|notice| notice.said == 0).count()
+            + self.returned.iter().filter(|notice| notice.said == 0).count();
+        let batch = (self.window / 4).max(1);
+        let can_take = if self.wants.missing() > 0 { room } else { 0 };
+        let idle = self.flights.is_empty();
+        let worth_saying = unsaid >= batch || (idle && unsaid > 0);
+        if worth_saying || (!self.pending && (can_take >= batch || (idle && can_take > 0))) {
+            self.sequence += 1;
+            return Some(self.ask_again());
+        }
+        self.end_game_ask(now)
+    }
+
+    /// The last ask once more, with all that is not confirmed.
+    pub(super) fn ask_again(&mut self) -> Ask {
+        let mut ask = Ask { sequence: self.sequence, ..Ask::default() };
+        let room = self.window.saturating_sub(self.flights.len());
+        ask.room = u16::try_from(room).unwrap_or(u16::MAX);
+        if room > 0 && self.wants.missing() > 0 {
+            ask.blocks = self.wants.interest();
+        }
+        self.tell(&mut ask);
+        self.pending = true;
+        ask
+    }
+
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        let end_game = self.end_game_age();
+        self.flights
+            .iter()
+            .filter_map(|flight| match flight.stage {
+                Stage::Requested => {
+                    let early = end_game.filter(|_| !flight.doubled);
+                    Some(flight.since + early.unwrap_or(self.request_patience))
+                }
+                Stage::Withdrawn { told, .. } => Some(told + self.request_patience),
+                Stage::Checking => None,
+            })
+            .min()
+    }
+
+    /// Whether nothing is in flight.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    fn start(&mut self, now: Timestamp, entry: Entry, out: &mut Outbox) {
+        let Entry { segment, digest, mut holders } = entry;
+        let Some(holder) = holders.pop_at(0) else { return };
+        // A second holder for a segment that is late, or a new segment; anything else was said
+        // twice.
+        let late = self.wants.is_taken(segment)
+            && self.flights.find(segment, holder).is_none()
+            && self.flights.iter().any(|flight| flight.segment == segment && flight.doubled);
+        if self.flights.has_room() && (late || self.wants.take(segment)) {
+            let flight = Flight {
+                segment,
+                holder,
+                spares: holders,
+                digest,
+                since: now,
+                stage: Stage::Requested,
+                doubled: late,
+            };
+            self.request(flight, out);
+        }
+    }
+
+    fn request(&mut self, flight: Flight, out: &mut Outbox) {
+        let (from, segment) = (flight.holder, flight.segment);
+        self.flights.push(flight);
+        // In this order: the slot is ready before the holder is asked.
+        out.push(Output::Expect { from, segment });
+        out.send(from, Message::Request { segment });
+    }
+
+    fn drop_flight(
+        &mut self,
+        segment: SegmentId,
+        holder: NodeId,
+        cause: Cause,
+        out: &mut Outbox,
+    ) {
+        let Some(flight) = self.flights.remove(segment, holder) else { return };
+        out.push(Output::Forget { from: holder, segment });
+        if !matches!(flight.stage, Stage::Withdrawn { superfluous: true, .. }) {
+            self.give_back(segment, holder, cause);
+        }
+    }
+
+    fn give_back(&mut self, segment: SegmentId, holder: NodeId, cause: Cause) {
+        let what = Return { segment, holder, cause, said: 0 };
+        self.returned.push(Notice { what, said: 0 });
+        if !self.flights.is_awaited(segment) {
+            self.wants.release(segment);
+        }
+    }
+
+    fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
+        for flight in self.flights.iter_mut().filter(|flight| flight.segment == segment) {
+            if flight.stage != Stage::Checking {
+                flight.stage = Stage::Withdrawn { told: now, times: 1, superfluous: true };
+                out.send(flight.holder, Message::Withdraw { segment });
+            }
+        }
+    }
+
+    /// With nothing else to ask for, late segments are asked for a second time elsewhere.
+    fn end_game_ask(&mut self, now: Timestamp) -> Option<Ask> {
+        let age = self.end_game_age().filter(|_| !self.pending)?;
+        let mut ask = Ask { end_game: true, ..Ask::default() };
+        for flight in self.flights.iter_mut() {
+            let late = flight.stage == Stage::Requested && now >= flight.since + age;
+            if late && !flight.doubled {
+                let block = Block::of(flight.segment);
+                let known = ask.blocks.iter().position(|known| known.index == block.index);
+                match known {
+                    Some(place) => ask.blocks[place].bits |= block.bits,
+                    None if ask.blocks.is_full() => continue,
+                    None => ask.blocks.push(block),
+                }
+                flight.doubled = true;
+                ask.room += 1;
+            }
+        }
+        if ask.room == 0 {
+            return None;
+        }
+        self.sequence += 1;
+        ask.sequence = self.sequence;
+        self.tell(&mut ask);
+        self.pending = true;
+        Some(ask)
+    }
+
+    /// How old a request must be to be made a second time; none while there is other work.
+    fn end_game_age(&self) -> Option<Duration> {
+        let mean = self.flights.mean_latency()?;
+        (self.wants.missing() == 0).then(|| mean * self.end_game_latencies)
+    }
+
+    /// Adds what the tracker has not confirmed, as far as it fits.
+    fn tell(&mut self, ask: &mut Ask) {
+        for notice in self.verified.iter_mut().take(WINDOW_MAX) {
+            ask.verified.push(notice.what);
+            notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
+        }
+        for notice in self.returned.iter_mut().take(RETURNS_MAX) {
+            notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
+            ask.returned.push(Return { said: notice.said, ..notice.what });
+        }
+    }
+}
+

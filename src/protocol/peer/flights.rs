@@ -1,0 +1,110 @@
+//! Requests in flight: who was asked for which segment, and who else could be.
+
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::config::{HOLDERS_MAX, WINDOW_MAX};
+use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::time::Timestamp;
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The holder was asked.
+    Requested,
+    /// The holder was told that it is not needed any more, and has not answered.
+    Withdrawn {
+        /// When it was told last.
+        told: Timestamp,
+        /// How often.
+        times: u32,
+        /// Whether the segment came from elsewhere, so that it is not asked for again.
+        superfluous: bool,
+    },
+    /// The segment is here and being checked.
+    Checking,
+}
+
+/// One request.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) segment: SegmentId,
+    pub(super) holder: NodeId,
+    /// Who can be asked if this holder declines, best first.
+    pub(super) spares: ArrayVec<NodeId, HOLDERS_MAX>,
+    pub(super) digest: Digest,
+    pub(super) since: Timestamp,
+    pub(super) stage: Stage,
+    /// Whether the tracker was asked for a second holder.
+    pub(super) doubled: bool,
+}
+
+/// All requests of a peer, and the latency they see.
+#[derive(Clone, Debug)]
+pub(super) struct Flights {
+    flights: Vec<Flight>,
+    mean_latency_ns: u64,
+}
+
+impl Flights {
+    pub(super) fn new() -> Self {
+        Self { flights: Vec::with_capacity(2 * WINDOW_MAX), mean_latency_ns: 0 }
+    }
+
+    /// Whether there is room for one more request, twice the window with those made twice.
+    pub(super) fn has_room(&self) -> bool {
+        self.flights.len() < 2 * WINDOW_MAX
+    }
+
+    pub(super) fn push(&mut self, flight: Flight) {
+        self.flights.push(flight);
+    }
+
+    pub(super) fn find(&mut self, segment: SegmentId, holder: NodeId) -> Option<&mut Flight> {
+        self.flights.iter_mut().find(|f| f.segment == segment && f.holder == holder)
+    }
+
+    pub(super) fn remove(&mut self, segment: SegmentId, holder: NodeId) -> Option<Flight> {
+        let place =
+            self.flights.iter().position(|f| f.segment == segment && f.holder == holder)?;
+        Some(self.flights.swap_remove(place))
+    }
+
+    /// Enters how long a segment took into the mean, with the weight of an eighth.
+    pub(super) fn note_latency(&mut self, latency: Duration) {
+        let latency_ns = crate::time::nanoseconds(latency);
+        self.mean_latency_ns = match self.mean_latency_ns {
+            0 => latency_ns,
+            mean => mean - mean / 8 + latency_ns / 8,
+        };
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {
+        self.flights.iter_mut()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Flight> {
+        self.flights.iter()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.flights.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.flights.is_empty()
+    }
+
+    /// Whether a segment is in flight from any holder, and still wanted from there.
+    pub(super) fn is_awaited(&self, segment: SegmentId) -> bool {
+        self.flights.iter().any(|f| {
+            f.segment == segment && !matches!(f.stage, Stage::Withdrawn { superfluous: true, .. })
+        })
+    }
+
+    /// The mean latency of late; none before the first segment.
+    pub(super) fn mean_latency(&self) -> Option<Duration> {
+        (self.mean_latency_ns > 0).then(|| Duration::from_nanos(self.mean_latency_ns))
+    }
+}

@@ -1,0 +1,174 @@
+//! Which state is each segment in? Two bits a segment, named transitions, and no other place
+//! that knows.
+
+use std::ops::Range;
+
+use crate::manifest::{Block, SegmentId};
+
+/// The state of one segment; a segment is in exactly one at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not ours to fetch.
+    Unwanted,
+    /// Wanted, and nobody was asked for it.
+    Missing,
+    /// Asked for, or arrived and not yet checked.
+    Taken,
+    /// Here, checked, and free to serve.
+    Verified,
+}
+
+/// 64 segments: the bits are `(high, low)`: unwanted 00, missing 01, taken 10, verified 11.
+#[derive(Clone, Copy, Debug, Default)]
+struct Planes {
+    index: u32,
+    high: u64,
+    low: u64,
+}
+
+/// The states of all segments that a peer owns or wants.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    /// Ascending by index; blocks in which nothing is owned or wanted are left out.
+    blocks: Vec<Planes>,
+    missing: u32,
+}
+
+impl Ledger {
+    /// Enters segments as verified or as missing; ranges must not overlap.
+    pub(super) fn new(owned: &[Range<u32>], wanted: &[Range<u32>]) -> Self {
+        let mut blocks: Vec<Planes> = Vec::new();
+        let mut all: Vec<(Range<u32>, bool)> = Vec::new();
+        all.extend(owned.iter().map(|range| (range.clone(), true)));
+        all.extend(wanted.iter().map(|range| (range.clone(), false)));
+        all.sort_unstable_by_key(|(range, _)| range.start);
+        for (range, is_owned) in all.into_iter().filter(|(range, _)| !range.is_empty()) {
+            for index in range.start / Block::SEGMENTS..=(range.end - 1) / Block::SEGMENTS {
+                if blocks.last().is_none_or(|last| last.index < index) {
+                    blocks.push(Planes { index, high: 0, low: 0 });
+                }
+                let last = blocks.last_mut().expect("a block was just added");
+                let bits = Block::overlap(index, &range);
+                last.low |= bits;
+                last.high |= if is_owned { bits } else { 0 };
+            }
+        }
+        let missing = wanted.iter().map(|range| range.end - range.start).sum();
+        Self { blocks, missing }
+    }
+
+    /// From missing to taken; false when it was not missing.
+    pub(super) fn take(&mut self, segment: SegmentId) -> bool {
+        let taken = self.change(segment, State::Missing, State::Taken);
+        self.missing -= u32::from(taken);
+        taken
+    }
+
+    /// From taken back to missing; false when it was not taken.
+    pub(super) fn release(&mut self, segment: SegmentId) -> bool {
+        let released = self.change(segment, State::Taken, State::Missing);
+        self.missing += u32::from(released);
+        released
+    }
+
+    /// From taken to verified; false when it was not taken.
+    pub(super) fn verify(&mut self, segment: SegmentId) -> bool {
+        self.change(segment, State::Taken, State::Verified)
+    }
+
+    /// From missing to unwanted; false when it was not missing.
+    pub(super) fn abandon(&mut self, segment: SegmentId) -> bool {
+        let abandoned = self.change(segment, State::Missing, State::Unwanted);
+        self.missing -= u32::from(abandoned);
+        abandoned
+    }
+
+    pub(super) fn state(&self, segment: SegmentId) -> State {
+        let Block { index, bits } = Block::of(segment);
+        let Some(planes) = self.position(index).map(|position| self.blocks[position]) else {
+            return State::Unwanted;
+        };
+        match (planes.high & bits != 0, planes.low & bits != 0) {
+            (false, false) => State::Unwanted,
+            (false, true) => State::Missing,
+            (true, false) => State::Taken,
+            (true, true) => State::Verified,
+        }
+    }
+
+    /// How many segments are missing.
+    pub(super) fn missing(&self) -> u32 {
+        self.missing
+    }
+
+    /// Where the block stands that holds `segment`, for [`Ledger::missing_at`].
+    pub(super) fn position_of(&self, segment: SegmentId) -> usize {
+        let index = Block::of(segment).index;
+        self.blocks.partition_point(|planes| planes.index < index)
+    }
+
+    /// The missing segments of the block at a position.
+    pub(super) fn missing_at(&self, position: usize) -> Block {
+        let planes = self.blocks[position];
+        Block { index: planes.index, bits: planes.low & !planes.high }
+    }
+
+    fn position(&self, index: u32) -> Option<usize> {
+        self.blocks.binary_search_by_key(&index, |planes| planes.index).ok()
+    }
+
+    fn change(&mut self, segment: SegmentId, from: State, to: State) -> bool {
+        let Block { index, bits } = Block::of(segment);
+        if self.state(segment) != from {
+            return false;
+        }
+        let position = self.position(index).expect("a segment with a state has a block");
+        let planes = &mut self.blocks[position];
+        let (high, low) = match to {
+            State::Unwanted => (0, 0),
+            State::Missing => (0, bits),
+            State::Taken => (bits, 0),
+            State::Verified => (bits, bits),
+        };
+        planes.high = planes.high & !bits | high;
+        planes.low = planes.low & !bits | low;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(id: u32) -> SegmentId {
+        SegmentId(id)
+    }
+
+    #[test]
+    fn states_follow_each_other_by_name() {
+        let mut ledger = Ledger::new(&[0..3, 200..201], &[3..70]);
+        assert_eq!(ledger.missing(), 67);
+        assert_eq!(ledger.state(segment(2)), State::Verified);
+        assert_eq!(ledger.state(segment(100)), State::Unwanted);
+        assert_eq!(ledger.state(segment(150)), State::Unwanted);
+        assert!(ledger.take(segment(69)));
+        assert!(!ledger.take(segment(69)), "only once");
+        assert!(!ledger.verify(segment(68)), "not before it was taken");
+        assert!(ledger.release(segment(69)));
+        assert!(ledger.take(segment(69)));
+        assert!(ledger.verify(segment(69)));
+        assert_eq!(ledger.state(segment(69)), State::Verified);
+        assert_eq!(ledger.missing(), 66);
+        assert!(ledger.abandon(segment(3)));
+        assert_eq!(ledger.state(segment(3)), State::Unwanted);
+        assert_eq!(ledger.missing(), 65);
+    }
+
+    #[test]
+    fn missing_segments_are_listed_by_block() {
+        let mut ledger = Ledger::new(&[], &[60..66, 640..641]);
+        ledger.take(segment(61));
+        assert_eq!(ledger.missing_at(0), Block { index: 0, bits: 0b1101 << 60 });
+        assert_eq!(ledger.missing_at(ledger.position_of(segment(640))).index, 10);
+    }
+}

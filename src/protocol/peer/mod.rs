@@ -1,0 +1,292 @@
+//! A peer: registers, then downloads what the tracker hands out and serves what it has verified,
+//! until the tracker says that all are done.
+
+mod fetch;
+mod flights;
+mod ledger;
+mod uploads;
+mod wants;
+
+use crate::config::{Config, TROUBLES_MAX};
+use crate::manifest::{FileId, NodeId, SegmentId};
+use crate::time::Timestamp;
+
+use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, Progress};
+use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
+use fetch::Fetch;
+use uploads::{Admission, Uploads, Withdrawal};
+
+/// Where a peer stands on its way through a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// It sends its registration, this part now.
+    Registering { part: u32 },
+    /// It waits for the catalogue, or reads it.
+    Reading,
+    /// It downloads.
+    Fetching,
+    /// All that can be had is verified; some of it has no name yet.
+    Publishing,
+    /// It has said so, and serves until the tracker stops it.
+    Serving,
+    /// It has left.
+    Gone,
+}
+
+/// One rank that has files, wants files, or both.
+#[derive(Debug)]
+pub struct Peer {
+    config: Config,
+    phase: Phase,
+    registration: Outgoing,
+    catalogue: Incoming,
+    /// Every file that this peer owns or wants, once it has read the catalogue.
+    listings: Catalogue,
+    fetch: Fetch,
+    uploads: Uploads,
+    /// Whole files that have no name yet.
+    unpublished: usize,
+    farewell: Farewell,
+    /// When the tracker was last told anything.
+    said: Timestamp,
+}
+
+impl Peer {
+    /// A peer that will register `enrolment`.
+    pub fn new(enrolment: &Enrolment, config: Config) -> Self {
+        Self {
+            phase: Phase::Registering { part: 0 },
+            registration: Outgoing::new(enrolment),
+            catalogue: Incoming::default(),
+            listings: Catalogue::default(),
+            fetch: Fetch::new(&config),
+            uploads: Uploads::new(&config),
+            unpublished: 0,
+            farewell: Farewell::default(),
+            said: Timestamp::default(),
+            config,
+        }
+    }
+
+    /// Where its owned files lie in the numbering, in the order of the enrolment; empty before
+    /// the swarm opens.
+    pub fn owned(&self) -> &[Listing] {
+        &self.listings.owned
+    }
+
+    /// Likewise its wanted files; none where nobody owns the file.
+    pub fn wanted(&self) -> &[Option<Listing>] {
+        &self.listings.wanted
+    }
+
+    /// Whether it can serve a segment.
+    pub fn holds(&self, segment: SegmentId) -> bool {
+        self.fetch.wants.holds(segment)
+    }
+
+    /// Segments that it wants and has not asked for.
+    pub fn missing(&self) -> u32 {
+        self.fetch.wants.missing()
+    }
+
+    /// Segments that were declined elsewhere, that lapsed, and that were wrong, so far.
+    pub fn mishaps(&self) -> Mishaps {
+        self.fetch.mishaps
+    }
+
+    /// Says to the tracker what this phase has to say; also again, when there is no answer.
+    fn say(&mut self, now: Timestamp, out: &mut Outbox) {
+        let message = match self.phase {
+            Phase::Registering { part } => Message::Register(self.registration.part(part)),
+            Phase::Reading => Message::Describe { index: self.catalogue.next() },
+            Phase::Fetching => Message::Ask(self.fetch.ask_again()),
+            Phase::Publishing => Message::Complete,
+            Phase::Serving => Message::Done(Box::new(self.farewell.clone())),
+            Phase::Gone => return,
+        };
+        self.said = now;
+        out.send(NodeId::TRACKER, message);
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox,
+    ) {
+        match message {
+            Message::Registered { index } => self.handle_registered(now, index, out),
+            Message::Described(part) => self.handle_described(now, &part, out),
+            Message::Handout(handout) if self.phase == Phase::Fetching => {
+                for file in self.fetch.handle_handout(now, handout, out) {
+                    self.farewell.failed_files.push(file);
+                }
+            }
+            Message::Request { segment } => self.handle_request(from, segment, out),
+            Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
+            Message::Withdraw { segment } => {
+                if self.uploads.withdraw(from, segment) == Withdrawal::Dropped {
+                    out.send(from, Message::Withdrawn { segment });
+                }
+            }
+            Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
+            Message::Stop if self.phase != Phase::Gone => {
+                self.phase = Phase::Gone;
+                out.send(NodeId::TRACKER, Message::Bye);
+                out.push(Output::Finish);
+            }
+            // Handouts after the end and messages that only a tracker understands.
+            Message::Handout(_)
+            | Message::Stop
+            | Message::Register(_)
+            | Message::Describe { .. }
+            | Message::Ask(_)
+            | Message::Finished { .. }
+            | Message::Complete
+            | Message::Done(_)
+            | Message::Bye => {}
+        }
+    }
+
+    fn handle_registered(&mut self, now: Timestamp, index: u32, out: &mut Outbox) {
+        let Phase::Registering { part } = self.phase else { return };
+        if index != part {
+            return;
+        }
+        if self.registration.part(part).last {
+            // The catalogue comes by itself when all have registered.
+            self.registration = Outgoing::default();
+            self.phase = Phase::Reading;
+            self.said = now;
+        } else {
+            self.phase = Phase::Registering { part: part + 1 };
+            self.say(now, out);
+        }
+    }
+
+    fn handle_described(&mut self, now: Timestamp, part: &Part, out: &mut Outbox) {
+        let registered = matches!(self.phase, Phase::Registering { part } if self.registration.part(part).last);
+        if self.phase != Phase::Reading && !registered {
+            return;
+        }
+        self.phase = Phase::Reading;
+        match self.catalogue.accept(part) {
+            Progress::Ignored => {}
+            Progress::More => self.say(now, out),
+            Progress::Whole => {
+                let catalogue = std::mem::take(&mut self.catalogue);
+                self.listings = catalogue.open().expect("the tracker sends a catalogue");
+                self.begin(out);
+            }
+        }
+    }
+
+    fn begin(&mut self, out: &mut Outbox) {
+        self.phase = Phase::Fetching;
+        let wanted: Vec<Listing> = self.listings.wanted.iter().flatten().copied().collect();
+        for empty in wanted.iter().filter(|listing| listing.count == 0) {
+            self.publish(empty.file, out);
+        }
+        self.fetch.begin(&self.listings.owned, &wanted);
+    }
+
+    fn handle_request(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
+        if !self.fetch.wants.holds(segment) {
+            out.send(from, Message::Decline { segment });
+            return;
+        }
+        match self.uploads.admit(from, segment) {
+            Admission::Serve => out.push(Output::Serve { to: from, segment }),
+            Admission::Wait => {}
+            Admission::Busy => out.send(from, Message::Decline { segment }),
+        }
+    }
+
+    fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
+        self.unpublished -= 1;
+        match trouble {
+            None => out.send(NodeId::TRACKER, Message::Finished { file }),
+            Some(trouble) if self.farewell.troubles.len() < TROUBLES_MAX => {
+                self.farewell.troubles.push(trouble);
+            }
+            Some(_) => self.farewell.more_troubles += 1,
+        }
+    }
+
+    fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
+        self.fetch.handle_lost(now, node, out);
+        for (to, segment) in self.uploads.lose(node) {
+            out.push(Output::Serve { to, segment });
+        }
+    }
+
+    fn publish(&mut self, file: FileId, out: &mut Outbox) {
+        self.unpublished += 1;
+        out.push(Output::Publish { file });
+    }
+
+    /// Moves on when this phase has nothing left to do.
+    fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
+        if self.phase == Phase::Fetching {
+            if self.fetch.wants.is_settled() {
+                self.phase = Phase::Publishing;
+                self.say(now, out);
+            } else if let Some(ask) = self.fetch.next_ask(now) {
+                self.said = now;
+                out.send(NodeId::TRACKER, Message::Ask(ask));
+            }
+        }
+        // A segment that was asked for twice must be here or withdrawn before the peer says that
+        // it is done: afterwards its holders may be gone.
+        if self.phase == Phase::Publishing && self.unpublished == 0 && self.fetch.is_idle() {
+            self.phase = Phase::Serving;
+            self.say(now, out);
+        }
+    }
+}
+
+impl Node for Peer {
+    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Start => self.say(now, out),
+            Input::Deadline => {
+                self.fetch.tick(now, out);
+                if now >= self.said + self.config.ask_patience {
+                    self.say(now, out);
+                }
+            }
+            Input::Message { from, message } => self.handle_message(now, from, message, out),
+            Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
+            Input::Sent { to, segment } => {
+                if let Some((to, segment)) = self.uploads.sent(to, segment) {
+                    out.push(Output::Serve { to, segment });
+                }
+            }
+            Input::Checked { from, segment, verdict } => {
+                if let Some(file) = self.fetch.handle_checked(now, from, segment, verdict, out) {
+                    self.publish(file, out);
+                }
+            }
+            Input::Published { file, trouble } => self.handle_published(file, trouble, out),
+            Input::Lost { node } => self.handle_lost(now, node, out),
+        }
+        self.advance(now, out);
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        let repeat = (self.phase != Phase::Gone).then(|| self.said + self.config.ask_patience);
+        repeat.into_iter().chain(self.fetch.deadline()).min()
+    }
+}
+
+/// What went other than planned while a peer downloaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mishaps {
+    /// Requests that a holder declined.
+    pub declined: u64,
+    /// Requests that were not answered in time.
+    pub lapsed: u64,
+    /// Segments that were not what their owner registered.
+    pub corrupt: u64,
+}

@@ -1,0 +1,90 @@
+//! Admission at a holder: a few segments go out at once, a few requests wait, the rest is told
+//! to ask elsewhere.
+
+use std::collections::VecDeque;
+
+use crate::config::Config;
+use crate::manifest::{NodeId, SegmentId};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// Send it now.
+    Serve,
+    /// It waits its turn.
+    Wait,
+    /// There is no room.
+    Busy,
+}
+
+/// What becomes of a request that is withdrawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Withdrawal {
+    /// The segment is on its way.
+    TooLate,
+    /// It will not be sent.
+    Dropped,
+}
+
+/// Segments on their way out and requests that wait.
+#[derive(Clone, Debug)]
+pub(super) struct Uploads {
+    active: Vec<(NodeId, SegmentId)>,
+    waiting: VecDeque<(NodeId, SegmentId)>,
+    active_max: usize,
+    waiting_max: usize,
+}
+
+impl Uploads {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            active: Vec::with_capacity(config.uploads),
+            waiting: VecDeque::with_capacity(config.upload_queue),
+            active_max: config.uploads,
+            waiting_max: config.upload_queue,
+        }
+    }
+
+    pub(super) fn admit(&mut self, to: NodeId, segment: SegmentId) -> Admission {
+        if self.active.len() < self.active_max {
+            self.active.push((to, segment));
+            Admission::Serve
+        } else if self.waiting.len() < self.waiting_max {
+            self.waiting.push_back((to, segment));
+            Admission::Wait
+        } else {
+            Admission::Busy
+        }
+    }
+
+    /// A segment has left; returns the next one to send.
+    pub(super) fn sent(&mut self, to: NodeId, segment: SegmentId) -> Option<(NodeId, SegmentId)> {
+        let place = self.active.iter().position(|&upload| upload == (to, segment))?;
+        self.active.swap_remove(place);
+        self.next()
+    }
+
+    pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId) -> Withdrawal {
+        if self.active.contains(&(to, segment)) {
+            return Withdrawal::TooLate;
+        }
+        self.waiting.retain(|&upload| upload != (to, segment));
+        Withdrawal::Dropped
+    }
+
+    /// A receiver is gone; returns what can be sent in its place.
+    pub(super) fn lose(&mut self, node: NodeId) -> Vec<(NodeId, SegmentId)> {
+        self.active.retain(|&(to, _)| to != node);
+        self.waiting.retain(|&(to, _)| to != node);
+        std::iter::from_fn(|| self.next()).collect()
+    }
+
+    fn next(&mut self) -> Option<(NodeId, SegmentId)> {
+        if self.active.len() == self.active_max {
+            return None;
+        }
+        let upload = self.waiting.pop_front()?;
+        self.active.push(upload);
+        Some(upload)
+    }
+}

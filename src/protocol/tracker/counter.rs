@@ -1,0 +1,322 @@
+//! The counter at which peers ask: what they announce goes into the index, what they get comes
+//! out of it, and those for whom there is nothing wait in line.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use crate::config::{Config, HANDOUT_MAX, STRIKES_MAX, WINDOW_MAX};
+use crate::manifest::{Block, NodeId, SegmentId};
+use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Return};
+use crate::swarm::{Clerk, Offer, Swarm, Wish};
+use crate::time::Timestamp;
+
+use super::desk::{Desk, Grant, Stage};
+use super::roster::Roster;
+
+/// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
+const VAIN_TRIES_MAX: usize = 8;
+
+/// The open swarm, as the tracker runs it.
+#[derive(Debug)]
+pub(super) struct Counter {
+    config: Config,
+    roster: Roster,
+    swarm: Swarm,
+    clerk: Clerk,
+    /// By rank.
+    desks: Vec<Desk>,
+    /// Peers whose asks wait, longest first.
+    line: VecDeque<NodeId>,
+    /// Wrong segments by sender.
+    strikes: Vec<u32>,
+    /// Segments given and neither announced nor given back.
+    grants: usize,
+    grants_max: usize,
+    wanted_segments: u64,
+    verified_segments: u64,
+}
+
+impl Counter {
+    pub(super) fn new(
+        now: Timestamp,
+        roster: Roster,
+        nodes: u32,
+        config: Config,
+        seed: u64,
+    ) -> Self {
+        let swarm = Swarm::new(roster.geometry.clone(), nodes as usize, &config);
+        for (number, file) in (0..).map(crate::manifest::FileId).zip(&roster.files) {
+            swarm.register(number, &file.owners, file.wanted);
+        }
+        Self {
+            wanted_segments: roster.wanted_segments(),
+            roster,
+            swarm,
+            clerk: Clerk::new(seed),
+            desks: (0..nodes).map(|_| Desk::new(now)).collect(),
+            line: VecDeque::new(),
+            strikes: vec![0; nodes as usize],
+            grants: 0,
+            grants_max: 0,
+            verified_segments: 0,
+            config,
+        }
+    }
+
+    pub(super) fn hear(&mut self, now: Timestamp, from: NodeId) {
+        self.desks[from.index()].heard_at = now;
+    }
+
+    pub(super) fn handle_ask(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        ask: Ask,
+        out: &mut Outbox,
+    ) {
+        if self.desks[from.index()].stage != Stage::Fetching {
+            return;
+        }
+        let heard = self.desks[from.index()].heard;
+        if ask.sequence < heard {
+            return;
+        }
+        for &segment in &ask.verified {
+            self.settle(from, segment);
+        }
+        for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
+            self.take_back(from, returned);
+        }
+        let desk = &mut self.desks[from.index()];
+        desk.heard = ask.sequence;
+        let was_waiting = desk.parked.take().is_some();
+        if was_waiting {
+            self.line.retain(|&waiting| waiting != from);
+        }
+        self.recover(now, from, &ask.blocks, ask.end_game);
+        let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
+        if !self.answer(now, from, &ask, out) {
+            if wish_is_empty || ask.end_game {
+                let handout = Handout { answers: ask.sequence, ..Handout::default() };
+                out.send(from, Message::Handout(handout));
+            } else {
+                self.desks[from.index()].parked = Some(Box::new(ask));
+                self.line.push_back(from);
+            }
+        }
+        self.serve_line(now, VAIN_TRIES_MAX, out);
+        self.give_up_when_stuck(now, out);
+    }
+
+    /// The peer has all that can be had: what it was given last, it has verified.
+    pub(super) fn complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
+        while let Some(grant) = self.desks[from.index()].grants.first().copied() {
+            self.settle(from, grant.segment);
+        }
+        self.leave_line(from);
+        self.desks[from.index()].stage = Stage::Complete;
+        self.serve_line(now, VAIN_TRIES_MAX, out);
+        self.give_up_when_stuck(now, out);
+    }
+
+    /// The peer is gone: nobody is sent to it, and what it was given others may have.
+    pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
+        self.swarm.avoid(node);
+        for grant in std::mem::take(&mut self.desks[node.index()].grants) {
+            self.grants -= 1;
+            self.swarm.give_back(grant.segment, grant.holder);
+        }
+        self.leave_line(node);
+        self.desks[node.index()].stage = Stage::Gone;
+        self.serve_line(now, VAIN_TRIES_MAX, out);
+        self.give_up_when_stuck(now, out);
+    }
+
+    pub(super) fn set_stage(&mut self, node: NodeId, stage: Stage) {
+        self.desks[node.index()].stage = stage;
+    }
+
+    pub(super) fn stage(&self, node: NodeId) -> Stage {
+        self.desks[node.index()].stage
+    }
+
+    /// Peers that have come as far as `stage`.
+    pub(super) fn count(&self, stage: Stage) -> usize {
+        self.desks[1..].iter().filter(|desk| desk.stage >= stage).count()
+    }
+
+    /// Peers that have said nothing for longer than `patience`.
+    pub(super) fn silent(&self, now: Timestamp, patience: Duration) -> Vec<NodeId> {
+        let peers = (1..).map(NodeId).zip(&self.desks[1..]);
+        peers
+            .filter(|(_, desk)| desk.stage != Stage::Gone && now.since(desk.heard_at) > patience)
+            .map(|(node, _)| node)
+            .collect()
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    pub(super) fn lacks_unowned(&self, peer: NodeId) -> bool {
+        self.roster.catalogue(peer).wanted.iter().any(Option::is_none)
+    }
+
+    pub(super) fn wanted_segments(&self) -> u64 {
+        self.wanted_segments
+    }
+
+    pub(super) fn verified_segments(&self) -> u64 {
+        self.verified_segments
+    }
+
+    pub(super) fn grants_max(&self) -> usize {
+        self.grants_max
+    }
+
+    /// Gives a peer what there is; false when there is nothing.
+    fn answer(&mut self, now: Timestamp, to: NodeId, ask: &Ask, out: &mut Outbox) -> bool {
+        let desk = &mut self.desks[to.index()];
+        let given: ArrayVec<Block, WINDOW_MAX> = desk
+            .grants
+            .iter()
+            .take(WINDOW_MAX)
+            .filter(|_| !ask.end_game)
+            .map(|grant| Block::of(grant.segment))
+            .collect();
+        let mut blocks = ask.blocks.clone();
+        for block in &mut blocks {
+            let known = given.iter().filter(|known| known.index == block.index);
+            block.bits &= !known.fold(0, |bits, known| bits | known.bits);
+        }
+        let window = if ask.end_game { 2 * WINDOW_MAX } else { self.config.window };
+        let room = usize::from(ask.room).min(window.saturating_sub(desk.grants.len()));
+        // While others wait, there is too little: everybody gets one.
+        let fair = if self.line.is_empty() { self.config.handout } else { 1 };
+        if ask.end_game {
+            // The holder that is late already is no help.
+            desk.excluded.extend(desk.grants.iter().map(|grant| (grant.segment, grant.holder)));
+        }
+        let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
+        let wish =
+            Wish { peer: to, room: room.min(fair), blocks: &blocks, excluded: &desk.excluded };
+        self.swarm.hand_out(&mut self.clerk, &wish, &mut offers);
+        if offers.is_empty() {
+            return false;
+        }
+        self.grants += offers.len();
+        self.grants_max = self.grants_max.max(self.grants);
+        let mut handout = Handout { answers: ask.sequence, ..Handout::default() };
+        for Offer { segment, holders } in offers {
+            desk.grants.push(Grant { segment, holder: holders[0], at: now });
+            handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
+        }
+        out.send(to, Message::Handout(handout));
+        true
+    }
+
+    /// Gives those who wait what there is now, one after the other.
+    fn serve_line(&mut self, now: Timestamp, mut vain_tries: usize, out: &mut Outbox) {
+        for _ in 0..self.line.len() {
+            let Some(peer) = self.line.pop_front() else { return };
+            let ask = self.desks[peer.index()].parked.take().expect("who waits has asked");
+            if !self.answer(now, peer, &ask, out) {
+                self.desks[peer.index()].parked = Some(ask);
+                self.line.push_back(peer);
+                vain_tries -= 1;
+                if vain_tries == 0 {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
+    /// wait for nobody will have.
+    fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
+        let stuck = |counter: &Self| {
+            let fetching = counter.desks.len() - 1 - counter.count(Stage::Complete);
+            counter.grants == 0 && !counter.line.is_empty() && counter.line.len() == fetching
+        };
+        if !stuck(self) {
+            return;
+        }
+        self.serve_line(now, usize::MAX, out);
+        if !stuck(self) {
+            return;
+        }
+        for peer in std::mem::take(&mut self.line) {
+            let ask = self.desks[peer.index()].parked.take().expect("who waits has asked");
+            let handout =
+                Handout { answers: ask.sequence, unobtainable: true, ..Handout::default() };
+            out.send(peer, Message::Handout(handout));
+        }
+    }
+
+    /// A peer verified a segment.
+    fn settle(&mut self, peer: NodeId, segment: SegmentId) {
+        let desk = &mut self.desks[peer.index()];
+        let mut grants = desk.settle(segment).into_iter();
+        let Some(first) = grants.next() else { return };
+        self.grants -= 1 + grants.len();
+        self.verified_segments += 1;
+        self.swarm.announce(segment, peer, first.holder);
+        for superfluous in grants {
+            self.swarm.give_back(segment, superfluous.holder);
+        }
+        desk.excluded.retain(|&(excluded, _)| excluded != segment);
+    }
+
+    /// A peer could not get a segment as it was told to.
+    fn take_back(&mut self, peer: NodeId, returned: &Return) {
+        let &Return { segment, holder, cause, .. } = returned;
+        let desk = &mut self.desks[peer.index()];
+        if let Some(grant) = desk.withdraw(segment, holder) {
+            self.grants -= 1;
+            self.swarm.give_back(segment, grant.holder);
+        }
+        match cause {
+            Cause::Corrupt => {
+                desk.excluded.push((segment, holder));
+                let strikes = &mut self.strikes[holder.index()];
+                *strikes += 1;
+                let often = u64::from(*strikes) * 4 >= self.swarm.counters().load(holder).requests;
+                if *strikes >= STRIKES_MAX && often && self.others_can_serve(holder) {
+                    self.swarm.avoid(holder);
+                }
+            }
+            Cause::Busy | Cause::Lapsed | Cause::Gone => {}
+        }
+    }
+
+    /// Whether a liar can be spared: an owner that alone has a file is asked all the same.
+    fn others_can_serve(&self, liar: NodeId) -> bool {
+        self.roster.files.iter().all(|file| !file.wanted || file.owners != [liar])
+    }
+
+    /// A peer lacks what it was given long ago: the answer was lost, so that it is free again.
+    fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
+        if end_game {
+            return;
+        }
+        let patience = self.config.ask_patience / 2;
+        let lacks = |segment: SegmentId| {
+            let Block { index, bits } = Block::of(segment);
+            blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
+        };
+        let lost = |grant: &mut Grant| now.since(grant.at) > patience && lacks(grant.segment);
+        let desk = &mut self.desks[peer.index()];
+        for grant in desk.grants.extract_if(.., lost) {
+            self.grants -= 1;
+            self.swarm.give_back(grant.segment, grant.holder);
+        }
+    }
+
+    fn leave_line(&mut self, peer: NodeId) {
+        if self.desks[peer.index()].parked.take().is_some() {
+            self.line.retain(|&waiting| waiting != peer);
+        }
+    }
+}

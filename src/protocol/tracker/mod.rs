@@ -1,0 +1,395 @@
+//! The tracker: collects registrations, opens the swarm, hands out segments, and ends the run
+//! when the last peer is done.
+
+mod counter;
+mod desk;
+mod roster;
+
+use std::collections::BTreeMap;
+
+use crate::config::Config;
+use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::time::Timestamp;
+
+use super::enrolment::{Incoming, Outgoing, Progress as Reading};
+use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
+use counter::Counter;
+use desk::Stage;
+use roster::Roster;
+
+pub use roster::RosterError;
+
+/// Where the tracker stands on its way through a run.
+#[derive(Debug)]
+enum Phase {
+    /// Peers register.
+    Enrolling { registrations: Vec<Registration> },
+    /// They download from each other.
+    Open,
+    /// All are told to stop.
+    Closing,
+    /// All have left.
+    Finished,
+}
+
+/// One peer's registration on its way in.
+#[derive(Debug, Default)]
+struct Registration {
+    incoming: Incoming,
+    whole: bool,
+}
+
+/// How a run went, as the tracker saw it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What went wrong, a line each, naming ranks and files.
+    pub errors: Vec<String>,
+    /// Input was refused: nothing was moved.
+    pub refused: bool,
+    /// Names that somebody wanted and could not have.
+    pub unavailable: Vec<String>,
+    /// When the swarm opened.
+    pub opened: Option<Timestamp>,
+    /// By rank: when it had all that it wanted, verified; none for rank 0 and where something is
+    /// missing.
+    pub finished: Vec<Option<Timestamp>>,
+}
+
+/// How far a run has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Segments that peers want, each counted for each peer.
+    pub segments_wanted: u64,
+    /// Of those, verified.
+    pub segments_verified: u64,
+    /// Files that have their names.
+    pub files_finished: u64,
+    /// Peers that have all they want.
+    pub peers_complete: usize,
+}
+
+/// Rank 0.
+#[derive(Debug)]
+pub struct Tracker {
+    config: Config,
+    nodes: u32,
+    seed: u64,
+    phase: Phase,
+    counter: Option<Counter>,
+    /// Catalogues that peers are reading.
+    catalogues: BTreeMap<NodeId, Outgoing>,
+    outcome: Outcome,
+    files_finished: u64,
+    started: Timestamp,
+    /// When the silent are looked for next.
+    watch: Timestamp,
+}
+
+impl Tracker {
+    /// The tracker of a run with `nodes` nodes, itself included. Its choices follow from `seed`.
+    pub fn new(nodes: u32, config: Config, seed: u64) -> Self {
+        let registrations = (0..nodes).map(|_| Registration::default()).collect();
+        Self {
+            nodes,
+            seed,
+            phase: Phase::Enrolling { registrations },
+            counter: None,
+            catalogues: BTreeMap::new(),
+            outcome: Outcome {
+                finished: vec![None; nodes as usize],
+                ..Outcome::default()
+            },
+            files_finished: 0,
+            started: Timestamp::default(),
+            watch: Timestamp::default(),
+            config,
+        }
+    }
+
+    /// How the run went.
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// How far the run has come.
+    pub fn progress(&self) -> Progress {
+        let Some(counter) = &self.counter else { return Progress::default() };
+        Progress {
+            segments_wanted: counter.wanted_segments(),
+            segments_verified: counter.verified_segments(),
+            files_finished: self.files_finished,
+            peers_complete: counter.count(Stage::Complete),
+        }
+    }
+
+    /// What the owners registered for a segment; none before the swarm opens.
+    pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
+        self.counter.as_ref().map(|counter| counter.roster().digest(segment))
+    }
+
+    /// The most segments that peers had been given and not announced at one moment.
+    pub fn grants_max(&self) -> usize {
+        self.counter.as_ref().map_or(0, Counter::grants_max)
+    }
+
+    fn handle_message(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: Message,
+        out: &mut Outbox,
+    ) {
+        if let Some(counter) = &mut self.counter {
+            counter.hear(now, from);
+        }
+        match message {
+            Message::Register(part) => self.handle_register(now, from, &part, out),
+            Message::Describe { index } => self.handle_describe(from, index, out),
+            Message::Ask(ask) => {
+                self.catalogues.remove(&from);
+                if let Some(counter) = &mut self.counter {
+                    counter.handle_ask(now, from, ask, out);
+                }
+            }
+            Message::Finished { .. } => self.files_finished += 1,
+            Message::Complete => self.handle_complete(now, from, out),
+            Message::Done(farewell) => {
+                self.handle_complete(now, from, out);
+                self.handle_done(from, &farewell, out);
+            }
+            Message::Bye => self.handle_bye(from, out),
+            // What peers say to each other, and what only the tracker says.
+            Message::Registered { .. }
+            | Message::Described(_)
+            | Message::Handout(_)
+            | Message::Stop
+            | Message::Request { .. }
+            | Message::Decline { .. }
+            | Message::Withdraw { .. }
+            | Message::Withdrawn { .. } => {}
+        }
+    }
+
+    fn handle_register(&mut self, now: Timestamp, from: NodeId, part: &Part, out: &mut Outbox) {
+        let Phase::Enrolling { registrations } = &mut self.phase else { return };
+        let registration = &mut registrations[from.index()];
+        if registration.incoming.accept(part) == Reading::Whole {
+            registration.whole = true;
+        }
+        // A part that had come before is confirmed again: the first answer may be lost.
+        if part.index < registration.incoming.next() {
+            out.send(from, Message::Registered { index: part.index });
+        }
+        if registrations[1..].iter().all(|registration| registration.whole) {
+            self.open(now, out);
+        }
+    }
+
+    /// All have registered: numbers the files, and tells every peer how.
+    fn open(&mut self, now: Timestamp, out: &mut Outbox) {
+        let Phase::Enrolling { registrations } = std::mem::replace(&mut self.phase, Phase::Open)
+        else {
+            return;
+        };
+        let mut enrolments = Vec::new();
+        for (node, registration) in (1..self.nodes).map(NodeId).zip(&registrations[1..]) {
+            let enrolment = registration.incoming.open().unwrap_or_else(|| Enrolment::Refused {
+                reason: format!("{node}: its registration can't be read").into(),
+            });
+            if let Enrolment::Refused { reason } = &enrolment {
+                self.outcome.errors.push(reason.to_string());
+            }
+            enrolments.push((node, enrolment));
+        }
+        drop(registrations);
+        if self.outcome.errors.is_empty() {
+            match Roster::new(&enrolments) {
+                Ok(roster) => return self.begin(now, roster, out),
+                Err(error) => self.outcome.errors.push(error.to_string()),
+            }
+        }
+        self.outcome.refused = true;
+        self.counter = None;
+        self.close(out);
+    }
+
+    fn begin(&mut self, now: Timestamp, roster: Roster, out: &mut Outbox) {
+        self.outcome.opened = Some(now);
+        self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
+        for peer in (1..self.nodes).map(NodeId) {
+            let catalogue = Outgoing::new(&roster.catalogue(peer));
+            let part = catalogue.part(0);
+            if !part.last {
+                self.catalogues.insert(peer, catalogue);
+            }
+            out.send(peer, Message::Described(part));
+        }
+        self.watch = now + self.config.silence_patience / 4;
+        self.counter = Some(Counter::new(now, roster, self.nodes, self.config.clone(), self.seed));
+    }
+
+    fn handle_describe(&mut self, peer: NodeId, index: u32, out: &mut Outbox) {
+        let Some(counter) = &self.counter else { return };
+        let catalogue = self
+            .catalogues
+            .entry(peer)
+            .or_insert_with(|| Outgoing::new(&counter.roster().catalogue(peer)));
+        out.send(peer, Message::Described(catalogue.part(index)));
+    }
+
+    fn handle_complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
+        let Some(counter) = &mut self.counter else { return };
+        if counter.stage(from) == Stage::Fetching {
+            counter.complete(now, from, out);
+            self.outcome.finished[from.index()] = Some(now);
+        }
+    }
+
+    fn handle_done(&mut self, from: NodeId, farewell: &Farewell, out: &mut Outbox) {
+        let Some(counter) = &mut self.counter else { return };
+        match counter.stage(from) {
+            Stage::Fetching | Stage::Complete => {
+                counter.set_stage(from, Stage::Done);
+                self.note_farewell(from, farewell);
+            }
+            Stage::Done => {
+                // Said again: if all were told to stop, this one did not hear it.
+                if matches!(self.phase, Phase::Closing) {
+                    out.send(from, Message::Stop);
+                }
+            }
+            Stage::Gone => {}
+        }
+        self.close_when_done(out);
+    }
+
+    fn note_farewell(&mut self, from: NodeId, farewell: &Farewell) {
+        let outcome = &mut self.outcome;
+        outcome.errors.extend(farewell.troubles.iter().map(|line| format!("{from}: {line}")));
+        if farewell.more_troubles > 0 {
+            outcome.errors.push(format!("{from}: and {} more like these", farewell.more_troubles));
+        }
+        let Some(counter) = &self.counter else { return };
+        let failed = &farewell.failed_files;
+        outcome.unavailable.extend(failed.iter().map(|&file| counter.name(file).to_string()));
+        outcome.unavailable.sort_unstable();
+        outcome.unavailable.dedup();
+        if !failed.is_empty() || counter.lacks_unowned(from) {
+            outcome.finished[from.index()] = None;
+        }
+    }
+
+    fn close_when_done(&mut self, out: &mut Outbox) {
+        let done = self.counter.as_ref().is_some_and(|counter| {
+            counter.count(Stage::Done) == self.nodes as usize - 1
+        });
+        if done && matches!(self.phase, Phase::Open) {
+            self.close(out);
+        }
+    }
+
+    fn close(&mut self, out: &mut Outbox) {
+        self.phase = Phase::Closing;
+        for peer in (1..self.nodes).map(NodeId) {
+            if self.counter.as_ref().is_none_or(|counter| counter.stage(peer) != Stage::Gone) {
+                out.send(peer, Message::Stop);
+            }
+        }
+        self.finish_when_gone(out);
+    }
+
+    fn handle_bye(&mut self, from: NodeId, out: &mut Outbox) {
+        match &mut self.counter {
+            Some(counter) => counter.set_stage(from, Stage::Gone),
+            None => drop(self.catalogues.insert(from, Outgoing::default())),
+        }
+        self.finish_when_gone(out);
+    }
+
+    fn finish_when_gone(&mut self, out: &mut Outbox) {
+        let gone = match &self.counter {
+            Some(counter) => counter.count(Stage::Gone),
+            // Nothing was opened: the refused are counted where catalogues would lie.
+            None => self.catalogues.len(),
+        };
+        if matches!(self.phase, Phase::Closing) && gone == self.nodes as usize - 1 {
+            self.phase = Phase::Finished;
+            out.push(Output::Finish);
+        }
+    }
+
+    fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
+        let Some(counter) = &mut self.counter else { return };
+        if counter.stage(node) == Stage::Gone {
+            return;
+        }
+        if counter.stage(node) != Stage::Done {
+            self.outcome.errors.push(format!("{node} is lost: it did not finish"));
+        }
+        counter.lose(now, node, out);
+        self.close_when_done(out);
+        self.finish_when_gone(out);
+    }
+
+    fn handle_deadline(&mut self, now: Timestamp, out: &mut Outbox) {
+        match &self.phase {
+            Phase::Enrolling { registrations } => {
+                if now < self.started + self.config.enrolment_patience {
+                    return;
+                }
+                let silent = (1..self.nodes).map(NodeId).zip(&registrations[1..]);
+                for (node, _) in silent.filter(|(_, registration)| !registration.whole) {
+                    self.outcome.errors.push(format!("{node} did not register in time"));
+                }
+                self.outcome.refused = true;
+                self.phase = Phase::Finished;
+                out.push(Output::Finish);
+            }
+            Phase::Open | Phase::Closing if now >= self.watch => {
+                self.watch = now + self.config.silence_patience / 4;
+                let patience = self.config.silence_patience;
+                let silent = self.counter.as_ref().map(|c| c.silent(now, patience));
+                for node in silent.unwrap_or_default() {
+                    self.handle_lost(now, node, out);
+                }
+            }
+            Phase::Open | Phase::Closing | Phase::Finished => {}
+        }
+    }
+}
+
+impl Node for Tracker {
+    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox) {
+        match input {
+            Input::Start => {
+                self.started = now;
+                if self.nodes == 1 {
+                    self.close(out);
+                }
+            }
+            Input::Deadline => self.handle_deadline(now, out),
+            Input::Message { from, message } => self.handle_message(now, from, message, out),
+            Input::Lost { node } => self.handle_lost(now, node, out),
+            // The tracker holds no segments.
+            Input::Arrived { .. }
+            | Input::Sent { .. }
+            | Input::Checked { .. }
+            | Input::Published { .. } => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        match &self.phase {
+            Phase::Enrolling { .. } => Some(self.started + self.config.enrolment_patience),
+            Phase::Open | Phase::Closing => self.counter.as_ref().map(|_| self.watch),
+            Phase::Finished => None,
+        }
+    }
+}
+
+/// The name of a file, for messages to people.
+impl Counter {
+    fn name(&self, file: FileId) -> &str {
+        &self.roster().files[file.index()].name
+    }
+}

@@ -1,0 +1,262 @@
+//! From registrations to a numbering: who owns what, who wants what, and do they agree?
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::manifest::{Digest, FileId, Geometry, NodeId, SegmentId};
+use crate::protocol::enrolment::{Catalogue, Listing};
+use crate::protocol::{Enrolment, OwnedEntry};
+
+/// A file of the swarm.
+#[derive(Debug)]
+pub(super) struct RosterFile {
+    pub(super) name: Box<str>,
+    pub(super) owners: Vec<NodeId>,
+    /// Whether anybody wants it.
+    pub(super) wanted: bool,
+}
+
+/// All files of the swarm, and what every peer named.
+#[derive(Debug)]
+pub(super) struct Roster {
+    pub(super) geometry: Geometry,
+    pub(super) files: Vec<RosterFile>,
+    /// By segment.
+    pub(super) digests: Vec<Digest>,
+    /// By rank: the files that a peer owns and wants, in the order in which it named them.
+    pub(super) named: Vec<Named>,
+    /// Names that somebody wants and nobody owns.
+    pub(super) unowned: Vec<Box<str>>,
+}
+
+/// What one peer named.
+#[derive(Debug, Default)]
+pub(super) struct Named {
+    owned: Vec<FileId>,
+    wanted: Vec<Option<FileId>>,
+}
+
+/// Registrations that don't fit together; all of it names ranks and files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RosterError {
+    /// Two owners have different numbers of segments.
+    #[error("{name}: {first} has {first_count} segments, {second} has {second_count}")]
+    CountsDiffer {
+        /// The file.
+        name: Box<str>,
+        /// Its first owner.
+        first: NodeId,
+        /// How many segments that one has.
+        first_count: usize,
+        /// An owner that disagrees.
+        second: NodeId,
+        /// How many segments that one has.
+        second_count: usize,
+    },
+    /// Two owners have different hashes or payloads.
+    #[error("{name}: {first} and {second} differ first at segment {position}: {what}")]
+    SegmentsDiffer {
+        /// The file.
+        name: Box<str>,
+        /// Its first owner.
+        first: NodeId,
+        /// An owner that disagrees.
+        second: NodeId,
+        /// The first segment, from 0, that differs.
+        position: usize,
+        /// What differs, and how.
+        what: Box<str>,
+    },
+    /// An owner's registration has not as many digests as hashes.
+    #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
+    Uneven {
+        /// The file.
+        name: Box<str>,
+        /// Who registered it.
+        owner: NodeId,
+        /// How many hashes it has.
+        hashes: usize,
+        /// How many digests it has.
+        digests: usize,
+    },
+    /// The numbering is full.
+    #[error("the files have {0}")]
+    TooMany(#[from] crate::manifest::TooManySegments),
+}
+
+impl Roster {
+    /// Numbers the files of all registrations, by rank; rank 0 registers nothing.
+    ///
+    /// Files of different owners take turns in the numbering, so that peers, which fetch files
+    /// about in this order, draw on all owners at once.
+    pub(super) fn new(enrolments: &[(NodeId, Enrolment)]) -> Result<Self, RosterError> {
+        let mut entries: Vec<(usize, NodeId, &OwnedEntry)> = Vec::new();
+        for (node, enrolment) in enrolments {
+            if let Enrolment::Ready { owned, .. } = enrolment {
+                entries.extend(owned.iter().enumerate().map(|(turn, entry)| (turn, *node, entry)));
+            }
+        }
+        entries.sort_by_key(|&(turn, node, _)| (turn, node));
+        let mut numbers: HashMap<&str, FileId> = HashMap::new();
+        let mut firsts: Vec<&OwnedEntry> = Vec::new();
+        let mut files: Vec<RosterFile> = Vec::new();
+        for (_, node, entry) in entries {
+            check_even(node, entry)?;
+            let next = FileId(u32::try_from(files.len()).unwrap_or(u32::MAX));
+            let number = *numbers.entry(&entry.name).or_insert(next);
+            if number == next {
+                firsts.push(entry);
+                let name = entry.name.clone();
+                files.push(RosterFile { name, owners: vec![node], wanted: false });
+            } else {
+                let file = &mut files[number.index()];
+                compare(file.owners[0], firsts[number.index()], node, entry)?;
+                file.owners.push(node);
+            }
+        }
+        let counts = firsts.iter().map(|e| u32::try_from(e.digests.len()).unwrap_or(u32::MAX));
+        let geometry = Geometry::new(counts)?;
+        let digests = firsts.iter().flat_map(|entry| entry.digests.iter().copied()).collect();
+        let (named, unowned) = names(enrolments, &numbers, &mut files);
+        Ok(Self { geometry, files, digests, named, unowned })
+    }
+
+    /// What the tracker tells `peer` about the files that it named.
+    pub(super) fn catalogue(&self, peer: NodeId) -> Catalogue {
+        let listing = |file: FileId| {
+            let segments = self.geometry.segments_of(file);
+            Listing { file, first: segments.start, count: segments.end - segments.start }
+        };
+        let named = &self.named[peer.index()];
+        Catalogue {
+            owned: named.owned.iter().map(|&file| listing(file)).collect(),
+            wanted: named.wanted.iter().map(|file| file.map(listing)).collect(),
+        }
+    }
+
+    /// Segments that peers want, each counted for each peer.
+    pub(super) fn wanted_segments(&self) -> u64 {
+        let count = |file: &FileId| self.geometry.segments_of(*file).len() as u64;
+        self.named.iter().flat_map(|named| named.wanted.iter().flatten()).map(count).sum()
+    }
+
+    pub(super) fn digest(&self, segment: SegmentId) -> Digest {
+        self.digests[segment.index()]
+    }
+}
+
+fn names(
+    enrolments: &[(NodeId, Enrolment)],
+    numbers: &HashMap<&str, FileId>,
+    files: &mut [RosterFile],
+) -> (Vec<Named>, Vec<Box<str>>) {
+    let ranks = enrolments.iter().map(|(node, _)| node.index() + 1).max().unwrap_or(0);
+    let mut named: Vec<Named> = (0..ranks).map(|_| Named::default()).collect();
+    let mut unowned: BTreeMap<Box<str>, ()> = BTreeMap::new();
+    for (node, enrolment) in enrolments {
+        let Enrolment::Ready { owned, wanted } = enrolment else { continue };
+        let entry = &mut named[node.index()];
+        entry.owned = owned.iter().map(|file| numbers[&*file.name]).collect();
+        for name in wanted {
+            let number = numbers.get(&**name).copied();
+            match number {
+                Some(file) => files[file.index()].wanted = true,
+                None => drop(unowned.insert(name.clone(), ())),
+            }
+            entry.wanted.push(number);
+        }
+    }
+    (named, unowned.into_keys().collect())
+}
+
+fn check_even(owner: NodeId, entry: &OwnedEntry) -> Result<(), RosterError> {
+    let (hashes, digests) = (entry.hashes.lines().count(), entry.digests.len());
+    if hashes == digests {
+        return Ok(());
+    }
+    Err(RosterError::Uneven { name: entry.name.clone(), owner, hashes, digests })
+}
+
+/// Two owners of one file must agree in everything.
+fn compare(
+    first: NodeId,
+    mine: &OwnedEntry,
+    second: NodeId,
+    theirs: &OwnedEntry,
+) -> Result<(), RosterError> {
+    let name = mine.name.clone();
+    let (first_count, second_count) = (mine.digests.len(), theirs.digests.len());
+    if first_count != second_count {
+        return Err(RosterError::CountsDiffer { name, first, first_count, second, second_count });
+    }
+    let hashes = mine.hashes.lines().zip(theirs.hashes.lines());
+    let digests = mine.digests.iter().zip(&theirs.digests);
+    for (position, ((hash, other_hash), (digest, other_digest))) in hashes.zip(digests).enumerate()
+    {
+        let what = if hash != other_hash {
+            format!("hash {hash} against {other_hash}")
+        } else if digest != other_digest {
+            format!("SHA-256 {digest} against {other_digest}")
+        } else {
+            continue;
+        };
+        let what = what.into();
+        return Err(RosterError::SegmentsDiffer { name, first, second, position, what });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owner(rank: u32, name: &str, hashes: &str, digest: u8) -> (NodeId, Enrolment) {
+        let digests = hashes.lines().map(|_| Digest([digest; 32])).collect();
+        let owned = vec![OwnedEntry { name: name.into(), hashes: hashes.into(), digests }];
+        (NodeId(rank), Enrolment::Ready { owned, wanted: vec!["other".into()] })
+    }
+
+    #[test]
+    fn owners_that_agree_share_a_file() {
+        let both = [owner(1, "a", "0a0b\n0c0d\n", 1), owner(2, "a", "0a0b\n0c0d\n", 1)];
+        let roster = Roster::new(&both).expect("they agree");
+        assert_eq!(roster.files[0].owners, [NodeId(1), NodeId(2)]);
+        assert_eq!(roster.geometry.segment_count(), 2);
+        assert_eq!(roster.unowned, ["other".into()]);
+        let listing = Listing { file: FileId(0), first: 0, count: 2 };
+        let expected = Catalogue { owned: vec![listing], wanted: vec![None] };
+        assert_eq!(roster.catalogue(NodeId(2)), expected);
+    }
+
+    #[test]
+    fn owners_that_differ_are_named_with_the_first_difference() {
+        let error = |second| {
+            Roster::new(&[owner(1, "a", "0a0b\n0c0d\n", 1), second]).expect_err("they differ")
+        };
+        assert_eq!(
+            error(owner(4, "a", "0a0b\n0e0d\n", 1)).to_string(),
+            "a: rank 1 and rank 4 differ first at segment 1: hash 0c0d against 0e0d"
+        );
+        assert_eq!(
+            error(owner(4, "a", "0a0b\n", 1)).to_string(),
+            "a: rank 1 has 2 segments, rank 4 has 1"
+        );
+        let text = error(owner(4, "a", "0a0b\n0c0d\n", 2)).to_string();
+        assert!(text.contains("segment 0: SHA-256 0101"), "{text}");
+    }
+
+    #[test]
+    fn files_of_different_owners_take_turns() {
+        let entry = |name: &str| OwnedEntry {
+            name: name.into(),
+            hashes: "00\n".into(),
+            digests: [Digest([0; 32])].into(),
+        };
+        let peer = |rank, names: [&str; 2]| {
+            let owned = names.map(entry).into();
+            (NodeId(rank), Enrolment::Ready { owned, wanted: Vec::new() })
+        };
+        let roster = Roster::new(&[peer(1, ["a", "b"]), peer(2, ["c", "d"])]).expect("no overlap");
+        let names: Vec<_> = roster.files.iter().map(|file| &*file.name).collect();
+        assert_eq!(names, ["a", "c", "b", "d"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! What must hold after every event, whatever goes wrong. A violation panics and names the event;
+//! whoever runs the world adds the seed.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, WINDOW_MAX};
+use crate::manifest::{NodeId, SegmentId};
+
+/// What one node is known to have and to wait for, kept apart from what the node itself thinks.
+#[derive(Clone, Debug, Default)]
+struct NodeFacts {
+    /// A bit a segment.
+    verified: Vec<u64>,
+    /// Slots made ready, by segment and sender.
+    expected: BTreeMap<(SegmentId, NodeId), ()>,
+    /// Segments on their way out.
+    serving: usize,
+}
+
+/// An observer that sees every output of every node.
+#[derive(Debug)]
+pub(super) struct Checker {
+    nodes: Vec<NodeFacts>,
+    uploads_max: usize,
+    served: u64,
+    landed: u64,
+    dropped: u64,
+}
+
+impl Checker {
+    pub(super) fn new(nodes: usize, config: &Config) -> Self {
+        Self {
+            nodes: vec![NodeFacts::default(); nodes],
+            uploads_max: config.uploads,
+            served: 0,
+            landed: 0,
+            dropped: 0,
+        }
+    }
+
+    /// A node owns or has verified a segment. Panics when it had it before.
+    pub(super) fn verified(&mut self, node: NodeId, segment: SegmentId) {
+        let words = &mut self.nodes[node.index()].verified;
+        let word = segment.index() / 64;
+        if words.len() <= word {
+            words.resize(word + 1, 0);
+        }
+        let bit = 1 << (segment.index() % 64);
+        assert_eq!(words[word] & bit, 0, "{node} verified {segment:?} twice");
+        words[word] |= bit;
+    }
+
+    pub(super) fn has(&self, node: NodeId, segment: SegmentId) -> bool {
+        let words = &self.nodes[node.index()].verified;
+        words.get(segment.index() / 64).is_some_and(|word| word >> (segment.index() % 64) & 1 == 1)
+    }
+
+    /// A node made a slot ready. `missing` tells how much it has not asked for.
+    pub(super) fn expect(&mut self, node: NodeId, from: NodeId, segment: SegmentId, missing: u32) {
+        assert!(!self.has(node, segment), "{node} asks for {segment:?}, which it has");
+        let expected = &mut self.nodes[node.index()].expected;
+        let others = expected.range((segment, NodeId(0))..=(segment, NodeId(u32::MAX))).count();
+        assert!(
+            others == 0 || (others == 1 && missing == 0),
+            "{node} asks {others} more for {segment:?} with {missing} segments missing"
+        );
+        let before = expected.insert((segment, from), ());
+        assert!(before.is_none(), "{node} asks {from} for {segment:?} twice");
+        assert!(expected.len() <= 2 * WINDOW_MAX, "{node} expects {} segments", expected.len());
+    }
+
+    /// A node dropped what it expected, or took it in.
+    pub(super) fn settled(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
+        let before = self.nodes[node.index()].expected.remove(&(segment, from));
+        assert!(before.is_some(), "{node} settles {segment:?} from {from}, which it never expected");
+    }
+
+    pub(super) fn expects(&self, node: NodeId, from: NodeId, segment: SegmentId) -> bool {
+        self.nodes[node.index()].expected.contains_key(&(segment, from))
+    }
+
+    /// A node begins to serve a segment.
+    pub(super) fn serve(&mut self, node: NodeId, to: NodeId, segment: SegmentId) {
+        assert!(self.has(node, segment), "{node} serves {segment:?} unverified to {to}");
+        assert_ne!(node, to, "{node} serves itself");
+        let facts = &mut self.nodes[node.index()];
+        facts.serving += 1;
+        assert!(facts.serving <= self.uploads_max, "{node} serves {} at once", facts.serving);
+        self.served += 1;
+    }
+
+    /// A segment has left its holder: it landed, or it was dropped on its way.
+    pub(super) fn left(&mut self, node: NodeId, landed: bool) {
+        self.nodes[node.index()].serving -= 1;
+        if landed { self.landed += 1 } else { self.dropped += 1 }
+    }
+
+    /// A node is gone: nothing is expected of it, and nothing by it.
+    pub(super) fn vanish(&mut self, node: NodeId) {
+        self.nodes[node.index()].expected.clear();
+    }
+
+    /// The run has ended and nothing is under way.
+    pub(super) fn end(&self, gone: &[bool]) {
+        assert_eq!(self.served, self.landed + self.dropped, "served and received differ");
+        for (rank, facts) in self.nodes.iter().enumerate().filter(|&(rank, _)| !gone[rank]) {
+            let left: Vec<_> = facts.expected.keys().collect();
+            assert!(left.is_empty(), "rank {rank} still expects {left:?}");
+        }
+    }
+}

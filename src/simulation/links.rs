@@ -1,0 +1,82 @@
+//! The network: every node has an uplink and a downlink of its own rate, and between them lies a
+//! switch that never runs out of memory.
+//!
+//! An uplink sends one segment after the other, a downlink receives one after the other. A sender
+//! has sent when the receiver has all of it, but its uplink is free as soon as the last byte has
+//! left.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::manifest::{NodeId, SegmentId};
+use crate::time::Timestamp;
+
+/// One node's connection.
+#[derive(Clone, Debug)]
+struct Link {
+    segment_time: Duration,
+    sending: bool,
+    queue: VecDeque<(NodeId, SegmentId)>,
+    downlink_free: Timestamp,
+}
+
+/// All connections.
+#[derive(Debug)]
+pub(super) struct Links {
+    links: Vec<Link>,
+    latency: Duration,
+}
+
+/// A segment on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Transfer {
+    pub(super) to: NodeId,
+    pub(super) segment: SegmentId,
+    /// When the uplink can send the next one.
+    pub(super) uplink_free: Timestamp,
+    /// When the receiver has all of it.
+    pub(super) landed: Timestamp,
+}
+
+impl Links {
+    pub(super) fn new(
+        nodes: usize,
+        segment_time: Duration,
+        rates: &[f64],
+        latency: Duration,
+    ) -> Self {
+        let link = |rank: usize| Link {
+            segment_time: segment_time.div_f64(rates.get(rank).copied().unwrap_or(1.0)),
+            sending: false,
+            queue: VecDeque::new(),
+            downlink_free: Timestamp::default(),
+        };
+        Self { links: (0..nodes).map(link).collect(), latency }
+    }
+
+    /// A node wants to send a segment; starts at once if its uplink is free.
+    pub(super) fn send(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        to: NodeId,
+        segment: SegmentId,
+    ) -> Option<Transfer> {
+        let link = &mut self.links[from.index()];
+        link.queue.push_back((to, segment));
+        if link.sending { None } else { self.next(now, from) }
+    }
+
+    /// The uplink of a node is free; starts the next segment that waits.
+    pub(super) fn next(&mut self, now: Timestamp, from: NodeId) -> Option<Transfer> {
+        let link = &mut self.links[from.index()];
+        let next = link.queue.pop_front();
+        link.sending = next.is_some();
+        let (to, segment) = next?;
+        let uplink_free = now + link.segment_time;
+        let receiver = &mut self.links[to.index()];
+        receiver.downlink_free = receiver.downlink_free.max(now) + receiver.segment_time;
+        let landed = uplink_free.max(receiver.downlink_free) + self.latency;
+        Some(Transfer { to, segment, uplink_free, landed })
+    }
+}

@@ -1,0 +1,13 @@
+//! The same nodes in virtual time: seeded worlds with faults, and a checker after every event.
+//!
+//! Invariant: nothing here draws on a clock, a thread or a hash map's order: the same scenario
+//! gives the same run, event for event.
+
+mod checker;
+mod links;
+mod queue;
+mod scenario;
+mod world;
+
+pub use scenario::{Faults, Scenario};
+pub use world::{Run, World};

@@ -1,0 +1,57 @@
+//! Events in the order of their times, and of their making where times are equal.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::protocol::Input;
+use crate::time::Timestamp;
+
+/// Something that will happen.
+#[derive(Clone, Debug)]
+pub(super) enum Event {
+    /// A node learns something.
+    Input { to: NodeId, input: Input },
+    /// A node's deadline may have come.
+    Wake { node: NodeId },
+    /// A node's uplink is free for the next segment.
+    UplinkFree { node: NodeId },
+    /// A segment has crossed the network.
+    Landed { from: NodeId, to: NodeId, segment: SegmentId, content: Digest },
+    /// A node vanishes.
+    Vanish { node: NodeId },
+}
+
+/// All events to come.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// Small keys, so that ordering moves no messages.
+    order: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    free: Vec<usize>,
+    made: u64,
+}
+
+impl Queue {
+    pub(super) fn push(&mut self, at: Timestamp, event: Event) {
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.events[place] = Some(event);
+                place
+            }
+            None => {
+                self.events.push(Some(event));
+                self.events.len() - 1
+            }
+        };
+        self.order.push(Reverse((at, self.made, place)));
+        self.made += 1;
+    }
+
+    pub(super) fn pop(&mut self) -> Option<(Timestamp, Event)> {
+        let Reverse((at, _, place)) = self.order.pop()?;
+        self.free.push(place);
+        let event = self.events[place].take().expect("every key has its event");
+        Some((at, event))
+    }
+}

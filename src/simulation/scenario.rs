@@ -1,0 +1,111 @@
+//! What a simulated world is made of.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::manifest::{Digest, NodeId};
+use crate::protocol::{Enrolment, OwnedEntry};
+use crate::time::Timestamp;
+
+/// A world before it runs.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// What the peers register, rank 1 first.
+    pub enrolments: Vec<Enrolment>,
+    /// How all nodes behave.
+    pub config: Config,
+    /// All chance follows from it.
+    pub seed: u64,
+    /// How long a segment takes on a link of rate 1, up or down.
+    pub segment_time: Duration,
+    /// How long a message takes one way, and the head of a segment.
+    pub latency: Duration,
+    /// How long it takes to check a segment.
+    pub check_time: Duration,
+    /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
+    pub rates: Vec<f64>,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// Whether the run keeps what every peer ends up with: one digest a segment and peer.
+    pub keep_contents: bool,
+}
+
+/// What goes wrong in a world, each with its probability or its moment.
+#[derive(Clone, Debug, Default)]
+pub struct Faults {
+    /// The chance that a message is lost.
+    pub loss: f64,
+    /// Messages take up to so much longer; those from one node to another keep their order.
+    pub jitter: Duration,
+    /// The chance that a segment arrives as something else.
+    pub corrupt: f64,
+    /// Holders whose segments are always wrong.
+    pub liars: Vec<NodeId>,
+    /// The chance that a holder loses a segment that it should send.
+    pub drop: f64,
+    /// Nodes that vanish, and when.
+    pub vanish: Vec<(NodeId, Timestamp)>,
+    /// Whether the others are told of a node that vanished.
+    pub told: bool,
+}
+
+impl Scenario {
+    /// One owner of one file of `segments` segments, and `peers` others that want it; equal
+    /// links, a segment a millisecond, messages a hundredth of that.
+    pub fn broadcast(peers: u32, segments: u32, seed: u64) -> Self {
+        let entry = OwnedEntry {
+            name: "file1".into(),
+            hashes: (0..segments).map(|position| format!("{position:08x}\n")).collect(),
+            digests: (0..segments).map(|position| stand_in(0, position)).collect(),
+        };
+        let owner = Enrolment::Ready { owned: vec![entry], wanted: Vec::new() };
+        let other = Enrolment::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
+        let mut enrolments = vec![owner];
+        enrolments.resize(peers as usize + 1, other);
+        Self::of(enrolments, seed)
+    }
+
+    /// Every peer owns a file of `segments` segments and wants all the others.
+    pub fn all_to_all(peers: u32, segments: u32, seed: u64) -> Self {
+        let name = |rank: u32| -> Box<str> { format!("file{rank}").into() };
+        let enrolments = (1..=peers).map(|rank| {
+            let entry = OwnedEntry {
+                name: name(rank),
+                hashes: (0..segments).map(|position| format!("{position:08x}\n")).collect(),
+                digests: (0..segments).map(|position| stand_in(rank, position)).collect(),
+            };
+            let wanted = (1..=peers).filter(|&other| other != rank).map(name).collect();
+            Enrolment::Ready { owned: vec![entry], wanted }
+        });
+        Self::of(enrolments.collect(), seed)
+    }
+
+    /// A world without faults around some enrolments.
+    pub fn of(enrolments: Vec<Enrolment>, seed: u64) -> Self {
+        let segment_time = Duration::from_millis(1);
+        Self {
+            enrolments,
+            config: Config {
+                request_patience: 50 * segment_time,
+                ask_patience: 50 * segment_time,
+                silence_patience: 2000 * segment_time,
+                ..Config::for_segments_of(1 << 20)
+            },
+            seed,
+            segment_time,
+            latency: segment_time / 100,
+            check_time: Duration::ZERO,
+            rates: Vec::new(),
+            faults: Faults::default(),
+            keep_contents: false,
+        }
+    }
+}
+
+/// What stands for the SHA-256 of a segment where there are no bytes: distinct, and no more.
+fn stand_in(file: u32, position: u32) -> Digest {
+    let mut digest = [0xd1; 32];
+    digest[..4].copy_from_slice(&file.to_be_bytes());
+    digest[4..8].copy_from_slice(&position.to_be_bytes());
+    Digest(digest)
+}

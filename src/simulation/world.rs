@@ -1,0 +1,379 @@
+//! The world: takes events in their order, hands them to nodes, and does what the nodes want.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::checker::Checker;
+use super::links::{Links, Transfer};
+use super::queue::{Event, Queue};
+use super::scenario::Scenario;
+use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::protocol::{
+    Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, Verdict, enrolment::Listing,
+};
+use crate::time::Timestamp;
+
+/// Virtual time after which a run is taken for endless.
+const ENDLESS: Duration = Duration::from_secs(3600);
+
+/// A simulated run in progress.
+#[derive(Debug)]
+pub struct World {
+    scenario: Scenario,
+    now: Timestamp,
+    queue: Queue,
+    links: Links,
+    tracker: Tracker,
+    /// By rank; rank 0 stays empty.
+    peers: Vec<Option<Peer>>,
+    outbox: Outbox,
+    checker: Checker,
+    chance: Xoshiro256PlusPlus,
+    /// What arrived and is not checked yet.
+    unchecked: BTreeMap<(NodeId, SegmentId, NodeId), Digest>,
+    contents: Vec<BTreeMap<SegmentId, Digest>>,
+    /// When a node will be woken, by rank.
+    armed: Vec<Option<Timestamp>>,
+    /// Nodes that left or vanished, by rank.
+    gone: Vec<bool>,
+    /// When the last message between two nodes arrives, where delays vary.
+    ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
+    /// Whether a peer's owned segments were told to the checker, by rank.
+    introduced: Vec<bool>,
+    run: Run,
+}
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    /// How the tracker saw it.
+    pub outcome: Outcome,
+    /// From the opening of the swarm until the last peer that finished had all it wants.
+    pub makespan: Duration,
+    /// Segments served, by rank.
+    pub served: Vec<u64>,
+    /// Segments that arrived wrong.
+    pub corrupt: u64,
+    /// Requests that were declined, that lapsed.
+    pub declined: u64,
+    /// Requests that were not answered in time.
+    pub lapsed: u64,
+    /// Messages sent to and by the tracker.
+    pub tracker_messages: u64,
+    /// Events in all.
+    pub events: u64,
+    /// Stands for the whole run: equal when two runs are the same, event for event.
+    pub fingerprint: u64,
+    /// By rank, by wanted file in the order of enrolment: the digests of its segments, where all
+    /// arrived. Kept on request.
+    pub contents: Vec<Vec<Option<Vec<Digest>>>>,
+}
+
+impl World {
+    /// Sets a world up at time 0.
+    pub fn new(scenario: Scenario) -> Self {
+        let nodes = scenario.enrolments.len() + 1;
+        let config = &scenario.config;
+        let count = u32::try_from(nodes).expect("ranks are numbered in 32 bits");
+        let peers = scenario.enrolments.iter().map(|e| Some(Peer::new(e, config.clone())));
+        Self {
+            now: Timestamp::default(),
+            queue: Queue::default(),
+            links: Links::new(
+                nodes,
+                scenario.segment_time,
+                &scenario.rates,
+                scenario.latency,
+            ),
+            tracker: Tracker::new(count, config.clone(), scenario.seed),
+            peers: std::iter::once(None).chain(peers).collect(),
+            outbox: Outbox::default(),
+            checker: Checker::new(nodes, config),
+            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5eed_0f_c4a2_ce00),
+            unchecked: BTreeMap::new(),
+            contents: vec![BTreeMap::new(); nodes],
+            armed: vec![None; nodes],
+            gone: vec![false; nodes],
+            ordered: BTreeMap::new(),
+            introduced: vec![false; nodes],
+            run: Run { served: vec![0; nodes], ..Run::default() },
+            scenario,
+        }
+    }
+
+    /// Runs to the end.
+    ///
+    /// # Panics
+    ///
+    /// When an invariant does not hold, naming the moment, and when the run never ends.
+    pub fn run(mut self) -> Run {
+        for rank in 0..self.peers.len() {
+            let node = node_at(rank);
+            self.queue.push(self.now, Event::Input { to: node, input: Input::Start });
+        }
+        for (node, at) in self.scenario.faults.vanish.clone() {
+            self.queue.push(at, Event::Vanish { node });
+        }
+        while let Some((at, event)) = self.queue.pop() {
+            assert!(at.since(Timestamp::default()) < ENDLESS, "the run never ends");
+            self.now = at;
+            self.happen(event);
+        }
+        assert!(self.gone[0], "nothing happens any more, but the tracker has not finished");
+        self.finish()
+    }
+
+    fn happen(&mut self, event: Event) {
+        self.run.events += 1;
+        match event {
+            Event::Input { to, input } => self.input(to, input),
+            Event::Wake { node } => {
+                self.armed[node.index()] = None;
+                let due = self.deadline(node).is_some_and(|deadline| deadline <= self.now);
+                if due {
+                    self.input(node, Input::Deadline);
+                } else {
+                    self.arm(node);
+                }
+            }
+            Event::UplinkFree { node } => {
+                if let Some(transfer) = self.links.next(self.now, node) {
+                    self.transfer(node, transfer);
+                }
+            }
+            Event::Landed { from, to, segment, content } => {
+                self.land(from, to, segment, content);
+            }
+            Event::Vanish { node } => self.vanish(node),
+        }
+    }
+
+    fn input(&mut self, to: NodeId, input: Input) {
+        if self.gone[to.index()] {
+            return;
+        }
+        self.note(to, &input);
+        let mut outbox = std::mem::take(&mut self.outbox);
+        match &mut self.peers[to.index()] {
+            None => self.tracker.handle(self.now, input, &mut outbox),
+            Some(peer) => peer.handle(self.now, input, &mut outbox),
+        }
+        self.introduce(to);
+        for output in outbox.drain() {
+            self.perform(to, output);
+        }
+        self.outbox = outbox;
+        self.arm(to);
+    }
+
+    /// Folds an event into the fingerprint of the run.
+    fn note(&mut self, to: NodeId, input: &Input) {
+        let (kind, detail) = match input {
+            Input::Start => (1, 0),
+            Input::Deadline => (2, 0),
+            Input::Message { from, message } => {
+                let detail = match message {
+                    Message::Request { segment } => u64::from(segment.0) + 1,
+                    Message::Handout(handout) => handout.entries.len() as u64,
+                    _ => 0,
+                };
+                (3, u64::from(from.0) << 32 | detail)
+            }
+            Input::Arrived { segment, .. } => (4, u64::from(segment.0)),
+            Input::Sent { segment, .. } => (5, u64::from(segment.0)),
+            Input::Checked { segment, .. } => (6, u64::from(segment.0)),
+            Input::Published { file, .. } => (7, u64::from(file.0)),
+            Input::Lost { node } => (8, u64::from(node.0)),
+        };
+        for word in [self.now.0, u64::from(to.0), kind, detail] {
+            // FNV-1a, a word at a time.
+            self.run.fingerprint = (self.run.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    /// Tells the checker what a peer owns, once its segments have numbers.
+    fn introduce(&mut self, node: NodeId) {
+        let Some(peer) = &self.peers[node.index()] else { return };
+        if self.introduced[node.index()] || peer.owned().is_empty() {
+            return;
+        }
+        self.introduced[node.index()] = true;
+        for segment in peer.owned().iter().flat_map(segments) {
+            self.checker.verified(node, segment);
+        }
+    }
+
+    fn perform(&mut self, node: NodeId, output: Output) {
+        match output {
+            Output::Send { to, message } => self.send(node, to, message),
+            Output::Expect { from, segment } => {
+                let missing = self.peers[node.index()].as_ref().map_or(0, Peer::missing);
+                self.checker.expect(node, from, segment, missing);
+            }
+            Output::Serve { to, segment } => self.serve(node, to, segment),
+            Output::Forget { from, segment } => {
+                self.checker.settled(node, from, segment);
+                self.unchecked.remove(&(node, segment, from));
+            }
+            Output::Check { from, segment, digest } => {
+                let content = self.unchecked[&(node, segment, from)];
+                let right = content == digest;
+                let verdict = if right { Verdict::Right } else { Verdict::Wrong };
+                self.run.corrupt += u64::from(!right);
+                let input = Input::Checked { from, segment, verdict };
+                self.later(self.scenario.check_time, Event::Input { to: node, input });
+                self.checked(node, from, segment, verdict);
+            }
+            Output::Publish { file } => {
+                let input = Input::Published { file, trouble: None };
+                self.later(Duration::ZERO, Event::Input { to: node, input });
+            }
+            Output::Finish => self.gone[node.index()] = true,
+        }
+    }
+
+    fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: Verdict) {
+        let content = self.unchecked.remove(&(node, segment, from));
+        self.checker.settled(node, from, segment);
+        let content = content.expect("it was looked at a moment ago");
+        if verdict == Verdict::Right && !self.checker.has(node, segment) {
+            self.checker.verified(node, segment);
+            if self.scenario.keep_contents {
+                self.contents[node.index()].insert(segment, content);
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
+        let faults = &self.scenario.faults;
+        if faults.loss > 0.0 && self.chance.random_bool(faults.loss) {
+            return;
+        }
+        let mut at = self.now + self.scenario.latency;
+        if !faults.jitter.is_zero() {
+            at = at + faults.jitter.mul_f64(self.chance.random());
+            let last = self.ordered.entry((from, to)).or_default();
+            *last = at.max(*last);
+            at = *last;
+        }
+        self.queue.push(at, Event::Input { to, input: Input::Message { from, message } });
+    }
+
+    fn serve(&mut self, from: NodeId, to: NodeId, segment: SegmentId) {
+        self.checker.serve(from, to, segment);
+        self.run.served[from.index()] += 1;
+        let faults = &self.scenario.faults;
+        if faults.drop > 0.0 && self.chance.random_bool(faults.drop) {
+            self.checker.left(from, false);
+            self.later(Duration::ZERO, Event::Input { to: from, input: Input::Sent { to, segment } });
+        } else if let Some(transfer) = self.links.send(self.now, from, to, segment) {
+            self.transfer(from, transfer);
+        }
+    }
+
+    fn transfer(&mut self, from: NodeId, transfer: Transfer) {
+        let Transfer { to, segment, uplink_free, landed } = transfer;
+        self.queue.push(uplink_free, Event::UplinkFree { node: from });
+        let faults = &self.scenario.faults;
+        let wrong = faults.liars.contains(&from)
+            || (faults.corrupt > 0.0 && self.chance.random_bool(faults.corrupt));
+        let mut content = self.registered(from, segment);
+        if wrong {
+            content.0[31] ^= 1;
+        }
+        self.queue.push(landed, Event::Landed { from, to, segment, content });
+    }
+
+    fn land(&mut self, from: NodeId, to: NodeId, segment: SegmentId, content: Digest) {
+        let landed = !self.gone[from.index()];
+        self.checker.left(from, landed);
+        self.input(from, Input::Sent { to, segment });
+        if landed && !self.gone[to.index()] && self.checker.expects(to, from, segment) {
+            self.unchecked.insert((to, segment, from), content);
+            self.input(to, Input::Arrived { from, segment });
+        }
+    }
+
+    /// What a holder of a segment has: what the owner registered.
+    fn registered(&self, holder: NodeId, segment: SegmentId) -> Digest {
+        assert!(self.checker.has(holder, segment), "{holder} has no {segment:?}");
+        self.tracker.digest(segment).expect("segments have numbers only in an open swarm")
+    }
+
+    fn vanish(&mut self, node: NodeId) {
+        self.gone[node.index()] = true;
+        self.checker.vanish(node);
+        if !self.scenario.faults.told {
+            return;
+        }
+        for rank in 0..self.peers.len() {
+            let to = node_at(rank);
+            self.later(10 * self.scenario.latency, Event::Input { to, input: Input::Lost { node } });
+        }
+    }
+
+    fn later(&mut self, delay: Duration, event: Event) {
+        self.queue.push(self.now + delay, event);
+    }
+
+    fn deadline(&self, node: NodeId) -> Option<Timestamp> {
+        if self.gone[node.index()] {
+            return None;
+        }
+        match &self.peers[node.index()] {
+            None => self.tracker.deadline(),
+            Some(peer) => peer.deadline(),
+        }
+    }
+
+    fn arm(&mut self, node: NodeId) {
+        let Some(deadline) = self.deadline(node) else { return };
+        let armed = &mut self.armed[node.index()];
+        if armed.is_none_or(|armed| deadline < armed) {
+            *armed = Some(deadline);
+            self.queue.push(deadline.max(self.now), Event::Wake { node });
+        }
+    }
+
+    fn finish(mut self) -> Run {
+        self.checker.end(&self.gone);
+        self.run.outcome = self.tracker.outcome().clone();
+        let last = self.run.outcome.finished.iter().flatten().max();
+        if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {
+            self.run.makespan = last.since(opened);
+        }
+        for peer in self.peers.iter().flatten() {
+            self.run.declined += peer.mishaps().declined;
+            self.run.lapsed += peer.mishaps().lapsed;
+        }
+        if self.scenario.keep_contents {
+            let ranks = self.peers.iter().zip(&self.contents);
+            self.run.contents = ranks
+                .map(|(peer, had)| {
+                    let wanted = peer.as_ref().map_or(&[][..], Peer::wanted);
+                    wanted.iter().map(|listing| content_of(listing.as_ref(), had)).collect()
+                })
+                .collect();
+        }
+        self.run
+    }
+}
+
+fn content_of(
+    listing: Option<&Listing>,
+    had: &BTreeMap<SegmentId, Digest>,
+) -> Option<Vec<Digest>> {
+    segments(listing?).map(|segment| had.get(&segment).copied()).collect()
+}
+
+fn segments(listing: &Listing) -> impl Iterator<Item = SegmentId> + use<> {
+    (listing.first..listing.first + listing.count).map(SegmentId)
+}
+
+fn node_at(rank: usize) -> NodeId {
+    NodeId(u32::try_from(rank).expect("ranks are numbered in 32 bits"))
+}

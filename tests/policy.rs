@@ -1,0 +1,40 @@
+//! How near the handout policy comes to the bound, in deterministic worlds.
+
+use mpiswarm::simulation::{Run, Scenario, World};
+
+/// M + ⌊log2 N⌋ segment times.
+fn bound(peers: u32, segments: u32) -> f64 {
+    f64::from(segments + peers.ilog2())
+}
+
+fn broadcast(peers: u32, segments: u32, seed: u64) -> Run {
+    World::new(Scenario::broadcast(peers, segments, seed)).run()
+}
+
+fn max_over_mean(served: &[u64]) -> f64 {
+    let served = &served[1..];
+    let max = *served.iter().max().expect("there are peers") as f64;
+    max * served.len() as f64 / served.iter().sum::<u64>() as f64
+}
+
+#[test]
+fn a_broadcast_over_equal_links_is_near_the_bound() {
+    for (peers, segments, limit) in [(31, 256, 1.05), (63, 512, 1.05), (127, 128, 1.08)] {
+        for seed in 1..=5 {
+            let run = broadcast(peers, segments, seed);
+            let ratio = run.makespan.as_secs_f64() * 1e3 / bound(peers, segments);
+            let copies = run.served[1] as f64 / f64::from(segments);
+            let balance = max_over_mean(&run.served);
+            println!(
+                "{peers} peers, {segments} segments, seed {seed}: {ratio:.3} of the bound, \
+                 {copies:.3} copies by the owner, max/mean {balance:.3}, declined {}, lapsed {}, msgs/seg {:.2} events {}",
+                run.declined, run.lapsed, run.tracker_messages as f64 / f64::from(peers * segments), run.events
+            );
+            if std::env::var_os("TUNE").is_none() {
+            assert!(ratio <= limit, "makespan, seed {seed}");
+            assert!(copies <= 1.05, "copies, seed {seed}");
+            assert!(balance <= 1.15, "balance, seed {seed}");
+            }
+        }
+    }
+}
