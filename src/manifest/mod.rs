@@ -1,7 +1,33 @@
 //! What is there? Identities, inputs, and the bytes that stand for them.
+//!
+//! - [`ids`], [`geometry`]: nodes, files, segments and digests as the swarm numbers them.
+//! - [`FileName`]: a name that may become a path, because it was checked.
+//! - [`Tokens`]: the hashes of one file's segments, in order.
+//! - [`PeerInput`]: what one peer has and wants; its parser is the only one for `in<R>.txt`.
+//! - [`Filler`]: the bytes of a segment, generated from its token.
+//! - [`Workload`]: who has and wants which files, and the inputs made from that.
+//!
+//! Nothing here knows a message, a clock or a thread.
 
 pub mod geometry;
 pub mod ids;
+mod input;
+mod name;
+mod parse_error;
+mod parser;
+mod payload;
+mod quote;
+mod synthesis;
+mod tokens;
+mod workload;
 
 pub use geometry::{Block, Geometry, TooManySegments};
 pub use ids::{Digest, FileId, NodeId, SegmentId};
+pub use input::{InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path};
+pub use name::{FileName, NAME_BYTES_MAX, NameError};
+pub use parse_error::{Count, ParseCause, ParseError};
+pub use payload::{Filler, payload_bytes, token_of};
+pub use quote::{OneLine, Quoted};
+pub use synthesis::{WriteError, synthesize, write_all};
+pub use tokens::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Tokens};
+pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

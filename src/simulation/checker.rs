@@ -72,7 +72,10 @@ impl Checker {
     /// A node dropped what it expected, or took it in.
     pub(super) fn settled(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
         let before = self.nodes[node.index()].expected.remove(&(segment, from));
-        assert!(before.is_some(), "{node} settles {segment:?} from {from}, which it never expected");
+        assert!(
+            before.is_some(),
+            "{node} settles {segment:?} from {from}, which it never expected"
+        );
     }
 
     pub(super) fn expects(&self, node: NodeId, from: NodeId, segment: SegmentId) -> bool {

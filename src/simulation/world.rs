@@ -82,12 +82,7 @@ impl World {
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),
-            links: Links::new(
-                nodes,
-                scenario.segment_time,
-                &scenario.rates,
-                scenario.latency,
-            ),
+            links: Links::new(nodes, scenario.segment_time, &scenario.rates, scenario.latency),
             tracker: Tracker::new(count, config.clone(), scenario.seed),
             peers: std::iter::once(None).chain(peers).collect(),
             outbox: Outbox::default(),
@@ -269,7 +264,10 @@ impl World {
         let faults = &self.scenario.faults;
         if faults.drop > 0.0 && self.chance.random_bool(faults.drop) {
             self.checker.left(from, false);
-            self.later(Duration::ZERO, Event::Input { to: from, input: Input::Sent { to, segment } });
+            self.later(
+                Duration::ZERO,
+                Event::Input { to: from, input: Input::Sent { to, segment } },
+            );
         } else if let Some(transfer) = self.links.send(self.now, from, to, segment) {
             self.transfer(from, transfer);
         }
@@ -312,7 +310,10 @@ impl World {
         }
         for rank in 0..self.peers.len() {
             let to = node_at(rank);
-            self.later(10 * self.scenario.latency, Event::Input { to, input: Input::Lost { node } });
+            self.later(
+                10 * self.scenario.latency,
+                Event::Input { to, input: Input::Lost { node } },
+            );
         }
     }
 
@@ -363,10 +364,7 @@ impl World {
     }
 }
 
-fn content_of(
-    listing: Option<&Listing>,
-    had: &BTreeMap<SegmentId, Digest>,
-) -> Option<Vec<Digest>> {
+fn content_of(listing: Option<&Listing>, had: &BTreeMap<SegmentId, Digest>) -> Option<Vec<Digest>> {
     segments(listing?).map(|segment| had.get(&segment).copied()).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, WITHDRAWALS_MAX, WINDOW_MAX, RETURNS_MAX};
+use crate::config::{Config, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -145,12 +145,7 @@ impl Fetch {
         }
     }
 
-    pub(super) fn handle_withdrawn(
-        &mut self,
-        from: NodeId,
-        segment: SegmentId,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn handle_withdrawn(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
         let withdrawn = |flight: &Flight| matches!(flight.stage, Stage::Withdrawn { .. });
         if !self.flights.find(segment, from).is_some_and(|flight| withdrawn(flight)) {
             return;
@@ -180,8 +175,7 @@ impl Fetch {
             match &mut flight.stage {
                 Stage::Requested if now >= flight.since + patience => {
                     self.mishaps.lapsed += 1;
-                    flight.stage =
-                        Stage::Withdrawn { told: now, times: 1, superfluous: false };
+                    flight.stage = Stage::Withdrawn { told: now, times: 1, superfluous: false };
                     out.send(holder, Message::Withdraw { segment });
                 }
                 Stage::Withdrawn { told, times, .. } if now >= *told + patience => {
@@ -280,13 +274,7 @@ impl Fetch {
         out.send(from, Message::Request { segment });
     }
 
-    fn drop_flight(
-        &mut self,
-        segment: SegmentId,
-        holder: NodeId,
-        cause: Cause,
-        out: &mut Outbox,
-    ) {
+    fn drop_flight(&mut self, segment: SegmentId, holder: NodeId, cause: Cause, out: &mut Outbox) {
         let Some(flight) = self.flights.remove(segment, holder) else { return };
         out.push(Output::Forget { from: holder, segment });
         if !matches!(flight.stage, Stage::Withdrawn { superfluous: true, .. }) {
@@ -357,4 +345,3 @@ impl Fetch {
         }
     }
 }
-

@@ -66,8 +66,7 @@ impl Flights {
     }
 
     pub(super) fn remove(&mut self, segment: SegmentId, holder: NodeId) -> Option<Flight> {
-        let place =
-            self.flights.iter().position(|f| f.segment == segment && f.holder == holder)?;
+        let place = self.flights.iter().position(|f| f.segment == segment && f.holder == holder)?;
         Some(self.flights.swap_remove(place))
     }
 

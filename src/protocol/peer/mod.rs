@@ -108,13 +108,7 @@ impl Peer {
         out.send(NodeId::TRACKER, message);
     }
 
-    fn handle_message(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox,
-    ) {
+    fn handle_message(&mut self, now: Timestamp, from: NodeId, message: Message, out: &mut Outbox) {
         match message {
             Message::Registered { index } => self.handle_registered(now, index, out),
             Message::Described(part) => self.handle_described(now, &part, out),
@@ -166,7 +160,8 @@ impl Peer {
     }
 
     fn handle_described(&mut self, now: Timestamp, part: &Part, out: &mut Outbox) {
-        let registered = matches!(self.phase, Phase::Registering { part } if self.registration.part(part).last);
+        let registered =
+            matches!(self.phase, Phase::Registering { part } if self.registration.part(part).last);
         if self.phase != Phase::Reading && !registered {
             return;
         }

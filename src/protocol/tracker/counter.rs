@@ -69,13 +69,7 @@ impl Counter {
         self.desks[from.index()].heard_at = now;
     }
 
-    pub(super) fn handle_ask(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        ask: Ask,
-        out: &mut Outbox,
-    ) {
+    pub(super) fn handle_ask(&mut self, now: Timestamp, from: NodeId, ask: Ask, out: &mut Outbox) {
         if self.desks[from.index()].stage != Stage::Fetching {
             return;
         }

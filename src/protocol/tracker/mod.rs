@@ -95,10 +95,7 @@ impl Tracker {
             phase: Phase::Enrolling { registrations },
             counter: None,
             catalogues: BTreeMap::new(),
-            outcome: Outcome {
-                finished: vec![None; nodes as usize],
-                ..Outcome::default()
-            },
+            outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             files_finished: 0,
             started: Timestamp::default(),
             watch: Timestamp::default(),
@@ -132,13 +129,7 @@ impl Tracker {
         self.counter.as_ref().map_or(0, Counter::grants_max)
     }
 
-    fn handle_message(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        message: Message,
-        out: &mut Outbox,
-    ) {
+    fn handle_message(&mut self, now: Timestamp, from: NodeId, message: Message, out: &mut Outbox) {
         if let Some(counter) = &mut self.counter {
             counter.hear(now, from);
         }
@@ -280,9 +271,10 @@ impl Tracker {
     }
 
     fn close_when_done(&mut self, out: &mut Outbox) {
-        let done = self.counter.as_ref().is_some_and(|counter| {
-            counter.count(Stage::Done) == self.nodes as usize - 1
-        });
+        let done = self
+            .counter
+            .as_ref()
+            .is_some_and(|counter| counter.count(Stage::Done) == self.nodes as usize - 1);
         if done && matches!(self.phase, Phase::Open) {
             self.close(out);
         }

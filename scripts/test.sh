@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Usage: scripts/test.sh [--quick]
+#
+# The gate: everything that has to hold before a change is taken. Stops at the first step that fails
+# and names it. --quick leaves out the documentation and the loom tests.
+
+set -euo pipefail
+scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$scripts/lib.sh"
+
+quick=false
+case ${1-} in
+    '') ;;
+    --quick) quick=true ;;
+    -h | --help) usage && exit ;;
+    *) die "unknown argument $1; see --help" ;;
+esac
+
+# step NAME COMMAND…: announces, times, and ends the gate when the command fails.
+finished=()
+step() {
+    local name=$1 began=$SECONDS code=0
+    shift
+    say "--- $name"
+    # Not `"$@" || code=$?`: there bash would ignore set -e within a function.
+    set +e
+    (set -e; "$@")
+    code=$?
+    set -e
+    if ((code)); then
+        say "gate failed: $name (exit code $code, after $((SECONDS - began)) s)" >&2
+        exit 1
+    fi
+    finished+=("$(printf '%5d s  %s' "$((SECONDS - began))" "$name")")
+}
+
+skip() { say "--- $1: skipped, $2" && finished+=("skipped  $1: $2"); }
+
+docs() { RUSTDOCFLAGS="${RUSTDOCFLAGS-} -D warnings" cargo doc --no-deps; }
+
+# Optimised, because simulated worlds are slow without; the release profile rather than one of its
+# own, because the end-to-end run needs that build anyway.
+tests() {
+    if have cargo-nextest; then
+        cargo nextest run --release --no-fail-fast
+    else
+        cargo test --release --lib --bins --tests --no-fail-fast
+    fi
+}
+
+shell_scripts() { shellcheck -x "$scripts"/*.sh "$root/.ci/run"; }
+
+# `--cfg loom` changes every crate's fingerprint: without a folder of its own, each change between
+# this step and the others would build the world anew. Link-time optimisation buys nothing here.
+loom() {
+    export RUSTFLAGS="${RUSTFLAGS-} --cfg loom" CARGO_PROFILE_RELEASE_LTO=off
+    CARGO_TARGET_DIR=$(target_folder)/loom
+    export CARGO_TARGET_DIR
+    local arguments=(--release --no-default-features --lib loom_) listed
+    # A filter that fits nothing passes: a gate must not take that for a proof.
+    listed=$(cargo test "${arguments[@]}" -- --list)
+    if ! grep -q ': test$' <<<"$listed"; then
+        say "there is no test whose path contains loom_"
+        return 1
+    fi
+    cargo test "${arguments[@]}"
+}
+
+end_to_end() {
+    local out
+    out=$(target_folder)/gate-run
+    rm -rf "$out"
+    "$scripts/run.sh" --out "$out"
+}
+
+began=$SECONDS
+cd "$root"
+step setup "$scripts/setup.sh" test
+# Tests that start an mpirun of their own need this too.
+mpi_environment 1
+
+step format cargo fmt --check
+if have shellcheck; then step shellcheck shell_scripts; else skip shellcheck "it is not installed"; fi
+step "clippy" cargo clippy --all-targets -- -D warnings
+step "clippy without MPI" cargo clippy --all-targets --no-default-features -- -D warnings
+if $quick; then skip documentation "--quick"; else step documentation docs; fi
+step "build without MPI" cargo build --no-default-features
+step "examples in the documentation" cargo test --doc
+step tests tests
+if $quick; then skip loom "--quick"; else step loom loom; fi
+step "end to end" end_to_end
+
+printf '%s\n' "${finished[@]}"
+say "gate passed in $((SECONDS - began)) s"

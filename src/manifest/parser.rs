@@ -1,0 +1,166 @@
+//! The grammar of `in<R>.txt`. Counts are promises of the text: nothing is reserved on their word.
+
+mod lines;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use self::lines::{Line, Lines, is_blank};
+use super::quote::Quoted;
+use super::tokens::{TOKEN_BYTES_MIN, has_token_length};
+use super::{Count, FileName, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput, Tokens};
+
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// What a classic token takes, for a first guess at the room that a file's tokens need.
+const CLASSIC_TOKEN_BYTES: usize = 32;
+
+/// Where each name stands, to name both lines of a file that comes twice.
+type Places<'text> = HashMap<&'text str, usize>;
+
+pub(super) fn parse(bytes: &[u8]) -> Result<PeerInput, ParseError> {
+    let text = decode(bytes)?;
+    let mut lines = Lines::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
+    let mut input = PeerInput::default();
+    let places = parse_owned(&mut lines, &mut input)?;
+    parse_wanted(&mut lines, &places, &mut input)?;
+    Ok(input)
+}
+
+fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let (valid, rest) = bytes.split_at(error.valid_up_to());
+        let line = 1 + valid.iter().filter(|&&byte| byte == b'\n').count();
+        ParseError { line, cause: ParseCause::NotUtf8 { byte: rest[0] } }
+    })
+}
+
+fn parse_owned<'text>(
+    lines: &mut Lines<'text>,
+    input: &mut PeerInput,
+) -> Result<Places<'text>, ParseError> {
+    let (opening, announced) = parse_section_count(lines, Count::OwnedFiles)?;
+    let mut places = Places::new();
+    for found in 0..announced {
+        let header = lines.next().ok_or_else(|| {
+            let counted = Count::OwnedFiles;
+            opening.error(ParseCause::EndsEarly { counted, announced, found })
+        })?;
+        let (name, segments) = header.text.rsplit_once(is_blank).ok_or_else(|| {
+            let value = Quoted::new(header.text);
+            header.error(ParseCause::NoSegmentCount { value, place: found + 1, announced })
+        })?;
+        let name = header.trimmed_end(name);
+        let parsed = parse_name(name)?;
+        if let Some(first) = places.insert(name.text, header.number) {
+            let name = Quoted::new(name.text);
+            return Err(header.error(ParseCause::OwnedTwice { name, first }));
+        }
+        let segments = parse_count(header, segments, Count::Segments)?;
+        let tokens = parse_tokens(lines, header, segments)?;
+        input.owned.push(OwnedFile { name: parsed, line: header.number, tokens });
+    }
+    Ok(places)
+}
+
+fn parse_tokens(
+    lines: &mut Lines<'_>,
+    header: Line<'_>,
+    announced: u32,
+) -> Result<Tokens, ParseError> {
+    // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
+    let segments_max = lines.rest_bytes() / (TOKEN_BYTES_MIN + 1) + 1;
+    let segments = segments_max.min(announced as usize);
+    let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_TOKEN_BYTES));
+    let mut tokens = Tokens::with_capacity(segments, bytes);
+    for found in 0..announced {
+        let line = lines.next().ok_or_else(|| {
+            let counted = Count::Segments;
+            header.error(ParseCause::EndsEarly { counted, announced, found })
+        })?;
+        check_hash(line, header, found + 1, announced)?;
+        tokens.push(line.text);
+    }
+    Ok(tokens)
+}
+
+fn check_hash(
+    line: Line<'_>,
+    header: Line<'_>,
+    place: u32,
+    announced: u32,
+) -> Result<(), ParseError> {
+    if !line.text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let value = Quoted::new(line.text);
+        let header = header.number;
+        let strange = line.text.chars().find(|character| !character.is_ascii_hexdigit());
+        let found = strange.expect("a byte that is no digit belongs to such a character");
+        return Err(line.error(ParseCause::HashDigit { value, found, place, announced, header }));
+    }
+    if !has_token_length(line.text.len()) {
+        return Err(line.error(ParseCause::HashLength { characters: line.text.len() }));
+    }
+    Ok(())
+}
+
+fn parse_wanted(
+    lines: &mut Lines<'_>,
+    owned: &Places<'_>,
+    input: &mut PeerInput,
+) -> Result<(), ParseError> {
+    let (opening, announced) = parse_section_count(lines, Count::WantedFiles)?;
+    let mut places = Places::new();
+    for found in 0..announced {
+        let line = lines.next().ok_or_else(|| {
+            let counted = Count::WantedFiles;
+            opening.error(ParseCause::EndsEarly { counted, announced, found })
+        })?;
+        let name = parse_name(line)?;
+        if let Some(first) = places.insert(line.text, line.number) {
+            let name = Quoted::new(line.text);
+            return Err(line.error(ParseCause::WantedTwice { name, first }));
+        }
+        if owned.contains_key(line.text) {
+            input.warnings.push(InputWarning { line: line.number, name });
+        } else {
+            input.wanted.push(name);
+        }
+    }
+    match lines.next() {
+        None => Ok(()),
+        Some(line) => {
+            let value = Quoted::new(line.text);
+            Err(line.error(ParseCause::Trailing { value, wanted: announced }))
+        }
+    }
+}
+
+fn parse_section_count<'text>(
+    lines: &mut Lines<'text>,
+    expected: Count,
+) -> Result<(Line<'text>, u32), ParseError> {
+    let Some(line) = lines.next() else {
+        let cause = ParseCause::Missing { expected };
+        return Err(ParseError { line: lines.last_number().max(1), cause });
+    };
+    Ok((line, parse_count(line, line.text, expected)?))
+}
+
+fn parse_count(line: Line<'_>, text: &str, expected: Count) -> Result<u32, ParseError> {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_number(text) {
+        let too_large = |_| ParseCause::TooLarge { value: Quoted::new(text), expected };
+        return text.parse().map_err(too_large).map_err(|cause| line.error(cause));
+    }
+    let value = Quoted::new(text);
+    Err(line.error(match text.strip_prefix('-') {
+        Some(digits) if is_number(digits) => ParseCause::Negative { value, expected },
+        _ => ParseCause::NotANumber { value, expected },
+    }))
+}
+
+fn parse_name(line: Line<'_>) -> Result<FileName, ParseError> {
+    FileName::parse(line.text)
+        .map_err(|cause| line.error(ParseCause::Name { value: Quoted::new(line.text), cause }))
+}

@@ -1,0 +1,237 @@
+//! The shape of a workload: how many peers and files, who owns, who wants.
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::str::FromStr;
+
+use super::quote::Quoted;
+
+/// A workload to make inputs for. All files have the same number of segments.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Workload {
+    /// How many peers take part, from 1 up: ranks 1 to `peers`.
+    pub peers: u32,
+    /// How many files there are, from 1 up: `file1` to `file<files>`.
+    pub files: u32,
+    /// How many segments each file has. Files times segments stay below 2³².
+    pub segments: u32,
+    /// Who owns each file from the start.
+    pub owners: Owners,
+    /// Which of the files that it lacks each peer wants.
+    pub wanted: Wanted,
+    /// Which files are wanted more than others. It matters where not all are wanted.
+    pub popularity: Popularity,
+    /// Decides the hashes and the drawing: equal workloads give equal inputs.
+    pub seed: u64,
+}
+
+impl Workload {
+    /// Checks that the numbers fit each other.
+    ///
+    /// # Errors
+    ///
+    /// The first that does not.
+    pub fn check(&self) -> Result<(), WorkloadError> {
+        let &Self { peers, files, segments, owners, wanted, popularity, .. } = self;
+        if peers == 0 {
+            return Err(WorkloadError::NoPeers);
+        }
+        if files == 0 {
+            return Err(WorkloadError::NoFiles);
+        }
+        if files.checked_mul(segments).is_none() {
+            return Err(WorkloadError::TooManySegments { files, segments });
+        }
+        match owners {
+            Owners::Each(owners) if owners.get() > peers => {
+                return Err(WorkloadError::TooManyOwners { owners, peers });
+            }
+            Owners::First | Owners::Each(_) => {}
+        }
+        match wanted {
+            Wanted::Drawn(wanted) if wanted.get() > files => {
+                return Err(WorkloadError::TooManyWanted { wanted, files });
+            }
+            Wanted::All | Wanted::Drawn(_) => {}
+        }
+        match popularity {
+            Popularity::Zipf(exponent) if !is_exponent(exponent) => {
+                Err(WorkloadError::Exponent { exponent })
+            }
+            Popularity::Uniform | Popularity::Zipf(_) => Ok(()),
+        }
+    }
+}
+
+/// Who owns a file from the start. Parses from `first` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owners {
+    /// Peer 1 owns every file.
+    First,
+    /// Each file has this many owners: the copies are dealt like cards, beginning with peer 1.
+    Each(NonZeroU32),
+}
+
+impl FromStr for Owners {
+    type Err = WorkloadError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        match text {
+            "first" => Ok(Self::First),
+            _ => text
+                .parse()
+                .map(Self::Each)
+                .map_err(|_| WorkloadError::Owners { value: Quoted::new(text) }),
+        }
+    }
+}
+
+impl fmt::Display for Owners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::First => f.write_str("first"),
+            Self::Each(owners) => owners.fmt(f),
+        }
+    }
+}
+
+/// Which of the files that it lacks a peer wants. Parses from `all` or a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every one.
+    All,
+    /// This many, drawn by popularity and none twice; every one where the peer lacks fewer.
+    Drawn(NonZeroU32),
+}
+
+impl FromStr for Wanted {
+    type Err = WorkloadError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => text
+                .parse()
+                .map(Self::Drawn)
+                .map_err(|_| WorkloadError::Wanted { value: Quoted::new(text) }),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("all"),
+            Self::Drawn(wanted) => wanted.fmt(f),
+        }
+    }
+}
+
+/// How likely each file is to be drawn. Parses from `uniform` or `zipf:S`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Popularity {
+    /// All alike.
+    Uniform,
+    /// `file<k>` is drawn with a probability proportional to 1/k^S, S finite and not negative.
+    Zipf(f64),
+}
+
+impl Popularity {
+    /// The exponent S of 1/k^S: 0 where all files are alike.
+    pub(super) fn exponent(self) -> f64 {
+        match self {
+            Self::Uniform => 0.0,
+            Self::Zipf(exponent) => exponent,
+        }
+    }
+}
+
+impl FromStr for Popularity {
+    type Err = WorkloadError;
+
+    fn from_str(text: &str) -> Result<Self, WorkloadError> {
+        if text == "uniform" {
+            return Ok(Self::Uniform);
+        }
+        text.strip_prefix("zipf:")
+            .and_then(|exponent| exponent.parse().ok())
+            .filter(|&exponent| is_exponent(exponent))
+            .map(Self::Zipf)
+            .ok_or_else(|| WorkloadError::Popularity { value: Quoted::new(text) })
+    }
+}
+
+impl fmt::Display for Popularity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uniform => f.write_str("uniform"),
+            Self::Zipf(exponent) => write!(f, "zipf:{exponent}"),
+        }
+    }
+}
+
+fn is_exponent(number: f64) -> bool {
+    number.is_finite() && number >= 0.0
+}
+
+/// Why a workload cannot be made.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum WorkloadError {
+    /// No peer takes part.
+    #[error("a workload needs at least 1 peer")]
+    NoPeers,
+    /// There is nothing to copy.
+    #[error("a workload needs at least 1 file")]
+    NoFiles,
+    /// More segments than the swarm numbers.
+    #[error("{files} files of {segments} segments are too many: {} together at most", u32::MAX)]
+    TooManySegments {
+        /// How many files.
+        files: u32,
+        /// How many segments each.
+        segments: u32,
+    },
+    /// A file cannot be owned twice by one peer.
+    #[error("{owners} owners of each file are too many for {peers} peers")]
+    TooManyOwners {
+        /// How many owners each file should have.
+        owners: NonZeroU32,
+        /// How many peers take part.
+        peers: u32,
+    },
+    /// A peer cannot want a file twice.
+    #[error("{wanted} wanted files a peer are too many of {files} files")]
+    TooManyWanted {
+        /// How many files each peer should want.
+        wanted: NonZeroU32,
+        /// How many there are.
+        files: u32,
+    },
+    /// An exponent that makes no probabilities.
+    #[error("the exponent {exponent} of a Zipf popularity is not a number from 0 up")]
+    Exponent {
+        /// The exponent.
+        exponent: f64,
+    },
+    /// A text that does not say who owns.
+    #[error("{value} does not say who owns a file: \"first\" or a number from 1 up is expected")]
+    Owners {
+        /// The text.
+        value: Quoted,
+    },
+    /// A text that does not say what is wanted.
+    #[error("{value} does not say what a peer wants: \"all\" or a number from 1 up is expected")]
+    Wanted {
+        /// The text.
+        value: Quoted,
+    },
+    /// A text that is no popularity.
+    #[error("{value} is not a popularity: \"uniform\" or \"zipf:S\", S from 0 up, is expected")]
+    Popularity {
+        /// The text.
+        value: Quoted,
+    },
+}

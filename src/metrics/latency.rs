@@ -1,0 +1,218 @@
+//! How long did segments take? A histogram of fixed size, in nanoseconds.
+
+use std::fmt;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
+use serde::{Deserialize, Serialize};
+
+use super::MetricsError;
+use crate::time::nanoseconds;
+
+/// The shortest latency told apart, ns.
+const LOWEST_NS: u64 = 1;
+/// The longest latency told apart, ns: one hour. Longer ones count as this.
+const HIGHEST_NS: u64 = 3_600_000_000_000;
+/// Significant decimal digits of a latency. Two make a histogram of 36 kB, and a message of 3 kB for
+/// latencies between 1 µs and 1 s; three make 270 kB and 20 kB, and rank 0 holds one of every rank.
+const DIGITS: u8 = 2;
+/// The length of the header that the V2 format puts before the counts, bytes.
+const HEADER_BYTES: usize = 40;
+/// More latencies than a rank can record: beyond this, received counts are nonsense. It keeps the
+/// sum over a million ranks below 2^64.
+const COUNT_MAX: u64 = 1 << 40;
+
+/// The latencies of one thread or one rank.
+#[derive(Clone, PartialEq)]
+pub struct Latency {
+    histogram: Histogram<u64>,
+}
+
+/// What a reader wants to know of many latencies, each in ns. All are zero when there were none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LatencySummary {
+    /// Half of the latencies are at most this.
+    pub p50: u64,
+    /// 99% of the latencies are at most this.
+    pub p99: u64,
+    /// 99.9% of the latencies are at most this.
+    pub p999: u64,
+    /// The longest latency.
+    pub max: u64,
+}
+
+impl Latency {
+    /// No latencies yet, and all the memory that there will ever be.
+    pub fn new() -> Self {
+        let histogram = Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS)
+            .expect("the bounds of the histogram are constants that it accepts");
+        Self { histogram }
+    }
+
+    /// Counts one latency. It never fails and never allocates: below 1 ns counts as 1 ns, and
+    /// above one hour as one hour.
+    pub fn record(&mut self, latency: Duration) {
+        self.histogram.saturating_record(nanoseconds(latency).clamp(LOWEST_NS, HIGHEST_NS));
+    }
+
+    /// Adds the latencies of another thread or rank.
+    pub fn merge(&mut self, other: &Self) {
+        self.histogram
+            .add(&other.histogram)
+            .expect("all histograms of latencies have the same bounds");
+    }
+
+    /// How many latencies were counted.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// The percentiles and the maximum, ns, each at most 1% too long.
+    pub fn percentiles(&self) -> LatencySummary {
+        if self.histogram.is_empty() {
+            return LatencySummary::default();
+        }
+        // The histogram answers with the upper edge of a bucket, which can lie past the bound.
+        let at = |quantile| self.histogram.value_at_quantile(quantile).min(HIGHEST_NS);
+        LatencySummary {
+            p50: at(0.5),
+            p99: at(0.99),
+            p999: at(0.999),
+            max: self.histogram.max().min(HIGHEST_NS),
+        }
+    }
+
+    /// Appends the latencies in the V2 format of HdrHistogram.
+    pub(super) fn encode(&self, bytes: &mut Vec<u8>) {
+        V2Serializer::new()
+            .serialize(&self.histogram, bytes)
+            .expect("a vector takes every write, and counts stay below 2^63");
+    }
+
+    /// Reads what [`Latency::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are anything else: too short or too long, of other bounds, or broken.
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, MetricsError> {
+        let Some((header, counts)) = bytes.split_at_checked(HEADER_BYTES) else {
+            return Err(MetricsError::Length { bytes: bytes.len() });
+        };
+        // The deserializer trusts three things that a broken message can violate: it allocates
+        // what the header asks for, it negates i64::MIN, and it takes counts whose sum overflows.
+        check_header(header, counts.len())?;
+        // Counts below 2^56 never write nine such bytes in a row.
+        if counts.windows(9).any(|window| window == [0xff; 9]) {
+            return Err(MetricsError::Counts);
+        }
+        let histogram = Deserializer::new()
+            .deserialize(&mut &bytes[..])
+            .map_err(|error| MetricsError::Histogram { source: error })?;
+        let latency = Self { histogram };
+        if latency.count() > COUNT_MAX { Err(MetricsError::Counts) } else { Ok(latency) }
+    }
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Latency")
+            .field("count", &self.count())
+            .field("percentiles", &self.percentiles())
+            .finish()
+    }
+}
+
+/// The header must be that of an empty histogram of ours, but for the length of the counts.
+fn check_header(header: &[u8], counts_bytes: usize) -> Result<(), MetricsError> {
+    let mut expected = Vec::new();
+    Latency::new().encode(&mut expected);
+    let length = u32::try_from(counts_bytes).map_err(|_| MetricsError::Header)?;
+    expected[4..8].copy_from_slice(&length.to_be_bytes());
+    if header == &expected[..HEADER_BYTES] { Ok(()) } else { Err(MetricsError::Header) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_recorded_is_all_zeros() {
+        assert_eq!(Latency::new().percentiles(), LatencySummary::default());
+        assert_eq!(Latency::new().count(), 0);
+    }
+
+    /// Each is the upper edge of its bucket.
+    #[test]
+    fn percentiles_of_a_ramp() {
+        let mut latency = Latency::new();
+        (1..=1000).for_each(|ns| latency.record(Duration::from_nanos(ns)));
+        let expected = LatencySummary { p50: 501, p99: 991, p999: 999, max: 1003 };
+        assert_eq!(latency.percentiles(), expected);
+    }
+
+    #[test]
+    fn extremes_saturate_and_do_not_grow_the_histogram() {
+        let mut latency = Latency::new();
+        let places = latency.histogram.distinct_values();
+        latency.record(Duration::ZERO);
+        latency.record(Duration::from_secs(3601));
+        latency.record(Duration::MAX);
+        assert_eq!(latency.count(), 3);
+        assert_eq!(latency.percentiles().max, HIGHEST_NS);
+        assert_eq!(latency.histogram.distinct_values(), places);
+        assert!(!latency.histogram.is_auto_resize());
+    }
+
+    #[test]
+    fn merging_is_recording_both() {
+        let (mut left, mut right, mut both) = (Latency::new(), Latency::new(), Latency::new());
+        for ns in 1..5000 {
+            let half = if ns % 3 == 0 { &mut left } else { &mut right };
+            half.record(Duration::from_nanos(ns * ns));
+            both.record(Duration::from_nanos(ns * ns));
+        }
+        left.merge(&right);
+        assert_eq!(left, both);
+    }
+
+    #[test]
+    fn encoded_latencies_stay_small() {
+        let mut latency = Latency::new();
+        let mut state = 1_u64;
+        for _ in 0..100_000 {
+            // Between 1 µs and about 1 s, equally many in every octave.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let octaves = (state >> 11) as f64 / (1_u64 << 53) as f64 * 20.0;
+            latency.record(Duration::from_secs_f64(1e-6 * octaves.exp2()));
+        }
+        let mut bytes = Vec::new();
+        latency.encode(&mut bytes);
+        println!("{} latencies take {} bytes", latency.count(), bytes.len());
+        assert!(bytes.len() < 4 << 10, "{} bytes", bytes.len());
+        assert_eq!(Latency::decode(&bytes).expect("its own encoding"), latency);
+    }
+
+    #[test]
+    fn counts_that_overflow_are_refused() {
+        let mut bytes = Vec::new();
+        Latency::new().encode(&mut bytes);
+        let with_counts = |counts: &[u8]| {
+            let mut bytes = bytes[..HEADER_BYTES].to_vec();
+            bytes[4..8].copy_from_slice(&u32::try_from(counts.len()).expect("short").to_be_bytes());
+            bytes.extend_from_slice(counts);
+            Latency::decode(&bytes)
+        };
+        assert!(with_counts(&[4]).is_ok());
+        // The zigzag of i64::MIN, and the largest count that it can express.
+        assert!(matches!(with_counts(&[0xff; 9]), Err(MetricsError::Counts)));
+        let largest = [0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        assert!(matches!(with_counts(&largest), Err(MetricsError::Counts)));
+    }
+}

@@ -1,0 +1,192 @@
+//! What happened? Counters and latencies of a rank, which meet on rank 0 at the end of a run.
+//!
+//! Every thread counts for itself, so nothing here is shared and nothing is atomic. Invariant:
+//! recording neither fails nor allocates.
+
+pub mod balance;
+pub mod latency;
+
+use hdrhistogram::serialization::DeserializeError;
+use thiserror::Error;
+
+pub use latency::{Latency, LatencySummary};
+
+/// How many integers stand before the latencies in an encoding.
+const COUNTERS: usize = 7;
+
+/// What one rank did in a run. Start from the default, which is nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RankMetrics {
+    /// Segments sent to others.
+    pub served_segments: u64,
+    /// Payload sent to others, bytes.
+    pub served_bytes: u64,
+    /// Segments received and verified; a wrong one counts in `corrupt_segments` alone.
+    pub received_segments: u64,
+    /// Payload received and verified, bytes.
+    pub received_bytes: u64,
+    /// Segments received whose digest was wrong.
+    pub corrupt_segments: u64,
+    /// Requests of this rank that a holder answered with *busy*.
+    pub refused_requests: u64,
+    /// Requests of this rank that timed out.
+    pub lapsed_requests: u64,
+    /// From the request for a segment until it was verified.
+    pub latency: Latency,
+}
+
+/// Why bytes from another rank are no metrics.
+#[derive(Debug, Error)]
+pub enum MetricsError {
+    /// The message ends before the counters or the header of the latencies are complete.
+    #[error("metrics end after {bytes} bytes, in the middle of a field")]
+    Length {
+        /// The length of what was to be read, bytes.
+        bytes: usize,
+    },
+    /// The latencies have other bounds or another length than this program writes.
+    #[error("the header of the latencies is not of this program's format")]
+    Header,
+    /// More latencies than a run can have.
+    #[error("the counts of the latencies are impossible")]
+    Counts,
+    /// The counts of the latencies are broken.
+    #[error("the latencies cannot be read")]
+    Histogram {
+        /// What the histogram's own reader found.
+        source: DeserializeError,
+    },
+}
+
+impl RankMetrics {
+    /// Reads what [`RankMetrics::encode`] wrote.
+    ///
+    /// # Errors
+    ///
+    /// When the bytes are too short, too long, or were never metrics. It never panics.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MetricsError> {
+        let Some((head, latency)) = bytes.split_first_chunk::<{ COUNTERS * 8 }>() else {
+            return Err(MetricsError::Length { bytes: bytes.len() });
+        };
+        let mut words = head.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let mut next = || words.next().expect("the head holds one word a counter");
+        Ok(Self {
+            served_segments: next(),
+            served_bytes: next(),
+            received_segments: next(),
+            received_bytes: next(),
+            corrupt_segments: next(),
+            refused_requests: next(),
+            lapsed_requests: next(),
+            latency: Latency::decode(latency)?,
+        })
+    }
+
+    /// Adds what another thread of this rank, or another rank, did. Sums saturate.
+    pub fn merge(&mut self, other: &Self) {
+        for (sum, part) in self.counters_mut().into_iter().zip(other.counters()) {
+            *sum = sum.saturating_add(part);
+        }
+        self.latency.merge(&other.latency);
+    }
+
+    /// The counters as little-endian 64-bit integers in the order of the fields, then the
+    /// latencies in the V2 format of HdrHistogram.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes: Vec<u8> = self.counters().into_iter().flat_map(u64::to_le_bytes).collect();
+        self.latency.encode(&mut bytes);
+        bytes
+    }
+
+    fn counters_mut(&mut self) -> [&mut u64; COUNTERS] {
+        [
+            &mut self.served_segments,
+            &mut self.served_bytes,
+            &mut self.received_segments,
+            &mut self.received_bytes,
+            &mut self.corrupt_segments,
+            &mut self.refused_requests,
+            &mut self.lapsed_requests,
+        ]
+    }
+
+    fn counters(&self) -> [u64; COUNTERS] {
+        [
+            self.served_segments,
+            self.served_bytes,
+            self.received_segments,
+            self.received_bytes,
+            self.corrupt_segments,
+            self.refused_requests,
+            self.lapsed_requests,
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn example() -> RankMetrics {
+        let mut metrics = RankMetrics {
+            served_segments: 1,
+            served_bytes: 2,
+            received_segments: 3,
+            received_bytes: u64::MAX,
+            corrupt_segments: 5,
+            refused_requests: 6,
+            lapsed_requests: 7,
+            latency: Latency::new(),
+        };
+        for us in [1, 1, 20, 300, 4_000_000] {
+            metrics.latency.record(Duration::from_micros(us));
+        }
+        metrics
+    }
+
+    #[test]
+    fn metrics_survive_the_way() {
+        for metrics in [RankMetrics::default(), example()] {
+            let decoded = RankMetrics::decode(&metrics.encode()).expect("its own encoding");
+            assert_eq!(decoded, metrics);
+            assert_eq!(decoded.latency.percentiles(), metrics.latency.percentiles());
+        }
+    }
+
+    #[test]
+    fn a_truncated_or_longer_message_is_an_error() {
+        let bytes = example().encode();
+        for length in 0..bytes.len() {
+            assert!(RankMetrics::decode(&bytes[..length]).is_err(), "{length} bytes");
+        }
+        let longer = [&bytes[..], &[0]].concat();
+        assert!(RankMetrics::decode(&longer).is_err());
+    }
+
+    #[test]
+    fn no_wrong_byte_panics() {
+        let bytes = example().encode();
+        for index in 0..bytes.len() {
+            for value in [0x00, 0x01, 0x7f, 0x80, 0xfe, 0xff] {
+                let mut wrong = bytes.clone();
+                wrong[index] = value;
+                if let Ok(metrics) = RankMetrics::decode(&wrong) {
+                    metrics.latency.percentiles();
+                    RankMetrics::default().merge(&metrics);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn merging_adds_and_saturates() {
+        let mut sum = example();
+        sum.merge(&example());
+        assert_eq!(sum.served_bytes, 4);
+        assert_eq!(sum.lapsed_requests, 14);
+        assert_eq!(sum.received_bytes, u64::MAX);
+        assert_eq!(sum.latency.count(), 10);
+    }
+}

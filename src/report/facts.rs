@@ -1,0 +1,47 @@
+//! What rank 0 knows when a run is over.
+
+use std::time::Duration;
+
+use super::Limits;
+use crate::metrics::RankMetrics;
+
+/// The facts of one run, from which a [`Summary`](super::Summary) is made.
+///
+/// Tables by rank begin with rank 0; what a lost rank did not report may be missing at their ends.
+#[derive(Clone, Debug)]
+pub struct RunFacts {
+    /// The engine that ran: `mutex` or `lockfree`.
+    pub engine: &'static str,
+    /// What carried the bytes: `local` or `mpi`.
+    pub transport: &'static str,
+    /// How many ranks downloaded and uploaded; rank 0 is not one of them.
+    pub peers: usize,
+    /// The size of every segment but the last of a file, bytes.
+    pub segment_bytes: usize,
+    /// Where all randomness of the run came from.
+    pub seed: u64,
+    /// Files that became whole at a peer; a file delivered to three peers counts three.
+    pub files_delivered: u64,
+    /// From the start until the last peer had all it wanted, verified.
+    pub makespan: Duration,
+    /// From the launch of the program until the start.
+    pub setup: Duration,
+    /// When each rank had all it wanted, since the start, by rank; none for one that did not.
+    pub finished: Vec<Option<Duration>>,
+    /// What each rank did, by rank.
+    pub metrics: Vec<RankMetrics>,
+    /// Names of wanted files that nobody had, or not whole.
+    pub unavailable: Vec<String>,
+    /// What went wrong, one line each.
+    pub errors: Vec<String>,
+    /// Payload sent by ranks that had the file before the start, bytes.
+    pub origin_bytes_served: u64,
+    /// The size of all files that at least one peer wanted and could get, each counted once, bytes.
+    pub distinct_bytes_wanted: u64,
+    /// Whether every wanted, available segment was delivered and verified.
+    pub everything_delivered: bool,
+    /// The rates of one core; none when they are not known, or the job ran on several machines.
+    pub limits: Option<Limits>,
+    /// How many cores the job could use.
+    pub cores: usize,
+}

@@ -1,0 +1,57 @@
+//! The limit of one machine, which stands beside every result.
+
+use std::time::Duration;
+
+/// What one core of this machine can do. The harness measures it on the spot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes that one core copies in a second, from memory to memory.
+    pub copy_bytes_per_second: f64,
+    /// Bytes that one core hashes in a second, SHA-256.
+    pub hash_bytes_per_second: f64,
+}
+
+impl Limits {
+    /// Whether both rates are numbers that a bound can be computed from.
+    pub fn usable(&self) -> bool {
+        [self.copy_bytes_per_second, self.hash_bytes_per_second]
+            .into_iter()
+            .all(|rate| rate.is_finite() && rate > 0.0)
+    }
+}
+
+/// The shortest time in which `cores` cores of one machine can deliver `bytes` bytes, when each
+/// byte costs one copy and one hash: bytes × (1 ÷ copy + 1 ÷ hash) ÷ cores.
+///
+/// No core counts as one. A rate of zero gives [`Duration::MAX`].
+pub fn bound(bytes: u64, cores: usize, limits: &Limits) -> Duration {
+    let seconds_per_byte =
+        limits.copy_bytes_per_second.recip() + limits.hash_bytes_per_second.recip();
+    let seconds = bytes as f64 * seconds_per_byte / cores.max(1) as f64;
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { copy_bytes_per_second: 4e9, hash_bytes_per_second: 1e9 };
+
+    #[test]
+    fn a_byte_costs_a_copy_and_a_hash() {
+        assert_eq!(bound(4_000_000_000, 1, &LIMITS), Duration::from_secs(5));
+        assert_eq!(bound(4_000_000_000, 2, &LIMITS), Duration::from_millis(2500));
+        assert_eq!(bound(4_000_000_000, 0, &LIMITS), Duration::from_secs(5));
+        assert_eq!(bound(0, 2, &LIMITS), Duration::ZERO);
+    }
+
+    #[test]
+    fn broken_rates_are_noticed() {
+        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let limits = Limits { hash_bytes_per_second: rate, ..LIMITS };
+            assert!(!limits.usable());
+            let _does_not_panic = bound(1, 1, &limits);
+        }
+        assert!(LIMITS.usable());
+    }
+}

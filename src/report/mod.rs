@@ -1,0 +1,14 @@
+//! What does it mean? The facts of a run become a record, and the record becomes text.
+
+#[cfg(test)]
+mod example;
+pub mod facts;
+pub mod limits;
+pub mod summary;
+pub mod text;
+mod units;
+
+pub use facts::RunFacts;
+pub use limits::{Limits, bound};
+pub use summary::Summary;
+pub use text::render;

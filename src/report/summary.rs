@@ -1,0 +1,245 @@
+//! The record of a run: the JSON that other programs read.
+
+use std::iter;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::RunFacts;
+use super::limits::{Limits, bound};
+use crate::metrics::{LatencySummary, RankMetrics, balance};
+
+/// The version of the record. It grows when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
+
+/// One run, as it is written and read. The names of the fields are those of the JSON.
+///
+/// Times are seconds, rates are per second of the makespan, and no number is ever NaN or infinite:
+/// what cannot be computed is null where the field is optional, and 0 where it is not. Tables by
+/// rank have `peers` + 1 places and begin with rank 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The version of this record: 1.
+    pub schema: u32,
+    /// The engine that ran: `mutex` or `lockfree`.
+    pub engine: String,
+    /// What carried the bytes: `local` or `mpi`.
+    pub transport: String,
+    /// How many ranks downloaded and uploaded.
+    pub peers: usize,
+    /// Files delivered; one that reached three peers counts three.
+    pub files: u64,
+    /// Segments delivered and verified; one that reached three peers counts three.
+    pub segments: u64,
+    /// The size of a segment, bytes.
+    pub segment_bytes: usize,
+    /// Where all randomness of the run came from.
+    pub seed: u64,
+    /// Payload delivered and verified, over all peers.
+    pub bytes_delivered: u64,
+    /// Whether every wanted, available segment was delivered and verified.
+    pub verified: bool,
+    /// From the launch until the start, seconds.
+    pub setup_s: f64,
+    /// From the start until the last peer had all it wanted, verified, seconds.
+    pub makespan_s: f64,
+    /// `segments` ÷ `makespan_s`.
+    pub segments_per_second: f64,
+    /// `bytes_delivered` ÷ `makespan_s`.
+    pub bytes_per_second: f64,
+    /// The shortest makespan that this machine allows, seconds: see [`bound`].
+    pub bound_s: Option<f64>,
+    /// `makespan_s` ÷ `bound_s`: 1.0 is perfect.
+    pub ratio_to_bound: Option<f64>,
+    /// Bytes that one core copies in a second.
+    pub copy_bytes_per_second: Option<f64>,
+    /// Bytes that one core hashes in a second.
+    pub hash_bytes_per_second: Option<f64>,
+    /// How many cores the job could use.
+    pub cores: usize,
+    /// Payload sent, by rank; rank 0 sends none.
+    pub served_bytes: Vec<u64>,
+    /// When a peer had all it wanted, seconds, by rank; null for rank 0 and for one that did not.
+    pub finished_s: Vec<Option<f64>>,
+    /// The most bytes a peer served ÷ the mean over the peers.
+    pub served_max_over_mean: f64,
+    /// The coefficient of variation of the bytes that the peers served.
+    pub served_cv: f64,
+    /// Jain's index of the bytes that the peers served.
+    pub served_jain: f64,
+    /// How many times the original holders sent what was wanted: 1.0 is perfect.
+    pub origin_copies: Option<f64>,
+    /// From the request for a segment until it was verified, ns.
+    pub segment_latency_ns: LatencySummary,
+    /// Segments received whose digest was wrong.
+    pub corrupt_segments: u64,
+    /// Requests that were answered with *busy*.
+    pub refused_requests: u64,
+    /// Requests that timed out.
+    pub lapsed_requests: u64,
+    /// Wanted files that nobody had.
+    pub unavailable_files: Vec<String>,
+    /// What went wrong, one line each.
+    pub errors: Vec<String>,
+}
+
+impl Summary {
+    /// Draws the facts of a run together.
+    pub fn new(facts: RunFacts) -> Self {
+        let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));
+        let finished_s = by_rank(&facts, None, |rank| {
+            facts.finished.get(rank).map(|finished| finished.map(|at| at.as_secs_f64()))
+        });
+        let served_by_peers = &served_bytes[1..];
+        let mut total = RankMetrics::default();
+        facts.metrics.iter().for_each(|metrics| total.merge(metrics));
+        let makespan_s = facts.makespan.as_secs_f64();
+        let limits = facts.limits.filter(Limits::usable);
+        let bound_s = limits
+            .map(|limits| bound(total.received_bytes, facts.cores, &limits))
+            .filter(|&bound| bound < Duration::MAX)
+            .map(|bound| bound.as_secs_f64());
+        Self {
+            schema: SCHEMA,
+            engine: facts.engine.to_owned(),
+            transport: facts.transport.to_owned(),
+            peers: facts.peers,
+            files: facts.files_delivered,
+            segments: total.received_segments,
+            segment_bytes: facts.segment_bytes,
+            seed: facts.seed,
+            bytes_delivered: total.received_bytes,
+            verified: facts.everything_delivered,
+            setup_s: facts.setup.as_secs_f64(),
+            makespan_s,
+            segments_per_second: ratio(total.received_segments as f64, makespan_s).unwrap_or(0.0),
+            bytes_per_second: ratio(total.received_bytes as f64, makespan_s).unwrap_or(0.0),
+            bound_s,
+            ratio_to_bound: bound_s.and_then(|bound_s| ratio(makespan_s, bound_s)),
+            copy_bytes_per_second: limits.map(|limits| limits.copy_bytes_per_second),
+            hash_bytes_per_second: limits.map(|limits| limits.hash_bytes_per_second),
+            cores: facts.cores,
+            served_max_over_mean: balance::max_over_mean(served_by_peers),
+            served_cv: balance::coefficient_of_variation(served_by_peers),
+            served_jain: balance::jain(served_by_peers),
+            origin_copies: ratio(
+                facts.origin_bytes_served as f64,
+                facts.distinct_bytes_wanted as f64,
+            ),
+            segment_latency_ns: total.latency.percentiles(),
+            corrupt_segments: total.corrupt_segments,
+            refused_requests: total.refused_requests,
+            lapsed_requests: total.lapsed_requests,
+            served_bytes,
+            finished_s,
+            unavailable_files: facts.unavailable,
+            errors: facts.errors,
+        }
+    }
+}
+
+/// A table with a place for every rank: `absent` for rank 0 and for a peer that nothing is known of.
+fn by_rank<T: Clone>(facts: &RunFacts, absent: T, of: impl Fn(usize) -> Option<T>) -> Vec<T> {
+    let peers = (1..=facts.peers).map(|rank| of(rank).unwrap_or_else(|| absent.clone()));
+    iter::once(absent.clone()).chain(peers).collect()
+}
+
+/// The quotient, if it is a number.
+fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
+    Some(dividend / divisor).filter(|quotient| quotient.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::example::facts;
+    use super::*;
+
+    fn json(summary: &Summary) -> serde_json::Value {
+        serde_json::to_value(summary).expect("a summary is plain data")
+    }
+
+    #[test]
+    fn figures_follow_from_the_facts() {
+        let summary = Summary::new(facts());
+        assert_eq!(summary.segments, 18);
+        assert_eq!(summary.bytes_delivered, 18_000_000);
+        assert_eq!(summary.segments_per_second, 12.0);
+        assert_eq!(summary.bytes_per_second, 12_000_000.0);
+        // 18 MB × (1 ÷ 60 MB/s + 1 ÷ 20 MB/s) ÷ 2 cores.
+        assert!((summary.bound_s.expect("limits are known") - 0.6).abs() < 1e-9);
+        assert!((summary.ratio_to_bound.expect("limits are known") - 2.5).abs() < 1e-6);
+        assert_eq!(summary.served_bytes, [0, 9_000_000, 6_000_000, 3_000_000]);
+        assert_eq!(summary.finished_s, [None, Some(1.25), Some(1.5), None]);
+        assert_eq!(summary.served_max_over_mean, 1.5);
+        assert_eq!(summary.origin_copies, Some(1.5));
+        assert!(summary.verified);
+    }
+
+    #[test]
+    fn the_record_survives_json_and_begins_with_its_version() {
+        let summary = Summary::new(facts());
+        let text = serde_json::to_string(&summary).expect("a summary is plain data");
+        assert!(
+            text.starts_with(r#"{"schema":1,"engine":"lockfree","transport":"local","peers":3,"#)
+        );
+        let back: Summary = serde_json::from_str(&text).expect("its own record");
+        assert_eq!(back, summary);
+    }
+
+    #[test]
+    fn the_names_of_the_record_stand() {
+        let names = [
+            "bound_s bytes_delivered bytes_per_second copy_bytes_per_second cores",
+            "corrupt_segments engine errors files finished_s hash_bytes_per_second",
+            "lapsed_requests makespan_s origin_copies peers ratio_to_bound refused_requests",
+            "schema seed segment_bytes segment_latency_ns segments segments_per_second",
+            "served_bytes served_cv served_jain served_max_over_mean setup_s transport",
+            "unavailable_files verified",
+        ];
+        let record = json(&Summary::new(facts()));
+        let mut keys: Vec<_> = record.as_object().expect("an object").keys().cloned().collect();
+        keys.sort();
+        assert_eq!(keys.join(" "), names.join(" "));
+        let latency: Vec<_> =
+            record["segment_latency_ns"].as_object().expect("an object").keys().cloned().collect();
+        assert_eq!(latency.len(), 4);
+        assert!(["p50", "p99", "p999", "max"].iter().all(|name| latency.iter().any(|k| k == name)));
+    }
+
+    #[test]
+    fn an_empty_run_has_only_numbers() {
+        let limits = Limits { copy_bytes_per_second: f64::NAN, hash_bytes_per_second: 0.0 };
+        let nothing = RunFacts {
+            peers: 0,
+            cores: 0,
+            files_delivered: 0,
+            makespan: Duration::ZERO,
+            setup: Duration::ZERO,
+            finished: Vec::new(),
+            metrics: Vec::new(),
+            origin_bytes_served: 0,
+            distinct_bytes_wanted: 0,
+            limits: Some(limits),
+            ..facts()
+        };
+        let delivered_in_no_time = RunFacts { makespan: Duration::ZERO, ..facts() };
+        for facts in [nothing, delivered_in_no_time] {
+            let summary = Summary::new(facts);
+            let text = serde_json::to_string(&summary).expect("a summary is plain data");
+            // NaN would become null, which a number cannot be read from.
+            let back: Summary = serde_json::from_str(&text).expect("its own record");
+            assert_eq!(back, summary);
+            assert_eq!(back.bytes_per_second, 0.0);
+        }
+    }
+
+    #[test]
+    fn a_rank_that_did_not_report_served_nothing() {
+        let mut facts = facts();
+        facts.metrics.truncate(2);
+        facts.finished.clear();
+        let summary = Summary::new(facts);
+        assert_eq!(summary.served_bytes, [0, 9_000_000, 0, 0]);
+        assert_eq!(summary.finished_s, [None; 4]);
+    }
+}

@@ -1,0 +1,157 @@
+//! What a person reads on rank 0 at the end of a run.
+
+use std::fmt::Display;
+
+use super::Summary;
+use super::units::{count, latency, rate, seconds, size};
+
+/// With more peers than this, only the extremes and the middle are listed.
+const PEERS_LISTED_MAX: usize = 16;
+/// The length of the longest bar, characters.
+const BAR_LENGTH_MAX: u64 = 24;
+/// How many problems of a kind are listed one by one.
+const PROBLEMS_LISTED_MAX: usize = 8;
+/// The width of the labels, characters.
+const LABEL_WIDTH: usize = 13;
+
+/// The summary as text of several lines, each at most about a hundred characters wide, the last
+/// with its line break. The problems come last, where they are seen.
+pub fn render(summary: &Summary) -> String {
+    let mut lines = Lines::default();
+    heading(summary, &mut lines);
+    rates(summary, &mut lines);
+    served(summary, &mut lines);
+    finished(summary, &mut lines);
+    let tail = summary.segment_latency_ns;
+    let percentiles = [("p50", tail.p50), ("p99", tail.p99), ("p99.9", tail.p999)];
+    let percentiles = percentiles.map(|(name, ns)| format!("{name} {}", latency(ns))).join(", ");
+    lines.add("latency", format!("{percentiles}, max {}, a segment", latency(tail.max)));
+    problems(summary, &mut lines);
+    lines.text
+}
+
+/// Lines that begin with a label, where all values begin in one column.
+#[derive(Default)]
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    fn add(&mut self, label: &str, value: impl Display) {
+        self.text += format!("  {label:<LABEL_WIDTH$}{value}").trim_end();
+        self.text.push('\n');
+    }
+}
+
+fn heading(summary: &Summary, lines: &mut Lines) {
+    let Summary { engine, transport, .. } = summary;
+    let peers = count(summary.peers as u64, "peer");
+    let segment = size(summary.segment_bytes as u64);
+    lines.text += &format!(
+        "{engine} over {transport}, {peers}, segments of {segment}, seed {}\n",
+        summary.seed
+    );
+    let files = count(summary.files, "file");
+    let segments = count(summary.segments, "segment");
+    let delivered = format!("{files}, {segments}, {}", size(summary.bytes_delivered));
+    let verdict = if summary.verified { "all verified" } else { "INCOMPLETE" };
+    lines.add("delivered", format!("{delivered}, {verdict}"));
+}
+
+/// The figure, the limit and the ratio on one line; what they come from on the next two.
+fn rates(summary: &Summary, lines: &mut Lines) {
+    let makespan = seconds(summary.makespan_s);
+    let limit = match (summary.bound_s, summary.ratio_to_bound) {
+        (Some(bound), Some(ratio)) => format!("bound {}, ratio {ratio:.2}", seconds(bound)),
+        _ => "bound unknown".to_owned(),
+    };
+    lines.add("makespan", format!("{makespan}, {limit}; setup {}", seconds(summary.setup_s)));
+    let segments = format!("{:.1} segments/s", summary.segments_per_second);
+    lines.add("rate", format!("{}, {segments}", rate(summary.bytes_per_second)));
+    if let (Some(copy), Some(hash)) = (summary.copy_bytes_per_second, summary.hash_bytes_per_second)
+    {
+        let cores = count(summary.cores as u64, "core");
+        lines.add("limits", format!("copy {}, hash {}, {cores}", rate(copy), rate(hash)));
+    }
+}
+
+/// A bar a peer, then how even they are.
+fn served(summary: &Summary, lines: &mut Lines) {
+    let mut peers: Vec<(usize, u64)> =
+        summary.served_bytes.iter().copied().enumerate().skip(1).collect();
+    let notes = if peers.len() > PEERS_LISTED_MAX {
+        peers.sort_by_key(|&(_, bytes)| bytes);
+        peers = [0, peers.len() / 2, peers.len() - 1].map(|index| peers[index]).to_vec();
+        ["least   ", "median  ", "most    "]
+    } else {
+        [""; 3]
+    };
+    let most = peers.iter().map(|&(_, bytes)| bytes).max().unwrap_or(0);
+    let rank_width = peers.iter().map(|(rank, _)| rank.to_string().len()).max().unwrap_or(0);
+    for (index, &(rank, bytes)) in peers.iter().enumerate() {
+        let label = if index == 0 { "served" } else { "" };
+        let note = notes.get(index).copied().unwrap_or("");
+        let amount = size(bytes);
+        let bar = bar(bytes, most);
+        lines.add(label, format!("rank {rank:<rank_width$} {amount:>9}  {note}{bar}"));
+    }
+    let even = format!("max/mean {:.2}, cv {:.2}", summary.served_max_over_mean, summary.served_cv);
+    lines.add("balance", format!("{even}, Jain {:.2}", summary.served_jain));
+    if let Some(copies) = summary.origin_copies {
+        lines.add("origin", format!("served {copies:.2} copies of what was wanted"));
+    }
+}
+
+/// A bar for a part of the most; whoever served anything has at least one mark.
+fn bar(bytes: u64, most: u64) -> String {
+    let length = u128::from(bytes) * u128::from(BAR_LENGTH_MAX);
+    (0..length.div_ceil(u128::from(most.max(1)))).map(|_| '#').collect()
+}
+
+fn finished(summary: &Summary, lines: &mut Lines) {
+    let mut times: Vec<f64> = summary.finished_s.iter().copied().flatten().collect();
+    times.sort_by(f64::total_cmp);
+    let all = format!("{} of {}", times.len(), count(summary.peers as u64, "peer"));
+    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+        return lines.add("finished", all);
+    };
+    let median = times[times.len() / 2].midpoint(times[(times.len() - 1) / 2]);
+    let [first, middle, end] = [first, median, last].map(seconds);
+    let ratio =
+        if median > 0.0 { format!(", last/median {:.2}", last / median) } else { "".into() };
+    lines.add("finished", format!("{all}: first {first}, median {middle}, last {end}{ratio}"));
+}
+
+fn problems(summary: &Summary, lines: &mut Lines) {
+    let requests =
+        [(summary.refused_requests, "answered busy"), (summary.lapsed_requests, "lapsed")];
+    let troubled = requests.into_iter().filter(|&(number, _)| number > 0);
+    let troubled: Vec<_> =
+        troubled.map(|(number, what)| format!("{} {what}", count(number, "request"))).collect();
+    if !troubled.is_empty() {
+        lines.add("asked again", troubled.join(", "));
+    }
+    if summary.corrupt_segments > 0 {
+        let corrupt = count(summary.corrupt_segments, "segment");
+        lines.add("corrupt", format!("{corrupt} dropped and asked for elsewhere"));
+    }
+    list("unavailable", &summary.unavailable_files, lines);
+    list("errors", &summary.errors, lines);
+}
+
+/// The first problems of a kind. They carry names from inputs, which must not steer a terminal.
+fn list(label: &str, problems: &[String], lines: &mut Lines) {
+    for (index, problem) in problems.iter().take(PROBLEMS_LISTED_MAX).enumerate() {
+        let printable: String = problem
+            .chars()
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+        lines.add(if index == 0 { label } else { "" }, printable);
+    }
+    if problems.len() > PROBLEMS_LISTED_MAX {
+        lines.add("", format!("and {} more", problems.len() - PROBLEMS_LISTED_MAX));
+    }
+}
+
+#[cfg(test)]
+mod tests;

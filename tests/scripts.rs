@@ -1,0 +1,200 @@
+//! The scripts keep their promises: each explains itself, and the check of a run's outputs accepts
+//! what is right and nothing else.
+#![cfg(unix)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// Peer 1 owns `data` and `big file`, peer 2 owns `data` too; the lines of peer 2 end as on Windows,
+/// with blanks and empty lines between them.
+const INPUTS: [(u32, &str); 3] = [
+    (1, "2\ndata 2\naa11\nbb22\nbig file 1\ncc33\n0\n"),
+    (2, "1\r\ndata 2 \r\n\r\naa11\r\nbb22\t\r\n1\r\nbig file\r\n"),
+    (3, "0\n3\ndata\nbig file\nnowhere\n"),
+];
+
+/// What those inputs must lead to.
+const OUTPUTS: [(&str, &str); 3] = [
+    ("client2_big file", "cc33\n"),
+    ("client3_data", "aa11\nbb22\n"),
+    ("client3_big file", "cc33\n"),
+];
+
+struct Job {
+    folder: TempDir,
+}
+
+impl Job {
+    /// Good inputs and good outputs in a temporary folder.
+    fn new() -> Self {
+        let job = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        fs::create_dir(job.inputs()).expect("the folder is new");
+        fs::create_dir(job.outputs()).expect("the folder is new");
+        for (rank, text) in INPUTS {
+            job.input(rank, text);
+        }
+        for (name, text) in OUTPUTS {
+            job.output(name, text);
+        }
+        job
+    }
+
+    fn inputs(&self) -> PathBuf {
+        self.folder.path().join("inputs")
+    }
+
+    fn outputs(&self) -> PathBuf {
+        self.folder.path().join("outputs")
+    }
+
+    fn input(&self, rank: u32, text: &str) {
+        let path = self.inputs().join(format!("in{rank}.txt"));
+        fs::write(path, text).expect("a temporary folder is writable");
+    }
+
+    fn output(&self, name: &str, text: &str) {
+        fs::write(self.outputs().join(name), text).expect("a temporary folder is writable");
+    }
+
+    /// The exit code and the lines of `scripts/check-outputs.sh`.
+    fn check(&self) -> (Option<i32>, Vec<String>) {
+        let output = run(script("check-outputs.sh").arg(self.inputs()).arg(self.outputs()));
+        let text = String::from_utf8_lossy(&output.stdout);
+        (output.status.code(), text.lines().map(str::to_owned).collect())
+    }
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts")
+}
+
+fn script(name: &str) -> Command {
+    Command::new(scripts().join(name))
+}
+
+fn run(command: &mut Command) -> Output {
+    command.output().expect("the script can be started")
+}
+
+const UNOWNED: &str = "note: nobody owns nowhere, which in3.txt wants";
+
+#[test]
+fn good_outputs_pass_and_unowned_files_are_noted() {
+    let (code, lines) = Job::new().check();
+    assert_eq!(lines, [UNOWNED, "checked: 3 files identical"]);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn white_space_within_a_line_does_not_count() {
+    let job = Job::new();
+    job.output("client3_data", "aa11 \r\n b b22");
+    let (code, lines) = job.check();
+    assert_eq!(lines, [UNOWNED, "checked: 3 files identical"]);
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn a_missing_output_fails() {
+    let job = Job::new();
+    fs::remove_file(job.outputs().join("client3_data")).expect("the job wrote it");
+    let (code, lines) = job.check();
+    let expected = [
+        "missing: client3_data",
+        UNOWNED,
+        "checked: 2 files identical",
+        "failed: 1 missing, 0 different",
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn wrong_short_long_and_swapped_outputs_fail() {
+    let cases = [
+        ("aa11\nbb23\n", "line 2"),
+        ("bb22\naa11\n", "line 1"),
+        ("aa11\n", "ends after line 1 of 2"),
+        ("", "ends after line 0 of 2"),
+        ("aa11\nbb22\ncc33\n", "line 3"),
+        ("aa11\n\nbb22\n", "line 2"),
+    ];
+    for (text, fault) in cases {
+        let job = Job::new();
+        job.output("client3_data", text);
+        let (code, lines) = job.check();
+        assert_eq!(
+            lines[0],
+            format!("differs: client3_data: {fault} (owner: in1.txt)"),
+            "{text:?}"
+        );
+        assert_eq!(lines[3], "failed: 0 missing, 1 different", "{text:?}");
+        assert_eq!(code, Some(1), "{text:?}");
+    }
+}
+
+#[test]
+fn names_that_no_file_can_have_are_passed_over() {
+    let job = Job::new();
+    let long = "n".repeat(239);
+    job.input(4, &format!("2\n{long} 1\ndd44\n../up 1\nee55\n0\n"));
+    job.input(5, &format!("0\n2\n{long}\n../up\n"));
+    let (code, lines) = job.check();
+    assert_eq!(lines[1], format!("note: passed over, not the name of a file: {long}"));
+    assert_eq!(lines[2], "note: passed over, not the name of a file: ../up");
+    assert_eq!(lines[3], "checked: 3 files identical");
+    assert_eq!(code, Some(0));
+}
+
+#[test]
+fn inputs_that_make_no_sense_are_refused() {
+    let cases = [
+        ("", "an in<R>.txt is empty"),
+        ("1\ndata 2\naa11\n", "in4.txt ends too early"),
+        ("0\n2\ndata\n", "in4.txt ends too early"),
+        ("one\n", "in4.txt, line 1: a number is expected, not \"one\""),
+        ("1\n2\naa11\nbb22\n0\n", "in4.txt, line 2: a name and a count are expected"),
+        ("1\ndata 1\naa11\n0\n", "in4.txt, line 2: data has another length in in1.txt"),
+        ("1\ndata 2\naa11\nXX\n0\n", "in4.txt, line 4: data is another file in in1.txt"),
+    ];
+    for (text, fault) in cases {
+        let job = Job::new();
+        job.input(4, text);
+        let (code, lines) = job.check();
+        assert_eq!(lines, [format!("bad input: {fault}")], "{text:?}");
+        assert_eq!(code, Some(2), "{text:?}");
+    }
+}
+
+#[test]
+fn a_folder_without_inputs_is_refused() {
+    let job = Job::new();
+    let output = run(script("check-outputs.sh").arg(job.outputs()).arg(job.outputs()));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("has no in<R>.txt"));
+}
+
+#[test]
+fn every_script_is_executable_and_explains_itself() {
+    let folder = fs::read_dir(scripts()).expect("scripts/ is part of the repository");
+    let paths: Vec<PathBuf> =
+        folder.map(|entry| entry.expect("scripts/ can be read").path()).collect();
+    assert!(!paths.is_empty());
+    for path in paths {
+        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+        let mode = fs::metadata(&path).expect("it was just listed").permissions().mode();
+        assert_eq!(mode & 0o111, 0o111, "{name} is not executable");
+        // From elsewhere and through a link: a script finds its neighbours all the same.
+        let elsewhere = tempfile::tempdir().expect("a temporary folder can be made");
+        let link = elsewhere.path().join("link.sh");
+        std::os::unix::fs::symlink(&path, &link).expect("the folder is new");
+        let output = run(Command::new(&link).arg("--help").current_dir(&elsewhere));
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{name} --help fails");
+        assert!(text.starts_with(&format!("Usage: scripts/{name}")), "{name} --help: {text}");
+    }
+}
