@@ -1,3 +1,5 @@
 //! The `mpiswarm` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    mpiswarm::cli::main()
+}

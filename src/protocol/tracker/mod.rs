@@ -124,6 +124,15 @@ impl Tracker {
         self.counter.as_ref().map(|counter| counter.roster().digest(segment))
     }
 
+    /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
+    pub fn distinct_bytes_wanted(&self, segment_bytes: usize) -> u64 {
+        let Some(counter) = &self.counter else { return 0 };
+        let files = (0..).map(FileId).zip(&counter.roster().files);
+        let wanted = files.filter(|(_, file)| file.wanted);
+        let segments = wanted.map(|(id, _)| counter.roster().geometry.segments_of(id).len());
+        segments.sum::<usize>() as u64 * segment_bytes as u64
+    }
+
     /// The most segments that peers had been given and not announced at one moment.
     pub fn grants_max(&self) -> usize {
         self.counter.as_ref().map_or(0, Counter::grants_max)

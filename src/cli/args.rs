@@ -1,0 +1,120 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+
+use crate::config::Config;
+use crate::driver::injection::Fault;
+use crate::manifest::{Owners, Popularity, Wanted};
+
+/// Copies files across the ranks of an MPI job as a swarm.
+#[derive(Debug, Parser)]
+#[command(version, about, after_help = "Exit codes: 0 all delivered, 1 something failed, \
+    2 input refused, 3 all delivered but files that nobody could provide")]
+pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Share the files that in<R>.txt name: rank 0 tracks, ranks 1.. are peers
+    Run(RunArgs),
+    /// Write a workload as in<R>.txt files
+    Synthesize(SynthesizeArgs),
+}
+
+/// What carries messages and segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Via {
+    /// MPI when started by mpirun or srun, else local.
+    Auto,
+    /// Threads of one process.
+    Local,
+    /// Ranks of an MPI job.
+    Mpi,
+}
+
+/// One run.
+#[derive(Clone, Debug, Parser)]
+pub(super) struct RunArgs {
+    /// Folder that holds in1.txt, in2.txt, …
+    #[arg(default_value = ".")]
+    pub(super) inputs: PathBuf,
+    /// Folder for client<R>_<file>
+    #[arg(long, default_value = ".")]
+    pub(super) out: PathBuf,
+    /// Nodes, the tracker included [default: from the highest in<R>.txt; under MPI the ranks]
+    #[arg(long)]
+    pub(super) nodes: Option<u32>,
+    /// Payload of a segment; 0 moves the hash alone
+    #[arg(long, default_value_t = 64 << 10)]
+    pub(super) segment_bytes: usize,
+    /// All payload and all chance follow from it
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// What carries messages and segments
+    #[arg(long, value_enum, default_value_t = Via::Auto)]
+    pub(super) transport: Via,
+    /// Segments that a peer keeps outstanding [default: by segment size]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(super) window: Option<u8>,
+    /// Threads that check segments beside a rank's own [default: 0]
+    #[arg(long, default_value_t = 0)]
+    pub(super) verify_threads: usize,
+    /// Print the summary as one JSON object on stdout, and nothing else there
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Write the summary as JSON to this file too
+    #[arg(long, value_name = "FILE")]
+    pub(super) report: Option<PathBuf>,
+    /// Show no progress and no summary
+    #[arg(long)]
+    pub(super) quiet: bool,
+    /// Faults on purpose: corrupt:RATE, drop:RATE, delay:MS
+    #[arg(long, hide = true)]
+    pub(super) inject: Vec<Fault>,
+}
+
+impl RunArgs {
+    /// How the nodes of this run behave.
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config::for_segments_of(self.segment_bytes);
+        if let Some(window) = self.window {
+            config.window = window.into();
+        }
+        config
+    }
+}
+
+/// A workload.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct SynthesizeArgs {
+    /// Folder to write to
+    pub(super) dir: PathBuf,
+    /// Peers
+    #[arg(long)]
+    pub(super) peers: u32,
+    /// Files
+    #[arg(long)]
+    pub(super) files: u32,
+    /// Segments of each file
+    #[arg(long)]
+    pub(super) segments: u32,
+    /// Owners of each file, dealt to the peers in turn, or `first`: peer 1 owns everything
+    #[arg(long, default_value = "1")]
+    pub(super) owners: Owners,
+    /// `all` that a peer lacks, or how many files of those
+    #[arg(long, default_value = "all")]
+    pub(super) wanted: Wanted,
+    /// How wanted files are drawn: `uniform` or `zipf:S`
+    #[arg(long, default_value = "uniform")]
+    pub(super) popularity: Popularity,
+    /// All chance follows from it
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Replace inputs that are there, those of higher ranks included
+    #[arg(long)]
+    pub(super) overwrite: bool,
+}

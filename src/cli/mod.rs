@@ -1,0 +1,62 @@
+//! Strings in, exit code out: nobody else sees the command line.
+
+mod args;
+mod local;
+#[cfg(feature = "mpi")]
+mod ranks;
+mod show;
+mod synthesize;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command, RunArgs, Via};
+
+/// All went well.
+const OK: u8 = 0;
+/// Something failed on the way; what was finished is kept.
+const FAILED: u8 = 1;
+/// The input or the command line was refused; nothing was moved.
+const REFUSED: u8 = 2;
+/// All was delivered but files that nobody had.
+const UNAVAILABLE: u8 = 3;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    // The classic programs take no arguments: they run in the folder that holds the inputs.
+    let classic = std::env::args_os().len() == 1 && is_rank();
+    let args = if classic {
+        Args { command: Command::Run(RunArgs::parse_from(["run"])) }
+    } else {
+        Args::parse()
+    };
+    ExitCode::from(match args.command {
+        Command::Run(run) => start(&run),
+        Command::Synthesize(workload) => synthesize::synthesize(&workload),
+    })
+}
+
+/// Whether this process was started as one rank of many.
+fn is_rank() -> bool {
+    let names = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
+    names.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+fn start(run: &RunArgs) -> u8 {
+    let over_mpi = match run.transport {
+        Via::Auto => is_rank(),
+        Via::Local => false,
+        Via::Mpi => true,
+    };
+    if !over_mpi {
+        return local::run(run);
+    }
+    #[cfg(feature = "mpi")]
+    return ranks::run(run);
+    #[cfg(not(feature = "mpi"))]
+    {
+        show::error("this program was built without MPI: build it with the feature `mpi`");
+        REFUSED
+    }
+}

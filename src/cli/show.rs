@@ -1,0 +1,120 @@
+//! What people and programs read: progress and errors on stderr, the summary on stdout.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
+
+use std::fs;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::RunArgs;
+use super::{FAILED, OK, REFUSED, UNAVAILABLE};
+use crate::harness;
+use crate::metrics::RankMetrics;
+use crate::protocol::{Outcome, tracker::Progress};
+use crate::report::{Limits, RunFacts, Summary, render};
+use crate::time::{Clock, Timestamp};
+
+/// Time spent on measuring the machine's limits after a run, at most.
+const LIMITS_BUDGET: Duration = Duration::from_millis(100);
+
+/// Prints one error.
+pub(super) fn error(text: &str) {
+    eprintln!("mpiswarm: {text}");
+}
+
+/// Prints one line of the result.
+pub(super) fn line(text: &str) {
+    println!("{text}");
+}
+
+/// A progress bar on a terminal, nothing elsewhere.
+pub(super) fn progress(args: &RunArgs) -> impl FnMut(Progress) + use<> {
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} segments, {msg}");
+    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    bar.set_style(style.expect("the template is well formed"));
+    move |progress| {
+        bar.set_length(progress.segments_wanted);
+        bar.set_position(progress.segments_verified);
+        bar.set_message(format!("{} peers complete", progress.peers_complete));
+        if progress.segments_verified == progress.segments_wanted {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// What is known when a run is over.
+pub(super) struct Ended<'a> {
+    pub(super) outcome: &'a Outcome,
+    pub(super) progress: Progress,
+    pub(super) metrics: Vec<RankMetrics>,
+    pub(super) transport: &'static str,
+    pub(super) origins: Origins,
+    pub(super) one_machine: bool,
+}
+
+/// What the owners had.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Origins {
+    /// Payload served by peers that owned files.
+    pub(super) bytes_served: u64,
+    /// Bytes of all wanted files, each once.
+    pub(super) distinct_bytes: u64,
+}
+
+/// Prints the summary and the errors; returns the exit code.
+pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
+    let Ended { outcome, progress, metrics, transport, origins, one_machine } = ended;
+    for line in &outcome.errors {
+        error(line);
+    }
+    for name in &outcome.unavailable {
+        error(&format!("{name}: nobody could provide it"));
+    }
+    if outcome.refused {
+        return REFUSED;
+    }
+    let opened = outcome.opened.unwrap_or_default();
+    let finished = outcome.finished.iter().map(|at| at.map(|at| at.since(opened)));
+    let finished: Vec<Option<Duration>> = finished.collect();
+    let limits = one_machine.then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
+    let facts = RunFacts {
+        engine: "lockfree",
+        transport,
+        peers: outcome.finished.len().saturating_sub(1),
+        segment_bytes: args.segment_bytes,
+        seed: args.seed,
+        files_delivered: progress.files_finished,
+        makespan: finished.iter().flatten().max().copied().unwrap_or_default(),
+        setup: opened.since(Timestamp::default()),
+        finished,
+        metrics,
+        unavailable: outcome.unavailable.clone(),
+        errors: outcome.errors.clone(),
+        origin_bytes_served: origins.bytes_served,
+        distinct_bytes_wanted: origins.distinct_bytes,
+        everything_delivered: progress.segments_verified == progress.segments_wanted,
+        limits,
+        cores: harness::cores(),
+    };
+    let summary = Summary::new(facts);
+    let code = match (outcome.errors.is_empty(), outcome.unavailable.is_empty()) {
+        (false, _) => FAILED,
+        (true, false) => UNAVAILABLE,
+        (true, true) => OK,
+    };
+    publish(args, &summary).unwrap_or(code)
+}
+
+/// Writes the summary where it was asked for; an exit code when that fails.
+fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
+    let json = serde_json::to_string(summary).expect("a summary holds only plain data");
+    if args.json {
+        println!("{json}");
+    } else if !args.quiet {
+        print!("{}", render(summary));
+    }
+    let path = args.report.as_ref()?;
+    let cause = fs::write(path, json + "\n").err()?;
+    error(&format!("{}: {cause}", path.display()));
+    Some(FAILED)
+}

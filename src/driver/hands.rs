@@ -1,0 +1,232 @@
+//! Does what a peer wants done, with real bytes.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::prepare::OwnedFiles;
+use super::{Checks, Injection, has_numbers};
+use crate::config::WINDOW_MAX;
+use crate::manifest::{FileId, FileName, NodeId, SegmentId};
+use crate::metrics::RankMetrics;
+use crate::protocol::{Input, Output, Peer, Verdict};
+use crate::store::{FilledSlot, OutputDir, Store};
+use crate::time::Timestamp;
+use crate::transport::{Completion, Transport, TransportError};
+
+/// A segment that came, and is held back as if it had taken longer.
+#[derive(Debug)]
+struct Delayed {
+    until: Timestamp,
+    from: NodeId,
+    segment: SegmentId,
+}
+
+/// The store, the checks and the output of a peer, and what they measured.
+#[derive(Debug)]
+pub(super) struct Hands {
+    store: Store,
+    /// Own segments, until they have numbers.
+    owned: Option<OwnedFiles>,
+    wanted: Vec<FileName>,
+    output: Option<OutputDir>,
+    slot_bytes: usize,
+    checks: Checks,
+    injection: Injection,
+    /// Segments that arrived and were not checked.
+    arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
+    delayed: VecDeque<Delayed>,
+    /// When each expected segment was asked for.
+    asked: HashMap<(NodeId, SegmentId), Timestamp>,
+    metrics: RankMetrics,
+}
+
+impl Hands {
+    pub(super) fn new(
+        store: Store,
+        files: (OwnedFiles, Vec<FileName>),
+        output: Option<OutputDir>,
+        slot_bytes: usize,
+        checks: Checks,
+        injection: Injection,
+    ) -> Self {
+        let (owned, wanted) = files;
+        Self {
+            store,
+            owned: Some(owned),
+            wanted,
+            output,
+            slot_bytes,
+            checks,
+            injection,
+            arrived: Vec::with_capacity(2 * WINDOW_MAX),
+            delayed: VecDeque::new(),
+            asked: HashMap::with_capacity(4 * WINDOW_MAX),
+            metrics: RankMetrics::default(),
+        }
+    }
+
+    /// Does one thing; what happens at once is added to `inputs`.
+    pub(super) fn perform(
+        &mut self,
+        now: Timestamp,
+        output: Output,
+        peer: &Peer,
+        transport: &mut impl Transport,
+        inputs: &mut Vec<Input>,
+    ) -> Result<(), TransportError> {
+        self.number(peer)?;
+        match output {
+            Output::Send { to, message } => transport.send(to, &message)?,
+            Output::Expect { from, segment } => {
+                let slot = self.store.take().expect("slots are spared for all that is in flight");
+                self.asked.insert((from, segment), now);
+                transport.expect(from, segment, slot)?;
+            }
+            Output::Serve { to, segment } => {
+                if self.injection.drops() {
+                    inputs.push(Input::Sent { to, segment });
+                } else {
+                    let sealed = self.store.segment(segment);
+                    let payload = sealed.expect("only verified segments are served").clone();
+                    self.metrics.served_segments += 1;
+                    self.metrics.served_bytes += payload.bytes().len() as u64;
+                    transport.serve(to, segment, payload)?;
+                }
+            }
+            Output::Forget { from, segment } => {
+                self.asked.remove(&(from, segment));
+                match self.take_arrived(from, segment) {
+                    Some(slot) => self.store.give_back(slot.vacate()),
+                    None => transport.forget(from, segment)?,
+                }
+            }
+            Output::Check { from, segment, digest } => {
+                let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
+                self.checks.begin(from, segment, digest, slot);
+                self.collect(now, inputs);
+            }
+            Output::Publish { file } => {
+                let trouble = self.publish(file, peer);
+                inputs.push(Input::Published { file, trouble });
+            }
+            Output::Finish => {}
+        }
+        Ok(())
+    }
+
+    /// Takes in what the transport finished.
+    pub(super) fn take_in(
+        &mut self,
+        now: Timestamp,
+        completion: Completion,
+        inputs: &mut Vec<Input>,
+    ) {
+        match completion {
+            Completion::Message { from, message } => {
+                inputs.push(Input::Message { from, message });
+            }
+            Completion::Arrived { from, segment, slot } => {
+                // Forgotten while it came: the slot is all that is left of it.
+                if !self.asked.contains_key(&(from, segment)) {
+                    self.store.give_back(slot.vacate());
+                    return;
+                }
+                let slot = if self.injection.corrupts() { corrupt(slot) } else { slot };
+                self.arrived.push((from, segment, slot));
+                match self.injection.delay() {
+                    None => inputs.push(Input::Arrived { from, segment }),
+                    Some(delay) => {
+                        self.delayed.push_back(Delayed { until: now + delay, from, segment });
+                    }
+                }
+            }
+            Completion::Sent { to, segment } => inputs.push(Input::Sent { to, segment }),
+            Completion::Forgotten { slot } => self.store.give_back(slot),
+        }
+    }
+
+    /// Collects checks that have ended and segments that were held back long enough.
+    pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input>) {
+        while let Some(checked) = self.checks.next() {
+            let (from, segment) = (checked.from, checked.segment);
+            let asked = self.asked.remove(&(from, segment));
+            let verdict = match checked.result {
+                Ok(sealed) => {
+                    if self.store.segment(segment).is_none() {
+                        self.metrics.received_segments += 1;
+                        self.metrics.received_bytes += sealed.bytes().len() as u64;
+                        self.metrics.latency.record(now.since(asked.unwrap_or(now)));
+                    }
+                    self.store.insert(segment, sealed);
+                    Verdict::Right
+                }
+                Err(slot) => {
+                    self.store.give_back(slot);
+                    Verdict::Wrong
+                }
+            };
+            inputs.push(Input::Checked { from, segment, verdict });
+        }
+        while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
+            let Some(Delayed { from, segment, .. }) = self.delayed.pop_front() else { return };
+            if self.arrived.iter().any(|&(f, s, _)| (f, s) == (from, segment)) {
+                inputs.push(Input::Arrived { from, segment });
+            }
+        }
+    }
+
+    /// When the next segment that is held back is let go.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.delayed.front().map(|delayed| delayed.until)
+    }
+
+    /// What was measured here, with what the peer counted.
+    pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
+        let mishaps = peer.mishaps();
+        self.metrics.corrupt_segments = mishaps.corrupt;
+        self.metrics.refused_requests = mishaps.declined;
+        self.metrics.lapsed_requests = mishaps.lapsed;
+        self.metrics
+    }
+
+    /// Once the catalogue is known: enters own segments under their numbers, and reserves a slot
+    /// for every wanted one.
+    fn number(&mut self, peer: &Peer) -> Result<(), TransportError> {
+        if self.owned.is_none() || !has_numbers(peer) {
+            return Ok(());
+        }
+        let owned = self.owned.take().unwrap_or_default();
+        for (listing, segments) in peer.owned().iter().zip(owned) {
+            for (id, sealed) in (listing.first..).zip(segments) {
+                self.store.insert(SegmentId(id), sealed);
+            }
+        }
+        let wanted = peer.wanted().iter().flatten().map(|listing| listing.count as usize).sum();
+        self.store.extend(wanted, self.slot_bytes).map_err(TransportError::Memory)
+    }
+
+    fn publish(&self, file: FileId, peer: &Peer) -> Option<Box<str>> {
+        let mut named = peer.wanted().iter().zip(&self.wanted);
+        let (listing, name) = named.find_map(|(listing, name)| {
+            listing.filter(|listing| listing.file == file).map(|listing| (listing, name))
+        })?;
+        let ids = (listing.first..listing.first + listing.count).map(SegmentId);
+        let segments = ids.map(|id| self.store.segment(id).expect("a whole file is all here"));
+        let output = self.output.as_ref()?;
+        output.publish(name, file.0, segments).err().map(|error| error.to_string().into())
+    }
+
+    fn take_arrived(&mut self, from: NodeId, segment: SegmentId) -> Option<FilledSlot> {
+        let place = self.arrived.iter().position(|&(f, s, _)| (f, s) == (from, segment))?;
+        Some(self.arrived.swap_remove(place).2)
+    }
+}
+
+/// Changes one byte.
+fn corrupt(slot: FilledSlot) -> FilledSlot {
+    let len = slot.bytes().len();
+    let mut slot = slot.vacate();
+    if let Some(byte) = slot.bytes_mut().first_mut() {
+        *byte ^= 0xff;
+    }
+    slot.fill(len)
+}

@@ -1,0 +1,62 @@
+//! What a node does when there is nothing to do: spin briefly, then yield, then rest, so that
+//! many ranks on few cores don't starve each other.
+
+use std::time::Duration;
+
+use crossbeam::sync::Parker;
+
+/// Turns without work before a node yields its core.
+const SPINS: u32 = 16;
+
+/// Turns without work before a node rests.
+const YIELDS: u32 = 64;
+
+/// How long a node rests at first, where nothing would wake it.
+const REST: Duration = Duration::from_micros(50);
+
+/// How long it rests at most, where nothing would wake it.
+const REST_MAX: Duration = Duration::from_millis(1);
+
+/// How long a node rests at most where it is woken: a bound on lost time should that fail.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+
+/// The idleness of one node.
+#[derive(Debug)]
+pub(super) struct Idle {
+    parker: Parker,
+    turns: u32,
+    wakes: bool,
+}
+
+impl Idle {
+    /// `wakes` says whether everything that comes unparks the node.
+    pub(super) fn new(parker: Parker, wakes: bool) -> Self {
+        Self { parker, turns: 0, wakes }
+    }
+
+    /// There was work.
+    pub(super) fn reset(&mut self) {
+        self.turns = 0;
+    }
+
+    /// There was none; the next deadline is `until` away.
+    pub(super) fn wait(&mut self, until: Option<Duration>) {
+        self.turns = self.turns.saturating_add(1);
+        if self.turns <= SPINS {
+            std::hint::spin_loop();
+            return;
+        }
+        if self.turns <= YIELDS && !self.wakes {
+            std::thread::yield_now();
+            return;
+        }
+        let rest = if self.wakes {
+            SLEEP_MAX
+        } else {
+            // Twice as long every 16 turns.
+            let doublings = ((self.turns - YIELDS) / 16).min(5);
+            (REST * 2_u32.pow(doublings)).min(REST_MAX)
+        };
+        self.parker.park_timeout(until.map_or(rest, |until| until.min(rest)));
+    }
+}

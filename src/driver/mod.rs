@@ -1,0 +1,170 @@
+//! The loop: the one place where node, transport, store, verifier and clock meet.
+
+mod checks;
+mod hands;
+mod idle;
+pub mod injection;
+pub mod prepare;
+
+use std::time::Duration;
+
+use crossbeam::sync::Parker;
+
+use crate::metrics::RankMetrics;
+use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, tracker::Progress};
+use crate::time::{Clock, Timestamp};
+use crate::transport::{Completion, Transport, TransportError};
+use hands::Hands;
+use idle::Idle;
+
+pub use checks::Checks;
+pub use injection::Injection;
+pub use prepare::{Prepared, Terms, prepare};
+
+/// How often the tracker's progress is shown.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+
+/// Runs rank 0 to the end. `show` is told of its progress now and then.
+///
+/// # Errors
+///
+/// When the transport fails.
+pub fn run_tracker(
+    tracker: &mut Tracker,
+    transport: &mut impl Transport,
+    parker: Parker,
+    clock: &Clock,
+    mut show: impl FnMut(Progress),
+) -> Result<(), TransportError> {
+    let mut turn = Turn::new(transport, parker);
+    tracker.handle(clock.now(), Input::Start, &mut turn.outbox);
+    let mut shown = clock.now();
+    loop {
+        for output in turn.outbox.drain() {
+            match output {
+                Output::Send { to, message } => transport.send(to, &message)?,
+                Output::Finish => turn.finished = true,
+                // The tracker holds no segments and wants none.
+                Output::Expect { .. }
+                | Output::Serve { .. }
+                | Output::Forget { .. }
+                | Output::Check { .. }
+                | Output::Publish { .. } => {}
+            }
+        }
+        if turn.finished && transport.is_flushed() {
+            show(tracker.progress());
+            return Ok(());
+        }
+        transport.poll(&mut turn.done)?;
+        let now = clock.now();
+        let mut worked = !turn.done.is_empty();
+        for completion in turn.done.drain(..) {
+            if let Completion::Message { from, message } = completion {
+                tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
+            }
+        }
+        worked |= turn.strike(now, tracker);
+        turn.rest(worked, now, tracker.deadline(), transport);
+        if now.since(shown) >= SHOW_EVERY {
+            shown = now;
+            show(tracker.progress());
+        }
+    }
+}
+
+/// Runs a peer to the end, and returns what it measured.
+///
+/// # Errors
+///
+/// When the transport fails.
+pub fn run_peer(
+    prepared: Prepared,
+    transport: &mut impl Transport,
+    parker: Parker,
+    clock: &Clock,
+    checks: Checks,
+    injection: Injection,
+) -> Result<RankMetrics, TransportError> {
+    let Prepared { mut peer, store, owned, wanted, output, slot_bytes } = prepared;
+    let mut hands = Hands::new(store, (owned, wanted), output, slot_bytes, checks, injection);
+    let mut turn = Turn::new(transport, parker);
+    peer.handle(clock.now(), Input::Start, &mut turn.outbox);
+    let mut inputs = Vec::new();
+    loop {
+        let now = clock.now();
+        let mut worked = false;
+        while !turn.outbox.is_empty() || !inputs.is_empty() {
+            worked = true;
+            for output in turn.outbox.drain() {
+                turn.finished |= output == Output::Finish;
+                hands.perform(now, output, &peer, transport, &mut inputs)?;
+            }
+            for input in inputs.drain(..) {
+                peer.handle(now, input, &mut turn.outbox);
+            }
+        }
+        if turn.finished && transport.is_flushed() {
+            return Ok(hands.metrics(&peer));
+        }
+        transport.poll(&mut turn.done)?;
+        worked |= !turn.done.is_empty();
+        for completion in turn.done.drain(..) {
+            hands.take_in(now, completion, &mut inputs);
+        }
+        hands.collect(now, &mut inputs);
+        worked |= !inputs.is_empty() | turn.strike(now, &mut peer);
+        let deadline = peer.deadline().into_iter().chain(hands.deadline()).min();
+        turn.rest(worked, now, deadline, transport);
+    }
+}
+
+/// What one turn of the loop needs and keeps.
+struct Turn {
+    outbox: Outbox,
+    done: Vec<Completion>,
+    idle: Idle,
+    finished: bool,
+}
+
+impl Turn {
+    fn new(transport: &impl Transport, parker: Parker) -> Self {
+        Self {
+            outbox: Outbox::default(),
+            done: Vec::with_capacity(crate::config::MAILBOX_EVENTS),
+            idle: Idle::new(parker, transport.wakes()),
+            finished: false,
+        }
+    }
+
+    /// Tells a node that its time has come, if it has.
+    fn strike(&mut self, now: Timestamp, node: &mut impl Node) -> bool {
+        let due = node.deadline().is_some_and(|deadline| deadline <= now);
+        if due {
+            node.handle(now, Input::Deadline, &mut self.outbox);
+        }
+        due
+    }
+
+    fn rest(
+        &mut self,
+        worked: bool,
+        now: Timestamp,
+        deadline: Option<Timestamp>,
+        transport: &impl Transport,
+    ) {
+        if worked || !self.outbox.is_empty() {
+            self.idle.reset();
+        } else if transport.wakes() && !transport.is_flushed() {
+            // Somebody's mailbox is full: nothing will wake us when it is not any more.
+            std::thread::yield_now();
+        } else {
+            self.idle.wait(deadline.map(|deadline| deadline.since(now)));
+        }
+    }
+}
+
+/// Whether a peer's own segments are in the store under their numbers.
+fn has_numbers(peer: &Peer) -> bool {
+    !peer.owned().is_empty() || !peer.wanted().is_empty()
+}

@@ -1,0 +1,129 @@
+//! From a peer's input to a peer that can run: makes the payload of its own files, and reserves
+//! slots for what it wants.
+
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::config::{Config, SPARE_SLOTS};
+use crate::manifest::{Filler, FileName, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes};
+use crate::protocol::{Enrolment, OwnedEntry, Peer};
+use crate::store::{OutputDir, SealedSegment, Store, VacantSlot};
+
+/// A peer's own segments, file by file.
+pub type OwnedFiles = Vec<Vec<SealedSegment>>;
+
+/// A peer that can run.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The state machine.
+    pub peer: Peer,
+    /// Slots for all that it wants.
+    pub store: Store,
+    /// What it has.
+    pub owned: OwnedFiles,
+    /// What it wants, in the order in which it registers it.
+    pub wanted: Vec<FileName>,
+    /// Where finished files go.
+    pub output: Option<OutputDir>,
+    /// Bytes of every slot.
+    pub slot_bytes: usize,
+}
+
+impl Prepared {
+    /// A peer that only registers why it can't take part.
+    pub fn refused(reason: String, config: Config) -> Self {
+        let enrolment = Enrolment::Refused { reason: reason.into() };
+        Self {
+            peer: Peer::new(&enrolment, config),
+            store: Store::new(0, 0).expect("no memory can always be had"),
+            owned: Vec::new(),
+            wanted: Vec::new(),
+            output: None,
+            slot_bytes: 0,
+        }
+    }
+}
+
+/// What a run gives each of its peers to start from.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    /// Payload of a segment.
+    pub segment_bytes: usize,
+    /// Memory that a peer may allocate for its own files.
+    pub memory_bytes: u64,
+    /// What all payload follows from.
+    pub seed: u64,
+    /// Where finished files go.
+    pub out: &'a Path,
+    /// How all nodes behave.
+    pub config: Config,
+}
+
+/// Bytes of every slot.
+pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
+    payload_bytes(TOKEN_BYTES_MAX, segment_bytes)
+}
+
+/// Makes a peer ready. A reason that stands in its way is registered in its place.
+pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
+    let &Terms { segment_bytes, memory_bytes, seed, out, ref config } = terms;
+    let config = config.clone();
+    let owned: usize = input.owned.iter().map(|file| file.tokens.len()).sum();
+    let (slots, slot_bytes) = (owned + SPARE_SLOTS, slot_bytes(segment_bytes));
+    let needed = slots as u64 * slot_bytes as u64;
+    if needed > memory_bytes {
+        let reason = format!(
+            "{node}: {slots} segments of {slot_bytes} bytes need {needed} bytes of memory, \
+             {memory_bytes} are available: use a smaller --segment-bytes"
+        );
+        return Prepared::refused(reason, config);
+    }
+    let mut store = match Store::new(slots, slot_bytes) {
+        Ok(store) => store,
+        Err(error) => return Prepared::refused(format!("{node}: {needed} bytes of memory: {error}"), config),
+    };
+    let output = match OutputDir::open(out, node) {
+        Ok(output) => output,
+        Err(error) => return Prepared::refused(format!("{node}: {error}"), config),
+    };
+    let (entries, owned) =
+        input.owned.iter().map(|file| make(file, segment_bytes, seed, &mut store)).unzip();
+    let wanted = input.wanted.iter().map(|name| name.as_str().into()).collect();
+    let enrolment = Enrolment::Ready { owned: entries, wanted };
+    Prepared {
+        peer: Peer::new(&enrolment, config),
+        store,
+        owned,
+        wanted: input.wanted,
+        output: Some(output),
+        slot_bytes,
+    }
+}
+
+/// Makes the payload of one file and its digests, on all cores.
+fn make(
+    file: &OwnedFile,
+    segment_bytes: usize,
+    seed: u64,
+    store: &mut Store,
+) -> (OwnedEntry, Vec<SealedSegment>) {
+    let filler = Filler::new(seed, &file.name);
+    let take = |_| store.take().expect("a slot was reserved for every owned segment");
+    let slots: Vec<VacantSlot> = (0..file.tokens.len()).map(take).collect();
+    let made: Vec<_> = slots
+        .into_par_iter()
+        .enumerate()
+        .map(|(position, mut slot)| {
+            let token = file.tokens.token(position);
+            let bytes = payload_bytes(token.len(), segment_bytes);
+            let position = u32::try_from(position).expect("segments are numbered in 32 bits");
+            filler.write_payload(position, token, &mut slot.bytes_mut()[..bytes]);
+            slot.fill(bytes).vouch()
+        })
+        .collect();
+    let (digests, segments): (Vec<_>, Vec<_>) = made.into_iter().unzip();
+    let hashes: String = file.tokens.iter().flat_map(|token| [token, "\n"]).collect();
+    let name = file.name.as_str().into();
+    (OwnedEntry { name, hashes: hashes.into(), digests: digests.into() }, segments)
+}

@@ -1,0 +1,223 @@
+//! One allocation, cut into slots that are handed out: the only place that makes references into
+//! it, and one of the two that are unsafe.
+//!
+//! A slot's index is in exactly one place at a time: on the list of vacant ones, in a
+//! [`VacantSlot`], in a [`FilledSlot`], or sealed for the rest of the run. The types say who may
+//! write: only who holds the one `VacantSlot`. What may be served: only what was hashed.
+//!
+//! An unchecked slot can't be served:
+//!
+//! ```compile_fail
+//! fn serve(filled: mpiswarm::store::FilledSlot) -> mpiswarm::store::SealedSegment {
+//!     filled // a check must come between
+//! }
+//! ```
+//!
+//! A slot that was filled can't be written again:
+//!
+//! ```compile_fail
+//! fn write(filled: &mut mpiswarm::store::FilledSlot) {
+//!     filled.bytes_mut()[0] = 1;
+//! }
+//! ```
+//!
+//! And nobody can have the same slot twice:
+//!
+//! ```compile_fail
+//! fn twice(slot: mpiswarm::store::VacantSlot) {
+//!     let first = slot.fill(1);
+//!     let second = slot.fill(1);
+//! }
+//! ```
+#![expect(unsafe_code, reason = "slots are disjoint parts of one allocation")]
+
+use std::fmt;
+use std::io;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use memmap2::MmapMut;
+
+use crate::manifest::Digest;
+use crate::verify;
+
+/// Slots begin on a cache line, and at no time share one.
+const LINE_BYTES: usize = 64;
+
+/// The allocation, and where its slots lie.
+pub(super) struct Arena {
+    /// Keeps the memory; only `base` is used to reach it.
+    _map: Option<MmapMut>,
+    base: NonNull<u8>,
+    stride: usize,
+    slot_bytes: usize,
+}
+
+// SAFETY: the memory belongs to the arena alone, and references into it are made only through
+// the slot types, of which at most one can write each slot.
+unsafe impl Send for Arena {}
+// SAFETY: as above; shared access to the arena itself reads only its plain fields.
+unsafe impl Sync for Arena {}
+
+impl Arena {
+    /// Allocates and touches room for `slots` slots of `slot_bytes`, and hands out all of them.
+    pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
+        let stride = slot_bytes.next_multiple_of(LINE_BYTES);
+        let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
+        // Pages are populated now, so that no transfer waits for one later.
+        let map = if bytes == 0 {
+            None
+        } else {
+            Some(memmap2::MmapOptions::new().len(bytes).populate().map_anon()?)
+        };
+        let mut map = map;
+        let base = map.as_mut().and_then(|map| NonNull::new(map.as_mut_ptr()));
+        let base = base.unwrap_or(NonNull::dangling());
+        let arena = Arc::new(Self { _map: map, base, stride, slot_bytes });
+        Ok((0..slots).map(|index| VacantSlot { arena: Arc::clone(&arena), index }).collect())
+    }
+
+    /// Where a slot begins.
+    fn slot(&self, index: usize) -> NonNull<u8> {
+        // SAFETY: indices come from `allocate`, which reserved a stride for each.
+        unsafe { self.base.add(index * self.stride) }
+    }
+}
+
+/// A slot that nobody reads and whose holder alone may write.
+pub struct VacantSlot {
+    arena: Arc<Arena>,
+    index: usize,
+}
+
+/// A slot whose bytes stand, but were not checked: they can be read and nothing else.
+pub struct FilledSlot {
+    arena: Arc<Arena>,
+    index: usize,
+    len: usize,
+}
+
+/// A verified segment: it never changes, and may be served and read by anybody.
+#[derive(Clone)]
+pub struct SealedSegment {
+    arena: Arc<Arena>,
+    index: usize,
+    len: usize,
+}
+
+impl VacantSlot {
+    /// All of the slot, to be written.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        let start = self.arena.slot(self.index).as_ptr();
+        // SAFETY: this is the only value with this index (see the module), it is borrowed
+        // mutably, and the arena it keeps alive holds `slot_bytes` initialised bytes there.
+        unsafe { std::slice::from_raw_parts_mut(start, self.arena.slot_bytes) }
+    }
+
+    /// Says that the first `len` bytes are written.
+    ///
+    /// # Panics
+    ///
+    /// When a slot is shorter.
+    pub fn fill(self, len: usize) -> FilledSlot {
+        assert!(len <= self.arena.slot_bytes, "a payload is no longer than a slot");
+        FilledSlot { arena: self.arena, index: self.index, len }
+    }
+}
+
+impl FilledSlot {
+    /// The bytes, unchecked.
+    pub fn bytes(&self) -> &[u8] {
+        read(&self.arena, self.index, self.len)
+    }
+
+    /// Checks the bytes: a segment if their SHA-256 is `digest`, else the slot, vacant again.
+    ///
+    /// # Errors
+    ///
+    /// The slot, when the bytes are something else.
+    pub fn check(self, digest: Digest) -> Result<SealedSegment, VacantSlot> {
+        let (found, segment) = self.vouch();
+        if found == digest {
+            Ok(segment)
+        } else {
+            Err(VacantSlot { arena: segment.arena, index: segment.index })
+        }
+    }
+
+    /// Seals bytes that their owner made, and returns the SHA-256 to register for them.
+    pub fn vouch(self) -> (Digest, SealedSegment) {
+        let digest = verify::digest(self.bytes());
+        (digest, SealedSegment { arena: self.arena, index: self.index, len: self.len })
+    }
+
+    /// Drops the bytes.
+    pub fn vacate(self) -> VacantSlot {
+        VacantSlot { arena: self.arena, index: self.index }
+    }
+}
+
+impl SealedSegment {
+    /// The payload.
+    pub fn bytes(&self) -> &[u8] {
+        read(&self.arena, self.index, self.len)
+    }
+}
+
+fn read(arena: &Arena, index: usize, len: usize) -> &[u8] {
+    let start = arena.slot(index).as_ptr();
+    // SAFETY: only `FilledSlot` and `SealedSegment` come here: while one of them exists there is
+    // no `VacantSlot` with this index, so that nobody writes; `len` was checked in `fill`.
+    unsafe { std::slice::from_raw_parts(start, len) }
+}
+
+impl fmt::Debug for VacantSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VacantSlot({})", self.index)
+    }
+}
+
+impl fmt::Debug for FilledSlot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilledSlot({}, {} bytes)", self.index, self.len)
+    }
+}
+
+impl fmt::Debug for SealedSegment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SealedSegment({}, {} bytes)", self.index, self.len)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_is_sealed_only_with_the_right_digest() {
+        let mut slots = Arena::allocate(2, 100).expect("a little memory");
+        let mut slot = slots.pop().expect("two slots");
+        slot.bytes_mut()[..3].copy_from_slice(b"abc");
+        let slot = slot.fill(3).check(Digest([0; 32])).expect_err("the digest is wrong");
+        let sealed = slot.fill(3).check(verify::digest(b"abc")).expect("the digest is right");
+        assert_eq!(sealed.bytes(), b"abc");
+    }
+
+    #[test]
+    fn slots_do_not_overlap() {
+        let mut slots = Arena::allocate(3, 65).expect("a little memory");
+        for (byte, slot) in (1..).zip(&mut slots) {
+            slot.bytes_mut().fill(byte);
+        }
+        for (byte, slot) in (1..).zip(&mut slots) {
+            assert!(slot.bytes_mut().iter().all(|&b| b == byte));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "no longer than a slot")]
+    fn a_payload_longer_than_its_slot_is_a_bug() {
+        let slot = Arena::allocate(1, 8).expect("a little memory").remove(0);
+        slot.fill(9);
+    }
+}

@@ -1,0 +1,163 @@
+//! Nodes as threads of one process: a mailbox each, and one copy a segment, made by the receiver
+//! from where the segment lies to where it belongs.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::sync::Unparker;
+
+use super::{Completion, Transport, TransportError};
+use crate::config::{MAILBOX_EVENTS, WINDOW_MAX};
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::Message;
+use crate::store::{SealedSegment, VacantSlot};
+
+/// What lies in a mailbox.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
+enum Event {
+    Message { from: NodeId, message: Message },
+    Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
+    Received { by: NodeId, segment: SegmentId },
+}
+
+/// Where one node's events wait, and how it is woken.
+#[derive(Debug)]
+struct Mailbox {
+    events: ArrayQueue<Event>,
+    bell: Unparker,
+}
+
+/// One node's end of the local transport.
+#[derive(Debug)]
+pub struct LocalTransport {
+    node: NodeId,
+    mailboxes: Arc<[Mailbox]>,
+    /// Events for full mailboxes, in order. Bounded by what the protocol has in flight.
+    backlog: VecDeque<(NodeId, Event)>,
+    expected: Vec<(NodeId, SegmentId, VacantSlot)>,
+    forgotten: Vec<VacantSlot>,
+}
+
+/// The ends of all nodes, by rank. `bells` wake them.
+pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
+    let nodes = u32::try_from(bells.len()).expect("ranks are numbered in 32 bits");
+    let mailboxes: Arc<[Mailbox]> = bells
+        .into_iter()
+        .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
+        .collect();
+    let end = |node| LocalTransport {
+        node: NodeId(node),
+        mailboxes: Arc::clone(&mailboxes),
+        backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
+        expected: Vec::with_capacity(2 * WINDOW_MAX),
+        forgotten: Vec::with_capacity(2 * WINDOW_MAX),
+    };
+    (0..nodes).map(end).collect()
+}
+
+impl LocalTransport {
+    fn post(&mut self, to: NodeId, event: Event) -> Result<(), TransportError> {
+        if to.index() >= self.mailboxes.len() {
+            return Err(TransportError::NoSuchNode(to));
+        }
+        // Behind the backlog for the same node, or order would be lost.
+        if self.backlog.iter().any(|&(waiting, _)| waiting == to) {
+            self.backlog.push_back((to, event));
+        } else if let Err(event) = self.try_post(to, event) {
+            self.backlog.push_back((to, event));
+        }
+        Ok(())
+    }
+
+    fn try_post(&self, to: NodeId, event: Event) -> Result<(), Event> {
+        let mailbox = &self.mailboxes[to.index()];
+        mailbox.events.push(event)?;
+        mailbox.bell.unpark();
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        for _ in 0..self.backlog.len() {
+            let Some((to, event)) = self.backlog.pop_front() else { return };
+            if let Err(event) = self.try_post(to, event) {
+                self.backlog.push_front((to, event));
+                return;
+            }
+        }
+    }
+
+    fn receive(&mut self, from: NodeId, segment: SegmentId, payload: &SealedSegment)
+    -> Option<Completion> {
+        let place = self.expected.iter().position(|&(f, s, _)| (f, s) == (from, segment))?;
+        let (_, _, mut slot) = self.expected.swap_remove(place);
+        let bytes = payload.bytes();
+        slot.bytes_mut()[..bytes.len()].copy_from_slice(bytes);
+        Some(Completion::Arrived { from, segment, slot: slot.fill(bytes.len()) })
+    }
+}
+
+impl Transport for LocalTransport {
+    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
+        let from = self.node;
+        self.post(to, Event::Message { from, message: message.clone() })
+    }
+
+    fn expect(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    ) -> Result<(), TransportError> {
+        self.expected.push((from, segment, slot));
+        Ok(())
+    }
+
+    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
+        let place = self.expected.iter().position(|&(f, s, _)| (f, s) == (from, segment));
+        if let Some(place) = place {
+            self.forgotten.push(self.expected.swap_remove(place).2);
+        }
+        Ok(())
+    }
+
+    fn serve(
+        &mut self,
+        to: NodeId,
+        segment: SegmentId,
+        payload: SealedSegment,
+    ) -> Result<(), TransportError> {
+        let from = self.node;
+        self.post(to, Event::Segment { from, segment, payload })
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+        self.flush();
+        done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
+        // No more than what lies there now, so that a busy mailbox does not keep the node.
+        for _ in 0..self.mailboxes[self.node.index()].events.len() {
+            let Some(event) = self.mailboxes[self.node.index()].events.pop() else { break };
+            match event {
+                Event::Message { from, message } => {
+                    done.push(Completion::Message { from, message });
+                }
+                Event::Segment { from, segment, payload } => {
+                    done.extend(self.receive(from, segment, &payload));
+                    drop(payload);
+                    self.post(from, Event::Received { by: self.node, segment })?;
+                }
+                Event::Received { by, segment } => done.push(Completion::Sent { to: by, segment }),
+            }
+        }
+        Ok(())
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.backlog.is_empty()
+    }
+
+    fn wakes(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,120 @@
+//! How do they move? Messages and segments between nodes: as threads of one process, or as ranks
+//! of an MPI job. Knows no rule of the protocol.
+
+pub mod local;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::{Message, codec::CodecError};
+use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+
+/// Carries messages and segment bytes. Never blocks.
+pub trait Transport {
+    /// Sends a message; those from one node to another arrive in order.
+    ///
+    /// # Errors
+    ///
+    /// When the job is broken.
+    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError>;
+
+    /// Makes a slot ready: the segment that `from` sends lands in it and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// When the job is broken.
+    fn expect(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    ) -> Result<(), TransportError>;
+
+    /// Takes a slot back; it comes as [`Completion::Forgotten`], unless the segment comes first.
+    ///
+    /// # Errors
+    ///
+    /// When the job is broken.
+    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError>;
+
+    /// Sends a segment from where it lies.
+    ///
+    /// # Errors
+    ///
+    /// When the job is broken.
+    fn serve(
+        &mut self,
+        to: NodeId,
+        segment: SegmentId,
+        payload: SealedSegment,
+    ) -> Result<(), TransportError>;
+
+    /// Moves on and reports what has happened.
+    ///
+    /// # Errors
+    ///
+    /// When the job is broken.
+    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError>;
+
+    /// Whether everything that was sent has left.
+    fn is_flushed(&self) -> bool;
+
+    /// Whether the transport wakes an idle node when something comes, or must be polled.
+    fn wakes(&self) -> bool;
+}
+
+/// Something that a transport finished.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
+pub enum Completion {
+    /// A message came.
+    Message {
+        /// From whom.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// A segment lies in its slot.
+    Arrived {
+        /// From whom.
+        from: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+        /// Its bytes, unchecked.
+        slot: FilledSlot,
+    },
+    /// A segment was sent.
+    Sent {
+        /// To whom.
+        to: NodeId,
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// A slot was taken back.
+    Forgotten {
+        /// The slot.
+        slot: VacantSlot,
+    },
+}
+
+/// Why nothing moves any more.
+#[derive(Debug, thiserror::Error)]
+pub enum TransportError {
+    /// A message does not fit its bounds, or is none.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// An MPI call failed.
+    #[error("{call} failed: MPI error {code}")]
+    Mpi {
+        /// Which function.
+        call: &'static str,
+        /// What it returned.
+        code: i32,
+    },
+    /// There is no memory for what is to come.
+    #[error("no memory for the wanted segments: {0}")]
+    Memory(std::io::Error),
+    /// There is no node of this number.
+    #[error("{0} is not part of this run")]
+    NoSuchNode(NodeId),
+}
