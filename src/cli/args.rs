@@ -10,8 +10,12 @@ use crate::manifest::{Owners, Popularity, Wanted};
 
 /// Copies files across the ranks of an MPI job as a swarm.
 #[derive(Debug, Parser)]
-#[command(version, about, after_help = "Exit codes: 0 all delivered, 1 something failed, \
-    2 input refused, 3 all delivered but files that nobody could provide")]
+#[command(
+    version,
+    about,
+    after_help = "Exit codes: 0 all delivered, 1 something failed, \
+    2 input refused, 3 all delivered but files that nobody could provide"
+)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,

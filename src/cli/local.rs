@@ -123,8 +123,7 @@ fn share(
             scope.spawn(move || run_peer(prepared, &mut end, parker, clock, checks, injection))
         };
         let peers: Vec<_> = nodes.map(peer).collect();
-        let tracked =
-            run_tracker(tracker, &mut end, parker, clock, show::progress(args));
+        let tracked = run_tracker(tracker, &mut end, parker, clock, show::progress(args));
         let mut metrics = vec![Ok(RankMetrics::default())];
         metrics.extend(peers.into_iter().map(|peer| peer.join().expect("a node does not panic")));
         let failed = tracked.err().into_iter();

@@ -37,13 +37,7 @@ impl Checks {
         Self { pool: Some((pool, bell)), ..Self::inline() }
     }
 
-    pub(super) fn begin(
-        &self,
-        from: NodeId,
-        segment: SegmentId,
-        digest: Digest,
-        slot: FilledSlot,
-    ) {
+    pub(super) fn begin(&self, from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot) {
         let done = Arc::clone(&self.done);
         let check = move || {
             let checked = Checked { from, segment, result: slot.check(digest) };

@@ -6,7 +6,9 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::config::{Config, SPARE_SLOTS};
-use crate::manifest::{Filler, FileName, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes};
+use crate::manifest::{
+    FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
+};
 use crate::protocol::{Enrolment, OwnedEntry, Peer};
 use crate::store::{OutputDir, SealedSegment, Store, VacantSlot};
 
@@ -81,7 +83,9 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
     }
     let mut store = match Store::new(slots, slot_bytes) {
         Ok(store) => store,
-        Err(error) => return Prepared::refused(format!("{node}: {needed} bytes of memory: {error}"), config),
+        Err(error) => {
+            return Prepared::refused(format!("{node}: {needed} bytes of memory: {error}"), config);
+        }
     };
     let output = match OutputDir::open(out, node) {
         Ok(output) => output,

@@ -57,8 +57,8 @@ impl OutputDir {
     ) -> Result<(), OutputError> {
         let path = self.dir.join(name.output_name(self.peer));
         let temporary = self.temporary(&number.to_string());
-        let written = write_hashes(&temporary, segments)
-            .and_then(|()| fs::rename(&temporary, &path));
+        let written =
+            write_hashes(&temporary, segments).and_then(|()| fs::rename(&temporary, &path));
         written.map_err(|cause| {
             // The error that matters is the one that came first.
             drop(fs::remove_file(&temporary));

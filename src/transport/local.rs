@@ -88,8 +88,12 @@ impl LocalTransport {
         }
     }
 
-    fn receive(&mut self, from: NodeId, segment: SegmentId, payload: &SealedSegment)
-    -> Option<Completion> {
+    fn receive(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        payload: &SealedSegment,
+    ) -> Option<Completion> {
         let place = self.expected.iter().position(|&(f, s, _)| (f, s) == (from, segment))?;
         let (_, _, mut slot) = self.expected.swap_remove(place);
         let bytes = payload.bytes();

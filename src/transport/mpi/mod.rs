@@ -1,0 +1,274 @@
+//! Ranks of an MPI job: one thread a rank talks to MPI, with non-blocking calls only, until the
+//! run is over.
+//!
+//! Messages and segments go over communicators of their own. A segment's number is its tag: a
+//! receive is posted into the segment's slot before the holder is asked, so that it fits exactly
+//! one send. Messages land in a ring of receives, read in the order in which they were posted,
+//! which keeps those of one rank in order.
+
+mod slab;
+
+use std::fmt;
+
+use mpi::collective::Root as _;
+use mpi::raw::AsRaw as _;
+use mpi::topology::{Communicator as _, SimpleCommunicator};
+
+use super::{Completion, Transport, TransportError};
+use crate::config::MESSAGE_BYTES_MAX;
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::{Message, codec};
+use crate::store::{SealedSegment, VacantSlot};
+use slab::{Ended, Memory, Slab};
+
+/// Receives that wait for messages.
+const RING: usize = 16;
+
+/// The tag of messages.
+const TAG: std::ffi::c_int = 0;
+
+/// What a request belongs to.
+#[derive(Debug)]
+enum Owner {
+    Receive { from: NodeId, segment: SegmentId, slot: VacantSlot },
+    Serve { to: NodeId, segment: SegmentId, payload: SealedSegment },
+    Message { buffer: Box<[u8]>, len: usize },
+}
+
+impl Memory for Owner {
+    fn bytes(&mut self) -> (*mut u8, usize) {
+        match self {
+            Self::Receive { slot, .. } => {
+                let bytes = slot.bytes_mut();
+                (bytes.as_mut_ptr(), bytes.len())
+            }
+            Self::Serve { payload, .. } => {
+                let bytes = payload.bytes();
+                (bytes.as_ptr().cast_mut(), bytes.len())
+            }
+            Self::Message { buffer, len } => (buffer.as_mut_ptr(), *len),
+        }
+    }
+}
+
+/// A receive for one message: its place in the order of posting.
+#[derive(Debug)]
+struct Inbox {
+    turn: u64,
+    buffer: Box<[u8]>,
+}
+
+impl Memory for Inbox {
+    fn bytes(&mut self) -> (*mut u8, usize) {
+        (self.buffer.as_mut_ptr(), self.buffer.len())
+    }
+}
+
+impl fmt::Debug for MpiTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MpiTransport").field("active", &self.active).finish_non_exhaustive()
+    }
+}
+
+/// One rank's end.
+pub struct MpiTransport {
+    messages: SimpleCommunicator,
+    segments: SimpleCommunicator,
+    active: Slab<Owner>,
+    /// Sends among the active requests.
+    sending: usize,
+    inboxes: Slab<Inbox>,
+    /// Messages that came before an earlier posted receive has ended.
+    early: Vec<(u64, NodeId, Message)>,
+    posted: u64,
+    read: u64,
+    /// Buffers to be used again.
+    buffers: Vec<Box<[u8]>>,
+}
+
+impl MpiTransport {
+    /// This rank's end of a job.
+    ///
+    /// # Errors
+    ///
+    /// When MPI fails.
+    pub fn new(world: &SimpleCommunicator) -> Result<Self, TransportError> {
+        let mut this = Self {
+            messages: world.duplicate(),
+            segments: world.duplicate(),
+            active: Slab::new(),
+            sending: 0,
+            inboxes: Slab::new(),
+            early: Vec::new(),
+            posted: 0,
+            read: 0,
+            buffers: Vec::new(),
+        };
+        for _ in 0..RING {
+            this.post_inbox(vec![0; MESSAGE_BYTES_MAX].into())?;
+        }
+        Ok(this)
+    }
+
+    /// Ends the exchange and gathers what each rank measured, on rank 0 and by rank. All ranks
+    /// must come here.
+    ///
+    /// # Errors
+    ///
+    /// When MPI fails.
+    pub fn gather(mut self, mine: &[u8]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        while self.inboxes.len() > 0 {
+            self.inboxes.cancel(|_| true)?;
+            self.inboxes.poll(|_| ())?;
+        }
+        while self.active.len() > 0 {
+            self.active.cancel(|owner| matches!(owner, Owner::Receive { .. }))?;
+            self.active.poll(|_| ())?;
+        }
+        let root = self.messages.process_at_rank(0);
+        let len = std::ffi::c_int::try_from(mine.len()).expect("a report is short");
+        if self.messages.rank() != 0 {
+            root.gather_into(&len);
+            root.gather_varcount_into(mine);
+            return Ok(None);
+        }
+        let mut lens = vec![0; usize::try_from(self.messages.size()).unwrap_or(0)];
+        root.gather_into_root(&len, &mut lens[..]);
+        let starts: Vec<_> = lens
+            .iter()
+            .scan(0, |end, len| {
+                let start = *end;
+                *end += len;
+                Some(start)
+            })
+            .collect();
+        let total: std::ffi::c_int = lens.iter().sum();
+        let mut all = vec![0_u8; usize::try_from(total).unwrap_or(0)];
+        let mut partition = mpi::datatype::PartitionMut::new(&mut all[..], &lens[..], &starts[..]);
+        root.gather_varcount_into_root(mine, &mut partition);
+        let mut rest = &all[..];
+        Ok(Some(
+            lens.iter()
+                .map(|&len| {
+                    let (one, others) = rest.split_at(usize::try_from(len).unwrap_or(0));
+                    rest = others;
+                    one.to_vec()
+                })
+                .collect(),
+        ))
+    }
+
+    fn post_inbox(&mut self, buffer: Box<[u8]>) -> Result<(), TransportError> {
+        let turn = self.posted;
+        self.posted += 1;
+        let comm = self.messages.as_raw();
+        self.inboxes.receive(comm, any_source(), TAG, Inbox { turn, buffer })
+    }
+
+    fn poll_messages(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+        let mut free = Vec::new();
+        let (early, mut bad) = (&mut self.early, None);
+        self.inboxes.poll(|ended: Ended<Inbox>| {
+            let from = NodeId(u32::try_from(ended.source).unwrap_or(0));
+            match codec::decode(&ended.owner.buffer[..ended.count]) {
+                Ok(message) => early.push((ended.owner.turn, from, message)),
+                Err(error) => bad = Some(error),
+            }
+            free.push(ended.owner.buffer);
+        })?;
+        if let Some(error) = bad {
+            return Err(error.into());
+        }
+        for buffer in free {
+            self.post_inbox(buffer)?;
+        }
+        self.early.sort_unstable_by_key(|&(turn, _, _)| turn);
+        let in_turn = self.early.iter().zip(self.read..).take_while(|(m, turn)| m.0 == *turn);
+        let count = in_turn.count();
+        self.read += count as u64;
+        let next = self.early.drain(..count);
+        done.extend(next.map(|(_, from, message)| Completion::Message { from, message }));
+        Ok(())
+    }
+}
+
+impl Transport for MpiTransport {
+    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
+        let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
+        let len = codec::encode(message, &mut buffer)?.len();
+        self.sending += 1;
+        let owner = Owner::Message { buffer, len };
+        self.active.send(self.messages.as_raw(), rank(to), TAG, owner)
+    }
+
+    fn expect(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    ) -> Result<(), TransportError> {
+        let owner = Owner::Receive { from, segment, slot };
+        self.active.receive(self.segments.as_raw(), rank(from), tag(segment), owner)
+    }
+
+    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
+        self.active.cancel(|owner| {
+            matches!(owner, Owner::Receive { from: f, segment: s, .. } if (*f, *s) == (from, segment))
+        })
+    }
+
+    fn serve(
+        &mut self,
+        to: NodeId,
+        segment: SegmentId,
+        payload: SealedSegment,
+    ) -> Result<(), TransportError> {
+        self.sending += 1;
+        let owner = Owner::Serve { to, segment, payload };
+        self.active.send(self.segments.as_raw(), rank(to), tag(segment), owner)
+    }
+
+    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+        let (sending, buffers) = (&mut self.sending, &mut self.buffers);
+        self.active.poll(|ended| match ended.owner {
+            Owner::Receive { slot, .. } if ended.cancelled => {
+                done.push(Completion::Forgotten { slot });
+            }
+            Owner::Receive { from, segment, slot } => {
+                done.push(Completion::Arrived { from, segment, slot: slot.fill(ended.count) });
+            }
+            Owner::Serve { to, segment, payload } => {
+                *sending -= 1;
+                drop(payload);
+                done.push(Completion::Sent { to, segment });
+            }
+            Owner::Message { buffer, .. } => {
+                *sending -= 1;
+                buffers.push(buffer);
+            }
+        })?;
+        self.poll_messages(done)
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.sending == 0
+    }
+
+    fn wakes(&self) -> bool {
+        false
+    }
+}
+
+fn rank(node: NodeId) -> std::ffi::c_int {
+    std::ffi::c_int::try_from(node.0).expect("ranks are numbered as MPI does")
+}
+
+/// All MPIs that are in use allow at least 2^22 tags; beyond them numbers repeat, which a check
+/// notices.
+fn tag(segment: SegmentId) -> std::ffi::c_int {
+    std::ffi::c_int::try_from(segment.0 & 0x3f_ffff).expect("22 bits fit")
+}
+
+fn any_source() -> std::ffi::c_int {
+    slab::any_source()
+}
