@@ -29,6 +29,7 @@ pub trait Node {
 
 /// What can happen to a node.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
 pub enum Input {
     /// The run begins.
     Start,

@@ -87,7 +87,7 @@ impl World {
             peers: std::iter::once(None).chain(peers).collect(),
             outbox: Outbox::default(),
             checker: Checker::new(nodes, config),
-            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5eed_0f_c4a2_ce00),
+            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5eed_c4a2_ce00),
             unchecked: BTreeMap::new(),
             contents: vec![BTreeMap::new(); nodes],
             armed: vec![None; nodes],
@@ -170,10 +170,12 @@ impl World {
             Input::Start => (1, 0),
             Input::Deadline => (2, 0),
             Input::Message { from, message } => {
-                let detail = match message {
-                    Message::Request { segment } => u64::from(segment.0) + 1,
-                    Message::Handout(handout) => handout.entries.len() as u64,
-                    _ => 0,
+                let detail = if let Message::Request { segment } = message {
+                    u64::from(segment.0) + 1
+                } else if let Message::Handout(handout) = message {
+                    handout.entries.len() as u64
+                } else {
+                    0
                 };
                 (3, u64::from(from.0) << 32 | detail)
             }

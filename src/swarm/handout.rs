@@ -14,6 +14,9 @@ use super::{FileSwarm, Swarm};
 use crate::config::{FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX};
 use crate::manifest::{Block, NodeId, SegmentId};
 
+/// Of so many of the rarest segments, those whose holder idles are handed out first.
+const FEW: usize = 16;
+
 /// What a peer would like to fetch.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
@@ -54,6 +57,8 @@ struct Candidate {
 /// A holder that has time; the less it is charged with, the sooner it is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Able {
+    /// Owners come last for what others have too: they seeded it, and that was their share.
+    is_owner: bool,
     load: Load,
     chance: u32,
     node: NodeId,
@@ -92,26 +97,42 @@ impl Swarm {
         // Most candidates can be had, so that the rarest few are enough: the rest is put in order
         // only when they are not.
         let mut candidates = std::mem::take(&mut clerk.candidates);
-        let few = (4 * room).min(candidates.len());
+        let few = FEW.max(4 * room).min(candidates.len());
         if few < candidates.len() {
             candidates.select_nth_unstable(few);
         }
         let (rarest, rest) = candidates.split_at_mut(few);
-        for part in [rarest, rest] {
-            if offers.len() == enough {
-                break;
-            }
-            part.sort_unstable();
-            for candidate in part {
-                if let Some(offer) = self.offer(clerk, wish, candidate.segment) {
-                    offers.push(offer);
-                    if offers.len() == enough {
-                        break;
-                    }
-                }
-            }
+        let busy = self.holder_load.saturating_sub(1);
+        rarest.sort_unstable();
+        self.offer_from(clerk, wish, rarest, 0, enough, offers);
+        self.offer_from(clerk, wish, rarest, busy, enough, offers);
+        if offers.len() < enough {
+            rest.sort_unstable();
+            self.offer_from(clerk, wish, rest, busy, enough, offers);
         }
         clerk.candidates = candidates;
+    }
+
+    /// Offers candidates in turn whose best holder is charged with at most `load_max`, until there
+    /// are `enough`.
+    fn offer_from(
+        &self,
+        clerk: &mut Clerk,
+        wish: &Wish<'_>,
+        candidates: &[Candidate],
+        load_max: u32,
+        enough: usize,
+        offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
+    ) {
+        for candidate in candidates {
+            if offers.len() == enough {
+                return;
+            }
+            let segment = candidate.segment;
+            if offers.iter().all(|offer| offer.segment != segment) {
+                offers.extend(self.offer(clerk, wish, segment, load_max));
+            }
+        }
     }
 
     /// Lists the segments of the wish that somebody may be able to send, with their keys.
@@ -143,7 +164,13 @@ impl Swarm {
     }
 
     /// Finds holders for one segment and charges the best, or finds none that has time.
-    fn offer(&self, clerk: &mut Clerk, wish: &Wish<'_>, segment: SegmentId) -> Option<Offer> {
+    fn offer(
+        &self,
+        clerk: &mut Clerk,
+        wish: &Wish<'_>,
+        segment: SegmentId,
+        load_max: u32,
+    ) -> Option<Offer> {
         let mut able: ArrayVec<Able, { FRESH_HOLDERS + HOLDERS_MAX }> = ArrayVec::new();
         self.with_record(segment, |record, owners| {
             let unseeded = record.tally().is_unseeded();
@@ -154,13 +181,15 @@ impl Swarm {
                 let known = able.iter().any(|other| other.node == node);
                 if !known && !able.is_full() && self.may_serve(node, segment, wish) {
                     let (load, chance) = (self.counters.load(node), clerk.chance.random());
-                    able.push(Able { load, chance, node });
+                    able.push(Able { is_owner: owners.contains(&node), load, chance, node });
                 }
             }
-            if able.is_empty() {
+            able.sort_unstable();
+            let best = able.first()?;
+            let spared = best.is_owner && !unseeded && load_max == 0;
+            if best.load.in_flight > load_max || spared {
                 return None;
             }
-            able.sort_unstable();
             let holders: ArrayVec<_, HOLDERS_MAX> =
                 able.iter().take(HOLDERS_MAX).map(|able| able.node).collect();
             self.counters.charge(holders[0]);

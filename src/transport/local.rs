@@ -65,23 +65,26 @@ impl LocalTransport {
         // Behind the backlog for the same node, or order would be lost.
         if self.backlog.iter().any(|&(waiting, _)| waiting == to) {
             self.backlog.push_back((to, event));
-        } else if let Err(event) = self.try_post(to, event) {
+        } else if let Some(event) = self.try_post(to, event) {
             self.backlog.push_back((to, event));
         }
         Ok(())
     }
 
-    fn try_post(&self, to: NodeId, event: Event) -> Result<(), Event> {
+    /// Puts an event into a mailbox; gives it back when that is full.
+    fn try_post(&self, to: NodeId, event: Event) -> Option<Event> {
         let mailbox = &self.mailboxes[to.index()];
-        mailbox.events.push(event)?;
-        mailbox.bell.unpark();
-        Ok(())
+        let refused = mailbox.events.push(event).err();
+        if refused.is_none() {
+            mailbox.bell.unpark();
+        }
+        refused
     }
 
     fn flush(&mut self) {
         for _ in 0..self.backlog.len() {
             let Some((to, event)) = self.backlog.pop_front() else { return };
-            if let Err(event) = self.try_post(to, event) {
+            if let Some(event) = self.try_post(to, event) {
                 self.backlog.push_front((to, event));
                 return;
             }

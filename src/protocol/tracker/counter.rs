@@ -1,7 +1,7 @@
 //! The counter at which peers ask: what they announce goes into the index, what they get comes
 //! out of it, and those for whom there is nothing wait in line.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -18,6 +18,17 @@ use super::roster::Roster;
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 8;
 
+/// A place in the line: a peer that has nothing to pass on and nothing under way is worth most,
+/// since its uplink idles until it gets something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    grants: usize,
+    has_some: bool,
+    /// Among equals, who waits longest.
+    turn: u64,
+    peer: NodeId,
+}
+
 /// The open swarm, as the tracker runs it.
 #[derive(Debug)]
 pub(super) struct Counter {
@@ -27,8 +38,10 @@ pub(super) struct Counter {
     clerk: Clerk,
     /// By rank.
     desks: Vec<Desk>,
-    /// Peers whose asks wait, longest first.
-    line: VecDeque<NodeId>,
+    /// Peers whose asks wait, those first that have least under way.
+    line: BTreeSet<Turn>,
+    /// Counts places taken in the line.
+    turns: u64,
     /// Wrong segments by sender.
     strikes: Vec<u32>,
     /// Segments given and neither announced nor given back.
@@ -56,7 +69,8 @@ impl Counter {
             swarm,
             clerk: Clerk::new(seed),
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
-            line: VecDeque::new(),
+            line: BTreeSet::new(),
+            turns: 0,
             strikes: vec![0; nodes as usize],
             grants: 0,
             grants_max: 0,
@@ -85,20 +99,15 @@ impl Counter {
         }
         let desk = &mut self.desks[from.index()];
         desk.heard = ask.sequence;
-        let was_waiting = desk.parked.take().is_some();
-        if was_waiting {
-            self.line.retain(|&waiting| waiting != from);
-        }
+        self.leave_line(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
-        if !self.answer(now, from, &ask, out) {
-            if wish_is_empty || ask.end_game {
-                let handout = Handout { answers: ask.sequence, ..Handout::default() };
-                out.send(from, Message::Handout(handout));
-            } else {
-                self.desks[from.index()].parked = Some(Box::new(ask));
-                self.line.push_back(from);
-            }
+        if !wish_is_empty && !ask.end_game {
+            // Others may need it more.
+            self.park(from, Box::new(ask));
+        } else if !self.answer(now, from, &ask, out) {
+            let handout = Handout { answers: ask.sequence, ..Handout::default() };
+            out.send(from, Message::Handout(handout));
         }
         self.serve_line(now, VAIN_TRIES_MAX, out);
         self.give_up_when_stuck(now, out);
@@ -213,18 +222,28 @@ impl Counter {
 
     /// Gives those who wait what there is now, one after the other.
     fn serve_line(&mut self, now: Timestamp, mut vain_tries: usize, out: &mut Outbox) {
-        for _ in 0..self.line.len() {
-            let Some(peer) = self.line.pop_front() else { return };
-            let ask = self.desks[peer.index()].parked.take().expect("who waits has asked");
+        let mut vain = Vec::new();
+        while vain_tries > 0 {
+            let Some(Turn { peer, .. }) = self.line.pop_first() else { break };
+            let (_, ask) = self.desks[peer.index()].parked.take().expect("who waits has asked");
             if !self.answer(now, peer, &ask, out) {
-                self.desks[peer.index()].parked = Some(ask);
-                self.line.push_back(peer);
+                vain.push((peer, ask));
                 vain_tries -= 1;
-                if vain_tries == 0 {
-                    return;
-                }
             }
         }
+        for (peer, ask) in vain {
+            self.park(peer, ask);
+        }
+    }
+
+    /// Has a peer wait for its turn.
+    fn park(&mut self, peer: NodeId, ask: Box<Ask>) {
+        self.turns += 1;
+        let desk = &mut self.desks[peer.index()];
+        let turn =
+            Turn { grants: desk.grants.len(), has_some: desk.has_some, turn: self.turns, peer };
+        desk.parked = Some((turn, ask));
+        self.line.insert(turn);
     }
 
     /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
@@ -241,8 +260,8 @@ impl Counter {
         if !stuck(self) {
             return;
         }
-        for peer in std::mem::take(&mut self.line) {
-            let ask = self.desks[peer.index()].parked.take().expect("who waits has asked");
+        for Turn { peer, .. } in std::mem::take(&mut self.line) {
+            let (_, ask) = self.desks[peer.index()].parked.take().expect("who waits has asked");
             let handout =
                 Handout { answers: ask.sequence, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
@@ -256,6 +275,7 @@ impl Counter {
         let Some(first) = grants.next() else { return };
         self.grants -= 1 + grants.len();
         self.verified_segments += 1;
+        desk.has_some = true;
         self.swarm.announce(segment, peer, first.holder);
         for superfluous in grants {
             self.swarm.give_back(segment, superfluous.holder);
@@ -309,8 +329,8 @@ impl Counter {
     }
 
     fn leave_line(&mut self, peer: NodeId) {
-        if self.desks[peer.index()].parked.take().is_some() {
-            self.line.retain(|&waiting| waiting != peer);
+        if let Some((turn, _)) = self.desks[peer.index()].parked.take() {
+            self.line.remove(&turn);
         }
     }
 }

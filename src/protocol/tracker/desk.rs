@@ -1,5 +1,6 @@
 //! What the tracker remembers of one peer: what it was given, and whether it waits.
 
+use super::counter::Turn;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Ask;
 use crate::time::Timestamp;
@@ -31,7 +32,9 @@ pub(super) enum Stage {
 pub(super) struct Desk {
     pub(super) grants: Vec<Grant>,
     /// Its last ask, while there is nothing to give.
-    pub(super) parked: Option<Box<Ask>>,
+    /// Whether it has verified a segment.
+    pub(super) has_some: bool,
+    pub(super) parked: Option<(Turn, Box<Ask>)>,
     /// Holders that sent it something wrong, each for one segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
     /// The last ask that was heard.
@@ -44,6 +47,7 @@ impl Desk {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             grants: Vec::new(),
+            has_some: false,
             parked: None,
             excluded: Vec::new(),
             heard: 0,
