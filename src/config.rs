@@ -77,7 +77,7 @@ impl Config {
     /// the latency of asking, large ones few, so that nobody hoards what others lack.
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
-        let window = (Self::WINDOW_BYTES / segment_bytes).clamp(4, WINDOW_MAX);
+        let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
         let load = (Self::HOLDER_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
         Self {
             window,

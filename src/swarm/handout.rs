@@ -176,7 +176,16 @@ impl Swarm {
             let unseeded = record.tally().is_unseeded();
             let start = clerk.chance.random_range(0..owners.len().max(1));
             let rotated = owners[start..].iter().chain(&owners[..start]).copied();
-            let owners_to_ask = rotated.filter(|&o| unseeded || !self.counters.is_seeding(o));
+            // Once they have seeded a segment, owners send it again only if nobody else can.
+            let other = |node: NodeId| {
+                !owners.contains(&node)
+                    && node != wish.peer
+                    && !self.counters.is_avoided(node)
+                    && !wish.excluded.contains(&(segment, node))
+            };
+            let alone = !record.holders().any(other);
+            let may_ask = |owner| unseeded || (alone && !self.counters.is_seeding(owner));
+            let owners_to_ask = rotated.filter(|&owner| may_ask(owner));
             for node in record.holders().chain(owners_to_ask) {
                 let known = able.iter().any(|other| other.node == node);
                 if !known && !able.is_full() && self.may_serve(node, segment, wish) {
