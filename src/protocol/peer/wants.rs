@@ -180,8 +180,12 @@ impl Wants {
             }
         }
         while self.active.len() < BLOCKS_MAX && self.next < self.files.len() {
-            self.files[self.next].active = true;
-            self.active.push_back(self.next);
+            // A file that shared a block with an earlier one may have nothing left to ask for.
+            let missing = self.next_missing(self.next, self.files[self.next].front).is_some();
+            if missing {
+                self.files[self.next].active = true;
+                self.active.push_back(self.next);
+            }
             self.next += 1;
         }
     }
