@@ -2,6 +2,7 @@
 //! out of it, and those for whom there is nothing wait in line.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -40,6 +41,8 @@ pub(super) struct Counter {
     desks: Vec<Desk>,
     /// Peers whose asks wait, those first that have least under way.
     line: BTreeSet<Turn>,
+    /// Where in the line the last occasion stopped.
+    resume: Option<Turn>,
     /// Counts places taken in the line.
     turns: u64,
     /// Wrong segments by sender.
@@ -70,6 +73,7 @@ impl Counter {
             clerk: Clerk::new(seed),
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
             line: BTreeSet::new(),
+            resume: None,
             turns: 0,
             strikes: vec![0; nodes as usize],
             grants: 0,
@@ -220,20 +224,41 @@ impl Counter {
         true
     }
 
-    /// Gives those who wait what there is now, one after the other.
-    fn serve_line(&mut self, now: Timestamp, mut vain_tries: usize, out: &mut Outbox) {
-        let mut vain = Vec::new();
+    /// Gives those who wait what there is now: first from the front of the line, then from where
+    /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
+    /// would keep all others from what is there for them.
+    fn serve_line(&mut self, now: Timestamp, vain_tries: usize, out: &mut Outbox) {
+        let front = self.serve_after(now, None, vain_tries, out);
+        self.resume = match front {
+            Some(_) => self.serve_after(now, front.max(self.resume), vain_tries, out),
+            None => None,
+        };
+    }
+
+    /// Serves the line behind a place, or from its front; returns the last place that was tried,
+    /// or none at the end of the line.
+    fn serve_after(
+        &mut self,
+        now: Timestamp,
+        mut place: Option<Turn>,
+        mut vain_tries: usize,
+        out: &mut Outbox,
+    ) -> Option<Turn> {
         while vain_tries > 0 {
-            let Some(Turn { peer, .. }) = self.line.pop_first() else { break };
-            let (_, ask) = self.desks[peer.index()].parked.take().expect("who waits has asked");
-            if !self.answer(now, peer, &ask, out) {
-                vain.push((peer, ask));
+            let start = place.map_or(Bound::Unbounded, Bound::Excluded);
+            let turn = *self.line.range((start, Bound::Unbounded)).next()?;
+            place = Some(turn);
+            let peer = turn.peer.index();
+            let (_, ask) = self.desks[peer].parked.take().expect("who waits has asked");
+            // Who gets something does not count among those who wait.
+            self.line.remove(&turn);
+            if !self.answer(now, turn.peer, &ask, out) {
+                self.line.insert(turn);
+                self.desks[peer].parked = Some((turn, ask));
                 vain_tries -= 1;
             }
         }
-        for (peer, ask) in vain {
-            self.park(peer, ask);
-        }
+        place
     }
 
     /// Has a peer wait for its turn.
