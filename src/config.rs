@@ -32,6 +32,12 @@ pub const MAILBOX_EVENTS: usize = 256;
 /// Problems that a peer reports by name when it is done; more are only counted.
 pub const TROUBLES_MAX: usize = 16;
 
+/// Bytes of each of them, at most.
+pub const TROUBLE_BYTES_MAX: usize = 1024;
+
+/// Files that a peer reports as not to be had when it is done; more are only counted.
+pub const FAILED_FILES_MAX: usize = 4096;
+
 /// Slots beyond the payload: for segments in flight twice and for those that turn out wrong.
 pub const SPARE_SLOTS: usize = 2 * WINDOW_MAX;
 

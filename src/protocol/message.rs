@@ -143,10 +143,13 @@ pub struct Entry {
 /// What a peer says when it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Farewell {
-    /// What went wrong here, a line each.
+    /// What went wrong here, a line each, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
     pub troubles: ArrayVec<Box<str>, TROUBLES_MAX>,
     /// How much more went wrong.
     pub more_troubles: u32,
-    /// Wanted files that could not be had although somebody owns them.
+    /// Wanted files that could not be had although somebody owns them, at most
+    /// [`crate::config::FAILED_FILES_MAX`].
     pub failed_files: Vec<FileId>,
+    /// How many more could not be had.
+    pub more_failed_files: u32,
 }

@@ -49,7 +49,8 @@ pub enum Input {
         /// Which segment.
         segment: SegmentId,
     },
-    /// A segment that was served has left: its slot is no longer read for this receiver.
+    /// A segment that was served has left, or its receiver is gone: its slot is no longer read for
+    /// this receiver. Comes once for every [`Output::Serve`].
     Sent {
         /// Who gets it.
         to: NodeId,

@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "events lie in a list that is used again")]
+#[expect(clippy::large_enum_variant, reason = "events are moved, never allocated one by one")]
 pub(super) enum Event {
     /// A node learns something.
     Input { to: NodeId, input: Input },

@@ -63,6 +63,8 @@ pub struct Run {
     pub lapsed: u64,
     /// Messages sent to and by the tracker.
     pub tracker_messages: u64,
+    /// The most segments that peers had been given and not announced at one moment.
+    pub grants_max: usize,
     /// Events in all.
     pub events: u64,
     /// Stands for the whole run: equal when two runs are the same, event for event.
@@ -87,7 +89,7 @@ impl World {
             peers: std::iter::once(None).chain(peers).collect(),
             outbox: Outbox::default(),
             checker: Checker::new(nodes, config),
-            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5eed_c4a2_ce00),
+            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
             unchecked: BTreeMap::new(),
             contents: vec![BTreeMap::new(); nodes],
             armed: vec![None; nodes],
@@ -345,6 +347,7 @@ impl World {
     fn finish(mut self) -> Run {
         self.checker.end(&self.gone);
         self.run.outcome = self.tracker.outcome().clone();
+        self.run.grants_max = self.tracker.grants_max();
         let last = self.run.outcome.finished.iter().flatten().max();
         if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {
             self.run.makespan = last.since(opened);

@@ -21,6 +21,8 @@ struct NodeCounters {
 /// Counters of all nodes. Every operation is one atomic instruction; none publishes other data.
 #[derive(Debug)]
 pub struct RequestCounters {
+    /// Whether owners are not spared just now.
+    unsparing: AtomicBool,
     nodes: Box<[CachePadded<NodeCounters>]>,
 }
 
@@ -36,7 +38,8 @@ pub struct Load {
 impl RequestCounters {
     /// Counters at zero for `nodes` nodes.
     pub fn new(nodes: usize) -> Self {
-        Self { nodes: (0..nodes).map(|_| CachePadded::default()).collect() }
+        let unsparing = AtomicBool::new(false);
+        Self { unsparing, nodes: (0..nodes).map(|_| CachePadded::default()).collect() }
     }
 
     /// Counts one more segment to be asked of `node`.
@@ -78,10 +81,19 @@ impl RequestCounters {
         self.nodes[node.index()].avoided.load(Ordering::Relaxed)
     }
 
+    /// Whether owners count as seeding at all: where nothing moves any more, sparing them would
+    /// keep from the others what only they can send.
+    pub fn spare_owners(&self, spare: bool) {
+        // ORDERING: Relaxed; it steers choices, publishes nothing.
+        self.unsparing.store(!spare, Ordering::Relaxed);
+    }
+
     /// Whether `owner` still has segments that nobody else was ever sent to fetch.
     pub fn is_seeding(&self, owner: NodeId) -> bool {
         // ORDERING: Relaxed; a count that may be a moment old.
-        self.nodes[owner.index()].unseeded.load(Ordering::Relaxed) > 0
+        let unseeded = self.nodes[owner.index()].unseeded.load(Ordering::Relaxed) > 0;
+        // ORDERING: Relaxed; see `spare_owners`.
+        unseeded && !self.unsparing.load(Ordering::Relaxed)
     }
 
     /// What `node` is charged with.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
+use arrayvec::ArrayVec;
+
+use crate::config::{BLOCKS_MAX, Config, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -28,6 +30,8 @@ pub(super) struct Fetch {
     returned: Vec<Notice<Return>>,
     /// Counts asks; the last one's number.
     sequence: u32,
+    /// The missing segments that the last ask showed.
+    shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether the last ask has no answer yet.
     pending: bool,
     window: usize,
@@ -44,6 +48,7 @@ impl Fetch {
             verified: Vec::with_capacity(WINDOW_MAX),
             returned: Vec::with_capacity(WINDOW_MAX),
             sequence: 0,
+            shown: ArrayVec::new(),
             pending: false,
             window: config.window,
             request_patience: config.request_patience,
@@ -72,8 +77,9 @@ impl Fetch {
             self.start(now, entry, out);
         }
         if handout.unobtainable && handout.answers == self.sequence {
-            let blocks = self.wants.interest();
-            return self.wants.fail(&blocks);
+            // What was given back since, or was not shown, the verdict says nothing about.
+            let shown = std::mem::take(&mut self.shown);
+            return self.wants.fail(&shown);
         }
         Vec::new()
     }
@@ -124,6 +130,10 @@ impl Fetch {
         segment: SegmentId,
         out: &mut Outbox,
     ) {
+        // Here already: this answers an earlier request.
+        if self.flights.find(segment, from).is_some_and(|f| f.stage == Stage::Checking) {
+            return;
+        }
         let Some(mut flight) = self.flights.remove(segment, from) else { return };
         out.push(Output::Forget { from, segment });
         match flight.stage {
@@ -134,7 +144,10 @@ impl Fetch {
             Stage::Requested | Stage::Checking => {
                 self.mishaps.declined += 1;
                 let spare = flight.spares.pop_at(0);
-                match spare.filter(|&spare| self.flights.find(segment, spare).is_none()) {
+                let twice = self.flights.iter().any(|flight| flight.segment == segment);
+                let may_ask = !twice || self.wants.missing() == 0;
+                let spare = spare.filter(|&s| may_ask && self.flights.find(segment, s).is_none());
+                match spare {
                     Some(holder) => {
                         flight.holder = holder;
                         self.request(Flight { since: now, stage: Stage::Requested, ..flight }, out);
@@ -153,7 +166,7 @@ impl Fetch {
         self.drop_flight(segment, from, Cause::Lapsed, out);
     }
 
-    pub(super) fn handle_lost(&mut self, _now: Timestamp, node: NodeId, out: &mut Outbox) {
+    pub(super) fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
         // What is here already and being checked is as good as before.
         let lost: Vec<SegmentId> = self
             .flights
@@ -205,20 +218,22 @@ impl Fetch {
         let idle = self.flights.is_empty();
         let worth_saying = unsaid >= batch || (idle && unsaid > 0);
         if worth_saying || (!self.pending && (can_take >= batch || (idle && can_take > 0))) {
-            self.sequence += 1;
-            return Some(self.ask_again());
+            return Some(self.ask());
         }
         self.end_game_ask(now)
     }
 
-    /// The last ask once more, with all that is not confirmed.
-    pub(super) fn ask_again(&mut self) -> Ask {
+    /// An ask with all that is not confirmed. One that repeats another has a new number all the
+    /// same: what it says differs by then, and an answer must name what it answers.
+    pub(super) fn ask(&mut self) -> Ask {
+        self.sequence += 1;
         let mut ask = Ask { sequence: self.sequence, ..Ask::default() };
         let room = self.window.saturating_sub(self.flights.len());
         ask.room = u16::try_from(room).unwrap_or(u16::MAX);
         if room > 0 && self.wants.missing() > 0 {
             ask.blocks = self.wants.interest();
         }
+        self.shown.clone_from(&ask.blocks);
         self.tell(&mut ask);
         self.pending = true;
         ask
@@ -248,10 +263,12 @@ impl Fetch {
         let Entry { segment, digest, mut holders } = entry;
         let Some(holder) = holders.pop_at(0) else { return };
         // A second holder for a segment that is late, or a new segment; anything else was said
-        // twice.
-        let late = self.wants.is_taken(segment)
-            && self.flights.find(segment, holder).is_none()
-            && self.flights.iter().any(|flight| flight.segment == segment && flight.doubled);
+        // twice. With something missing again, the end is not near any more.
+        let of_segment = |flight: &&Flight| flight.segment == segment;
+        let flights = self.flights.iter().filter(of_segment).count();
+        let one_is_late = flights == 1
+            && self.flights.iter().any(|f| f.segment == segment && f.doubled && f.holder != holder);
+        let late = one_is_late && self.wants.is_taken(segment) && self.wants.missing() == 0;
         if self.flights.has_room() && (late || self.wants.take(segment)) {
             let flight = Flight {
                 segment,
@@ -301,7 +318,7 @@ impl Fetch {
 
     /// With nothing else to ask for, late segments are asked for a second time elsewhere.
     fn end_game_ask(&mut self, now: Timestamp) -> Option<Ask> {
-        let age = self.end_game_age().filter(|_| !self.pending)?;
+        let age = self.end_game_age()?;
         let mut ask = Ask { end_game: true, ..Ask::default() };
         for flight in self.flights.iter_mut() {
             let late = flight.stage == Stage::Requested && now >= flight.since + age;
@@ -322,15 +339,18 @@ impl Fetch {
         }
         self.sequence += 1;
         ask.sequence = self.sequence;
+        self.shown.clear();
         self.tell(&mut ask);
         self.pending = true;
         Some(ask)
     }
 
-    /// How old a request must be to be made a second time; none while there is other work.
+    /// How old a request must be to be made a second time; none while there is other work, and
+    /// while the tracker owes an answer.
     fn end_game_age(&self) -> Option<Duration> {
         let mean = self.flights.mean_latency()?;
-        (self.wants.missing() == 0).then(|| mean * self.end_game_latencies)
+        let at_end = self.wants.missing() == 0 && !self.wants.is_settled();
+        (at_end && !self.pending).then(|| mean * self.end_game_latencies)
     }
 
     /// Adds what the tracker has not confirmed, as far as it fits.

@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn states_follow_each_other_by_name() {
-        let mut ledger = Ledger::new(&[0..3, 200..201], &[3..60, 60..70]);
+        let mut ledger = Ledger::new(&[0..3, 200..201], std::slice::from_ref(&(3..70)));
         assert_eq!(ledger.missing(), 67);
         assert_eq!(ledger.state(segment(2)), State::Verified);
         assert_eq!(ledger.state(segment(100)), State::Unwanted);

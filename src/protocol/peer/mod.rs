@@ -7,7 +7,7 @@ mod ledger;
 mod uploads;
 mod wants;
 
-use crate::config::{Config, TROUBLES_MAX};
+use crate::config::{Config, FAILED_FILES_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -99,7 +99,7 @@ impl Peer {
         let message = match self.phase {
             Phase::Registering { part } => Message::Register(self.registration.part(part)),
             Phase::Reading => Message::Describe { index: self.catalogue.next() },
-            Phase::Fetching => Message::Ask(self.fetch.ask_again()),
+            Phase::Fetching => Message::Ask(self.fetch.ask()),
             Phase::Publishing => Message::Complete,
             Phase::Serving => Message::Done(Box::new(self.farewell.clone())),
             Phase::Gone => return,
@@ -114,7 +114,7 @@ impl Peer {
             Message::Described(part) => self.handle_described(now, &part, out),
             Message::Handout(handout) if self.phase == Phase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
-                    self.farewell.failed_files.push(file);
+                    self.note_failed(file);
                 }
             }
             Message::Request { segment } => self.handle_request(from, segment, out),
@@ -198,22 +198,36 @@ impl Peer {
         }
     }
 
+    fn note_failed(&mut self, file: FileId) {
+        if self.farewell.failed_files.len() < FAILED_FILES_MAX {
+            self.farewell.failed_files.push(file);
+        } else {
+            self.farewell.more_failed_files += 1;
+        }
+    }
+
     fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
         self.unpublished -= 1;
         match trouble {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
             Some(trouble) if self.farewell.troubles.len() < TROUBLES_MAX => {
-                self.farewell.troubles.push(trouble);
+                let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
+                let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
+                self.farewell.troubles.push(trouble[..end].into());
             }
             Some(_) => self.farewell.more_troubles += 1,
         }
     }
 
-    fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        self.fetch.handle_lost(now, node, out);
-        for (to, segment) in self.uploads.lose(node) {
-            out.push(Output::Serve { to, segment });
+    fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
+        if node == NodeId::TRACKER && self.phase != Phase::Gone {
+            // Nobody can end the run any more.
+            self.phase = Phase::Gone;
+            out.push(Output::Finish);
+            return;
         }
+        self.fetch.handle_lost(node, out);
+        self.uploads.lose(node);
     }
 
     fn publish(&mut self, file: FileId, out: &mut Outbox) {
@@ -264,14 +278,17 @@ impl Node for Peer {
                 }
             }
             Input::Published { file, trouble } => self.handle_published(file, trouble, out),
-            Input::Lost { node } => self.handle_lost(now, node, out),
+            Input::Lost { node } => self.handle_lost(node, out),
         }
         self.advance(now, out);
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        let repeat = (self.phase != Phase::Gone).then(|| self.said + self.config.ask_patience);
-        repeat.into_iter().chain(self.fetch.deadline()).min()
+        if self.phase == Phase::Gone {
+            return None;
+        }
+        let repeat = self.said + self.config.ask_patience;
+        Some(self.fetch.deadline().map_or(repeat, |deadline| deadline.min(repeat)))
     }
 }
 

@@ -46,11 +46,15 @@ impl Uploads {
     }
 
     pub(super) fn admit(&mut self, to: NodeId, segment: SegmentId) -> Admission {
-        if self.active.len() < self.active_max {
-            self.active.push((to, segment));
+        let upload = (to, segment);
+        if self.active.contains(&upload) || self.waiting.contains(&upload) {
+            // Asked again after an answer was lost: once is enough.
+            Admission::Wait
+        } else if self.active.len() < self.active_max {
+            self.active.push(upload);
             Admission::Serve
         } else if self.waiting.len() < self.waiting_max {
-            self.waiting.push_back((to, segment));
+            self.waiting.push_back(upload);
             Admission::Wait
         } else {
             Admission::Busy
@@ -65,18 +69,13 @@ impl Uploads {
     }
 
     pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId) -> Withdrawal {
-        if self.active.contains(&(to, segment)) {
-            return Withdrawal::TooLate;
-        }
         self.waiting.retain(|&upload| upload != (to, segment));
-        Withdrawal::Dropped
+        if self.active.contains(&(to, segment)) { Withdrawal::TooLate } else { Withdrawal::Dropped }
     }
 
-    /// A receiver is gone; returns what can be sent in its place.
-    pub(super) fn lose(&mut self, node: NodeId) -> Vec<(NodeId, SegmentId)> {
-        self.active.retain(|&(to, _)| to != node);
+    /// A receiver is gone. What is on its way there takes up room until it has left.
+    pub(super) fn lose(&mut self, node: NodeId) {
         self.waiting.retain(|&(to, _)| to != node);
-        std::iter::from_fn(|| self.next()).collect()
     }
 
     fn next(&mut self) -> Option<(NodeId, SegmentId)> {

@@ -180,13 +180,13 @@ impl Wants {
             }
         }
         while self.active.len() < BLOCKS_MAX && self.next < self.files.len() {
-            // A file that shared a block with an earlier one may have nothing left to ask for.
-            let missing = self.next_missing(self.next, self.files[self.next].front).is_some();
-            if missing {
-                self.files[self.next].active = true;
-                self.active.push_back(self.next);
-            }
+            let index = self.next;
             self.next += 1;
+            // Those in the same block as an active one may be here already.
+            if self.next_missing(index, self.files[index].front).is_some() {
+                self.files[index].active = true;
+                self.active.push_back(index);
+            }
         }
     }
 

@@ -202,6 +202,7 @@ impl Counter {
         let room = usize::from(ask.room).min(window.saturating_sub(desk.grants.len()));
         // While others wait, there is too little: everybody gets one.
         let fair = if self.line.is_empty() { self.config.handout } else { 1 };
+        let excluded = desk.excluded.len();
         if ask.end_game {
             // The holder that is late already is no help.
             desk.excluded.extend(desk.grants.iter().map(|grant| (grant.segment, grant.holder)));
@@ -210,6 +211,8 @@ impl Counter {
         let wish =
             Wish { peer: to, room: room.min(fair), blocks: &blocks, excluded: &desk.excluded };
         self.swarm.hand_out(&mut self.clerk, &wish, &mut offers);
+        // It may be asked again when it has answered that it can't.
+        desk.excluded.truncate(excluded);
         if offers.is_empty() {
             return false;
         }
@@ -281,7 +284,10 @@ impl Counter {
         if !stuck(self) {
             return;
         }
+        // An owner may still be spared for segments that those who wanted them will never ask for.
+        self.swarm.counters().spare_owners(false);
         self.serve_line(now, usize::MAX, out);
+        self.swarm.counters().spare_owners(true);
         if !stuck(self) {
             return;
         }

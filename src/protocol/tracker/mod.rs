@@ -5,7 +5,7 @@ mod counter;
 mod desk;
 mod roster;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
 use crate::manifest::{Digest, FileId, NodeId, SegmentId};
@@ -78,6 +78,8 @@ pub struct Tracker {
     counter: Option<Counter>,
     /// Catalogues that peers are reading.
     catalogues: BTreeMap<NodeId, Outgoing>,
+    /// Peers that left or were lost before a swarm was opened.
+    left: BTreeSet<NodeId>,
     outcome: Outcome,
     files_finished: u64,
     started: Timestamp,
@@ -95,6 +97,7 @@ impl Tracker {
             phase: Phase::Enrolling { registrations },
             counter: None,
             catalogues: BTreeMap::new(),
+            left: BTreeSet::new(),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             files_finished: 0,
             started: Timestamp::default(),
@@ -142,6 +145,12 @@ impl Tracker {
         if let Some(counter) = &mut self.counter {
             counter.hear(now, from);
         }
+        if message != Message::Bye && self.is_left_over(from) {
+            // It did not hear that the run is over, or is not lost as it seemed.
+            self.watch = now + self.config.silence_patience;
+            out.send(from, Message::Stop);
+            return;
+        }
         match message {
             Message::Register(part) => self.handle_register(now, from, &part, out),
             Message::Describe { index } => self.handle_describe(from, index, out),
@@ -171,7 +180,13 @@ impl Tracker {
     }
 
     fn handle_register(&mut self, now: Timestamp, from: NodeId, part: &Part, out: &mut Outbox) {
-        let Phase::Enrolling { registrations } = &mut self.phase else { return };
+        let Phase::Enrolling { registrations } = &mut self.phase else {
+            if part.last {
+                // Neither the confirmation nor the catalogue reached it.
+                self.handle_describe(from, 0, out);
+            }
+            return;
+        };
         let registration = &mut registrations[from.index()];
         if registration.incoming.accept(part) == Reading::Whole {
             registration.whole = true;
@@ -208,9 +223,23 @@ impl Tracker {
                 Err(error) => self.outcome.errors.push(error.to_string()),
             }
         }
+        self.refuse(now, out);
+    }
+
+    /// Ends a run in which nothing was moved.
+    fn refuse(&mut self, now: Timestamp, out: &mut Outbox) {
         self.outcome.refused = true;
         self.counter = None;
+        self.watch = now + self.config.silence_patience;
         self.close(out);
+    }
+
+    /// Whether a peer has no part in the run any more, and should be told so.
+    fn is_left_over(&self, peer: NodeId) -> bool {
+        match &self.counter {
+            Some(counter) => counter.stage(peer) == Stage::Gone,
+            None => matches!(self.phase, Phase::Closing | Phase::Finished),
+        }
     }
 
     fn begin(&mut self, now: Timestamp, roster: Roster, out: &mut Outbox) {
@@ -272,6 +301,10 @@ impl Tracker {
         let Some(counter) = &self.counter else { return };
         let failed = &farewell.failed_files;
         outcome.unavailable.extend(failed.iter().map(|&file| counter.name(file).to_string()));
+        if farewell.more_failed_files > 0 {
+            let more = farewell.more_failed_files;
+            outcome.errors.push(format!("{from}: {more} more files could not be had"));
+        }
         outcome.unavailable.sort_unstable();
         outcome.unavailable.dedup();
         if !failed.is_empty() || counter.lacks_unowned(from) {
@@ -292,7 +325,11 @@ impl Tracker {
     fn close(&mut self, out: &mut Outbox) {
         self.phase = Phase::Closing;
         for peer in (1..self.nodes).map(NodeId) {
-            if self.counter.as_ref().is_none_or(|counter| counter.stage(peer) != Stage::Gone) {
+            let gone = match &self.counter {
+                Some(counter) => counter.stage(peer) == Stage::Gone,
+                None => self.left.contains(&peer),
+            };
+            if !gone {
                 out.send(peer, Message::Stop);
             }
         }
@@ -302,7 +339,7 @@ impl Tracker {
     fn handle_bye(&mut self, from: NodeId, out: &mut Outbox) {
         match &mut self.counter {
             Some(counter) => counter.set_stage(from, Stage::Gone),
-            None => drop(self.catalogues.insert(from, Outgoing::default())),
+            None => drop(self.left.insert(from)),
         }
         self.finish_when_gone(out);
     }
@@ -310,8 +347,7 @@ impl Tracker {
     fn finish_when_gone(&mut self, out: &mut Outbox) {
         let gone = match &self.counter {
             Some(counter) => counter.count(Stage::Gone),
-            // Nothing was opened: the refused are counted where catalogues would lie.
-            None => self.catalogues.len(),
+            None => self.left.len(),
         };
         if matches!(self.phase, Phase::Closing) && gone == self.nodes as usize - 1 {
             self.phase = Phase::Finished;
@@ -320,15 +356,29 @@ impl Tracker {
     }
 
     fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        let Some(counter) = &mut self.counter else { return };
+        let Some(counter) = &mut self.counter else { return self.lose_early(now, node, out) };
         if counter.stage(node) == Stage::Gone {
             return;
         }
         if counter.stage(node) != Stage::Done {
             self.outcome.errors.push(format!("{node} is lost: it did not finish"));
+        } else if matches!(self.phase, Phase::Open) {
+            self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         counter.lose(now, node, out);
         self.close_when_done(out);
+        self.finish_when_gone(out);
+    }
+
+    /// A peer is lost while there is no swarm: what it has and wants nobody will know.
+    fn lose_early(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
+        if !self.left.insert(node) {
+            return;
+        }
+        if matches!(self.phase, Phase::Enrolling { .. }) {
+            self.outcome.errors.push(format!("{node} is lost: the swarm was not open yet"));
+            return self.refuse(now, out);
+        }
         self.finish_when_gone(out);
     }
 
@@ -342,7 +392,10 @@ impl Tracker {
                 for (node, _) in silent.filter(|(_, registration)| !registration.whole) {
                     self.outcome.errors.push(format!("{node} did not register in time"));
                 }
-                self.outcome.refused = true;
+                self.refuse(now, out);
+            }
+            // The last farewells are lost, or never were said.
+            Phase::Closing if self.counter.is_none() && now >= self.watch => {
                 self.phase = Phase::Finished;
                 out.push(Output::Finish);
             }
@@ -382,7 +435,7 @@ impl Node for Tracker {
     fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Enrolling { .. } => Some(self.started + self.config.enrolment_patience),
-            Phase::Open | Phase::Closing => self.counter.as_ref().map(|_| self.watch),
+            Phase::Open | Phase::Closing => Some(self.watch),
             Phase::Finished => None,
         }
     }

@@ -1,0 +1,189 @@
+//! Messages as bytes: every one comes back as it was, the largest ones fit, and bytes that are no
+//! message are refused without a panic.
+
+use mpiswarm::config::{
+    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX, PART_BYTES_MAX,
+    RETURNS_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX, WINDOW_MAX,
+};
+use mpiswarm::manifest::{Block, Digest, FileId, NodeId, SegmentId};
+use mpiswarm::protocol::codec::{CodecError, decode, encode};
+use mpiswarm::protocol::{Ask, Cause, Entry, Farewell, Handout, Message, Part, Return};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+fn segment() -> impl Strategy<Value = SegmentId> {
+    any::<u32>().prop_map(SegmentId)
+}
+
+fn node() -> impl Strategy<Value = NodeId> {
+    any::<u32>().prop_map(NodeId)
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    (any::<u32>(), any::<bool>(), vec(any::<u8>(), 0..500)).prop_map(|(index, last, bytes)| Part {
+        index,
+        last,
+        bytes,
+    })
+}
+
+fn returned() -> impl Strategy<Value = Return> {
+    let cause = prop::sample::select(vec![Cause::Busy, Cause::Lapsed, Cause::Corrupt, Cause::Gone]);
+    (segment(), node(), cause, any::<u32>()).prop_map(|(segment, holder, cause, said)| Return {
+        segment,
+        holder,
+        cause,
+        said,
+    })
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let block = any::<(u32, u64)>().prop_map(|(index, bits)| Block { index, bits });
+    let lists = (
+        vec(block, 0..=BLOCKS_MAX),
+        vec(segment(), 0..=WINDOW_MAX),
+        vec(returned(), 0..=RETURNS_MAX),
+    );
+    (any::<(u32, u16, bool)>(), lists).prop_map(|(plain, (blocks, verified, returned))| Ask {
+        sequence: plain.0,
+        room: plain.1,
+        end_game: plain.2,
+        blocks: blocks.into_iter().collect(),
+        verified: verified.into_iter().collect(),
+        returned: returned.into_iter().collect(),
+    })
+}
+
+fn handout() -> impl Strategy<Value = Handout> {
+    let entry = (segment(), any::<[u8; 32]>(), vec(node(), 0..=HOLDERS_MAX)).prop_map(
+        |(segment, digest, holders)| Entry {
+            segment,
+            digest: Digest(digest),
+            holders: holders.into_iter().collect(),
+        },
+    );
+    (any::<(u32, bool)>(), vec(entry, 0..=HANDOUT_MAX)).prop_map(
+        |((answers, unobtainable), entries)| Handout {
+            answers,
+            unobtainable,
+            entries: entries.into_iter().collect(),
+        },
+    )
+}
+
+fn farewell() -> impl Strategy<Value = Farewell> {
+    (vec(".{0,40}", 0..=TROUBLES_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
+        |(troubles, failed, more)| Farewell {
+            troubles: troubles.into_iter().map(String::into_boxed_str).collect(),
+            more_troubles: more.0,
+            failed_files: failed.into_iter().map(FileId).collect(),
+            more_failed_files: more.1,
+        },
+    )
+}
+
+/// Every variant.
+fn message() -> impl Strategy<Value = Message> {
+    let plain = prop_oneof![
+        Just(Message::Complete),
+        Just(Message::Stop),
+        Just(Message::Bye),
+        any::<u32>().prop_map(|index| Message::Registered { index }),
+        any::<u32>().prop_map(|index| Message::Describe { index }),
+        any::<u32>().prop_map(|file| Message::Finished { file: FileId(file) }),
+        segment().prop_map(|segment| Message::Request { segment }),
+        segment().prop_map(|segment| Message::Decline { segment }),
+        segment().prop_map(|segment| Message::Withdraw { segment }),
+        segment().prop_map(|segment| Message::Withdrawn { segment }),
+    ];
+    prop_oneof![
+        5 => plain,
+        1 => part().prop_map(Message::Register),
+        1 => part().prop_map(Message::Described),
+        2 => ask().prop_map(Message::Ask),
+        2 => handout().prop_map(Message::Handout),
+        1 => farewell().prop_map(|farewell| Message::Done(Box::new(farewell))),
+    ]
+}
+
+fn encoded(message: &Message) -> Vec<u8> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    encode(message, &mut buffer).expect("it fits").to_vec()
+}
+
+proptest! {
+    #[test]
+    fn every_message_comes_back(message in message()) {
+        prop_assert_eq!(decode(&encoded(&message)), Ok(message));
+    }
+
+    #[test]
+    fn arbitrary_bytes_do_not_panic(bytes in vec(any::<u8>(), 0..2000)) {
+        drop(decode(&bytes));
+    }
+
+    #[test]
+    fn damaged_messages_do_not_panic(
+        message in message(),
+        place in any::<prop::sample::Index>(),
+        byte in any::<u8>(),
+    ) {
+        let mut bytes = encoded(&message);
+        let place = place.index(bytes.len());
+        bytes[place] = byte;
+        drop(decode(&bytes));
+    }
+
+    #[test]
+    fn what_follows_or_lacks_is_noticed(message in message(), tail in vec(any::<u8>(), 1..20)) {
+        let mut bytes = encoded(&message);
+        let whole = bytes.len();
+        prop_assert!(decode(&bytes[..whole - 1]).is_err());
+        bytes.extend(&tail);
+        prop_assert_eq!(decode(&bytes), Err(CodecError::Trailing(tail.len())));
+    }
+}
+
+#[test]
+fn the_largest_messages_fit() {
+    let (segment, node) = (SegmentId(u32::MAX), NodeId(u32::MAX));
+    let returned = Return { segment, holder: node, cause: Cause::Gone, said: u32::MAX };
+    let ask = Ask {
+        sequence: u32::MAX,
+        room: u16::MAX,
+        end_game: true,
+        blocks: [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into(),
+        verified: [segment; WINDOW_MAX].into(),
+        returned: [returned; RETURNS_MAX].into(),
+    };
+    let entry = Entry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };
+    let handout = Handout {
+        answers: u32::MAX,
+        unobtainable: true,
+        entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
+    };
+    let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();
+    let farewell = Farewell {
+        troubles: std::iter::repeat_n(trouble, TROUBLES_MAX).collect(),
+        more_troubles: u32::MAX,
+        failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],
+        more_failed_files: u32::MAX,
+    };
+    let part = Part { index: u32::MAX, last: true, bytes: vec![0xff; PART_BYTES_MAX] };
+    for message in [
+        Message::Ask(ask),
+        Message::Handout(handout),
+        Message::Done(Box::new(farewell)),
+        Message::Register(part.clone()),
+        Message::Described(part),
+    ] {
+        assert_eq!(decode(&encoded(&message)), Ok(message));
+    }
+}
+
+#[test]
+fn a_message_that_does_not_fit_is_refused() {
+    let part = Part { index: 0, last: true, bytes: vec![0; MESSAGE_BYTES_MAX] };
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+    assert_eq!(encode(&Message::Register(part), &mut buffer), Err(CodecError::TooLong));
+}
