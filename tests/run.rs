@@ -49,6 +49,10 @@ fn the_classic_workload_is_eleven_thousand_segments() {
     assert_eq!(summary["segments"], 11_000);
     assert_eq!(summary["bytes_delivered"], 11_000 * 1024);
     assert_eq!(summary["served_bytes"].as_array().map(Vec::len), Some(13));
+    // Every peer owns files and wants others: only what it sends of its own counts, and that is
+    // each segment once, and again only while nobody else has it.
+    let copies = summary["origin_copies"].as_f64().expect("something was wanted");
+    assert!((1.0..2.0).contains(&copies), "{copies} copies");
 }
 
 #[test]

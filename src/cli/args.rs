@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use crate::config::Config;
-use crate::driver::injection::Fault;
+use crate::driver::{Terms, injection::Fault};
+use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
 
 /// Copies files across the ranks of an MPI job as a swarm.
@@ -82,6 +83,17 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
+    /// What every peer of this run starts from.
+    pub(super) fn terms(&self) -> Terms<'_> {
+        Terms {
+            segment_bytes: self.segment_bytes,
+            memory_bytes: harness::available_memory_bytes(),
+            seed: self.seed,
+            out: &self.out,
+            config: self.config(),
+        }
+    }
+
     /// How the nodes of this run behave.
     pub(super) fn config(&self) -> Config {
         let mut config = Config::for_segments_of(self.segment_bytes);

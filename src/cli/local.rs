@@ -6,10 +6,9 @@ use std::thread;
 use crossbeam::sync::Parker;
 
 use super::args::RunArgs;
-use super::show::{self, Ended, Origins};
+use super::show::{self, Ended};
 use super::{FAILED, REFUSED};
 use crate::driver::{Checks, Injection, Prepared, Terms, prepare, run_peer, run_tracker};
-use crate::harness;
 use crate::manifest::{NodeId, PeerInput, highest_peer};
 use crate::metrics::RankMetrics;
 use crate::protocol::Tracker;
@@ -25,36 +24,20 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             return REFUSED;
         }
     };
-    let terms = Terms {
-        segment_bytes: args.segment_bytes,
-        memory_bytes: harness::available_memory_bytes(),
-        seed: args.seed,
-        out: &args.out,
-        config: args.config(),
-    };
+    let terms = args.terms();
     let prepared: Vec<Prepared> =
         (1..nodes).map(NodeId).map(|node| read(args, node, &terms)).collect();
-    let origins = prepared.iter().map(|peer| !peer.owned.is_empty()).collect::<Vec<_>>();
     let mut tracker = Tracker::new(nodes, terms.config.clone(), args.seed);
     let Ok(metrics) = share(args, &clock, &mut tracker, prepared) else { return FAILED };
     let ended = Ended {
         outcome: tracker.outcome(),
         progress: tracker.progress(),
-        origins: Origins {
-            bytes_served: served_by(&origins, &metrics),
-            distinct_bytes: tracker.distinct_bytes_wanted(args.segment_bytes),
-        },
+        distinct_bytes: tracker.distinct_bytes_wanted(args.segment_bytes),
         metrics,
         transport: "local",
         one_machine: true,
     };
     show::summary(args, &clock, ended)
-}
-
-/// Bytes served by the peers that own files; `owns` begins with rank 1.
-pub(super) fn served_by(owns: &[bool], metrics: &[RankMetrics]) -> u64 {
-    let peers = owns.iter().zip(metrics.iter().skip(1));
-    peers.filter(|&(&owns, _)| owns).map(|(_, metrics)| metrics.served_bytes).sum()
 }
 
 /// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit.

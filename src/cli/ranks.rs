@@ -5,11 +5,10 @@ use mpi::Threading;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::args::RunArgs;
-use super::local::{checks, count_nodes, read, served_by};
-use super::show::{self, Ended, Origins};
+use super::local::{checks, count_nodes, read};
+use super::show::{self, Ended};
 use super::{FAILED, OK, REFUSED};
-use crate::driver::{Injection, Terms, run_peer, run_tracker};
-use crate::harness;
+use crate::driver::{Injection, run_peer, run_tracker};
 use crate::manifest::NodeId;
 use crate::metrics::RankMetrics;
 use crate::protocol::Tracker;
@@ -49,20 +48,19 @@ fn track(args: &RunArgs, clock: &Clock, world: &SimpleCommunicator) -> Result<u8
     let mut transport = MpiTransport::new(world)?;
     run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show::progress(args))?;
     let gathered = transport.gather(&RankMetrics::default().encode())?.unwrap_or_default();
-    // A rank's report: one byte that says whether it owns files, then what it measured.
-    let owns: Vec<bool> = gathered.iter().skip(1).map(|bytes| bytes.first() == Some(&1)).collect();
+    let mut outcome = tracker.outcome().clone();
     let mut metrics = vec![RankMetrics::default()];
-    for bytes in gathered.iter().skip(1) {
-        let report = bytes.get(1..).map(RankMetrics::decode);
-        metrics.push(report.and_then(Result::ok).unwrap_or_default());
+    for (peer, bytes) in (1..).map(NodeId).zip(gathered.iter().skip(1)) {
+        let report = RankMetrics::decode(bytes);
+        metrics.push(report.unwrap_or_else(|error| {
+            outcome.errors.push(format!("{peer}: its report is lost: {error}"));
+            RankMetrics::default()
+        }));
     }
     let ended = Ended {
-        outcome: tracker.outcome(),
+        outcome: &outcome,
         progress: tracker.progress(),
-        origins: Origins {
-            bytes_served: served_by(&owns, &metrics),
-            distinct_bytes: tracker.distinct_bytes_wanted(args.segment_bytes),
-        },
+        distinct_bytes: tracker.distinct_bytes_wanted(args.segment_bytes),
         metrics,
         transport: "mpi",
         one_machine: is_one_machine(ranks),
@@ -76,23 +74,14 @@ fn share(
     rank: NodeId,
     world: &SimpleCommunicator,
 ) -> Result<u8, TransportError> {
-    let terms = Terms {
-        segment_bytes: args.segment_bytes,
-        memory_bytes: harness::available_memory_bytes(),
-        seed: args.seed,
-        out: &args.out,
-        config: args.config(),
-    };
+    let terms = args.terms();
     let mut transport = MpiTransport::new(world)?;
     let prepared = read(args, rank, &terms);
-    let owns = !prepared.owned.is_empty();
     let parker = Parker::new();
     let checks = checks(args, &parker);
     let injection = Injection::new(&args.inject, args.seed, rank);
     let metrics = run_peer(prepared, &mut transport, parker, clock, checks, injection)?;
-    let mut report = vec![u8::from(owns)];
-    report.extend(metrics.encode());
-    transport.gather(&report)?;
+    transport.gather(&metrics.encode())?;
     Ok(OK)
 }
 

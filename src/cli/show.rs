@@ -48,22 +48,14 @@ pub(super) struct Ended<'a> {
     pub(super) progress: Progress,
     pub(super) metrics: Vec<RankMetrics>,
     pub(super) transport: &'static str,
-    pub(super) origins: Origins,
-    pub(super) one_machine: bool,
-}
-
-/// What the owners had.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Origins {
-    /// Payload served by peers that owned files.
-    pub(super) bytes_served: u64,
     /// Bytes of all wanted files, each once.
     pub(super) distinct_bytes: u64,
+    pub(super) one_machine: bool,
 }
 
 /// Prints the summary and the errors; returns the exit code.
 pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
-    let Ended { outcome, progress, metrics, transport, origins, one_machine } = ended;
+    let Ended { outcome, progress, metrics, transport, distinct_bytes, one_machine } = ended;
     for line in &outcome.errors {
         error(line);
     }
@@ -76,7 +68,10 @@ pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
     let opened = outcome.opened.unwrap_or_default();
     let finished = outcome.finished.iter().map(|at| at.map(|at| at.since(opened)));
     let finished: Vec<Option<Duration>> = finished.collect();
-    let limits = one_machine.then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
+    // Measuring takes longer than a short run: only where somebody reads it.
+    let is_read = !args.quiet || args.json || args.report.is_some();
+    let limits =
+        (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
     let facts = RunFacts {
         engine: "lockfree",
         transport,
@@ -90,8 +85,7 @@ pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
         metrics,
         unavailable: outcome.unavailable.clone(),
         errors: outcome.errors.clone(),
-        origin_bytes_served: origins.bytes_served,
-        distinct_bytes_wanted: origins.distinct_bytes,
+        distinct_bytes_wanted: distinct_bytes,
         everything_delivered: progress.segments_verified == progress.segments_wanted,
         limits,
         cores: harness::cores(),

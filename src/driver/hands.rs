@@ -1,13 +1,14 @@
 //! Does what a peer wants done, with real bytes.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
 
 use super::prepare::OwnedFiles;
 use super::{Checks, Injection, has_numbers};
 use crate::config::WINDOW_MAX;
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
-use crate::protocol::{Input, Output, Peer, Verdict};
+use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
 use crate::store::{FilledSlot, OutputDir, Store};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
@@ -27,6 +28,10 @@ pub(super) struct Hands {
     /// Own segments, until they have numbers.
     owned: Option<OwnedFiles>,
     wanted: Vec<FileName>,
+    /// Segments of own files, ascending, once they have numbers.
+    own: Vec<Range<u32>>,
+    /// Wanted files by number: which of the wanted names, and which segments.
+    numbered: HashMap<FileId, (usize, Range<u32>)>,
     output: Option<OutputDir>,
     slot_bytes: usize,
     checks: Checks,
@@ -53,6 +58,8 @@ impl Hands {
             store,
             owned: Some(owned),
             wanted,
+            own: Vec::new(),
+            numbered: HashMap::new(),
             output,
             slot_bytes,
             checks,
@@ -88,7 +95,9 @@ impl Hands {
                     let sealed = self.store.segment(segment);
                     let payload = sealed.expect("only verified segments are served").clone();
                     self.metrics.served_segments += 1;
-                    self.metrics.served_bytes += payload.bytes().len() as u64;
+                    let bytes = payload.bytes().len() as u64;
+                    self.metrics.served_bytes += bytes;
+                    self.metrics.origin_bytes += if self.is_own(segment) { bytes } else { 0 };
                     transport.serve(to, segment, payload)?;
                 }
             }
@@ -105,7 +114,7 @@ impl Hands {
                 self.collect(now, inputs);
             }
             Output::Publish { file } => {
-                let trouble = self.publish(file, peer);
+                let trouble = self.publish(file);
                 inputs.push(Input::Published { file, trouble });
             }
             Output::Finish => {}
@@ -200,19 +209,29 @@ impl Hands {
                 self.store.insert(SegmentId(id), sealed);
             }
         }
-        let wanted = peer.wanted().iter().flatten().map(|listing| listing.count as usize).sum();
-        self.store.extend(wanted, self.slot_bytes).map_err(TransportError::Memory)
+        let range = |listing: &Listing| listing.first..listing.first + listing.count;
+        self.own = peer.owned().iter().map(range).filter(|range| !range.is_empty()).collect();
+        self.own.sort_unstable_by_key(|range| range.start);
+        let wanted = peer.wanted().iter().enumerate();
+        let wanted = wanted.filter_map(|(place, listing)| Some((place, listing.as_ref()?)));
+        self.numbered = wanted.map(|(place, l)| (l.file, (place, range(l)))).collect();
+        let segments = peer.wanted().iter().flatten().map(|listing| listing.count as usize).sum();
+        self.store.extend(segments, self.slot_bytes).map_err(TransportError::Memory)
     }
 
-    fn publish(&self, file: FileId, peer: &Peer) -> Option<Box<str>> {
-        let mut named = peer.wanted().iter().zip(&self.wanted);
-        let (listing, name) = named.find_map(|(listing, name)| {
-            listing.filter(|listing| listing.file == file).map(|listing| (listing, name))
-        })?;
-        let ids = (listing.first..listing.first + listing.count).map(SegmentId);
-        let segments = ids.map(|id| self.store.segment(id).expect("a whole file is all here"));
+    /// Whether a segment is of a file that was here before the start.
+    fn is_own(&self, segment: SegmentId) -> bool {
+        let after = self.own.partition_point(|range| range.start <= segment.0);
+        after > 0 && self.own[after - 1].contains(&segment.0)
+    }
+
+    fn publish(&self, file: FileId) -> Option<Box<str>> {
+        let (place, ids) = self.numbered.get(&file)?;
+        let segments = ids.clone().map(SegmentId);
+        let segments = segments.map(|id| self.store.segment(id).expect("a whole file is all here"));
         let output = self.output.as_ref()?;
-        output.publish(name, file.0, segments).err().map(|error| error.to_string().into())
+        let written = output.publish(&self.wanted[*place], file.0, segments);
+        written.err().map(|error| error.to_string().into())
     }
 
     fn take_arrived(&mut self, from: NodeId, segment: SegmentId) -> Option<FilledSlot> {

@@ -12,7 +12,7 @@ use thiserror::Error;
 pub use latency::{Latency, LatencySummary};
 
 /// How many integers stand before the latencies in an encoding.
-const COUNTERS: usize = 7;
+const COUNTERS: usize = 8;
 
 /// What one rank did in a run. Start from the default, which is nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +21,8 @@ pub struct RankMetrics {
     pub served_segments: u64,
     /// Payload sent to others, bytes.
     pub served_bytes: u64,
+    /// The part of it that is of files this rank had before the start, bytes.
+    pub origin_bytes: u64,
     /// Segments received and verified; a wrong one counts in `corrupt_segments` alone.
     pub received_segments: u64,
     /// Payload received and verified, bytes.
@@ -73,6 +75,7 @@ impl RankMetrics {
         Ok(Self {
             served_segments: next(),
             served_bytes: next(),
+            origin_bytes: next(),
             received_segments: next(),
             received_bytes: next(),
             corrupt_segments: next(),
@@ -102,6 +105,7 @@ impl RankMetrics {
         [
             &mut self.served_segments,
             &mut self.served_bytes,
+            &mut self.origin_bytes,
             &mut self.received_segments,
             &mut self.received_bytes,
             &mut self.corrupt_segments,
@@ -114,6 +118,7 @@ impl RankMetrics {
         [
             self.served_segments,
             self.served_bytes,
+            self.origin_bytes,
             self.received_segments,
             self.received_bytes,
             self.corrupt_segments,
@@ -133,6 +138,7 @@ mod tests {
         let mut metrics = RankMetrics {
             served_segments: 1,
             served_bytes: 2,
+            origin_bytes: 8,
             received_segments: 3,
             received_bytes: u64::MAX,
             corrupt_segments: 5,

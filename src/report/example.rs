@@ -22,6 +22,7 @@ pub(super) fn facts() -> RunFacts {
         metrics
     };
     let mut metrics = vec![RankMetrics::default(), peer(9, 4), peer(6, 8), peer(3, 6)];
+    metrics[1].origin_bytes = 9_000_000;
     metrics[3].latency.record(Duration::from_millis(20));
     RunFacts {
         engine: "lockfree",
@@ -36,7 +37,6 @@ pub(super) fn facts() -> RunFacts {
         metrics,
         unavailable: Vec::new(),
         errors: Vec::new(),
-        origin_bytes_served: 9_000_000,
         distinct_bytes_wanted: 6_000_000,
         everything_delivered: true,
         limits: Some(Limits { copy_bytes_per_second: 60e6, hash_bytes_per_second: 20e6 }),

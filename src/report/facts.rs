@@ -34,8 +34,6 @@ pub struct RunFacts {
     pub unavailable: Vec<String>,
     /// What went wrong, one line each.
     pub errors: Vec<String>,
-    /// Payload sent by ranks that had the file before the start, bytes.
-    pub origin_bytes_served: u64,
     /// The size of all files that at least one peer wanted and could get, each counted once, bytes.
     pub distinct_bytes_wanted: u64,
     /// Whether every wanted, available segment was delivered and verified.

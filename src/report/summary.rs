@@ -122,10 +122,7 @@ impl Summary {
             served_max_over_mean: balance::max_over_mean(served_by_peers),
             served_cv: balance::coefficient_of_variation(served_by_peers),
             served_jain: balance::jain(served_by_peers),
-            origin_copies: ratio(
-                facts.origin_bytes_served as f64,
-                facts.distinct_bytes_wanted as f64,
-            ),
+            origin_copies: ratio(total.origin_bytes as f64, facts.distinct_bytes_wanted as f64),
             segment_latency_ns: total.latency.percentiles(),
             corrupt_segments: total.corrupt_segments,
             refused_requests: total.refused_requests,
@@ -217,7 +214,6 @@ mod tests {
             setup: Duration::ZERO,
             finished: Vec::new(),
             metrics: Vec::new(),
-            origin_bytes_served: 0,
             distinct_bytes_wanted: 0,
             limits: Some(limits),
             ..facts()

@@ -19,50 +19,13 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{Ended, Memory, Slab};
+use slab::{Ended, Inbox, Owner, Slab};
 
 /// Receives that wait for messages.
 const RING: usize = 16;
 
 /// The tag of messages.
 const TAG: std::ffi::c_int = 0;
-
-/// What a request belongs to.
-#[derive(Debug)]
-enum Owner {
-    Receive { from: NodeId, segment: SegmentId, slot: VacantSlot },
-    Serve { to: NodeId, segment: SegmentId, payload: SealedSegment },
-    Message { buffer: Box<[u8]>, len: usize },
-}
-
-impl Memory for Owner {
-    fn bytes(&mut self) -> (*mut u8, usize) {
-        match self {
-            Self::Receive { slot, .. } => {
-                let bytes = slot.bytes_mut();
-                (bytes.as_mut_ptr(), bytes.len())
-            }
-            Self::Serve { payload, .. } => {
-                let bytes = payload.bytes();
-                (bytes.as_ptr().cast_mut(), bytes.len())
-            }
-            Self::Message { buffer, len } => (buffer.as_mut_ptr(), *len),
-        }
-    }
-}
-
-/// A receive for one message: its place in the order of posting.
-#[derive(Debug)]
-struct Inbox {
-    turn: u64,
-    buffer: Box<[u8]>,
-}
-
-impl Memory for Inbox {
-    fn bytes(&mut self) -> (*mut u8, usize) {
-        (self.buffer.as_mut_ptr(), self.buffer.len())
-    }
-}
 
 impl fmt::Debug for MpiTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,11 +12,56 @@ use std::mem::MaybeUninit;
 use mpi::ffi;
 
 use super::super::TransportError;
+use crate::manifest::{NodeId, SegmentId};
+use crate::store::{SealedSegment, VacantSlot};
 
 /// Bytes that MPI reads or writes while a request is in flight.
-pub(super) trait Memory {
-    /// Where they are: the same place until the owner is dropped, wherever it is moved.
+///
+/// # Safety
+///
+/// The bytes stay valid, and in the same place, until the owner is dropped, wherever it is moved.
+pub(super) unsafe trait Memory {
+    /// Where they are, and how many.
     fn bytes(&mut self) -> (*mut u8, usize);
+}
+
+/// What a request belongs to.
+#[derive(Debug)]
+pub(super) enum Owner {
+    Receive { from: NodeId, segment: SegmentId, slot: VacantSlot },
+    Serve { to: NodeId, segment: SegmentId, payload: SealedSegment },
+    Message { buffer: Box<[u8]>, len: usize },
+}
+
+// SAFETY: a slot and a payload lie in an arena that they keep alive, a buffer on the heap.
+unsafe impl Memory for Owner {
+    fn bytes(&mut self) -> (*mut u8, usize) {
+        match self {
+            Self::Receive { slot, .. } => {
+                let bytes = slot.bytes_mut();
+                (bytes.as_mut_ptr(), bytes.len())
+            }
+            Self::Serve { payload, .. } => {
+                let bytes = payload.bytes();
+                (bytes.as_ptr().cast_mut(), bytes.len())
+            }
+            Self::Message { buffer, len } => (buffer.as_mut_ptr(), *len),
+        }
+    }
+}
+
+/// A receive for one message: its place in the order of posting.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) turn: u64,
+    pub(super) buffer: Box<[u8]>,
+}
+
+// SAFETY: a buffer lies on the heap.
+unsafe impl Memory for Inbox {
+    fn bytes(&mut self) -> (*mut u8, usize) {
+        (self.buffer.as_mut_ptr(), self.buffer.len())
+    }
 }
 
 /// A request that has ended.
@@ -37,12 +82,15 @@ pub(super) struct Slab<O> {
     /// What a test found, kept to be used again.
     indices: Vec<c_int>,
     statuses: Vec<MaybeUninit<ffi::MPI_Status>>,
+    /// Places that have ended, with where the test lists them; likewise used again.
+    order: Vec<(usize, usize)>,
 }
 
 impl<O: Memory> Slab<O> {
     pub(super) fn new() -> Self {
         let (requests, owners) = (Vec::new(), Vec::new());
-        Self { requests, owners, indices: Vec::new(), statuses: Vec::new() }
+        let (indices, statuses, order) = (Vec::new(), Vec::new(), Vec::new());
+        Self { requests, owners, indices, statuses, order }
     }
 
     pub(super) fn receive(
@@ -117,10 +165,12 @@ impl<O: Memory> Slab<O> {
         check("MPI_Testsome", code)?;
         let found = usize::try_from(found).unwrap_or(0);
         // From the last place on, so that removing one does not move another that ended too.
-        let mut order: Vec<(usize, usize)> =
-            (0..found).map(|at| (usize::try_from(self.indices[at]).unwrap_or(0), at)).collect();
-        order.sort_unstable();
-        for (place, at) in order.into_iter().rev() {
+        let listed = self.indices[..found].iter().zip(0..);
+        let places = listed.map(|(&place, at)| (usize::try_from(place).unwrap_or(0), at));
+        self.order.clear();
+        self.order.extend(places);
+        self.order.sort_unstable();
+        while let Some((place, at)) = self.order.pop() {
             // SAFETY: MPI wrote a status for each request that it found ended.
             let status = unsafe { self.statuses[at].assume_init() };
             self.requests.swap_remove(place);
