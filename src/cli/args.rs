@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::show;
 use crate::config::Config;
-use crate::driver::{Terms, injection::Fault};
+use crate::driver::injection::Fault;
+use crate::driver::job::{Inputs, Job};
 use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
 
@@ -83,19 +85,23 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What every peer of this run starts from.
-    pub(super) fn terms(&self) -> Terms<'_> {
-        Terms {
+    /// What every node of this run starts from.
+    pub(super) fn job(&self) -> Job {
+        Job {
+            inputs: Inputs::Folder(self.inputs.clone()),
+            out: Some(self.out.clone()),
             segment_bytes: self.segment_bytes,
             memory_bytes: harness::available_memory_bytes(),
             seed: self.seed,
-            out: &self.out,
             config: self.config(),
+            verify_threads: self.verify_threads,
+            faults: self.inject.clone(),
+            warn: show::error,
         }
     }
 
     /// How the nodes of this run behave.
-    pub(super) fn config(&self) -> Config {
+    fn config(&self) -> Config {
         let mut config = Config::for_segments_of(self.segment_bytes);
         if let Some(window) = self.window {
             config.window = window.into();

@@ -1,19 +1,11 @@
 //! A run whose nodes are threads of this process.
 
-use std::sync::Arc;
-use std::thread;
-
-use crossbeam::sync::Parker;
-
 use super::args::RunArgs;
-use super::show::{self, Ended};
+use super::show;
 use super::{FAILED, REFUSED};
-use crate::driver::{Checks, Injection, Prepared, Terms, prepare, run_peer, run_tracker};
-use crate::manifest::{NodeId, PeerInput, highest_peer};
-use crate::metrics::RankMetrics;
-use crate::protocol::Tracker;
+use crate::driver::job;
+use crate::manifest::highest_peer;
 use crate::time::Clock;
-use crate::transport::local::{self, LocalTransport};
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -24,20 +16,13 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             return REFUSED;
         }
     };
-    let terms = args.terms();
-    let prepared: Vec<Prepared> =
-        (1..nodes).map(NodeId).map(|node| read(args, node, &terms)).collect();
-    let mut tracker = Tracker::new(nodes, terms.config.clone(), args.seed);
-    let Ok(metrics) = share(args, &clock, &mut tracker, prepared) else { return FAILED };
-    let ended = Ended {
-        outcome: tracker.outcome(),
-        progress: tracker.progress(),
-        distinct_bytes: tracker.distinct_bytes_wanted(args.segment_bytes),
-        metrics,
-        transport: "local",
-        one_machine: true,
-    };
-    show::summary(args, &clock, ended)
+    match job::run_threads(&args.job(), nodes, &clock, show::progress(args)) {
+        Ok(ended) => show::summary(args, &clock, "local", true, ended),
+        Err(error) => {
+            show::error(&error.to_string());
+            FAILED
+        }
+    }
 }
 
 /// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit.
@@ -59,60 +44,4 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
         ));
     }
     Ok(nodes)
-}
-
-/// Reads a peer's input and makes it ready, or lets it say why not.
-pub(super) fn read(args: &RunArgs, node: NodeId, terms: &Terms<'_>) -> Prepared {
-    match PeerInput::read(&args.inputs, node) {
-        Ok(input) => {
-            for warning in &input.warnings {
-                show::error(&format!("warning: in{}.txt: {warning}", node.0));
-            }
-            prepare(node, input, terms)
-        }
-        Err(error) => Prepared::refused(error.to_string(), terms.config.clone()),
-    }
-}
-
-/// Checks for one node, as the command line has them.
-pub(super) fn checks(args: &RunArgs, parker: &Parker) -> Checks {
-    if args.verify_threads == 0 {
-        return Checks::inline();
-    }
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(args.verify_threads).build();
-    pool.map_or_else(
-        |_| Checks::inline(),
-        |pool| Checks::on(Arc::new(pool), parker.unparker().clone()),
-    )
-}
-
-/// Runs all nodes to the end; what each measured, by rank.
-fn share(
-    args: &RunArgs,
-    clock: &Clock,
-    tracker: &mut Tracker,
-    prepared: Vec<Prepared>,
-) -> Result<Vec<RankMetrics>, ()> {
-    let parkers: Vec<Parker> = (0..=prepared.len()).map(|_| Parker::new()).collect();
-    let bells = parkers.iter().map(|parker| parker.unparker().clone()).collect();
-    let mut ends = local::connect(bells).into_iter();
-    let mut parkers = parkers.into_iter();
-    let (Some(mut end), Some(parker)) = (ends.next(), parkers.next()) else { return Err(()) };
-    thread::scope(|scope| {
-        let nodes = (1..).map(NodeId).zip(prepared).zip(ends.zip(parkers));
-        let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
-            let checks = checks(args, &parker);
-            let injection = Injection::new(&args.inject, args.seed, node);
-            scope.spawn(move || run_peer(prepared, &mut end, parker, clock, checks, injection))
-        };
-        let peers: Vec<_> = nodes.map(peer).collect();
-        let tracked = run_tracker(tracker, &mut end, parker, clock, show::progress(args));
-        let mut metrics = vec![Ok(RankMetrics::default())];
-        metrics.extend(peers.into_iter().map(|peer| peer.join().expect("a node does not panic")));
-        let failed = tracked.err().into_iter();
-        let (measured, errors): (Vec<_>, Vec<_>) = metrics.into_iter().partition(Result::is_ok);
-        let errors: Vec<_> = errors.into_iter().filter_map(Result::err).chain(failed).collect();
-        errors.iter().for_each(|error| show::error(&error.to_string()));
-        if errors.is_empty() { Ok(measured.into_iter().flatten().collect()) } else { Err(()) }
-    })
 }

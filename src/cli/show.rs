@@ -8,11 +8,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::RunArgs;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
+use crate::driver::job::Ended;
 use crate::harness;
-use crate::metrics::RankMetrics;
-use crate::protocol::{Outcome, tracker::Progress};
-use crate::report::{Limits, RunFacts, Summary, render};
-use crate::time::{Clock, Timestamp};
+use crate::protocol::tracker::Progress;
+use crate::report::{Carrier, Limits, RunFacts, Summary, render};
+use crate::time::Clock;
 
 /// Time spent on measuring the machine's limits after a run, at most.
 const LIMITS_BUDGET: Duration = Duration::from_millis(100);
@@ -42,20 +42,15 @@ pub(super) fn progress(args: &RunArgs) -> impl FnMut(Progress) + use<> {
     }
 }
 
-/// What is known when a run is over.
-pub(super) struct Ended<'a> {
-    pub(super) outcome: &'a Outcome,
-    pub(super) progress: Progress,
-    pub(super) metrics: Vec<RankMetrics>,
-    pub(super) transport: &'static str,
-    /// Bytes of all wanted files, each once.
-    pub(super) distinct_bytes: u64,
-    pub(super) one_machine: bool,
-}
-
 /// Prints the summary and the errors; returns the exit code.
-pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
-    let Ended { outcome, progress, metrics, transport, distinct_bytes, one_machine } = ended;
+pub(super) fn summary(
+    args: &RunArgs,
+    clock: &Clock,
+    transport: &'static str,
+    one_machine: bool,
+    ended: Ended,
+) -> u8 {
+    let outcome = &ended.outcome;
     for line in &outcome.errors {
         error(line);
     }
@@ -65,37 +60,17 @@ pub(super) fn summary(args: &RunArgs, clock: &Clock, ended: Ended<'_>) -> u8 {
     if outcome.refused {
         return REFUSED;
     }
-    let opened = outcome.opened.unwrap_or_default();
-    let finished = outcome.finished.iter().map(|at| at.map(|at| at.since(opened)));
-    let finished: Vec<Option<Duration>> = finished.collect();
-    // Measuring takes longer than a short run: only where somebody reads it.
-    let is_read = !args.quiet || args.json || args.report.is_some();
-    let limits =
-        (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
-    let facts = RunFacts {
-        engine: "lockfree",
-        transport,
-        peers: outcome.finished.len().saturating_sub(1),
-        segment_bytes: args.segment_bytes,
-        seed: args.seed,
-        files_delivered: progress.files_finished,
-        makespan: finished.iter().flatten().max().copied().unwrap_or_default(),
-        setup: opened.since(Timestamp::default()),
-        finished,
-        metrics,
-        unavailable: outcome.unavailable.clone(),
-        errors: outcome.errors.clone(),
-        distinct_bytes_wanted: distinct_bytes,
-        everything_delivered: progress.segments_verified == progress.segments_wanted,
-        limits,
-        cores: harness::cores(),
-    };
-    let summary = Summary::new(facts);
     let code = match (outcome.errors.is_empty(), outcome.unavailable.is_empty()) {
         (false, _) => FAILED,
         (true, false) => UNAVAILABLE,
         (true, true) => OK,
     };
+    // Measuring takes longer than a short run: only where somebody reads it.
+    let is_read = !args.quiet || args.json || args.report.is_some();
+    let limits =
+        (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
+    let carrier = Carrier { engine: "lockfree", transport, cores: harness::cores(), limits };
+    let summary = Summary::new(RunFacts::new(&args.job(), &carrier, ended));
     publish(args, &summary).unwrap_or(code)
 }
 

@@ -4,6 +4,7 @@ mod checks;
 mod hands;
 mod idle;
 pub mod injection;
+pub mod job;
 pub mod prepare;
 
 use std::time::Duration;

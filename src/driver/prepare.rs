@@ -26,7 +26,7 @@ pub struct Prepared {
     pub owned: OwnedFiles,
     /// What it wants, in the order in which it registers it.
     pub wanted: Vec<FileName>,
-    /// Where finished files go.
+    /// Where finished files go; none where they are not written.
     pub output: Option<OutputDir>,
     /// Bytes of every slot.
     pub slot_bytes: usize,
@@ -57,9 +57,10 @@ pub struct Terms<'a> {
     /// What all payload follows from.
     pub seed: u64,
     /// Where finished files go.
-    pub out: &'a Path,
+    /// None where they are not written.
+    pub out: Option<&'a Path>,
     /// How all nodes behave.
-    pub config: Config,
+    pub config: &'a Config,
 }
 
 /// Bytes of every slot.
@@ -69,7 +70,7 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 
 /// Makes a peer ready. A reason that stands in its way is registered in its place.
 pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
-    let &Terms { segment_bytes, memory_bytes, seed, out, ref config } = terms;
+    let &Terms { segment_bytes, memory_bytes, seed, out, config } = terms;
     let config = config.clone();
     let owned: usize = input.owned.iter().map(|file| file.tokens.len()).sum();
     let (slots, slot_bytes) = (owned + SPARE_SLOTS, slot_bytes(segment_bytes));
@@ -87,7 +88,7 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
             return Prepared::refused(format!("{node}: {needed} bytes of memory: {error}"), config);
         }
     };
-    let output = match OutputDir::open(out, node) {
+    let output = match out.map(|dir| OutputDir::open(dir, node)).transpose() {
         Ok(output) => output,
         Err(error) => return Prepared::refused(format!("{node}: {error}"), config),
     };
@@ -100,7 +101,7 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
         store,
         owned,
         wanted: input.wanted,
-        output: Some(output),
+        output,
         slot_bytes,
     }
 }

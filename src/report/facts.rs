@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::Limits;
+use crate::driver::job::{Ended, Job};
 use crate::metrics::RankMetrics;
+use crate::time::Timestamp;
 
 /// The facts of one run, from which a [`Summary`](super::Summary) is made.
 ///
@@ -42,4 +44,45 @@ pub struct RunFacts {
     pub limits: Option<Limits>,
     /// How many cores the job could use.
     pub cores: usize,
+}
+
+/// Who moved the bytes of a run, and where.
+#[derive(Clone, Copy, Debug)]
+pub struct Carrier {
+    /// `mutex` or `lockfree`.
+    pub engine: &'static str,
+    /// `local` or `mpi`.
+    pub transport: &'static str,
+    /// How many cores the job could use.
+    pub cores: usize,
+    /// The rates of one core; none when they are not known, or the job ran on several machines.
+    pub limits: Option<Limits>,
+}
+
+impl RunFacts {
+    /// The facts of a run of `job` that began at time 0.
+    pub fn new(job: &Job, carrier: &Carrier, ended: Ended) -> Self {
+        let Ended { outcome, progress, metrics, distinct_bytes } = ended;
+        let opened = outcome.opened.unwrap_or_default();
+        let finished: Vec<Option<Duration>> =
+            outcome.finished.iter().map(|at| at.map(|at| at.since(opened))).collect();
+        Self {
+            engine: carrier.engine,
+            transport: carrier.transport,
+            peers: finished.len().saturating_sub(1),
+            segment_bytes: job.segment_bytes,
+            seed: job.seed,
+            files_delivered: progress.files_finished,
+            makespan: finished.iter().flatten().max().copied().unwrap_or_default(),
+            setup: opened.since(Timestamp::default()),
+            finished,
+            metrics,
+            unavailable: outcome.unavailable,
+            errors: outcome.errors,
+            distinct_bytes_wanted: distinct_bytes,
+            everything_delivered: progress.segments_verified == progress.segments_wanted,
+            limits: carrier.limits,
+            cores: carrier.cores,
+        }
+    }
 }

@@ -8,7 +8,7 @@ pub mod summary;
 pub mod text;
 mod units;
 
-pub use facts::RunFacts;
+pub use facts::{Carrier, RunFacts};
 pub use limits::{Limits, bound};
 pub use summary::Summary;
 pub use text::render;

@@ -1,0 +1,230 @@
+//! A whole run: all nodes as threads of this process, or one of them as a rank of an MPI job.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam::sync::Parker;
+
+use super::injection::Fault;
+use super::{Checks, Injection, Prepared, Terms, prepare, run_peer, run_tracker};
+use crate::config::Config;
+use crate::manifest::{NodeId, PeerInput};
+use crate::metrics::RankMetrics;
+use crate::protocol::{Outcome, Tracker, tracker::Progress};
+use crate::time::Clock;
+use crate::transport::TransportError;
+use crate::transport::local::{self, LocalTransport};
+
+/// Where the peers' inputs come from.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// `in<R>.txt` in this folder.
+    Folder(PathBuf),
+    /// Made in memory: rank 1's first.
+    Made(Arc<[PeerInput]>),
+}
+
+/// A run, the same on every node.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What the peers have and want.
+    pub inputs: Inputs,
+    /// Where finished files go; none where they are not written.
+    pub out: Option<PathBuf>,
+    /// Payload of a segment, bytes; 0 moves the hash alone.
+    pub segment_bytes: usize,
+    /// Memory that the peers of this process may allocate, bytes.
+    pub memory_bytes: u64,
+    /// What all payload and all chance follow from.
+    pub seed: u64,
+    /// How all nodes behave.
+    pub config: Config,
+    /// Threads that check segments beside a peer's own.
+    pub verify_threads: usize,
+    /// What goes wrong on purpose.
+    pub faults: Vec<Fault>,
+    /// Where a line about something odd in an input goes.
+    pub warn: fn(&str),
+}
+
+/// What rank 0 knows when a run is over.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// How it went.
+    pub outcome: Outcome,
+    /// How far it came.
+    pub progress: Progress,
+    /// What each node measured, by rank.
+    pub metrics: Vec<RankMetrics>,
+    /// The size of all wanted files, each counted once, bytes.
+    pub distinct_bytes: u64,
+}
+
+/// Why a run broke.
+#[derive(Debug, thiserror::Error)]
+#[error("{node}: {source}")]
+pub struct JobError {
+    /// Where.
+    pub node: NodeId,
+    /// What happened there.
+    pub source: TransportError,
+}
+
+impl Job {
+    /// Reads a peer's input and makes it ready, or lets it say why not.
+    fn prepare(&self, node: NodeId) -> Prepared {
+        let input = match &self.inputs {
+            Inputs::Folder(dir) => PeerInput::read(dir, node),
+            Inputs::Made(inputs) => Ok(inputs[node.index() - 1].clone()),
+        };
+        match input {
+            Ok(input) => {
+                for warning in &input.warnings {
+                    (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
+                }
+                prepare(node, input, &self.terms())
+            }
+            Err(error) => Prepared::refused(error.to_string(), self.config.clone()),
+        }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms {
+            segment_bytes: self.segment_bytes,
+            memory_bytes: self.memory_bytes,
+            seed: self.seed,
+            out: self.out.as_deref(),
+            config: &self.config,
+        }
+    }
+
+    /// How one peer checks what it gets.
+    fn checks(&self, parker: &Parker) -> Checks {
+        if self.verify_threads == 0 {
+            return Checks::inline();
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.verify_threads).build();
+        pool.map_or_else(
+            |_| Checks::inline(),
+            |pool| Checks::on(Arc::new(pool), parker.unparker().clone()),
+        )
+    }
+
+    fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> Ended {
+        Ended {
+            outcome: tracker.outcome().clone(),
+            progress: tracker.progress(),
+            distinct_bytes: tracker.distinct_bytes_wanted(self.segment_bytes),
+            metrics,
+        }
+    }
+}
+
+/// Runs `nodes` nodes as threads. `show` is told of the progress now and then.
+///
+/// # Errors
+///
+/// When a node breaks: the first one that did, by rank.
+pub fn run_threads(
+    job: &Job,
+    nodes: u32,
+    clock: &Clock,
+    show: impl FnMut(Progress),
+) -> Result<Ended, JobError> {
+    let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare(NodeId(rank))).collect();
+    let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
+    let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
+    let bells = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+    let mut ends = local::connect(bells).into_iter().zip(parkers);
+    let (mut end, parker) = ends.next().expect("there is a tracker");
+    let results = thread::scope(|scope| {
+        let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
+            let checks = job.checks(&parker);
+            let injection = Injection::new(&job.faults, job.seed, node);
+            scope.spawn(move || run_peer(prepared, &mut end, parker, clock, checks, injection))
+        };
+        let peers: Vec<_> = (1..).map(NodeId).zip(prepared).zip(ends).map(peer).collect();
+        let tracked = run_tracker(&mut tracker, &mut end, parker, clock, show);
+        let tracked = tracked.map(|()| RankMetrics::default());
+        let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
+        std::iter::once(tracked).chain(peers).collect::<Vec<_>>()
+    });
+    let named = (0..).map(NodeId).zip(results);
+    let metrics: Result<_, _> =
+        named.map(|(node, result)| result.map_err(|source| JobError { node, source })).collect();
+    Ok(job.ended(&tracker, metrics?))
+}
+
+#[cfg(feature = "mpi")]
+mod ranks {
+    use super::{Ended, Injection, Job, JobError, NodeId, Parker, Progress, RankMetrics, Tracker};
+    use super::{run_peer, run_tracker};
+    use crate::time::Clock;
+    use crate::transport::TransportError;
+    use crate::transport::mpi::MpiTransport;
+    use mpi::topology::{Communicator as _, SimpleCommunicator};
+
+    /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended.
+    ///
+    /// # Errors
+    ///
+    /// When MPI fails here; the other ranks then wait in vain, so that the job is to be aborted.
+    pub fn run_rank(
+        job: &Job,
+        world: &SimpleCommunicator,
+        clock: &Clock,
+        show: impl FnMut(Progress),
+    ) -> Result<Option<Ended>, JobError> {
+        let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
+        let result = if node == NodeId::TRACKER {
+            track(job, world, clock, show).map(Some)
+        } else {
+            share(job, world, node, clock).map(|()| None)
+        };
+        result.map_err(|source| JobError { node, source })
+    }
+
+    fn track(
+        job: &Job,
+        world: &SimpleCommunicator,
+        clock: &Clock,
+        show: impl FnMut(Progress),
+    ) -> Result<Ended, TransportError> {
+        let nodes = u32::try_from(world.size()).expect("a job has ranks");
+        let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
+        let mut transport = MpiTransport::new(world)?;
+        run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
+        let gathered = transport.gather(&RankMetrics::default().encode())?.unwrap_or_default();
+        let mut metrics = vec![RankMetrics::default()];
+        let mut lost = Vec::new();
+        for (peer, bytes) in (1..).map(NodeId).zip(gathered.iter().skip(1)) {
+            metrics.push(RankMetrics::decode(bytes).unwrap_or_else(|error| {
+                lost.push(format!("{peer}: its report is lost: {error}"));
+                RankMetrics::default()
+            }));
+        }
+        let mut ended = job.ended(&tracker, metrics);
+        ended.outcome.errors.extend(lost);
+        Ok(ended)
+    }
+
+    fn share(
+        job: &Job,
+        world: &SimpleCommunicator,
+        node: NodeId,
+        clock: &Clock,
+    ) -> Result<(), TransportError> {
+        let mut transport = MpiTransport::new(world)?;
+        let prepared = job.prepare(node);
+        let parker = Parker::new();
+        let checks = job.checks(&parker);
+        let injection = Injection::new(&job.faults, job.seed, node);
+        let metrics = run_peer(prepared, &mut transport, parker, clock, checks, injection)?;
+        transport.gather(&metrics.encode())?;
+        Ok(())
+    }
+}
+
+#[cfg(feature = "mpi")]
+pub use ranks::run_rank;
