@@ -86,6 +86,9 @@ fn farewell() -> impl Strategy<Value = Farewell> {
 fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
         Just(Message::Complete),
+        Just(Message::Open),
+        proptest::option::of(".{0,40}")
+            .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
         Just(Message::Stop),
         Just(Message::Bye),
         any::<u32>().prop_map(|index| Message::Registered { index }),

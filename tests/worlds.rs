@@ -129,6 +129,40 @@ fn equal_links() {
 }
 
 #[test]
+fn a_peer_without_memory() {
+    seeds("no memory", 15, |seed| {
+        let mut scenario = all_to_all(seed);
+        let peers = u32::try_from(scenario.enrolments.len()).expect("there are few");
+        let short = pick(seed, 3, 1, peers);
+        scenario.faults = Faults { loss: 0.05, short: vec![NodeId(short)], ..Faults::default() };
+        let run = run(scenario);
+        assert!(run.outcome.refused, "nothing was moved");
+        assert_eq!(run.served.iter().sum::<u64>(), 0);
+        assert_eq!(run.outcome.errors, [format!("rank {short}: there is no memory")]);
+    });
+}
+
+#[test]
+fn a_peer_that_vanishes_while_memory_is_reserved() {
+    seeds("lost while reserving", 15, |seed| {
+        let mut scenario = all_to_all(seed);
+        scenario.reserve_time = Duration::from_millis(20);
+        let peers = u32::try_from(scenario.enrolments.len()).expect("there are few");
+        let lost = pick(seed, 3, 1, peers);
+        let vanish = vec![(NodeId(lost), milliseconds(10))];
+        scenario.faults = Faults { vanish, told: true, ..Faults::default() };
+        let own = format!("file{lost}");
+        let run = run(scenario.clone());
+        assert_lost(&run, lost);
+        assert!(!run.outcome.refused, "the others go on");
+        if peers > 2 {
+            assert_eq!(run.outcome.unavailable, [own.as_str()]);
+        }
+        assert_delivered(&scenario, &run, &[lost], &[&own]);
+    });
+}
+
+#[test]
 fn one_slow_peer() {
     seeds("one slow peer", 15, |seed| {
         let mut scenario = broadcast(seed);

@@ -8,7 +8,6 @@ use super::show;
 use crate::config::Config;
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
-use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
 
 /// Copies files across the ranks of an MPI job as a swarm.
@@ -91,7 +90,6 @@ impl RunArgs {
             inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
             segment_bytes: self.segment_bytes,
-            memory_bytes: harness::available_memory_bytes(),
             seed: self.seed,
             config: self.config(),
             verify_threads: self.verify_threads,

@@ -4,12 +4,12 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use super::prepare::OwnedFiles;
-use super::{Checks, Injection, has_numbers};
+use super::{Checks, Injection};
 use crate::config::WINDOW_MAX;
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
 use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
-use crate::store::{FilledSlot, OutputDir, Store};
+use crate::store::{FilledSlot, OutputDir, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
 
@@ -26,7 +26,7 @@ struct Delayed {
 pub(super) struct Hands {
     store: Store,
     /// Own segments, until they have numbers.
-    owned: Option<OwnedFiles>,
+    owned: OwnedFiles,
     wanted: Vec<FileName>,
     /// Segments of own files, ascending, once they have numbers.
     own: Vec<Range<u32>>,
@@ -56,7 +56,7 @@ impl Hands {
         let (owned, wanted) = files;
         Self {
             store,
-            owned: Some(owned),
+            owned,
             wanted,
             own: Vec::new(),
             numbered: HashMap::new(),
@@ -80,9 +80,13 @@ impl Hands {
         transport: &mut impl Transport,
         inputs: &mut Vec<Input>,
     ) -> Result<(), TransportError> {
-        self.number(peer)?;
         match output {
             Output::Send { to, message } => transport.send(to, &message)?,
+            Output::Reserve => {
+                let trouble = self.reserve(peer).err();
+                let trouble = trouble.map(|error| format!("wanted files: {error}").into());
+                inputs.push(Input::Reserved { trouble });
+            }
             Output::Expect { from, segment } => {
                 let slot = self.store.take().expect("slots are spared for all that is in flight");
                 self.asked.insert((from, segment), now);
@@ -197,13 +201,9 @@ impl Hands {
         self.metrics
     }
 
-    /// Once the catalogue is known: enters own segments under their numbers, and reserves a slot
-    /// for every wanted one.
-    fn number(&mut self, peer: &Peer) -> Result<(), TransportError> {
-        if self.owned.is_none() || !has_numbers(peer) {
-            return Ok(());
-        }
-        let owned = self.owned.take().unwrap_or_default();
+    /// Enters own segments under their numbers, and reserves a slot for every wanted one.
+    fn reserve(&mut self, peer: &Peer) -> Result<(), StoreError> {
+        let owned = std::mem::take(&mut self.owned);
         for (listing, segments) in peer.owned().iter().zip(owned) {
             for (id, sealed) in (listing.first..).zip(segments) {
                 self.store.insert(SegmentId(id), sealed);
@@ -216,7 +216,7 @@ impl Hands {
         let wanted = wanted.filter_map(|(place, listing)| Some((place, listing.as_ref()?)));
         self.numbered = wanted.map(|(place, l)| (l.file, (place, range(l)))).collect();
         let segments = peer.wanted().iter().flatten().map(|listing| listing.count as usize).sum();
-        self.store.extend(segments, self.slot_bytes).map_err(TransportError::Memory)
+        self.store.extend(segments, self.slot_bytes)
     }
 
     /// Whether a segment is of a file that was here before the start.

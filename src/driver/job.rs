@@ -34,8 +34,6 @@ pub struct Job {
     pub out: Option<PathBuf>,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
-    /// Memory that the peers of this process may allocate, bytes.
-    pub memory_bytes: u64,
     /// What all payload and all chance follow from.
     pub seed: u64,
     /// How all nodes behave.
@@ -92,7 +90,6 @@ impl Job {
     fn terms(&self) -> Terms<'_> {
         Terms {
             segment_bytes: self.segment_bytes,
-            memory_bytes: self.memory_bytes,
             seed: self.seed,
             out: self.out.as_deref(),
             config: &self.config,

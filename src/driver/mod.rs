@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 
 use crate::metrics::RankMetrics;
-use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, tracker::Progress};
+use crate::protocol::{Input, Node, Outbox, Output, Tracker, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, Transport, TransportError};
 use hands::Hands;
@@ -46,7 +46,8 @@ pub fn run_tracker(
                 Output::Send { to, message } => transport.send(to, &message)?,
                 Output::Finish => turn.finished = true,
                 // The tracker holds no segments and wants none.
-                Output::Expect { .. }
+                Output::Reserve
+                | Output::Expect { .. }
                 | Output::Serve { .. }
                 | Output::Forget { .. }
                 | Output::Check { .. }
@@ -163,9 +164,4 @@ impl Turn {
             self.idle.wait(deadline.map(|deadline| deadline.since(now)));
         }
     }
-}
-
-/// Whether a peer's own segments are in the store under their numbers.
-fn has_numbers(peer: &Peer) -> bool {
-    !peer.owned().is_empty() || !peer.wanted().is_empty()
 }

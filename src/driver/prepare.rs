@@ -38,7 +38,7 @@ impl Prepared {
         let enrolment = Enrolment::Refused { reason: reason.into() };
         Self {
             peer: Peer::new(&enrolment, config),
-            store: Store::new(0, 0).expect("no memory can always be had"),
+            store: Store::default(),
             owned: Vec::new(),
             wanted: Vec::new(),
             output: None,
@@ -52,8 +52,6 @@ impl Prepared {
 pub struct Terms<'a> {
     /// Payload of a segment.
     pub segment_bytes: usize,
-    /// Memory that a peer may allocate for its own files.
-    pub memory_bytes: u64,
     /// What all payload follows from.
     pub seed: u64,
     /// Where finished files go.
@@ -70,22 +68,15 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 
 /// Makes a peer ready. A reason that stands in its way is registered in its place.
 pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
-    let &Terms { segment_bytes, memory_bytes, seed, out, config } = terms;
+    let &Terms { segment_bytes, seed, out, config } = terms;
     let config = config.clone();
     let owned: usize = input.owned.iter().map(|file| file.tokens.len()).sum();
     let (slots, slot_bytes) = (owned + SPARE_SLOTS, slot_bytes(segment_bytes));
-    let needed = slots as u64 * slot_bytes as u64;
-    if needed > memory_bytes {
-        let reason = format!(
-            "{node}: {slots} segments of {slot_bytes} bytes need {needed} bytes of memory, \
-             {memory_bytes} are available: use a smaller --segment-bytes"
-        );
-        return Prepared::refused(reason, config);
-    }
     let mut store = match Store::new(slots, slot_bytes) {
         Ok(store) => store,
         Err(error) => {
-            return Prepared::refused(format!("{node}: {needed} bytes of memory: {error}"), config);
+            let reason = format!("{node}: own files: {error}: use a smaller --segment-bytes");
+            return Prepared::refused(reason, config);
         }
     };
     let output = match out.map(|dir| OutputDir::open(dir, node)).transpose() {

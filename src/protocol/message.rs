@@ -21,8 +21,15 @@ pub enum Message {
         /// Which part.
         index: u32,
     },
-    /// Tracker to peer: part of the catalogue. The first one opens the swarm.
+    /// Tracker to peer: part of the catalogue.
     Described(Part),
+    /// Peer to tracker: there is room here for all that I want, or I say why not.
+    Ready {
+        /// What stands in the way, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
+        trouble: Option<Box<str>>,
+    },
+    /// Tracker to peer: all are ready, ask.
+    Open,
     /// Peer to tracker: what I have verified since, and what I lack.
     Ask(Ask),
     /// Tracker to peer: segments to fetch, and from whom.

@@ -66,6 +66,11 @@ pub enum Input {
         /// Whether it is what its owner registered.
         verdict: Verdict,
     },
+    /// Slots are reserved, or could not be.
+    Reserved {
+        /// What stood in the way, for people to read.
+        trouble: Option<Box<str>>,
+    },
     /// A whole file has got its name, or could not get it.
     Published {
         /// Which file.
@@ -100,6 +105,9 @@ pub enum Output {
         /// What it says.
         message: Message,
     },
+    /// The segments have numbers: enter the own ones, and reserve a slot for each wanted one, so
+    /// that no transfer waits for memory later.
+    Reserve,
     /// Make a slot ready for a segment, before it is asked for.
     Expect {
         /// Who will send it.

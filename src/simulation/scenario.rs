@@ -20,6 +20,8 @@ pub struct Scenario {
     pub segment_time: Duration,
     /// How long a message takes one way, and the head of a segment.
     pub latency: Duration,
+    /// How long a peer takes to reserve its slots.
+    pub reserve_time: Duration,
     /// How long it takes to check a segment.
     pub check_time: Duration,
     /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
@@ -43,6 +45,8 @@ pub struct Faults {
     pub liars: Vec<NodeId>,
     /// The chance that a holder loses a segment that it should send.
     pub drop: f64,
+    /// Peers that have no memory for what they want.
+    pub short: Vec<NodeId>,
     /// Nodes that vanish, and when.
     pub vanish: Vec<(NodeId, Timestamp)>,
     /// Whether the others are told of a node that vanished.
@@ -94,6 +98,7 @@ impl Scenario {
             seed,
             segment_time,
             latency: segment_time / 100,
+            reserve_time: segment_time,
             check_time: Duration::ZERO,
             rates: Vec::new(),
             faults: Faults::default(),

@@ -41,8 +41,6 @@ pub struct World {
     gone: Vec<bool>,
     /// When the last message between two nodes arrives, where delays vary.
     ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
-    /// Whether a peer's owned segments were told to the checker, by rank.
-    introduced: Vec<bool>,
     run: Run,
 }
 
@@ -95,7 +93,6 @@ impl World {
             armed: vec![None; nodes],
             gone: vec![false; nodes],
             ordered: BTreeMap::new(),
-            introduced: vec![false; nodes],
             run: Run { served: vec![0; nodes], ..Run::default() },
             scenario,
         }
@@ -158,7 +155,6 @@ impl World {
             None => self.tracker.handle(self.now, input, &mut outbox),
             Some(peer) => peer.handle(self.now, input, &mut outbox),
         }
-        self.introduce(to);
         for output in outbox.drain() {
             self.perform(to, output);
         }
@@ -186,6 +182,7 @@ impl World {
             Input::Checked { segment, .. } => (6, u64::from(segment.0)),
             Input::Published { file, .. } => (7, u64::from(file.0)),
             Input::Lost { node } => (8, u64::from(node.0)),
+            Input::Reserved { trouble } => (9, u64::from(trouble.is_some())),
         };
         for word in [self.now.0, u64::from(to.0), kind, detail] {
             // FNV-1a, a word at a time.
@@ -193,21 +190,22 @@ impl World {
         }
     }
 
-    /// Tells the checker what a peer owns, once its segments have numbers.
-    fn introduce(&mut self, node: NodeId) {
+    /// Tells the checker what a peer owns, now that its segments have numbers.
+    fn reserve(&mut self, node: NodeId) {
         let Some(peer) = &self.peers[node.index()] else { return };
-        if self.introduced[node.index()] || peer.owned().is_empty() {
-            return;
-        }
-        self.introduced[node.index()] = true;
         for segment in peer.owned().iter().flat_map(segments) {
             self.checker.verified(node, segment);
         }
+        let short = self.scenario.faults.short.contains(&node);
+        let trouble = short.then(|| "there is no memory".into());
+        let input = Input::Reserved { trouble };
+        self.later(self.scenario.reserve_time, Event::Input { to: node, input });
     }
 
     fn perform(&mut self, node: NodeId, output: Output) {
         match output {
             Output::Send { to, message } => self.send(node, to, message),
+            Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
                 let missing = self.peers[node.index()].as_ref().map_or(0, Peer::missing);
                 self.checker.expect(node, from, segment, missing);
@@ -303,7 +301,7 @@ impl World {
     /// What a holder of a segment has: what the owner registered.
     fn registered(&self, holder: NodeId, segment: SegmentId) -> Digest {
         assert!(self.checker.has(holder, segment), "{holder} has no {segment:?}");
-        self.tracker.digest(segment).expect("segments have numbers only in an open swarm")
+        self.tracker.digest(segment).expect("segments have numbers once all have registered")
     }
 
     fn vanish(&mut self, node: NodeId) {

@@ -2,6 +2,7 @@
 //! is whole.
 
 pub mod arena;
+mod memory;
 pub mod output;
 
 use std::collections::HashMap;
@@ -13,11 +14,44 @@ use arena::Arena;
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use output::OutputDir;
 
+/// Memory that is allocated and touched at a time.
+const STEP_BYTES: usize = 256 << 20;
+
 /// The slots of one node, and the segments that it has.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Store {
     vacant: Vec<VacantSlot>,
     segments: HashMap<SegmentId, SealedSegment>,
+}
+
+/// Why there are no slots.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// More is needed than the machine has.
+    #[error(
+        "{slots} segments of {slot_bytes} bytes need {needed} bytes of memory, {available} are \
+         available"
+    )]
+    Short {
+        /// How many slots were wanted.
+        slots: usize,
+        /// The size of each.
+        slot_bytes: usize,
+        /// What is still to be allocated, bytes.
+        needed: u64,
+        /// What can be had, bytes.
+        available: u64,
+    },
+    /// The system refused.
+    #[error("memory for {slots} segments of {slot_bytes} bytes: {cause}")]
+    Refused {
+        /// How many slots were wanted.
+        slots: usize,
+        /// The size of each.
+        slot_bytes: usize,
+        /// What the system said.
+        cause: io::Error,
+    },
 }
 
 impl Store {
@@ -26,19 +60,38 @@ impl Store {
     /// # Errors
     ///
     /// When there is not so much memory.
-    pub fn new(slots: usize, slot_bytes: usize) -> io::Result<Self> {
-        let vacant = Arena::allocate(slots, slot_bytes)?;
-        Ok(Self { vacant, segments: HashMap::with_capacity(slots) })
+    pub fn new(slots: usize, slot_bytes: usize) -> Result<Self, StoreError> {
+        let mut store = Self::default();
+        store.extend(slots, slot_bytes)?;
+        Ok(store)
     }
 
-    /// Allocates more slots.
+    /// Allocates more slots, step by step: several ranks of one machine that together want more
+    /// than it has see that before the system has to kill one.
     ///
     /// # Errors
     ///
     /// When there is not so much memory.
-    pub fn extend(&mut self, slots: usize, slot_bytes: usize) -> io::Result<()> {
-        self.vacant.extend(Arena::allocate(slots, slot_bytes)?);
+    pub fn extend(&mut self, slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
+        let in_a_step = (STEP_BYTES / slot_bytes.max(1)).max(1);
+        self.vacant.reserve(slots);
         self.segments.reserve(slots);
+        let mut left = slots;
+        while left > 0 {
+            let needed = left as u64 * slot_bytes as u64;
+            let available = memory::available_bytes();
+            if needed > available {
+                return Err(StoreError::Short { slots, slot_bytes, needed, available });
+            }
+            let step = left.min(in_a_step);
+            let more = Arena::allocate(step, slot_bytes);
+            self.vacant.extend(more.map_err(|cause| StoreError::Refused {
+                slots,
+                slot_bytes,
+                cause,
+            })?);
+            left -= step;
+        }
         Ok(())
     }
 

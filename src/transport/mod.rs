@@ -111,9 +111,6 @@ pub enum TransportError {
         /// What it returned.
         code: i32,
     },
-    /// There is no memory for what is to come.
-    #[error("no memory for the wanted segments: {0}")]
-    Memory(std::io::Error),
     /// There is no node of this number.
     #[error("{0} is not part of this run")]
     NoSuchNode(NodeId),

@@ -23,6 +23,10 @@ enum Phase {
     Registering { part: u32 },
     /// It waits for the catalogue, or reads it.
     Reading,
+    /// It reserves slots for all it wants.
+    Reserving,
+    /// It has said how that went, and waits for the swarm to open.
+    Waiting,
     /// It downloads.
     Fetching,
     /// All that can be had is verified; some of it has no name yet.
@@ -44,6 +48,8 @@ pub struct Peer {
     listings: Catalogue,
     fetch: Fetch,
     uploads: Uploads,
+    /// What kept it from reserving slots.
+    shortage: Option<Box<str>>,
     /// Whole files that have no name yet.
     unpublished: usize,
     farewell: Farewell,
@@ -61,6 +67,7 @@ impl Peer {
             listings: Catalogue::default(),
             fetch: Fetch::new(&config),
             uploads: Uploads::new(&config),
+            shortage: None,
             unpublished: 0,
             farewell: Farewell::default(),
             said: Timestamp::default(),
@@ -69,7 +76,7 @@ impl Peer {
     }
 
     /// Where its owned files lie in the numbering, in the order of the enrolment; empty before
-    /// the swarm opens.
+    /// [`Output::Reserve`].
     pub fn owned(&self) -> &[Listing] {
         &self.listings.owned
     }
@@ -99,10 +106,11 @@ impl Peer {
         let message = match self.phase {
             Phase::Registering { part } => Message::Register(self.registration.part(part)),
             Phase::Reading => Message::Describe { index: self.catalogue.next() },
+            Phase::Reserving | Phase::Gone => return,
+            Phase::Waiting => Message::Ready { trouble: self.shortage.clone() },
             Phase::Fetching => Message::Ask(self.fetch.ask()),
             Phase::Publishing => Message::Complete,
             Phase::Serving => Message::Done(Box::new(self.farewell.clone())),
-            Phase::Gone => return,
         };
         self.said = now;
         out.send(NodeId::TRACKER, message);
@@ -112,6 +120,7 @@ impl Peer {
         match message {
             Message::Registered { index } => self.handle_registered(now, index, out),
             Message::Described(part) => self.handle_described(now, &part, out),
+            Message::Open if self.phase == Phase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == Phase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
                     self.note_failed(file);
@@ -131,10 +140,12 @@ impl Peer {
                 out.push(Output::Finish);
             }
             // Handouts after the end and messages that only a tracker understands.
-            Message::Handout(_)
+            Message::Open
+            | Message::Handout(_)
             | Message::Stop
             | Message::Register(_)
             | Message::Describe { .. }
+            | Message::Ready { .. }
             | Message::Ask(_)
             | Message::Finished { .. }
             | Message::Complete
@@ -172,18 +183,32 @@ impl Peer {
             Progress::Whole => {
                 let catalogue = std::mem::take(&mut self.catalogue);
                 self.listings = catalogue.open().expect("the tracker sends a catalogue");
-                self.begin(out);
+                let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
+                // It may be asked for its own segments as soon as any peer hears that all are ready.
+                self.fetch.begin(&self.listings.owned, &wanted);
+                self.phase = Phase::Reserving;
+                out.push(Output::Reserve);
             }
+        }
+    }
+
+    fn handle_reserved(&mut self, now: Timestamp, trouble: Option<Box<str>>, out: &mut Outbox) {
+        if self.phase == Phase::Reserving {
+            self.shortage = trouble.map(|trouble| shortened(&trouble).into());
+            self.phase = Phase::Waiting;
+            self.say(now, out);
         }
     }
 
     fn begin(&mut self, out: &mut Outbox) {
         self.phase = Phase::Fetching;
-        let wanted: Vec<Listing> = self.listings.wanted.iter().flatten().copied().collect();
-        for empty in wanted.iter().filter(|listing| listing.count == 0) {
-            self.publish(empty.file, out);
+        let empty: Vec<FileId> = {
+            let wanted = self.listings.wanted.iter().flatten();
+            wanted.filter(|listing| listing.count == 0).map(|listing| listing.file).collect()
+        };
+        for file in empty {
+            self.publish(file, out);
         }
-        self.fetch.begin(&self.listings.owned, &wanted);
     }
 
     fn handle_request(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
@@ -211,9 +236,7 @@ impl Peer {
         match trouble {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
             Some(trouble) if self.farewell.troubles.len() < TROUBLES_MAX => {
-                let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
-                let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
-                self.farewell.troubles.push(trouble[..end].into());
+                self.farewell.troubles.push(shortened(&trouble).into());
             }
             Some(_) => self.farewell.more_troubles += 1,
         }
@@ -277,6 +300,7 @@ impl Node for Peer {
                     self.publish(file, out);
                 }
             }
+            Input::Reserved { trouble } => self.handle_reserved(now, trouble, out),
             Input::Published { file, trouble } => self.handle_published(file, trouble, out),
             Input::Lost { node } => self.handle_lost(node, out),
         }
@@ -284,12 +308,19 @@ impl Node for Peer {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        if self.phase == Phase::Gone {
+        if matches!(self.phase, Phase::Gone | Phase::Reserving) {
             return None;
         }
         let repeat = self.said + self.config.ask_patience;
         Some(self.fetch.deadline().map_or(repeat, |deadline| deadline.min(repeat)))
     }
+}
+
+/// A line for people, no longer than a message has room for.
+fn shortened(trouble: &str) -> &str {
+    let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
+    let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
+    &trouble[..end]
 }
 
 /// What went other than planned while a peer downloaded.

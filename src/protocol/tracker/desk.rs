@@ -17,6 +17,8 @@ pub(super) struct Grant {
 /// How far a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
+    /// It reserves slots.
+    Reserving,
     /// It fetches.
     Fetching,
     /// It has all that can be had.
@@ -52,7 +54,7 @@ impl Desk {
             excluded: Vec::new(),
             heard: 0,
             heard_at: now,
-            stage: Stage::Fetching,
+            stage: Stage::Reserving,
         }
     }
 

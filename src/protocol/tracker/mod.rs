@@ -3,6 +3,7 @@
 
 mod counter;
 mod desk;
+mod outcome;
 mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +18,7 @@ use counter::Counter;
 use desk::Stage;
 use roster::Roster;
 
+pub use outcome::{Outcome, Progress};
 pub use roster::RosterError;
 
 /// Where the tracker stands on its way through a run.
@@ -24,6 +26,8 @@ pub use roster::RosterError;
 enum Phase {
     /// Peers register.
     Enrolling { registrations: Vec<Registration> },
+    /// They know the catalogue and reserve slots.
+    Reserving,
     /// They download from each other.
     Open,
     /// All are told to stop.
@@ -37,35 +41,6 @@ enum Phase {
 struct Registration {
     incoming: Incoming,
     whole: bool,
-}
-
-/// How a run went, as the tracker saw it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What went wrong, a line each, naming ranks and files.
-    pub errors: Vec<String>,
-    /// Input was refused: nothing was moved.
-    pub refused: bool,
-    /// Names that somebody wanted and could not have.
-    pub unavailable: Vec<String>,
-    /// When the swarm opened.
-    pub opened: Option<Timestamp>,
-    /// By rank: when it had all that it wanted, verified; none for rank 0 and where something is
-    /// missing.
-    pub finished: Vec<Option<Timestamp>>,
-}
-
-/// How far a run has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Segments that peers want, each counted for each peer.
-    pub segments_wanted: u64,
-    /// Of those, verified.
-    pub segments_verified: u64,
-    /// Files that have their names.
-    pub files_finished: u64,
-    /// Peers that have all they want.
-    pub peers_complete: usize,
 }
 
 /// Rank 0.
@@ -122,7 +97,7 @@ impl Tracker {
         }
     }
 
-    /// What the owners registered for a segment; none before the swarm opens.
+    /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
         self.counter.as_ref().map(|counter| counter.roster().digest(segment))
     }
@@ -154,8 +129,8 @@ impl Tracker {
         match message {
             Message::Register(part) => self.handle_register(now, from, &part, out),
             Message::Describe { index } => self.handle_describe(from, index, out),
+            Message::Ready { trouble } => self.handle_ready(now, from, trouble, out),
             Message::Ask(ask) => {
-                self.catalogues.remove(&from);
                 if let Some(counter) = &mut self.counter {
                     counter.handle_ask(now, from, ask, out);
                 }
@@ -170,6 +145,7 @@ impl Tracker {
             // What peers say to each other, and what only the tracker says.
             Message::Registered { .. }
             | Message::Described(_)
+            | Message::Open
             | Message::Handout(_)
             | Message::Stop
             | Message::Request { .. }
@@ -196,13 +172,14 @@ impl Tracker {
             out.send(from, Message::Registered { index: part.index });
         }
         if registrations[1..].iter().all(|registration| registration.whole) {
-            self.open(now, out);
+            self.number(now, out);
         }
     }
 
     /// All have registered: numbers the files, and tells every peer how.
-    fn open(&mut self, now: Timestamp, out: &mut Outbox) {
-        let Phase::Enrolling { registrations } = std::mem::replace(&mut self.phase, Phase::Open)
+    fn number(&mut self, now: Timestamp, out: &mut Outbox) {
+        let Phase::Enrolling { registrations } =
+            std::mem::replace(&mut self.phase, Phase::Reserving)
         else {
             return;
         };
@@ -219,7 +196,7 @@ impl Tracker {
         drop(registrations);
         if self.outcome.errors.is_empty() {
             match Roster::new(&enrolments) {
-                Ok(roster) => return self.begin(now, roster, out),
+                Ok(roster) => return self.describe(now, roster, out),
                 Err(error) => self.outcome.errors.push(error.to_string()),
             }
         }
@@ -229,7 +206,10 @@ impl Tracker {
     /// Ends a run in which nothing was moved.
     fn refuse(&mut self, now: Timestamp, out: &mut Outbox) {
         self.outcome.refused = true;
-        self.counter = None;
+        if let Some(counter) = self.counter.take() {
+            let peers = (1..self.nodes).map(NodeId);
+            self.left = peers.filter(|&peer| counter.stage(peer) == Stage::Gone).collect();
+        }
         self.watch = now + self.config.silence_patience;
         self.close(out);
     }
@@ -242,8 +222,7 @@ impl Tracker {
         }
     }
 
-    fn begin(&mut self, now: Timestamp, roster: Roster, out: &mut Outbox) {
-        self.outcome.opened = Some(now);
+    fn describe(&mut self, now: Timestamp, roster: Roster, out: &mut Outbox) {
         self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
         for peer in (1..self.nodes).map(NodeId) {
             let catalogue = Outgoing::new(&roster.catalogue(peer));
@@ -264,6 +243,49 @@ impl Tracker {
             .entry(peer)
             .or_insert_with(|| Outgoing::new(&counter.roster().catalogue(peer)));
         out.send(peer, Message::Described(catalogue.part(index)));
+    }
+
+    fn handle_ready(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        trouble: Option<Box<str>>,
+        out: &mut Outbox,
+    ) {
+        let Some(counter) = &mut self.counter else { return };
+        self.catalogues.remove(&from);
+        match (&self.phase, trouble) {
+            (Phase::Reserving, Some(trouble)) => {
+                self.outcome.errors.push(format!("{from}: {trouble}"));
+                self.refuse(now, out);
+            }
+            (Phase::Reserving, None) => {
+                counter.set_stage(from, Stage::Fetching);
+                self.open_when_ready(now, out);
+            }
+            // It did not hear that the swarm is open.
+            (Phase::Open, _) => out.send(from, Message::Open),
+            (Phase::Enrolling { .. } | Phase::Closing | Phase::Finished, _) => {}
+        }
+    }
+
+    /// Opens the swarm when every peer that is left has room for what it wants.
+    fn open_when_ready(&mut self, now: Timestamp, out: &mut Outbox) {
+        let Some(counter) = &mut self.counter else { return };
+        let ready = counter.count(Stage::Fetching) == self.nodes as usize - 1;
+        if !ready || !matches!(self.phase, Phase::Reserving) {
+            return;
+        }
+        self.phase = Phase::Open;
+        self.outcome.opened = Some(now);
+        self.watch = now + self.config.silence_patience / 4;
+        for peer in (1..self.nodes).map(NodeId) {
+            if counter.stage(peer) != Stage::Gone {
+                counter.hear(now, peer);
+                out.send(peer, Message::Open);
+            }
+        }
+        self.close_when_done(out);
     }
 
     fn handle_complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
@@ -287,7 +309,7 @@ impl Tracker {
                     out.send(from, Message::Stop);
                 }
             }
-            Stage::Gone => {}
+            Stage::Reserving | Stage::Gone => {}
         }
         self.close_when_done(out);
     }
@@ -366,6 +388,7 @@ impl Tracker {
             self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         counter.lose(now, node, out);
+        self.open_when_ready(now, out);
         self.close_when_done(out);
         self.finish_when_gone(out);
     }
@@ -399,15 +422,20 @@ impl Tracker {
                 self.phase = Phase::Finished;
                 out.push(Output::Finish);
             }
-            Phase::Open | Phase::Closing if now >= self.watch => {
+            Phase::Reserving | Phase::Open | Phase::Closing if now >= self.watch => {
                 self.watch = now + self.config.silence_patience / 4;
-                let patience = self.config.silence_patience;
+                // Who touches much memory for the first time has no time to talk.
+                let patience = if matches!(self.phase, Phase::Reserving) {
+                    self.config.enrolment_patience
+                } else {
+                    self.config.silence_patience
+                };
                 let silent = self.counter.as_ref().map(|c| c.silent(now, patience));
                 for node in silent.unwrap_or_default() {
                     self.handle_lost(now, node, out);
                 }
             }
-            Phase::Open | Phase::Closing | Phase::Finished => {}
+            Phase::Reserving | Phase::Open | Phase::Closing | Phase::Finished => {}
         }
     }
 }
@@ -427,6 +455,7 @@ impl Node for Tracker {
             // The tracker holds no segments.
             Input::Arrived { .. }
             | Input::Sent { .. }
+            | Input::Reserved { .. }
             | Input::Checked { .. }
             | Input::Published { .. } => {}
         }
@@ -435,7 +464,7 @@ impl Node for Tracker {
     fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
             Phase::Enrolling { .. } => Some(self.started + self.config.enrolment_patience),
-            Phase::Open | Phase::Closing => Some(self.watch),
+            Phase::Reserving | Phase::Open | Phase::Closing => Some(self.watch),
             Phase::Finished => None,
         }
     }
