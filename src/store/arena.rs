@@ -36,6 +36,8 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
 use memmap2::MmapMut;
 
 use crate::manifest::Digest;
@@ -64,13 +66,7 @@ impl Arena {
     pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
         let stride = slot_bytes.next_multiple_of(LINE_BYTES);
         let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
-        // Pages are populated now, so that no transfer waits for one later.
-        let map = if bytes == 0 {
-            None
-        } else {
-            Some(memmap2::MmapOptions::new().len(bytes).populate().map_anon()?)
-        };
-        let mut map = map;
+        let mut map = if bytes == 0 { None } else { Some(populated(bytes)?) };
         let base = map.as_mut().and_then(|map| NonNull::new(map.as_mut_ptr()));
         let base = base.unwrap_or(NonNull::dangling());
         let arena = Arc::new(Self { _map: map, base, stride, slot_bytes });
@@ -82,6 +78,21 @@ impl Arena {
         // SAFETY: indices come from `allocate`, which reserved a stride for each.
         unsafe { self.base.add(index * self.stride) }
     }
+}
+
+/// Memory whose pages are there now, so that no transfer waits for one later: huge pages where the
+/// system gives them, which takes a fraction of the time.
+fn populated(bytes: usize) -> io::Result<MmapMut> {
+    #[cfg(target_os = "linux")]
+    {
+        let map = memmap2::MmapOptions::new().len(bytes).map_anon()?;
+        let huge = map.advise(Advice::HugePage).and_then(|()| map.advise(Advice::PopulateWrite));
+        if huge.is_ok() {
+            return Ok(map);
+        }
+    }
+    // An older system than one of these wishes.
+    memmap2::MmapOptions::new().len(bytes).populate().map_anon()
 }
 
 /// A slot that nobody reads and whose holder alone may write.
