@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
 use super::prepare::OwnedFiles;
+use super::stopwatch::Stopwatch;
+use super::writer::{Writer, Written};
 use super::{Checks, Injection};
 use crate::config::WINDOW_MAX;
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
-use crate::metrics::RankMetrics;
+use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
-use crate::store::{FilledSlot, OutputDir, Store, StoreError};
+use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
 
@@ -32,7 +34,7 @@ pub(super) struct Hands {
     own: Vec<Range<u32>>,
     /// Wanted files by number: which of the wanted names, and which segments.
     numbered: HashMap<FileId, (usize, Range<u32>)>,
-    output: Option<OutputDir>,
+    writer: Writer,
     slot_bytes: usize,
     checks: Checks,
     injection: Injection,
@@ -48,7 +50,7 @@ impl Hands {
     pub(super) fn new(
         store: Store,
         files: (OwnedFiles, Vec<FileName>),
-        output: Option<OutputDir>,
+        writer: Writer,
         slot_bytes: usize,
         checks: Checks,
         injection: Injection,
@@ -60,7 +62,7 @@ impl Hands {
             wanted,
             own: Vec::new(),
             numbered: HashMap::new(),
-            output,
+            writer,
             slot_bytes,
             checks,
             injection,
@@ -78,6 +80,7 @@ impl Hands {
         output: Output,
         peer: &Peer,
         transport: &mut impl Transport,
+        watch: &mut Stopwatch,
         inputs: &mut Vec<Input>,
     ) -> Result<(), TransportError> {
         match output {
@@ -114,12 +117,14 @@ impl Hands {
             }
             Output::Check { from, segment, digest } => {
                 let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
+                watch.lap(Activity::Deciding);
                 self.checks.begin(from, segment, digest, slot);
+                watch.lap(Activity::Verifying);
                 self.collect(now, inputs);
             }
             Output::Publish { file } => {
-                let trouble = self.publish(file);
-                inputs.push(Input::Published { file, trouble });
+                self.publish(file);
+                self.collect(now, inputs);
             }
             Output::Finish => {}
         }
@@ -135,6 +140,7 @@ impl Hands {
     ) {
         match completion {
             Completion::Message { from, message } => {
+                self.metrics.messages += 1;
                 inputs.push(Input::Message { from, message });
             }
             Completion::Arrived { from, segment, slot } => {
@@ -157,7 +163,7 @@ impl Hands {
         }
     }
 
-    /// Collects checks that have ended and segments that were held back long enough.
+    /// Collects checks that have ended, files that were written, and segments that were held back long enough.
     pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input>) {
         while let Some(checked) = self.checks.next() {
             let (from, segment) = (checked.from, checked.segment);
@@ -178,6 +184,9 @@ impl Hands {
                 }
             };
             inputs.push(Input::Checked { from, segment, verdict });
+        }
+        while let Some(Written { file, trouble }) = self.writer.next() {
+            inputs.push(Input::Published { file, trouble });
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
             let Some(Delayed { from, segment, .. }) = self.delayed.pop_front() else { return };
@@ -225,13 +234,11 @@ impl Hands {
         after > 0 && self.own[after - 1].contains(&segment.0)
     }
 
-    fn publish(&self, file: FileId) -> Option<Box<str>> {
-        let (place, ids) = self.numbered.get(&file)?;
-        let segments = ids.clone().map(SegmentId);
-        let segments = segments.map(|id| self.store.segment(id).expect("a whole file is all here"));
-        let output = self.output.as_ref()?;
-        let written = output.publish(&self.wanted[*place], file.0, segments);
-        written.err().map(|error| error.to_string().into())
+    fn publish(&self, file: FileId) {
+        let (place, ids) = &self.numbered[&file];
+        let segments = ids.clone().map(SegmentId).map(|id| self.store.segment(id).cloned());
+        let segments = segments.map(|segment| segment.expect("a whole file is all here"));
+        self.writer.begin(file, self.wanted[*place].clone(), segments.collect());
     }
 
     fn take_arrived(&mut self, from: NodeId, segment: SegmentId) -> Option<FilledSlot> {

@@ -143,7 +143,6 @@ pub fn run_threads(
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(prepared).zip(ends).map(peer).collect();
         let tracked = run_tracker(&mut tracker, &mut end, parker, clock, show);
-        let tracked = tracked.map(|()| RankMetrics::default());
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         std::iter::once(tracked).chain(peers).collect::<Vec<_>>()
     });
@@ -191,9 +190,9 @@ mod ranks {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
         let mut transport = MpiTransport::new(world)?;
-        run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
-        let gathered = transport.gather(&RankMetrics::default().encode())?.unwrap_or_default();
-        let mut metrics = vec![RankMetrics::default()];
+        let mine = run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
+        let gathered = transport.gather(&mine.encode())?.unwrap_or_default();
+        let mut metrics = vec![mine];
         let mut lost = Vec::new();
         for (peer, bytes) in (1..).map(NodeId).zip(gathered.iter().skip(1)) {
             metrics.push(RankMetrics::decode(bytes).unwrap_or_else(|error| {

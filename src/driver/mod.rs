@@ -6,17 +6,21 @@ mod idle;
 pub mod injection;
 pub mod job;
 pub mod prepare;
+mod stopwatch;
+mod writer;
 
 use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
-use crate::metrics::RankMetrics;
-use crate::protocol::{Input, Node, Outbox, Output, Tracker, tracker::Progress};
+use crate::metrics::{Activity, RankMetrics};
+use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, Transport, TransportError};
 use hands::Hands;
 use idle::Idle;
+use stopwatch::Stopwatch;
+use writer::Writer;
 
 pub use checks::Checks;
 pub use injection::Injection;
@@ -25,7 +29,8 @@ pub use prepare::{Prepared, Terms, prepare};
 /// How often the tracker's progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs rank 0 to the end. `show` is told of its progress now and then.
+/// Runs rank 0 to the end, and returns what it measured. `show` is told of its progress now and
+/// then.
 ///
 /// # Errors
 ///
@@ -36,11 +41,15 @@ pub fn run_tracker(
     parker: Parker,
     clock: &Clock,
     mut show: impl FnMut(Progress),
-) -> Result<(), TransportError> {
+) -> Result<RankMetrics, TransportError> {
     let mut turn = Turn::new(transport, parker);
+    let mut watch = Stopwatch::start(clock);
+    let mut messages = 0;
     tracker.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut shown = clock.now();
     loop {
+        watch.lap(Activity::Idle);
+        watch.count(tracker.is_open());
         for output in turn.outbox.drain() {
             match output {
                 Output::Send { to, message } => transport.send(to, &message)?,
@@ -56,22 +65,25 @@ pub fn run_tracker(
         }
         if turn.finished && transport.is_flushed() {
             show(tracker.progress());
-            return Ok(());
+            return Ok(RankMetrics { messages, spent: watch.spent(), ..RankMetrics::default() });
         }
         transport.poll(&mut turn.done)?;
-        let now = clock.now();
+        // A poll in vain is waiting: MPI may well have given the core away in it.
         let mut worked = !turn.done.is_empty();
+        let now = watch.lap(if worked { Activity::Moving } else { Activity::Idle });
         for completion in turn.done.drain(..) {
             if let Completion::Message { from, message } = completion {
+                messages += 1;
                 tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
             }
         }
         worked |= turn.strike(now, tracker);
-        turn.rest(worked, now, tracker.deadline(), transport);
         if now.since(shown) >= SHOW_EVERY {
             shown = now;
             show(tracker.progress());
         }
+        watch.lap(Activity::Deciding);
+        turn.rest(worked, now, tracker.deadline(), transport);
     }
 }
 
@@ -89,27 +101,32 @@ pub fn run_peer(
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
     let Prepared { mut peer, store, owned, wanted, output, slot_bytes } = prepared;
-    let mut hands = Hands::new(store, (owned, wanted), output, slot_bytes, checks, injection);
+    let writer = Writer::new(output, parker.unparker().clone());
+    let mut hands = Hands::new(store, (owned, wanted), writer, slot_bytes, checks, injection);
     let mut turn = Turn::new(transport, parker);
+    let mut watch = Stopwatch::start(clock);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut inputs = Vec::new();
     loop {
-        let now = clock.now();
+        let now = watch.lap(resting(&peer));
+        watch.count(peer.waits_for().is_some());
         let mut worked = false;
         while !turn.outbox.is_empty() || !inputs.is_empty() {
             worked = true;
             for output in turn.outbox.drain() {
                 turn.finished |= output == Output::Finish;
-                hands.perform(now, output, &peer, transport, &mut inputs)?;
+                hands.perform(now, output, &peer, transport, &mut watch, &mut inputs)?;
             }
             for input in inputs.drain(..) {
                 peer.handle(now, input, &mut turn.outbox);
             }
         }
         if turn.finished && transport.is_flushed() {
-            return Ok(hands.metrics(&peer));
+            return Ok(RankMetrics { spent: watch.spent(), ..hands.metrics(&peer) });
         }
+        watch.lap(Activity::Deciding);
         transport.poll(&mut turn.done)?;
+        watch.lap(if turn.done.is_empty() { resting(&peer) } else { Activity::Moving });
         worked |= !turn.done.is_empty();
         for completion in turn.done.drain(..) {
             hands.take_in(now, completion, &mut inputs);
@@ -117,7 +134,18 @@ pub fn run_peer(
         hands.collect(now, &mut inputs);
         worked |= !inputs.is_empty() | turn.strike(now, &mut peer);
         let deadline = peer.deadline().into_iter().chain(hands.deadline()).min();
+        watch.lap(Activity::Deciding);
         turn.rest(worked, now, deadline, transport);
+    }
+}
+
+/// What a peer that rests is resting for.
+fn resting(peer: &Peer) -> Activity {
+    match peer.waits_for() {
+        Some(Wait::Tracker) => Activity::AwaitingTracker,
+        Some(Wait::Holder) => Activity::AwaitingHolder,
+        Some(Wait::Disk) => Activity::Writing,
+        Some(Wait::Nothing) | None => Activity::Idle,
     }
 }
 

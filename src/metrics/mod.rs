@@ -5,14 +5,16 @@
 
 pub mod balance;
 pub mod latency;
+pub mod spent;
 
 use hdrhistogram::serialization::DeserializeError;
 use thiserror::Error;
 
 pub use latency::{Latency, LatencySummary};
+pub use spent::{Activity, TimeShares, TimeSpent};
 
 /// How many integers stand before the latencies in an encoding.
-const COUNTERS: usize = 8;
+const COUNTERS: usize = 9 + TimeSpent::ACTIVITIES;
 
 /// What one rank did in a run. Start from the default, which is nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,6 +35,10 @@ pub struct RankMetrics {
     pub refused_requests: u64,
     /// Requests of this rank that timed out.
     pub lapsed_requests: u64,
+    /// Messages received: on rank 0, what the tracker was asked and told.
+    pub messages: u64,
+    /// What the time went to while the swarm was open.
+    pub spent: TimeSpent,
     /// From the request for a segment until it was verified.
     pub latency: Latency,
 }
@@ -81,6 +87,8 @@ impl RankMetrics {
             corrupt_segments: next(),
             refused_requests: next(),
             lapsed_requests: next(),
+            messages: next(),
+            spent: TimeSpent { by_activity: std::array::from_fn(|_| next()) },
             latency: Latency::decode(latency)?,
         })
     }
@@ -102,6 +110,8 @@ impl RankMetrics {
     }
 
     fn counters_mut(&mut self) -> [&mut u64; COUNTERS] {
+        let [tracker, holder, moving, verifying, writing, deciding, idle] =
+            &mut self.spent.by_activity;
         [
             &mut self.served_segments,
             &mut self.served_bytes,
@@ -111,10 +121,19 @@ impl RankMetrics {
             &mut self.corrupt_segments,
             &mut self.refused_requests,
             &mut self.lapsed_requests,
+            &mut self.messages,
+            tracker,
+            holder,
+            moving,
+            verifying,
+            writing,
+            deciding,
+            idle,
         ]
     }
 
     fn counters(&self) -> [u64; COUNTERS] {
+        let [tracker, holder, moving, verifying, writing, deciding, idle] = self.spent.by_activity;
         [
             self.served_segments,
             self.served_bytes,
@@ -124,6 +143,14 @@ impl RankMetrics {
             self.corrupt_segments,
             self.refused_requests,
             self.lapsed_requests,
+            self.messages,
+            tracker,
+            holder,
+            moving,
+            verifying,
+            writing,
+            deciding,
+            idle,
         ]
     }
 }
@@ -144,6 +171,8 @@ mod tests {
             corrupt_segments: 5,
             refused_requests: 6,
             lapsed_requests: 7,
+            messages: 9,
+            spent: TimeSpent { by_activity: [1, 2, 3, 4, 5, 6, 7] },
             latency: Latency::new(),
         };
         for us in [1, 1, 20, 300, 4_000_000] {

@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 
 pub use enrolment::{Enrolment, OwnedEntry};
 pub use message::{Ask, Cause, Entry, Farewell, Handout, Message, Part, Return};
-pub use peer::Peer;
+pub use peer::{Peer, Wait};
 pub use tracker::{Outcome, Tracker};
 
 /// A node of the swarm: pure. It never blocks, reads no clock, touches no payload.

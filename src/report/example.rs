@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Limits, RunFacts};
-use crate::metrics::RankMetrics;
+use crate::metrics::{Activity, RankMetrics};
 
 /// Three peers, of which the last did not get all it wanted.
 pub(super) fn facts() -> RunFacts {
@@ -16,12 +16,17 @@ pub(super) fn facts() -> RunFacts {
             refused_requests: 4,
             ..RankMetrics::default()
         };
+        metrics.spent.add(Activity::AwaitingHolder, Duration::from_millis(300));
+        metrics.spent.add(Activity::Verifying, Duration::from_millis(1200));
         for _ in 0..received {
             metrics.latency.record(Duration::from_micros(250));
         }
         metrics
     };
     let mut metrics = vec![RankMetrics::default(), peer(9, 4), peer(6, 8), peer(3, 6)];
+    metrics[0].messages = 60;
+    metrics[0].spent.add(Activity::Deciding, Duration::from_millis(150));
+    metrics[0].spent.add(Activity::Idle, Duration::from_millis(1350));
     metrics[1].origin_bytes = 9_000_000;
     metrics[3].latency.record(Duration::from_millis(20));
     RunFacts {

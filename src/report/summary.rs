@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RunFacts;
 use super::limits::{Limits, bound};
-use crate::metrics::{LatencySummary, RankMetrics, balance};
+use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
 /// The version of the record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -71,6 +71,12 @@ pub struct Summary {
     pub origin_copies: Option<f64>,
     /// From the request for a segment until it was verified, ns.
     pub segment_latency_ns: LatencySummary,
+    /// What the peers' threads spent their time on, from the opening of the swarm to its end.
+    pub time_shares: TimeShares,
+    /// The part of that time in which the tracker's thread was not idle.
+    pub tracker_busy_share: f64,
+    /// Messages to the tracker ÷ `makespan_s`.
+    pub tracker_messages_per_second: f64,
     /// Segments received whose digest was wrong.
     pub corrupt_segments: u64,
     /// Requests that were answered with *busy*.
@@ -91,8 +97,9 @@ impl Summary {
             facts.finished.get(rank).map(|finished| finished.map(|at| at.as_secs_f64()))
         });
         let served_by_peers = &served_bytes[1..];
+        let tracker = facts.metrics.first().cloned().unwrap_or_default();
         let mut total = RankMetrics::default();
-        facts.metrics.iter().for_each(|metrics| total.merge(metrics));
+        facts.metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
         let makespan_s = facts.makespan.as_secs_f64();
         let limits = facts.limits.filter(Limits::usable);
         let bound_s = limits
@@ -124,6 +131,9 @@ impl Summary {
             served_jain: balance::jain(served_by_peers),
             origin_copies: ratio(total.origin_bytes as f64, facts.distinct_bytes_wanted as f64),
             segment_latency_ns: total.latency.percentiles(),
+            time_shares: total.spent.shares(),
+            tracker_busy_share: busy_share(&tracker),
+            tracker_messages_per_second: ratio(tracker.messages as f64, makespan_s).unwrap_or(0.0),
             corrupt_segments: total.corrupt_segments,
             refused_requests: total.refused_requests,
             lapsed_requests: total.lapsed_requests,
@@ -133,6 +143,11 @@ impl Summary {
             errors: facts.errors,
         }
     }
+}
+
+/// The part of a rank's time in which it was not idle.
+fn busy_share(rank: &RankMetrics) -> f64 {
+    if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
 }
 
 /// A table with a place for every rank: `absent` for rank 0 and for a peer that nothing is known of.
@@ -190,8 +205,8 @@ mod tests {
             "corrupt_segments engine errors files finished_s hash_bytes_per_second",
             "lapsed_requests makespan_s origin_copies peers ratio_to_bound refused_requests",
             "schema seed segment_bytes segment_latency_ns segments segments_per_second",
-            "served_bytes served_cv served_jain served_max_over_mean setup_s transport",
-            "unavailable_files verified",
+            "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
+            "tracker_busy_share tracker_messages_per_second transport unavailable_files verified",
         ];
         let record = json(&Summary::new(facts()));
         let mut keys: Vec<_> = record.as_object().expect("an object").keys().cloned().collect();

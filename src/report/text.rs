@@ -26,6 +26,7 @@ pub fn render(summary: &Summary) -> String {
     let percentiles = [("p50", tail.p50), ("p99", tail.p99), ("p99.9", tail.p999)];
     let percentiles = percentiles.map(|(name, ns)| format!("{name} {}", latency(ns))).join(", ");
     lines.add("latency", format!("{percentiles}, max {}, a segment", latency(tail.max)));
+    time(summary, &mut lines);
     problems(summary, &mut lines);
     lines.text
 }
@@ -100,6 +101,25 @@ fn served(summary: &Summary, lines: &mut Lines) {
     if let Some(copies) = summary.origin_copies {
         lines.add("origin", format!("served {copies:.2} copies of what was wanted"));
     }
+}
+
+/// What the time went to, in percent.
+fn time(summary: &Summary, lines: &mut Lines) {
+    let shares = summary.time_shares;
+    let parts = [
+        ("wait tracker", shares.awaiting_tracker),
+        ("wait holder", shares.awaiting_holder),
+        ("move", shares.moving),
+        ("verify", shares.verifying),
+        ("write", shares.writing),
+        ("decide", shares.deciding),
+        ("idle", shares.idle),
+    ];
+    let parts = parts.map(|(name, share)| format!("{name} {:.0}%", 100.0 * share)).join(", ");
+    lines.add("peers' time", parts);
+    let busy = format!("busy {:.0}%", 100.0 * summary.tracker_busy_share);
+    let messages = format!("{:.0} messages/s", summary.tracker_messages_per_second);
+    lines.add("tracker", format!("{busy}, {messages}"));
 }
 
 /// A bar for a part of the most; whoever served anything has at least one mark.

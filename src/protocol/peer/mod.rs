@@ -96,6 +96,21 @@ impl Peer {
         self.fetch.wants.missing()
     }
 
+    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
+    pub fn waits_for(&self) -> Option<Wait> {
+        match self.phase {
+            Phase::Registering { .. }
+            | Phase::Reading
+            | Phase::Reserving
+            | Phase::Waiting
+            | Phase::Gone => None,
+            Phase::Publishing => Some(Wait::Disk),
+            Phase::Serving => Some(Wait::Nothing),
+            Phase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            Phase::Fetching => Some(Wait::Holder),
+        }
+    }
+
     /// Segments that were declined elsewhere, that lapsed, and that were wrong, so far.
     pub fn mishaps(&self) -> Mishaps {
         self.fetch.mishaps
@@ -321,6 +336,19 @@ fn shortened(trouble: &str) -> &str {
     let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
     let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
     &trouble[..end]
+}
+
+/// What a peer waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// A handout.
+    Tracker,
+    /// A segment.
+    Holder,
+    /// The last files to get their names.
+    Disk,
+    /// Others, or the end.
+    Nothing,
 }
 
 /// What went other than planned while a peer downloaded.

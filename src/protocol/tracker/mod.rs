@@ -97,6 +97,11 @@ impl Tracker {
         }
     }
 
+    /// Whether peers download now.
+    pub fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open)
+    }
+
     /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
         self.counter.as_ref().map(|counter| counter.roster().digest(segment))

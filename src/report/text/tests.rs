@@ -20,6 +20,8 @@ lockfree over local, 3 peers, segments of 1.0 MB, seed 7
   origin       served 1.50 copies of what was wanted
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
   latency      p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms, a segment
+  peers' time  wait tracker 0%, wait holder 20%, move 0%, verify 80%, write 0%, decide 0%, idle 0%
+  tracker      busy 10%, 40 messages/s
   asked again  12 requests answered busy
 ";
     assert_eq!(render(&Summary::new(facts())), expected);
@@ -46,6 +48,8 @@ lockfree over local, 3 peers, segments of 1.0 MB, seed 7
   origin       served 1.50 copies of what was wanted
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
   latency      p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms, a segment
+  peers' time  wait tracker 0%, wait holder 20%, move 0%, verify 80%, write 0%, decide 0%, idle 0%
+  tracker      busy 10%, 40 messages/s
   asked again  12 requests answered busy, 1 request lapsed
   corrupt      1 segment dropped and asked for elsewhere
   unavailable  model.bin

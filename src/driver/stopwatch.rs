@@ -1,0 +1,39 @@
+//! What a rank's time goes to, lap by lap.
+
+use std::time::Duration;
+
+use crate::metrics::{Activity, TimeSpent};
+use crate::time::{Clock, Timestamp};
+
+/// Splits the time of one thread among its activities, while the swarm is open.
+#[derive(Debug)]
+pub(super) struct Stopwatch {
+    clock: Clock,
+    mark: Timestamp,
+    counts: bool,
+    spent: TimeSpent,
+}
+
+impl Stopwatch {
+    pub(super) fn start(clock: &Clock) -> Self {
+        Self { clock: *clock, mark: clock.now(), counts: false, spent: TimeSpent::default() }
+    }
+
+    /// The time since the last lap was spent on `activity`; returns the time now.
+    pub(super) fn lap(&mut self, activity: Activity) -> Timestamp {
+        let now = self.clock.now();
+        let time = if self.counts { now.since(self.mark) } else { Duration::ZERO };
+        self.spent.add(activity, time);
+        self.mark = now;
+        now
+    }
+
+    /// Whether laps count from now on.
+    pub(super) fn count(&mut self, counts: bool) {
+        self.counts = counts;
+    }
+
+    pub(super) fn spent(&self) -> TimeSpent {
+        self.spent
+    }
+}

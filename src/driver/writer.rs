@@ -1,0 +1,82 @@
+//! Finished files on their way to disk, on a thread of their own: a sync may take longer than a
+//! thousand segments, and nobody should wait for it.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{self, Sender};
+use crossbeam::queue::SegQueue;
+use crossbeam::sync::Unparker;
+
+use crate::manifest::{FileId, FileName};
+use crate::store::{OutputDir, SealedSegment};
+
+/// A whole file that has no name yet.
+#[derive(Debug)]
+struct Whole {
+    file: FileId,
+    name: FileName,
+    segments: Vec<SealedSegment>,
+}
+
+/// A file that was written, or could not be.
+#[derive(Debug)]
+pub(super) struct Written {
+    pub(super) file: FileId,
+    pub(super) trouble: Option<Box<str>>,
+}
+
+/// Writes the finished files of one peer. As many may wait as the peer wants: each costs a pointer
+/// a segment.
+#[derive(Debug)]
+pub(super) struct Writer {
+    waiting: Option<Sender<Whole>>,
+    done: Arc<SegQueue<Written>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// A writer into `output`; without one, files count as written at once. `bell` wakes the node
+    /// after each file.
+    pub(super) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
+        let done = Arc::new(SegQueue::new());
+        let Some(output) = output else { return Self { waiting: None, done, thread: None } };
+        let (waiting, files) = channel::unbounded::<Whole>();
+        let written = Arc::clone(&done);
+        let thread = std::thread::spawn(move || {
+            for Whole { file, name, segments } in files {
+                let result = output.publish(&name, file.0, segments.iter());
+                let trouble = result.err().map(|error| error.to_string().into());
+                written.push(Written { file, trouble });
+                bell.unpark();
+            }
+        });
+        Self { waiting: Some(waiting), done, thread: Some(thread) }
+    }
+
+    /// Begins to write a file.
+    pub(super) fn begin(&self, file: FileId, name: FileName, segments: Vec<SealedSegment>) {
+        match &self.waiting {
+            Some(waiting) => {
+                let whole = Whole { file, name, segments };
+                waiting.send(whole).expect("the thread runs as long as the writer");
+            }
+            None => self.done.push(Written { file, trouble: None }),
+        }
+    }
+
+    /// A file that was written since the last time.
+    pub(super) fn next(&self) -> Option<Written> {
+        self.done.pop()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // The thread ends when nothing more can come.
+        self.waiting = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Where does a rank's time go? Every moment from the opening of the swarm to the end belongs to
+//! exactly one activity, so that the shares add up.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::nanoseconds;
+
+/// What the thread of a rank is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It rests until the tracker answers.
+    AwaitingTracker,
+    /// It rests until a holder's segment comes.
+    AwaitingHolder,
+    /// The transport moves messages and segments.
+    Moving,
+    /// It hashes what came.
+    Verifying,
+    /// It has all it wants, and rests until the last files are written.
+    Writing,
+    /// The state machine decides, and what it wants done is started.
+    Deciding,
+    /// It has nothing to do.
+    Idle,
+}
+
+/// Time by activity, ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TimeSpent {
+    pub(super) by_activity: [u64; TimeSpent::ACTIVITIES],
+}
+
+/// The part of its time that a rank, or several, spent on each activity: they add up to 1, or are
+/// all 0 where no time was counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each is named after its activity")]
+pub struct TimeShares {
+    pub awaiting_tracker: f64,
+    pub awaiting_holder: f64,
+    pub moving: f64,
+    pub verifying: f64,
+    pub writing: f64,
+    pub deciding: f64,
+    pub idle: f64,
+}
+
+impl TimeSpent {
+    /// How many activities there are.
+    pub(super) const ACTIVITIES: usize = 7;
+
+    /// Counts time for an activity.
+    pub fn add(&mut self, activity: Activity, time: Duration) {
+        let sum = &mut self.by_activity[activity as usize];
+        *sum = sum.saturating_add(nanoseconds(time));
+    }
+
+    /// All time that was counted.
+    pub fn total(&self) -> Duration {
+        Duration::from_nanos(self.by_activity.iter().fold(0, |sum, &ns| sum.saturating_add(ns)))
+    }
+
+    /// The part of each activity.
+    pub fn shares(&self) -> TimeShares {
+        let total = nanoseconds(self.total()).max(1) as f64;
+        let share = |activity| self.by_activity[activity as usize] as f64 / total;
+        TimeShares {
+            awaiting_tracker: share(Activity::AwaitingTracker),
+            awaiting_holder: share(Activity::AwaitingHolder),
+            moving: share(Activity::Moving),
+            verifying: share(Activity::Verifying),
+            writing: share(Activity::Writing),
+            deciding: share(Activity::Deciding),
+            idle: share(Activity::Idle),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_add_up_to_one() {
+        let mut spent = TimeSpent::default();
+        assert_eq!(spent.shares(), TimeShares::default());
+        spent.add(Activity::AwaitingTracker, Duration::from_nanos(1));
+        spent.add(Activity::Verifying, Duration::from_nanos(5));
+        spent.add(Activity::Idle, Duration::from_nanos(2));
+        let shares = spent.shares();
+        assert_eq!((shares.awaiting_tracker, shares.verifying, shares.idle), (0.125, 0.625, 0.25));
+        assert_eq!(spent.total(), Duration::from_nanos(8));
+    }
+}
