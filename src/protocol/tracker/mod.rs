@@ -3,6 +3,7 @@
 
 mod counter;
 mod desk;
+mod line;
 mod outcome;
 mod roster;
 
