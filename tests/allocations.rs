@@ -111,4 +111,6 @@ fn allocations_a_segment(verify_threads: usize) -> f64 {
 #[test]
 fn the_data_path_allocates_nothing() {
     assert!(allocations_a_segment(0) < 0.01);
+    // Checks on threads of their own, likewise.
+    assert!(allocations_a_segment(1) < 0.01);
 }

@@ -105,10 +105,7 @@ impl Job {
             return Checks::inline();
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.verify_threads).build();
-        pool.map_or_else(
-            |_| Checks::inline(),
-            |pool| Checks::on(Arc::new(pool), parker.unparker().clone()),
-        )
+        pool.map_or_else(|_| Checks::inline(), |pool| Checks::on(&pool, parker.unparker()))
     }
 
     fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> Ended {
