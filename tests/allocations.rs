@@ -79,7 +79,6 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         out: None,
         digests: false,
         segment_bytes,
-        memory_bytes: 1 << 30,
         seed: 1,
         config: Config::for_segments_of(segment_bytes),
         verify_threads,
