@@ -100,7 +100,11 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
 /// # Errors
 ///
 /// When there is no memory for the payload of its own files, which exists while it is hashed.
-pub fn enrolment(input: &PeerInput, segment_bytes: usize, seed: u64) -> Result<Enrolment, StoreError> {
+pub fn enrolment(
+    input: &PeerInput,
+    segment_bytes: usize,
+    seed: u64,
+) -> Result<Enrolment, StoreError> {
     let mut store = Store::new(owned_segments(input), slot_bytes(segment_bytes))?;
     Ok(enrol(input, segment_bytes, seed, &mut store).0)
 }
