@@ -51,6 +51,10 @@ pub(super) struct RunArgs {
     /// Folder for client<R>_<file>
     #[arg(long, default_value = ".")]
     pub(super) out: PathBuf,
+    /// Beside each finished file write client<R>_<file>.sha256: the SHA-256 of each segment's
+    /// payload as it lies in memory, hashed once more, one a line
+    #[arg(long)]
+    pub(super) digests: bool,
     /// Nodes, the tracker included [default: from the highest in<R>.txt; under MPI the ranks]
     #[arg(long)]
     pub(super) nodes: Option<u32>,
@@ -89,6 +93,7 @@ impl RunArgs {
         Job {
             inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
+            digests: self.digests,
             segment_bytes: self.segment_bytes,
             seed: self.seed,
             config: self.config(),

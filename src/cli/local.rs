@@ -43,5 +43,12 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
             highest.0 + 1
         ));
     }
+    if nodes > highest.0 + 1 {
+        return Err(format!(
+            "{dir}/in{}.txt: not there, but {nodes} nodes want inputs: start {}",
+            highest.0 + 1,
+            highest.0 + 1
+        ));
+    }
     Ok(nodes)
 }

@@ -29,7 +29,13 @@ pub fn main() -> ExitCode {
     let args = if classic {
         Args { command: Command::Run(RunArgs::parse_from(["run"])) }
     } else {
-        Args::parse()
+        match Args::try_parse() {
+            Ok(args) => args,
+            // All ranks have the same command line: what is wrong with it, or the help that it
+            // asks for, is said once, and the exit code with it.
+            Err(_) if rank().is_some_and(|rank| rank != 0) => return ExitCode::SUCCESS,
+            Err(error) => error.exit(),
+        }
     };
     ExitCode::from(match args.command {
         Command::Run(run) => start(&run),
@@ -41,6 +47,12 @@ pub fn main() -> ExitCode {
 fn is_rank() -> bool {
     let names = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
     names.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+/// Which rank it is, as far as the launcher says so before MPI begins.
+fn rank() -> Option<u32> {
+    let names = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"];
+    names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
 }
 
 fn start(run: &RunArgs) -> u8 {

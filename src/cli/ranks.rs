@@ -1,6 +1,7 @@
 //! A run whose nodes are the ranks of an MPI job.
 
 use mpi::Threading;
+use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::args::RunArgs;
@@ -17,11 +18,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return FAILED;
     };
     let world = universe.world();
-    if world.rank() == 0
-        && let Err(error) = count_nodes(args, u32::try_from(world.size()).ok())
-    {
-        show::error(&error);
-        world.abort(REFUSED.into());
+    if let Some(code) = refuse(args, &world) {
+        return code;
     }
     match job::run_rank(&args.job(), &world, &clock, show::progress(args)) {
         Ok(Some(ended)) => show::summary(args, &clock, "mpi", is_one_machine(&world), ended),
@@ -31,6 +29,21 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             world.abort(FAILED.into())
         }
     }
+}
+
+/// An exit code where inputs and ranks don't fit together: rank 0 looks, and all hear of it.
+fn refuse(args: &RunArgs, world: &SimpleCommunicator) -> Option<u8> {
+    let mut code = OK;
+    if world.rank() == 0
+        && let Err(error) = count_nodes(args, u32::try_from(world.size()).ok())
+    {
+        show::error(&error);
+        code = REFUSED;
+    }
+    let mut heard = code;
+    world.process_at_rank(0).broadcast_into(&mut heard);
+    // One code that says so is enough: a launcher has a word to say on each.
+    (heard != OK).then_some(code)
 }
 
 /// Whether all ranks are on this machine, as far as the launcher says so.

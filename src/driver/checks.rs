@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam::channel::{self, Sender};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 use rayon::ThreadPool;
@@ -9,6 +10,12 @@ use rayon::ThreadPool;
 use crate::config::WINDOW_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+
+/// Segments of one node that can be under way to a check, or back from one.
+const UNDER_WAY_MAX: usize = 2 * WINDOW_MAX;
+
+/// Why no queue of that length is ever full.
+const BOUNDED: &str = "a node has no more segments under way than the queue holds";
 
 /// A check that has ended.
 #[derive(Debug)]
@@ -18,44 +25,60 @@ pub(super) struct Checked {
     pub(super) result: Result<SealedSegment, VacantSlot>,
 }
 
+/// A check to be made.
+#[derive(Debug)]
+struct Check {
+    from: NodeId,
+    segment: SegmentId,
+    digest: Digest,
+    slot: FilledSlot,
+}
+
 /// Checks segments for one node.
 #[derive(Debug)]
 pub struct Checks {
-    /// The pool, and what wakes the node when a check there has ended.
-    pool: Option<(Arc<ThreadPool>, Unparker)>,
+    /// Where a pool takes its checks from; it ends when this is dropped.
+    pool: Option<Sender<Check>>,
     done: Arc<ArrayQueue<Checked>>,
 }
 
 impl Checks {
     /// Checks made by the node itself: best where all cores have a node of their own.
     pub fn inline() -> Self {
-        Self { pool: None, done: Arc::new(ArrayQueue::new(2 * WINDOW_MAX)) }
+        Self { pool: None, done: Arc::new(ArrayQueue::new(UNDER_WAY_MAX)) }
     }
 
-    /// Checks made on a pool, where cores are to spare. `bell` wakes the node after each.
-    pub fn on(pool: Arc<ThreadPool>, bell: Unparker) -> Self {
-        Self { pool: Some((pool, bell)), ..Self::inline() }
+    /// Checks made on all threads of a pool, where cores are to spare. `bell` wakes the node after
+    /// each. The threads take checks from one queue: a task a check would cost an allocation.
+    pub fn on(pool: &ThreadPool, bell: &Unparker) -> Self {
+        let (sender, receiver) = channel::bounded(UNDER_WAY_MAX);
+        let this = Self { pool: Some(sender), ..Self::inline() };
+        for _ in 0..pool.current_num_threads() {
+            let (receiver, done, bell) = (receiver.clone(), Arc::clone(&this.done), bell.clone());
+            pool.spawn(move || {
+                for check in receiver {
+                    make(check, &done);
+                    bell.unpark();
+                }
+            });
+        }
+        this
     }
 
     pub(super) fn begin(&self, from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot) {
-        let done = Arc::clone(&self.done);
-        let check = move || {
-            let checked = Checked { from, segment, result: slot.check(digest) };
-            done.push(checked).expect("a node has no more segments under way than the queue holds");
-        };
+        let check = Check { from, segment, digest, slot };
         match &self.pool {
-            None => check(),
-            Some((pool, bell)) => {
-                let bell = bell.clone();
-                pool.spawn(move || {
-                    check();
-                    bell.unpark();
-                });
-            }
+            None => make(check, &self.done),
+            Some(pool) => pool.try_send(check).expect(BOUNDED),
         }
     }
 
     pub(super) fn next(&self) -> Option<Checked> {
         self.done.pop()
     }
+}
+
+fn make(check: Check, done: &ArrayQueue<Checked>) {
+    let Check { from, segment, digest, slot } = check;
+    done.push(Checked { from, segment, result: slot.check(digest) }).expect(BOUNDED);
 }

@@ -32,6 +32,8 @@ pub struct Job {
     pub inputs: Inputs,
     /// Where finished files go; none where they are not written.
     pub out: Option<PathBuf>,
+    /// Whether the SHA-256 of each segment is written beside each finished file.
+    pub digests: bool,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
     /// What all payload and all chance follow from.
@@ -92,6 +94,7 @@ impl Job {
             segment_bytes: self.segment_bytes,
             seed: self.seed,
             out: self.out.as_deref(),
+            digests: self.digests,
             config: &self.config,
         }
     }
@@ -102,10 +105,7 @@ impl Job {
             return Checks::inline();
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.verify_threads).build();
-        pool.map_or_else(
-            |_| Checks::inline(),
-            |pool| Checks::on(Arc::new(pool), parker.unparker().clone()),
-        )
+        pool.map_or_else(|_| Checks::inline(), |pool| Checks::on(&pool, parker.unparker()))
     }
 
     fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> Ended {

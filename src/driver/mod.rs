@@ -24,7 +24,7 @@ use writer::Writer;
 
 pub use checks::Checks;
 pub use injection::Injection;
-pub use prepare::{Prepared, Terms, prepare};
+pub use prepare::{Prepared, Terms, enrolment, prepare};
 
 /// How often the tracker's progress is shown.
 const SHOW_EVERY: Duration = Duration::from_millis(200);

@@ -10,7 +10,7 @@ use crate::manifest::{
     FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
 };
 use crate::protocol::{Enrolment, OwnedEntry, Peer};
-use crate::store::{OutputDir, SealedSegment, Store, VacantSlot};
+use crate::store::{OutputDir, SealedSegment, Store, StoreError, VacantSlot};
 
 /// A peer's own segments, file by file.
 pub type OwnedFiles = Vec<Vec<SealedSegment>>;
@@ -57,6 +57,8 @@ pub struct Terms<'a> {
     /// Where finished files go.
     /// None where they are not written.
     pub out: Option<&'a Path>,
+    /// Whether the digests of finished files are written beside them.
+    pub digests: bool,
     /// How all nodes behave.
     pub config: &'a Config,
 }
@@ -68,10 +70,9 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 
 /// Makes a peer ready. A reason that stands in its way is registered in its place.
 pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
-    let &Terms { segment_bytes, seed, out, config } = terms;
+    let &Terms { segment_bytes, seed, out, digests, config } = terms;
     let config = config.clone();
-    let owned: usize = input.owned.iter().map(|file| file.tokens.len()).sum();
-    let (slots, slot_bytes) = (owned + SPARE_SLOTS, slot_bytes(segment_bytes));
+    let (slots, slot_bytes) = (owned_segments(&input) + SPARE_SLOTS, slot_bytes(segment_bytes));
     let mut store = match Store::new(slots, slot_bytes) {
         Ok(store) => store,
         Err(error) => {
@@ -80,13 +81,10 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
         }
     };
     let output = match out.map(|dir| OutputDir::open(dir, node)).transpose() {
-        Ok(output) => output,
+        Ok(output) => output.map(|output| output.with_digests(digests)),
         Err(error) => return Prepared::refused(format!("{node}: {error}"), config),
     };
-    let (entries, owned) =
-        input.owned.iter().map(|file| make(file, segment_bytes, seed, &mut store)).unzip();
-    let wanted = input.wanted.iter().map(|name| name.as_str().into()).collect();
-    let enrolment = Enrolment::Ready { owned: entries, wanted };
+    let (enrolment, owned) = enrol(&input, segment_bytes, seed, &mut store);
     Prepared {
         peer: Peer::new(&enrolment, config),
         store,
@@ -95,6 +93,37 @@ pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
         output,
         slot_bytes,
     }
+}
+
+/// What a peer with this input registers: for whoever runs the nodes without their payload.
+///
+/// # Errors
+///
+/// When there is no memory for the payload of its own files, which exists while it is hashed.
+pub fn enrolment(
+    input: &PeerInput,
+    segment_bytes: usize,
+    seed: u64,
+) -> Result<Enrolment, StoreError> {
+    let mut store = Store::new(owned_segments(input), slot_bytes(segment_bytes))?;
+    Ok(enrol(input, segment_bytes, seed, &mut store).0)
+}
+
+fn owned_segments(input: &PeerInput) -> usize {
+    input.owned.iter().map(|file| file.tokens.len()).sum()
+}
+
+/// Makes the payload of all own files, and what is registered for it.
+fn enrol(
+    input: &PeerInput,
+    segment_bytes: usize,
+    seed: u64,
+    store: &mut Store,
+) -> (Enrolment, OwnedFiles) {
+    let made = input.owned.iter().map(|file| make(file, segment_bytes, seed, store));
+    let (owned, segments) = made.unzip();
+    let wanted = input.wanted.iter().map(|name| name.as_str().into()).collect();
+    (Enrolment::Ready { owned, wanted }, segments)
 }
 
 /// Makes the payload of one file and its digests, on all cores.

@@ -8,6 +8,9 @@ use crate::verify;
 /// How many bytes the name of a file has at most: what file systems allow.
 pub const NAME_BYTES_MAX: usize = 255;
 
+/// What the name of a finished file's digests ends with.
+const DIGESTS_SUFFIX: &str = ".sha256";
+
 /// How many hexadecimal digits of its digest a shortened name carries.
 const DIGEST_DIGITS: usize = 16;
 
@@ -63,20 +66,31 @@ impl FileName {
     /// and `~` and the first 16 digits of the SHA-256 of the whole name follow. Long names that
     /// begin alike therefore stay apart.
     pub fn output_name(&self, peer: NodeId) -> String {
-        let prefix = output_prefix(peer);
-        if !self.is_shortened_for(peer) {
-            return prefix + self.as_str();
-        }
-        let digest = verify::digest(self.0.as_bytes()).to_string();
-        let room = NAME_BYTES_MAX - prefix.len() - "~".len() - DIGEST_DIGITS;
-        let cut = (0..=room).rev().find(|&cut| self.0.is_char_boundary(cut));
-        let kept = &self.0[..cut.expect("the beginning of a text is a boundary")];
-        format!("{prefix}{kept}~{}", &digest[..DIGEST_DIGITS])
+        self.between(&output_prefix(peer), "")
+    }
+
+    /// The name under which a peer stores the digests of its copy: `client<R>_<name>.sha256`, at
+    /// most 255 bytes, shortened as [`output_name`](Self::output_name) is.
+    pub fn digests_name(&self, peer: NodeId) -> String {
+        self.between(&output_prefix(peer), DIGESTS_SUFFIX)
     }
 
     /// Whether [`output_name`](Self::output_name) cannot hold the whole name.
     pub fn is_shortened_for(&self, peer: NodeId) -> bool {
         output_prefix(peer).len() + self.0.len() > NAME_BYTES_MAX
+    }
+
+    /// The name between two others, or what fits of it and a digest.
+    fn between(&self, prefix: &str, suffix: &str) -> String {
+        let room = NAME_BYTES_MAX - prefix.len() - suffix.len();
+        if self.0.len() <= room {
+            return format!("{prefix}{}{suffix}", self.0);
+        }
+        let digest = verify::digest(self.0.as_bytes()).to_string();
+        let room = room - "~".len() - DIGEST_DIGITS;
+        let cut = (0..=room).rev().find(|&cut| self.0.is_char_boundary(cut));
+        let kept = &self.0[..cut.expect("the beginning of a text is a boundary")];
+        format!("{prefix}{kept}~{}{suffix}", &digest[..DIGEST_DIGITS])
     }
 }
 
@@ -190,6 +204,14 @@ mod tests {
         assert_eq!(fits.output_name(NodeId(3)).len(), 255);
         assert!(fits.is_shortened_for(NodeId(10)));
         assert_eq!(fits.output_name(NodeId(10)).len(), 255);
+    }
+
+    #[test]
+    fn digests_lie_beside_their_file_and_fit_too() {
+        assert_eq!(name("file1").digests_name(NodeId(3)), "client3_file1.sha256");
+        let long = name(&"x".repeat(250)).digests_name(NodeId(3));
+        assert_eq!(long.len(), 255);
+        assert!(long.contains('~') && long.ends_with(".sha256"));
     }
 
     #[test]

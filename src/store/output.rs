@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use crate::manifest::{FileName, NodeId, token_of};
 
 use super::SealedSegment;
+use crate::verify;
 
 /// The folder into which a peer writes what it has got.
 #[derive(Clone, Debug)]
 pub struct OutputDir {
     dir: PathBuf,
     peer: NodeId,
+    /// Whether the digests of each finished file are written beside it.
+    digests: bool,
 }
 
 /// What went wrong with an output, and where.
@@ -32,7 +35,7 @@ impl OutputDir {
     ///
     /// When it can't be.
     pub fn open(dir: &Path, peer: NodeId) -> Result<Self, OutputError> {
-        let this = Self { dir: dir.to_owned(), peer };
+        let this = Self { dir: dir.to_owned(), peer, digests: false };
         let at = |path: &Path| {
             let path = path.to_owned();
             move |cause| OutputError { path, cause }
@@ -43,7 +46,15 @@ impl OutputDir {
         Ok(this)
     }
 
-    /// Writes the hashes of a whole file, one a line, under `client<R>_<name>`.
+    /// The same folder, into which digests are written too if `digests` says so: beside each
+    /// finished file the SHA-256 of each of its segments as it lies in the store, one a line, under
+    /// `client<R>_<name>.sha256`.
+    pub fn with_digests(self, digests: bool) -> Self {
+        Self { digests, ..self }
+    }
+
+    /// Writes the hashes of a whole file, one a line, under `client<R>_<name>`, and its digests
+    /// where they are wanted.
     ///
     /// # Errors
     ///
@@ -53,13 +64,33 @@ impl OutputDir {
         &self,
         name: &FileName,
         number: u32,
-        segments: impl Iterator<Item = &'a SealedSegment>,
+        segments: impl Iterator<Item = &'a SealedSegment> + Clone,
     ) -> Result<(), OutputError> {
-        let path = self.dir.join(name.output_name(self.peer));
+        let hashes = segments.clone();
+        self.write(&name.output_name(self.peer), number, |file| write_hashes(file, hashes))?;
+        if self.digests {
+            let digests_name = name.digests_name(self.peer);
+            self.write(&digests_name, number, |file| write_digests(file, segments))?;
+        }
+        Ok(())
+    }
+
+    /// Has `fill` write a file, which gets its name when it is whole.
+    fn write(
+        &self,
+        name: &str,
+        number: u32,
+        fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> Result<(), OutputError> {
+        let path = self.dir.join(name);
         let temporary = self.temporary(&number.to_string());
-        let written =
-            write_hashes(&temporary, segments).and_then(|()| fs::rename(&temporary, &path));
-        written.map_err(|cause| {
+        let write = || {
+            let mut file = BufWriter::new(File::create(&temporary)?);
+            fill(&mut file)?;
+            file.into_inner()?.sync_all()?;
+            fs::rename(&temporary, &path)
+        };
+        write().map_err(|cause| {
             // The error that matters is the one that came first.
             drop(fs::remove_file(&temporary));
             OutputError { path, cause }
@@ -73,14 +104,21 @@ impl OutputDir {
 }
 
 fn write_hashes<'a>(
-    path: &Path,
+    file: &mut impl Write,
     segments: impl Iterator<Item = &'a SealedSegment>,
 ) -> io::Result<()> {
-    let mut file = BufWriter::new(File::create(path)?);
     for segment in segments {
         let token = token_of(segment.bytes()).ok_or(io::ErrorKind::InvalidData)?;
         file.write_all(token.as_bytes())?;
         file.write_all(b"\n")?;
     }
-    file.into_inner()?.sync_all()
+    Ok(())
+}
+
+/// What the segments are now, whatever their check said when they came.
+fn write_digests<'a>(
+    file: &mut impl Write,
+    mut segments: impl Iterator<Item = &'a SealedSegment>,
+) -> io::Result<()> {
+    segments.try_for_each(|segment| writeln!(file, "{}", verify::digest(segment.bytes())))
 }

@@ -1,8 +1,6 @@
 //! The counter at which peers ask: what they announce goes into the index, what they get comes
 //! out of it, and those for whom there is nothing wait in line.
 
-use std::collections::BTreeSet;
-use std::ops::Bound;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -14,21 +12,11 @@ use crate::swarm::{Clerk, Offer, Swarm, Wish};
 use crate::time::Timestamp;
 
 use super::desk::{Desk, Grant, Stage};
+use super::line::{Line, Turn};
 use super::roster::Roster;
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 8;
-
-/// A place in the line: a peer that has nothing to pass on and nothing under way is worth most,
-/// since its uplink idles until it gets something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
-    grants: usize,
-    has_some: bool,
-    /// Among equals, who waits longest.
-    turn: u64,
-    peer: NodeId,
-}
 
 /// The open swarm, as the tracker runs it.
 #[derive(Debug)]
@@ -40,11 +28,9 @@ pub(super) struct Counter {
     /// By rank.
     desks: Vec<Desk>,
     /// Peers whose asks wait, those first that have least under way.
-    line: BTreeSet<Turn>,
+    line: Line,
     /// Where in the line the last occasion stopped.
     resume: Option<Turn>,
-    /// Counts places taken in the line.
-    turns: u64,
     /// Wrong segments by sender.
     strikes: Vec<u32>,
     /// Segments given and neither announced nor given back.
@@ -72,9 +58,8 @@ impl Counter {
             swarm,
             clerk: Clerk::new(seed),
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
-            line: BTreeSet::new(),
+            line: Line::new(nodes as usize),
             resume: None,
-            turns: 0,
             strikes: vec![0; nodes as usize],
             grants: 0,
             grants_max: 0,
@@ -91,7 +76,7 @@ impl Counter {
         if self.desks[from.index()].stage != Stage::Fetching {
             return;
         }
-        let heard = self.desks[from.index()].heard;
+        let heard = self.desks[from.index()].ask.sequence;
         if ask.sequence < heard {
             return;
         }
@@ -101,17 +86,17 @@ impl Counter {
         for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
             self.take_back(from, returned);
         }
-        let desk = &mut self.desks[from.index()];
-        desk.heard = ask.sequence;
         self.leave_line(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
-        if !wish_is_empty && !ask.end_game {
+        let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
+        let desk = &mut self.desks[from.index()];
+        desk.ask = ask;
+        if waits {
             // Others may need it more.
-            self.park(from, Box::new(ask));
-        } else if !self.answer(now, from, &ask, out) {
-            let handout = Handout { answers: ask.sequence, ..Handout::default() };
-            out.send(from, Message::Handout(handout));
+            self.line.join(from, desk.grants.len(), desk.has_some);
+        } else if !self.answer(now, from, out) {
+            out.send(from, Message::Handout(Handout { answers, ..Handout::default() }));
         }
         self.serve_line(now, VAIN_TRIES_MAX, out);
         self.give_up_when_stuck(now, out);
@@ -183,9 +168,13 @@ impl Counter {
         self.grants_max
     }
 
-    /// Gives a peer what there is; false when there is nothing.
-    fn answer(&mut self, now: Timestamp, to: NodeId, ask: &Ask, out: &mut Outbox) -> bool {
+    /// Gives a peer what there is of what it asked for; false when there is nothing.
+    fn answer(&mut self, now: Timestamp, to: NodeId, out: &mut Outbox) -> bool {
+        // While others wait, there is too little: everybody gets one.
+        let others = self.line.len() - usize::from(self.line.has(to));
+        let fair = if others == 0 { self.config.handout } else { 1 };
         let desk = &mut self.desks[to.index()];
+        let ask = &desk.ask;
         let given: ArrayVec<Block, WINDOW_MAX> = desk
             .grants
             .iter()
@@ -200,8 +189,6 @@ impl Counter {
         }
         let window = if ask.end_game { 2 * WINDOW_MAX } else { self.config.window };
         let room = usize::from(ask.room).min(window.saturating_sub(desk.grants.len()));
-        // While others wait, there is too little: everybody gets one.
-        let fair = if self.line.is_empty() { self.config.handout } else { 1 };
         let excluded = desk.excluded.len();
         if ask.end_game {
             // The holder that is late already is no help.
@@ -248,30 +235,15 @@ impl Counter {
         out: &mut Outbox,
     ) -> Option<Turn> {
         while vain_tries > 0 {
-            let start = place.map_or(Bound::Unbounded, Bound::Excluded);
-            let turn = *self.line.range((start, Bound::Unbounded)).next()?;
-            place = Some(turn);
-            let peer = turn.peer.index();
-            let (_, ask) = self.desks[peer].parked.take().expect("who waits has asked");
-            // Who gets something does not count among those who wait.
-            self.line.remove(&turn);
-            if !self.answer(now, turn.peer, &ask, out) {
-                self.line.insert(turn);
-                self.desks[peer].parked = Some((turn, ask));
+            let turn = self.line.after(place)?;
+            if self.answer(now, turn.peer, out) {
+                place = self.leave_line(turn.peer);
+            } else {
+                place = Some(turn);
                 vain_tries -= 1;
             }
         }
         place
-    }
-
-    /// Has a peer wait for its turn.
-    fn park(&mut self, peer: NodeId, ask: Box<Ask>) {
-        self.turns += 1;
-        let desk = &mut self.desks[peer.index()];
-        let turn =
-            Turn { grants: desk.grants.len(), has_some: desk.has_some, turn: self.turns, peer };
-        desk.parked = Some((turn, ask));
-        self.line.insert(turn);
     }
 
     /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
@@ -279,7 +251,7 @@ impl Counter {
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
         let stuck = |counter: &Self| {
             let fetching = counter.desks.len() - 1 - counter.count(Stage::Complete);
-            counter.grants == 0 && !counter.line.is_empty() && counter.line.len() == fetching
+            counter.grants == 0 && counter.line.len() > 0 && counter.line.len() == fetching
         };
         if !stuck(self) {
             return;
@@ -291,10 +263,10 @@ impl Counter {
         if !stuck(self) {
             return;
         }
-        for Turn { peer, .. } in std::mem::take(&mut self.line) {
-            let (_, ask) = self.desks[peer.index()].parked.take().expect("who waits has asked");
-            let handout =
-                Handout { answers: ask.sequence, unobtainable: true, ..Handout::default() };
+        while let Some(Turn { peer, .. }) = self.line.after(None) {
+            self.leave_line(peer);
+            let answers = self.desks[peer.index()].ask.sequence;
+            let handout = Handout { answers, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
         }
     }
@@ -302,13 +274,13 @@ impl Counter {
     /// A peer verified a segment.
     fn settle(&mut self, peer: NodeId, segment: SegmentId) {
         let desk = &mut self.desks[peer.index()];
-        let mut grants = desk.settle(segment).into_iter();
-        let Some(first) = grants.next() else { return };
-        self.grants -= 1 + grants.len();
+        let Some(first) = desk.settle(segment) else { return };
+        self.grants -= 1;
         self.verified_segments += 1;
         desk.has_some = true;
         self.swarm.announce(segment, peer, first.holder);
-        for superfluous in grants {
+        while let Some(superfluous) = desk.settle(segment) {
+            self.grants -= 1;
             self.swarm.give_back(segment, superfluous.holder);
         }
         desk.excluded.retain(|&(excluded, _)| excluded != segment);
@@ -359,9 +331,12 @@ impl Counter {
         }
     }
 
-    fn leave_line(&mut self, peer: NodeId) {
-        if let Some((turn, _)) = self.desks[peer.index()].parked.take() {
-            self.line.remove(&turn);
+    /// Takes a peer out of the line; returns the place just before its own.
+    fn leave_line(&mut self, peer: NodeId) -> Option<Turn> {
+        let (turn, before) = self.line.leave(peer)?;
+        if self.resume == Some(turn) {
+            self.resume = Some(before);
         }
+        Some(before)
     }
 }

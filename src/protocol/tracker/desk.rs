@@ -1,6 +1,5 @@
 //! What the tracker remembers of one peer: what it was given, and whether it waits.
 
-use super::counter::Turn;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Ask;
 use crate::time::Timestamp;
@@ -33,14 +32,12 @@ pub(super) enum Stage {
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) grants: Vec<Grant>,
-    /// Its last ask, while there is nothing to give.
     /// Whether it has verified a segment.
     pub(super) has_some: bool,
-    pub(super) parked: Option<(Turn, Box<Ask>)>,
+    /// The last ask that was heard.
+    pub(super) ask: Ask,
     /// Holders that sent it something wrong, each for one segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
-    /// The last ask that was heard.
-    pub(super) heard: u32,
     pub(super) heard_at: Timestamp,
     pub(super) stage: Stage,
 }
@@ -50,17 +47,17 @@ impl Desk {
         Self {
             grants: Vec::new(),
             has_some: false,
-            parked: None,
+            ask: Ask::default(),
             excluded: Vec::new(),
-            heard: 0,
             heard_at: now,
             stage: Stage::Reserving,
         }
     }
 
-    /// Takes out every grant of a segment.
-    pub(super) fn settle(&mut self, segment: SegmentId) -> Vec<Grant> {
-        self.grants.extract_if(.., |grant| grant.segment == segment).collect()
+    /// Takes out the first grant of a segment.
+    pub(super) fn settle(&mut self, segment: SegmentId) -> Option<Grant> {
+        let place = self.grants.iter().position(|grant| grant.segment == segment)?;
+        Some(self.grants.remove(place))
     }
 
     /// Takes out one grant of a segment: the one charged to `holder`, else any.

@@ -3,6 +3,7 @@
 
 mod counter;
 mod desk;
+mod line;
 mod outcome;
 mod roster;
 
@@ -188,17 +189,18 @@ impl Tracker {
         else {
             return;
         };
-        let mut enrolments = Vec::new();
+        let (mut enrolments, mut refusals) = (Vec::new(), Vec::new());
         for (node, registration) in (1..self.nodes).map(NodeId).zip(&registrations[1..]) {
             let enrolment = registration.incoming.open().unwrap_or_else(|| Enrolment::Refused {
                 reason: format!("{node}: its registration can't be read").into(),
             });
             if let Enrolment::Refused { reason } = &enrolment {
-                self.outcome.errors.push(reason.to_string());
+                refusals.push((node, reason.clone()));
             }
             enrolments.push((node, enrolment));
         }
         drop(registrations);
+        self.outcome.take_refusals(&refusals);
         if self.outcome.errors.is_empty() {
             match Roster::new(&enrolments) {
                 Ok(roster) => return self.describe(now, roster, out),

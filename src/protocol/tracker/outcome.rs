@@ -1,5 +1,8 @@
 //! What the tracker knows of a run: how far it has come, and how it went.
 
+use std::collections::BTreeMap;
+
+use crate::manifest::NodeId;
 use crate::time::Timestamp;
 
 /// How a run went, as the tracker saw it.
@@ -18,6 +21,24 @@ pub struct Outcome {
     pub finished: Vec<Option<Timestamp>>,
 }
 
+impl Outcome {
+    /// Takes in why peers can't take part. What stands in the way of several, each of which begins
+    /// with its own name, is one line that begins with all of their names.
+    pub(super) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
+        let mut alike: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (node, reason) in refusals {
+            match reason.strip_prefix(&*format!("{node}: ")) {
+                Some(reason) => alike.entry(reason).or_default().push(node.0.to_string()),
+                None => self.errors.push(reason.to_string()),
+            }
+        }
+        for (reason, ranks) in alike {
+            let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
+            self.errors.push(format!("{noun} {}: {reason}", ranks.join(", ")));
+        }
+    }
+}
+
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -29,4 +50,27 @@ pub struct Progress {
     pub files_finished: u64,
     /// Peers that have all they want.
     pub peers_complete: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_in_the_way_of_several_is_said_once() {
+        let mut outcome = Outcome::default();
+        let refusals = [
+            (1, "rank 1: /out: No space left"),
+            (2, "in2.txt:3: a hash of 7 characters"),
+            (3, "rank 3: /out: No space left"),
+            (4, "rank 4: /out: Read-only"),
+        ];
+        outcome.take_refusals(&refusals.map(|(rank, reason)| (NodeId(rank), reason.into())));
+        let expected = [
+            "in2.txt:3: a hash of 7 characters",
+            "ranks 1, 3: /out: No space left",
+            "rank 4: /out: Read-only",
+        ];
+        assert_eq!(outcome.errors, expected);
+    }
 }

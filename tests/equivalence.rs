@@ -1,0 +1,134 @@
+//! One workload, three ways: in virtual time, as threads, and as ranks where there is an `mpirun`.
+//! Every peer ends with the same bytes of every file that it wants.
+//!
+//! The simulated nodes start from what the real ones register. What real nodes end with is read
+//! from `--digests`: the payload as it lies in memory at the end, hashed once more.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mpiswarm::driver;
+use mpiswarm::manifest::{FileName, NodeId, PeerInput, highest_peer};
+use mpiswarm::protocol::Enrolment;
+use mpiswarm::simulation::{Scenario, World};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
+const SEED: u64 = 7;
+
+/// By peer from rank 1 on, by wanted file in the order of the input: the digests of its segments.
+type Contents = Vec<Vec<Vec<String>>>;
+
+/// A folder of inputs, and how long its segments are.
+struct Case {
+    dir: PathBuf,
+    segment_bytes: usize,
+    inputs: Vec<PeerInput>,
+}
+
+impl Case {
+    fn new(name: &str, segment_bytes: usize) -> Self {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("inputs").join(name);
+        let peers = highest_peer(&dir).expect("the folder can be listed").expect("it has peers");
+        let read = |peer| PeerInput::read(&dir, NodeId(peer)).expect("the input is valid");
+        let inputs = (1..=peers.0).map(read).collect();
+        Self { dir, segment_bytes, inputs }
+    }
+
+    fn enrolments(&self) -> Vec<Enrolment> {
+        let enrol = |input| driver::enrolment(input, self.segment_bytes, SEED);
+        self.inputs.iter().map(|input| enrol(input).expect("a little memory")).collect()
+    }
+
+    /// What each peer must end with: what the owners registered.
+    fn registered(&self) -> Contents {
+        let enrolments = self.enrolments();
+        let digests = |name: &FileName| -> Vec<String> {
+            let owned = enrolments.iter().flat_map(|enrolment| match enrolment {
+                Enrolment::Ready { owned, .. } => owned,
+                Enrolment::Refused { reason } => panic!("{reason}"),
+            });
+            let entry = owned.into_iter().find(|entry| &*entry.name == name.as_str());
+            let entry = entry.expect("every file of these inputs is owned");
+            entry.digests.iter().map(ToString::to_string).collect()
+        };
+        self.inputs.iter().map(|input| input.wanted.iter().map(digests).collect()).collect()
+    }
+
+    fn simulated(&self) -> Contents {
+        let scenario = Scenario { keep_contents: true, ..Scenario::of(self.enrolments(), SEED) };
+        let run = World::new(scenario).run();
+        assert_eq!(run.outcome.errors, [""; 0]);
+        let text = |file: Option<Vec<_>>| -> Vec<String> {
+            file.expect("every file arrives").iter().map(ToString::to_string).collect()
+        };
+        let peers = run.contents.into_iter().skip(1);
+        peers.map(|files| files.into_iter().map(text).collect()).collect()
+    }
+
+    /// Runs the program in a way of its own, and reads what the peers wrote.
+    fn run(&self, start: &mut Command) -> Contents {
+        let out = tempfile::tempdir().expect("a folder");
+        let (bytes, seed) = (self.segment_bytes.to_string(), SEED.to_string());
+        let ended = start
+            .arg("run")
+            .arg(&self.dir)
+            .args(["--quiet", "--digests", "--segment-bytes", &bytes, "--seed", &seed, "--out"])
+            .arg(out.path())
+            .output()
+            .expect("the program starts");
+        assert!(ended.status.success(), "{ended:?}");
+        let read = |peer, name: &FileName| -> Vec<String> {
+            let path = out.path().join(name.digests_name(peer));
+            let text = fs::read_to_string(path).expect("the digests lie beside the file");
+            text.lines().map(str::to_owned).collect()
+        };
+        let peers = (1..).map(NodeId).zip(&self.inputs);
+        peers.map(|(p, input)| input.wanted.iter().map(|name| read(p, name)).collect()).collect()
+    }
+
+    fn threads(&self) -> Contents {
+        self.run(&mut Command::new(PROGRAM))
+    }
+
+    #[cfg(feature = "mpi")]
+    fn ranks(&self) -> Contents {
+        let nodes = (self.inputs.len() + 1).to_string();
+        self.run(
+            Command::new("mpirun")
+                .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+                .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+                .args(["--oversubscribe", "-np", &nodes, PROGRAM]),
+        )
+    }
+}
+
+fn cases() -> [Case; 2] {
+    [Case::new("small", 5000), Case::new("classic", 100)]
+}
+
+#[test]
+fn simulated_peers_end_with_what_owners_registered() {
+    for case in cases() {
+        assert_eq!(case.simulated(), case.registered());
+    }
+}
+
+#[test]
+fn threads_end_with_the_same_bytes_as_simulated_peers() {
+    for case in cases() {
+        assert_eq!(case.threads(), case.simulated());
+    }
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_end_with_the_same_bytes_as_simulated_peers() {
+    if Command::new("mpirun").arg("--version").output().is_err() {
+        println!("skipped: no mpirun here");
+        return;
+    }
+    for case in cases() {
+        assert_eq!(case.ranks(), case.simulated());
+    }
+}

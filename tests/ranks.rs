@@ -1,0 +1,250 @@
+//! Real jobs under `mpirun`: what is refused, what fails on the way, and how small and large a job
+//! may be. Each ends by itself, within a limit.
+#![cfg(feature = "mpi")]
+
+#[path = "ranks/job.rs"]
+mod job;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use job::{Job, PROGRAM, can_start, check_outputs, inputs, names, run, text};
+use mpiswarm::manifest::highest_peer;
+
+/// What stands in an input: `segments` hashes, all different.
+fn owned(name: &str, segments: u32) -> String {
+    let hashes: String = (0..segments).map(|position| format!("{position:032x}\n")).collect();
+    format!("{name} {segments}\n{hashes}")
+}
+
+fn write(dir: &Path, rank: u32, text: &str) {
+    fs::write(dir.join(format!("in{rank}.txt")), text).expect("a small file");
+}
+
+/// The exit code that a folder of bad inputs ends with, and how often its message is printed.
+fn verdict(name: &str) -> i32 {
+    match name {
+        "owned-and-wanted" => 0,
+        "wanted-by-one-owned-by-none" => 3,
+        _ => 2,
+    }
+}
+
+#[test]
+fn every_bad_input_is_one_line_and_an_exit_code() {
+    if !can_start() {
+        return;
+    }
+    let readme = fs::read_to_string(inputs("bad/README.md")).expect("the folder has a README");
+    let mut tried = 0;
+    for row in readme.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (name, rest) = row.split_once("` | ").expect("a row has a name");
+        let (_, message) = rest.split_once(" | ").expect("a row has three columns");
+        let message = message.strip_suffix(" |").expect("a row ends with a bar");
+        let message = message.strip_prefix('`').and_then(|message| message.strip_suffix('`'));
+        let dir = inputs("bad").join(name);
+        let out = tempfile::tempdir().expect("a folder");
+        let nodes = highest_peer(&dir).expect("it can be listed").map_or(2, |peer| peer.0 + 1);
+        let ended = run(nodes, &["run", text(&dir), "--quiet", "--out", text(out.path())]);
+        assert_eq!(ended.code, Some(verdict(name)), "{name}: {ended:?}");
+        let errors = ended.errors();
+        assert_eq!(errors.len(), 1, "{name}: {ended:?}");
+        if let Some(message) = message {
+            assert!(errors[0].contains(message), "{name}: {message}: {ended:?}");
+        }
+        if verdict(name) == 2 {
+            assert_eq!(names(out.path()), [""; 0], "{name}: nothing was moved");
+        }
+        tried += 1;
+    }
+    assert!(tried > 30, "the README lists the cases");
+}
+
+#[test]
+fn owners_that_disagree_are_both_named() {
+    if !can_start() {
+        return;
+    }
+    let out = tempfile::tempdir().expect("a folder");
+    for (name, difference) in [
+        ("owners-disagree-on-length", "file1: rank 1 has 2 segments, rank 2 has 3"),
+        ("owners-disagree-on-hash", "file1: rank 1 and rank 2 differ first at segment 1: hash "),
+    ] {
+        let ended = run(3, &["run", text(&inputs("bad").join(name)), "--out", text(out.path())]);
+        assert!(ended.errors()[0].starts_with(difference), "{ended:?}");
+    }
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_made_is_named_once() {
+    if !can_start() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("a small file");
+    let out = file.join("below");
+    let ended = run(5, &["run", text(&inputs("small")), "--quiet", "--out", text(&out)]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let expected = format!("ranks 1, 2, 3, 4: {}: Not a directory (os error 20)", out.display());
+    assert_eq!(ended.errors(), [expected]);
+}
+
+#[test]
+fn a_wrong_option_is_explained_once() {
+    if !can_start() {
+        return;
+    }
+    for args in [&["run", "--bogus"][..], &["run", "--inject", "never:1"], &["walk"]] {
+        let ended = run(4, args);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert_eq!(ended.stderr.matches("error: ").count(), 1, "{ended:?}");
+    }
+    let ended = run(4, &["--help"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout.matches("Usage:").count(), 1, "{ended:?}");
+}
+
+#[test]
+fn inputs_for_more_or_fewer_ranks_are_one_line_and_no_abort() {
+    if !can_start() {
+        return;
+    }
+    for (nodes, file) in [(3, "in4.txt"), (8, "in5.txt"), (1, "one node alone")] {
+        let ended = run(nodes, &["run", text(&inputs("small")), "--quiet"]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert_eq!(ended.errors().len(), 1, "{ended:?}");
+        assert!(ended.errors()[0].contains(file), "{ended:?}");
+        assert!(!ended.stderr.contains("MPI_ABORT"), "{ended:?}");
+    }
+}
+
+#[test]
+fn two_ranks_are_a_job() {
+    if !can_start() {
+        return;
+    }
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("1\n{}0\n", owned("a", 3)));
+    let args = ["run", text(dir.path()), "--json", "--out", text(out.path())];
+    let ended = run(2, &args);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.summary()["segments"], 0);
+    write(dir.path(), 1, "0\n1\nnowhere\n");
+    let ended = run(2, &args);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert_eq!(ended.summary()["unavailable_files"][0], "nowhere");
+}
+
+#[test]
+fn sixty_four_ranks_are_a_job() {
+    if !can_start() {
+        return;
+    }
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    let dir = dir.path().join("inputs");
+    let workload = ["--peers", "63", "--files", "7", "--segments", "9", "--seed", "3"];
+    let made = Command::new(PROGRAM).arg("synthesize").arg(&dir).args(workload).output();
+    assert!(made.expect("the program starts").status.success());
+    let args = ["run", text(&dir), "--segment-bytes", "1024", "--json", "--out", text(out.path())];
+    let ended = Job::start(64, &args, Duration::from_secs(180)).end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let summary = ended.summary();
+    assert_eq!((&summary["verified"], &summary["segments"]), (&true.into(), &(7 * 62 * 9).into()));
+    check_outputs(&dir, out.path());
+}
+
+/// A file system of so few bytes that a disk is soon full; taken away at the end.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(size: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"]).arg(folder.path());
+        let mounted = mount.output().is_ok_and(|mounted| mounted.status.success());
+        mounted.then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        drop(Command::new("umount").arg(self.0.path()).status());
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_what_fits_is_whole() {
+    if !can_start() {
+        return;
+    }
+    let Some(disk) = SmallDisk::mount("64k") else {
+        println!("skipped: a small disk can't be mounted here");
+        return;
+    };
+    let dir = tempfile::tempdir().expect("a folder");
+    // 33 bytes a hash: 330, 99,000 and 660 bytes.
+    let files = [owned("first", 10), owned("large", 3_000), owned("last", 20)].concat();
+    write(dir.path(), 1, &format!("3\n{files}0\n"));
+    write(dir.path(), 2, "0\n3\nfirst\nlarge\nlast\n");
+    let out = disk.0.path();
+    let args = ["run", text(dir.path()), "--segment-bytes", "0", "--json", "--out", text(out)];
+    let ended = run(3, &args);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let large = out.join("client2_large");
+    let expected = format!("rank 2: {}: No space left on device (os error 28)", large.display());
+    assert_eq!(ended.errors(), [expected]);
+    assert_eq!(names(out), ["client2_first", "client2_last"], "and nothing half-written");
+    for (name, segments) in [("first", 10), ("last", 20)] {
+        let written = fs::read_to_string(out.join(format!("client2_{name}"))).expect("it is whole");
+        assert_eq!(format!("{name} {segments}\n{written}"), owned(name, segments));
+    }
+}
+
+/// The process of one rank of the job that writes to `out`.
+fn process_of(rank: u32, out: &Path) -> Option<u32> {
+    let variable = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let has = |path: &Path, file: &str, wanted: &str| {
+        let read = fs::read(path.join(file)).unwrap_or_default();
+        read.split(|&byte| byte == 0).any(|part| part == wanted.as_bytes())
+    };
+    fs::read_dir("/proc").ok()?.filter_map(|entry| Some(entry.ok()?.path())).find_map(|path| {
+        let pid = path.file_name()?.to_str()?.parse().ok()?;
+        let fits = has(&path, "cmdline", text(out)) && has(&path, "environ", &variable);
+        fits.then_some(pid)
+    })
+}
+
+#[test]
+fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 3_000)));
+    for rank in 2..=3 {
+        write(dir.path(), rank, "0\n2\nshort\nlong\n");
+    }
+    // At most 16 segments of 64 KiB are under way to a peer: the long file takes half a minute.
+    let args = ["run", text(dir.path()), "--inject", "delay:150", "--quiet", "--out"];
+    let args = [&args[..], &[text(out.path())]].concat();
+    let job = Job::start(4, &args, Duration::from_secs(60));
+    while !out.path().join("client2_short").exists() || !out.path().join("client3_short").exists() {
+        thread::sleep(Duration::from_millis(20));
+    }
+    let victim = process_of(3, out.path()).expect("rank 3 runs");
+    let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
+    assert!(killed.expect("kill starts").success());
+    let ended = job.end();
+    assert_ne!(ended.code, Some(0), "{ended:?}");
+    let finished: Vec<_> =
+        names(out.path()).into_iter().filter(|name| name.starts_with("client")).collect();
+    assert_eq!(finished, ["client2_short", "client3_short"]);
+    for name in finished {
+        let written = fs::read_to_string(out.path().join(name)).expect("it is whole");
+        assert_eq!(format!("short 5\n{written}"), owned("short", 5));
+    }
+}
