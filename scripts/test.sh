@@ -39,13 +39,12 @@ skip() { say "--- $1: skipped, $2" && finished+=("skipped  $1: $2"); }
 
 docs() { RUSTDOCFLAGS="${RUSTDOCFLAGS-} -D warnings" cargo doc --no-deps; }
 
-# Optimised, because simulated worlds are slow without; the release profile rather than one of its
-# own, because the end-to-end run needs that build anyway.
+# Optimised, because simulated worlds are slow without.
 tests() {
     if have cargo-nextest; then
-        cargo nextest run --release --no-fail-fast
+        cargo nextest run --cargo-profile gate --no-fail-fast
     else
-        cargo test --release --lib --bins --tests --no-fail-fast
+        cargo test --profile gate --lib --bins --tests --no-fail-fast
     fi
 }
 
