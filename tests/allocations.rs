@@ -94,6 +94,7 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
 }
 
 /// How many allocations an additional segment costs.
+#[expect(clippy::print_stdout, reason = "the figure is worth seeing")]
 fn allocations_a_segment(verify_threads: usize) -> f64 {
     // The first run also pays for what the process sets up once.
     run(500, verify_threads);

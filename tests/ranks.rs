@@ -24,12 +24,33 @@ fn write(dir: &Path, rank: u32, text: &str) {
     fs::write(dir.join(format!("in{rank}.txt")), text).expect("a small file");
 }
 
-/// The exit code that a folder of bad inputs ends with, and how often its message is printed.
+/// The exit code that a job on a folder of bad inputs ends with.
 fn verdict(name: &str) -> i32 {
     match name {
         "owned-and-wanted" => 0,
         "wanted-by-one-owned-by-none" => 3,
         _ => 2,
+    }
+}
+
+/// Runs a job on a folder of bad inputs, as its row in their README describes it.
+fn check_bad(row: &str) {
+    let (name, rest) = row.split_once("` | ").expect("a row has a name");
+    let (_, message) = rest.split_once(" | ").expect("a row has three columns");
+    let message = message.strip_suffix(" |").expect("a row ends with a bar");
+    let message = message.strip_prefix('`').and_then(|message| message.strip_suffix('`'));
+    let dir = inputs("bad").join(name);
+    let out = tempfile::tempdir().expect("a folder");
+    let nodes = highest_peer(&dir).expect("it can be listed").map_or(2, |peer| peer.0 + 1);
+    let ended = run(nodes, &["run", text(&dir), "--quiet", "--out", text(out.path())]);
+    assert_eq!(ended.code, Some(verdict(name)), "{name}: {ended:?}");
+    let errors = ended.errors();
+    assert_eq!(errors.len(), 1, "{name}: {ended:?}");
+    if let Some(message) = message {
+        assert!(errors[0].contains(message), "{name}: {message}: {ended:?}");
+    }
+    if verdict(name) == 2 {
+        assert_eq!(names(out.path()), [""; 0], "{name}: nothing was moved");
     }
 }
 
@@ -39,28 +60,14 @@ fn every_bad_input_is_one_line_and_an_exit_code() {
         return;
     }
     let readme = fs::read_to_string(inputs("bad/README.md")).expect("the folder has a README");
-    let mut tried = 0;
-    for row in readme.lines().filter_map(|line| line.strip_prefix("| `")) {
-        let (name, rest) = row.split_once("` | ").expect("a row has a name");
-        let (_, message) = rest.split_once(" | ").expect("a row has three columns");
-        let message = message.strip_suffix(" |").expect("a row ends with a bar");
-        let message = message.strip_prefix('`').and_then(|message| message.strip_suffix('`'));
-        let dir = inputs("bad").join(name);
-        let out = tempfile::tempdir().expect("a folder");
-        let nodes = highest_peer(&dir).expect("it can be listed").map_or(2, |peer| peer.0 + 1);
-        let ended = run(nodes, &["run", text(&dir), "--quiet", "--out", text(out.path())]);
-        assert_eq!(ended.code, Some(verdict(name)), "{name}: {ended:?}");
-        let errors = ended.errors();
-        assert_eq!(errors.len(), 1, "{name}: {ended:?}");
-        if let Some(message) = message {
-            assert!(errors[0].contains(message), "{name}: {message}: {ended:?}");
+    let rows: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    assert!(rows.len() > 30, "the README lists the cases");
+    // Jobs of few ranks mostly wait for their launcher: some at a time.
+    thread::scope(|scope| {
+        for rows in rows.chunks(rows.len().div_ceil(6)) {
+            scope.spawn(|| rows.iter().for_each(|row| check_bad(row)));
         }
-        if verdict(name) == 2 {
-            assert_eq!(names(out.path()), [""; 0], "{name}: nothing was moved");
-        }
-        tried += 1;
-    }
-    assert!(tried > 30, "the README lists the cases");
+    });
 }
 
 #[test]
@@ -225,16 +232,17 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     }
     let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 3_000)));
-    for rank in 2..=3 {
-        write(dir.path(), rank, "0\n2\nshort\nlong\n");
-    }
+    write(dir.path(), 2, "0\n1\nshort\n");
+    write(dir.path(), 3, "0\n1\nlong\n");
     // At most 16 segments of 64 KiB are under way to a peer: the long file takes half a minute.
     let args = ["run", text(dir.path()), "--inject", "delay:150", "--quiet", "--out"];
     let args = [&args[..], &[text(out.path())]].concat();
     let job = Job::start(4, &args, Duration::from_secs(60));
-    while !out.path().join("client2_short").exists() || !out.path().join("client3_short").exists() {
+    let has_short = |_| {
         thread::sleep(Duration::from_millis(20));
-    }
+        out.path().join("client2_short").exists()
+    };
+    assert!((0..1500).any(has_short), "the short file comes");
     let victim = process_of(3, out.path()).expect("rank 3 runs");
     let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
     assert!(killed.expect("kill starts").success());
@@ -242,9 +250,7 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     assert_ne!(ended.code, Some(0), "{ended:?}");
     let finished: Vec<_> =
         names(out.path()).into_iter().filter(|name| name.starts_with("client")).collect();
-    assert_eq!(finished, ["client2_short", "client3_short"]);
-    for name in finished {
-        let written = fs::read_to_string(out.path().join(name)).expect("it is whole");
-        assert_eq!(format!("short 5\n{written}"), owned("short", 5));
-    }
+    assert_eq!(finished, ["client2_short"]);
+    let written = fs::read_to_string(out.path().join("client2_short")).expect("it is whole");
+    assert_eq!(format!("short 5\n{written}"), owned("short", 5));
 }
