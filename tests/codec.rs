@@ -94,7 +94,8 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|index| Message::Registered { index }),
         any::<u32>().prop_map(|index| Message::Describe { index }),
         any::<u32>().prop_map(|file| Message::Finished { file: FileId(file) }),
-        segment().prop_map(|segment| Message::Request { segment }),
+        vec(segment(), 0..=HANDOUT_MAX)
+            .prop_map(|segments| Message::Request { segments: segments.into_iter().collect() }),
         segment().prop_map(|segment| Message::Decline { segment }),
         segment().prop_map(|segment| Message::Withdraw { segment }),
         segment().prop_map(|segment| Message::Withdrawn { segment }),

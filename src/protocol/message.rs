@@ -47,10 +47,10 @@ pub enum Message {
     Stop,
     /// Peer to tracker: nothing more will come from me.
     Bye,
-    /// Peer to holder: send me this segment; a slot is ready for it.
+    /// Peer to holder: send me these segments; a slot is ready for each.
     Request {
-        /// Which segment.
-        segment: SegmentId,
+        /// Which segments.
+        segments: ArrayVec<SegmentId, HANDOUT_MAX>,
     },
     /// Holder to peer: not from me, not now.
     Decline {

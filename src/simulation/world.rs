@@ -168,8 +168,8 @@ impl World {
             Input::Start => (1, 0),
             Input::Deadline => (2, 0),
             Input::Message { from, message } => {
-                let detail = if let Message::Request { segment } = message {
-                    u64::from(segment.0) + 1
+                let detail = if let Message::Request { segments } = message {
+                    segments.iter().fold(0, |sum, segment| sum * 31 + u64::from(segment.0) + 1)
                 } else if let Message::Handout(handout) = message {
                     handout.entries.len() as u64
                 } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{BLOCKS_MAX, Config, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
+use crate::config::{BLOCKS_MAX, Config, HANDOUT_MAX, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -73,8 +73,15 @@ impl Fetch {
         if handout.answers == self.sequence {
             self.pending = false;
         }
+        let mut asked: ArrayVec<(NodeId, SegmentId), HANDOUT_MAX> = ArrayVec::new();
         for entry in handout.entries {
-            self.start(now, entry, out);
+            asked.extend(self.start(now, entry, out));
+        }
+        // Small segments cost little more than their messages: one for all that a holder is to send.
+        asked.sort_by_key(|&(holder, _)| holder);
+        for of_holder in asked.chunk_by(|one, other| one.0 == other.0) {
+            let segments = of_holder.iter().map(|&(_, segment)| segment).collect();
+            out.send(of_holder[0].0, Message::Request { segments });
         }
         if handout.unobtainable && handout.answers == self.sequence {
             // What was given back since, or was not shown, the verdict says nothing about.
@@ -150,7 +157,9 @@ impl Fetch {
                 match spare {
                     Some(holder) => {
                         flight.holder = holder;
-                        self.request(Flight { since: now, stage: Stage::Requested, ..flight }, out);
+                        self.expect(Flight { since: now, stage: Stage::Requested, ..flight }, out);
+                        let segments = [segment].into_iter().collect();
+                        out.send(holder, Message::Request { segments });
                     }
                     None => self.give_back(segment, from, Cause::Busy),
                 }
@@ -259,9 +268,16 @@ impl Fetch {
         self.flights.is_empty()
     }
 
-    fn start(&mut self, now: Timestamp, entry: Entry, out: &mut Outbox) {
+    /// Makes room for a segment that was handed out; returns whom to ask for it, if it is to be
+    /// asked for.
+    fn start(
+        &mut self,
+        now: Timestamp,
+        entry: Entry,
+        out: &mut Outbox,
+    ) -> Option<(NodeId, SegmentId)> {
         let Entry { segment, digest, mut holders } = entry;
-        let Some(holder) = holders.pop_at(0) else { return };
+        let holder = holders.pop_at(0)?;
         // A second holder for a segment that is late, or a new segment; anything else was said
         // twice. With something missing again, the end is not near any more.
         let of_segment = |flight: &&Flight| flight.segment == segment;
@@ -269,7 +285,8 @@ impl Fetch {
         let one_is_late = flights == 1
             && self.flights.iter().any(|f| f.segment == segment && f.doubled && f.holder != holder);
         let late = one_is_late && self.wants.is_taken(segment) && self.wants.missing() == 0;
-        if self.flights.has_room() && (late || self.wants.take(segment)) {
+        let takes = self.flights.has_room() && (late || self.wants.take(segment));
+        takes.then(|| {
             let flight = Flight {
                 segment,
                 holder,
@@ -279,16 +296,16 @@ impl Fetch {
                 stage: Stage::Requested,
                 doubled: late,
             };
-            self.request(flight, out);
-        }
+            self.expect(flight, out);
+            (holder, segment)
+        })
     }
 
-    fn request(&mut self, flight: Flight, out: &mut Outbox) {
+    /// Has a slot made ready. The holder must be asked afterwards, and not before.
+    fn expect(&mut self, flight: Flight, out: &mut Outbox) {
         let (from, segment) = (flight.holder, flight.segment);
         self.flights.push(flight);
-        // In this order: the slot is ready before the holder is asked.
         out.push(Output::Expect { from, segment });
-        out.send(from, Message::Request { segment });
     }
 
     fn drop_flight(&mut self, segment: SegmentId, holder: NodeId, cause: Cause, out: &mut Outbox) {

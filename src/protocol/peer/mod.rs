@@ -141,7 +141,9 @@ impl Peer {
                     self.note_failed(file);
                 }
             }
-            Message::Request { segment } => self.handle_request(from, segment, out),
+            Message::Request { segments } => {
+                segments.into_iter().for_each(|segment| self.handle_request(from, segment, out));
+            }
             Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
             Message::Withdraw { segment } => {
                 if self.uploads.withdraw(from, segment) == Withdrawal::Dropped {
