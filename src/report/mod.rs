@@ -4,6 +4,7 @@
 mod example;
 pub mod facts;
 pub mod limits;
+pub mod statistics;
 pub mod summary;
 pub mod text;
 mod units;
