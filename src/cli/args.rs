@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::manifest::{Owners, Popularity, Wanted};
+use crate::metrics::usage::Meter;
 
 /// Copies files across the ranks of an MPI job as a swarm.
 #[derive(Debug, Parser)]
@@ -100,6 +101,7 @@ impl RunArgs {
             verify_threads: self.verify_threads,
             faults: self.inject.clone(),
             warn: show::error,
+            meter: Meter::default(),
         }
     }
 
