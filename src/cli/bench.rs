@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, is_rank, show};
 use crate::harness::comparison::{self, Row, SUMMARY};
-use crate::harness::environment::{ENVIRONMENT, Environment};
+use crate::harness::environment::{ENVIRONMENT, Environment, LimitsAt};
 use crate::harness::records::{Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, Measured};
 use crate::harness::{Plan, Stage, table};
@@ -57,8 +57,8 @@ fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
         Err(sentence) => return Err(Broken(refuse(&sentence))),
     };
     show::note(&format!("records in {}", journal.dir().display()));
-    let limits = &environment.limits;
-    let mut bench = Bench { plan, stage, limits, clock: &clock, journal: &mut journal };
+    let before = &environment.limits;
+    let mut bench = Bench { plan, stage, limits: before, clock: &clock, journal: &mut journal };
     let measured = match bench.lead(earlier, &mut show::note) {
         Ok(measured) => measured,
         Err(error) => {
@@ -67,8 +67,9 @@ fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
         }
     };
     let contenders: Vec<_> = plan.contenders.iter().map(|entry| entry.name.as_str()).collect();
-    let rows = comparison::compare(&measured.records, &contenders, plan.seed);
-    if let Err(error) = conclude(journal.dir(), &measured, &rows) {
+    let limits = runner::best_limits(before, &runner::measure_limits(plan, &clock));
+    let rows = comparison::compare(&measured.records, &contenders, &limits, plan.seed);
+    if let Err(error) = conclude(journal.dir(), &measured, &limits, &rows) {
         show::error(&error.to_string());
         return Ok(FAILED);
     }
@@ -122,11 +123,17 @@ fn unused(environment: &Environment) -> PathBuf {
 }
 
 /// Writes what the records say beside them.
-fn conclude(dir: &Path, measured: &Measured, rows: &[Row]) -> Result<(), RecordsError> {
+fn conclude(
+    dir: &Path,
+    measured: &Measured,
+    limits: &[LimitsAt],
+    rows: &[Row],
+) -> Result<(), RecordsError> {
     let conclusion = serde_json::json!({
         "summary_schema": 1,
         "runs": measured.records.len(),
         "warm_up_runs_discarded": measured.warm_up_runs,
+        "limits": limits,
         "rows": rows,
     });
     write(&dir.join(SUMMARY), &conclusion)

@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::environment::LimitsAt;
 use super::records::Record;
 use super::switches::Verify;
 use crate::report::statistics::{
     Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
 };
+use crate::report::{Limits, Summary, bound};
 
 /// The name of the file that holds the comparison.
 pub const SUMMARY: &str = "summary.json";
@@ -79,18 +81,47 @@ pub enum Invalid {
     BeyondBound,
 }
 
-/// Why the figures of a run can't be, if they can't.
-pub fn invalid(record: &Record) -> Option<Invalid> {
+/// Why the figures of a run can't be, if they can't, on a machine with such `limits`.
+pub fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
     if !record.run.verified || !record.run.errors.is_empty() {
         return Some(Invalid::Incomplete);
     }
-    let is_beyond = record.run.ratio_to_bound.is_some_and(|ratio| ratio < 1.0 - TOLERANCE);
+    let is_beyond = ratio_to_bound(record, limits).is_some_and(|ratio| ratio < 1.0 - TOLERANCE);
     is_beyond.then_some(Invalid::BeyondBound)
 }
 
+/// The makespan of a run ÷ its bound on a machine with such `limits`; none where these don't know
+/// its size of segment, or nothing was delivered.
+fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
+    let run = &record.run;
+    let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes)?;
+    let bound = bound_s(run, record.verification, &at.limits())?;
+    Some(run.makespan_s / bound).filter(|ratio| ratio.is_finite())
+}
+
+/// The shortest makespan that a machine with such `limits` allows, seconds. Where nobody verifies,
+/// a delivered byte costs a copy alone.
+pub fn bound_s(run: &Summary, verification: Verify, limits: &Limits) -> Option<f64> {
+    if !limits.usable() {
+        return None;
+    }
+    let bytes = run.bytes_delivered;
+    Some(match verification {
+        Verify::Inline | Verify::Pool => bound(bytes, run.cores, limits).as_secs_f64(),
+        Verify::Off => bytes as f64 / limits.copy_bytes_per_second / run.cores.max(1) as f64,
+    })
+}
+
 /// A row for each contender and workload, in the order in which `contenders` names them and the
-/// records first do. `seed` decides what the intervals of ratios are drawn from.
-pub fn compare(records: &[Record], contenders: &[&str], seed: u64) -> Vec<Row> {
+/// records first do. All bounds are those of `limits`: of the best that was measured, because what
+/// disturbs a measurement of limits only makes them look lower. `seed` decides what the intervals
+/// of ratios are drawn from.
+pub fn compare(
+    records: &[Record],
+    contenders: &[&str],
+    limits: &[LimitsAt],
+    seed: u64,
+) -> Vec<Row> {
     let mut scenarios: Vec<(&str, usize, usize)> = Vec::new();
     for record in records {
         if !scenarios.contains(&scenario(record)) {
@@ -107,7 +138,7 @@ pub fn compare(records: &[Record], contenders: &[&str], seed: u64) -> Vec<Row> {
             .iter()
             .find(|runs| runs.first().is_some_and(|record| record.run.engine == BASELINE));
         let baseline = baseline.map(|runs| makespans(runs));
-        rows.extend(fields.iter().filter_map(|runs| row(runs, baseline.as_deref(), seed)));
+        rows.extend(fields.iter().filter_map(|runs| row(runs, baseline.as_deref(), limits, seed)));
     }
     rows
 }
@@ -121,7 +152,7 @@ fn makespans(runs: &[&Record]) -> Vec<f64> {
 }
 
 /// None where there are no runs.
-fn row(runs: &[&Record], baseline: Option<&[f64]>, seed: u64) -> Option<Row> {
+fn row(runs: &[&Record], baseline: Option<&[f64]>, limits: &[LimitsAt], seed: u64) -> Option<Row> {
     let first = runs.first()?;
     let all = |of: fn(&Record) -> f64| runs.iter().map(|run| of(run)).collect::<Vec<_>>();
     let middle = |of: fn(&Record) -> f64| median(&all(of));
@@ -129,6 +160,8 @@ fn row(runs: &[&Record], baseline: Option<&[f64]>, seed: u64) -> Option<Row> {
         median(&runs.iter().filter_map(|run| of(run)).collect::<Vec<_>>())
     };
     let makespans = makespans(runs);
+    let ratios: Vec<_> = runs.iter().filter_map(|run| ratio_to_bound(run, limits)).collect();
+    let why: Vec<_> = runs.iter().map(|run| invalid(run, limits)).collect();
     let repetitions = |is_so: Vec<bool>| {
         let marked = runs.iter().zip(is_so).filter(|(_, is_so)| *is_so);
         marked.map(|(run, _)| run.repetition).collect()
@@ -142,14 +175,14 @@ fn row(runs: &[&Record], baseline: Option<&[f64]>, seed: u64) -> Option<Row> {
         is_verified: first.verification != Verify::Off,
         runs: runs.len(),
         outliers: repetitions(outliers(&makespans)),
-        invalid: repetitions(runs.iter().map(|run| invalid(run).is_some()).collect()),
-        invalid_why: runs.iter().find_map(|run| invalid(run)),
+        invalid: repetitions(why.iter().map(Option::is_some).collect()),
+        invalid_why: why.iter().flatten().next().copied(),
         makespan_s: median(&makespans)?,
         makespan_interval_s: median_interval(&makespans),
         times_baseline: baseline.and_then(|baseline| median_ratio(baseline, &makespans)),
         times_baseline_interval: baseline
             .and_then(|baseline| median_ratio_interval(baseline, &makespans, ROUNDS, seed)),
-        ratio_to_bound: some(|run| run.run.ratio_to_bound),
+        ratio_to_bound: median(&ratios),
         bytes_per_second: middle(|run| run.run.bytes_per_second)?,
         bytes_per_second_harmonic: harmonic_mean(&all(|run| run.run.bytes_per_second)),
         segments_per_second: middle(|run| run.run.segments_per_second)?,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
+use super::comparison::bound_s;
 use super::contender::{Contender, Turn, Unfit, contender};
 use super::environment::LimitsAt;
 use super::plan::{Entry, Plan};
@@ -73,6 +74,16 @@ pub fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
         LimitsAt { segment_bytes, copy_bytes_per_second, hash_bytes_per_second }
     };
     sizes.into_iter().map(at).collect()
+}
+
+/// The higher of each rate before and after: what disturbs a measurement of limits only lowers it.
+pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
+    let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
+        segment_bytes: before.segment_bytes,
+        copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
+        hash_bytes_per_second: before.hash_bytes_per_second.max(after.hash_bytes_per_second),
+    };
+    before.iter().zip(after).map(best).collect()
 }
 
 /// What rank 0, or the only process, needs to carry out a plan.
@@ -254,9 +265,9 @@ impl Bench<'_> {
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify();
-        if verification == Verify::Off {
-            bound_without_hashing(&mut run);
-        }
+        run.bound_s = at.and_then(|at| bound_s(&run, verification, &at.limits()));
+        let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
+        run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
         let seconds = |of: fn(&Usage) -> Duration| {
             costs.iter().map(|cost| of(&cost.usage)).sum::<Duration>().as_secs_f64()
@@ -380,13 +391,4 @@ fn is_of(record: &Record, scenario: &Scenario, entry: &Entry) -> bool {
         && record.workload == scenario.name
         && record.run.segment_bytes == scenario.segment_bytes
         && record.run.peers == scenario.workload.peers as usize
-}
-
-/// Where nobody hashes, a delivered byte costs a copy alone.
-fn bound_without_hashing(run: &mut Summary) {
-    run.bound_s = run
-        .copy_bytes_per_second
-        .map(|rate| run.bytes_delivered as f64 / rate / run.cores.max(1) as f64);
-    let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
-    run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
 }
