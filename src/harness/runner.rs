@@ -344,6 +344,7 @@ fn job(scenario: &Scenario, entry: &Entry, inputs: Arc<[PeerInput]>, repetition:
     Job {
         inputs: Inputs::Made(inputs),
         out: None,
+        digests: false,
         segment_bytes: scenario.segment_bytes,
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
         config: entry.switches.config(scenario.segment_bytes),
