@@ -1,5 +1,8 @@
 //! What the records of a measurement say, contender beside contender.
 
+#[cfg(test)]
+mod tests;
+
 use serde::{Deserialize, Serialize};
 
 use super::environment::LimitsAt;

@@ -29,8 +29,8 @@ struct Text {
     /// Runs of each contender before the first that counts.
     #[serde(default = "one")]
     warm_up: u32,
-    #[serde(default)]
-    repetitions: Repetitions,
+    #[serde(default = "some_repetitions")]
+    repetitions: Spanned<Repetitions>,
     /// Time for all of it, seconds.
     budget_s: Spanned<f64>,
     /// Enough when the interval of the median reaches no further than this part of it to a side.
@@ -53,12 +53,6 @@ pub struct Repetitions {
     pub most: u32,
 }
 
-impl Default for Repetitions {
-    fn default() -> Self {
-        Self { least: 10, most: 50 }
-    }
-}
-
 /// A contender of a plan. Its switches may be lists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,6 +73,10 @@ fn one() -> u32 {
 
 fn first_seed() -> u64 {
     1
+}
+
+fn some_repetitions() -> Spanned<Repetitions> {
+    Spanned::new(0..0, Repetitions { least: 10, most: 50 })
 }
 
 fn five_percent() -> Spanned<f64> {
@@ -171,8 +169,9 @@ impl Text {
         if !(*self.target.as_ref() > 0.0) {
             return Err((self.target.span(), Refusal::Target));
         }
-        if self.repetitions.least == 0 || self.repetitions.most < self.repetitions.least {
-            return Err((0..0, Refusal::Repetitions(self.repetitions)));
+        let repetitions = *self.repetitions.as_ref();
+        if repetitions.least == 0 || repetitions.most < repetitions.least {
+            return Err((self.repetitions.span(), Refusal::Repetitions(repetitions)));
         }
         let has_runs = !self.workloads.is_empty() && !self.contenders.is_empty();
         if !has_runs && self.tracker.is_none() {
@@ -208,7 +207,7 @@ impl Text {
             purpose: self.purpose,
             seed: self.seed,
             warm_up: self.warm_up,
-            repetitions: self.repetitions,
+            repetitions,
             budget,
             target: self.target.into_inner(),
             scenarios,
@@ -303,7 +302,7 @@ pub enum Refusal {
     #[error("`target` is a part of the median above 0, such as 0.05")]
     Target,
     /// Fewer at most than at least, or none.
-    #[error("`repetitions` are at least 1, and not more at least than at most: {0:?}")]
+    #[error("`repetitions` are at least 1, and not more at least than at most: {} and {}", .0.least, .0.most)]
     Repetitions(Repetitions),
     /// There is nothing to run.
     #[error("a plan has a workload and a contender, or a [tracker]")]

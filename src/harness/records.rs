@@ -3,7 +3,7 @@
 //! What a killed process leaves is whole lines and at most a part of one more.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
