@@ -1,6 +1,10 @@
 //! Every bound of every queue and table, and every patience, in one place.
 
+mod choices;
+
 use std::time::Duration;
+
+pub use choices::{Balance, Counters, Index, Selection, UnknownChoice};
 
 /// Segments in one handout, at most. The classic figure is 10.
 pub const HANDOUT_MAX: usize = 16;
@@ -71,6 +75,14 @@ pub struct Config {
     pub enrolment_patience: Duration,
     /// With nothing else to ask for, a request this many mean latencies old is made twice.
     pub end_game_latencies: u32,
+    /// Where the tracker keeps who has what.
+    pub index: Index,
+    /// How it counts what was asked of each node.
+    pub counters: Counters,
+    /// Which segments it hands out first.
+    pub selection: Selection,
+    /// Which of their holders it names first.
+    pub balance: Balance,
 }
 
 impl Config {
@@ -96,6 +108,10 @@ impl Config {
             silence_patience: Duration::from_secs(60),
             enrolment_patience: Duration::from_secs(600),
             end_game_latencies: 4,
+            index: Index::default(),
+            counters: Counters::default(),
+            selection: Selection::default(),
+            balance: Balance::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Time as an input: every node is told the time, and only [`Clock`] reads it.
 
 use std::ops::{Add, Sub};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Nanoseconds since the start of a run. In a simulation, virtual nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,12 @@ impl Sub<Duration> for Timestamp {
 /// A duration as whole nanoseconds, saturating at 584 years.
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time of day, for the names and dates of records; nothing is measured with it.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock")]
+pub fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// The monotonic clock of this process.

@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::manifest::{Owners, Popularity, Wanted};
+use crate::metrics::usage::Meter;
 
 /// Copies files across the ranks of an MPI job as a swarm.
 #[derive(Debug, Parser)]
@@ -29,6 +30,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Write a workload as in<R>.txt files
     Synthesize(SynthesizeArgs),
+    /// Run contenders on workloads in turn, and compare them with each other and with the bound
+    Bench(BenchArgs),
 }
 
 /// What carries messages and segments.
@@ -100,6 +103,7 @@ impl RunArgs {
             verify_threads: self.verify_threads,
             faults: self.inject.clone(),
             warn: show::error,
+            meter: Meter::default(),
         }
     }
 
@@ -142,4 +146,20 @@ pub(super) struct SynthesizeArgs {
     /// Replace inputs that are there, those of higher ranks included
     #[arg(long)]
     pub(super) overwrite: bool,
+}
+
+/// A measurement.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct BenchArgs {
+    /// What to run: see inputs/plans
+    pub(super) plan: PathBuf,
+    /// Folder for the records [default: results/<UTC date>-<commit>-<host>]
+    #[arg(long)]
+    pub(super) out: Option<PathBuf>,
+    /// Time for all of it, in place of the plan's
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) budget: Option<u64>,
+    /// Go on with the records in --out, where a measurement was cut off
+    #[arg(long)]
+    pub(super) resume: bool,
 }

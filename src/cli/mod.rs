@@ -1,6 +1,7 @@
 //! Strings in, exit code out: nobody else sees the command line.
 
 mod args;
+mod bench;
 mod local;
 #[cfg(feature = "mpi")]
 mod ranks;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(match args.command {
         Command::Run(run) => start(&run),
         Command::Synthesize(workload) => synthesize::synthesize(&workload),
+        Command::Bench(plan) => bench::bench(&plan),
     })
 }
 

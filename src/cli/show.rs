@@ -22,6 +22,16 @@ pub(super) fn error(text: &str) {
     eprintln!("mpiswarm: {text}");
 }
 
+/// Prints a line on what is going on.
+pub(super) fn note(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Prints a result of several lines.
+pub(super) fn text(text: &str) {
+    print!("{text}");
+}
+
 /// Prints one line of the result.
 pub(super) fn line(text: &str) {
     println!("{text}");

@@ -11,6 +11,7 @@ use super::{Checks, Injection, Prepared, Terms, prepare, run_peer, run_tracker};
 use crate::config::Config;
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
+use crate::metrics::usage::Meter;
 use crate::protocol::{Outcome, Tracker, tracker::Progress};
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -46,6 +47,8 @@ pub struct Job {
     pub faults: Vec<Fault>,
     /// Where a line about something odd in an input goes.
     pub warn: fn(&str),
+    /// Told when this process has made its payload, so that what the run itself costs is known.
+    pub meter: Meter,
 }
 
 /// What rank 0 knows when a run is over.
@@ -130,6 +133,7 @@ pub fn run_threads(
     show: impl FnMut(Progress),
 ) -> Result<Ended, JobError> {
     let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare(NodeId(rank))).collect();
+    job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let bells = parkers.iter().map(|parker| parker.unparker().clone()).collect();
@@ -190,6 +194,7 @@ mod ranks {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
         let mut transport = MpiTransport::new(world)?;
+        job.meter.begin();
         let mine = run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
         let gathered = transport.gather(&mine.encode())?.unwrap_or_default();
         let mut metrics = vec![mine];
@@ -213,6 +218,7 @@ mod ranks {
     ) -> Result<(), TransportError> {
         let mut transport = MpiTransport::new(world)?;
         let prepared = job.prepare(node);
+        job.meter.begin();
         let parker = Parker::new();
         let checks = job.checks(&parker);
         let injection = Injection::new(&job.faults, job.seed, node);

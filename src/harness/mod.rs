@@ -1,6 +1,30 @@
-//! How fast, compared with what? Calibration of the limits that results stand beside.
+//! How fast, compared with what? Plans of contenders and workloads, the method that runs them,
+//! records of every run, and the limits that results stand beside.
+//!
+//! - [`plan`], [`workload`], [`switches`]: what is to be run.
+//! - [`contender`], [`stage`]: what runs, and where.
+//! - [`runner`]: in which order and how often.
+//! - [`environment`], [`records`], [`comparison`], [`table`]: what is kept, and what it says.
+//! - [`limits`]: what one core could do at best.
+//!
+//! Nothing here prints.
 
+pub mod comparison;
+pub mod contender;
+pub mod environment;
 pub mod limits;
+pub mod plan;
+pub mod records;
+pub mod runner;
+pub mod stage;
+mod sweep;
+pub mod switches;
+pub mod table;
+pub mod tracker_plan;
+pub mod workload;
+
+pub use plan::Plan;
+pub use stage::Stage;
 
 /// Cores that this process may use.
 pub fn cores() -> usize {

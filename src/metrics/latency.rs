@@ -63,6 +63,11 @@ impl Latency {
             .expect("all histograms of latencies have the same bounds");
     }
 
+    /// The histogram itself, in ns.
+    pub fn histogram(&self) -> &Histogram<u64> {
+        &self.histogram
+    }
+
     /// How many latencies were counted.
     pub fn count(&self) -> u64 {
         self.histogram.len()

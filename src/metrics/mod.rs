@@ -6,6 +6,7 @@
 pub mod balance;
 pub mod latency;
 pub mod spent;
+pub mod usage;
 
 use hdrhistogram::serialization::DeserializeError;
 use thiserror::Error;

@@ -4,9 +4,10 @@
 mod example;
 pub mod facts;
 pub mod limits;
+pub mod statistics;
 pub mod summary;
 pub mod text;
-mod units;
+pub(crate) mod units;
 
 pub use facts::{Carrier, RunFacts};
 pub use limits::{Limits, bound};

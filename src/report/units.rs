@@ -1,7 +1,7 @@
 //! Numbers as a person reads them: decimal prefixes, three to four digits.
 
 /// A size in bytes: `512 B`, `65.5 kB`, `12.6 MB`, `1.50 GB`.
-pub(super) fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     let amount = bytes as f64;
     match bytes {
         0..1_000 => format!("{bytes} B"),
@@ -12,12 +12,12 @@ pub(super) fn size(bytes: u64) -> String {
 }
 
 /// A rate in bytes a second, always in decimal MB/s, so that any two can be compared at a glance.
-pub(super) fn rate(bytes_per_second: f64) -> String {
+pub(crate) fn rate(bytes_per_second: f64) -> String {
     format!("{:.1} MB/s", bytes_per_second / 1e6)
 }
 
 /// A latency in ns: `850 ns`, `12.3 µs`, `4.5 ms`, `1.234 s`.
-pub(super) fn latency(ns: u64) -> String {
+pub(crate) fn latency(ns: u64) -> String {
     let amount = ns as f64;
     match ns {
         0..1_000 => format!("{ns} ns"),
@@ -28,7 +28,7 @@ pub(super) fn latency(ns: u64) -> String {
 }
 
 /// A time in seconds: `12.3 µs`, `4.5 ms`, `1.234 s`.
-pub(super) fn seconds(seconds: f64) -> String {
+pub(crate) fn seconds(seconds: f64) -> String {
     if seconds < 1e-3 {
         format!("{:.1} µs", seconds * 1e6)
     } else if seconds < 1.0 {
@@ -39,7 +39,7 @@ pub(super) fn seconds(seconds: f64) -> String {
 }
 
 /// A count and its noun, in the plural where there is not one.
-pub(super) fn count(count: u64, noun: &str) -> String {
+pub(crate) fn count(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }

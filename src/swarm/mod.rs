@@ -2,73 +2,77 @@
 //!
 //! The swarm is shared: everything here takes `&self`, so that several threads may compute
 //! handouts at once. It knows no messages and no clock.
-//!
-//! The index is a [`DashMap`]: sharded read-write locks, not a lock-free map. Once the swarm is
-//! open nobody writes to the map itself, only to the atomics in it, so that its locks are taken
-//! for reading alone.
 
+mod balance;
 pub mod counters;
 pub mod handout;
-pub mod record;
+pub mod index;
+mod selection;
 
-use dashmap::DashMap;
-
-use crate::config::Config;
+use crate::config::{Balance, Config, Selection};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use counters::RequestCounters;
-use record::SegmentRecord;
+use index::record::Record as _;
+use index::{FileSwarm, Files, Index, Open};
 
 pub use handout::{Clerk, Offer, Wish};
-
-/// Who owns a file, and what the index knows of its segments.
-#[derive(Debug)]
-struct FileSwarm {
-    owners: Box<[NodeId]>,
-    segments: Box<[SegmentRecord]>,
-}
 
 /// The tracker's view of who has what and who is asked for how much.
 #[derive(Debug)]
 pub struct Swarm {
     geometry: Geometry,
-    files: DashMap<FileId, FileSwarm>,
+    files: Files,
     counters: RequestCounters,
+    rules: Rules,
+}
+
+/// What handouts follow.
+#[derive(Clone, Copy, Debug)]
+struct Rules {
+    selection: Selection,
+    balance: Balance,
+    /// Segments that may wait at one holder.
     holder_load: u32,
 }
 
 impl Swarm {
     /// A swarm of `nodes` nodes in which nothing is known to be anywhere.
     pub fn new(geometry: Geometry, nodes: usize, config: &Config) -> Self {
-        let counters = RequestCounters::new(nodes);
-        Self { geometry, files: DashMap::new(), counters, holder_load: config.holder_load }
+        let counters = RequestCounters::new(config.counters, nodes);
+        let &Config { selection, balance, holder_load, .. } = config;
+        let rules = Rules { selection, balance, holder_load };
+        Self { geometry, files: Files::new(config.index), counters, rules }
     }
 
-    /// Enters a file and its owners. `wanted` says whether anybody lacks it: owners are spared
-    /// while others need what only they have.
-    pub fn register(&self, file: FileId, owners: &[NodeId], wanted: bool) {
+    /// Enters a file and its owners; files come in the order of their numbers. `wanted` says
+    /// whether anybody lacks it: owners are spared while others need what only they have.
+    pub fn register(&mut self, file: FileId, owners: &[NodeId], wanted: bool) {
         let segments = self.geometry.segments_of(file);
         if wanted {
             let count = segments.end - segments.start;
             owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, count));
         }
-        let segments = segments.map(|_| SegmentRecord::default()).collect();
-        self.files.insert(file, FileSwarm { owners: owners.into(), segments });
+        self.files.register(file, owners, segments.len());
     }
 
     /// `peer` verified a segment that was handed out with `charged` as the holder to ask.
     pub fn announce(&self, segment: SegmentId, peer: NodeId, charged: NodeId) {
         self.counters.discharge(charged);
-        self.with_record(segment, |record, _| record.announce(peer));
+        match &self.files {
+            Files::Locked(index) => self.announce_in(index, segment, peer),
+            Files::Sharded(index) => self.announce_in(index, segment, peer),
+            Files::Numbered(index) => self.announce_in(index, segment, peer),
+        }
     }
 
     /// A segment that was handed out with `charged` as its holder will not come from there.
     pub fn give_back(&self, segment: SegmentId, charged: NodeId) {
         self.counters.discharge(charged);
-        self.with_record(segment, |record, owners| {
-            if record.give_back().rarity() == 1 {
-                owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, 1));
-            }
-        });
+        match &self.files {
+            Files::Locked(index) => self.give_back_in(index, segment),
+            Files::Sharded(index) => self.give_back_in(index, segment),
+            Files::Numbered(index) => self.give_back_in(index, segment),
+        }
     }
 
     /// Nobody is sent to `node` any more: it is gone, or it lied too often.
@@ -91,14 +95,23 @@ impl Swarm {
         &self.counters
     }
 
-    fn with_record<R>(
-        &self,
-        segment: SegmentId,
-        look: impl FnOnce(&SegmentRecord, &[NodeId]) -> R,
-    ) -> R {
+    fn announce_in(&self, index: &impl Index, segment: SegmentId, peer: NodeId) {
+        let (file, place) = self.place_of(segment);
+        index.open().look(file, |file| file.segments[place].announce(peer));
+    }
+
+    fn give_back_in(&self, index: &impl Index, segment: SegmentId) {
+        let (file, place) = self.place_of(segment);
+        index.open().look(file, |file| {
+            if file.segments[place].give_back().rarity() == 1 {
+                file.owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, 1));
+            }
+        });
+    }
+
+    /// The file of a segment, and which of its segments it is.
+    fn place_of(&self, segment: SegmentId) -> (FileId, usize) {
         let file = self.geometry.file_of(segment);
-        let place = (segment.0 - self.geometry.segments_of(file).start) as usize;
-        let entry = self.files.get(&file).expect("every numbered file was registered");
-        look(&entry.segments[place], &entry.owners)
+        (file, (segment.0 - self.geometry.segments_of(file).start) as usize)
     }
 }

@@ -48,7 +48,7 @@ impl Counter {
         config: Config,
         seed: u64,
     ) -> Self {
-        let swarm = Swarm::new(roster.geometry.clone(), nodes as usize, &config);
+        let mut swarm = Swarm::new(roster.geometry.clone(), nodes as usize, &config);
         for (number, file) in (0..).map(crate::manifest::FileId).zip(&roster.files) {
             swarm.register(number, &file.owners, file.wanted);
         }

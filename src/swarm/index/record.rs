@@ -1,7 +1,10 @@
 //! One segment in the index: how many copies there are, how many are under way, and who got it
-//! last. Lock-free: any number of threads may look and announce at once.
+//! last. With atomics any number of threads may look and announce at once; plain numbers need a
+//! mutex around them.
 
 use std::array;
+use std::cell::Cell;
+use std::fmt::Debug;
 
 use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
@@ -9,18 +12,6 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// One copy, in the upper half of the tally; copies in flight count in the lower half.
 const COPY: u64 = 1 << 32;
-
-/// What the index knows of one segment.
-///
-/// It remembers a few *fresh* holders, not all: its size does not grow with the number of ranks.
-#[derive(Debug)]
-pub struct SegmentRecord {
-    /// Copies beside the owners' in the upper half, copies in flight in the lower: one word, so
-    /// that a copy never counts twice, or not at all, on its way from one half to the other.
-    tally: AtomicU64,
-    /// Ranks that hold the segment, 0 for none (the tracker holds nothing).
-    fresh: [AtomicU32; FRESH_HOLDERS],
-}
 
 /// Copies of a segment at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +40,54 @@ impl Tally {
     }
 }
 
+/// What the index knows of one segment.
+///
+/// It remembers a few *fresh* holders, not all: its size does not grow with the number of ranks.
+pub trait Record: Default + Debug {
+    /// Counts a copy that was handed out; returns the tally before.
+    fn hand_out(&self) -> Tally;
+
+    /// Takes back a handout that came to nothing; returns the tally before.
+    fn give_back(&self) -> Tally;
+
+    /// Turns a copy in flight into one that `holder` has; the oldest fresh holder is forgotten.
+    fn announce(&self, holder: NodeId);
+
+    /// The tally now.
+    fn tally(&self) -> Tally;
+
+    /// The fresh holders, in no order.
+    fn holders(&self) -> impl Iterator<Item = NodeId> + '_;
+}
+
+/// A record of atomics, for any number of threads.
+#[derive(Debug)]
+pub struct SegmentRecord {
+    /// Copies beside the owners' in the upper half, copies in flight in the lower: one word, so
+    /// that a copy never counts twice, or not at all, on its way from one half to the other.
+    tally: AtomicU64,
+    /// Ranks that hold the segment, 0 for none (the tracker holds nothing).
+    fresh: [AtomicU32; FRESH_HOLDERS],
+}
+
 impl Default for SegmentRecord {
     fn default() -> Self {
         Self { tally: AtomicU64::new(0), fresh: array::from_fn(|_| AtomicU32::new(0)) }
     }
 }
 
-impl SegmentRecord {
-    /// Counts a copy that was handed out; returns the tally before.
-    pub fn hand_out(&self) -> Tally {
+impl Record for SegmentRecord {
+    fn hand_out(&self) -> Tally {
         // ORDERING: Relaxed; a count, publishes nothing.
         Tally::from_word(self.tally.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// Takes back a handout that came to nothing; returns the tally before.
-    pub fn give_back(&self) -> Tally {
+    fn give_back(&self) -> Tally {
         // ORDERING: Relaxed; a count, publishes nothing.
         Tally::from_word(self.tally.fetch_sub(1, Ordering::Relaxed))
     }
 
-    /// Turns a copy in flight into one that `holder` has; the oldest fresh holder is forgotten.
-    pub fn announce(&self, holder: NodeId) {
+    fn announce(&self, holder: NodeId) {
         // ORDERING: Relaxed; a count, publishes nothing: a reader that sees the count before the
         // holder finds one holder less, for a moment.
         let before = Tally::from_word(self.tally.fetch_add(COPY - 1, Ordering::Relaxed));
@@ -79,19 +97,56 @@ impl SegmentRecord {
         self.fresh[place].store(holder.0, Ordering::Relaxed);
     }
 
-    /// The tally now.
-    pub fn tally(&self) -> Tally {
+    fn tally(&self) -> Tally {
         // ORDERING: Relaxed; a count that may be a moment old.
         Tally::from_word(self.tally.load(Ordering::Relaxed))
     }
 
-    /// The fresh holders, in no order.
-    pub fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
+    fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
         self.fresh.iter().filter_map(|rank| {
             // ORDERING: Relaxed; pairs with the store in `announce`, which publishes only itself.
             let rank = rank.load(Ordering::Relaxed);
             (rank != 0).then_some(NodeId(rank))
         })
+    }
+}
+
+/// A record of plain numbers, for whoever holds the mutex around it: cells, because to have the
+/// mutex is to have all of it alone.
+#[derive(Debug, Default)]
+pub struct PlainRecord {
+    copies: Cell<u32>,
+    in_flight: Cell<u32>,
+    /// Ranks that hold the segment, 0 for none.
+    fresh: [Cell<u32>; FRESH_HOLDERS],
+}
+
+impl Record for PlainRecord {
+    fn hand_out(&self) -> Tally {
+        let before = self.tally();
+        self.in_flight.set(before.in_flight + 1);
+        before
+    }
+
+    fn give_back(&self) -> Tally {
+        let before = self.tally();
+        self.in_flight.set(before.in_flight - 1);
+        before
+    }
+
+    fn announce(&self, holder: NodeId) {
+        let before = self.give_back();
+        self.copies.set(before.copies + 1);
+        self.fresh[before.copies as usize % FRESH_HOLDERS].set(holder.0);
+    }
+
+    fn tally(&self) -> Tally {
+        Tally { copies: self.copies.get(), in_flight: self.in_flight.get() }
+    }
+
+    fn holders(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let ranks = self.fresh.iter().map(Cell::get);
+        ranks.filter(|&rank| rank != 0).map(NodeId)
     }
 }
 
@@ -101,7 +156,11 @@ mod tests {
 
     #[test]
     fn a_copy_moves_from_in_flight_to_held() {
-        let record = SegmentRecord::default();
+        moves_from_in_flight_to_held(&SegmentRecord::default());
+        moves_from_in_flight_to_held(&PlainRecord::default());
+    }
+
+    fn moves_from_in_flight_to_held(record: &impl Record) {
         assert!(record.hand_out().is_unseeded());
         assert_eq!(record.tally(), Tally { copies: 0, in_flight: 1 });
         record.announce(NodeId(7));
@@ -111,7 +170,11 @@ mod tests {
 
     #[test]
     fn only_the_freshest_holders_are_remembered() {
-        let record = SegmentRecord::default();
+        remembers_the_freshest(&SegmentRecord::default());
+        remembers_the_freshest(&PlainRecord::default());
+    }
+
+    fn remembers_the_freshest(record: &impl Record) {
         for rank in 1..=20 {
             record.hand_out();
             record.announce(NodeId(rank));

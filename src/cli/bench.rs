@@ -1,0 +1,207 @@
+//! `mpiswarm bench`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::BenchArgs;
+use super::{FAILED, OK, REFUSED, is_rank, show};
+use crate::harness::comparison::{self, Row, SUMMARY};
+use crate::harness::environment::{ENVIRONMENT, Environment, LimitsAt};
+use crate::harness::records::{Journal, Record, RecordsError};
+use crate::harness::runner::{self, Bench, Measured};
+use crate::harness::{Plan, Stage, table};
+use crate::time::Clock;
+
+/// Where records go that nobody gave a place.
+const RESULTS: &str = "results";
+
+pub(super) fn bench(args: &BenchArgs) -> u8 {
+    if !is_rank() {
+        let plan = match Plan::read(&args.plan, None) {
+            Ok(plan) => within(plan, args),
+            Err(error) => return refuse(&error.to_string()),
+        };
+        return lead(args, &plan, &Stage::Threads).unwrap_or_else(|Broken(code)| code);
+    }
+    #[cfg(feature = "mpi")]
+    return ranks::bench(args);
+    #[cfg(not(feature = "mpi"))]
+    refuse("this program was built without MPI: build it with the feature `mpi`")
+}
+
+/// The plan within the time that the command line gives.
+fn within(plan: Plan, args: &BenchArgs) -> Plan {
+    let budget = args.budget.map_or(plan.budget, Duration::from_secs);
+    Plan { budget, ..plan }
+}
+
+fn refuse(sentence: &str) -> u8 {
+    show::error(sentence);
+    REFUSED
+}
+
+/// The exit code of a measurement that broke off: other ranks still wait for orders.
+struct Broken(u8);
+
+/// Carries out a plan on rank 0, or on the only process.
+fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
+    if plan.tracker.is_some() {
+        show::note("[tracker]: skipped: this program has no load test of the tracker alone");
+    }
+    let clock = Clock::start();
+    let limits = runner::measure_limits(plan, &clock);
+    let environment = Environment::capture(plan, stage, limits);
+    let (mut journal, earlier) = match open(args, &environment) {
+        Ok(opened) => opened,
+        Err(sentence) => return Err(Broken(refuse(&sentence))),
+    };
+    show::note(&format!("records in {}", journal.dir().display()));
+    let before = &environment.limits;
+    let mut bench = Bench { plan, stage, limits: before, clock: &clock, journal: &mut journal };
+    let measured = match bench.lead(earlier, &mut show::note) {
+        Ok(measured) => measured,
+        Err(error) => {
+            show::error(&error.to_string());
+            return Err(Broken(FAILED));
+        }
+    };
+    let contenders: Vec<_> = plan.contenders.iter().map(|entry| entry.name.as_str()).collect();
+    let limits = runner::best_limits(before, &runner::measure_limits(plan, &clock));
+    let rows = comparison::compare(&measured.records, &contenders, &limits, plan.seed);
+    if let Err(error) = conclude(journal.dir(), &measured, &limits, &rows) {
+        show::error(&error.to_string());
+        return Ok(FAILED);
+    }
+    show::text(&table::render(&rows));
+    let is_invalid = rows.iter().any(|row| row.invalid_why.is_some());
+    Ok(if is_invalid { FAILED } else { OK })
+}
+
+/// Begins new records, or goes on with those that are there.
+fn open(args: &BenchArgs, environment: &Environment) -> Result<(Journal, Vec<Record>), String> {
+    if !args.resume {
+        let dir = args.out.clone().unwrap_or_else(|| unused(environment));
+        let journal = Journal::begin(&dir).map_err(|error| match error {
+            RecordsError::System { path, cause }
+                if cause.kind() == std::io::ErrorKind::AlreadyExists =>
+            {
+                format!("{}: is there already: --resume goes on with it", path.display())
+            }
+            error @ (RecordsError::System { .. }
+            | RecordsError::Damaged { .. }
+            | RecordsError::Version { .. }) => error.to_string(),
+        })?;
+        let path = dir.join(ENVIRONMENT);
+        write(&path, environment).map_err(|error| error.to_string())?;
+        return Ok((journal, Vec::new()));
+    }
+    let dir = args.out.clone().ok_or("--resume needs --out: the folder to go on with")?;
+    let path = dir.join(ENVIRONMENT);
+    let text = fs::read_to_string(&path).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    let earlier: Environment =
+        serde_json::from_str(&text).map_err(|cause| format!("{}: {cause}", path.display()))?;
+    if let Some(what) = environment.differs_from(&earlier) {
+        return Err(format!("{}: {what} was another: nothing to go on with", path.display()));
+    }
+    let (journal, recovered) = Journal::resume(&dir).map_err(|error| error.to_string())?;
+    if let Some(line) = recovered.cut_off {
+        show::note(&format!("line {line} of the records was cut off: that run is made again"));
+    }
+    show::note(&format!("{} runs are there already", recovered.records.len()));
+    Ok((journal, recovered.records))
+}
+
+/// A folder under `results` that nobody used yet.
+fn unused(environment: &Environment) -> PathBuf {
+    let base = Path::new(RESULTS).join(environment.folder());
+    let later = (2..).map(|number| PathBuf::from(format!("{}-{number}", base.display())));
+    std::iter::once(base.clone())
+        .chain(later)
+        .find(|dir| !dir.exists())
+        .expect("there are more numbers than folders")
+}
+
+/// Writes what the records say beside them.
+fn conclude(
+    dir: &Path,
+    measured: &Measured,
+    limits: &[LimitsAt],
+    rows: &[Row],
+) -> Result<(), RecordsError> {
+    let conclusion = serde_json::json!({
+        "summary_schema": 1,
+        "runs": measured.records.len(),
+        "warm_up_runs_discarded": measured.warm_up_runs,
+        "limits": limits,
+        "rows": rows,
+    });
+    write(&dir.join(SUMMARY), &conclusion)
+}
+
+fn write(path: &Path, what: &impl serde::Serialize) -> Result<(), RecordsError> {
+    let text = serde_json::to_string_pretty(what).expect("it holds only plain data");
+    fs::write(path, text + "\n")
+        .map_err(|cause| RecordsError::System { path: path.to_owned(), cause })
+}
+
+#[cfg(feature = "mpi")]
+mod ranks {
+    use mpi::Threading;
+    use mpi::topology::{Communicator as _, SimpleCommunicator};
+
+    use super::{
+        BenchArgs, Broken, FAILED, OK, Plan, REFUSED, Stage, fs, lead, runner, show, within,
+    };
+    use crate::harness::stage::Ranks;
+    use crate::harness::switches::Engine;
+
+    pub(super) fn bench(args: &BenchArgs) -> u8 {
+        let Some((universe, _)) = mpi::initialize_with_threading(threading(args)) else {
+            show::error("MPI can't be initialized");
+            return FAILED;
+        };
+        let world = universe.world();
+        let ranks = Ranks::new(universe.world());
+        if ranks.peers() == 0 {
+            refuse(&world, "one rank alone has no peers: start at least 2");
+        }
+        let text = if ranks.leads() {
+            fs::read_to_string(&args.plan).unwrap_or_else(|cause| {
+                refuse(&world, &format!("{}: {cause}", args.plan.display()))
+            })
+        } else {
+            String::new()
+        };
+        let plan = Plan::parse(&args.plan, ranks.share(text), Some(ranks.peers()));
+        let (leads, stage) = (ranks.leads(), Stage::Ranks(ranks));
+        match plan {
+            Ok(plan) if leads => lead(args, &within(plan, args), &stage)
+                .unwrap_or_else(|Broken(code)| world.abort(code.into())),
+            Ok(plan) => match runner::follow(&plan, &stage) {
+                Ok(()) => OK,
+                Err(error) => {
+                    show::error(&error.to_string());
+                    world.abort(FAILED.into())
+                }
+            },
+            Err(error) if leads => refuse(&world, &error.to_string()),
+            // Rank 0 says why, and ends the job.
+            Err(_) => REFUSED,
+        }
+    }
+
+    fn refuse(world: &SimpleCommunicator, sentence: &str) -> ! {
+        show::error(sentence);
+        world.abort(REFUSED.into())
+    }
+
+    /// What threads must be allowed to do. Allowing more than the contenders need would slow them,
+    /// so that the plan decides, where this rank can read it.
+    fn threading(args: &BenchArgs) -> Threading {
+        let plan = Plan::read(&args.plan, None);
+        let needs_all =
+            |plan: Plan| plan.contenders.iter().any(|contender| contender.engine == Engine::Mutex);
+        if plan.map_or(true, needs_all) { Threading::Multiple } else { Threading::Funneled }
+    }
+}

@@ -1,0 +1,344 @@
+//! Plans: which contenders run which workloads, how often, and when it is enough.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::switches::{Engine, SwitchError, SwitchSweeps, Switches};
+use super::tracker_plan::TrackerPlan;
+use super::workload::{Scenario, WorkloadPlan};
+use crate::manifest::WorkloadError;
+
+/// A plan as it is written. Every field that it doesn't know is an error.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    /// A line on what the plan is for.
+    purpose: String,
+    /// The order of the contenders follows from it.
+    #[serde(default = "first_seed")]
+    seed: u64,
+    /// Runs of each contender before the first that counts.
+    #[serde(default = "one")]
+    warm_up: u32,
+    #[serde(default = "some_repetitions")]
+    repetitions: Spanned<Repetitions>,
+    /// Time for all of it, seconds.
+    budget_s: Spanned<f64>,
+    /// Enough when the interval of the median reaches no further than this part of it to a side.
+    #[serde(default = "five_percent")]
+    target: Spanned<f64>,
+    #[serde(default)]
+    workloads: Vec<Spanned<WorkloadPlan>>,
+    #[serde(default)]
+    contenders: Vec<Spanned<ContenderPlan>>,
+    tracker: Option<Spanned<TrackerPlan>>,
+}
+
+/// How often each contender runs a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Repetitions {
+    /// At least, where the budget allows.
+    pub least: u32,
+    /// At most, however wide the interval still is.
+    pub most: u32,
+}
+
+/// A contender of a plan. Its switches may be lists.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContenderPlan {
+    /// What records call it; its engine where it is missing.
+    name: Option<String>,
+    engine: Engine,
+    #[serde(default)]
+    switches: SwitchSweeps,
+    /// The makespans of a mock, ms, in turn.
+    #[serde(default)]
+    times_ms: Vec<f64>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn first_seed() -> u64 {
+    1
+}
+
+fn some_repetitions() -> Spanned<Repetitions> {
+    Spanned::new(0..0, Repetitions { least: 10, most: 50 })
+}
+
+fn five_percent() -> Spanned<f64> {
+    Spanned::new(0..0, 0.05)
+}
+
+/// A plan that was checked, with its lists multiplied.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The file's name without its ending.
+    pub name: String,
+    /// The whole text, for the record.
+    pub text: String,
+    /// What the plan is for.
+    pub purpose: String,
+    /// The order of the contenders follows from it.
+    pub seed: u64,
+    /// Runs of each contender before the first that counts.
+    pub warm_up: u32,
+    /// How often each contender runs a workload.
+    pub repetitions: Repetitions,
+    /// Time for all of it.
+    pub budget: Duration,
+    /// Enough when the interval of the median reaches no further than this part of it to a side.
+    pub target: f64,
+    /// The workloads.
+    pub scenarios: Vec<Scenario>,
+    /// The contenders.
+    pub contenders: Vec<Entry>,
+    /// The load test of the tracker alone.
+    pub tracker: Option<TrackerPlan>,
+}
+
+/// One contender.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// What records call it: with what a list of its plan switches, one name each.
+    pub name: String,
+    /// What moves the bytes.
+    pub engine: Engine,
+    /// What it does differently from the engine's own choice.
+    pub switches: Switches,
+    /// The makespans of a mock, in turn; empty for others.
+    pub times: Vec<Duration>,
+}
+
+impl Plan {
+    /// Reads and checks a plan. `ranks` is the number of peers of the MPI job, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or the first thing that is wrong in it.
+    pub fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
+        Self::parse(path, text, ranks)
+    }
+
+    /// Checks the text of the plan that is named `path`.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong in it.
+    pub fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
+        let plan: Text = toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(1, |span| line_of(&text, &span));
+            let quoted = text.lines().nth(line - 1).unwrap_or("").trim().to_owned();
+            let cause = error.message().trim_end().to_owned();
+            PlanError::Syntax { path: path.to_owned(), line, quoted, cause }
+        })?;
+        plan.checked(path, ranks)
+            .map_err(|(span, refusal)| PlanError::Refused {
+                path: path.to_owned(),
+                line: line_of(&text, &span),
+                refusal,
+            })
+            .map(|plan| Self { text, ..plan })
+    }
+}
+
+/// A refusal and where in the text it is about.
+type Placed<T> = Result<T, (Range<usize>, Refusal)>;
+
+impl Text {
+    fn checked(self, path: &Path, ranks: Option<u32>) -> Placed<Plan> {
+        let budget = Duration::try_from_secs_f64(*self.budget_s.as_ref()).ok();
+        let Some(budget) = budget.filter(|budget| !budget.is_zero()) else {
+            return Err((self.budget_s.span(), Refusal::Budget));
+        };
+        if !(*self.target.as_ref() > 0.0) {
+            return Err((self.target.span(), Refusal::Target));
+        }
+        let repetitions = *self.repetitions.as_ref();
+        if repetitions.least == 0 || repetitions.most < repetitions.least {
+            return Err((self.repetitions.span(), Refusal::Repetitions(repetitions)));
+        }
+        let has_runs = !self.workloads.is_empty() && !self.contenders.is_empty();
+        if !has_runs && self.tracker.is_none() {
+            return Err((0..0, Refusal::Nothing));
+        }
+        let mut scenarios = Vec::new();
+        let mut names = BTreeSet::new();
+        for workload in &self.workloads {
+            let placed = |refusal| (workload.span(), refusal);
+            let plan = workload.as_ref();
+            if !names.insert(&plan.name) {
+                return Err(placed(Refusal::TwoWorkloads { name: plan.name.clone() }));
+            }
+            scenarios.extend(
+                plan.scenarios(ranks).map_err(|cause| {
+                    placed(Refusal::Workload { name: plan.name.clone(), cause })
+                })?,
+            );
+        }
+        let mut contenders: Vec<Entry> = Vec::new();
+        for contender in &self.contenders {
+            for entry in contender.as_ref().entries().map_err(|error| (contender.span(), error))? {
+                if contenders.iter().any(|other| other.name == entry.name) {
+                    return Err((contender.span(), Refusal::TwoContenders { name: entry.name }));
+                }
+                contenders.push(entry);
+            }
+        }
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Plan {
+            name,
+            text: String::new(),
+            purpose: self.purpose,
+            seed: self.seed,
+            warm_up: self.warm_up,
+            repetitions,
+            budget,
+            target: self.target.into_inner(),
+            scenarios,
+            contenders,
+            tracker: self.tracker.map(Spanned::into_inner),
+        })
+    }
+}
+
+impl ContenderPlan {
+    /// Every contender that the lists give, with a name of its own.
+    fn entries(&self) -> Result<Vec<Entry>, Refusal> {
+        let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
+        let refused = |cause| Refusal::Switch { name: base.clone(), cause };
+        let is_mock = self.engine == Engine::Mock;
+        let times: Result<Vec<_>, _> =
+            self.times_ms.iter().map(|ms| Duration::try_from_secs_f64(ms / 1e3)).collect();
+        let times = times.map_err(|_| Refusal::Times { name: base.clone() })?;
+        if times.is_empty() == is_mock || times.iter().any(Duration::is_zero) {
+            return Err(Refusal::Times { name: base });
+        }
+        let product = self.switches.product();
+        let many = product.len() > 1 || self.name.is_none();
+        product
+            .into_iter()
+            .map(|switches| {
+                switches.check(self.engine).map_err(refused)?;
+                let name = if many { with_switches(&base, &switches) } else { base.clone() };
+                Ok(Entry { name, engine: self.engine, switches, times: times.clone() })
+            })
+            .collect()
+    }
+}
+
+/// `lockfree window=4 index=mutex`.
+fn with_switches(base: &str, switches: &Switches) -> String {
+    let named = switches.named();
+    let switched = named.iter().map(|(name, value)| match value.as_str() {
+        Some(word) => format!("{name}={word}"),
+        None => format!("{name}={value}"),
+    });
+    std::iter::once(base.to_owned()).chain(switched).collect::<Vec<_>>().join(" ")
+}
+
+/// The line, counted from 1, on which a part of the text begins.
+fn line_of(text: &str, span: &Range<usize>) -> usize {
+    text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The file cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// The text is no plan.
+    #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The text of the line.
+        quoted: String,
+        /// What the parser says.
+        cause: String,
+    },
+    /// A value that makes no sense.
+    #[error("{path}:{line}: {refusal}", path = path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// The line on which it, or what it is part of, begins.
+        line: usize,
+        /// What makes no sense.
+        refusal: Refusal,
+    },
+}
+
+/// What makes no sense in a plan.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Refusal {
+    /// No time to run anything.
+    #[error("`budget_s` is a number of seconds above 0")]
+    Budget,
+    /// No interval is that narrow.
+    #[error("`target` is a part of the median above 0, such as 0.05")]
+    Target,
+    /// Fewer at most than at least, or none.
+    #[error("`repetitions` are at least 1, and not more at least than at most: {} and {}", .0.least, .0.most)]
+    Repetitions(Repetitions),
+    /// There is nothing to run.
+    #[error("a plan has a workload and a contender, or a [tracker]")]
+    Nothing,
+    /// Records could not tell them apart.
+    #[error("two workloads are called \"{name}\"")]
+    TwoWorkloads {
+        /// The name.
+        name: String,
+    },
+    /// Records could not tell them apart.
+    #[error("two contenders are called \"{name}\"")]
+    TwoContenders {
+        /// The name.
+        name: String,
+    },
+    /// The numbers of a workload don't fit each other.
+    #[error("workload \"{name}\": {cause}")]
+    Workload {
+        /// The workload.
+        name: String,
+        /// What doesn't fit.
+        cause: WorkloadError,
+    },
+    /// An engine cannot do what is switched.
+    #[error("contender \"{name}\": {cause}")]
+    Switch {
+        /// The contender.
+        name: String,
+        /// What it cannot do.
+        cause: SwitchError,
+    },
+    /// Times where there are none, or none where there are.
+    #[error("contender \"{name}\": `times_ms` are for a mock, which has one or more, above 0")]
+    Times {
+        /// The contender.
+        name: String,
+    },
+}

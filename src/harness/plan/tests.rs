@@ -1,0 +1,169 @@
+//! Plans that are right, and what is said of those that are not.
+
+use super::*;
+
+/// A plan that is right.
+const RIGHT: &str = "\
+purpose = \"a test\"
+budget_s = 1.5
+repetitions = { least = 2, most = 3 }
+
+[[workloads]]
+name = \"w\"
+shape = \"broadcast\"
+segments = 8
+segment_bytes = [0, 1024]
+
+[[contenders]]
+engine = \"lockfree\"
+
+[[contenders]]
+name = \"tuned\"
+engine = \"lockfree\"
+switches = { window = [1, 4], index = \"mutex\" }
+
+[[contenders]]
+engine = \"mock\"
+times_ms = [1.5, 2]
+";
+
+fn parse(text: &str) -> Result<Plan, PlanError> {
+    Plan::parse(Path::new("p.toml"), text.to_owned(), None)
+}
+
+/// What is said when a part of the plan that is right is replaced.
+fn said(part: &str, by: &str) -> String {
+    assert!(RIGHT.contains(part), "{part}");
+    parse(&RIGHT.replacen(part, by, 1)).expect_err("it is wrong").to_string()
+}
+
+#[test]
+fn a_plan_is_multiplied_out() {
+    let plan = parse(RIGHT).expect("it is right");
+    assert_eq!(plan.name, "p");
+    assert_eq!(plan.text, RIGHT);
+    assert_eq!(plan.budget, Duration::from_millis(1500));
+    assert_eq!((plan.warm_up, plan.target), (1, 0.05));
+    assert_eq!(plan.scenarios.iter().map(|one| one.segment_bytes).collect::<Vec<_>>(), [0, 1024]);
+    let names: Vec<_> = plan.contenders.iter().map(|one| one.name.as_str()).collect();
+    let expected = ["lockfree", "tuned index=mutex window=1", "tuned index=mutex window=4", "mock"];
+    assert_eq!(names, expected);
+    assert_eq!(plan.contenders[3].times, [1500, 2000].map(Duration::from_micros));
+}
+
+#[test]
+fn what_is_no_plan_is_said_with_file_line_and_field() {
+    assert_eq!(
+        said("segments = 8", "segmants = 8"),
+        "p.toml:8: `segmants = 8`: unknown field `segmants`, expected one of `name`, `shape`, \
+         `peers`, `files`, `segments`, `file_bytes_max`, `segment_bytes`, `owners`, `wanted`, \
+         `seed`"
+    );
+    assert_eq!(
+        said("segment_bytes = [0, 1024]", "segment_bytes = \"1k\""),
+        "p.toml:9: `segment_bytes = \"1k\"`: invalid type: string \"1k\", expected usize"
+    );
+    assert_eq!(
+        said("segment_bytes = [0, 1024]", "segment_bytes = -1"),
+        "p.toml:9: `segment_bytes = -1`: invalid value: integer `-1`, expected usize"
+    );
+    assert_eq!(
+        said("[0, 1024]", "[]"),
+        "p.toml:9: `segment_bytes = []`: a list of values to try names at least one"
+    );
+    assert_eq!(
+        said("\"broadcast\"", "\"ring\""),
+        "p.toml:7: `shape = \"ring\"`: unknown variant `ring`, expected one of `broadcast`, \
+         `all-to-all`, `zipf`"
+    );
+    assert_eq!(
+        said("index = \"mutex\"", "index = \"btree\""),
+        "p.toml:17: `switches = { window = [1, 4], index = \"btree\" }`: unknown variant `btree`, \
+         expected one of `mutex`, `dashmap`, `atomic`"
+    );
+    assert_eq!(
+        said("budget_s = 1.5\n", ""),
+        "p.toml:1: `purpose = \"a test\"`: missing field `budget_s`"
+    );
+    let broken = said("repetitions = {", "repetitions = ");
+    assert!(broken.starts_with("p.toml:3: `repetitions = "), "{broken}");
+}
+
+#[test]
+fn what_makes_no_sense_is_said_with_file_and_line() {
+    assert_eq!(
+        said("budget_s = 1.5", "budget_s = 0"),
+        "p.toml:2: `budget_s` is a number of seconds above 0"
+    );
+    assert_eq!(
+        said("budget_s = 1.5", "target = -1.0\nbudget_s = nan"),
+        "p.toml:3: `budget_s` is a number of seconds above 0"
+    );
+    assert_eq!(
+        said("budget_s = 1.5", "budget_s = 1.5\ntarget = 0.0"),
+        "p.toml:3: `target` is a part of the median above 0, such as 0.05"
+    );
+    assert_eq!(
+        said("least = 2", "least = 4"),
+        "p.toml:3: `repetitions` are at least 1, and not more at least than at most: 4 and 3"
+    );
+    assert_eq!(
+        said("segments = 8", "segments = 8\npeers = 0"),
+        "p.toml:5: workload \"w\": a workload needs at least 1 peer"
+    );
+    assert_eq!(
+        said("index = \"mutex\"", "handout = 99"),
+        "p.toml:14: contender \"tuned\": `handout = 99` is not among 1 to 16"
+    );
+    assert_eq!(
+        said("engine = \"lockfree\"\nswitches", "engine = \"mutex\"\nswitches"),
+        "p.toml:14: contender \"tuned\": the engine `mutex` has no switch `index`"
+    );
+    assert_eq!(
+        said(
+            "name = \"tuned\"\nengine = \"lockfree\"\nswitches = { window = [1, 4], index = \"mutex\" }",
+            "engine = \"lockfree\""
+        ),
+        "p.toml:14: two contenders are called \"lockfree\""
+    );
+    assert_eq!(
+        said("times_ms = [1.5, 2]", ""),
+        "p.toml:19: contender \"mock\": `times_ms` are for a mock, which has one or more, above 0"
+    );
+}
+
+#[test]
+fn workloads_need_names_of_their_own_and_plans_something_to_run() {
+    let start = RIGHT.find("[[workloads]]").expect("there is a workload");
+    let end = RIGHT.find("[[contenders]]").expect("there is a contender");
+    let twice = format!("{}{}", RIGHT, &RIGHT[start..end]);
+    let error = parse(&twice).expect_err("two workloads have one name").to_string();
+    assert_eq!(error, "p.toml:22: two workloads are called \"w\"");
+    let nothing = parse(&RIGHT[..start]).expect_err("there is nothing to run").to_string();
+    assert_eq!(nothing, "p.toml:1: a plan has a workload and a contender, or a [tracker]");
+}
+
+#[test]
+fn a_plan_that_is_not_there_is_named() {
+    let error = Plan::read(Path::new("/nowhere/p.toml"), None).expect_err("nothing is there");
+    assert!(error.to_string().starts_with("/nowhere/p.toml: "), "{error}");
+}
+
+#[test]
+fn the_plans_that_come_with_the_program_are_right() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("inputs/plans");
+    let plans = std::fs::read_dir(dir).expect("there are plans");
+    let paths = plans.map(|plan| plan.expect("a plan can be listed").path());
+    let mut names = Vec::new();
+    for path in paths.filter(|path| path.extension().is_some_and(|ending| ending == "toml")) {
+        for ranks in [None, Some(1), Some(12)] {
+            let plan = Plan::read(&path, ranks).expect("a plan that comes with the program");
+            names.push(plan.name);
+        }
+    }
+    names.sort();
+    names.dedup();
+    let expected =
+        ["ablation", "balance", "broadcast", "quick", "ranks", "segment-size", "tracker"];
+    assert_eq!(names, expected);
+}

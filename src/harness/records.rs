@@ -1,0 +1,264 @@
+//! Records of runs, as files: one line a run, written as it happens.
+//!
+//! What a killed process leaves is whole lines and at most a part of one more.
+
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hdrhistogram::serialization::V2DeflateSerializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::{Deserialize, Serialize};
+
+use super::switches::Verify;
+use crate::metrics::Latency;
+use crate::report::Summary;
+
+/// The version of a record. It grows when a field changes its meaning or goes.
+pub const RECORD_SCHEMA: u32 = 1;
+
+/// Runs, a line each.
+pub const RECORDS: &str = "records.jsonl";
+/// The latencies of each run, in the log format that HdrHistogram's viewers read.
+pub const HISTOGRAMS: &str = "histograms.hlog";
+
+/// One run of one contender: what `mpiswarm run --json` says, and what it was a run of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The version of this record: 1.
+    pub record_schema: u32,
+    /// The name of the workload in the plan.
+    pub workload: String,
+    /// The name of the contender in the plan, with what a list switched.
+    pub contender: String,
+    /// What the contender does differently, the shape of the workload and its size.
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// Which repetition it is, from 0; warm-up runs leave no record.
+    pub repetition: u32,
+    /// Seconds since the beginning of the whole measurement when this run ended.
+    pub ended_at_s: f64,
+    /// Who checked the segments; where nobody did, `bound_s` counts no hashing.
+    pub verification: Verify,
+    /// How long all cores take to hash the bytes that were delivered, seconds; none where that is
+    /// not known. To be added to the makespan of an unverified run.
+    pub verification_s: Option<f64>,
+    /// Processor time in user mode and in the kernel, over all processes, seconds: since each had
+    /// made its payload.
+    pub cpu_s: f64,
+    /// The part of `cpu_s` that was spent in the kernel, seconds.
+    pub cpu_system_s: f64,
+    /// The most memory that one process held in RAM, bytes; 0 where it is not known.
+    pub peak_rss_bytes: u64,
+    /// Processes that the nodes were spread over.
+    pub processes: usize,
+    /// How often a thread waited, over all processes.
+    pub voluntary_switches: u64,
+    /// How often a thread was taken off its core, over all processes.
+    pub involuntary_switches: u64,
+    /// The run itself.
+    #[serde(flatten)]
+    pub run: Summary,
+}
+
+/// Why records cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordsError {
+    /// The system refused.
+    #[error("{path}: {cause}", path = path.display())]
+    System {
+        /// The file or folder.
+        path: PathBuf,
+        /// What it says.
+        cause: io::Error,
+    },
+    /// A line, not a last one that was cut off, is no record.
+    #[error("{path}:{line}: not a record: {cause}", path = path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        cause: serde_json::Error,
+    },
+    /// A record of a later program.
+    #[error(
+        "{path}:{line}: a record of version {version}; this program reads {RECORD_SCHEMA}",
+        path = path.display()
+    )]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// What could be read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recovered {
+    /// The records, in the order in which they were written.
+    pub records: Vec<Record>,
+    /// How many bytes of the file they take.
+    pub whole_bytes: u64,
+    /// The last line was cut off: its number, from 1.
+    pub cut_off: Option<usize>,
+}
+
+/// Reads the records of a folder.
+///
+/// # Errors
+///
+/// The file cannot be read, or a line that has its end is no record of this version.
+pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
+    let path = dir.join(RECORDS);
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|mut file| file.read_to_end(&mut bytes))
+        .map_err(|cause| RecordsError::System { path: path.clone(), cause })?;
+    let mut recovered = Recovered::default();
+    for (line, text) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
+        if !text.ends_with(b"\n") {
+            recovered.cut_off = Some(line);
+            break;
+        }
+        recovered.records.push(record(&path, line, text)?);
+        recovered.whole_bytes += u64::try_from(text.len()).unwrap_or(0);
+    }
+    Ok(recovered)
+}
+
+fn record(path: &Path, line: usize, text: &[u8]) -> Result<Record, RecordsError> {
+    let path = path.to_owned();
+    match serde_json::from_slice::<Record>(text) {
+        Ok(Record { record_schema: version, .. }) if version != RECORD_SCHEMA => {
+            Err(RecordsError::Version { path, line, version })
+        }
+        Ok(record) => Ok(record),
+        Err(cause) => Err(RecordsError::Damaged { path, line, cause }),
+    }
+}
+
+/// The open files of a measurement.
+#[derive(Debug)]
+pub struct Journal {
+    dir: PathBuf,
+    records: File,
+    histograms: File,
+}
+
+impl Journal {
+    /// Begins the records in the folder `dir`, which is made where it is missing.
+    ///
+    /// # Errors
+    ///
+    /// The folder has records already, or cannot be written to.
+    pub fn begin(dir: &Path) -> Result<Self, RecordsError> {
+        let system = |path: &Path| {
+            let path = path.to_owned();
+            |cause| RecordsError::System { path, cause }
+        };
+        std::fs::create_dir_all(dir).map_err(system(dir))?;
+        let create = |name| {
+            let path = dir.join(name);
+            OpenOptions::new().append(true).create_new(true).open(&path).map_err(system(&path))
+        };
+        let mut this = Self {
+            dir: dir.to_owned(),
+            records: create(RECORDS)?,
+            histograms: create(HISTOGRAMS)?,
+        };
+        this.begin_log().map_err(system(&dir.join(HISTOGRAMS)))?;
+        Ok(this)
+    }
+
+    /// Goes on with the records in the folder `dir`, after what is whole of them.
+    ///
+    /// # Errors
+    ///
+    /// There are none, they are damaged, or cannot be written to.
+    pub fn resume(dir: &Path) -> Result<(Self, Recovered), RecordsError> {
+        let recovered = read(dir)?;
+        let open = |name| {
+            let path = dir.join(name);
+            let opened = OpenOptions::new().read(true).append(true).open(&path);
+            opened.map_err(|cause| RecordsError::System { path, cause })
+        };
+        let this =
+            Self { dir: dir.to_owned(), records: open(RECORDS)?, histograms: open(HISTOGRAMS)? };
+        let cut = |name: &str, file: &File, bytes| {
+            let path = dir.join(name);
+            file.set_len(bytes).map_err(|cause| RecordsError::System { path, cause })
+        };
+        cut(RECORDS, &this.records, recovered.whole_bytes)?;
+        let whole = whole_lines(&this.histograms)
+            .map_err(|cause| RecordsError::System { path: dir.join(HISTOGRAMS), cause })?;
+        cut(HISTOGRAMS, &this.histograms, whole)?;
+        Ok((this, recovered))
+    }
+
+    /// Where the records lie.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Adds a run. When this returns, the system has it: it outlives this process.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn add(&mut self, record: &Record, latency: &Latency) -> Result<(), RecordsError> {
+        let mut line = serde_json::to_vec(record).expect("a record holds only plain data");
+        line.push(b'\n');
+        self.records
+            .write_all(&line)
+            .map_err(|cause| RecordsError::System { path: self.dir.join(RECORDS), cause })?;
+        self.log(record, latency)
+            .map_err(|cause| RecordsError::System { path: self.dir.join(HISTOGRAMS), cause })
+    }
+
+    fn begin_log(&mut self) -> io::Result<()> {
+        self.histograms.write_all(
+            b"#[Histogram log format version 1.3]\n\
+              #[ns from the request for a segment until it was verified; one interval a run]\n\
+              \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
+              \"Interval_Compressed_Histogram\"\n",
+        )
+    }
+
+    /// One interval, in a single write, so that a cut is within one line.
+    fn log(&mut self, record: &Record, latency: &Latency) -> io::Result<()> {
+        let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let length = seconds(record.run.makespan_s);
+        let start = seconds(record.ended_at_s).saturating_sub(length);
+        let tag = tag(record);
+        let (mut line, mut serializer) = (Vec::new(), V2DeflateSerializer::new());
+        IntervalLogWriterBuilder::new()
+            .begin_log_with(&mut line, &mut serializer)?
+            .write_histogram(latency.histogram(), start, length, Tag::new(&tag))
+            .map_err(|error| io::Error::other(format!("{error:?}")))?;
+        self.histograms.write_all(&line)
+    }
+}
+
+/// `<workload>/<segment bytes>/<peers>/<contender>`, without what ends a tag.
+fn tag(record: &Record) -> String {
+    let Record { workload, contender, run, .. } = record;
+    let tag = format!("{workload}/{}/{}/{contender}", run.segment_bytes, run.peers);
+    tag.chars().map(|c| if c == ',' || c.is_whitespace() { ';' } else { c }).collect()
+}
+
+/// How many bytes of a file are lines that have their ends.
+fn whole_lines(mut file: &File) -> io::Result<u64> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.read_to_end(&mut bytes)?;
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    Ok(u64::try_from(whole).unwrap_or(0))
+}

@@ -1,0 +1,395 @@
+//! The method: contenders run in turn, in a seeded random order that is another one in every
+//! repetition, until the interval of each median is narrow enough or the time is up.
+//!
+//! It follows T. Hoefler and R. Belli, "Scientific Benchmarking of Parallel Computing Systems",
+//! SC 2015: every repetition is kept, what varies is measured side by side, medians have intervals
+//! that ask nothing of the distribution, and all results stand beside their bound.
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_xoshiro::Xoshiro256PlusPlus;
+use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+
+use super::comparison::bound_s;
+use super::contender::{Contender, Turn, Unfit, contender};
+use super::environment::LimitsAt;
+use super::plan::{Entry, Plan};
+use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
+use super::stage::{Cost, Order, Stage};
+use super::switches::Verify;
+use super::workload::Scenario;
+use crate::driver::job::{Ended, Inputs, Job, JobError};
+use crate::manifest::{self, PeerInput, payload_bytes};
+use crate::metrics::RankMetrics;
+use crate::metrics::usage::{self, Meter, Usage};
+use crate::report::statistics::{median, median_interval};
+use crate::report::{Carrier, Limits, RunFacts, Summary};
+use crate::time::Clock;
+
+/// Time spent on the limits for each size of segment.
+const LIMITS_BUDGET: Duration = Duration::from_millis(200);
+/// The length of a token of a made workload, bytes.
+const TOKEN_BYTES: usize = 32;
+
+/// Why a measurement broke off. What was measured until then is in the records.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A contender broke.
+    #[error("{contender} on {workload}: {cause}")]
+    Run {
+        /// Which contender.
+        contender: String,
+        /// On which workload.
+        workload: String,
+        /// What happened.
+        cause: JobError,
+    },
+    /// The records cannot be written.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+}
+
+/// How a measurement went.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// Every run that counts, those of an earlier process included.
+    pub records: Vec<Record>,
+    /// Runs before them, which are discarded.
+    pub warm_up_runs: u32,
+}
+
+/// The limits of one core for every size of segment in the plan.
+pub fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
+    let mut sizes: Vec<_> = plan.scenarios.iter().map(|one| one.segment_bytes).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    let at = |segment_bytes| {
+        let limits =
+            Limits::measure(payload_bytes(TOKEN_BYTES, segment_bytes), LIMITS_BUDGET, clock);
+        let Limits { copy_bytes_per_second, hash_bytes_per_second, .. } = limits;
+        LimitsAt { segment_bytes, copy_bytes_per_second, hash_bytes_per_second }
+    };
+    sizes.into_iter().map(at).collect()
+}
+
+/// The higher of each rate before and after: what disturbs a measurement of limits only lowers it.
+pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
+    let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
+        segment_bytes: before.segment_bytes,
+        copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
+        hash_bytes_per_second: before.hash_bytes_per_second.max(after.hash_bytes_per_second),
+    };
+    before.iter().zip(after).map(best).collect()
+}
+
+/// What rank 0, or the only process, needs to carry out a plan.
+#[derive(Debug)]
+pub struct Bench<'a> {
+    /// What is run.
+    pub plan: &'a Plan,
+    /// Where it runs.
+    pub stage: &'a Stage,
+    /// What one core can do.
+    pub limits: &'a [LimitsAt],
+    /// The clock of the whole measurement.
+    pub clock: &'a Clock,
+    /// Where runs are written to.
+    pub journal: &'a mut Journal,
+}
+
+/// The contenders of one scenario that can run it.
+struct Field<'a> {
+    number: u32,
+    scenario: &'a Scenario,
+    inputs: Arc<[PeerInput]>,
+    contenders: Vec<(u32, &'a Entry, Box<dyn Contender>)>,
+}
+
+impl Bench<'_> {
+    /// Runs everything, goes on after `earlier` records, and tells `tell` what is going on, a line
+    /// at a time. The other ranks must be in [`follow`], and are let go at the end.
+    ///
+    /// # Errors
+    ///
+    /// When a contender breaks or a record cannot be written.
+    pub fn lead(
+        &mut self,
+        earlier: Vec<Record>,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<Measured, BenchError> {
+        let mut measured = Measured { records: earlier, warm_up_runs: 0 };
+        let began = self.clock.now();
+        let plan = self.plan;
+        let count = u32::try_from(plan.scenarios.len()).expect("a plan can be read");
+        for (number, scenario) in (0..).zip(&plan.scenarios) {
+            let left = plan.budget.saturating_sub(self.clock.now().since(began));
+            let share = left / (count - number);
+            if let Some(field) = self.field(number, scenario, tell) {
+                tell(&format!("{}: {}", scenario.name, scenario.size()));
+                self.compete(&field, share, &mut measured)?;
+            }
+        }
+        self.stage.give(None);
+        Ok(measured)
+    }
+
+    /// Who takes part in a scenario; none when nobody can.
+    fn field<'s>(
+        &self,
+        number: u32,
+        scenario: &'s Scenario,
+        tell: &mut dyn FnMut(&str),
+    ) -> Option<Field<'s>>
+    where
+        Self: 's,
+    {
+        let plan: &'s Plan = self.plan;
+        let (name, size) = (&scenario.name, scenario.size());
+        let peers = scenario.workload.peers;
+        if let Some(ranks) = self.stage.peers().filter(|&ranks| ranks != peers) {
+            tell(&format!("{name}: skipped: it has {peers} peers, and there are {ranks} here"));
+            return None;
+        }
+        let mut contenders = Vec::new();
+        for (place, entry) in (0..).zip(&plan.contenders) {
+            match contender(entry, scenario, self.stage) {
+                Ok(contender) => contenders.push((place, entry, contender)),
+                Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks | Unfit::Absent)) => {
+                    tell(&format!("{name}, {size}: skipped: {}: {unfit}", entry.name));
+                }
+            }
+        }
+        let inputs = inputs(scenario);
+        (!contenders.is_empty()).then_some(Field { number, scenario, inputs, contenders })
+    }
+
+    /// Repeats a scenario until it is enough.
+    fn compete(
+        &mut self,
+        field: &Field<'_>,
+        share: Duration,
+        measured: &mut Measured,
+    ) -> Result<(), BenchError> {
+        let began = self.clock.now();
+        for warm_up in 0..self.plan.warm_up {
+            let repetition = u32::MAX - 1 - warm_up;
+            for place in order(self.plan.seed, field.number, repetition, field.contenders.len()) {
+                self.run(field, place, repetition)?;
+                measured.warm_up_runs += 1;
+            }
+        }
+        let mut longest = Duration::ZERO;
+        for repetition in 0..self.plan.repetitions.most {
+            let start = self.clock.now();
+            let used = start.since(began);
+            let is_over = repetition > 0 && used + longest > share;
+            if is_over || self.is_enough(field, repetition, &measured.records) {
+                break;
+            }
+            for place in order(self.plan.seed, field.number, repetition, field.contenders.len()) {
+                let (_, entry, _) = &field.contenders[place];
+                let is_there = measured.records.iter().any(|record| {
+                    record.repetition == repetition && is_of(record, field.scenario, entry)
+                });
+                if !is_there {
+                    let (ended, costs) = self.run(field, place, repetition)?;
+                    let record = self.record(field, place, repetition, ended, &costs)?;
+                    measured.records.push(record);
+                }
+            }
+            longest = longest.max(self.clock.now().since(start));
+        }
+        Ok(())
+    }
+
+    /// Whether the median of every contender is known well enough after so many repetitions.
+    fn is_enough(&self, field: &Field<'_>, repetitions: u32, records: &[Record]) -> bool {
+        repetitions >= self.plan.repetitions.least
+            && field.contenders.iter().all(|(_, entry, _)| {
+                let runs = records.iter().filter(|record| is_of(record, field.scenario, entry));
+                let makespans: Vec<_> = runs.map(|record| record.run.makespan_s).collect();
+                median(&makespans).zip(median_interval(&makespans)).is_some_and(
+                    |(median, interval)| {
+                        let reach = (interval.high - median).max(median - interval.low);
+                        reach <= self.plan.target * median
+                    },
+                )
+            })
+    }
+
+    /// Has all ranks run one contender once.
+    fn run(
+        &self,
+        field: &Field<'_>,
+        place: usize,
+        repetition: u32,
+    ) -> Result<(Ended, Vec<Cost>), BenchError> {
+        let (number, entry, contender) = &field.contenders[place];
+        let order = Order { scenario: field.number, contender: *number, repetition };
+        self.stage.give(Some(order));
+        let scenario = field.scenario;
+        let job = job(scenario, entry, Arc::clone(&field.inputs), repetition);
+        let turn = (self.stage, scenario.workload.peers, repetition);
+        let (ended, costs) = once(contender.as_ref(), &job, turn).map_err(|cause| {
+            let (contender, workload) = (entry.name.clone(), scenario.name.clone());
+            BenchError::Run { contender, workload, cause }
+        })?;
+        Ok((ended.expect("rank 0 learns how a run ended"), costs))
+    }
+
+    fn record(
+        &mut self,
+        field: &Field<'_>,
+        place: usize,
+        repetition: u32,
+        ended: Ended,
+        costs: &[Cost],
+    ) -> Result<Record, BenchError> {
+        let Field { scenario, .. } = field;
+        let (_, entry, _) = &field.contenders[place];
+        let at = self.limits.iter().find(|at| at.segment_bytes == scenario.segment_bytes);
+        let cores = super::cores();
+        let carrier = Carrier {
+            engine: entry.engine.name(),
+            transport: self.stage.transport(),
+            cores,
+            limits: at.map(LimitsAt::limits),
+        };
+        let mut latency = RankMetrics::default().latency;
+        ended.metrics.iter().for_each(|metrics| latency.merge(&metrics.latency));
+        let job = job(scenario, entry, Arc::clone(&field.inputs), repetition);
+        let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
+        let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
+        let verification = entry.switches.verify();
+        run.bound_s = at.and_then(|at| bound_s(&run, verification, &at.limits()));
+        let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
+        run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
+        let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
+        let seconds = |of: fn(&Usage) -> Duration| {
+            costs.iter().map(|cost| of(&cost.usage)).sum::<Duration>().as_secs_f64()
+        };
+        let record = Record {
+            record_schema: RECORD_SCHEMA,
+            workload: scenario.name.clone(),
+            contender: entry.name.clone(),
+            parameters: parameters(scenario, entry),
+            repetition,
+            ended_at_s: self.clock.now().since(crate::time::Timestamp::default()).as_secs_f64(),
+            verification,
+            verification_s: hashing.map(|seconds| seconds / cores as f64),
+            cpu_s: seconds(|usage| usage.user + usage.system),
+            cpu_system_s: seconds(|usage| usage.system),
+            peak_rss_bytes: costs.iter().map(|cost| cost.peak_rss_bytes).max().unwrap_or(0),
+            processes: costs.len(),
+            voluntary_switches: sum(|usage| usage.voluntary_switches),
+            involuntary_switches: sum(|usage| usage.involuntary_switches),
+            run,
+        };
+        self.journal.add(&record, &latency)?;
+        Ok(record)
+    }
+}
+
+/// Carries out the orders of rank 0 until there are no more.
+///
+/// # Errors
+///
+/// When a contender breaks on this rank.
+#[cfg(feature = "mpi")]
+pub fn follow(plan: &Plan, stage: &Stage) -> Result<(), BenchError> {
+    let Stage::Ranks(ranks) = stage else {
+        return Ok(());
+    };
+    let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
+    while let Some(order) = ranks.follow() {
+        let scenario = &plan.scenarios[order.scenario as usize];
+        let entry = &plan.contenders[order.contender as usize];
+        let known = made.take().filter(|(number, _)| *number == order.scenario);
+        let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
+        let job = job(scenario, entry, Arc::clone(inputs), order.repetition);
+        let contender = contender(entry, scenario, stage).expect("rank 0 found it fit");
+        let turn = (stage, scenario.workload.peers, order.repetition);
+        once(contender.as_ref(), &job, turn).map_err(|cause| {
+            let (contender, workload) = (entry.name.clone(), scenario.name.clone());
+            BenchError::Run { contender, workload, cause }
+        })?;
+    }
+    Ok(())
+}
+
+/// One run on this process, after all have come here, and what it cost them.
+fn once(
+    contender: &dyn Contender,
+    job: &Job,
+    (stage, peers, repetition): (&Stage, u32, u32),
+) -> Result<(Option<Ended>, Vec<Cost>), JobError> {
+    usage::reset_peak_rss();
+    let before = Usage::now();
+    stage.meet();
+    let clock = Clock::start();
+    let ended = contender.run(job, &Turn { stage, peers, repetition, clock: &clock })?;
+    let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
+    let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);
+    Ok((ended, stage.gather(Cost { usage, peak_rss_bytes })))
+}
+
+/// The same job for every contender of a repetition but for its switches. Payload and chance are
+/// others in every repetition.
+fn job(scenario: &Scenario, entry: &Entry, inputs: Arc<[PeerInput]>, repetition: u32) -> Job {
+    let on_a_pool = entry.switches.verify() == Verify::Pool;
+    Job {
+        inputs: Inputs::Made(inputs),
+        out: None,
+        digests: false,
+        segment_bytes: scenario.segment_bytes,
+        seed: scenario.workload.seed.wrapping_add(repetition.into()),
+        config: entry.switches.config(scenario.segment_bytes),
+        verify_threads: if on_a_pool { super::cores() } else { 0 },
+        faults: Vec::new(),
+        warn: |_| (),
+        meter: Meter::default(),
+    }
+}
+
+fn inputs(scenario: &Scenario) -> Arc<[PeerInput]> {
+    manifest::synthesize(&scenario.workload).expect("the plan was checked").into()
+}
+
+/// In which order the contenders of a scenario run in a repetition.
+pub fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
+    // Distinct for every scenario and repetition: each has its half of the bits.
+    let which = u64::from(scenario) << 32 | u64::from(repetition);
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ which.rotate_left(17));
+    let mut places: Vec<usize> = (0..contenders).collect();
+    for last in (1..contenders).rev() {
+        let below = u128::from(random.next_u64()) * (last as u128 + 1) >> 64;
+        places.swap(last, usize::try_from(below).expect("a place among the contenders"));
+    }
+    places
+}
+
+/// What a record says of the scenario and of the contender's switches.
+fn parameters(scenario: &Scenario, entry: &Entry) -> serde_json::Map<String, serde_json::Value> {
+    let mut parameters = entry.switches.named();
+    let of_workload = [
+        ("shape", serde_json::to_value(scenario.shape).expect("a word")),
+        ("owners", scenario.workload.owners.to_string().into()),
+        ("wanted", scenario.workload.wanted.to_string().into()),
+        ("files", scenario.workload.files.into()),
+        ("segments_per_file", scenario.workload.segments.into()),
+    ];
+    parameters.extend(of_workload.map(|(name, value)| (name.to_owned(), value)));
+    parameters
+}
+
+/// Whether a record is one of a contender on a scenario.
+fn is_of(record: &Record, scenario: &Scenario, entry: &Entry) -> bool {
+    record.contender == entry.name
+        && record.workload == scenario.name
+        && record.run.segment_bytes == scenario.segment_bytes
+        && record.run.peers == scenario.workload.peers as usize
+}

@@ -1,0 +1,163 @@
+//! The method, tried on contenders whose times are known.
+
+use std::path::Path;
+
+use super::*;
+use crate::harness::records;
+
+/// Three mocks whose makespans differ, and never settle.
+const MOCKS: &str = "\
+purpose = \"a test\"
+seed = 7
+budget_s = 3600
+repetitions = { least = 4, most = 12 }
+warm_up = 2
+
+[[workloads]]
+name = \"w\"
+shape = \"broadcast\"
+segments = 1
+segment_bytes = 1
+
+[[contenders]]
+name = \"a\"
+engine = \"mock\"
+times_ms = [1, 9]
+
+[[contenders]]
+name = \"b\"
+engine = \"mock\"
+times_ms = [3]
+
+[[contenders]]
+name = \"c\"
+engine = \"mock\"
+times_ms = [2]
+";
+
+fn plan(text: &str) -> Plan {
+    Plan::parse(Path::new("mocks.toml"), text.to_owned(), None).expect("a plan")
+}
+
+fn lead(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (Measured, Vec<String>) {
+    let clock = Clock::start();
+    let mut bench = Bench { plan, stage: &Stage::Threads, limits: &[], clock: &clock, journal };
+    let mut told = Vec::new();
+    let measured = bench.lead(earlier, &mut |line| told.push(line.to_owned()));
+    (measured.expect("mocks don't break"), told)
+}
+
+/// Runs a plan in a folder of its own.
+fn measured(text: &str) -> Measured {
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::begin(&dir.path().join("out")).expect("nothing is there");
+    lead(&plan(text), &mut journal, Vec::new()).0
+}
+
+fn names(records: &[Record]) -> Vec<&str> {
+    records.iter().map(|record| record.contender.as_str()).collect()
+}
+
+#[test]
+fn contenders_run_interleaved_in_a_seeded_order() {
+    let run = measured(MOCKS);
+    assert_eq!(run.warm_up_runs, 6);
+    let rounds: Vec<_> = run.records.chunks(3).collect();
+    assert_eq!(rounds.len(), 12);
+    for (number, round) in (0..).zip(&rounds) {
+        let mut sorted = names(round);
+        let expected: Vec<_> =
+            order(7, 0, number, 3).into_iter().map(|place| ["a", "b", "c"][place]).collect();
+        assert_eq!(sorted, expected, "repetition {number}");
+        sorted.sort_unstable();
+        assert_eq!(sorted, ["a", "b", "c"], "each once a repetition");
+        assert!(round.iter().all(|record| record.repetition == number));
+    }
+    let orders: std::collections::BTreeSet<_> = rounds.iter().map(|round| names(round)).collect();
+    assert!(orders.len() > 2, "the order is another one now and then: {orders:?}");
+    let again = measured(MOCKS);
+    assert_eq!(names(&again.records), names(&run.records), "the seed decides");
+    let other = measured(&MOCKS.replace("seed = 7", "seed = 8"));
+    assert_ne!(names(&other.records), names(&run.records));
+}
+
+#[test]
+fn times_are_those_of_the_mock() {
+    let measured = measured(MOCKS);
+    let of_a = measured.records.iter().filter(|record| record.contender == "a");
+    let times: Vec<_> = of_a.map(|record| record.run.makespan_s).collect();
+    assert_eq!(times, [0.001, 0.009].repeat(6));
+}
+
+#[test]
+fn it_is_enough_when_the_intervals_are_narrow() {
+    // Fixed times have intervals of no width, which six runs are enough for.
+    let settled = MOCKS.replace("[1, 9]", "[1]");
+    assert_eq!(measured(&settled).records.len(), 3 * 6);
+    let at_least = settled.replace("least = 4", "least = 9");
+    assert_eq!(measured(&at_least).records.len(), 3 * 9);
+}
+
+#[test]
+fn every_contender_runs_once_however_short_the_time() {
+    let hurried = MOCKS.replace("budget_s = 3600", "budget_s = 1e-9");
+    assert_eq!(measured(&hurried).records.len(), 3);
+}
+
+#[test]
+fn what_can_not_run_is_skipped_with_a_line() {
+    let text = format!("{MOCKS}\n[[contenders]]\nengine = \"mpi-bcast\"\n");
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::begin(dir.path()).expect("nothing is there");
+    let (measured, told) = lead(&plan(&text), &mut journal, Vec::new());
+    assert_eq!(measured.records.len(), 3 * 12);
+    let expected = [
+        "w, 4 peers, segments of 1 B: skipped: mpi-bcast: it needs ranks: start it with mpirun",
+        "w: 4 peers, segments of 1 B",
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_killed_measurement_goes_on_where_it_was() {
+    let whole = measured(MOCKS);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut journal = Journal::begin(dir.path()).expect("nothing is there");
+    lead(&plan(MOCKS), &mut journal, Vec::new());
+    drop(journal);
+    // Killed in the middle of its eighth record.
+    let path = dir.path().join(records::RECORDS);
+    let text = std::fs::read_to_string(&path).expect("there are records");
+    let bytes: usize = text.split_inclusive('\n').take(7).map(str::len).sum();
+    std::fs::write(&path, &text[..bytes + 100]).expect("the folder can be written to");
+    let (mut journal, recovered) = Journal::resume(dir.path()).expect("records");
+    assert_eq!(recovered.cut_off, Some(8));
+    assert_eq!(recovered.records.len(), 7);
+    let (resumed, _) = lead(&plan(MOCKS), &mut journal, recovered.records);
+    assert_eq!(names(&resumed.records), names(&whole.records));
+    let read = records::read(dir.path()).expect("records");
+    assert_eq!(read.records, resumed.records);
+    assert_eq!(read.cut_off, None);
+}
+
+#[test]
+fn orders_are_permutations_and_depend_on_all_that_they_should() {
+    for contenders in 0..9 {
+        let mut places = order(1, 2, 3, contenders);
+        places.sort_unstable();
+        assert_eq!(places, (0..contenders).collect::<Vec<_>>());
+    }
+    let of = |seed, scenario, repetition| order(seed, scenario, repetition, 12);
+    assert_eq!(of(1, 2, 3), of(1, 2, 3));
+    assert_ne!(of(1, 2, 3), of(2, 2, 3));
+    assert_ne!(of(1, 2, 3), of(1, 3, 3));
+    assert_ne!(of(1, 2, 3), of(1, 2, 4));
+}
+
+/// Over many seeds each contender is first about as often as any other.
+#[test]
+fn orders_are_fair() {
+    let mut firsts = [0_u32; 4];
+    (0..4000).for_each(|repetition| firsts[order(5, 0, repetition, 4)[0]] += 1);
+    assert!(firsts.iter().all(|first| (900..1100).contains(first)), "{firsts:?}");
+}

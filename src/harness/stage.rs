@@ -1,0 +1,218 @@
+//! Where contenders run: as threads of this process, or as the ranks of an MPI job, of which rank
+//! 0 leads and the others follow its orders.
+
+use crate::metrics::usage::Usage;
+
+/// What rank 0 has all ranks run next: numbers of a plan that all of them read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The number of the scenario.
+    pub scenario: u32,
+    /// The number of the contender.
+    pub contender: u32,
+    /// The repetition; warm-up runs are counted backwards from the highest number.
+    pub repetition: u32,
+}
+
+/// What a run cost one process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Processor time and context switches.
+    pub usage: Usage,
+    /// The most memory held in RAM, bytes; 0 where it is not known.
+    pub peak_rss_bytes: u64,
+}
+
+/// Where contenders run.
+#[derive(Debug)]
+pub enum Stage {
+    /// All nodes are threads of this process.
+    Threads,
+    /// Every process is a rank.
+    #[cfg(feature = "mpi")]
+    Ranks(Ranks),
+}
+
+impl Stage {
+    /// What carries the bytes, as records have it.
+    pub fn transport(&self) -> &'static str {
+        match self {
+            Self::Threads => "local",
+            #[cfg(feature = "mpi")]
+            Self::Ranks(_) => "mpi",
+        }
+    }
+
+    /// How many peers there are, where that can't be chosen.
+    pub fn peers(&self) -> Option<u32> {
+        match self {
+            Self::Threads => None,
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => Some(ranks.peers()),
+        }
+    }
+
+    /// Has all other processes run something, or end where there is nothing more. Only rank 0
+    /// gives orders.
+    pub fn give(&self, order: Option<Order>) {
+        match self {
+            Self::Threads => {
+                let _nobody_else = order;
+            }
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => ranks.give(order),
+        }
+    }
+
+    /// Returns when all processes have come here.
+    pub fn meet(&self) {
+        match self {
+            Self::Threads => {}
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => ranks.meet(),
+        }
+    }
+
+    /// What each process says its part cost, on rank 0 and by rank; nothing elsewhere. All
+    /// processes must come here.
+    pub fn gather(&self, mine: Cost) -> Vec<Cost> {
+        match self {
+            Self::Threads => vec![mine],
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => ranks.gather(mine),
+        }
+    }
+}
+
+#[cfg(feature = "mpi")]
+mod ranks {
+    use std::fmt;
+    use std::thread;
+    use std::time::Duration;
+
+    use mpi::collective::{CommunicatorCollectives as _, Root as _};
+    use mpi::point_to_point::{Destination as _, Source as _};
+    use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
+
+    use super::{Cost, Order};
+    use crate::metrics::usage::Usage;
+    use crate::time::nanoseconds;
+
+    /// How long a rank that has no orders rests, so that rank 0 has the cores to itself.
+    const REST: Duration = Duration::from_micros(200);
+    /// The repetition that says that there is nothing more.
+    const NOTHING_MORE: [u32; 3] = [u32::MAX; 3];
+
+    /// The ranks of an MPI job, as one of them sees them.
+    pub struct Ranks {
+        /// Where contenders run.
+        pub world: SimpleCommunicator,
+        /// Orders and costs, apart from all that contenders say.
+        orders: SimpleCommunicator,
+    }
+
+    impl Ranks {
+        /// All ranks must come here.
+        pub fn new(world: SimpleCommunicator) -> Self {
+            let orders = world.duplicate();
+            Self { world, orders }
+        }
+
+        /// Whether this is rank 0.
+        pub fn leads(&self) -> bool {
+            self.orders.rank() == 0
+        }
+
+        /// How many peers there are: all ranks but the tracker.
+        pub fn peers(&self) -> u32 {
+            u32::try_from(self.orders.size() - 1).expect("a job has ranks")
+        }
+
+        /// The text that rank 0 has, on all ranks: they may have no file system in common. All
+        /// ranks must come here.
+        pub fn share(&self, text: String) -> String {
+            let root = self.orders.process_at_rank(0);
+            let mut bytes = text.into_bytes();
+            let mut count = bytes.len() as u64;
+            root.broadcast_into(&mut count);
+            bytes.resize(usize::try_from(count).expect("a text that rank 0 holds"), 0);
+            root.broadcast_into(&mut bytes[..]);
+            String::from_utf8(bytes).expect("rank 0 sent text")
+        }
+
+        /// Waits for the next order; none when there is nothing more. Only ranks from 1 up.
+        pub fn follow(&self) -> Option<Order> {
+            let root = self.orders.process_at_rank(0);
+            while root.immediate_probe().is_none() {
+                thread::park_timeout(REST);
+            }
+            let mut numbers = NOTHING_MORE;
+            root.receive_into(&mut numbers);
+            let [scenario, contender, repetition] = numbers;
+            (numbers != NOTHING_MORE).then_some(Order { scenario, contender, repetition })
+        }
+
+        pub(super) fn give(&self, order: Option<Order>) {
+            let numbers = order
+                .map_or(NOTHING_MORE, |order| [order.scenario, order.contender, order.repetition]);
+            let others = 1..self.orders.size();
+            others.for_each(|rank: Rank| self.orders.process_at_rank(rank).send(&numbers));
+        }
+
+        pub(super) fn meet(&self) {
+            self.orders.barrier();
+        }
+
+        pub(super) fn gather(&self, mine: Cost) -> Vec<Cost> {
+            let root = self.orders.process_at_rank(0);
+            let numbers = numbers(&mine);
+            if !self.leads() {
+                root.gather_into(&numbers);
+                return Vec::new();
+            }
+            let ranks = usize::try_from(self.orders.size()).expect("a job has ranks");
+            let mut all = vec![0_u64; ranks * numbers.len()];
+            root.gather_into_root(&numbers, &mut all);
+            all.as_chunks().0.iter().map(cost).collect()
+        }
+    }
+
+    impl fmt::Debug for Ranks {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.debug_struct("Ranks").field("rank", &self.orders.rank()).finish_non_exhaustive()
+        }
+    }
+
+    fn numbers(cost: &Cost) -> [u64; 5] {
+        let Usage { user, system, voluntary_switches, involuntary_switches } = cost.usage;
+        let [user, system] = [user, system].map(nanoseconds);
+        [user, system, voluntary_switches, involuntary_switches, cost.peak_rss_bytes]
+    }
+
+    fn cost(numbers: &[u64; 5]) -> Cost {
+        let &[user, system, voluntary_switches, involuntary_switches, peak_rss_bytes] = numbers;
+        let [user, system] = [user, system].map(Duration::from_nanos);
+        let usage = Usage { user, system, voluntary_switches, involuntary_switches };
+        Cost { usage, peak_rss_bytes }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn costs_survive_the_way() {
+            let usage = Usage {
+                user: Duration::from_micros(7),
+                system: Duration::from_secs(2),
+                voluntary_switches: 3,
+                involuntary_switches: 4,
+            };
+            let sent = Cost { usage, peak_rss_bytes: 5 };
+            assert_eq!(cost(&numbers(&sent)), sent);
+        }
+    }
+}
+
+#[cfg(feature = "mpi")]
+pub use ranks::Ranks;

@@ -1,0 +1,77 @@
+//! The load test of the tracker alone, as a plan names it.
+
+use serde::Deserialize;
+
+use super::sweep::{Sweep, spread};
+use crate::config::{Counters, Index};
+
+/// Threads or ranks that only announce and ask. Every field may be a list.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrackerPlan {
+    /// Peers that are played.
+    peers: Sweep<u32>,
+    /// Segments of the one file that they want.
+    segments: Sweep<u32>,
+    /// Threads that compute handouts.
+    service_threads: Sweep<usize>,
+    /// Segments in one handout.
+    handout: Sweep<usize>,
+    index: Option<Sweep<Index>>,
+    counters: Option<Sweep<Counters>>,
+    /// How long each case is loaded, seconds.
+    pub seconds: f64,
+}
+
+/// One case of the load test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackerCase {
+    /// Peers that are played.
+    pub peers: u32,
+    /// Segments of the one file that they want.
+    pub segments: u32,
+    /// Threads that compute handouts.
+    pub service_threads: usize,
+    /// Segments in one handout.
+    pub handout: usize,
+    /// Where the tracker keeps who has what.
+    pub index: Index,
+    /// How it counts requests.
+    pub counters: Counters,
+}
+
+impl TrackerPlan {
+    /// Every case that the lists give, in their order.
+    pub fn cases(&self) -> Vec<TrackerCase> {
+        let all = vec![TrackerCase::default()];
+        let all = spread(all, Some(&self.peers), |all, one| all.peers = one);
+        let all = spread(all, Some(&self.segments), |all, one| all.segments = one);
+        let all = spread(all, Some(&self.service_threads), |all, one| all.service_threads = one);
+        let all = spread(all, Some(&self.handout), |all, one| all.handout = one);
+        let all = spread(all, self.index.as_ref(), |all, one| all.index = one);
+        spread(all, self.counters.as_ref(), |all, one| all.counters = one)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_give_their_product() {
+        let text = "peers = [16, 1024]\nsegments = 1000\nservice_threads = [1, 2]\nhandout = 10\n\
+                    index = [\"mutex\", \"atomic\"]\nseconds = 0.5\n";
+        let plan: TrackerPlan = toml::from_str(text).expect("a load test");
+        let cases = plan.cases();
+        assert_eq!(cases.len(), 8);
+        let second = TrackerCase {
+            peers: 16,
+            segments: 1000,
+            service_threads: 1,
+            handout: 10,
+            index: Index::Atomic,
+            counters: Counters::default(),
+        };
+        assert_eq!(cases[1], second);
+    }
+}

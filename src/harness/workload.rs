@@ -1,0 +1,176 @@
+//! Workloads as a plan names them, and each single one that follows.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use super::sweep::{Sweep, spread};
+use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
+
+/// Peers of a workload that names none, where no ranks decide.
+const PEERS: u32 = 4;
+
+/// Who has the files and who wants them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shape {
+    /// Peer 1 owns every file, all others want all of them.
+    Broadcast,
+    /// Files are dealt to the peers in turn, and everybody wants all that it lacks: the classic
+    /// exercise, and many small files too.
+    AllToAll,
+    /// Files are dealt to the peers in turn, and everybody wants half of all, drawn so that
+    /// `file<k>` has a weight of 1/k.
+    Zipf,
+}
+
+/// A workload of a plan. `segment_bytes` and `peers` may be lists.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkloadPlan {
+    /// What records call it.
+    pub name: String,
+    shape: Shape,
+    /// By default as many as there are ranks but the tracker; 4 over threads.
+    peers: Option<Sweep<u32>>,
+    #[serde(default = "one")]
+    files: u32,
+    /// Segments of each file.
+    segments: u32,
+    /// A file is no longer than this: it has fewer segments where they are large.
+    file_bytes_max: Option<u64>,
+    /// Payload of a segment; 0 moves the hash alone.
+    segment_bytes: Sweep<usize>,
+    /// Owners of each file where they are dealt.
+    owners: Option<NonZeroU32>,
+    /// Files that each peer wants of those it lacks.
+    wanted: Option<NonZeroU32>,
+    #[serde(default = "first_seed")]
+    seed: u64,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn first_seed() -> u64 {
+    1
+}
+
+/// One workload: what all contenders run in turn.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// What records call it; those that a sweep made share it.
+    pub name: String,
+    /// Its shape, of which [`Scenario::workload`] is made.
+    pub shape: Shape,
+    /// Who has what and who wants what.
+    pub workload: Workload,
+    /// Payload of a segment, bytes; 0 moves the hash alone.
+    pub segment_bytes: usize,
+}
+
+impl WorkloadPlan {
+    /// Every workload that the lists give, in their order. `ranks` is the number of peers of the
+    /// MPI job, if there is one: a workload that names no number takes it.
+    ///
+    /// # Errors
+    ///
+    /// The first whose numbers don't fit each other.
+    pub fn scenarios(&self, ranks: Option<u32>) -> Result<Vec<Scenario>, WorkloadError> {
+        let peers = self.peers.clone().unwrap_or_else(|| ranks.unwrap_or(PEERS).into());
+        let sizes = spread(vec![(0, 0)], Some(&peers), |one, peers| one.0 = peers);
+        let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes);
+        sizes.into_iter().map(|(peers, bytes)| self.scenario(peers, bytes)).collect()
+    }
+
+    fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<Scenario, WorkloadError> {
+        let dealt = Owners::Each(self.owners.unwrap_or(NonZeroU32::MIN));
+        let half = NonZeroU32::new(self.files / 2).unwrap_or(NonZeroU32::MIN);
+        let drawn = |default| self.wanted.map_or(default, Wanted::Drawn);
+        let (owners, wanted, popularity) = match self.shape {
+            Shape::Broadcast => (Owners::First, drawn(Wanted::All), Popularity::Uniform),
+            Shape::AllToAll => (dealt, drawn(Wanted::All), Popularity::Uniform),
+            Shape::Zipf => (dealt, drawn(Wanted::Drawn(half)), Popularity::Zipf(1.0)),
+        };
+        let workload = Workload {
+            peers,
+            files: self.files,
+            segments: self.segments_of(segment_bytes),
+            owners,
+            wanted,
+            popularity,
+            seed: self.seed,
+        };
+        workload.check()?;
+        Ok(Scenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })
+    }
+
+    fn segments_of(&self, segment_bytes: usize) -> u32 {
+        let fitting = self.file_bytes_max.map_or(u64::MAX, |bytes| {
+            (bytes / u64::try_from(segment_bytes.max(1)).unwrap_or(u64::MAX)).max(1)
+        });
+        u32::try_from(fitting).unwrap_or(u32::MAX).min(self.segments)
+    }
+}
+
+impl Scenario {
+    /// What identifies it beside its name, for people: `4 peers, segments of 65536 B`.
+    pub fn size(&self) -> String {
+        format!("{} peers, segments of {} B", self.workload.peers, self.segment_bytes)
+    }
+
+    /// Whether one owner has everything and all others want all of it.
+    pub fn is_broadcast(&self) -> bool {
+        self.workload.owners == Owners::First && self.workload.wanted == Wanted::All
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scenarios(text: &str, ranks: Option<u32>) -> Vec<Scenario> {
+        let plan: WorkloadPlan = toml::from_str(text).expect("a workload");
+        plan.scenarios(ranks).expect("its numbers fit")
+    }
+
+    #[test]
+    fn lists_give_their_product() {
+        let text = "name = \"w\"\nshape = \"all-to-all\"\nfiles = 4\nsegments = 64\n\
+                    file_bytes_max = 32768\npeers = [2, 3]\nsegment_bytes = [0, 1024, 65536]\n";
+        let all = scenarios(text, Some(9));
+        let sizes: Vec<_> = all
+            .iter()
+            .map(|one| (one.workload.peers, one.segment_bytes, one.workload.segments))
+            .collect();
+        let expected =
+            [(2, 0, 64), (2, 1024, 32), (2, 65536, 1), (3, 0, 64), (3, 1024, 32), (3, 65536, 1)];
+        assert_eq!(sizes, expected);
+    }
+
+    #[test]
+    fn shapes_say_who_owns_and_who_wants() {
+        let of = |shape: &str, more: &str| {
+            let text = format!(
+                "name = \"w\"\nshape = \"{shape}\"\nfiles = 6\nsegments = 1\nsegment_bytes = 1\n{more}"
+            );
+            scenarios(&text, None)[0].clone()
+        };
+        let broadcast = of("broadcast", "");
+        assert!(broadcast.is_broadcast());
+        assert_eq!(broadcast.workload.peers, PEERS);
+        assert!(!of("broadcast", "wanted = 2").is_broadcast());
+        let classic = of("all-to-all", "owners = 2").workload;
+        assert_eq!(classic.owners, Owners::Each(NonZeroU32::new(2).expect("not zero")));
+        let zipf = of("zipf", "").workload;
+        assert_eq!(zipf.popularity, Popularity::Zipf(1.0));
+        assert_eq!(zipf.wanted, Wanted::Drawn(NonZeroU32::new(3).expect("not zero")));
+    }
+
+    #[test]
+    fn workloads_without_peers_take_the_ranks() {
+        let text = "name = \"w\"\nshape = \"broadcast\"\nsegments = 1\nsegment_bytes = 1\n";
+        assert_eq!(scenarios(text, Some(11))[0].workload.peers, 11);
+    }
+}

@@ -1,0 +1,127 @@
+//! What did a run cost this process? Processor time, context switches, and memory at its peak.
+
+use std::fs;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
+
+/// What this process used: since its start, or between two moments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time in user mode, over all threads.
+    pub user: Duration,
+    /// Processor time in the kernel, over all threads.
+    pub system: Duration,
+    /// How often a thread gave its core away because it waited.
+    pub voluntary_switches: u64,
+    /// How often the kernel took a thread off its core.
+    pub involuntary_switches: u64,
+}
+
+impl Usage {
+    /// What this process has used until now; all zeros where the system doesn't tell.
+    pub fn now() -> Self {
+        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+            return Self::default();
+        };
+        let count = |count: std::ffi::c_long| u64::try_from(count).unwrap_or(0);
+        Self {
+            user: duration(usage.user_time()),
+            system: duration(usage.system_time()),
+            voluntary_switches: count(usage.voluntary_context_switches()),
+            involuntary_switches: count(usage.involuntary_context_switches()),
+        }
+    }
+
+    /// What was used since `earlier`.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let switches = |now: u64, then| now.saturating_sub(then);
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+            voluntary_switches: switches(self.voluntary_switches, earlier.voluntary_switches),
+            involuntary_switches: switches(self.involuntary_switches, earlier.involuntary_switches),
+        }
+    }
+}
+
+fn duration(time: TimeVal) -> Duration {
+    let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
+}
+
+/// Remembers what had been used when a run's own work began: after its payload was made, which
+/// costs processor time too but is no part of the run. Clones share what they remember.
+#[derive(Clone, Debug, Default)]
+pub struct Meter {
+    began: Arc<Mutex<Option<Usage>>>,
+}
+
+impl Meter {
+    /// The run's own work begins now. The last call counts.
+    pub fn begin(&self) {
+        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Usage::now());
+    }
+
+    /// What was used since the work began; none where it never did.
+    pub fn used(&self) -> Option<Usage> {
+        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        began.map(|began| Usage::now().since(&began))
+    }
+}
+
+/// Forgets the peak of this process's memory, so that [`peak_rss_bytes`] is about what follows.
+/// Returns whether the system allowed it: Linux does.
+pub fn reset_peak_rss() -> bool {
+    fs::write("/proc/self/clear_refs", "5").is_ok()
+}
+
+/// The most memory that this process held in RAM since [`reset_peak_rss`] or its start, bytes;
+/// none where the system doesn't tell.
+pub fn peak_rss_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_costs_processor_time() {
+        let meter = Meter::default();
+        assert_eq!(meter.used(), None);
+        meter.clone().begin();
+        let mut digest = crate::verify::digest(&[0; 1024]);
+        let used = loop {
+            (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
+            let used = meter.used().expect("a clone began");
+            if used.user + used.system >= Duration::from_millis(5) {
+                break used;
+            }
+        };
+        assert!(used.user > Duration::ZERO, "{used:?}");
+        assert_eq!(Usage::default().since(&used), Usage::default());
+    }
+
+    #[test]
+    fn the_peak_of_memory_can_be_forgotten() {
+        if !reset_peak_rss() {
+            println!("skipped: the system keeps the peak");
+            return;
+        }
+        let before = peak_rss_bytes().expect("Linux tells");
+        let block = std::hint::black_box(vec![1_u8; 32 << 20]);
+        let during = peak_rss_bytes().expect("Linux tells");
+        assert!(during >= before + (24 << 20), "{before} then {during} bytes");
+        drop(block);
+        assert!(reset_peak_rss());
+        let after = peak_rss_bytes().expect("Linux tells");
+        assert!(after + (24 << 20) <= during, "{during} then {after} bytes");
+    }
+}

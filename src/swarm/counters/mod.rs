@@ -1,0 +1,187 @@
+//! How much was asked of each node: the request counters, in two kinds.
+
+mod atomic;
+mod locked;
+
+use crate::config;
+use crate::manifest::NodeId;
+use crate::sync::{AtomicBool, Ordering};
+use atomic::AtomicCounters;
+use locked::LockedCounters;
+
+/// Counters of all nodes.
+#[derive(Debug)]
+pub struct RequestCounters {
+    /// Whether owners are not spared just now.
+    unsparing: AtomicBool,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Locked(LockedCounters),
+    Atomic(AtomicCounters),
+}
+
+/// What a node is charged with at one moment: the less, the sooner it is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Load {
+    /// Segments handed out and still to come from this node.
+    pub in_flight: u32,
+    /// Segments ever handed out with this node as their holder.
+    pub requests: u64,
+}
+
+/// All that the counters say of one node at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    pub(super) load: Load,
+    /// Wanted segments that this node owns and that were never handed out.
+    pub(super) unseeded: u32,
+    /// Whether the node is gone, or lied too often: nobody is sent there any more.
+    pub(super) avoided: bool,
+}
+
+impl RequestCounters {
+    /// Counters at zero for `nodes` nodes.
+    pub fn new(kind: config::Counters, nodes: usize) -> Self {
+        let kind = match kind {
+            config::Counters::Mutex => Kind::Locked(LockedCounters::new(nodes)),
+            config::Counters::Atomic => Kind::Atomic(AtomicCounters::new(nodes)),
+        };
+        Self { unsparing: AtomicBool::new(false), kind }
+    }
+
+    /// Counts one more segment to be asked of `node`.
+    pub fn charge(&self, node: NodeId) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.charge(node),
+            Kind::Atomic(counters) => counters.charge(node),
+        }
+    }
+
+    /// A segment charged to `node` has come, or will not come.
+    pub fn discharge(&self, node: NodeId) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.discharge(node),
+            Kind::Atomic(counters) => counters.discharge(node),
+        }
+    }
+
+    /// Counts `segments` more that only their owners have.
+    pub fn add_unseeded(&self, owner: NodeId, segments: u32) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.add_unseeded(owner, segments),
+            Kind::Atomic(counters) => counters.add_unseeded(owner, segments),
+        }
+    }
+
+    /// One of the owner's segments was handed out for the first time.
+    pub fn seed(&self, owner: NodeId) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.seed(owner),
+            Kind::Atomic(counters) => counters.seed(owner),
+        }
+    }
+
+    /// Nobody is sent to `node` any more.
+    pub fn avoid(&self, node: NodeId) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.avoid(node),
+            Kind::Atomic(counters) => counters.avoid(node),
+        }
+    }
+
+    /// Whether owners count as seeding at all: where nothing moves any more, sparing them would
+    /// keep from the others what only they can send.
+    pub fn spare_owners(&self, spare: bool) {
+        // ORDERING: Relaxed; it steers choices, publishes nothing.
+        self.unsparing.store(!spare, Ordering::Relaxed);
+    }
+
+    /// Whether nobody should be sent to `node`.
+    pub fn is_avoided(&self, node: NodeId) -> bool {
+        self.standing(node).avoided
+    }
+
+    /// Whether `owner` still has segments that nobody else was ever sent to fetch.
+    pub fn is_seeding(&self, owner: NodeId) -> bool {
+        self.seeds(&self.standing(owner))
+    }
+
+    /// What `node` is charged with.
+    pub fn load(&self, node: NodeId) -> Load {
+        self.standing(node).load
+    }
+
+    /// All at once: with a mutex it is taken once.
+    pub(super) fn standing(&self, node: NodeId) -> Standing {
+        match &self.kind {
+            Kind::Locked(counters) => counters.standing(node),
+            Kind::Atomic(counters) => counters.standing(node),
+        }
+    }
+
+    /// Whether an owner of that standing still has segments that nobody else was sent to fetch.
+    pub(super) fn seeds(&self, standing: &Standing) -> bool {
+        // ORDERING: Relaxed; see `spare_owners`.
+        standing.unseeded > 0 && !self.unsparing.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn kinds(nodes: usize) -> [RequestCounters; 2] {
+        [config::Counters::Mutex, config::Counters::Atomic]
+            .map(|kind| RequestCounters::new(kind, nodes))
+    }
+
+    #[test]
+    fn loads_count_what_was_handed_out() {
+        for counters in kinds(3) {
+            counters.charge(NodeId(1));
+            counters.charge(NodeId(1));
+            counters.discharge(NodeId(1));
+            assert_eq!(counters.load(NodeId(1)), Load { in_flight: 1, requests: 2 });
+            assert!(counters.load(NodeId(2)) < counters.load(NodeId(1)));
+        }
+    }
+
+    #[test]
+    fn an_owner_seeds_until_each_segment_was_handed_out() {
+        for counters in kinds(2) {
+            counters.add_unseeded(NodeId(1), 2);
+            counters.seed(NodeId(1));
+            assert!(counters.is_seeding(NodeId(1)));
+            counters.seed(NodeId(1));
+            assert!(!counters.is_seeding(NodeId(1)));
+        }
+    }
+
+    #[test]
+    fn who_is_avoided_stays_so_and_owners_need_not_be_spared() {
+        for counters in kinds(3) {
+            counters.add_unseeded(NodeId(1), 1);
+            counters.avoid(NodeId(2));
+            counters.spare_owners(false);
+            assert!(!counters.is_seeding(NodeId(1)));
+            counters.spare_owners(true);
+            assert!(counters.is_seeding(NodeId(1)));
+            assert!(counters.is_avoided(NodeId(2)) && !counters.is_avoided(NodeId(1)));
+        }
+    }
+
+    #[test]
+    fn threads_that_count_at_once_lose_nothing() {
+        for counters in kinds(2) {
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| (0..1000).for_each(|_| counters.charge(NodeId(1))));
+                }
+            });
+            assert_eq!(counters.load(NodeId(1)), Load { in_flight: 4000, requests: 4000 });
+        }
+    }
+}

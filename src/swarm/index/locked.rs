@@ -1,0 +1,43 @@
+//! One map behind one mutex: whoever computes a handout has the whole index to itself.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use super::record::PlainRecord;
+use super::{FileSwarm, Index, Open};
+use crate::manifest::FileId;
+
+type Map = HashMap<FileId, FileSwarm<PlainRecord>>;
+
+/// Plain data that one thread at a time may look at.
+///
+/// The mutex is held for a whole handout: to take it anew for every look-up would be slower with
+/// one thread, and with several, since the look-ups follow each other closely.
+#[derive(Debug, Default)]
+pub(in crate::swarm) struct LockedIndex {
+    map: Mutex<Map>,
+}
+
+impl LockedIndex {
+    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<PlainRecord>) {
+        let map = self.map.get_mut().expect("nobody panicked with the index open");
+        map.insert(file, swarm);
+    }
+}
+
+impl Index for LockedIndex {
+    type Record = PlainRecord;
+    type Open<'a> = MutexGuard<'a, Map>;
+
+    fn open(&self) -> MutexGuard<'_, Map> {
+        self.map.lock().expect("nobody panicked with the index open")
+    }
+}
+
+impl Open for MutexGuard<'_, Map> {
+    type Record = PlainRecord;
+
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<PlainRecord>) -> T) -> T {
+        look(self.get(&file).expect("every numbered file was registered"))
+    }
+}

@@ -1,0 +1,81 @@
+//! Who has which file? Three kinds of index behind one trait, so that the handout policy is
+//! written once, and a handout computed from one kind is the handout from another.
+
+mod locked;
+mod numbered;
+pub mod record;
+mod sharded;
+
+use std::fmt::Debug;
+
+use crate::config;
+use crate::manifest::{FileId, NodeId};
+use record::Record;
+
+pub(super) use locked::LockedIndex;
+pub(super) use numbered::NumberedIndex;
+pub(super) use sharded::ShardedIndex;
+
+/// Who owns a file, and what the index knows of its segments.
+#[derive(Debug)]
+pub(super) struct FileSwarm<R> {
+    pub(super) owners: Box<[NodeId]>,
+    pub(super) segments: Box<[R]>,
+}
+
+impl<R: Record> FileSwarm<R> {
+    fn new(owners: &[NodeId], segments: usize) -> Self {
+        Self { owners: owners.into(), segments: (0..segments).map(|_| R::default()).collect() }
+    }
+}
+
+/// A kind of index.
+pub(super) trait Index {
+    /// What it keeps of a segment.
+    type Record: Record;
+    /// The index while somebody works with it.
+    type Open<'a>: Open<Record = Self::Record>
+    where
+        Self: 'a;
+
+    /// Begins to work with the index. What must be locked as a whole is locked now; whoever has it
+    /// open must not open it again.
+    fn open(&self) -> Self::Open<'_>;
+}
+
+/// An index that is open.
+pub(super) trait Open {
+    /// What it keeps of a segment.
+    type Record: Record;
+
+    /// Looks at a registered file. What must be locked file by file is locked meanwhile, so that
+    /// one look must not lie within another.
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<Self::Record>) -> T) -> T;
+}
+
+/// The index of one swarm.
+#[derive(Debug)]
+pub(super) enum Files {
+    Locked(LockedIndex),
+    Sharded(ShardedIndex),
+    Numbered(NumberedIndex),
+}
+
+impl Files {
+    pub(super) fn new(kind: config::Index) -> Self {
+        match kind {
+            config::Index::Mutex => Self::Locked(LockedIndex::default()),
+            config::Index::DashMap => Self::Sharded(ShardedIndex::default()),
+            config::Index::Atomic => Self::Numbered(NumberedIndex::default()),
+        }
+    }
+
+    /// Enters a file; files come in the order of their numbers.
+    pub(super) fn register(&mut self, file: FileId, owners: &[NodeId], segments: usize) {
+        match self {
+            Self::Locked(index) => index.insert(file, FileSwarm::new(owners, segments)),
+            Self::Sharded(index) => index.insert(file, FileSwarm::new(owners, segments)),
+            Self::Numbered(index) => index.insert(file, FileSwarm::new(owners, segments)),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! A [`DashMap`] of atomics: sharded read-write locks, not a lock-free map.
+//!
+//! Once the swarm is open nobody writes to the map itself, only to the atomics in it, so that its
+//! locks are taken for reading alone. Even so every look-up writes to the lock of its shard, which
+//! is one for all look-ups of one file.
+
+use dashmap::DashMap;
+
+use super::record::SegmentRecord;
+use super::{FileSwarm, Index, Open};
+use crate::manifest::FileId;
+
+type Map = DashMap<FileId, FileSwarm<SegmentRecord>>;
+
+/// Atomics in a sharded map.
+#[derive(Debug, Default)]
+pub(in crate::swarm) struct ShardedIndex {
+    map: Map,
+}
+
+impl ShardedIndex {
+    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<SegmentRecord>) {
+        self.map.insert(file, swarm);
+    }
+}
+
+impl Index for ShardedIndex {
+    type Record = SegmentRecord;
+    type Open<'a> = &'a Map;
+
+    fn open(&self) -> &Map {
+        &self.map
+    }
+}
+
+impl Open for &Map {
+    type Record = SegmentRecord;
+
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<SegmentRecord>) -> T) -> T {
+        look(&self.get(&file).expect("every numbered file was registered"))
+    }
+}

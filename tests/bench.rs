@@ -1,0 +1,164 @@
+//! Whole measurements by the program: threads, and ranks where there is an `mpirun`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use mpiswarm::harness::environment::{ENVIRONMENT, Environment};
+use mpiswarm::harness::records::{self, RECORDS, Record};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
+
+/// A measurement of moments: real runs of few bytes, beside a mock.
+const TINY: &str = "\
+purpose = \"a test\"
+budget_s = 60
+repetitions = { least = 3, most = 3 }
+
+[[workloads]]
+name = \"tiny\"
+shape = \"all-to-all\"
+peers = [2, 3]
+files = 3
+segments = 5
+segment_bytes = 100
+
+[[contenders]]
+engine = \"lockfree\"
+switches = { window = [1, 8] }
+
+[[contenders]]
+name = \"pooled\"
+engine = \"lockfree\"
+switches = { verify = \"pool\", index = \"atomic\" }
+
+[[contenders]]
+engine = \"mock\"
+times_ms = [5]
+";
+
+/// Writes a plan and returns the folder that holds it.
+fn planned(text: &str) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    fs::write(dir.path().join("plan.toml"), text).expect("a small file");
+    dir
+}
+
+fn bench(dir: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(PROGRAM);
+    command.arg("bench").arg(dir.join("plan.toml")).arg("--out").arg(dir.join("out")).args(more);
+    command.output().expect("the program starts")
+}
+
+fn read(dir: &Path) -> Vec<Record> {
+    records::read(&dir.join("out")).expect("the records are whole").records
+}
+
+fn check_tiny(records: &[Record], peers: &[usize]) {
+    let contenders = ["lockfree window=1", "lockfree window=8", "pooled", "mock"];
+    for &peers in peers {
+        for contender in contenders {
+            let runs: Vec<_> = records
+                .iter()
+                .filter(|record| record.run.peers == peers && record.contender == contender)
+                .collect();
+            let mut repetitions: Vec<_> = runs.iter().map(|record| record.repetition).collect();
+            repetitions.sort_unstable();
+            assert_eq!(repetitions, [0, 1, 2], "{contender}, {peers} peers");
+            for record in runs {
+                assert!(record.run.verified, "{record:?}");
+                assert!(record.run.makespan_s > 0.0, "{record:?}");
+                // Three files of five segments, each with one owner.
+                let moved = if contender == "mock" { 0 } else { 15 * (peers as u64 - 1) };
+                assert_eq!(record.run.segments, moved, "{record:?}");
+            }
+        }
+    }
+    assert_eq!(records.len(), peers.len() * contenders.len() * 3);
+    let window = records.iter().find(|record| record.contender == "lockfree window=8");
+    assert_eq!(window.expect("it ran").parameters["window"], 8);
+}
+
+#[test]
+fn threads_are_measured_and_recorded() {
+    let dir = planned(TINY);
+    let output = bench(dir.path(), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let records = read(dir.path());
+    check_tiny(&records, &[2, 3]);
+    assert!(records.iter().all(|record| record.processes == 1 && record.run.transport == "local"));
+    let real = records.iter().filter(|record| record.contender != "mock");
+    assert!(real.map(|record| record.cpu_s).sum::<f64>() > 0.0, "work costs time");
+    let table = String::from_utf8_lossy(&output.stdout);
+    for word in ["tiny: 2 peers", "tiny: 3 peers", "lockfree window=8", "pooled", "5.0 ms"] {
+        assert!(table.contains(word), "{word} in {table}");
+    }
+    let environment = fs::read_to_string(dir.path().join("out").join(ENVIRONMENT));
+    let environment: Environment =
+        serde_json::from_str(&environment.expect("it is there")).expect("an environment");
+    assert_eq!(environment.plan_text, TINY);
+    assert_eq!(environment.mpi, None);
+    assert_eq!(environment.limits.len(), 1);
+}
+
+#[test]
+fn what_is_there_is_kept_and_a_cut_line_is_made_again() {
+    let dir = planned(TINY);
+    assert!(bench(dir.path(), &[]).status.success());
+    let whole = read(dir.path());
+    let again = bench(dir.path(), &[]);
+    assert_eq!(again.status.code(), Some(2), "{again:?}");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("--resume"), "{again:?}");
+    assert_eq!(read(dir.path()), whole);
+
+    let path = dir.path().join("out").join(RECORDS);
+    let text = fs::read_to_string(&path).expect("there are records");
+    fs::write(&path, &text[..text.len() - 40]).expect("it can be written");
+    let resumed = bench(dir.path(), &["--resume"]);
+    assert!(resumed.status.success(), "{resumed:?}");
+    let said = String::from_utf8_lossy(&resumed.stderr);
+    assert!(said.contains("line 24 of the records was cut off"), "{said}");
+    let records = read(dir.path());
+    check_tiny(&records, &[2, 3]);
+    assert_eq!(records[..23], whole[..23], "what was there is kept");
+
+    fs::write(dir.path().join("plan.toml"), TINY.replace("a test", "another")).expect("a file");
+    let other = bench(dir.path(), &["--resume"]);
+    assert_eq!(other.status.code(), Some(2), "{other:?}");
+    assert!(String::from_utf8_lossy(&other.stderr).contains("the plan was another"), "{other:?}");
+}
+
+#[test]
+fn a_plan_that_is_wrong_is_refused_before_anything_runs() {
+    let dir = planned(&TINY.replace("window", "windows"));
+    let output = bench(dir.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("plan.toml:15: ") && said.contains("unknown field `windows`"), "{said}");
+    assert!(!dir.path().join("out").exists());
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_are_measured_and_other_numbers_of_peers_skipped() {
+    if Command::new("mpirun").arg("--version").output().is_err() {
+        println!("skipped: no mpirun here");
+        return;
+    }
+    let dir = planned(TINY);
+    let output = Command::new("mpirun")
+        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
+        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
+        .args(["--oversubscribe", "-np", "4", PROGRAM, "bench"])
+        .arg(dir.path().join("plan.toml"))
+        .arg("--out")
+        .arg(dir.path().join("out"))
+        .output()
+        .expect("mpirun starts");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("tiny: skipped: it has 2 peers, and there are 3 here"), "{said}");
+    let records = read(dir.path());
+    check_tiny(&records, &[3]);
+    assert!(records.iter().all(|record| record.processes == 4 && record.run.transport == "mpi"));
+}
