@@ -73,6 +73,9 @@ pub struct Config {
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
     pub enrolment_patience: Duration,
+    /// Segments that the transport can tell apart; where all files together have more, the run is
+    /// refused.
+    pub segments_max: u32,
     /// With nothing else to ask for, a request this many mean latencies old is made twice.
     pub end_game_latencies: u32,
     /// Where the tracker keeps who has what.
@@ -107,6 +110,7 @@ impl Config {
             ask_patience: Duration::from_secs(2),
             silence_patience: Duration::from_secs(60),
             enrolment_patience: Duration::from_secs(600),
+            segments_max: u32::MAX,
             end_game_latencies: 4,
             index: Index::default(),
             counters: Counters::default(),

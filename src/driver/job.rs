@@ -158,7 +158,9 @@ pub fn run_threads(
 
 #[cfg(feature = "mpi")]
 mod ranks {
-    use super::{Ended, Injection, Job, JobError, NodeId, Parker, Progress, RankMetrics, Tracker};
+    use super::{
+        Config, Ended, Injection, Job, JobError, NodeId, Parker, Progress, RankMetrics, Tracker,
+    };
     use super::{run_peer, run_tracker};
     use crate::time::Clock;
     use crate::transport::TransportError;
@@ -192,8 +194,9 @@ mod ranks {
         show: impl FnMut(Progress),
     ) -> Result<Ended, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
         let mut transport = MpiTransport::new(world)?;
+        let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
+        let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
         let mine = run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
         let gathered = transport.gather(&mine.encode())?.unwrap_or_default();

@@ -202,7 +202,8 @@ impl Tracker {
         drop(registrations);
         self.outcome.take_refusals(&refusals);
         if self.outcome.errors.is_empty() {
-            match Roster::new(&enrolments) {
+            let roster = Roster::new(&enrolments);
+            match roster.and_then(|roster| roster.within(self.config.segments_max)) {
                 Ok(roster) => return self.describe(now, roster, out),
                 Err(error) => self.outcome.errors.push(error.to_string()),
             }

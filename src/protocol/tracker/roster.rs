@@ -78,6 +78,14 @@ pub enum RosterError {
         /// How many digests it has.
         digests: usize,
     },
+    /// The transport would take some segments for others.
+    #[error("the files have {count} segments in all, but messages can only name {max}")]
+    Untold {
+        /// How many segments there are.
+        count: u32,
+        /// How many there may be.
+        max: u32,
+    },
     /// The numbering is full.
     #[error("the files have {0}")]
     TooMany(#[from] crate::manifest::TooManySegments),
@@ -118,6 +126,12 @@ impl Roster {
         let digests = firsts.iter().flat_map(|entry| entry.digests.iter().copied()).collect();
         let (named, unowned) = names(enrolments, &numbers, &mut files);
         Ok(Self { geometry, files, digests, named, unowned })
+    }
+
+    /// The roster, if no more than `max` segments must be told apart.
+    pub(super) fn within(self, max: u32) -> Result<Self, RosterError> {
+        let count = self.geometry.segment_count();
+        if count <= max { Ok(self) } else { Err(RosterError::Untold { count, max }) }
     }
 
     /// What the tracker tells `peer` about the files that it named.
@@ -242,6 +256,17 @@ mod tests {
         );
         let text = error(owner(4, "a", "0a0b\n0c0d\n", 2)).to_string();
         assert!(text.contains("segment 0: SHA-256 0101"), "{text}");
+    }
+
+    #[test]
+    fn segments_that_cannot_be_told_apart_are_refused() {
+        let roster = || Roster::new(&[owner(1, "a", "0a0b\n0c0d\n", 1)]).expect("one owner");
+        assert!(roster().within(2).is_ok());
+        let error = roster().within(1).expect_err("there are two");
+        assert_eq!(
+            error.to_string(),
+            "the files have 2 segments in all, but messages can only name 1"
+        );
     }
 
     #[test]

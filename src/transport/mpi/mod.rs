@@ -37,6 +37,7 @@ impl fmt::Debug for MpiTransport {
 pub struct MpiTransport {
     messages: SimpleCommunicator,
     segments: SimpleCommunicator,
+    segments_max: u32,
     active: Slab<Owner>,
     /// Sends among the active requests.
     sending: usize,
@@ -59,6 +60,7 @@ impl MpiTransport {
         let mut this = Self {
             messages: world.duplicate(),
             segments: world.duplicate(),
+            segments_max: slab::tag_max(world),
             active: Slab::new(),
             sending: 0,
             inboxes: Slab::new(),
@@ -71,6 +73,11 @@ impl MpiTransport {
             this.post_inbox(vec![0; MESSAGE_BYTES_MAX].into())?;
         }
         Ok(this)
+    }
+
+    /// Segments that tags can tell apart.
+    pub fn segments_max(&self) -> u32 {
+        self.segments_max
     }
 
     /// Ends the exchange and gathers what each rank measured, on rank 0 and by rank. All ranks
@@ -226,10 +233,9 @@ fn rank(node: NodeId) -> std::ffi::c_int {
     std::ffi::c_int::try_from(node.0).expect("ranks are numbered as MPI does")
 }
 
-/// All MPIs that are in use allow at least 2^22 tags; beyond them numbers repeat, which a check
-/// notices.
+/// A segment's number: a swarm has no more of them than there are tags.
 fn tag(segment: SegmentId) -> std::ffi::c_int {
-    std::ffi::c_int::try_from(segment.0 & 0x3f_ffff).expect("22 bits fit")
+    std::ffi::c_int::try_from(segment.0).expect("segments are no more than tags")
 }
 
 fn any_source() -> std::ffi::c_int {

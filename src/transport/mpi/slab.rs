@@ -10,6 +10,8 @@ use std::ffi::c_int;
 use std::mem::MaybeUninit;
 
 use mpi::ffi;
+use mpi::raw::AsRaw as _;
+use mpi::topology::SimpleCommunicator;
 
 use super::super::TransportError;
 use crate::manifest::{NodeId, SegmentId};
@@ -233,6 +235,22 @@ fn check(call: &'static str, code: c_int) -> Result<(), TransportError> {
 /// A length as MPI takes it.
 fn count(len: usize) -> c_int {
     c_int::try_from(len).expect("a segment is shorter than 2 GiB")
+}
+
+/// The greatest tag of this MPI: its standard demands 32,767, and 2²² and more are usual.
+pub(super) fn tag_max(world: &SimpleCommunicator) -> u32 {
+    const LEAST: u32 = 32_767;
+    let key = c_int::try_from(ffi::MPI_TAG_UB).expect("keys are small integers");
+    let (mut value, mut found) = (std::ptr::null_mut::<c_int>(), 0);
+    let place = (&raw mut value).cast();
+    // SAFETY: the key is MPI's own; `place` has room for the address that it keeps there.
+    let code = unsafe { ffi::MPI_Comm_get_attr(world.as_raw(), key, place, &raw mut found) };
+    if code != 0 || found == 0 || value.is_null() {
+        return LEAST;
+    }
+    // SAFETY: under this key MPI keeps the address of an integer of its own.
+    let max = unsafe { *value };
+    u32::try_from(max).unwrap_or(LEAST)
 }
 
 /// Any rank may be the sender.
