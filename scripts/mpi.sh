@@ -181,5 +181,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
         export MPISWARM_MPI_READY=1
     fi
     shift
+    # Where another mpirun was chosen than the first on PATH.
+    [[ $1 != mpirun ]] || set -- "$mpirun" "${@:2}"
     exec "$@"
 fi
