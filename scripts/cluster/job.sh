@@ -132,7 +132,7 @@ job_bench() {
     [[ -f $plan ]] || die "$plan is no plan"
     [[ -n $ranks ]] || die "MPISWARM_RANKS: how many ranks?"
     job_launch
-    job_execute "${launch[@]}" "$mpiswarm" bench "$plan" --out "$record" "$@" || code=$?
+    job_execute "${launch[@]}" "$mpiswarm" bench "$plan" --out "$record/bench" "$@" || code=$?
     job_end "$code"
 }
 

@@ -155,7 +155,8 @@ inside() {
 stop() {
     local pid
     if pid=$(supervisor); then
-        kill -KILL "$pid"
+        # Its child is the first process of the namespace, which is gone when all others are.
+        pkill -KILL -P "$pid"
         while [[ -e /proc/$pid ]]; do sleep 0.05; done
     fi
     rm -rf "$folder"
