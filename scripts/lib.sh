@@ -1,12 +1,7 @@
 #!/usr/bin/env bash
 # Usage: scripts/lib.sh is sourced by the other scripts; on its own it only prints this.
-#
-# MPICC and MPIRUN choose another MPI than the first on PATH (MPICC=mpicc.mpich MPIRUN=mpirun.mpich);
-# give each MPI a build folder of its own through CARGO_TARGET_DIR.
 
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
-mpicc=${MPICC:-mpicc}
-mpirun=${MPIRUN:-mpirun}
 
 # A shell that rustup has not touched yet, as in a fresh container, lacks cargo's folder.
 cargo_bin=${CARGO_HOME:-${HOME-}/.cargo}/bin
@@ -37,64 +32,36 @@ target_folder() {
     printf '%s\n' "$target"
 }
 
-# Cores that ranks may fill. Open MPI counts real cores, nproc counts hardware threads. Inside a
-# Slurm job the allocation decides, not the machine that the script happens to run on.
-cores() {
-    if [[ -n ${SLURM_NTASKS-} ]]; then
-        printf '%s\n' "$SLURM_NTASKS"
-        return
-    fi
-    local threads real
-    threads=$(nproc)
-    real=$(lscpu -p=CORE,SOCKET 2>/dev/null | grep -v '^#' | sort -u | wc -l) || real=0
-    printf '%s\n' "$((real > 0 && real < threads ? real : threads))"
-}
+# Whether apt_update and apt_install may be called here.
+can_install() { [[ $EUID -eq 0 ]] && have apt-get; }
 
-# The folders that mpicc would bake into a program as places of its libraries.
-mpi_library_folders() {
-    local flags flag
-    if flags=$("$mpicc" --showme:libdirs 2>/dev/null); then
-        for flag in $flags; do printf '%s\n' "$flag"; done
-        return
-    fi
-    flags=$("$mpicc" -show 2>/dev/null) || return 0
-    for flag in $flags; do
-        case $flag in -L*) printf '%s\n' "${flag#-L}" ;; esac
+# Which program Debian's alternatives make `mpicc` and `mpirun`, as `<name> <path>` a line.
+mpi_alternatives() {
+    local name path
+    for name in mpi mpirun; do
+        path=$(readlink "/etc/alternatives/$name" 2>/dev/null) && printf '%s %s\n' "$name" "$path"
     done
+    return 0
 }
 
-# mpi_environment RANKS: makes this shell ready to start that many ranks; mpirun_arguments is what
-# to pass to mpirun.
-mpi_environment() {
-    local ranks=$1 version folder
-    mpirun_arguments=(-n "$ranks")
+apt_update() {
+    say "apt-get update" >&2
+    # Old lists may still do; the installation will tell.
+    apt-get -qq -o DPkg::Lock::Timeout=120 update >&2 ||
+        say "apt-get update failed; going on with the lists at hand" >&2
+}
 
-    # The crate `mpi` drops mpicc's rpath, so an MPI outside the loader's own folders is not found.
-    while read -r folder; do
-        case $folder in
-            /lib | /lib64 | /usr/lib | /usr/lib64 | /usr/local/lib | /usr/lib/*-linux-gnu) ;;
-            *) [[ :${LD_LIBRARY_PATH-}: == *:$folder:* ]] ||
-                export LD_LIBRARY_PATH=$folder${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} ;;
-        esac
-    done < <(mpi_library_folders)
-
-    version=$("$mpirun" --version 2>&1) || die "$mpirun --version fails: $version"
-    # Hydra, the launcher of MPICH and Intel MPI, needs none of what follows.
-    [[ $version == *"Open MPI"* ]] || return 0
-
-    # Open MPI refuses root unless told twice.
-    if [[ $EUID -eq 0 ]]; then
-        export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    fi
-    # A rank hashes on several threads; bound to one core, as is the default, they would share it.
-    mpirun_arguments+=(--bind-to none)
-    # Other machines of the job do not inherit the environment by themselves.
-    [[ -z ${LD_LIBRARY_PATH-} ]] || mpirun_arguments+=(-x LD_LIBRARY_PATH)
-    if ((ranks > $(cores))); then
-        mpirun_arguments+=(--oversubscribe)
-        # An idle rank that polls without yielding costs its neighbours a thousandfold.
-        export OMPI_MCA_mpi_yield_when_idle=1
-    fi
+# apt_install PACKAGE…: another MPI than before does not become the default by it.
+apt_install() {
+    local name path before
+    before=$(mpi_alternatives)
+    say "apt-get install $*" >&2
+    DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 \
+        install -y --no-install-recommends "$@" >/dev/null || return
+    while read -r name path; do
+        [[ -z $name || $(readlink "/etc/alternatives/$name") == "$path" ]] ||
+            update-alternatives --set "$name" "$path" >&2
+    done <<<"$before"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then usage; fi

@@ -10,8 +10,8 @@
 
 set -euo pipefail
 scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$scripts/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=mpi.sh
+. "$scripts/mpi.sh"
 
 ranks='' inputs=$root/inputs/small out='' more=()
 while (($#)); do
@@ -49,6 +49,7 @@ if [[ -z ${MPISWARM-} ]]; then
     MPISWARM=$(target_folder)/release/mpiswarm
 fi
 mpi_environment "$ranks"
+mpi_arguments "$ranks"
 mkdir -p "$out/outputs"
 
 command=("$mpirun" "${mpirun_arguments[@]}" "$MPISWARM" run "$inputs" --out "$out/outputs"

@@ -6,8 +6,8 @@
 # What is already on PATH, such as the MPI of a `module load`, is used as it is.
 
 set -euo pipefail
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=mpi.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/mpi.sh"
 
 purpose=${1-build}
 case $purpose in
@@ -76,10 +76,7 @@ clang_packages() {
 
 install() {
     local packages=() package
-    export DEBIAN_FRONTEND=noninteractive
-    say "apt-get update"
-    # Old lists may still do; the installation will tell.
-    apt-get -qq -o DPkg::Lock::Timeout=120 update || say "apt-get update failed; going on with the lists at hand"
+    apt_update
     for package in "$@"; do
         if [[ $package == libclang-dev ]]; then
             mapfile -t -O "${#packages[@]}" packages < <(clang_packages)
@@ -89,8 +86,7 @@ install() {
             say "this release has no package $package"
         fi
     done
-    say "apt-get install ${packages[*]}"
-    apt-get -qq -o DPkg::Lock::Timeout=120 install -y --no-install-recommends "${packages[@]}" >/dev/null
+    apt_install "${packages[@]}"
 }
 
 explain() {
@@ -115,14 +111,11 @@ if [[ $(printf '%s\n' "$needed" "$found" | sort -V | head -n 1) != "$needed" ]];
     exit 1
 fi
 
-can_install=false
-if [[ $EUID -eq 0 ]] && have apt-get; then can_install=true; fi
-
 look
 wanted=("${apt[@]}")
 if [[ $purpose == test ]] && ! have shellcheck; then
     # Not worth a refusal: a gate without it still says most of what there is to say.
-    if $can_install; then wanted+=(shellcheck); else say "shellcheck is missing; its step will be skipped"; fi
+    if can_install; then wanted+=(shellcheck); else say "shellcheck is missing; its step will be skipped"; fi
 fi
 if [[ $purpose == test ]] && ! have cargo-nextest; then
     say "cargo-nextest is missing; cargo test takes its place"
@@ -130,7 +123,7 @@ fi
 
 if ((${#missing[@]})); then say "missing: $(printf '%s; ' "${missing[@]}" | sed 's/; $//')"; fi
 if ((${#wanted[@]})); then
-    $can_install || explain
+    can_install || explain
     install "${wanted[@]}" || say "apt-get failed" >&2
     look
     if ((${#missing[@]})); then

@@ -6,8 +6,8 @@
 
 set -euo pipefail
 scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$scripts/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=mpi.sh
+. "$scripts/mpi.sh"
 
 quick=false
 case ${1-} in
@@ -48,7 +48,7 @@ tests() {
     fi
 }
 
-shell_scripts() { shellcheck -x "$scripts"/*.sh "$root/.ci/run"; }
+shell_scripts() { shellcheck -x "$scripts"/*.sh "$scripts"/cluster/* "$root/.ci/run"; }
 
 # `--cfg loom` changes every crate's fingerprint: without a folder of its own, each change between
 # this step and the others would build the world anew. Link-time optimisation buys nothing here.
@@ -77,7 +77,7 @@ began=$SECONDS
 cd "$root"
 step setup "$scripts/setup.sh" test
 # Tests that start an mpirun of their own need this too.
-mpi_environment 1
+mpi_environment any
 
 step format cargo fmt --check
 if have shellcheck; then step shellcheck shell_scripts; else skip shellcheck "it is not installed"; fi

@@ -4,6 +4,9 @@
 //! The simulated nodes start from what the real ones register. What real nodes end with is read
 //! from `--digests`: the payload as it lies in memory at the end, hashed once more.
 
+#[cfg(feature = "mpi")]
+mod launch;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,13 +96,8 @@ impl Case {
 
     #[cfg(feature = "mpi")]
     fn ranks(&self) -> Contents {
-        let nodes = (self.inputs.len() + 1).to_string();
-        self.run(
-            Command::new("mpirun")
-                .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-                .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-                .args(["--oversubscribe", "-np", &nodes, PROGRAM]),
-        )
+        let peers = u32::try_from(self.inputs.len()).expect("few peers");
+        self.run(&mut launch::ranks(peers + 1))
     }
 }
 
@@ -124,8 +122,7 @@ fn threads_end_with_the_same_bytes_as_simulated_peers() {
 #[cfg(feature = "mpi")]
 #[test]
 fn ranks_end_with_the_same_bytes_as_simulated_peers() {
-    if Command::new("mpirun").arg("--version").output().is_err() {
-        println!("skipped: no mpirun here");
+    if !launch::can_start_ranks() {
         return;
     }
     for case in cases() {

@@ -4,6 +4,7 @@
 
 #[path = "ranks/job.rs"]
 mod job;
+mod launch;
 
 use std::fs;
 use std::path::Path;
@@ -213,14 +214,15 @@ fn a_full_disk_is_named_and_what_fits_is_whole() {
 
 /// The process of one rank of the job that writes to `out`.
 fn process_of(rank: u32, out: &Path) -> Option<u32> {
-    let variable = format!("OMPI_COMM_WORLD_RANK={rank}");
+    let variables = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].map(|name| format!("{name}={rank}"));
     let has = |path: &Path, file: &str, wanted: &str| {
         let read = fs::read(path.join(file)).unwrap_or_default();
         read.split(|&byte| byte == 0).any(|part| part == wanted.as_bytes())
     };
     fs::read_dir("/proc").ok()?.filter_map(|entry| Some(entry.ok()?.path())).find_map(|path| {
         let pid = path.file_name()?.to_str()?.parse().ok()?;
-        let fits = has(&path, "cmdline", text(out)) && has(&path, "environ", &variable);
+        let fits = has(&path, "cmdline", text(out))
+            && variables.iter().any(|wanted| has(&path, "environ", wanted));
         fits.then_some(pid)
     })
 }

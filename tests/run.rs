@@ -1,5 +1,8 @@
 //! Whole runs of the program: threads, and ranks where there is an `mpirun`.
 
+#[cfg(feature = "mpi")]
+mod launch;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -105,15 +108,12 @@ fn a_file_that_nobody_owns_is_reported_and_the_rest_completes() {
 #[cfg(feature = "mpi")]
 #[test]
 fn ranks_deliver_every_file() {
-    if Command::new("mpirun").arg("--version").output().is_err() {
-        println!("skipped: no mpirun here");
+    if !launch::can_start_ranks() {
         return;
     }
     let out = tempfile::tempdir().expect("a folder");
-    let output = Command::new("mpirun")
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .args(["--oversubscribe", "-np", "13", PROGRAM, "run", &inputs("classic"), "--json"])
+    let output = launch::ranks(13)
+        .args(["run", &inputs("classic"), "--json"])
         .args(["--segment-bytes", "1024", "--out"])
         .arg(out.path())
         .output()

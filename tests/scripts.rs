@@ -178,14 +178,29 @@ fn a_folder_without_inputs_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no in<R>.txt"));
 }
 
+/// Every script, by its path from `scripts`.
+fn names() -> Vec<String> {
+    let (mut names, mut folders) = (Vec::new(), vec![scripts()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("scripts/ is part of the repository") {
+            let path = entry.expect("scripts/ can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(scripts()).expect("the walk began there");
+                names.push(name.to_string_lossy().into_owned());
+            }
+        }
+    }
+    names
+}
+
 #[test]
 fn every_script_is_executable_and_explains_itself() {
-    let folder = fs::read_dir(scripts()).expect("scripts/ is part of the repository");
-    let paths: Vec<PathBuf> =
-        folder.map(|entry| entry.expect("scripts/ can be read").path()).collect();
-    assert!(!paths.is_empty());
-    for path in paths {
-        let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+    let names = names();
+    assert!(names.iter().any(|name| name.contains('/')), "folders were read too");
+    for name in names {
+        let path = scripts().join(&name);
         let mode = fs::metadata(&path).expect("it was just listed").permissions().mode();
         assert_eq!(mode & 0o111, 0o111, "{name} is not executable");
         // From elsewhere and through a link: a script finds its neighbours all the same.
@@ -195,6 +210,8 @@ fn every_script_is_executable_and_explains_itself() {
         let output = run(Command::new(&link).arg("--help").current_dir(&elsewhere));
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{name} --help fails");
-        assert!(text.starts_with(&format!("Usage: scripts/{name}")), "{name} --help: {text}");
+        let opening = text.lines().next().unwrap_or_default();
+        assert!(opening.starts_with("Usage: "), "{name} --help: {text}");
+        assert!(opening.contains(&format!("scripts/{name}")), "{name} --help: {text}");
     }
 }

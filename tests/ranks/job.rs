@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::launch;
+
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
 
 /// Exit code of `timeout` where a job had to be ended.
@@ -28,12 +30,11 @@ pub(crate) struct Ended {
 /// Whether jobs can be started here; says so where not.
 #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 pub(crate) fn can_start() -> bool {
-    let can = Command::new("mpirun").arg("--version").output().is_ok()
-        && Command::new("timeout").arg("--version").output().is_ok();
-    if !can {
-        println!("skipped: no mpirun here");
+    if Command::new("timeout").arg("--version").output().is_err() {
+        println!("skipped: no timeout here");
+        return false;
     }
-    can
+    launch::can_start_ranks()
 }
 
 impl Job {
@@ -41,12 +42,12 @@ impl Job {
     pub(crate) fn start(nodes: u32, args: &[&str], limit: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name| fs::File::create(folder.path().join(name)).expect("a file");
+        let ranks = launch::ranks(nodes);
         let child = Command::new("timeout")
-            .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-            .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
             .arg(format!("--kill-after={}", limit.as_secs()))
             .arg(limit.as_secs().to_string())
-            .args(["mpirun", "--oversubscribe", "-np", &nodes.to_string(), PROGRAM])
+            .arg(ranks.get_program())
+            .args(ranks.get_args())
             .args(args)
             .stdin(Stdio::null())
             .stdout(file("stdout"))

@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Usage: scripts/cluster/job.sh is sourced by the job scripts beside it; on its own it only prints this.
+#
+# What differs between clusters is said in the environment, all of it optional:
+#   MPISWARM_ROOT       the repository, which all nodes see; by default where the job was submitted
+#   MPISWARM            the program; by default target/release/mpiswarm, which has to be built before
+#   MPISWARM_MODULES    what to `module load`, as in "gcc/13 openmpi/5.0"
+#   MPISWARM_SETUP      a file to source after that, for whatever else a site needs
+#   MPISWARM_LAUNCHER   srun, mpirun or flux: what starts the ranks
+#   MPISWARM_SRUN_MPI   how srun wires them up: pmix (by default), pmi2 for MPICH; `srun --mpi=list`
+#   MPISWARM_OPTIONS    more options for the launcher
+#   MPISWARM_RANKS      the tracker and the peers; by default as many as the job has tasks
+#   MPISWARM_RESULTS    where record folders go; by default results/ of the repository
+#   MPISWARM_RECORD     the record folder itself; by default a new one below that
+#   MPISWARM_OUT        where finished files go; by default outputs/ in the record. A folder on each
+#                       node's own disk is filled there and can't be checked from here
+#
+# A record folder belongs to one job, or to one attempt where the batch system starts a job again:
+#   job.txt        what ran where, `key: value` a line
+#   log.txt        what it said
+#   exit-code      written last: without it, the job did not come to its end
+# and what the job itself leaves there. A folder that exists is never written to.
+
+root=${MPISWARM_ROOT:-$(dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")")}
+# shellcheck source-path=SCRIPTDIR source=../mpi.sh
+. "$root/scripts/mpi.sh"
+
+# job_begin KIND SCHEDULER ID [RANKS] [LAUNCHER]: makes the environment ready and the record folder.
+# The id is the batch system's; ranks and launcher are what it implies.
+job_begin() {
+    local kind=$1 scheduler=$2 id=$3
+    job_modules
+    [[ -z ${MPISWARM_SETUP-} ]] || job_unguarded . "$MPISWARM_SETUP"
+    mpiswarm=${MPISWARM:-$root/target/release/mpiswarm}
+    [[ -x $mpiswarm ]] || die "$mpiswarm is missing: build it with the MPI of this job (cargo build --release)"
+    ranks=${MPISWARM_RANKS:-${4-}}
+    launcher=${MPISWARM_LAUNCHER:-${5:-mpirun}}
+    # Many ranks on a machine, each with threads of its own: all of them may run and none spins.
+    mpi_environment any
+    record=${MPISWARM_RECORD:-${MPISWARM_RESULTS:-$root/results}/$kind-$(date -u +%Y%m%dT%H%M%SZ)-$scheduler-$id}
+    mkdir -p "$(dirname "$record")"
+    mkdir "$record" || die "a record is written once; name another folder"
+    job_note scheduler "$scheduler"
+    job_note job "$id"
+    job_note program "$mpiswarm"
+    job_note version "$("$mpiswarm" --version)"
+    job_note commit "$(git -C "$root" describe --always --dirty --abbrev=40 --exclude='*' 2>/dev/null || echo unknown)"
+    job_note modules "${MPISWARM_MODULES-}"
+    say "record: $record"
+}
+
+# Code of a site may use unset variables and let commands fail.
+job_unguarded() {
+    set +eu
+    # shellcheck disable=SC1090
+    "$@"
+    set -eu
+}
+
+job_modules() {
+    local file modules
+    read -ra modules <<<"${MPISWARM_MODULES-}"
+    ((${#modules[@]})) || return 0
+    # A batch job's shell is no login shell, which would know the command.
+    for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh; do
+        [[ $(type -t module) == function || ! -e $file ]] || job_unguarded . "$file"
+    done
+    [[ $(type -t module) == function ]] || die "MPISWARM_MODULES is set, but there is no module command here"
+    for file in "${modules[@]}"; do job_unguarded module load "$file"; done
+}
+
+job_note() { printf '%s: %s\n' "$1" "$2" >>"$record/job.txt"; }
+
+# Sets `launch`: what to write before a program so that it becomes that many ranks.
+job_launch() {
+    local options
+    read -ra options <<<"${MPISWARM_OPTIONS-}"
+    case $launcher in
+        srun)
+            # Since Slurm 22.05 srun does not take this from the job by itself.
+            [[ -z ${SLURM_CPUS_PER_TASK-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
+            launch=(srun --mpi="${MPISWARM_SRUN_MPI:-pmix}" --kill-on-bad-exit=1 -n "$ranks")
+            ;;
+        mpirun)
+            mpi_arguments "$ranks"
+            launch=("$mpirun" "${mpirun_arguments[@]}")
+            ;;
+        flux) launch=(flux run -n "$ranks") ;;
+        *) die "MPISWARM_LAUNCHER: $launcher is none of: srun mpirun flux" ;;
+    esac
+    launch+=("${options[@]}")
+    job_note ranks "$ranks"
+}
+
+# job_end CODE: closes the record and ends the script.
+job_end() {
+    job_note ended "$(date -u +%FT%TZ)"
+    printf '%s\n' "$1" >"$record/exit-code"
+    exit "$1"
+}
+
+# job_execute COMMAND…: with its output in the log; returns its exit code.
+job_execute() {
+    job_note command "$*"
+    job_note started "$(date -u +%FT%TZ)"
+    "$@" 2>&1 | tee -a "$record/log.txt"
+    return "${PIPESTATUS[0]}"
+}
+
+# job_run INPUTS [ARGUMENT…]: one run of these inputs, checked against them.
+job_run() {
+    local inputs=$1 code=0 highest out
+    shift
+    [[ -d $inputs ]] || die "$inputs is no folder"
+    highest=$(input_files "$inputs" | tail -n 1 | sed -E 's|.*/in([0-9]+)\.txt$|\1|') || true
+    [[ -n $highest ]] || die "$inputs has no in<R>.txt"
+    ranks=${ranks:-$((highest + 1))}
+    out=${MPISWARM_OUT:-$record/outputs}
+    job_launch
+    job_execute "${launch[@]}" "$mpiswarm" run "$inputs" --transport mpi --out "$out" \
+        --report "$record/summary.json" "$@" || code=$?
+    if ((code == 0)) && [[ -z ${MPISWARM_OUT-} ]]; then
+        job_execute "$root/scripts/check-outputs.sh" "$inputs" "$out" || code=$?
+    fi
+    job_end "$code"
+}
+
+# job_bench PLAN [ARGUMENT…]: all runs of a plan.
+job_bench() {
+    local plan=$1 code=0
+    shift
+    [[ -f $plan ]] || die "$plan is no plan"
+    [[ -n $ranks ]] || die "MPISWARM_RANKS: how many ranks?"
+    job_launch
+    job_execute "${launch[@]}" "$mpiswarm" bench "$plan" --out "$record/bench" "$@" || code=$?
+    job_end "$code"
+}
+
+if [[ ${BASH_SOURCE[0]} == "$0" ]]; then usage; fi

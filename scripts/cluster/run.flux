@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Usage: flux batch [FLUX OPTIONS] scripts/cluster/run.flux [INPUTS] [arguments for `mpiswarm run`]
+#
+# One run as a Flux job, submitted from the root of the repository:
+#   flux batch -N 8 -n 9 scripts/cluster/run.flux inputs/classic --segment-bytes 1048576
+# As many ranks as the inputs ask for, or MPISWARM_RANKS. An Open MPI of version 5 wants PMIx, from
+# the plugin flux-pmix: MPISWARM_OPTIONS="-o pmi=pmix". Its record is
+# results/run-<UTC date and time>-flux-<job>. Modules and the like: scripts/cluster/job.sh --help.
+
+#flux: --job-name=mpiswarm-run
+#flux: -n 5
+#flux: -t 10m
+
+set -euo pipefail
+# Flux runs a copy of this file, in the folder that it was submitted from.
+if [[ -n ${FLUX_URI-} ]]; then submitted=$PWD; else submitted=$(dirname "$(readlink -f "$0")")/../..; fi
+MPISWARM_ROOT=${MPISWARM_ROOT:-$submitted}
+# shellcheck source-path=SCRIPTDIR source=job.sh
+. "$MPISWARM_ROOT/scripts/cluster/job.sh"
+if [[ ${1-} == -h || ${1-} == --help ]]; then usage && exit; fi
+[[ -n ${FLUX_URI-} ]] || die "this is a job script: flux batch $0; see --help"
+
+job_begin run flux "$(flux getattr jobid 2>/dev/null || echo "$$")" '' flux
+job_note nodes "$(flux getattr hostlist 2>/dev/null || echo unknown)"
+job_run "${1:-$root/inputs/small}" "${@:2}"
