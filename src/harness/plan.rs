@@ -166,7 +166,7 @@ impl Text {
         let Some(budget) = budget.filter(|budget| !budget.is_zero()) else {
             return Err((self.budget_s.span(), Refusal::Budget));
         };
-        if !(*self.target.as_ref() > 0.0) {
+        if self.target.as_ref().is_nan() || *self.target.as_ref() <= 0.0 {
             return Err((self.target.span(), Refusal::Target));
         }
         let repetitions = *self.repetitions.as_ref();

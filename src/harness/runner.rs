@@ -366,7 +366,7 @@ pub fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Ve
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ which.rotate_left(17));
     let mut places: Vec<usize> = (0..contenders).collect();
     for last in (1..contenders).rev() {
-        let below = u128::from(random.next_u64()) * (last as u128 + 1) >> 64;
+        let below = (u128::from(random.next_u64()) * (last as u128 + 1)) >> 64;
         places.swap(last, usize::try_from(below).expect("a place among the contenders"));
     }
     places
