@@ -84,6 +84,7 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         verify_threads,
         faults: Vec::new(),
         warn: |_| (),
+        meter: Default::default(),
     };
     let before = ALLOCATOR.counted();
     let ended = run_threads(&job, 5, &Clock::start(), |_| ()).expect("no node breaks");
