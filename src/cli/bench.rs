@@ -9,7 +9,7 @@ use super::{FAILED, OK, REFUSED, is_rank, show};
 use crate::harness::comparison::{self, Row, SUMMARY};
 use crate::harness::environment::{ENVIRONMENT, Environment, LimitsAt};
 use crate::harness::records::{Journal, Record, RecordsError};
-use crate::harness::runner::{self, Bench, Measured};
+use crate::harness::runner::{self, Bench, BenchError, Measured};
 use crate::harness::{Plan, Stage, table};
 use crate::time::Clock;
 
@@ -41,33 +41,53 @@ fn refuse(sentence: &str) -> u8 {
     REFUSED
 }
 
-/// The exit code of a measurement that broke off: other ranks still wait for orders.
+/// The exit code of a measurement in which a contender broke: other ranks wait in vain.
 struct Broken(u8);
 
-/// Carries out a plan on rank 0, or on the only process.
+/// Carries out a plan on rank 0, or on the only process, and lets the others go.
 fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
-    if plan.tracker.is_some() {
-        show::note("[tracker]: skipped: this program has no load test of the tracker alone");
-    }
     let clock = Clock::start();
     let limits = runner::measure_limits(plan, &clock);
     let environment = Environment::capture(plan, stage, limits);
-    let (mut journal, earlier) = match open(args, &environment) {
-        Ok(opened) => opened,
-        Err(sentence) => return Err(Broken(refuse(&sentence))),
+    let code = match open(args, &environment) {
+        Ok((journal, earlier)) => measure(plan, stage, (&clock, &environment), journal, earlier),
+        Err(sentence) => Ok(refuse(&sentence)),
     };
+    // Only now, because ranks that end keep their cores busy.
+    if code.is_ok() {
+        stage.give(None);
+    }
+    code
+}
+
+/// Runs all that is to be run, and says how it went.
+fn measure(
+    plan: &Plan,
+    stage: &Stage,
+    (clock, environment): (&Clock, &Environment),
+    mut journal: Journal,
+    earlier: Vec<Record>,
+) -> Result<u8, Broken> {
     show::note(&format!("records in {}", journal.dir().display()));
-    let before = &environment.limits;
-    let mut bench = Bench { plan, stage, limits: before, clock: &clock, journal: &mut journal };
+    if plan.tracker.is_some() {
+        show::note("[tracker]: skipped: this program has no load test of the tracker alone");
+    }
+    // What one machine can do bounds nothing where there are several.
+    let before =
+        if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
+    let mut bench = Bench { plan, stage, limits: before, clock, journal: &mut journal };
     let measured = match bench.lead(earlier, &mut show::note) {
         Ok(measured) => measured,
         Err(error) => {
             show::error(&error.to_string());
-            return Err(Broken(FAILED));
+            return match error {
+                BenchError::Run { .. } => Err(Broken(FAILED)),
+                BenchError::Records(_) => Ok(FAILED),
+            };
         }
     };
     let contenders: Vec<_> = plan.contenders.iter().map(|entry| entry.name.as_str()).collect();
-    let limits = runner::best_limits(before, &runner::measure_limits(plan, &clock));
+    let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
     let rows = comparison::compare(&measured.records, &contenders, &limits, plan.seed);
     if let Err(error) = conclude(journal.dir(), &measured, &limits, &rows) {
         show::error(&error.to_string());
@@ -148,10 +168,10 @@ fn write(path: &Path, what: &impl serde::Serialize) -> Result<(), RecordsError> 
 #[cfg(feature = "mpi")]
 mod ranks {
     use mpi::Threading;
-    use mpi::topology::{Communicator as _, SimpleCommunicator};
+    use mpi::topology::Communicator as _;
 
     use super::{
-        BenchArgs, Broken, FAILED, OK, Plan, REFUSED, Stage, fs, lead, runner, show, within,
+        BenchArgs, Broken, FAILED, OK, Plan, Stage, fs, lead, refuse, runner, show, within,
     };
     use crate::harness::stage::Ranks;
     use crate::harness::switches::Engine;
@@ -163,18 +183,21 @@ mod ranks {
         };
         let world = universe.world();
         let ranks = Ranks::new(universe.world());
-        if ranks.peers() == 0 {
-            refuse(&world, "one rank alone has no peers: start at least 2");
-        }
-        let text = if ranks.leads() {
-            fs::read_to_string(&args.plan).unwrap_or_else(|cause| {
-                refuse(&world, &format!("{}: {cause}", args.plan.display()))
-            })
-        } else {
-            String::new()
+        let text = if ranks.leads() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };
+        let problem = match &text {
+            Err(cause) => Some(format!("{}: {cause}", args.plan.display())),
+            Ok(_) if ranks.peers() == 0 => {
+                Some("one rank alone has no peers: start at least 2".to_owned())
+            }
+            Ok(_) => None,
         };
-        let plan = Plan::parse(&args.plan, ranks.share(text), Some(ranks.peers()));
+        // A plan that can't be read is an empty one, which all ranks refuse: no rank aborts.
+        let text = ranks.share(text.unwrap_or_default());
+        let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
         let (leads, stage) = (ranks.leads(), Stage::Ranks(ranks));
+        if let Some(problem) = problem {
+            return refuse(&problem);
+        }
         match plan {
             Ok(plan) if leads => lead(args, &within(plan, args), &stage)
                 .unwrap_or_else(|Broken(code)| world.abort(code.into())),
@@ -185,15 +208,10 @@ mod ranks {
                     world.abort(FAILED.into())
                 }
             },
-            Err(error) if leads => refuse(&world, &error.to_string()),
-            // Rank 0 says why, and ends the job.
-            Err(_) => REFUSED,
+            Err(error) if leads => refuse(&error.to_string()),
+            // Rank 0 says why. One code that says so is enough: a launcher has a word on each.
+            Err(_) => OK,
         }
-    }
-
-    fn refuse(world: &SimpleCommunicator, sentence: &str) -> ! {
-        show::error(sentence);
-        world.abort(REFUSED.into())
     }
 
     /// What threads must be allowed to do. Allowing more than the contenders need would slow them,

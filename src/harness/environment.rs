@@ -162,6 +162,11 @@ impl Environment {
         name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
 
+    /// Whether all nodes were on the machine of rank 0, as far as the launcher says so.
+    pub fn is_one_machine(&self) -> bool {
+        self.mpi.as_ref().is_none_or(|mpi| mpi.ranks_here == Some(mpi.ranks))
+    }
+
     /// What must be equal for a measurement to go on with the records of another: in which it is
     /// not, in words.
     pub fn differs_from(&self, earlier: &Self) -> Option<&'static str> {

@@ -111,7 +111,7 @@ struct Field<'a> {
 
 impl Bench<'_> {
     /// Runs everything, goes on after `earlier` records, and tells `tell` what is going on, a line
-    /// at a time. The other ranks must be in [`follow`], and are let go at the end.
+    /// at a time. The other ranks must be in [`follow`], and still are when this returns.
     ///
     /// # Errors
     ///
@@ -133,7 +133,6 @@ impl Bench<'_> {
                 self.compete(&field, share, &mut measured)?;
             }
         }
-        self.stage.give(None);
         Ok(measured)
     }
 
