@@ -164,6 +164,6 @@ fn the_plans_that_come_with_the_program_are_right() {
     names.sort();
     names.dedup();
     let expected =
-        ["ablation", "balance", "broadcast", "quick", "ranks", "segment-size", "tracker"];
+        ["ablation", "balance", "broadcast", "quick", "ranks", "segment-size", "sweep", "tracker"];
     assert_eq!(names, expected);
 }
