@@ -52,6 +52,12 @@ pub const STRIKES_MAX: u32 = 8;
 /// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
 pub const WITHDRAWALS_MAX: u32 = 3;
 
+/// Segments that a broadcast without a swarm has under way to a node, for segments of
+/// `segment_bytes`: as many bytes as a peer of a swarm, and some for every partner.
+pub fn relay_window(segment_bytes: usize) -> usize {
+    (Config::WINDOW_BYTES / segment_bytes.max(1)).clamp(8, WINDOW_MAX)
+}
+
 /// How a swarm behaves: the same for every node of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

@@ -22,7 +22,7 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// The idleness of one node.
 #[derive(Debug)]
-pub(super) struct Idle {
+pub struct Idle {
     parker: Parker,
     turns: u32,
     wakes: bool,
@@ -30,17 +30,17 @@ pub(super) struct Idle {
 
 impl Idle {
     /// `wakes` says whether everything that comes unparks the node.
-    pub(super) fn new(parker: Parker, wakes: bool) -> Self {
+    pub fn new(parker: Parker, wakes: bool) -> Self {
         Self { parker, turns: 0, wakes }
     }
 
     /// There was work.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.turns = 0;
     }
 
     /// There was none; the next deadline is `until` away.
-    pub(super) fn wait(&mut self, until: Option<Duration>) {
+    pub fn wait(&mut self, until: Option<Duration>) {
         self.turns = self.turns.saturating_add(1);
         if self.turns <= SPINS {
             std::hint::spin_loop();

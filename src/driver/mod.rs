@@ -2,7 +2,7 @@
 
 mod checks;
 mod hands;
-mod idle;
+pub mod idle;
 pub mod injection;
 pub mod job;
 pub mod prepare;
@@ -18,11 +18,11 @@ use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker:
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, Transport, TransportError};
 use hands::Hands;
-use idle::Idle;
 use stopwatch::Stopwatch;
 use writer::Writer;
 
 pub use checks::Checks;
+pub use idle::Idle;
 pub use injection::Injection;
 pub use prepare::{Prepared, Terms, enrolment, prepare};
 

@@ -2,13 +2,14 @@
 //! records of every run, and the limits that results stand beside.
 //!
 //! - [`plan`], [`workload`], [`switches`]: what is to be run.
-//! - [`contender`], [`stage`]: what runs, and where.
+//! - [`contender`], [`broadcast`], [`stage`]: what runs, and where.
 //! - [`runner`]: in which order and how often.
 //! - [`environment`], [`records`], [`comparison`], [`table`]: what is kept, and what it says.
 //! - [`limits`]: what one core could do at best.
 //!
 //! Nothing here prints.
 
+pub mod broadcast;
 pub mod comparison;
 pub mod contender;
 pub mod environment;

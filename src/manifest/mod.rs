@@ -28,6 +28,6 @@ pub use name::{FileName, NAME_BYTES_MAX, NameError};
 pub use parse_error::{Count, ParseCause, ParseError};
 pub use payload::{Filler, payload_bytes, token_of};
 pub use quote::{OneLine, Quoted};
-pub use synthesis::{WriteError, synthesize, write_all};
+pub use synthesis::{TOKEN_BYTES as SYNTHETIC_TOKEN_BYTES, WriteError, synthesize, write_all};
 pub use tokens::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Tokens};
 pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Characters of a synthetic token: those of an MD5, as the classic inputs have them.
-const TOKEN_BYTES: usize = 32;
+pub const TOKEN_BYTES: usize = 32;
 
 /// The increment of SplitMix64: odd, so that its multiples are distinct.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -1,0 +1,90 @@
+//! A node's end of the transport, and its patience.
+
+use std::collections::VecDeque;
+
+use crossbeam::sync::Parker;
+
+use crate::driver::Idle;
+use crate::manifest::NodeId;
+use crate::protocol::Message;
+use crate::transport::{Completion, Transport, TransportError};
+
+/// What happens at a node, one thing after the other. A node with nothing to do leaves its core
+/// to others, exactly as the swarm's nodes do.
+pub(super) struct Link<'a, T> {
+    transport: &'a mut T,
+    idle: Idle,
+    polled: Vec<Completion>,
+    come: VecDeque<Completion>,
+    /// What came too early, in order: others may be at work before this node knows of the start.
+    early: VecDeque<Completion>,
+}
+
+impl<'a, T: Transport> Link<'a, T> {
+    pub(super) fn new(transport: &'a mut T, parker: Parker) -> Self {
+        let idle = Idle::new(parker, transport.wakes());
+        let (come, early) = (VecDeque::new(), VecDeque::new());
+        Self { transport, idle, polled: Vec::new(), come, early }
+    }
+
+    /// The transport, to give it something to do.
+    pub(super) fn transport(&mut self) -> &mut T {
+        self.transport
+    }
+
+    /// The next thing that happened, however long it takes.
+    pub(super) fn wait(&mut self) -> Result<Completion, TransportError> {
+        if let Some(early) = self.early.pop_front() {
+            return Ok(early);
+        }
+        self.wait_for_more()
+    }
+
+    /// The next message about the run itself; what belongs to the moving waits for
+    /// [`Link::wait`].
+    pub(super) fn wait_for_word(&mut self) -> Result<(NodeId, Message), TransportError> {
+        loop {
+            match self.wait_for_more()? {
+                Completion::Message { from, message } if !is_about_moving(&message) => {
+                    return Ok((from, message));
+                }
+                moving @ (Completion::Message { .. }
+                | Completion::Arrived { .. }
+                | Completion::Sent { .. }
+                | Completion::Forgotten { .. }) => self.early.push_back(moving),
+            }
+        }
+    }
+
+    /// Waits until everything that was sent has left.
+    pub(super) fn flush(&mut self) -> Result<(), TransportError> {
+        while !self.transport.is_flushed() {
+            self.transport.poll(&mut self.polled)?;
+            self.come.extend(self.polled.drain(..));
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn wait_for_more(&mut self) -> Result<Completion, TransportError> {
+        loop {
+            if let Some(next) = self.come.pop_front() {
+                return Ok(next);
+            }
+            self.transport.poll(&mut self.polled)?;
+            if !self.polled.is_empty() {
+                self.idle.reset();
+                self.come.extend(self.polled.drain(..));
+            } else if self.transport.wakes() && !self.transport.is_flushed() {
+                // A mailbox is full: nothing tells when it is not any more.
+                std::thread::yield_now();
+            } else {
+                self.idle.wait(None);
+            }
+        }
+    }
+}
+
+fn is_about_moving(message: &Message) -> bool {
+    matches!(message, Message::Request { .. } | Message::Withdraw { .. })
+}

@@ -1,0 +1,148 @@
+//! Any other rank: gets ready, waits for the start, moves its segments, and reports.
+
+use std::time::Duration;
+
+use super::freight::{Freight, digests_of, part_of};
+use super::link::Link;
+use super::plan::{Place, Plan, binomial, chain, circulant};
+use super::relay::Relay;
+use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
+use crate::config::{TROUBLE_BYTES_MAX, relay_window};
+use crate::manifest::{Digest, NodeId};
+use crate::metrics::RankMetrics;
+use crate::protocol::Message;
+use crate::protocol::message::Farewell;
+use crate::time::Clock;
+use crate::transport::{Completion, Transport};
+
+/// What a peer measured.
+#[derive(Debug, Default)]
+pub(super) struct PeerReport {
+    pub(super) metrics: RankMetrics,
+    pub(super) verification: Duration,
+}
+
+/// One peer of a broadcast.
+pub(super) struct Peer<'a> {
+    pub(super) job: &'a BroadcastJob,
+    pub(super) node: NodeId,
+    pub(super) nodes: u32,
+    pub(super) clock: &'a Clock,
+}
+
+impl Peer<'_> {
+    /// Moves segments as `algorithm` plans it.
+    pub(super) fn relay<T: Transport>(
+        &self,
+        algorithm: Algorithm,
+        link: &mut Link<'_, T>,
+    ) -> Result<PeerReport, BroadcastError> {
+        let mut freight =
+            if self.node == OWNER { Freight::make(self.job) } else { Freight::reserve(self.job) }?;
+        self.get_ready(link, &mut freight.digests)?;
+        let (plan, window) = self.plan(algorithm)?;
+        let mut relay = Relay::new(plan, freight, window, self.job.verify, self.clock);
+        self.open(link, &relay.freight.digests)?;
+        let mut is_announced = false;
+        loop {
+            relay.go_on(link.transport())?;
+            if relay.is_complete() && !is_announced {
+                is_announced = true;
+                link.transport().send(NodeId::TRACKER, &Message::Complete)?;
+            }
+            let completion = link.wait()?;
+            if matches!(completion, Completion::Message { message: Message::Stop, .. }) {
+                break;
+            }
+            relay.take_in(completion)?;
+        }
+        if !relay.is_complete() {
+            return Err(BroadcastError::Stopped);
+        }
+        let Relay { freight, mut metrics, mut verification, .. } = relay;
+        if self.node == OWNER {
+            metrics.origin_bytes = metrics.served_bytes;
+        } else if !self.job.verify {
+            let start = self.clock.now();
+            metrics.corrupt_segments = freight.count_wrong();
+            verification = self.clock.now().since(start);
+        }
+        Ok(PeerReport { metrics, verification })
+    }
+
+    /// Learns the digests from the owner.
+    pub(super) fn get_ready<T: Transport>(
+        &self,
+        link: &mut Link<'_, T>,
+        digests: &mut Vec<Digest>,
+    ) -> Result<(), BroadcastError> {
+        if self.node == OWNER {
+            return Ok(());
+        }
+        for index in 0.. {
+            link.transport().send(OWNER, &Message::Describe { index })?;
+            let (_, message) = link.wait_for_word()?;
+            let Message::Described(part) = message else { return Err(BroadcastError::Stopped) };
+            digests.extend(digests_of(&part));
+            if part.last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says that this node is ready, and waits for the start. The owner tells the digests.
+    pub(super) fn open<T: Transport>(
+        &self,
+        link: &mut Link<'_, T>,
+        digests: &[Digest],
+    ) -> Result<(), BroadcastError> {
+        link.transport().send(NodeId::TRACKER, &Message::Ready { trouble: None })?;
+        loop {
+            let (from, message) = link.wait_for_word()?;
+            if message == Message::Open {
+                return Ok(());
+            }
+            let Message::Describe { index } = message else { return Err(BroadcastError::Stopped) };
+            link.transport().send(from, &Message::Described(part_of(digests, index)))?;
+        }
+    }
+
+    /// Says that this node has everything, and waits for the others.
+    #[cfg(feature = "mpi")]
+    pub(super) fn close<T: Transport>(&self, link: &mut Link<'_, T>) -> Result<(), BroadcastError> {
+        link.transport().send(NodeId::TRACKER, &Message::Complete)?;
+        while link.wait_for_word()?.1 != Message::Stop {}
+        Ok(())
+    }
+
+    /// Lets rank 0 know what went wrong here, unless it knows.
+    pub(super) fn complain<T: Transport>(
+        link: &mut Link<'_, T>,
+        error: &BroadcastError,
+    ) -> Result<(), BroadcastError> {
+        if matches!(error, BroadcastError::Stopped | BroadcastError::Transport(_)) {
+            return Ok(());
+        }
+        let mut trouble = error.to_string();
+        while trouble.len() > TROUBLE_BYTES_MAX {
+            trouble.pop();
+        }
+        let mut farewell = Farewell::default();
+        farewell.troubles.push(trouble.into());
+        link.transport().send(NodeId::TRACKER, &Message::Done(Box::new(farewell)))?;
+        link.flush()?;
+        Ok(())
+    }
+
+    fn plan(&self, algorithm: Algorithm) -> Result<(Plan, usize), BroadcastError> {
+        let (at, segments) = (Place::of(self.node, self.nodes), self.job.segments);
+        let window = relay_window(self.job.payload_bytes());
+        match algorithm {
+            Algorithm::Chain { window } => Ok((chain(at, segments), window)),
+            Algorithm::Binomial => Ok((binomial(at, segments), window)),
+            Algorithm::Circulant => Ok((circulant(at, segments), window)),
+            Algorithm::MpiBcast { .. } => Err(BroadcastError::NeedsRanks),
+        }
+    }
+}

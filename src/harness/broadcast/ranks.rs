@@ -1,0 +1,171 @@
+//! A broadcast between the ranks of an MPI job, and MPI's own.
+
+use std::time::Duration;
+
+use crossbeam::sync::Parker;
+use mpi::collective::Root as _;
+use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
+
+use super::freight::Whole;
+use super::link::Link;
+use super::peer::{Peer, PeerReport};
+use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, RankReport, reports, starter};
+use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::{Latency, RankMetrics};
+use crate::time::{Clock, nanoseconds};
+use crate::transport::mpi::MpiTransport;
+use crate::verify;
+
+/// Bytes in one call of `MPI_Bcast`, at most: MPI counts in 31 bits.
+const CALL_BYTES_MAX: usize = 1 << 30;
+
+/// Runs this rank's part; all ranks of `world` must come here, and may again and again. Rank 0
+/// gets the reports, by rank.
+///
+/// # Errors
+///
+/// When anything fails here, or on rank 0 anywhere; the other ranks may then wait in vain, so
+/// that the job is to be aborted.
+pub fn run_rank(
+    job: &BroadcastJob,
+    algorithm: Algorithm,
+    world: &SimpleCommunicator,
+    clock: &Clock,
+) -> Result<Option<Vec<RankReport>>, BroadcastError> {
+    let nodes = u32::try_from(world.size()).expect("a job has ranks");
+    let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
+    if nodes < 2 {
+        return Err(BroadcastError::NoOwner);
+    }
+    let mut transport = MpiTransport::new(world)?;
+    let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
+    let peers = world.split_by_color(color);
+    let mut link = Link::new(&mut transport, Parker::new());
+    let Some(peers) = peers else {
+        let finished = starter::run(&mut link, nodes, clock)?;
+        let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
+        let measured = (1..).map(NodeId).zip(gathered.iter().skip(1));
+        let measured: Result<_, _> = measured.map(|(node, bytes)| decode(node, bytes)).collect();
+        return reports(finished, measured?).map(Some);
+    };
+    let peer = Peer { job, node, nodes, clock };
+    let report = match algorithm {
+        Algorithm::MpiBcast { segmented } => {
+            let owner = peers.process_at_rank(0);
+            peer.broadcast(segmented, &owner, &mut link)
+        }
+        Algorithm::Chain { .. } | Algorithm::Binomial | Algorithm::Circulant => {
+            peer.relay(algorithm, &mut link)
+        }
+    };
+    if let Err(error) = &report {
+        Peer::complain(&mut link, error)?;
+    }
+    transport.gather(&encode(&report?))?;
+    Ok(None)
+}
+
+impl Peer<'_> {
+    /// Lets MPI move the bytes.
+    fn broadcast(
+        &self,
+        segmented: bool,
+        owner: &Process<'_>,
+        link: &mut Link<'_, MpiTransport>,
+    ) -> Result<PeerReport, BroadcastError> {
+        let mut whole =
+            if self.node == OWNER { Whole::make(self.job) } else { Whole::reserve(self.job) }?;
+        let mut digests = std::mem::take(&mut whole.digests);
+        self.get_ready(link, &mut digests)?;
+        self.open(link, &digests)?;
+        whole.digests = digests;
+        let start = self.clock.now();
+        let verifies = self.job.verify && self.node != OWNER;
+        let mut report = if segmented {
+            self.by_segments(&mut whole, owner, verifies)?
+        } else {
+            for part in whole.bytes_mut().chunks_mut(CALL_BYTES_MAX) {
+                owner.broadcast_into(part);
+            }
+            let mut report = PeerReport::default();
+            if verifies {
+                report.verification = self.check(&mut whole)?;
+            }
+            report
+        };
+        let taken = self.clock.now().since(start);
+        self.close(link)?;
+        if self.node != OWNER {
+            if !self.job.verify {
+                let start = self.clock.now();
+                report.metrics.corrupt_segments = whole.count_wrong();
+                report.verification = self.clock.now().since(start);
+            }
+            report.metrics.received_segments = u64::from(self.job.segments);
+            report.metrics.received_bytes = whole.bytes_mut().len() as u64;
+            if report.metrics.latency.count() == 0 && self.job.segments > 0 {
+                // All segments came as one.
+                report.metrics.latency.record(taken);
+            }
+        }
+        Ok(report)
+    }
+
+    /// Each segment by a call of its own, and verified while it is in the cache.
+    fn by_segments(
+        &self,
+        whole: &mut Whole,
+        owner: &Process<'_>,
+        verifies: bool,
+    ) -> Result<PeerReport, BroadcastError> {
+        let (mut latency, mut verification) = (Latency::new(), Duration::ZERO);
+        let mut wrong = None;
+        for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
+            let start = self.clock.now();
+            for part in segment.chunks_mut(CALL_BYTES_MAX) {
+                owner.broadcast_into(part);
+            }
+            let come = self.clock.now();
+            // A wrong one does not end the calls that all ranks make together.
+            if verifies && verify::digest(segment) != digest {
+                wrong = wrong.or(Some(SegmentId(id)));
+            }
+            let now = self.clock.now();
+            verification += if verifies { now.since(come) } else { Duration::ZERO };
+            latency.record(now.since(start));
+        }
+        match wrong {
+            Some(segment) => Err(BroadcastError::Wrong { segment }),
+            None if self.node == OWNER => Ok(PeerReport::default()),
+            None => Ok(PeerReport {
+                metrics: RankMetrics { latency, ..RankMetrics::default() },
+                verification,
+            }),
+        }
+    }
+
+    /// Checks all segments, and returns how long that took.
+    fn check(&self, whole: &mut Whole) -> Result<Duration, BroadcastError> {
+        let start = self.clock.now();
+        for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
+            if verify::digest(segment) != digest {
+                return Err(BroadcastError::Wrong { segment: SegmentId(id) });
+            }
+        }
+        Ok(self.clock.now().since(start))
+    }
+}
+
+fn encode(report: &PeerReport) -> Vec<u8> {
+    let mut bytes = nanoseconds(report.verification).to_le_bytes().to_vec();
+    bytes.extend(report.metrics.encode());
+    bytes
+}
+
+fn decode(node: NodeId, bytes: &[u8]) -> Result<PeerReport, BroadcastError> {
+    let lost = |trouble| BroadcastError::Failed { node, trouble };
+    let (time, metrics) =
+        bytes.split_first_chunk().ok_or_else(|| lost("its report is cut off".into()))?;
+    let metrics = RankMetrics::decode(metrics).map_err(|error| lost(error.to_string()))?;
+    Ok(PeerReport { verification: Duration::from_nanos(u64::from_le_bytes(*time)), metrics })
+}

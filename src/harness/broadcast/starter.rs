@@ -1,0 +1,59 @@
+//! Rank 0: starts all others at once and takes their times, as the swarm's tracker does.
+
+use std::time::Duration;
+
+use super::link::Link;
+use super::{BroadcastError, TROUBLE_UNSAID};
+use crate::manifest::NodeId;
+use crate::protocol::Message;
+use crate::time::{Clock, Timestamp};
+use crate::transport::{Transport, TransportError};
+
+/// Waits until all are ready, starts them, and returns when each had everything, by rank and
+/// since the start. When one fails, all are stopped.
+pub(super) fn run<T: Transport>(
+    link: &mut Link<'_, T>,
+    nodes: u32,
+    clock: &Clock,
+) -> Result<Vec<Option<Duration>>, BroadcastError> {
+    let peers = nodes as usize - 1;
+    let (mut ready, mut complete) = (0, 0);
+    let mut start = Timestamp::default();
+    let mut finished = vec![None; nodes as usize];
+    while complete < peers {
+        let (node, message) = link.wait_for_word()?;
+        let trouble = if let Message::Ready { trouble } = message {
+            ready += 1;
+            trouble
+        } else if let Message::Done(farewell) = message {
+            Some(farewell.troubles.into_iter().next().unwrap_or(TROUBLE_UNSAID.into()))
+        } else {
+            if message == Message::Complete {
+                complete += 1;
+                finished[node.index()] = Some(clock.now().since(start));
+            }
+            continue;
+        };
+        if let Some(trouble) = trouble {
+            tell_all(link, nodes, &Message::Stop)?;
+            return Err(BroadcastError::Failed { node, trouble: trouble.into() });
+        }
+        if ready == peers {
+            start = clock.now();
+            tell_all(link, nodes, &Message::Open)?;
+        }
+    }
+    tell_all(link, nodes, &Message::Stop)?;
+    Ok(finished)
+}
+
+fn tell_all<T: Transport>(
+    link: &mut Link<'_, T>,
+    nodes: u32,
+    message: &Message,
+) -> Result<(), TransportError> {
+    for node in (1..nodes).map(NodeId) {
+        link.transport().send(node, message)?;
+    }
+    link.flush()
+}
