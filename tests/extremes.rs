@@ -41,8 +41,8 @@ fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (Ended, f64) {
         config: Config::for_segments_of(0),
         verify_threads: 0,
         faults: Vec::new(),
-        meter: Meter::default(),
         warn: |_| (),
+        meter: Meter::default(),
     };
     let ended = run_threads(&job, nodes, &Clock::start(), |_| ()).expect("no node breaks");
     assert_eq!(ended.outcome.errors, [""; 0]);
