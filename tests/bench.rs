@@ -1,5 +1,8 @@
 //! Whole measurements by the program: threads, and ranks where there is an `mpirun`.
 
+#[cfg(feature = "mpi")]
+mod launch;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -138,21 +141,14 @@ fn a_plan_that_is_wrong_is_refused_before_anything_runs() {
     assert!(!dir.path().join("out").exists());
 }
 
-/// The program under `mpirun`; none where there is none.
+/// The program as that many ranks; none where ranks can't be started.
 #[cfg(feature = "mpi")]
-fn bench_ranks(dir: &Path, ranks: &str) -> Option<Output> {
-    if Command::new("mpirun").arg("--version").output().is_err() {
-        println!("skipped: no mpirun here");
+fn bench_ranks(dir: &Path, ranks: u32) -> Option<Output> {
+    if !launch::can_start_ranks() {
         return None;
     }
-    let mut command = Command::new("mpirun");
-    command
-        .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-        .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-        .args(["--oversubscribe", "-np", ranks, PROGRAM, "bench"])
-        .arg(dir.join("plan.toml"))
-        .arg("--out")
-        .arg(dir.join("out"));
+    let mut command = launch::ranks(ranks);
+    command.arg("bench").arg(dir.join("plan.toml")).arg("--out").arg(dir.join("out"));
     Some(command.output().expect("mpirun starts"))
 }
 
@@ -160,7 +156,7 @@ fn bench_ranks(dir: &Path, ranks: &str) -> Option<Output> {
 #[test]
 fn ranks_are_measured_and_other_numbers_of_peers_skipped() {
     let dir = planned(TINY);
-    let Some(output) = bench_ranks(dir.path(), "4") else { return };
+    let Some(output) = bench_ranks(dir.path(), 4) else { return };
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("tiny: skipped: it has 2 peers, and there are 3 here"), "{said}");
@@ -173,7 +169,7 @@ fn ranks_are_measured_and_other_numbers_of_peers_skipped() {
 #[test]
 fn ranks_refuse_with_one_line_and_end() {
     let wrong = planned(&TINY.replace("window", "windows"));
-    let Some(output) = bench_ranks(wrong.path(), "3") else { return };
+    let Some(output) = bench_ranks(wrong.path(), 3) else { return };
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.matches("unknown field `windows`").count(), 1, "{said}");
@@ -181,11 +177,11 @@ fn ranks_refuse_with_one_line_and_end() {
     let there = planned(TINY);
     fs::create_dir(there.path().join("out")).expect("a folder");
     fs::write(there.path().join("out").join(RECORDS), "").expect("a small file");
-    let output = bench_ranks(there.path(), "3").expect("there is an mpirun");
+    let output = bench_ranks(there.path(), 3).expect("there is an mpirun");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(said.matches("--resume goes on with it").count(), 1, "{said}");
     fs::remove_file(there.path().join("plan.toml")).expect("it was written");
-    let output = bench_ranks(there.path(), "3").expect("there is an mpirun");
+    let output = bench_ranks(there.path(), 3).expect("there is an mpirun");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }

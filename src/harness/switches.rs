@@ -158,14 +158,14 @@ pub enum SwitchError {
         most: usize,
     },
     /// The engine cannot do that yet, though the switch has its name.
-    #[error("the engine `{engine}` of this program cannot do `{switch} = \"{value}\"`")]
+    #[error("the engine `{engine}` of this program cannot do `{switch} = {value}`")]
     Missing {
         /// The engine.
         engine: &'static str,
         /// The switch.
         switch: &'static str,
-        /// Its value.
-        value: &'static str,
+        /// Its value, as a plan has it.
+        value: String,
     },
 }
 
@@ -195,12 +195,17 @@ impl Switches {
                 return Err(SwitchError::Range { switch, value, most });
             }
         }
-        let missing =
-            |switch, value| Err(SwitchError::Missing { engine: engine.name(), switch, value });
+        let missing = |switch, value: &str| {
+            let value = value.to_owned();
+            Err(SwitchError::Missing { engine: engine.name(), switch, value })
+        };
+        if let Some(threads) = self.tracker_threads {
+            return missing("tracker_threads", &threads.to_string());
+        }
         match (self.buffers, self.admission, self.verify) {
-            (Some(Buffers::Fresh), _, _) => missing("buffers", "fresh"),
-            (_, Some(Admission::Queue), _) => missing("admission", "queue"),
-            (_, _, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "off"),
+            (Some(Buffers::Fresh), _, _) => missing("buffers", "\"fresh\""),
+            (_, Some(Admission::Queue), _) => missing("admission", "\"queue\""),
+            (_, _, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "\"off\""),
             _ => Ok(()),
         }
     }
@@ -317,6 +322,10 @@ mod tests {
         assert_eq!(
             refused(Engine::Lockfree, "handout = 17"),
             "`handout = 17` is not among 1 to 16"
+        );
+        assert_eq!(
+            refused(Engine::Lockfree, "verify = \"off\""),
+            "the engine `lockfree` of this program cannot do `verify = \"off\"`"
         );
         assert_eq!(Switches::default().check(Engine::Mutex), Ok(()));
     }
