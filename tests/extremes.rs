@@ -41,6 +41,7 @@ fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (Ended, f64) {
         verify_threads: 0,
         faults: Vec::new(),
         warn: |_| (),
+        meter: Default::default(),
     };
     let ended = run_threads(&job, nodes, &Clock::start(), |_| ()).expect("no node breaks");
     assert_eq!(ended.outcome.errors, [""; 0]);
