@@ -102,6 +102,53 @@ fn slurm_runs_jobs_and_their_records_are_whole() {
     assert!(refused.log.contains("in2.txt: not there"), "{refused:?}");
 }
 
+/// A plan that takes no time to speak of.
+const PLAN: &str = r#"
+purpose = "whether jobs run at all"
+budget_s = 20
+warm_up = 0
+repetitions = { least = 2, most = 2 }
+workloads = [{ name = "one-owner", shape = "broadcast", segments = 4,
+segment_bytes = 512
+}]
+contenders = [{ engine = "lockfree" }]
+"#;
+
+/// How many lines of records a benchmark left in a folder.
+fn records_in(dir: &Path, segment_bytes: u32) -> usize {
+    let text = fs::read_to_string(dir.join("bench/records.jsonl")).unwrap_or_default();
+    text.lines()
+        .filter(|line| line.contains(&format!("\"segment_bytes\":{segment_bytes},")))
+        .count()
+}
+
+#[test]
+fn a_study_is_submitted_waited_for_and_not_repeated() {
+    let Some(slurm) = Slurm::up() else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (plan, into) = (folder.path().join("plan.toml"), folder.path().join("study"));
+    fs::write(&plan, PLAN).expect("a small file");
+    let sweep = |ranks: &str| {
+        let mut sweep = slurm.command(slurm::utf8(&script("sweep.sh")));
+        sweep.args(["--ranks", ranks, "--segment-bytes", "512,1024", "--poll", "1", "--together"]);
+        sweep.arg("--plan").arg(&plan).arg("--into").arg(&into).args(["--", "--nodes=2"]);
+        slurm::text(sweep.env("MPISWARM", PROGRAM).output())
+    };
+    let first = sweep("3");
+    assert!(first.contains("2 of 2 have good records"), "{first}");
+    let second = sweep("3,4");
+    assert_eq!(second.matches(": has its record").count(), 2, "{second}");
+    assert!(second.contains("4 of 4 have good records"), "{second}");
+    for (ranks, bytes) in [(3, 512), (3, 1024), (4, 512), (4, 1024)] {
+        let dir = into.join(format!("ranks-{ranks}-segments-{bytes}"));
+        let record = Record::read(&dir);
+        assert_eq!((record.exit_code.as_str(), record.noted("ranks")), ("0", &*ranks.to_string()));
+        assert_eq!(records_in(&dir, bytes), 2, "{record:?}");
+    }
+}
+
 #[test]
 fn what_down_leaves_is_nothing() {
     let Some(mut slurm) = Slurm::up() else {

@@ -112,6 +112,8 @@ up() {
     for node in "${nodes[@]}"; do mkdir -p "$folder/$node"/{spool,tmp}; done
     base=$(free_ports) || refuse "all ports from 17000 to 18000 are taken"
     configure "$base"
+    # Hydra connects back by the name of the node.
+    { cat /etc/hosts && printf '127.0.0.1 %s\n' "${nodes[*]}"; } >"$folder/hosts"
     (umask 077 && head -c 1024 /dev/urandom >"$folder/munge/key")
     setsid unshare --pid --fork --kill-child --mount --mount-proc \
         "$BASH" "$(readlink -f "$0")" inside "$folder" </dev/null >"$folder/log/daemons.log" 2>&1 &
@@ -184,6 +186,7 @@ case ${1-} in
     node)
         hostname "$3"
         mount -t tmpfs tmpfs /dev/shm
+        mount --bind "$2/hosts" /etc/hosts
         SLURM_CONF=$2/slurm.conf exec slurmd -D -N "$3"
         ;;
     *) die "up, run, status or down; see --help" ;;

@@ -10,6 +10,7 @@ use super::show;
 use super::{FAILED, OK, REFUSED};
 use crate::driver::job;
 use crate::time::Clock;
+use crate::transport::mpi::ranks_here;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -21,8 +22,9 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if let Some(code) = refuse(args, &world) {
         return code;
     }
+    let one_machine = ranks_here(&world) == world.size();
     match job::run_rank(&args.job(), &world, &clock, show::progress(args, &clock)) {
-        Ok(Some(ended)) => show::summary(args, &clock, "mpi", is_one_machine(&world), ended),
+        Ok(Some(ended)) => show::summary(args, &clock, "mpi", one_machine, ended),
         Ok(None) => OK,
         Err(error) => {
             show::error(&error.to_string());
@@ -44,11 +46,4 @@ fn refuse(args: &RunArgs, world: &SimpleCommunicator) -> Option<u8> {
     world.process_at_rank(0).broadcast_into(&mut heard);
     // One code that says so is enough: a launcher has a word to say on each.
     (heard != OK).then_some(code)
-}
-
-/// Whether all ranks are on this machine, as far as the launcher says so.
-fn is_one_machine(world: &SimpleCommunicator) -> bool {
-    let names = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
-    let local = names.iter().find_map(|name| std::env::var(name).ok()?.parse::<i32>().ok());
-    local == Some(world.size())
 }

@@ -106,8 +106,8 @@ pub struct Mpi {
     pub standard: String,
     /// How many ranks there were.
     pub ranks: u32,
-    /// How many of them on the machine of rank 0, if the launcher tells.
-    pub ranks_here: Option<u32>,
+    /// How many of them on the machine of rank 0.
+    pub ranks_here: u32,
     /// What threads may do: `Funneled`, `Multiple`.
     pub threading: String,
 }
@@ -164,7 +164,7 @@ impl Environment {
 
     /// Whether all nodes were on the machine of rank 0, as far as the launcher says so.
     pub fn is_one_machine(&self) -> bool {
-        self.mpi.as_ref().is_none_or(|mpi| mpi.ranks_here == Some(mpi.ranks))
+        self.mpi.as_ref().is_none_or(|mpi| mpi.ranks_here == mpi.ranks)
     }
 
     /// What must be equal for a measurement to go on with the records of another: in which it is
@@ -307,12 +307,11 @@ fn mpi(stage: &Stage) -> Option<Mpi> {
         Stage::Ranks(ranks) => {
             let library = mpi::environment::library_version().unwrap_or_default();
             let (major, minor) = mpi::environment::version();
-            let names = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
             Some(Mpi {
                 library: library.trim_end_matches(['\0', '\n']).to_owned(),
                 standard: format!("{major}.{minor}"),
                 ranks: ranks.peers() + 1,
-                ranks_here: names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok()),
+                ranks_here: ranks.here(),
                 threading: format!("{:?}", mpi::environment::threading_support()),
             })
         }

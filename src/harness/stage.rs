@@ -97,6 +97,7 @@ mod ranks {
     use super::{Cost, Order};
     use crate::metrics::usage::Usage;
     use crate::time::nanoseconds;
+    use crate::transport::mpi::ranks_here;
 
     /// How long a rank that has no orders rests, so that rank 0 has the cores to itself.
     const REST: Duration = Duration::from_micros(200);
@@ -109,18 +110,26 @@ mod ranks {
         pub world: SimpleCommunicator,
         /// Orders and costs, apart from all that contenders say.
         orders: SimpleCommunicator,
+        /// Ranks on this machine, this one among them.
+        here: Rank,
     }
 
     impl Ranks {
         /// All ranks must come here.
         pub fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
-            Self { world, orders }
+            let here = ranks_here(&world);
+            Self { world, orders, here }
         }
 
         /// Whether this is rank 0.
         pub fn leads(&self) -> bool {
             self.orders.rank() == 0
+        }
+
+        /// How many ranks are on this machine, this one among them.
+        pub fn here(&self) -> u32 {
+            u32::try_from(self.here).expect("this rank is here")
         }
 
         /// How many peers there are: all ranks but the tracker.

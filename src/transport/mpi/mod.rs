@@ -12,7 +12,7 @@ use std::fmt;
 
 use mpi::collective::Root as _;
 use mpi::raw::AsRaw as _;
-use mpi::topology::{Communicator as _, SimpleCommunicator};
+use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
 use super::{Completion, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
@@ -26,6 +26,12 @@ const RING: usize = 16;
 
 /// The tag of messages.
 const TAG: std::ffi::c_int = 0;
+
+/// How many ranks are on this machine: all that this one can share memory with. Launchers have
+/// variables that say so too, but each its own, and Slurm's none. All ranks must come here.
+pub fn ranks_here(world: &SimpleCommunicator) -> Rank {
+    world.split_shared(world.rank()).size()
+}
 
 impl fmt::Debug for MpiTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
