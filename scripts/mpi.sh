@@ -139,9 +139,11 @@ mpi_environment() {
 
 # mpi_arguments RANKS: sets mpirun_arguments, what to pass to mpirun for that many ranks. Where they
 # run, unless a batch system says so, is what mpi_hosts (`a:4,b:4`) or mpi_hostfile name; mpi_agent is
-# called in place of ssh, and mpi_interface is the only one to be used.
+# called in place of ssh, from here alone, and mpi_interface is the only one to be used. With mpi_tcp
+# the ranks of one host talk over TCP too.
 mpi_arguments() {
     local launcher hosts=${mpi_hosts-} file=${mpi_hostfile-} agent=${mpi_agent-} interface=${mpi_interface-}
+    local tcp=${mpi_tcp-}
     launcher=$(mpi_launcher)
     mpirun_arguments=(-n "$1")
     case $launcher in
@@ -150,20 +152,22 @@ mpi_arguments() {
             [[ -z $file ]] || mpirun_arguments+=(-f "$file")
             [[ -z $agent ]] || mpirun_arguments+=(-launcher rsh -launcher-exec "$agent")
             [[ -z $interface ]] || mpirun_arguments+=(-iface "$interface")
+            [[ -z $tcp ]] || export MPIR_CVAR_NOLOCAL=1 MPIR_CVAR_CH3_NOLOCAL=1
             return
             ;;
         openmpi4)
-            [[ -z $agent ]] || mpirun_arguments+=(--mca plm_rsh_agent "$agent")
+            [[ -z $agent ]] || mpirun_arguments+=(--mca plm_rsh_agent "$agent" --mca plm_rsh_no_tree_spawn 1)
             [[ -z $interface ]] || mpirun_arguments+=(--mca oob_tcp_if_include "$interface")
             ;;
         openmpi5)
-            [[ -z $agent ]] || mpirun_arguments+=(--prtemca plm_ssh_agent "$agent")
+            [[ -z $agent ]] || mpirun_arguments+=(--prtemca plm_ssh_agent "$agent" --prtemca plm_ssh_no_tree_spawn 1)
             [[ -z $interface ]] || mpirun_arguments+=(--prtemca prte_if_include "$interface")
             ;;
     esac
     [[ -z $hosts ]] || mpirun_arguments+=(-H "$hosts")
     [[ -z $file ]] || mpirun_arguments+=(--hostfile "$file")
     [[ -z $interface ]] || mpirun_arguments+=(--mca btl_tcp_if_include "$interface")
+    [[ -z $tcp ]] || mpirun_arguments+=(--mca pml ob1 --mca btl "tcp,self")
     # Ranks on other machines inherit Open MPI's own variables only; those of MPICH inherit all.
     [[ -z ${LD_LIBRARY_PATH-} ]] || mpirun_arguments+=(-x LD_LIBRARY_PATH)
 }
