@@ -105,6 +105,28 @@ fn a_file_that_nobody_owns_is_reported_and_the_rest_completes() {
     assert_eq!(fs::read_to_string(out.join("client2_a")).expect("it is whole"), "00112233\n");
 }
 
+/// One peer gets 8 segments, each two thirds of a second after the one before.
+#[test]
+fn a_long_run_says_how_far_it_is_unless_it_is_quiet() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let hashes: String = (0..8).map(|position| format!("{position:08x}\n")).collect();
+    fs::write(dir.path().join("in1.txt"), format!("1\na 8\n{hashes}0\n")).expect("a small file");
+    fs::write(dir.path().join("in2.txt"), "0\n1\na\n").expect("a small file");
+    let slowly = |more: &[&str]| {
+        let args = [&["--window", "1", "--inject", "delay:660"], more].concat();
+        let output = run(&dir.path().to_string_lossy(), &dir.path().join("out"), &args);
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let (told, quiet) = std::thread::scope(|scope| {
+        let quiet = scope.spawn(|| slowly(&["--quiet"]));
+        (slowly(&[]), quiet.join().expect("it ends well"))
+    });
+    let lines: Vec<_> = told.lines().filter(|line| line.contains(" of 8 segments, ")).collect();
+    assert!((1..=3).contains(&lines.len()), "one every few seconds: {told}");
+    assert_eq!(quiet, "");
+}
+
 #[cfg(feature = "mpi")]
 #[test]
 fn ranks_deliver_every_file() {

@@ -16,7 +16,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             return REFUSED;
         }
     };
-    match job::run_threads(&args.job(), nodes, &clock, show::progress(args)) {
+    match job::run_threads(&args.job(), nodes, &clock, show::progress(args, &clock)) {
         Ok(ended) => show::summary(args, &clock, "local", true, ended),
         Err(error) => {
             show::error(&error.to_string());

@@ -21,7 +21,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if let Some(code) = refuse(args, &world) {
         return code;
     }
-    match job::run_rank(&args.job(), &world, &clock, show::progress(args)) {
+    match job::run_rank(&args.job(), &world, &clock, show::progress(args, &clock)) {
         Ok(Some(ended)) => show::summary(args, &clock, "mpi", is_one_machine(&world), ended),
         Ok(None) => OK,
         Err(error) => {

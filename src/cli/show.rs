@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::fs;
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,6 +17,9 @@ use crate::time::Clock;
 
 /// Time spent on measuring the machine's limits after a run, at most.
 const LIMITS_BUDGET: Duration = Duration::from_millis(100);
+
+/// How often a line says how far a run is, where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(3);
 
 /// Prints one error.
 pub(super) fn error(text: &str) {
@@ -37,17 +41,29 @@ pub(super) fn line(text: &str) {
     println!("{text}");
 }
 
-/// A progress bar on a terminal, nothing elsewhere.
-pub(super) fn progress(args: &RunArgs) -> impl FnMut(Progress) + use<> {
+/// A progress bar on a terminal; elsewhere a line every [`LINE_EVERY`], and none for a run that is
+/// over before.
+pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + use<> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} segments, {msg}");
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(style.expect("the template is well formed"));
+    let has_lines = !args.quiet && !io::stderr().is_terminal();
+    let (clock, mut told) = (*clock, clock.now());
     move |progress| {
-        bar.set_length(progress.segments_wanted);
-        bar.set_position(progress.segments_verified);
-        bar.set_message(format!("{} peers complete", progress.peers_complete));
-        if progress.segments_verified == progress.segments_wanted {
+        let Progress { segments_wanted, segments_verified, peers_complete, .. } = progress;
+        bar.set_length(segments_wanted);
+        bar.set_position(segments_verified);
+        bar.set_message(format!("{peers_complete} peers complete"));
+        let is_over = segments_verified == segments_wanted;
+        if is_over && segments_wanted > 0 {
             bar.finish_and_clear();
+        }
+        if has_lines && !is_over && clock.now().since(told) >= LINE_EVERY {
+            told = clock.now();
+            error(&format!(
+                "{segments_verified} of {segments_wanted} segments, \
+                 {peers_complete} peers complete"
+            ));
         }
     }
 }

@@ -72,6 +72,10 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
     let &Terms { segment_bytes, seed, out, digests, config } = terms;
     let config = config.clone();
+    if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
+        let reason = format!("{node}: {first:?} and {second:?} would be written to one file");
+        return Prepared::refused(reason, config);
+    }
     let (slots, slot_bytes) = (owned_segments(&input) + SPARE_SLOTS, slot_bytes(segment_bytes));
     let mut store = match Store::new(slots, slot_bytes) {
         Ok(store) => store,

@@ -39,12 +39,14 @@ impl PeerInput {
     ///
     /// # Errors
     ///
-    /// The file cannot be read, or its text breaks the grammar.
+    /// The file cannot be read, its text breaks the grammar, or two wanted files would get the same
+    /// name when they are finished.
     pub fn read(dir: &Path, peer: NodeId) -> Result<Self, InputError> {
         let path = input_path(dir, peer);
         match std::fs::read(&path) {
             Err(cause) => Err(InputError::Read { path, cause }),
             Ok(text) => Self::parse(&text)
+                .and_then(|input| input.check_outputs(peer, &text))
                 .map_err(|ParseError { line, cause }| InputError::Parse { path, line, cause }),
         }
     }

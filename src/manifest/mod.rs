@@ -13,6 +13,7 @@ pub mod geometry;
 pub mod ids;
 mod input;
 mod name;
+mod outputs;
 mod parse_error;
 mod parser;
 mod payload;

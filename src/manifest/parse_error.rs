@@ -129,6 +129,17 @@ pub enum ParseCause {
         /// The line that wants it first.
         first: usize,
     },
+    /// Two wanted files would lie in one.
+    #[error(
+        "{name} would be written to the same file as line {first} asks for: long names are \
+         shortened"
+    )]
+    SameOutput {
+        /// The file.
+        name: Quoted,
+        /// The line that wants the other one.
+        first: usize,
+    },
     /// More text than the counts announce.
     #[error(
         "the file goes on with {value} after {}: nothing more is announced",
