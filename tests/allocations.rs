@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
-use mpiswarm::metrics::Meter;
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// The system's allocator, and how often it was asked for memory.

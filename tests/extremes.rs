@@ -12,7 +12,7 @@ use mpiswarm::manifest::{
     FileName, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Tokens, Wanted,
     Workload, synthesize,
 };
-use mpiswarm::metrics::Meter;
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// Peer 1 has everything, two others want it.
