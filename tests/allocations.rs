@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
-use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// The system's allocator, and how often it was asked for memory.
@@ -84,7 +83,6 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         config: Config::for_segments_of(segment_bytes),
         verify_threads,
         faults: Vec::new(),
-        meter: Meter::default(),
         warn: |_| (),
         meter: Default::default(),
     };

@@ -12,7 +12,6 @@ use mpiswarm::manifest::{
     FileName, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Tokens, Wanted,
     Workload, synthesize,
 };
-use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// Peer 1 has everything, two others want it.
@@ -41,7 +40,6 @@ fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (Ended, f64) {
         config: Config::for_segments_of(0),
         verify_threads: 0,
         faults: Vec::new(),
-        meter: Meter::default(),
         warn: |_| (),
         meter: Default::default(),
     };
