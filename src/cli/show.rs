@@ -60,10 +60,10 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
         }
         if has_lines && !is_over && clock.now().since(told) >= LINE_EVERY {
             told = clock.now();
-            error(&format!(
+            eprintln!(
                 "{segments_verified} of {segments_wanted} segments, \
                  {peers_complete} peers complete"
-            ));
+            );
         }
     }
 }
