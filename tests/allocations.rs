@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// The system's allocator, and how often it was asked for memory.
@@ -84,7 +85,7 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         verify_threads,
         faults: Vec::new(),
         warn: |_| (),
-        meter: Default::default(),
+        meter: Meter::default(),
     };
     let before = ALLOCATOR.counted();
     let ended = run_threads(&job, 5, &Clock::start(), |_| ()).expect("no node breaks");

@@ -1,8 +1,7 @@
 //! Broadcasts bring verified bytes to all, between threads as between ranks.
 
-use mpiswarm::harness::broadcast::{
-    Algorithm, BroadcastError, BroadcastJob, RankReport, run_threads,
-};
+use mpiswarm::harness::broadcast::{Algorithm, BroadcastError, BroadcastJob, Report, run_threads};
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 const PLANNED: [Algorithm; 4] = [
@@ -13,11 +12,12 @@ const PLANNED: [Algorithm; 4] = [
 ];
 
 fn job(segments: u32, verify: bool) -> BroadcastJob {
-    BroadcastJob { segments, segment_bytes: 1000, seed: 7, verify }
+    BroadcastJob { segments, segment_bytes: 1000, seed: 7, verify, meter: Meter::default() }
 }
 
 /// Every receiver has every byte, and somebody has sent it.
-fn check(job: &BroadcastJob, algorithm: Algorithm, reports: &[RankReport]) {
+fn check(job: &BroadcastJob, algorithm: Algorithm, report: &Report) {
+    let reports = &report.ranks;
     let bytes = u64::from(job.segments) * job.payload_bytes() as u64;
     assert_eq!(reports[0].finished, None, "rank 0 takes no part");
     assert_eq!(reports[0].metrics.received_bytes + reports[0].metrics.served_bytes, 0);
@@ -55,7 +55,7 @@ fn threads_bring_every_segment_to_every_node() {
 
 #[test]
 fn digests_of_many_segments_come_in_several_messages() {
-    let job = BroadcastJob { segments: 4000, segment_bytes: 0, seed: 1, verify: true };
+    let job = BroadcastJob { segment_bytes: 0, ..job(4000, true) };
     for algorithm in PLANNED {
         let reports = run_threads(&job, algorithm, 5, &Clock::start());
         check(&job, algorithm, &reports.expect("nothing stands in the way"));
@@ -64,9 +64,9 @@ fn digests_of_many_segments_come_in_several_messages() {
 
 #[test]
 fn a_chain_serves_alike_and_its_owner_once() {
-    let reports = run_threads(&job(10, true), PLANNED[0], 6, &Clock::start());
-    let reports = reports.expect("nothing stands in the way");
-    let served: Vec<_> = reports.iter().map(|report| report.metrics.served_segments).collect();
+    let report = run_threads(&job(10, true), PLANNED[0], 6, &Clock::start());
+    let ranks = report.expect("nothing stands in the way").ranks;
+    let served: Vec<_> = ranks.iter().map(|rank| rank.metrics.served_segments).collect();
     assert_eq!(served, [0, 10, 10, 10, 10, 0]);
 }
 
@@ -82,7 +82,7 @@ fn what_cannot_run_is_refused() {
 
 #[test]
 fn a_file_that_no_memory_holds_stops_all_nodes() {
-    let job = BroadcastJob { segments: 1000, segment_bytes: 1 << 40, seed: 1, verify: true };
+    let job = BroadcastJob { segment_bytes: 1 << 40, ..job(1000, true) };
     let refused = run_threads(&job, Algorithm::Circulant, 4, &Clock::start());
     let Err(BroadcastError::Failed { trouble, .. }) = refused else {
         panic!("there is no room: {refused:?}");
@@ -148,9 +148,9 @@ mod ranks {
                 for verify in [true, false] {
                     let job = job(segments, verify);
                     match run_rank(&job, algorithm, &world, &clock) {
-                        Ok(reports) => {
-                            let reports = reports.into_iter();
-                            reports.for_each(|reports| check(&job, algorithm, &reports));
+                        Ok(report) => {
+                            let report = report.iter();
+                            report.for_each(|report| check(&job, algorithm, report));
                             done += 1;
                         }
                         Err(error) => {

@@ -12,6 +12,7 @@ use mpiswarm::manifest::{
     FileName, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Tokens, Wanted,
     Workload, synthesize,
 };
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// Peer 1 has everything, two others want it.
@@ -41,7 +42,7 @@ fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (Ended, f64) {
         verify_threads: 0,
         faults: Vec::new(),
         warn: |_| (),
-        meter: Default::default(),
+        meter: Meter::default(),
     };
     let ended = run_threads(&job, nodes, &Clock::start(), |_| ()).expect("no node breaks");
     assert_eq!(ended.outcome.errors, [""; 0]);

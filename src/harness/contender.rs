@@ -4,10 +4,11 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::Stage;
+use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
 use super::plan::Entry;
-use super::switches::Engine;
+use super::switches::{Engine, Verify};
 use super::workload::Scenario;
-use crate::driver::job::{self, Ended, Job, JobError};
+use crate::driver::job::{self, Ended, Inputs, Job, JobError};
 use crate::protocol::Outcome;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
@@ -20,7 +21,18 @@ pub trait Contender: Debug {
     /// # Errors
     ///
     /// When the run broke.
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, JobError>;
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken>;
+}
+
+/// Why a run broke.
+#[derive(Debug, thiserror::Error)]
+pub enum Broken {
+    /// A node of an engine.
+    #[error(transparent)]
+    Job(#[from] JobError),
+    /// A broadcast.
+    #[error(transparent)]
+    Broadcast(#[from] BroadcastError),
 }
 
 /// One run among many.
@@ -63,13 +75,22 @@ pub fn contender(
     if entry.engine.only_broadcasts() && !scenario.is_broadcast() {
         return Err(Unfit::NotBroadcast);
     }
+    let broadcaster = |algorithm| -> Result<Box<dyn Contender>, Unfit> {
+        let verify = entry.switches.verify() != Verify::Off;
+        Ok(Box::new(Broadcaster { algorithm, verify }))
+    };
     match entry.engine {
         Engine::Lockfree => Ok(Box::new(Lockfree)),
         Engine::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
-        Engine::MpiBcast if stage.peers().is_none() => Err(Unfit::NoRanks),
-        Engine::Mutex | Engine::MpiBcast | Engine::Chain | Engine::Binomial | Engine::Circulant => {
-            Err(Unfit::Absent)
+        Engine::MpiBcast | Engine::MpiBcastSegments if stage.peers().is_none() => {
+            Err(Unfit::NoRanks)
         }
+        Engine::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
+        Engine::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
+        Engine::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
+        Engine::Binomial => broadcaster(|_| Algorithm::Binomial),
+        Engine::Circulant => broadcaster(|_| Algorithm::Circulant),
+        Engine::Mutex => Err(Unfit::Absent),
     }
 }
 
@@ -78,12 +99,66 @@ pub fn contender(
 struct Lockfree;
 
 impl Contender for Lockfree {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, JobError> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
         match turn.stage {
-            Stage::Threads => job::run_threads(job, turn.peers + 1, turn.clock, |_| ()).map(Some),
+            Stage::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
             #[cfg(feature = "mpi")]
-            Stage::Ranks(ranks) => job::run_rank(job, &ranks.world, turn.clock, |_| ()),
+            Stage::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
         }
+    }
+}
+
+/// What is used instead of a swarm where one peer has all files.
+#[derive(Debug)]
+struct Broadcaster {
+    algorithm: fn(&Job) -> Algorithm,
+    verify: bool,
+}
+
+impl Contender for Broadcaster {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+        let files = match &job.inputs {
+            Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
+            Inputs::Folder(_) => &[],
+        };
+        let segments = files.iter().map(|file| file.tokens.len()).sum::<usize>();
+        let broadcast = BroadcastJob {
+            segments: u32::try_from(segments).expect("segments are numbered in 32 bits"),
+            segment_bytes: job.segment_bytes,
+            seed: job.seed,
+            verify: self.verify,
+            meter: job.meter.clone(),
+        };
+        let algorithm = (self.algorithm)(job);
+        let report = match turn.stage {
+            Stage::Threads => {
+                Some(broadcast::run_threads(&broadcast, algorithm, turn.peers + 1, turn.clock)?)
+            }
+            #[cfg(feature = "mpi")]
+            Stage::Ranks(ranks) => {
+                broadcast::run_rank(&broadcast, algorithm, &ranks.world, turn.clock)?
+            }
+        };
+        Ok(report.map(|report| ended(&broadcast, report, files.len())))
+    }
+}
+
+/// A broadcast in the words of a swarm.
+fn ended(job: &BroadcastJob, report: Report, files: usize) -> Ended {
+    let Report { opened, ranks } = report;
+    let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();
+    let receivers = ranks.len().saturating_sub(2) as u64;
+    let delivered = ranks.iter().map(|rank| rank.metrics.received_segments).sum();
+    Ended {
+        outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
+        progress: Progress {
+            segments_wanted: u64::from(job.segments) * receivers,
+            segments_verified: delivered,
+            files_finished: files as u64 * receivers,
+            peers_complete: ranks.iter().filter(|rank| rank.finished.is_some()).count(),
+        },
+        distinct_bytes: u64::from(job.segments) * job.payload_bytes() as u64,
+        metrics: ranks.into_iter().map(|rank| rank.metrics).collect(),
     }
 }
 
@@ -94,7 +169,7 @@ struct Mock {
 }
 
 impl Contender for Mock {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, JobError> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
         job.meter.begin();
         let opened = Timestamp::default();
         let finished = opened + self.times[turn.repetition as usize % self.times.len()];

@@ -15,14 +15,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::comparison::bound_s;
-use super::contender::{Contender, Turn, Unfit, contender};
+use super::contender::{Broken, Contender, Turn, Unfit, contender};
 use super::environment::LimitsAt;
 use super::plan::{Entry, Plan};
 use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::stage::{Cost, Order, Stage};
 use super::switches::Verify;
 use super::workload::Scenario;
-use crate::driver::job::{Ended, Inputs, Job, JobError};
+use crate::driver::job::{Ended, Inputs, Job};
 use crate::manifest::{self, PeerInput, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Meter, Usage};
@@ -46,7 +46,7 @@ pub enum BenchError {
         /// On which workload.
         workload: String,
         /// What happened.
-        cause: JobError,
+        cause: Broken,
     },
     /// The records cannot be written.
     #[error(transparent)]
@@ -325,7 +325,7 @@ fn once(
     contender: &dyn Contender,
     job: &Job,
     (stage, peers, repetition): (&Stage, u32, u32),
-) -> Result<(Option<Ended>, Vec<Cost>), JobError> {
+) -> Result<(Option<Ended>, Vec<Cost>), Broken> {
     usage::reset_peak_rss();
     let before = Usage::now();
     stage.meet();

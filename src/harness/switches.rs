@@ -13,8 +13,10 @@ pub enum Engine {
     Lockfree,
     /// The classic design: two threads a rank, locks, one request at a time.
     Mutex,
-    /// `MPI_Bcast`.
+    /// `MPI_Bcast` of each file as a whole.
     MpiBcast,
+    /// `MPI_Bcast` of each segment.
+    MpiBcastSegments,
     /// A pipeline from each peer to the next.
     Chain,
     /// A binomial tree.
@@ -32,6 +34,7 @@ impl Engine {
             Self::Lockfree => "lockfree",
             Self::Mutex => "mutex",
             Self::MpiBcast => "mpi-bcast",
+            Self::MpiBcastSegments => "mpi-bcast-segments",
             Self::Chain => "chain",
             Self::Binomial => "binomial",
             Self::Circulant => "circulant",
@@ -42,7 +45,11 @@ impl Engine {
     /// Whether it only carries files from one owner to everybody.
     pub fn only_broadcasts(self) -> bool {
         match self {
-            Self::MpiBcast | Self::Chain | Self::Binomial | Self::Circulant => true,
+            Self::MpiBcast
+            | Self::MpiBcastSegments
+            | Self::Chain
+            | Self::Binomial
+            | Self::Circulant => true,
             Self::Lockfree | Self::Mutex | Self::Mock => false,
         }
     }
@@ -63,7 +70,9 @@ impl Engine {
                 "tracker_threads",
             ],
             Self::Chain => &["window", "verify"],
-            Self::MpiBcast | Self::Binomial | Self::Circulant => &["verify"],
+            Self::MpiBcast | Self::MpiBcastSegments | Self::Binomial | Self::Circulant => {
+                &["verify"]
+            }
             Self::Mutex | Self::Mock => &[],
         }
     }
@@ -206,6 +215,7 @@ impl Switches {
             (Some(Buffers::Fresh), _, _) => missing("buffers", "\"fresh\""),
             (_, Some(Admission::Queue), _) => missing("admission", "\"queue\""),
             (_, _, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "\"off\""),
+            (_, _, Some(Verify::Pool)) if engine.only_broadcasts() => missing("verify", "\"pool\""),
             _ => Ok(()),
         }
     }

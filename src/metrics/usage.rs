@@ -1,7 +1,7 @@
 //! What did a run cost this process? Processor time, context switches, and memory at its peak.
 
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
@@ -57,19 +57,36 @@ fn duration(time: TimeVal) -> Duration {
 /// costs processor time too but is no part of the run. Clones share what they remember.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
-    began: Arc<Mutex<Option<Usage>>>,
+    readings: Arc<Mutex<Readings>>,
+}
+
+/// What had been used when the work began, and when it ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readings {
+    began: Option<Usage>,
+    ended: Option<Usage>,
 }
 
 impl Meter {
     /// The run's own work begins now. The last call counts.
     pub fn begin(&self) {
-        *self.began.lock().unwrap_or_else(PoisonError::into_inner) = Some(Usage::now());
+        self.readings().began = Some(Usage::now());
     }
 
-    /// What was used since the work began; none where it never did.
+    /// The run's own work is over, and something follows that is no part of it. The first call
+    /// counts.
+    pub fn end(&self) {
+        self.readings().ended.get_or_insert_with(Usage::now);
+    }
+
+    /// What was used since the work began, until it ended or until now; none where it never did.
     pub fn used(&self) -> Option<Usage> {
-        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
-        began.map(|began| Usage::now().since(&began))
+        let Readings { began, ended } = *self.readings();
+        began.map(|began| ended.unwrap_or_else(Usage::now).since(&began))
+    }
+
+    fn readings(&self) -> MutexGuard<'_, Readings> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -106,6 +123,11 @@ mod tests {
             }
         };
         assert!(used.user > Duration::ZERO, "{used:?}");
+        meter.end();
+        let ended = meter.used().expect("it began");
+        (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
+        meter.end();
+        assert_eq!(meter.used(), Some(ended), "what follows the end counts nowhere");
         assert_eq!(Usage::default().since(&used), Usage::default());
     }
 

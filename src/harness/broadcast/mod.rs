@@ -28,12 +28,14 @@ use crossbeam::sync::Parker;
 
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::RankMetrics;
+use crate::metrics::usage::Meter;
 use crate::store::StoreError;
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 use crate::transport::local::{self, LocalTransport};
 use link::Link;
 use peer::{Peer, PeerReport};
+use starter::Times;
 
 #[cfg(feature = "mpi")]
 pub use ranks::run_rank;
@@ -45,7 +47,7 @@ const OWNER: NodeId = NodeId(1);
 const TROUBLE_UNSAID: &str = "it failed and did not say why";
 
 /// One file to bring from rank 1 to all ranks after it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct BroadcastJob {
     /// How many segments the file has.
     pub segments: u32,
@@ -56,6 +58,8 @@ pub struct BroadcastJob {
     /// Whether a segment counts, and is sent on, only when it is verified. Otherwise all are
     /// verified when the run is over, outside of its time.
     pub verify: bool,
+    /// Told when this process is ready, and when what follows is no part of the run.
+    pub meter: Meter,
 }
 
 /// A way to bring one file to all.
@@ -82,12 +86,21 @@ impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::MpiBcast { segmented: false } => "mpi-bcast",
-            Self::MpiBcast { segmented: true } => "mpi-bcast-segmented",
+            Self::MpiBcast { segmented: true } => "mpi-bcast-segments",
             Self::Chain { .. } => "chain",
             Self::Binomial => "binomial",
             Self::Circulant => "circulant",
         })
     }
+}
+
+/// How a broadcast went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// When rank 0 started the others.
+    pub opened: Timestamp,
+    /// What each did, by rank.
+    pub ranks: Vec<RankReport>,
 }
 
 /// What one rank did.
@@ -145,8 +158,7 @@ pub enum BroadcastError {
     Stopped,
 }
 
-/// Runs a broadcast between `nodes` threads of this process, rank 0 among them; the reports are
-/// by rank.
+/// Runs a broadcast between `nodes` threads of this process, rank 0 among them.
 ///
 /// # Errors
 ///
@@ -156,7 +168,7 @@ pub fn run_threads(
     algorithm: Algorithm,
     nodes: u32,
     clock: &Clock,
-) -> Result<Vec<RankReport>, BroadcastError> {
+) -> Result<Report, BroadcastError> {
     if nodes < 2 {
         return Err(BroadcastError::NoOwner);
     }
@@ -185,25 +197,22 @@ pub fn run_threads(
         (started, peers.collect::<Result<Vec<_>, _>>())
     });
     // What rank 0 heard names the node, and comes first.
-    let finished = started?;
-    reports(finished, peers?)
+    report(started?, peers?)
 }
 
 /// Puts together what rank 0 and what the peers know.
-fn reports(
-    finished: Vec<Option<Duration>>,
-    peers: Vec<PeerReport>,
-) -> Result<Vec<RankReport>, BroadcastError> {
+fn report(times: Times, peers: Vec<PeerReport>) -> Result<Report, BroadcastError> {
     for (node, peer) in (1..).map(NodeId).zip(&peers) {
         if peer.metrics.corrupt_segments > 0 {
             return Err(BroadcastError::Unsound { node, segments: peer.metrics.corrupt_segments });
         }
     }
     let all = std::iter::once(PeerReport::default()).chain(peers);
-    let report = |(finished, PeerReport { metrics, verification })| RankReport {
+    let rank = |(finished, PeerReport { metrics, verification })| RankReport {
         finished,
         verification,
         metrics,
     };
-    Ok(finished.into_iter().zip(all).map(report).collect())
+    let ranks = times.finished.into_iter().zip(all).map(rank).collect();
+    Ok(Report { opened: times.opened, ranks })
 }

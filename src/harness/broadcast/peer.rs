@@ -63,6 +63,7 @@ impl Peer<'_> {
         if self.node == OWNER {
             metrics.origin_bytes = metrics.served_bytes;
         } else if !self.job.verify {
+            self.job.meter.end();
             let start = self.clock.now();
             metrics.corrupt_segments = freight.count_wrong();
             verification = self.clock.now().since(start);
@@ -97,6 +98,7 @@ impl Peer<'_> {
         link: &mut Link<'_, T>,
         digests: &[Digest],
     ) -> Result<(), BroadcastError> {
+        self.job.meter.begin();
         link.transport().send(NodeId::TRACKER, &Message::Ready { trouble: None })?;
         loop {
             let (from, message) = link.wait_for_word()?;

@@ -9,7 +9,7 @@ use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 use super::freight::Whole;
 use super::link::Link;
 use super::peer::{Peer, PeerReport};
-use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, RankReport, reports, starter};
+use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, Report, report, starter};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::{Latency, RankMetrics};
 use crate::time::{Clock, nanoseconds};
@@ -20,7 +20,7 @@ use crate::verify;
 const CALL_BYTES_MAX: usize = 1 << 30;
 
 /// Runs this rank's part; all ranks of `world` must come here, and may again and again. Rank 0
-/// gets the reports, by rank.
+/// gets the report.
 ///
 /// # Errors
 ///
@@ -31,7 +31,7 @@ pub fn run_rank(
     algorithm: Algorithm,
     world: &SimpleCommunicator,
     clock: &Clock,
-) -> Result<Option<Vec<RankReport>>, BroadcastError> {
+) -> Result<Option<Report>, BroadcastError> {
     let nodes = u32::try_from(world.size()).expect("a job has ranks");
     let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
     if nodes < 2 {
@@ -42,14 +42,14 @@ pub fn run_rank(
     let peers = world.split_by_color(color);
     let mut link = Link::new(&mut transport, Parker::new());
     let Some(peers) = peers else {
-        let finished = starter::run(&mut link, nodes, clock)?;
+        let times = starter::run(&mut link, nodes, clock)?;
         let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
         let measured = (1..).map(NodeId).zip(gathered.iter().skip(1));
         let measured: Result<_, _> = measured.map(|(node, bytes)| decode(node, bytes)).collect();
-        return reports(finished, measured?).map(Some);
+        return report(times, measured?).map(Some);
     };
     let peer = Peer { job, node, nodes, clock };
-    let report = match algorithm {
+    let measured = match algorithm {
         Algorithm::MpiBcast { segmented } => {
             let owner = peers.process_at_rank(0);
             peer.broadcast(segmented, &owner, &mut link)
@@ -58,10 +58,10 @@ pub fn run_rank(
             peer.relay(algorithm, &mut link)
         }
     };
-    if let Err(error) = &report {
+    if let Err(error) = &measured {
         Peer::complain(&mut link, error)?;
     }
-    transport.gather(&encode(&report?))?;
+    transport.gather(&encode(&measured?))?;
     Ok(None)
 }
 
@@ -97,6 +97,7 @@ impl Peer<'_> {
         self.close(link)?;
         if self.node != OWNER {
             if !self.job.verify {
+                self.job.meter.end();
                 let start = self.clock.now();
                 report.metrics.corrupt_segments = whole.count_wrong();
                 report.verification = self.clock.now().since(start);

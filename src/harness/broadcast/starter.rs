@@ -9,16 +9,24 @@ use crate::protocol::Message;
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Transport, TransportError};
 
-/// Waits until all are ready, starts them, and returns when each had everything, by rank and
-/// since the start. When one fails, all are stopped.
+/// What rank 0 saw.
+pub(super) struct Times {
+    /// When all were ready and it started them.
+    pub(super) opened: Timestamp,
+    /// How long after that each had everything, by rank; none for rank 0.
+    pub(super) finished: Vec<Option<Duration>>,
+}
+
+/// Waits until all are ready, starts them, and returns when each had everything. When one fails,
+/// all are stopped.
 pub(super) fn run<T: Transport>(
     link: &mut Link<'_, T>,
     nodes: u32,
     clock: &Clock,
-) -> Result<Vec<Option<Duration>>, BroadcastError> {
+) -> Result<Times, BroadcastError> {
     let peers = nodes as usize - 1;
     let (mut ready, mut complete) = (0, 0);
-    let mut start = Timestamp::default();
+    let mut opened = Timestamp::default();
     let mut finished = vec![None; nodes as usize];
     while complete < peers {
         let (node, message) = link.wait_for_word()?;
@@ -30,7 +38,7 @@ pub(super) fn run<T: Transport>(
         } else {
             if message == Message::Complete {
                 complete += 1;
-                finished[node.index()] = Some(clock.now().since(start));
+                finished[node.index()] = Some(clock.now().since(opened));
             }
             continue;
         };
@@ -39,12 +47,12 @@ pub(super) fn run<T: Transport>(
             return Err(BroadcastError::Failed { node, trouble: trouble.into() });
         }
         if ready == peers {
-            start = clock.now();
+            opened = clock.now();
             tell_all(link, nodes, &Message::Open)?;
         }
     }
     tell_all(link, nodes, &Message::Stop)?;
-    Ok(finished)
+    Ok(Times { opened, finished })
 }
 
 fn tell_all<T: Transport>(
