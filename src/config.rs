@@ -48,6 +48,10 @@ pub const STRIKES_MAX: u32 = 8;
 /// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
 pub const WITHDRAWALS_MAX: u32 = 3;
 
+/// Segments after which a peer of the mutex engine renews its list of holders, and says what it has.
+/// A list has a bit for each of them.
+pub const RENEWAL_SEGMENTS: usize = 10;
+
 /// How a swarm behaves: the same for every node of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

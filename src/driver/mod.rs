@@ -24,7 +24,7 @@ use writer::Writer;
 
 pub use checks::Checks;
 pub use injection::Injection;
-pub use prepare::{Prepared, Terms, enrolment, prepare};
+pub use prepare::{Furnished, Prepared, Terms, enrolment, furnish};
 
 /// How often the tracker's progress is shown.
 pub(crate) const SHOW_EVERY: Duration = Duration::from_millis(200);

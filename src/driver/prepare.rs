@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::config::{Config, SPARE_SLOTS};
+use crate::config::Config;
 use crate::manifest::{
     FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
 };
@@ -90,15 +90,6 @@ pub struct Terms<'a> {
 /// Bytes of every slot.
 pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(TOKEN_BYTES_MAX, segment_bytes)
-}
-
-/// Makes a peer ready. A reason that stands in its way is registered in its place.
-pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
-    let config = terms.config.clone();
-    match furnish(node, input, terms, SPARE_SLOTS) {
-        Ok(furnished) => Prepared::ready(furnished, config),
-        Err(reason) => Prepared::refused(reason, config),
-    }
 }
 
 /// Makes the payload of a peer's own files, with `spare` slots beyond it, and opens its output.
