@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crossbeam::sync::Parker;
 
-use super::link::{Link, Tag};
+use super::link::{Length, Link, Tag};
 use super::message::{Answer, Ask, Got, List, Next, PeerRequestInfo, Word};
 use super::peer::Tracker;
 use super::segments::{Segment, Segments};
@@ -38,6 +38,8 @@ pub(super) struct Download<'a, L> {
     injection: Injection,
     writer: Writer<Segment>,
     parker: Parker,
+    /// Of a segment.
+    length: Length,
     /// Files that have no name yet.
     unwritten: usize,
     /// Verified since the tracker was last told.
@@ -56,7 +58,7 @@ impl<'a, L: Link> Download<'a, L> {
         job: &Job,
         node: NodeId,
         clock: &Clock,
-        output: Option<OutputDir>,
+        (output, slot_bytes): (Option<OutputDir>, usize),
     ) -> Self {
         let parker = Parker::new();
         let mut watch = Stopwatch::start(clock);
@@ -68,6 +70,7 @@ impl<'a, L: Link> Download<'a, L> {
             injection: Injection::new(&job.faults, job.seed, node),
             writer: Writer::new(output, parker.unparker().clone()),
             parker,
+            length: Length::AtMost(slot_bytes),
             unwritten: 0,
             got: Vec::with_capacity(RENEWAL_SEGMENTS),
             stuck: Vec::new(),
@@ -179,7 +182,7 @@ impl<'a, L: Link> Download<'a, L> {
     ) -> Result<bool, TransportError> {
         let asked = self.watch.lap(Activity::Deciding);
         self.link.send(holder, Tag::Request, &id.0.to_le_bytes())?;
-        let mut bytes = self.link.receive_from(holder, Tag::Segment)?;
+        let mut bytes = self.link.receive_from(holder, Tag::Segment, self.length)?;
         if let Some(delay) = self.injection.delay() {
             hold_back(delay);
         }

@@ -3,7 +3,7 @@
 use std::thread;
 
 use super::download::Download;
-use super::link::{Link, Tag};
+use super::link::{Length, Link, Tag};
 use super::message::{Answer, Word, decode, encode};
 use super::segments::{Segment, Segments};
 use super::upload;
@@ -40,7 +40,7 @@ pub(super) fn run(
     let segments = number(&catalogue, owned);
     let metrics = thread::scope(|scope| {
         let upload = scope.spawn(|| upload::run(link, &segments));
-        let mut download = Download::new(link, &segments, job, node, clock, output);
+        let mut download = Download::new(link, &segments, job, node, clock, (output, slot_bytes));
         let downloaded = download.run(&catalogue, wanted);
         if downloaded.is_err() {
             // Nobody else will stop it.
@@ -81,6 +81,7 @@ impl<L: Link> Tracker<'_, L> {
     }
 
     pub(super) fn hear(&self) -> Result<Answer, TransportError> {
-        Ok(decode(&self.0.receive_from(NodeId::TRACKER, Tag::Answer)?)?)
+        let bytes = self.0.receive_from(NodeId::TRACKER, Tag::Answer, Length::Any)?;
+        Ok(decode(&bytes)?)
     }
 }

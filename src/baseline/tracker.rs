@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::link::{Link, Tag};
+use super::link::{Length, Link, Tag};
 use super::message::{Answer, Ask, Next, Word, decode, encode};
 use super::swarm::Swarm;
 use crate::driver::SHOW_EVERY;
@@ -216,7 +216,7 @@ impl<'a, L: Link> Tracker<'a, L> {
     }
 
     fn hear(&self) -> Result<(NodeId, Word), TransportError> {
-        let (from, bytes) = self.link.receive(Tag::Word)?;
+        let (from, bytes) = self.link.receive(Tag::Word, Length::Any)?;
         Ok((from, decode(&bytes)?))
     }
 

@@ -1,17 +1,20 @@
 //! A peer's upload thread: sends what others ask for, one segment at a time, until it is stopped.
 
-use super::link::{Link, Tag};
+use super::link::{Length, Link, Tag};
 use super::segments::{Segment, Segments};
 use crate::manifest::SegmentId;
 use crate::metrics::RankMetrics;
 use crate::store::Verified as _;
 use crate::transport::TransportError;
 
+/// A request is a segment's number.
+const NUMBER_BYTES: usize = size_of::<u32>();
+
 /// Serves until a request comes that names no segment; returns what was sent.
 pub(super) fn run(link: &impl Link, segments: &Segments) -> Result<RankMetrics, TransportError> {
     let mut metrics = RankMetrics::default();
     loop {
-        let (from, request) = link.receive(Tag::Request)?;
+        let (from, request) = link.receive(Tag::Request, Length::AtMost(NUMBER_BYTES))?;
         let Ok(number) = request.try_into() else { return Ok(metrics) };
         let id = SegmentId(u32::from_le_bytes(number));
         let Some(segment) = segments.segment(id) else {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use super::{Link, Tag};
+use super::{Length, Link, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
@@ -89,11 +89,11 @@ impl Link for LocalLink<'_> {
         Ok(())
     }
 
-    fn receive(&self, tag: Tag) -> Result<(NodeId, Vec<u8>), TransportError> {
+    fn receive(&self, tag: Tag, _: Length) -> Result<(NodeId, Vec<u8>), TransportError> {
         self.mailbox(self.node, tag).take(|_| true)
     }
 
-    fn receive_from(&self, from: NodeId, tag: Tag) -> Result<Vec<u8>, TransportError> {
+    fn receive_from(&self, from: NodeId, tag: Tag, _: Length) -> Result<Vec<u8>, TransportError> {
         Ok(self.mailbox(self.node, tag).take(|sender| sender == from)?.1)
     }
 }
@@ -113,11 +113,17 @@ mod tests {
         second.send(to, Tag::Segment, b"b").expect("it is open");
         first.send(to, Tag::Segment, b"c").expect("it is open");
         first.send(to, Tag::Request, b"d").expect("it is open");
-        assert_eq!(reader.receive_from(NodeId(1), Tag::Segment).expect("it is there"), b"b");
-        let next = reader.receive(Tag::Segment).expect("it is there");
+        assert_eq!(
+            reader.receive_from(NodeId(1), Tag::Segment, Length::Any).expect("it is there"),
+            b"b"
+        );
+        let next = reader.receive(Tag::Segment, Length::Any).expect("it is there");
         assert_eq!(next, (NodeId(0), b"a".to_vec()));
-        assert_eq!(reader.receive_from(NodeId(0), Tag::Segment).expect("it is there"), b"c");
-        assert_eq!(reader.receive(Tag::Request).expect("it is there").1, b"d");
+        assert_eq!(
+            reader.receive_from(NodeId(0), Tag::Segment, Length::Any).expect("it is there"),
+            b"c"
+        );
+        assert_eq!(reader.receive(Tag::Request, Length::Any).expect("it is there").1, b"d");
     }
 
     #[test]
@@ -126,7 +132,10 @@ mod tests {
         thread::scope(|scope| {
             let reader = office.link(NodeId(1));
             let both = scope.spawn(move || {
-                (reader.receive(Tag::Word).is_ok(), reader.receive(Tag::Word).is_ok())
+                (
+                    reader.receive(Tag::Word, Length::Any).is_ok(),
+                    reader.receive(Tag::Word, Length::Any).is_ok(),
+                )
             });
             office.link(NodeId(0)).send(NodeId(1), Tag::Word, b"a").expect("it is open");
             office.close();

@@ -29,6 +29,15 @@ impl Tag {
     const COUNT: usize = 4;
 }
 
+/// What is known of a letter before it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It has at most so many bytes: its buffer can wait for it.
+    AtMost(usize),
+    /// Its buffer is made when its length is known.
+    Any,
+}
+
 /// One node's end, which its threads share. Letters of one kind from one node to another arrive in
 /// order.
 pub(super) trait Link: Sync {
@@ -44,12 +53,17 @@ pub(super) trait Link: Sync {
     /// # Errors
     ///
     /// When the run is broken.
-    fn receive(&self, tag: Tag) -> Result<(NodeId, Vec<u8>), TransportError>;
+    fn receive(&self, tag: Tag, length: Length) -> Result<(NodeId, Vec<u8>), TransportError>;
 
     /// Waits for the next letter of a kind from one node, likewise.
     ///
     /// # Errors
     ///
     /// When the run is broken.
-    fn receive_from(&self, from: NodeId, tag: Tag) -> Result<Vec<u8>, TransportError>;
+    fn receive_from(
+        &self,
+        from: NodeId,
+        tag: Tag,
+        length: Length,
+    ) -> Result<Vec<u8>, TransportError>;
 }
