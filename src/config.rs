@@ -58,6 +58,10 @@ pub fn relay_window(segment_bytes: usize) -> usize {
     (Config::WINDOW_BYTES / segment_bytes.max(1)).clamp(8, WINDOW_MAX)
 }
 
+/// Segments after which a peer of the mutex engine renews its list of holders, and says what it has.
+/// A list has a bit for each of them.
+pub const RENEWAL_SEGMENTS: usize = 10;
+
 /// How a swarm behaves: the same for every node of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {

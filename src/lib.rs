@@ -3,7 +3,8 @@
 //! The modules stand in the way of the data: what there is ([`manifest`]), what happened
 //! ([`metrics`]), who has it ([`swarm`]), what is said ([`protocol`]), where bytes lie
 //! ([`store`]), how they move ([`transport`]), and the loop where all of them meet ([`driver`]).
-//! [`simulation`] drives the same nodes in virtual time; [`report`] says what a run means,
+//! [`baseline`] is the classic engine that all of this is measured against, [`simulation`] drives
+//! the tuned nodes in virtual time; [`report`] says what a run means,
 //! [`harness`] what the machine could do, and [`cli`] is the command.
 
 pub mod time;
@@ -17,6 +18,7 @@ pub mod protocol;
 pub mod store;
 pub mod transport;
 pub mod driver;
+pub mod baseline;
 pub mod simulation;
 pub mod report;
 pub mod harness;

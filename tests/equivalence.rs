@@ -18,6 +18,7 @@ use mpiswarm::simulation::{Scenario, World};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
 const SEED: u64 = 7;
+const ENGINES: [&str; 2] = ["lockfree", "mutex"];
 
 /// By peer from rank 1 on, by wanted file in the order of the input: the digests of its segments.
 type Contents = Vec<Vec<Vec<String>>>;
@@ -70,13 +71,23 @@ impl Case {
     }
 
     /// Runs the program in a way of its own, and reads what the peers wrote.
-    fn run(&self, start: &mut Command) -> Contents {
+    fn run(&self, start: &mut Command, engine: &str) -> Contents {
         let out = tempfile::tempdir().expect("a folder");
         let (bytes, seed) = (self.segment_bytes.to_string(), SEED.to_string());
         let ended = start
             .arg("run")
             .arg(&self.dir)
-            .args(["--quiet", "--digests", "--segment-bytes", &bytes, "--seed", &seed, "--out"])
+            .args([
+                "--engine",
+                engine,
+                "--quiet",
+                "--digests",
+                "--segment-bytes",
+                &bytes,
+                "--seed",
+                &seed,
+                "--out",
+            ])
             .arg(out.path())
             .output()
             .expect("the program starts");
@@ -90,14 +101,14 @@ impl Case {
         peers.map(|(p, input)| input.wanted.iter().map(|name| read(p, name)).collect()).collect()
     }
 
-    fn threads(&self) -> Contents {
-        self.run(&mut Command::new(PROGRAM))
+    fn threads(&self, engine: &str) -> Contents {
+        self.run(&mut Command::new(PROGRAM), engine)
     }
 
     #[cfg(feature = "mpi")]
-    fn ranks(&self) -> Contents {
+    fn ranks(&self, engine: &str) -> Contents {
         let peers = u32::try_from(self.inputs.len()).expect("few peers");
-        self.run(&mut launch::ranks(peers + 1))
+        self.run(&mut launch::ranks(peers + 1), engine)
     }
 }
 
@@ -115,7 +126,8 @@ fn simulated_peers_end_with_what_owners_registered() {
 #[test]
 fn threads_end_with_the_same_bytes_as_simulated_peers() {
     for case in cases() {
-        assert_eq!(case.threads(), case.simulated());
+        let simulated = case.simulated();
+        ENGINES.iter().for_each(|engine| assert_eq!(case.threads(engine), simulated, "{engine}"));
     }
 }
 
@@ -126,6 +138,7 @@ fn ranks_end_with_the_same_bytes_as_simulated_peers() {
         return;
     }
     for case in cases() {
-        assert_eq!(case.ranks(), case.simulated());
+        let simulated = case.simulated();
+        ENGINES.iter().for_each(|engine| assert_eq!(case.ranks(engine), simulated, "{engine}"));
     }
 }

@@ -8,14 +8,16 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
+const ENGINES: [&str; 2] = ["lockfree", "mutex"];
 
 fn inputs(name: &str) -> String {
     format!("{}/inputs/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn run(inputs: &str, out: &Path, more: &[&str]) -> Output {
+fn run(engine: &str, inputs: &str, out: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
-    command.args(["run", inputs, "--transport", "local", "--json", "--out"]).arg(out).args(more);
+    command.args(["run", inputs, "--engine", engine, "--transport", "local", "--json", "--out"]);
+    command.arg(out).args(more);
     command.output().expect("the program starts")
 }
 
@@ -35,46 +37,130 @@ fn check_outputs(inputs: &str, out: &Path) {
 
 #[test]
 fn threads_deliver_every_file() {
-    for (name, segment_bytes) in [("small", "65536"), ("classic", "1024"), ("classic", "0")] {
-        let out = tempfile::tempdir().expect("a folder");
-        let output = run(&inputs(name), out.path(), &["--segment-bytes", segment_bytes]);
-        assert!(output.status.success(), "{output:?}");
-        assert_eq!(summary(&output)["verified"], true);
-        check_outputs(&inputs(name), out.path());
+    for engine in ENGINES {
+        for (name, segment_bytes) in [("small", "65536"), ("classic", "1024"), ("classic", "0")] {
+            let out = tempfile::tempdir().expect("a folder");
+            let more = ["--segment-bytes", segment_bytes];
+            let output = run(engine, &inputs(name), out.path(), &more);
+            assert!(output.status.success(), "{output:?}");
+            assert_eq!(summary(&output)["verified"], true);
+            check_outputs(&inputs(name), out.path());
+        }
     }
 }
 
 #[test]
 fn the_classic_workload_is_eleven_thousand_segments() {
-    let out = tempfile::tempdir().expect("a folder");
-    let output = run(&inputs("classic"), out.path(), &["--segment-bytes", "1024"]);
-    let summary = summary(&output);
-    assert_eq!(summary["segments"], 11_000);
-    assert_eq!(summary["bytes_delivered"], 11_000 * 1024);
-    assert_eq!(summary["served_bytes"].as_array().map(Vec::len), Some(13));
-    // Every peer owns files and wants others: only what it sends of its own counts, and that is
-    // each segment once, and again only while nobody else has it.
-    let copies = summary["origin_copies"].as_f64().expect("something was wanted");
-    assert!((1.0..2.0).contains(&copies), "{copies} copies");
+    // Every peer owns files and wants others: only what it sends of its own counts. In the tuned
+    // engine that is each segment once, and again only while nobody else has it; the classic one
+    // spares nobody.
+    for (engine, copies_max) in ENGINES.into_iter().zip([2.0, 11.0]) {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = run(engine, &inputs("classic"), out.path(), &["--segment-bytes", "1024"]);
+        let summary = summary(&output);
+        assert_eq!(summary["engine"], engine);
+        assert_eq!(summary["segments"], 11_000);
+        assert_eq!(summary["files"], 110);
+        assert_eq!(summary["bytes_delivered"], 11_000 * 1024);
+        let served = summary["served_bytes"].as_array().expect("a table by rank");
+        assert_eq!(served.len(), 13);
+        assert_eq!(served.iter().filter_map(serde_json::Value::as_u64).sum::<u64>(), 11_000 * 1024);
+        let copies = summary["origin_copies"].as_f64().expect("something was wanted");
+        assert!((1.0..=copies_max).contains(&copies), "{copies} copies");
+        let finished = summary["finished_s"].as_array().expect("a table by rank");
+        assert!(finished[1..].iter().all(|at| at.as_f64() > Some(0.0)), "{finished:?}");
+        let shares = summary["time_shares"].as_object().expect("an object").values();
+        let sum: f64 = shares.filter_map(serde_json::Value::as_f64).sum();
+        assert!((sum - 1.0).abs() < 1e-9, "the shares add up to {sum}");
+    }
 }
 
 #[test]
 fn checks_on_a_pool_deliver_the_same() {
     let out = tempfile::tempdir().expect("a folder");
-    let output = run(&inputs("small"), out.path(), &["--verify-threads", "1"]);
+    let output = run("lockfree", &inputs("small"), out.path(), &["--verify-threads", "1"]);
     assert!(output.status.success(), "{output:?}");
     check_outputs(&inputs("small"), out.path());
 }
 
 #[test]
 fn corrupt_segments_are_noticed_and_never_written() {
-    let out = tempfile::tempdir().expect("a folder");
-    let more = ["--inject", "corrupt:0.02", "--segment-bytes", "1024"];
-    let output = run(&inputs("classic"), out.path(), &more);
-    let summary = summary(&output);
-    assert!(summary["corrupt_segments"].as_u64() > Some(0), "{summary}");
-    if output.status.success() {
+    for engine in ENGINES {
+        let out = tempfile::tempdir().expect("a folder");
+        let more = ["--inject", "corrupt:0.02", "--segment-bytes", "1024"];
+        let output = run(engine, &inputs("classic"), out.path(), &more);
+        let summary = summary(&output);
+        assert!(summary["corrupt_segments"].as_u64() > Some(0), "{summary}");
+        // What one holder sent wrong another had right.
+        assert!(output.status.success(), "{output:?}");
         check_outputs(&inputs("classic"), out.path());
+    }
+}
+
+#[test]
+fn where_every_holder_is_corrupt_files_are_reported_and_the_run_ends() {
+    for engine in ENGINES {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = run(engine, &inputs("small"), out.path(), &["--inject", "corrupt:1"]);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let summary = summary(&output);
+        assert_eq!(summary["segments"], 0);
+        assert!(summary["unavailable_files"].as_array().is_some_and(|names| !names.is_empty()));
+        assert_eq!(summary["errors"].as_array().map(Vec::len), Some(0), "{summary}");
+        let names = fs::read_dir(out.path()).expect("the folder was made");
+        let files = names.filter_map(|name| name.ok()?.file_name().into_string().ok());
+        let whole = files.filter(|name| name.starts_with("client"));
+        // A file without segments has none that could be wrong.
+        assert_eq!(summary["files"], whole.count());
+    }
+}
+
+#[test]
+fn segments_that_come_late_still_come() {
+    for engine in ENGINES {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = run(engine, &inputs("small"), out.path(), &["--inject", "delay:2"]);
+        assert!(output.status.success(), "{output:?}");
+        let latency = summary(&output)["segment_latency_ns"]["p50"].as_u64();
+        assert!(latency > Some(2_000_000), "{latency:?}");
+        check_outputs(&inputs("small"), out.path());
+    }
+}
+
+#[test]
+fn what_the_classic_engine_has_no_use_for_is_refused() {
+    for (more, word) in [
+        (&["--window", "4"][..], "one request under way"),
+        (&["--verify-threads", "1"], "download thread"),
+        (&["--inject", "drop:0.1"], "never sent"),
+    ] {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = run("mutex", &inputs("small"), out.path(), more);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(word) && text.contains(more[0]), "{text}");
+        assert!(run("lockfree", &inputs("small"), out.path(), more).status.success());
+    }
+}
+
+#[test]
+fn both_engines_say_the_same_of_bad_inputs() {
+    let bad = fs::read_dir(inputs("bad")).expect("the folder can be listed");
+    let bad = bad.map(|entry| entry.expect("the folder can be listed").path());
+    let folders: Vec<_> = bad.filter(|path| path.is_dir()).collect();
+    assert!(folders.len() > 30, "the cases are there");
+    for folder in folders {
+        let ended = ENGINES.map(|engine| {
+            let out = tempfile::tempdir().expect("a folder");
+            let output = run(engine, &folder.to_string_lossy(), out.path(), &["--quiet"]);
+            let mut names: Vec<_> = fs::read_dir(out.path())
+                .expect("the folder can be listed")
+                .map(|entry| entry.expect("the folder can be listed").file_name())
+                .collect();
+            names.sort_unstable();
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned(), names)
+        });
+        assert_eq!(ended[0], ended[1], "{}", folder.display());
     }
 }
 
@@ -83,11 +169,11 @@ fn an_input_that_is_missing_or_superfluous_is_named() {
     let dir = tempfile::tempdir().expect("a folder");
     let out = dir.path().join("out");
     fs::write(dir.path().join("in2.txt"), "0\n0\n").expect("a small file");
-    let output = run(&dir.path().to_string_lossy(), &out, &[]);
+    let output = run("lockfree", &dir.path().to_string_lossy(), &out, &[]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("in1.txt"), "{text}");
-    let output = run(&inputs("small"), &out, &["--nodes", "3"]);
+    let output = run("lockfree", &inputs("small"), &out, &["--nodes", "3"]);
     assert_eq!(output.status.code(), Some(2));
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(text.contains("in4.txt") && text.contains("start 5"), "{text}");
@@ -95,14 +181,18 @@ fn an_input_that_is_missing_or_superfluous_is_named() {
 
 #[test]
 fn a_file_that_nobody_owns_is_reported_and_the_rest_completes() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let out = dir.path().join("out");
-    fs::write(dir.path().join("in1.txt"), "1\na 1\n00112233\n0\n").expect("a small file");
-    fs::write(dir.path().join("in2.txt"), "0\n2\na\nnowhere\n").expect("a small file");
-    let output = run(&dir.path().to_string_lossy(), &out, &[]);
-    assert_eq!(output.status.code(), Some(3), "{output:?}");
-    assert_eq!(summary(&output)["unavailable_files"][0], "nowhere");
-    assert_eq!(fs::read_to_string(out.join("client2_a")).expect("it is whole"), "00112233\n");
+    for engine in ENGINES {
+        let dir = tempfile::tempdir().expect("a folder");
+        let out = dir.path().join("out");
+        fs::write(dir.path().join("in1.txt"), "1\na 1\n00112233\n0\n").expect("a small file");
+        fs::write(dir.path().join("in2.txt"), "0\n2\na\nnowhere\n").expect("a small file");
+        let output = run(engine, &dir.path().to_string_lossy(), &out, &[]);
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        let summary = summary(&output);
+        assert_eq!(summary["unavailable_files"][0], "nowhere");
+        assert!(summary["finished_s"][1].is_number() && summary["finished_s"][2].is_null());
+        assert_eq!(fs::read_to_string(out.join("client2_a")).expect("it is whole"), "00112233\n");
+    }
 }
 
 /// One peer gets 8 segments, each two thirds of a second after the one before.
@@ -114,7 +204,7 @@ fn a_long_run_says_how_far_it_is_unless_it_is_quiet() {
     fs::write(dir.path().join("in2.txt"), "0\n1\na\n").expect("a small file");
     let slowly = |more: &[&str]| {
         let args = [&["--window", "1", "--inject", "delay:660"], more].concat();
-        let output = run(&dir.path().to_string_lossy(), &dir.path().join("out"), &args);
+        let output = run("lockfree", &dir.path().to_string_lossy(), &dir.path().join("out"), &args);
         assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
@@ -133,14 +223,16 @@ fn ranks_deliver_every_file() {
     if !launch::can_start_ranks() {
         return;
     }
-    let out = tempfile::tempdir().expect("a folder");
-    let output = launch::ranks(13)
-        .args(["run", &inputs("classic"), "--json"])
-        .args(["--segment-bytes", "1024", "--out"])
-        .arg(out.path())
-        .output()
-        .expect("mpirun starts");
-    assert!(output.status.success(), "{output:?}");
-    assert_eq!(summary(&output)["verified"], true);
-    check_outputs(&inputs("classic"), out.path());
+    for engine in ENGINES {
+        let out = tempfile::tempdir().expect("a folder");
+        let output = launch::ranks(13)
+            .args(["run", &inputs("classic"), "--json", "--engine", engine])
+            .args(["--segment-bytes", "1024", "--out"])
+            .arg(out.path())
+            .output()
+            .expect("mpirun starts");
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(summary(&output)["verified"], true);
+        check_outputs(&inputs("classic"), out.path());
+    }
 }

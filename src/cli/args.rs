@@ -45,6 +45,26 @@ pub(super) enum Via {
     Mpi,
 }
 
+/// Who moves the segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Engine {
+    /// The tuned one: one thread a rank, many requests under way.
+    Lockfree,
+    /// The classic one that it is measured against: two threads a rank, locks, one request at a
+    /// time.
+    Mutex,
+}
+
+impl Engine {
+    /// Its name in a summary.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Lockfree => "lockfree",
+            Self::Mutex => "mutex",
+        }
+    }
+}
+
 /// One run.
 #[derive(Clone, Debug, Parser)]
 pub(super) struct RunArgs {
@@ -70,6 +90,9 @@ pub(super) struct RunArgs {
     /// What carries messages and segments
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
+    /// Who moves the segments
+    #[arg(long, value_enum, default_value_t = Engine::Lockfree)]
+    pub(super) engine: Engine,
     /// Segments that a peer keeps outstanding [default: by segment size]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) window: Option<u8>,
@@ -105,6 +128,25 @@ impl RunArgs {
             warn: show::error,
             meter: Meter::default(),
         }
+    }
+
+    /// What the engine has no use for, as a sentence.
+    pub(super) fn contradiction(&self) -> Option<&'static str> {
+        if self.engine == Engine::Lockfree {
+            return None;
+        }
+        if self.window.is_some() {
+            return Some("--window: the mutex engine has one request under way: leave it out");
+        }
+        if self.verify_threads > 0 {
+            return Some(
+                "--verify-threads: the mutex engine checks on its download thread: leave it out",
+            );
+        }
+        let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
+        self.inject.iter().any(drops).then_some(
+            "--inject drop: the mutex engine waits without a limit for what is never sent: leave it out",
+        )
     }
 
     /// How the nodes of this run behave.

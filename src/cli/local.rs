@@ -1,8 +1,9 @@
 //! A run whose nodes are threads of this process.
 
-use super::args::RunArgs;
+use super::args::{Engine, RunArgs};
 use super::show;
 use super::{FAILED, REFUSED};
+use crate::baseline;
 use crate::driver::job;
 use crate::manifest::highest_peer;
 use crate::time::Clock;
@@ -16,7 +17,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             return REFUSED;
         }
     };
-    match job::run_threads(&args.job(), nodes, &clock, show::progress(args, &clock)) {
+    let (job, progress) = (args.job(), show::progress(args, &clock));
+    let ended = match args.engine {
+        Engine::Lockfree => job::run_threads(&job, nodes, &clock, progress),
+        Engine::Mutex => baseline::run_threads(&job, nodes, &clock, progress),
+    };
+    match ended {
         Ok(ended) => show::summary(args, &clock, "local", true, ended),
         Err(error) => {
             show::error(&error.to_string());
@@ -25,9 +31,13 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit.
+/// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit, or when
+/// the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
     let dir = args.inputs.display();
+    if let Some(contradiction) = args.contradiction() {
+        return Err(contradiction.to_owned());
+    }
     let highest = highest_peer(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
     let Some(highest) = highest else {
         return Err(format!("{dir}: no in<R>.txt: there are no peers"));

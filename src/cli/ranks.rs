@@ -4,26 +4,36 @@ use mpi::Threading;
 use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
-use super::args::RunArgs;
+use super::args::{Engine, RunArgs};
 use super::local::count_nodes;
 use super::show;
 use super::{FAILED, OK, REFUSED};
+use crate::baseline;
 use crate::driver::job;
 use crate::time::Clock;
 use crate::transport::mpi::ranks_here;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
-    let Some((universe, _)) = mpi::initialize_with_threading(Threading::Funneled) else {
+    let needed = match args.engine {
+        Engine::Lockfree => Threading::Funneled,
+        Engine::Mutex => Threading::Multiple,
+    };
+    let Some((universe, provided)) = mpi::initialize_with_threading(needed) else {
         show::error("MPI can't be initialized");
         return FAILED;
     };
     let world = universe.world();
-    if let Some(code) = refuse(args, &world) {
+    if let Some(code) = refuse(args, provided, &world) {
         return code;
     }
     let one_machine = ranks_here(&world) == world.size();
-    match job::run_rank(&args.job(), &world, &clock, show::progress(args, &clock)) {
+    let (job, progress) = (args.job(), show::progress(args, &clock));
+    let ended = match args.engine {
+        Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
+        Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),
+    };
+    match ended {
         Ok(Some(ended)) => show::summary(args, &clock, "mpi", one_machine, ended),
         Ok(None) => OK,
         Err(error) => {
@@ -33,17 +43,29 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// An exit code where inputs and ranks don't fit together: rank 0 looks, and all hear of it.
-fn refuse(args: &RunArgs, world: &SimpleCommunicator) -> Option<u8> {
+/// An exit code where inputs, ranks and MPI don't fit together: rank 0 looks, and all hear of it.
+fn refuse(args: &RunArgs, provided: Threading, world: &SimpleCommunicator) -> Option<u8> {
     let mut code = OK;
-    if world.rank() == 0
-        && let Err(error) = count_nodes(args, u32::try_from(world.size()).ok())
-    {
-        show::error(&error);
-        code = REFUSED;
+    if world.rank() == 0 {
+        let fits = count_nodes(args, u32::try_from(world.size()).ok()).map(drop);
+        if let Err(error) = fits.and_then(|()| check_threads(args.engine, provided)) {
+            show::error(&error);
+            code = REFUSED;
+        }
     }
     let mut heard = code;
     world.process_at_rank(0).broadcast_into(&mut heard);
     // One code that says so is enough: a launcher has a word to say on each.
     (heard != OK).then_some(code)
+}
+
+/// Whether as many threads may talk to MPI as the engine has.
+fn check_threads(engine: Engine, provided: Threading) -> Result<(), String> {
+    if engine == Engine::Lockfree || provided == Threading::Multiple {
+        return Ok(());
+    }
+    Err(format!(
+        "the mutex engine needs MPI_THREAD_MULTIPLE, and this MPI provides only {provided:?}: use \
+         --engine lockfree"
+    ))
 }

@@ -95,7 +95,8 @@ pub(super) fn summary(
     let is_read = !args.quiet || args.json || args.report.is_some();
     let limits =
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
-    let carrier = Carrier { engine: "lockfree", transport, cores: harness::cores(), limits };
+    let carrier =
+        Carrier { engine: args.engine.name(), transport, cores: harness::cores(), limits };
     let summary = Summary::new(RunFacts::new(&args.job(), &carrier, ended));
     publish(args, &summary).unwrap_or(code)
 }

@@ -60,3 +60,8 @@ impl Idle {
         self.parker.park_timeout(until.map_or(rest, |until| until.min(rest)));
     }
 }
+
+/// Holds a thread that may block back for so long: a segment that comes late, on purpose.
+pub(crate) fn hold_back(time: Duration) {
+    std::thread::sleep(time);
+}

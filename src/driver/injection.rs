@@ -67,15 +67,15 @@ impl Injection {
         this
     }
 
-    pub(super) fn corrupts(&mut self) -> bool {
+    pub(crate) fn corrupts(&mut self) -> bool {
         self.corrupt > 0.0 && self.chance.random_bool(self.corrupt)
     }
 
-    pub(super) fn drops(&mut self) -> bool {
+    pub(crate) fn drops(&mut self) -> bool {
         self.drop > 0.0 && self.chance.random_bool(self.drop)
     }
 
-    pub(super) fn delay(&self) -> Option<Duration> {
+    pub(crate) fn delay(&self) -> Option<Duration> {
         (!self.delay.is_zero()).then_some(self.delay)
     }
 }

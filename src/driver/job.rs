@@ -7,8 +7,9 @@ use std::thread;
 use crossbeam::sync::Parker;
 
 use super::injection::Fault;
-use super::{Checks, Injection, Prepared, Terms, prepare, run_peer, run_tracker};
-use crate::config::Config;
+use super::prepare::{Furnished, furnish};
+use super::{Checks, Injection, Prepared, Terms, run_peer, run_tracker};
+use crate::config::{Config, SPARE_SLOTS};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
@@ -77,19 +78,23 @@ pub struct JobError {
 impl Job {
     /// Reads a peer's input and makes it ready, or lets it say why not.
     fn prepare(&self, node: NodeId) -> Prepared {
-        let input = match &self.inputs {
-            Inputs::Folder(dir) => PeerInput::read(dir, node),
-            Inputs::Made(inputs) => Ok(inputs[node.index() - 1].clone()),
-        };
-        match input {
-            Ok(input) => {
-                for warning in &input.warnings {
-                    (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
-                }
-                prepare(node, input, &self.terms())
-            }
-            Err(error) => Prepared::refused(error.to_string(), self.config.clone()),
+        match self.furnish(node, SPARE_SLOTS) {
+            Ok(furnished) => Prepared::ready(furnished, self.config.clone()),
+            Err(reason) => Prepared::refused(reason, self.config.clone()),
         }
+    }
+
+    /// Reads a peer's input and makes what it owns, with `spare` slots beyond that; else says what
+    /// stands in the way.
+    pub(crate) fn furnish(&self, node: NodeId, spare: usize) -> Result<Furnished, String> {
+        let input = match &self.inputs {
+            Inputs::Folder(dir) => PeerInput::read(dir, node).map_err(|error| error.to_string())?,
+            Inputs::Made(inputs) => inputs[node.index() - 1].clone(),
+        };
+        for warning in &input.warnings {
+            (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
+        }
+        furnish(node, input, &self.terms(), spare)
     }
 
     fn terms(&self) -> Terms<'_> {

@@ -6,8 +6,8 @@ pub mod idle;
 pub mod injection;
 pub mod job;
 pub mod prepare;
-mod stopwatch;
-mod writer;
+pub(crate) mod stopwatch;
+pub(crate) mod writer;
 
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ use writer::Writer;
 pub use checks::Checks;
 pub use idle::Idle;
 pub use injection::Injection;
-pub use prepare::{Prepared, Terms, enrolment, prepare};
+pub use prepare::{Furnished, Prepared, Terms, enrolment, furnish};
 
 /// How often the tracker's progress is shown.
-const SHOW_EVERY: Duration = Duration::from_millis(200);
+pub(crate) const SHOW_EVERY: Duration = Duration::from_millis(200);
 
 /// Runs rank 0 to the end, and returns what it measured. `show` is told of its progress now and
 /// then.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::config::{Config, SPARE_SLOTS};
+use crate::config::Config;
 use crate::manifest::{
     FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
 };
@@ -33,6 +33,13 @@ pub struct Prepared {
 }
 
 impl Prepared {
+    /// A peer that can run.
+    pub fn ready(furnished: Furnished, config: Config) -> Self {
+        let Furnished { enrolment, store, owned, wanted, output, slot_bytes } = furnished;
+        let peer = Peer::new(&enrolment, config);
+        Self { peer, store, owned, wanted, output, slot_bytes }
+    }
+
     /// A peer that only registers why it can't take part.
     pub fn refused(reason: String, config: Config) -> Self {
         let enrolment = Enrolment::Refused { reason: reason.into() };
@@ -45,6 +52,23 @@ impl Prepared {
             slot_bytes: 0,
         }
     }
+}
+
+/// What a peer starts from, whichever engine runs it.
+#[derive(Debug)]
+pub struct Furnished {
+    /// What it registers.
+    pub enrolment: Enrolment,
+    /// Slots that are left.
+    pub store: Store,
+    /// What it has.
+    pub owned: OwnedFiles,
+    /// What it wants, in the order in which it registers it.
+    pub wanted: Vec<FileName>,
+    /// Where finished files go; none where they are not written.
+    pub output: Option<OutputDir>,
+    /// Bytes of every slot.
+    pub slot_bytes: usize,
 }
 
 /// What a run gives each of its peers to start from.
@@ -68,35 +92,29 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(TOKEN_BYTES_MAX, segment_bytes)
 }
 
-/// Makes a peer ready. A reason that stands in its way is registered in its place.
-pub fn prepare(node: NodeId, input: PeerInput, terms: &Terms<'_>) -> Prepared {
-    let &Terms { segment_bytes, seed, out, digests, config } = terms;
-    let config = config.clone();
+/// Makes the payload of a peer's own files, with `spare` slots beyond it, and opens its output.
+///
+/// # Errors
+///
+/// What stands in its way, for people to read.
+pub fn furnish(
+    node: NodeId,
+    input: PeerInput,
+    terms: &Terms<'_>,
+    spare: usize,
+) -> Result<Furnished, String> {
+    let &Terms { segment_bytes, seed, out, digests, config: _ } = terms;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
-        let reason = format!("{node}: {first:?} and {second:?} would be written to one file");
-        return Prepared::refused(reason, config);
+        return Err(format!("{node}: {first:?} and {second:?} would be written to one file"));
     }
-    let (slots, slot_bytes) = (owned_segments(&input) + SPARE_SLOTS, slot_bytes(segment_bytes));
-    let mut store = match Store::new(slots, slot_bytes) {
-        Ok(store) => store,
-        Err(error) => {
-            let reason = format!("{node}: own files: {error}: use a smaller --segment-bytes");
-            return Prepared::refused(reason, config);
-        }
-    };
-    let output = match out.map(|dir| OutputDir::open(dir, node)).transpose() {
-        Ok(output) => output.map(|output| output.with_digests(digests)),
-        Err(error) => return Prepared::refused(format!("{node}: {error}"), config),
-    };
+    let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
+    let mut store = Store::new(slots, slot_bytes)
+        .map_err(|error| format!("{node}: own files: {error}: use a smaller --segment-bytes"))?;
+    let output = out.map(|dir| OutputDir::open(dir, node)).transpose();
+    let output = output.map_err(|error| format!("{node}: {error}"))?;
+    let output = output.map(|output| output.with_digests(digests));
     let (enrolment, owned) = enrol(&input, segment_bytes, seed, &mut store);
-    Prepared {
-        peer: Peer::new(&enrolment, config),
-        store,
-        owned,
-        wanted: input.wanted,
-        output,
-        slot_bytes,
-    }
+    Ok(Furnished { enrolment, store, owned, wanted: input.wanted, output, slot_bytes })
 }
 
 /// What a peer with this input registers: for whoever runs the nodes without their payload.

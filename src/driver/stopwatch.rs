@@ -7,7 +7,7 @@ use crate::time::{Clock, Timestamp};
 
 /// Splits the time of one thread among its activities, while the swarm is open.
 #[derive(Debug)]
-pub(super) struct Stopwatch {
+pub(crate) struct Stopwatch {
     clock: Clock,
     mark: Timestamp,
     counts: bool,
@@ -15,12 +15,12 @@ pub(super) struct Stopwatch {
 }
 
 impl Stopwatch {
-    pub(super) fn start(clock: &Clock) -> Self {
+    pub(crate) fn start(clock: &Clock) -> Self {
         Self { clock: *clock, mark: clock.now(), counts: false, spent: TimeSpent::default() }
     }
 
     /// The time since the last lap was spent on `activity`; returns the time now.
-    pub(super) fn lap(&mut self, activity: Activity) -> Timestamp {
+    pub(crate) fn lap(&mut self, activity: Activity) -> Timestamp {
         let now = self.clock.now();
         let time = if self.counts { now.since(self.mark) } else { Duration::ZERO };
         self.spent.add(activity, time);
@@ -29,11 +29,11 @@ impl Stopwatch {
     }
 
     /// Whether laps count from now on.
-    pub(super) fn count(&mut self, counts: bool) {
+    pub(crate) fn count(&mut self, counts: bool) {
         self.counts = counts;
     }
 
-    pub(super) fn spent(&self) -> TimeSpent {
+    pub(crate) fn spent(&self) -> TimeSpent {
         self.spent
     }
 }

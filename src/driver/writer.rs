@@ -9,39 +9,39 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{FileId, FileName};
-use crate::store::{OutputDir, SealedSegment};
+use crate::store::{OutputDir, SealedSegment, Verified};
 
 /// A whole file that has no name yet.
 #[derive(Debug)]
-struct Whole {
+struct Whole<S> {
     file: FileId,
     name: FileName,
-    segments: Vec<SealedSegment>,
+    segments: Vec<S>,
 }
 
 /// A file that was written, or could not be.
 #[derive(Debug)]
-pub(super) struct Written {
-    pub(super) file: FileId,
-    pub(super) trouble: Option<Box<str>>,
+pub(crate) struct Written {
+    pub(crate) file: FileId,
+    pub(crate) trouble: Option<Box<str>>,
 }
 
 /// Writes the finished files of one peer. As many may wait as the peer wants: each costs a pointer
 /// a segment.
 #[derive(Debug)]
-pub(super) struct Writer {
-    waiting: Option<Sender<Whole>>,
+pub(crate) struct Writer<S = SealedSegment> {
+    waiting: Option<Sender<Whole<S>>>,
     done: Arc<SegQueue<Written>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Writer {
+impl<S: Verified + Send + 'static> Writer<S> {
     /// A writer into `output`; without one, files count as written at once. `bell` wakes the node
     /// after each file.
-    pub(super) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
+    pub(crate) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
         let Some(output) = output else { return Self { waiting: None, done, thread: None } };
-        let (waiting, files) = channel::unbounded::<Whole>();
+        let (waiting, files) = channel::unbounded::<Whole<S>>();
         let written = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
             for Whole { file, name, segments } in files {
@@ -55,7 +55,7 @@ impl Writer {
     }
 
     /// Begins to write a file.
-    pub(super) fn begin(&self, file: FileId, name: FileName, segments: Vec<SealedSegment>) {
+    pub(crate) fn begin(&self, file: FileId, name: FileName, segments: Vec<S>) {
         match &self.waiting {
             Some(waiting) => {
                 let whole = Whole { file, name, segments };
@@ -66,12 +66,12 @@ impl Writer {
     }
 
     /// A file that was written since the last time.
-    pub(super) fn next(&self) -> Option<Written> {
+    pub(crate) fn next(&self) -> Option<Written> {
         self.done.pop()
     }
 }
 
-impl Drop for Writer {
+impl<S> Drop for Writer<S> {
     fn drop(&mut self) {
         // The thread ends when nothing more can come.
         self.waiting = None;

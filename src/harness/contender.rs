@@ -8,6 +8,7 @@ use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
 use super::plan::Entry;
 use super::switches::{Engine, Verify};
 use super::workload::Scenario;
+use crate::baseline;
 use crate::driver::job::{self, Ended, Inputs, Job, JobError};
 use crate::protocol::Outcome;
 use crate::protocol::tracker::Progress;
@@ -57,9 +58,6 @@ pub enum Unfit {
     /// It needs an MPI.
     #[error("it needs ranks: start it with mpirun")]
     NoRanks,
-    /// This program was built without it.
-    #[error("this program has no such engine")]
-    Absent,
 }
 
 /// The contender of a plan's entry for a scenario.
@@ -90,7 +88,7 @@ pub fn contender(
         Engine::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
         Engine::Binomial => broadcaster(|_| Algorithm::Binomial),
         Engine::Circulant => broadcaster(|_| Algorithm::Circulant),
-        Engine::Mutex => Err(Unfit::Absent),
+        Engine::Mutex => Ok(Box::new(Mutex)),
     }
 }
 
@@ -104,6 +102,22 @@ impl Contender for Lockfree {
             Stage::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
             #[cfg(feature = "mpi")]
             Stage::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+        }
+    }
+}
+
+/// The classic engine.
+#[derive(Debug)]
+struct Mutex;
+
+impl Contender for Mutex {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+        match turn.stage {
+            Stage::Threads => {
+                Ok(Some(baseline::run_threads(job, turn.peers + 1, turn.clock, |_| ())?))
+            }
+            #[cfg(feature = "mpi")]
+            Stage::Ranks(ranks) => Ok(baseline::run_rank(job, &ranks.world, turn.clock, |_| ())?),
         }
     }
 }

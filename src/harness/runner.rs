@@ -157,7 +157,7 @@ impl Bench<'_> {
         for (place, entry) in (0..).zip(&plan.contenders) {
             match contender(entry, scenario, self.stage) {
                 Ok(contender) => contenders.push((place, entry, contender)),
-                Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks | Unfit::Absent)) => {
+                Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
                     tell(&format!("{name}, {size}: skipped: {}: {unfit}", entry.name));
                 }
             }

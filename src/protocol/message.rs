@@ -3,7 +3,10 @@
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BLOCKS_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLES_MAX, WINDOW_MAX};
+use crate::config::{
+    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLE_BYTES_MAX,
+    TROUBLES_MAX, WINDOW_MAX,
+};
 use crate::manifest::{Block, Digest, FileId, NodeId, SegmentId};
 
 /// Everything that nodes say to each other.
@@ -159,4 +162,31 @@ pub struct Farewell {
     pub failed_files: Vec<FileId>,
     /// How many more could not be had.
     pub more_failed_files: u32,
+}
+
+impl Farewell {
+    /// Something went wrong: a line for people, shortened to what a message has room for.
+    pub(crate) fn add_trouble(&mut self, trouble: &str) {
+        if self.troubles.is_full() {
+            self.more_troubles += 1;
+        } else {
+            self.troubles.push(shortened(trouble).into());
+        }
+    }
+
+    /// A wanted file could not be had.
+    pub(crate) fn add_failed(&mut self, file: FileId) {
+        if self.failed_files.len() < FAILED_FILES_MAX {
+            self.failed_files.push(file);
+        } else {
+            self.more_failed_files += 1;
+        }
+    }
+}
+
+/// A line for people, no longer than a message has room for.
+pub(crate) fn shortened(trouble: &str) -> &str {
+    let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
+    let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
+    &trouble[..end]
 }

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod enrolment;
 pub mod message;
 pub mod peer;
+pub mod roster;
 pub mod tracker;
 
 use crate::manifest::{Digest, FileId, NodeId, SegmentId};

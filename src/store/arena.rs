@@ -41,6 +41,7 @@ use std::sync::Arc;
 use memmap2::Advice;
 use memmap2::MmapMut;
 
+use super::Verified;
 use crate::manifest::Digest;
 use crate::verify;
 
@@ -179,6 +180,12 @@ impl SealedSegment {
     /// The payload.
     pub fn bytes(&self) -> &[u8] {
         read(&self.arena, self.index, self.len)
+    }
+}
+
+impl Verified for SealedSegment {
+    fn bytes(&self) -> &[u8] {
+        self.bytes()
     }
 }
 

@@ -2,6 +2,7 @@
 //! is whole.
 
 pub mod arena;
+mod fresh;
 mod memory;
 pub mod output;
 
@@ -12,7 +13,14 @@ use crate::manifest::SegmentId;
 use arena::Arena;
 
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
+pub use fresh::FreshSegment;
 pub use output::OutputDir;
+
+/// A verified segment: what may be served and written, and nothing else may.
+pub trait Verified {
+    /// The payload.
+    fn bytes(&self) -> &[u8];
+}
 
 /// Memory that is allocated and touched at a time.
 const STEP_BYTES: usize = 256 << 20;
@@ -91,6 +99,19 @@ impl Store {
                 cause,
             })?);
             left -= step;
+        }
+        Ok(())
+    }
+
+    /// Whether this machine has memory for `slots` slots of `slot_bytes` now.
+    ///
+    /// # Errors
+    ///
+    /// When it has not.
+    pub fn probe(slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
+        let (needed, available) = (slots as u64 * slot_bytes as u64, memory::available_bytes());
+        if needed > available {
+            return Err(StoreError::Short { slots, slot_bytes, needed, available });
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::manifest::{FileName, NodeId, token_of};
 
-use super::SealedSegment;
+use super::Verified;
 use crate::verify;
 
 /// The folder into which a peer writes what it has got.
@@ -60,11 +60,11 @@ impl OutputDir {
     ///
     /// When the disk does not take it; then nothing bears the final name, and nothing
     /// half-written stays.
-    pub fn publish<'a>(
+    pub fn publish<'a, S: Verified + 'a>(
         &self,
         name: &FileName,
         number: u32,
-        segments: impl Iterator<Item = &'a SealedSegment> + Clone,
+        segments: impl Iterator<Item = &'a S> + Clone,
     ) -> Result<(), OutputError> {
         let hashes = segments.clone();
         self.write(&name.output_name(self.peer), number, |file| write_hashes(file, hashes))?;
@@ -103,9 +103,9 @@ impl OutputDir {
     }
 }
 
-fn write_hashes<'a>(
+fn write_hashes<'a, S: Verified + 'a>(
     file: &mut impl Write,
-    segments: impl Iterator<Item = &'a SealedSegment>,
+    segments: impl Iterator<Item = &'a S>,
 ) -> io::Result<()> {
     for segment in segments {
         let token = token_of(segment.bytes()).ok_or(io::ErrorKind::InvalidData)?;
@@ -116,9 +116,9 @@ fn write_hashes<'a>(
 }
 
 /// What the segments are now, whatever their check said when they came.
-fn write_digests<'a>(
+fn write_digests<'a, S: Verified + 'a>(
     file: &mut impl Write,
-    mut segments: impl Iterator<Item = &'a SealedSegment>,
+    mut segments: impl Iterator<Item = &'a S>,
 ) -> io::Result<()> {
     segments.try_for_each(|segment| writeln!(file, "{}", verify::digest(segment.bytes())))
 }

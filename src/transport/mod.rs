@@ -111,6 +111,9 @@ pub enum TransportError {
         /// What it returned.
         code: i32,
     },
+    /// Another node broke, and nothing more will come.
+    #[error("the run was broken off elsewhere")]
+    BrokenOff,
     /// There is no node of this number.
     #[error("{0} is not part of this run")]
     NoSuchNode(NodeId),

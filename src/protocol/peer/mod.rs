@@ -7,11 +7,12 @@ mod ledger;
 mod uploads;
 mod wants;
 
-use crate::config::{Config, FAILED_FILES_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX};
+use crate::config::Config;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
 use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, Progress};
+use super::message::shortened;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
 use fetch::Fetch;
 use uploads::{Admission, Uploads, Withdrawal};
@@ -138,7 +139,7 @@ impl Peer {
             Message::Open if self.phase == Phase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == Phase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
-                    self.note_failed(file);
+                    self.farewell.add_failed(file);
                 }
             }
             Message::Request { segments } => {
@@ -240,22 +241,11 @@ impl Peer {
         }
     }
 
-    fn note_failed(&mut self, file: FileId) {
-        if self.farewell.failed_files.len() < FAILED_FILES_MAX {
-            self.farewell.failed_files.push(file);
-        } else {
-            self.farewell.more_failed_files += 1;
-        }
-    }
-
     fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
         self.unpublished -= 1;
         match trouble {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
-            Some(trouble) if self.farewell.troubles.len() < TROUBLES_MAX => {
-                self.farewell.troubles.push(shortened(&trouble).into());
-            }
-            Some(_) => self.farewell.more_troubles += 1,
+            Some(trouble) => self.farewell.add_trouble(&trouble),
         }
     }
 
@@ -331,13 +321,6 @@ impl Node for Peer {
         let repeat = self.said + self.config.ask_patience;
         Some(self.fetch.deadline().map_or(repeat, |deadline| deadline.min(repeat)))
     }
-}
-
-/// A line for people, no longer than a message has room for.
-fn shortened(trouble: &str) -> &str {
-    let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
-    let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
-    &trouble[..end]
 }
 
 /// What a peer waits for.

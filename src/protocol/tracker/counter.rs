@@ -7,13 +7,13 @@ use arrayvec::ArrayVec;
 
 use crate::config::{Config, HANDOUT_MAX, STRIKES_MAX, WINDOW_MAX};
 use crate::manifest::{Block, NodeId, SegmentId};
+use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Return};
 use crate::swarm::{Clerk, Offer, Swarm, Wish};
 use crate::time::Timestamp;
 
 use super::desk::{Desk, Grant, Stage};
 use super::line::{Line, Turn};
-use super::roster::Roster;
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 8;
@@ -150,10 +150,6 @@ impl Counter {
 
     pub(super) fn roster(&self) -> &Roster {
         &self.roster
-    }
-
-    pub(super) fn lacks_unowned(&self, peer: NodeId) -> bool {
-        self.roster.catalogue(peer).wanted.iter().any(Option::is_none)
     }
 
     pub(super) fn wanted_segments(&self) -> u64 {

@@ -5,22 +5,20 @@ mod counter;
 mod desk;
 mod line;
 mod outcome;
-mod roster;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::time::Timestamp;
 
 use super::enrolment::{Incoming, Outgoing, Progress as Reading};
+use super::roster::Roster;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
 use counter::Counter;
 use desk::Stage;
-use roster::Roster;
 
 pub use outcome::{Outcome, Progress};
-pub use roster::RosterError;
 
 /// Where the tracker stands on its way through a run.
 #[derive(Debug)]
@@ -111,10 +109,7 @@ impl Tracker {
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
     pub fn distinct_bytes_wanted(&self, segment_bytes: usize) -> u64 {
         let Some(counter) = &self.counter else { return 0 };
-        let files = (0..).map(FileId).zip(&counter.roster().files);
-        let wanted = files.filter(|(_, file)| file.wanted);
-        let segments = wanted.map(|(id, _)| counter.roster().geometry.segments_of(id).len());
-        segments.sum::<usize>() as u64 * segment_bytes as u64
+        counter.roster().distinct_bytes_wanted(segment_bytes)
     }
 
     /// The most segments that peers had been given and not announced at one moment.
@@ -309,7 +304,7 @@ impl Tracker {
         match counter.stage(from) {
             Stage::Fetching | Stage::Complete => {
                 counter.set_stage(from, Stage::Done);
-                self.note_farewell(from, farewell);
+                self.outcome.take_farewell(from, farewell, counter.roster());
             }
             Stage::Done => {
                 // Said again: if all were told to stop, this one did not hear it.
@@ -320,26 +315,6 @@ impl Tracker {
             Stage::Reserving | Stage::Gone => {}
         }
         self.close_when_done(out);
-    }
-
-    fn note_farewell(&mut self, from: NodeId, farewell: &Farewell) {
-        let outcome = &mut self.outcome;
-        outcome.errors.extend(farewell.troubles.iter().map(|line| format!("{from}: {line}")));
-        if farewell.more_troubles > 0 {
-            outcome.errors.push(format!("{from}: and {} more like these", farewell.more_troubles));
-        }
-        let Some(counter) = &self.counter else { return };
-        let failed = &farewell.failed_files;
-        outcome.unavailable.extend(failed.iter().map(|&file| counter.name(file).to_string()));
-        if farewell.more_failed_files > 0 {
-            let more = farewell.more_failed_files;
-            outcome.errors.push(format!("{from}: {more} more files could not be had"));
-        }
-        outcome.unavailable.sort_unstable();
-        outcome.unavailable.dedup();
-        if !failed.is_empty() || counter.lacks_unowned(from) {
-            outcome.finished[from.index()] = None;
-        }
     }
 
     fn close_when_done(&mut self, out: &mut Outbox) {
@@ -475,12 +450,5 @@ impl Node for Tracker {
             Phase::Reserving | Phase::Open | Phase::Closing => Some(self.watch),
             Phase::Finished => None,
         }
-    }
-}
-
-/// The name of a file, for messages to people.
-impl Counter {
-    fn name(&self, file: FileId) -> &str {
-        &self.roster().files[file.index()].name
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::NodeId;
+use crate::protocol::{Farewell, roster::Roster};
 use crate::time::Timestamp;
 
 /// How a run went, as the tracker saw it.
@@ -24,7 +25,7 @@ pub struct Outcome {
 impl Outcome {
     /// Takes in why peers can't take part. What stands in the way of several, each of which begins
     /// with its own name, is one line that begins with all of their names.
-    pub(super) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
+    pub(crate) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
         let mut alike: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (node, reason) in refusals {
             match reason.strip_prefix(&*format!("{node}: ")) {
@@ -35,6 +36,25 @@ impl Outcome {
         for (reason, ranks) in alike {
             let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
             self.errors.push(format!("{noun} {}: {reason}", ranks.join(", ")));
+        }
+    }
+
+    /// Takes in what a peer says when it is done.
+    pub(crate) fn take_farewell(&mut self, from: NodeId, farewell: &Farewell, roster: &Roster) {
+        self.errors.extend(farewell.troubles.iter().map(|line| format!("{from}: {line}")));
+        if farewell.more_troubles > 0 {
+            self.errors.push(format!("{from}: and {} more like these", farewell.more_troubles));
+        }
+        let failed = &farewell.failed_files;
+        self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));
+        if farewell.more_failed_files > 0 {
+            let more = farewell.more_failed_files;
+            self.errors.push(format!("{from}: {more} more files could not be had"));
+        }
+        self.unavailable.sort_unstable();
+        self.unavailable.dedup();
+        if !failed.is_empty() || roster.lacks_unowned(from) {
+            self.finished[from.index()] = None;
         }
     }
 }

@@ -2,35 +2,35 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::enrolment::{Catalogue, Listing};
+use super::{Enrolment, OwnedEntry};
 use crate::manifest::{Digest, FileId, Geometry, NodeId, SegmentId};
-use crate::protocol::enrolment::{Catalogue, Listing};
-use crate::protocol::{Enrolment, OwnedEntry};
 
 /// A file of the swarm.
 #[derive(Debug)]
-pub(super) struct RosterFile {
-    pub(super) name: Box<str>,
-    pub(super) owners: Vec<NodeId>,
+pub(crate) struct RosterFile {
+    pub(crate) name: Box<str>,
+    pub(crate) owners: Vec<NodeId>,
     /// Whether anybody wants it.
-    pub(super) wanted: bool,
+    pub(crate) wanted: bool,
 }
 
 /// All files of the swarm, and what every peer named.
 #[derive(Debug)]
-pub(super) struct Roster {
-    pub(super) geometry: Geometry,
-    pub(super) files: Vec<RosterFile>,
+pub(crate) struct Roster {
+    pub(crate) geometry: Geometry,
+    pub(crate) files: Vec<RosterFile>,
     /// By segment.
-    pub(super) digests: Vec<Digest>,
+    pub(crate) digests: Vec<Digest>,
     /// By rank: the files that a peer owns and wants, in the order in which it named them.
-    pub(super) named: Vec<Named>,
+    pub(crate) named: Vec<Named>,
     /// Names that somebody wants and nobody owns.
-    pub(super) unowned: Vec<Box<str>>,
+    pub(crate) unowned: Vec<Box<str>>,
 }
 
 /// What one peer named.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(crate) struct Named {
     owned: Vec<FileId>,
     wanted: Vec<Option<FileId>>,
 }
@@ -96,7 +96,7 @@ impl Roster {
     ///
     /// Files of different owners take turns in the numbering, so that peers, which fetch files
     /// about in this order, draw on all owners at once.
-    pub(super) fn new(enrolments: &[(NodeId, Enrolment)]) -> Result<Self, RosterError> {
+    pub(crate) fn new(enrolments: &[(NodeId, Enrolment)]) -> Result<Self, RosterError> {
         let mut entries: Vec<(usize, NodeId, &OwnedEntry)> = Vec::new();
         for (node, enrolment) in enrolments {
             if let Enrolment::Ready { owned, .. } = enrolment {
@@ -135,7 +135,7 @@ impl Roster {
     }
 
     /// What the tracker tells `peer` about the files that it named.
-    pub(super) fn catalogue(&self, peer: NodeId) -> Catalogue {
+    pub(crate) fn catalogue(&self, peer: NodeId) -> Catalogue {
         let listing = |file: FileId| {
             let segments = self.geometry.segments_of(file);
             Listing { file, first: segments.start, count: segments.end - segments.start }
@@ -148,13 +148,31 @@ impl Roster {
     }
 
     /// Segments that peers want, each counted for each peer.
-    pub(super) fn wanted_segments(&self) -> u64 {
+    pub(crate) fn wanted_segments(&self) -> u64 {
         let count = |file: &FileId| self.geometry.segments_of(*file).len() as u64;
         self.named.iter().flat_map(|named| named.wanted.iter().flatten()).map(count).sum()
     }
 
-    pub(super) fn digest(&self, segment: SegmentId) -> Digest {
+    /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
+    pub(crate) fn distinct_bytes_wanted(&self, segment_bytes: usize) -> u64 {
+        let files = (0..).map(FileId).zip(&self.files);
+        let wanted = files.filter(|(_, file)| file.wanted);
+        let segments = wanted.map(|(id, _)| self.geometry.segments_of(id).len());
+        segments.sum::<usize>() as u64 * segment_bytes as u64
+    }
+
+    /// Whether `peer` wants a file that nobody owns.
+    pub(crate) fn lacks_unowned(&self, peer: NodeId) -> bool {
+        self.named[peer.index()].wanted.iter().any(Option::is_none)
+    }
+
+    pub(crate) fn digest(&self, segment: SegmentId) -> Digest {
         self.digests[segment.index()]
+    }
+
+    /// The name of a file, for messages to people.
+    pub(crate) fn name(&self, file: FileId) -> &str {
+        &self.files[file.index()].name
     }
 }
 

@@ -1,0 +1,260 @@
+//! A peer's download thread: file after file, segment after segment in the order of the file, one
+//! request at a time.
+
+use std::ops::Range;
+
+use crossbeam::sync::Parker;
+
+use super::link::{Length, Link, Tag};
+use super::message::{Answer, Ask, Got, List, Next, PeerRequestInfo, Word};
+use super::peer::Tracker;
+use super::segments::{Segment, Segments};
+use crate::config::RENEWAL_SEGMENTS;
+use crate::driver::Injection;
+use crate::driver::idle::hold_back;
+use crate::driver::job::Job;
+use crate::driver::stopwatch::Stopwatch;
+use crate::driver::writer::{Writer, Written};
+use crate::manifest::{Digest, FileId, FileName, NodeId, SegmentId};
+use crate::metrics::{Activity, RankMetrics};
+use crate::protocol::Farewell;
+use crate::protocol::enrolment::{Catalogue, Listing};
+use crate::store::{FreshSegment, OutputDir};
+use crate::time::Clock;
+use crate::transport::TransportError;
+
+/// A file that this peer wants and somebody owns.
+struct Wanted {
+    file: FileId,
+    name: FileName,
+    segments: Range<u32>,
+}
+
+/// The download side of a peer.
+pub(super) struct Download<'a, L> {
+    link: &'a L,
+    tracker: Tracker<'a, L>,
+    segments: &'a Segments,
+    injection: Injection,
+    writer: Writer<Segment>,
+    parker: Parker,
+    /// Of a segment.
+    length: Length,
+    /// Files that have no name yet.
+    unwritten: usize,
+    /// Verified since the tracker was last told.
+    got: Vec<Got>,
+    /// Segments that no holder had right; they are asked for again when all else is here.
+    stuck: Vec<Next>,
+    farewell: Farewell,
+    metrics: RankMetrics,
+    watch: Stopwatch,
+}
+
+impl<'a, L: Link> Download<'a, L> {
+    pub(super) fn new(
+        link: &'a L,
+        segments: &'a Segments,
+        job: &Job,
+        node: NodeId,
+        clock: &Clock,
+        (output, slot_bytes): (Option<OutputDir>, usize),
+    ) -> Self {
+        let parker = Parker::new();
+        let mut watch = Stopwatch::start(clock);
+        watch.count(true);
+        Self {
+            link,
+            tracker: Tracker(link),
+            segments,
+            injection: Injection::new(&job.faults, job.seed, node),
+            writer: Writer::new(output, parker.unparker().clone()),
+            parker,
+            length: Length::AtMost(slot_bytes),
+            unwritten: 0,
+            got: Vec::with_capacity(RENEWAL_SEGMENTS),
+            stuck: Vec::new(),
+            farewell: Farewell::default(),
+            metrics: RankMetrics::default(),
+            watch,
+        }
+    }
+
+    /// Fetches all that can be had of the named files, and writes it.
+    pub(super) fn run(
+        &mut self,
+        catalogue: &Catalogue,
+        names: Vec<FileName>,
+    ) -> Result<(), TransportError> {
+        let wanted = names.into_iter().zip(&catalogue.wanted).filter_map(|(name, listing)| {
+            let Listing { file, first, count } = (*listing)?;
+            Some(Wanted { file, name, segments: first..first + count })
+        });
+        let wanted: Vec<_> = wanted.collect();
+        for file in &wanted {
+            self.fetch_file(file)?;
+        }
+        self.fetch_stuck(&wanted)?;
+        let got = std::mem::take(&mut self.got);
+        self.tracker.tell(&Word::AllFinished { got })?;
+        self.watch.lap(Activity::Deciding);
+        self.finish_writing()?;
+        self.watch.lap(Activity::Writing);
+        self.tracker.tell(&Word::Done(Box::new(std::mem::take(&mut self.farewell))))
+    }
+
+    /// What both threads measured, now that both have ended.
+    pub(super) fn metrics(mut self, served: &RankMetrics) -> RankMetrics {
+        self.watch.lap(Activity::Idle);
+        self.metrics.spent = self.watch.spent();
+        self.metrics.merge(served);
+        self.metrics
+    }
+
+    /// Fetches a file in its order, with a new list of holders for every few segments.
+    fn fetch_file(&mut self, file: &Wanted) -> Result<(), TransportError> {
+        for first in file.segments.clone().step_by(RENEWAL_SEGMENTS) {
+            let segments = (first..file.segments.end).take(RENEWAL_SEGMENTS).map(SegmentId);
+            let next = |segment| Next { segment, tried: Vec::new() };
+            let mut list = self.ask(segments.clone().map(next).collect(), false)?;
+            for segment in segments {
+                let mut next = next(segment);
+                if !self.fetch(&mut next, &mut list)? {
+                    self.stuck.push(next);
+                }
+            }
+        }
+        if !self.lacks(file) {
+            self.write(file);
+        }
+        Ok(())
+    }
+
+    /// Fetches what no holder had right, as others get it right; what nobody gets is given up.
+    fn fetch_stuck(&mut self, wanted: &[Wanted]) -> Result<(), TransportError> {
+        let mut lacking: Vec<&Wanted> = wanted.iter().filter(|file| self.lacks(file)).collect();
+        while !self.stuck.is_empty() {
+            let mut list = self.ask(self.stuck.clone(), true)?;
+            if list.segments.is_empty() {
+                break;
+            }
+            for mut next in std::mem::take(&mut self.stuck) {
+                if !self.fetch(&mut next, &mut list)? {
+                    self.stuck.push(next);
+                }
+            }
+            let (still, whole) = lacking.into_iter().partition(|file| self.lacks(file));
+            lacking = still;
+            Vec::into_iter(whole).for_each(|file| self.write(file));
+        }
+        lacking.iter().for_each(|file| self.farewell.add_failed(file.file));
+        Ok(())
+    }
+
+    /// Whether a file has segments that no holder had right.
+    fn lacks(&self, file: &Wanted) -> bool {
+        self.stuck.iter().any(|next| file.segments.contains(&next.segment.0))
+    }
+
+    /// Fetches a segment from the holder with the fewest requests, and from another when what comes
+    /// is wrong; false when there is none left. Counts the requests in the list.
+    fn fetch(&mut self, next: &mut Next, list: &mut List) -> Result<bool, TransportError> {
+        let named = list.segments.iter().position(|&(segment, _)| segment == next.segment);
+        let Some(place) = named else { return Ok(false) };
+        let digest = list.segments[place].1;
+        while let Some(info) = least_asked(&mut list.holders, place, &next.tried) {
+            info.requests += 1;
+            let holder = info.peer;
+            if self.request(next.segment, digest, holder)? {
+                return Ok(true);
+            }
+            next.tried.push(holder);
+        }
+        Ok(false)
+    }
+
+    /// Asks one holder for a segment and waits until it comes; whether it is right.
+    fn request(
+        &mut self,
+        id: SegmentId,
+        digest: Digest,
+        holder: NodeId,
+    ) -> Result<bool, TransportError> {
+        let asked = self.watch.lap(Activity::Deciding);
+        self.link.send(holder, Tag::Request, &id.0.to_le_bytes())?;
+        let mut bytes = self.link.receive_from(holder, Tag::Segment, self.length)?;
+        if let Some(delay) = self.injection.delay() {
+            hold_back(delay);
+        }
+        self.watch.lap(Activity::AwaitingHolder);
+        if let Some(byte) = bytes.first_mut().filter(|_| self.injection.corrupts()) {
+            *byte ^= 0xff;
+        }
+        let (len, is_refusal) = (bytes.len() as u64, bytes.is_empty());
+        let segment = FreshSegment::check(bytes, digest);
+        let checked = self.watch.lap(Activity::Verifying);
+        let Some(segment) = segment else {
+            self.metrics.refused_requests += u64::from(is_refusal);
+            self.metrics.corrupt_segments += u64::from(!is_refusal);
+            return Ok(false);
+        };
+        self.segments.insert(id, Segment::Fetched(segment));
+        self.got.push(Got { segment: id, holder });
+        self.metrics.received_segments += 1;
+        self.metrics.received_bytes += len;
+        self.metrics.latency.record(checked.since(asked));
+        Ok(true)
+    }
+
+    /// Tells the tracker what has come since the last time, and waits for a new list.
+    fn ask(&mut self, next: Vec<Next>, waits: bool) -> Result<List, TransportError> {
+        self.report_written()?;
+        let got = std::mem::take(&mut self.got);
+        self.watch.lap(Activity::Deciding);
+        self.tracker.tell(&Word::Ask(Ask { got, next, waits }))?;
+        let answer = self.tracker.hear()?;
+        self.watch.lap(Activity::AwaitingTracker);
+        let Answer::List(list) = answer else { unreachable!("an ask is answered by a list") };
+        Ok(list)
+    }
+
+    /// Begins to write a whole file, on the writer's thread.
+    fn write(&mut self, file: &Wanted) {
+        let segments = self.segments.whole(file.segments.clone()).expect("all of them have come");
+        self.unwritten += 1;
+        self.writer.begin(file.file, file.name.clone(), segments);
+    }
+
+    /// Tells the tracker of files that were written since the last time.
+    fn report_written(&mut self) -> Result<(), TransportError> {
+        while let Some(Written { file, trouble }) = self.writer.next() {
+            self.unwritten -= 1;
+            match trouble {
+                None => self.tracker.tell(&Word::FileFinished { file })?,
+                Some(trouble) => self.farewell.add_trouble(&trouble),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish_writing(&mut self) -> Result<(), TransportError> {
+        loop {
+            self.report_written()?;
+            if self.unwritten == 0 {
+                return Ok(());
+            }
+            self.parker.park();
+        }
+    }
+}
+
+/// The holder of the list's segment at `place` that was asked least and not in vain.
+fn least_asked<'a>(
+    holders: &'a mut [PeerRequestInfo],
+    place: usize,
+    tried: &[NodeId],
+) -> Option<&'a mut PeerRequestInfo> {
+    let fits =
+        |info: &&mut PeerRequestInfo| info.has >> place & 1 == 1 && !tried.contains(&info.peer);
+    holders.iter_mut().filter(fits).min_by_key(|info| info.requests)
+}

@@ -1,0 +1,145 @@
+//! Letters between threads of one process: a locked mailbox for each node and kind.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+use super::{Length, Link, Tag};
+use crate::manifest::NodeId;
+use crate::transport::TransportError;
+
+/// All mailboxes of a run.
+#[derive(Debug)]
+pub(in crate::baseline) struct PostOffice {
+    /// By node, by kind.
+    mailboxes: Vec<[Mailbox; Tag::COUNT]>,
+}
+
+/// Letters that wait. No more come in than senders wait for answers to.
+#[derive(Debug, Default)]
+struct Mailbox {
+    letters: Mutex<Letters>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Letters {
+    waiting: VecDeque<(NodeId, Vec<u8>)>,
+    /// A node broke: nobody will write any more.
+    closed: bool,
+}
+
+/// One node's end.
+#[derive(Debug)]
+pub(in crate::baseline) struct LocalLink<'a> {
+    office: &'a PostOffice,
+    node: NodeId,
+}
+
+impl PostOffice {
+    pub(in crate::baseline) fn new(nodes: u32) -> Self {
+        Self { mailboxes: (0..nodes).map(|_| Default::default()).collect() }
+    }
+
+    pub(in crate::baseline) fn link(&self, node: NodeId) -> LocalLink<'_> {
+        LocalLink { office: self, node }
+    }
+
+    /// Lets all who wait or will wait know that the run is broken.
+    pub(in crate::baseline) fn close(&self) {
+        for mailbox in self.mailboxes.iter().flatten() {
+            mailbox.lock().closed = true;
+            mailbox.bell.notify_all();
+        }
+    }
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Letters> {
+        self.letters.lock().expect("nothing that holds the lock panics")
+    }
+
+    /// Waits for the first letter that `fits`.
+    fn take(&self, fits: impl Fn(NodeId) -> bool) -> Result<(NodeId, Vec<u8>), TransportError> {
+        let mut letters = self.lock();
+        loop {
+            if let Some(place) = letters.waiting.iter().position(|&(from, _)| fits(from)) {
+                return Ok(letters.waiting.remove(place).expect("it was found there"));
+            }
+            if letters.closed {
+                return Err(TransportError::BrokenOff);
+            }
+            letters = self.bell.wait(letters).expect("nothing that holds the lock panics");
+        }
+    }
+}
+
+impl LocalLink<'_> {
+    fn mailbox(&self, node: NodeId, tag: Tag) -> &Mailbox {
+        &self.office.mailboxes[node.index()][tag as usize]
+    }
+}
+
+impl Link for LocalLink<'_> {
+    fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
+        let letter = bytes.to_vec();
+        let mailbox = self.mailbox(to, tag);
+        mailbox.lock().waiting.push_back((self.node, letter));
+        // One thread at a time reads a mailbox.
+        mailbox.bell.notify_one();
+        Ok(())
+    }
+
+    fn receive(&self, tag: Tag, _: Length) -> Result<(NodeId, Vec<u8>), TransportError> {
+        self.mailbox(self.node, tag).take(|_| true)
+    }
+
+    fn receive_from(&self, from: NodeId, tag: Tag, _: Length) -> Result<Vec<u8>, TransportError> {
+        Ok(self.mailbox(self.node, tag).take(|sender| sender == from)?.1)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn letters_arrive_in_order_and_by_sender() {
+        let office = PostOffice::new(3);
+        let [first, second, reader] = [0, 1, 2].map(|node| office.link(NodeId(node)));
+        let to = NodeId(2);
+        first.send(to, Tag::Segment, b"a").expect("it is open");
+        second.send(to, Tag::Segment, b"b").expect("it is open");
+        first.send(to, Tag::Segment, b"c").expect("it is open");
+        first.send(to, Tag::Request, b"d").expect("it is open");
+        assert_eq!(
+            reader.receive_from(NodeId(1), Tag::Segment, Length::Any).expect("it is there"),
+            b"b"
+        );
+        let next = reader.receive(Tag::Segment, Length::Any).expect("it is there");
+        assert_eq!(next, (NodeId(0), b"a".to_vec()));
+        assert_eq!(
+            reader.receive_from(NodeId(0), Tag::Segment, Length::Any).expect("it is there"),
+            b"c"
+        );
+        assert_eq!(reader.receive(Tag::Request, Length::Any).expect("it is there").1, b"d");
+    }
+
+    #[test]
+    fn who_waits_is_woken_by_a_letter_and_by_the_end() {
+        let office = PostOffice::new(2);
+        thread::scope(|scope| {
+            let reader = office.link(NodeId(1));
+            let both = scope.spawn(move || {
+                (
+                    reader.receive(Tag::Word, Length::Any).is_ok(),
+                    reader.receive(Tag::Word, Length::Any).is_ok(),
+                )
+            });
+            office.link(NodeId(0)).send(NodeId(1), Tag::Word, b"a").expect("it is open");
+            office.close();
+            assert_eq!(both.join().expect("it does not panic"), (true, false));
+        });
+    }
+}

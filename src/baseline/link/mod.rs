@@ -1,0 +1,69 @@
+//! Letters between nodes, with calls that block.
+
+mod local;
+#[cfg(feature = "mpi")]
+mod mpi;
+
+use crate::manifest::NodeId;
+use crate::transport::TransportError;
+
+pub(super) use local::PostOffice;
+#[cfg(feature = "mpi")]
+pub(super) use mpi::MpiLink;
+
+/// What a letter is about: each thread waits for those of one kind at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tag {
+    /// Any peer's download thread to the tracker.
+    Word,
+    /// The tracker to a peer's download thread.
+    Answer,
+    /// A peer's download thread, or the tracker, to a peer's upload thread.
+    Request,
+    /// A peer's upload thread to another peer's download thread.
+    Segment,
+}
+
+impl Tag {
+    /// How many kinds there are.
+    const COUNT: usize = 4;
+}
+
+/// What is known of a letter before it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Length {
+    /// It has at most so many bytes: its buffer can wait for it.
+    AtMost(usize),
+    /// Its buffer is made when its length is known.
+    Any,
+}
+
+/// One node's end, which its threads share. Letters of one kind from one node to another arrive in
+/// order.
+pub(super) trait Link: Sync {
+    /// Sends a letter; `bytes` can be used again at once.
+    ///
+    /// # Errors
+    ///
+    /// When the run is broken.
+    fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError>;
+
+    /// Waits for the next letter of a kind from anybody, which comes in a buffer of its own.
+    ///
+    /// # Errors
+    ///
+    /// When the run is broken.
+    fn receive(&self, tag: Tag, length: Length) -> Result<(NodeId, Vec<u8>), TransportError>;
+
+    /// Waits for the next letter of a kind from one node, likewise.
+    ///
+    /// # Errors
+    ///
+    /// When the run is broken.
+    fn receive_from(
+        &self,
+        from: NodeId,
+        tag: Tag,
+        length: Length,
+    ) -> Result<Vec<u8>, TransportError>;
+}

@@ -1,0 +1,92 @@
+//! What nodes of this engine say to each other. A request is a segment's number in four bytes and
+//! a segment its payload; all else is `postcard`'s.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::protocol::codec::CodecError;
+use crate::protocol::enrolment::Catalogue;
+use crate::protocol::{Enrolment, Farewell};
+
+/// What a peer says to the tracker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Word {
+    /// What it has and wants.
+    Register(Enrolment),
+    /// There is room here for all that it wants, or it says why not.
+    Ready { trouble: Option<Box<str>> },
+    /// What it has got, and what it wants next: send the holders.
+    Ask(Ask),
+    /// A whole file has its name.
+    FileFinished { file: FileId },
+    /// All files that can be had are here; what it has got since the last ask.
+    AllFinished { got: Vec<Got> },
+    /// And all of them have their names, or it says here why not.
+    Done(Box<Farewell>),
+    /// Both threads have ended: what they measured.
+    Report(Vec<u8>),
+}
+
+/// A peer's ask for a list of holders.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(super) struct Ask {
+    pub(super) got: Vec<Got>,
+    pub(super) next: Vec<Next>,
+    /// Nothing else is left to do: answer when one of `next` can be had, or none ever will.
+    pub(super) waits: bool,
+}
+
+/// A segment that a peer has verified, and from whom it came.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Got {
+    pub(super) segment: SegmentId,
+    pub(super) holder: NodeId,
+}
+
+/// A segment that a peer wants, and who sent something else in its place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Next {
+    pub(super) segment: SegmentId,
+    pub(super) tried: Vec<NodeId>,
+}
+
+/// What the tracker answers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Answer {
+    /// How the files that the peer named are numbered.
+    Catalogue(Catalogue),
+    /// All are ready: ask.
+    Open,
+    /// The run ends before it began.
+    Refused,
+    /// Who has what was asked for.
+    List(List),
+}
+
+/// Holders of at most [`RENEWAL_SEGMENTS`](crate::config::RENEWAL_SEGMENTS) segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct List {
+    /// Those that can be had now; none at all where nothing ever will.
+    pub(super) segments: Vec<(SegmentId, Digest)>,
+    /// Those with the fewest requests first.
+    pub(super) holders: Vec<PeerRequestInfo>,
+}
+
+/// A holder, and how much it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PeerRequestInfo {
+    pub(super) peer: NodeId,
+    /// Segments that it has sent, as far as the tracker has heard.
+    pub(super) requests: u32,
+    /// Bit `b`: it has segment `b` of the list, and was not tried for it in vain.
+    pub(super) has: u16,
+}
+
+pub(super) fn encode(message: &impl Serialize) -> Vec<u8> {
+    postcard::to_allocvec(message).expect("plain data can be serialized")
+}
+
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    let (message, rest) = postcard::take_from_bytes(bytes).map_err(CodecError::Malformed)?;
+    if rest.is_empty() { Ok(message) } else { Err(CodecError::Trailing(rest.len())) }
+}

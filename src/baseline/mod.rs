@@ -1,0 +1,123 @@
+//! The mutex engine: what the classic exercise builds, without its mistakes, as the measure for the
+//! tuned one. It moves the same verified bytes on the same inputs.
+//!
+//! Each peer has a download thread and an upload thread, which share a locked table of segments
+//! and block in every call: over MPI under `MPI_THREAD_MULTIPLE`. A peer has one request under
+//! way. It fetches files one by one and segments in the order of their file, each into a fresh
+//! buffer, from the holder with the fewest requests. For every ten segments the list of holders is
+//! renewed, and the peer says what it has got. The tracker answers from a locked map.
+//!
+//! What is said, and by which thread to which:
+//!
+//! | when | from | to | what | answer |
+//! | --- | --- | --- | --- | --- |
+//! | at first | download | tracker | `Register`: owned files with digests, wanted names | `Catalogue`, or `Refused` where an input is bad or owners disagree |
+//! | then | download | tracker | `Ready`: there is memory, or why there is none | `Open` when all are ready, or `Refused` |
+//! | every ten segments | download | tracker | `Ask`: what it got and from whom, and the next ten segments | `List`: their digests and holders, fewest requests first |
+//! | each segment | download | upload | its number, in four bytes | the payload; empty where it is not there |
+//! | with wrong segments left | download | tracker | `Ask` that waits: those, and who was tried | `List` as soon as one can be had elsewhere; an empty one when nobody fetches any more |
+//! | a file is written | download | tracker | `FileFinished` | |
+//! | all have come | download | tracker | `AllFinished`: the last that it got | |
+//! | all are written | download | tracker | `Done`: what went wrong | |
+//! | all peers are done | tracker | upload | a request for nothing: stop | |
+//! | at last | download | tracker | `Report`: what both threads measured | |
+//!
+//! A segment that is wrong is asked for at the next holder, never again at the same one. When all
+//! are tried it is put aside, and asked for again when all else is here. Nothing times out: nobody
+//! waits but for an answer that comes, so that no run ends with a letter under way.
+//!
+//! Finished files are written by a thread of their own, as in the tuned engine: disks are not what
+//! is compared.
+
+mod download;
+mod link;
+mod message;
+mod peer;
+mod segments;
+mod swarm;
+mod tracker;
+mod upload;
+
+use std::thread;
+
+use crate::driver::job::{Ended, Job, JobError};
+use crate::manifest::NodeId;
+use crate::protocol::tracker::Progress;
+use crate::time::Clock;
+use crate::transport::TransportError;
+use link::PostOffice;
+
+/// Runs `nodes` nodes, each of two threads but the tracker. `show` is told of the progress now and
+/// then.
+///
+/// # Errors
+///
+/// When a node breaks: the first one that did by itself, by rank.
+pub fn run_threads(
+    job: &Job,
+    nodes: u32,
+    clock: &Clock,
+    show: impl FnMut(Progress),
+) -> Result<Ended, JobError> {
+    let office = &PostOffice::new(nodes);
+    let (tracked, peers) = thread::scope(|scope| {
+        let peer = |node| {
+            scope.spawn(move || {
+                close_if_broken(office, peer::run(&office.link(node), node, job, clock))
+            })
+        };
+        let peers: Vec<_> = (1..nodes).map(NodeId).map(peer).collect();
+        let tracked = tracker::run(&office.link(NodeId::TRACKER), job, nodes, clock, show);
+        let tracked = close_if_broken(office, tracked);
+        let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
+        (tracked, peers.collect::<Vec<_>>())
+    });
+    let errors =
+        (1..).map(NodeId).zip(peers).filter_map(|(node, ended)| Some((node, ended.err()?)));
+    let errors: Vec<_> = errors.collect();
+    match (
+        tracked,
+        errors.into_iter().find(|(_, error)| !matches!(error, TransportError::BrokenOff)),
+    ) {
+        (_, Some((node, source))) => Err(JobError { node, source }),
+        (Err(source), None) => Err(JobError { node: NodeId::TRACKER, source }),
+        (Ok(ended), None) => Ok(ended),
+    }
+}
+
+/// Lets the other nodes end too when one breaks.
+fn close_if_broken<T>(
+    office: &PostOffice,
+    result: Result<T, TransportError>,
+) -> Result<T, TransportError> {
+    if result.is_err() {
+        office.close();
+    }
+    result
+}
+
+/// Runs this rank's node; all ranks must come here, after MPI was initialized for calls from
+/// several threads at once. `world` is the communicator of the whole job, the only one that
+/// threads can share. Rank 0 learns how it ended.
+///
+/// # Errors
+///
+/// When a message can't be read; the other ranks then wait in vain, so that the job is to be
+/// aborted.
+#[cfg(feature = "mpi")]
+pub fn run_rank(
+    job: &Job,
+    world: &mpi::topology::SimpleCommunicator,
+    clock: &Clock,
+    show: impl FnMut(Progress),
+) -> Result<Option<Ended>, JobError> {
+    use mpi::topology::Communicator as _;
+    let number = |number| u32::try_from(number).expect("ranks are not negative");
+    let node = NodeId(number(world.rank()));
+    let result = if node == NodeId::TRACKER {
+        tracker::run(&link::MpiLink, job, number(world.size()), clock, show).map(Some)
+    } else {
+        peer::run(&link::MpiLink, node, job, clock).map(|()| None)
+    };
+    result.map_err(|source| JobError { node, source })
+}

@@ -1,0 +1,88 @@
+//! Any other rank: registers, then downloads on one thread and uploads on another.
+
+use std::thread;
+
+use super::download::Download;
+use super::link::{Length, Link, Tag};
+use super::message::{Answer, Word, decode, encode};
+use super::segments::{Segment, Segments};
+use super::upload;
+use crate::driver::Furnished;
+use crate::driver::job::Job;
+use crate::driver::prepare::OwnedFiles;
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::Enrolment;
+use crate::protocol::enrolment::Catalogue;
+use crate::store::Store;
+use crate::time::Clock;
+use crate::transport::TransportError;
+
+/// Runs a peer to the end.
+pub(super) fn run(
+    link: &impl Link,
+    node: NodeId,
+    job: &Job,
+    clock: &Clock,
+) -> Result<(), TransportError> {
+    let tracker = Tracker(link);
+    let furnished = match job.furnish(node, 0) {
+        Ok(furnished) => furnished,
+        Err(reason) => {
+            tracker.tell(&Word::Register(Enrolment::Refused { reason: reason.into() }))?;
+            return tracker.hear().map(drop);
+        }
+    };
+    job.meter.begin();
+    let Furnished { enrolment, store: _, owned, wanted, output, slot_bytes } = furnished;
+    tracker.tell(&Word::Register(enrolment))?;
+    let Answer::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
+    tracker.tell(&Word::Ready { trouble: shortage(&catalogue, slot_bytes) })?;
+    let Answer::Open = tracker.hear()? else { return Ok(()) };
+    let segments = number(&catalogue, owned);
+    let metrics = thread::scope(|scope| {
+        let upload = scope.spawn(|| upload::run(link, &segments));
+        let mut download = Download::new(link, &segments, job, node, clock, (output, slot_bytes));
+        let downloaded = download.run(&catalogue, wanted);
+        if downloaded.is_err() {
+            // Nobody else will stop it.
+            link.send(node, Tag::Request, &[])?;
+        }
+        let served = upload.join().expect("an upload thread does not panic");
+        downloaded.and(served).map(|served| download.metrics(&served))
+    })?;
+    tracker.tell(&Word::Report(metrics.encode()))
+}
+
+/// Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer
+/// when it comes.
+fn shortage(catalogue: &Catalogue, slot_bytes: usize) -> Option<Box<str>> {
+    let wanted = catalogue.wanted.iter().flatten().map(|listing| listing.count as usize).sum();
+    let error = Store::probe(wanted, slot_bytes).err()?;
+    Some(format!("wanted files: {error}").into())
+}
+
+/// Own segments under their numbers.
+fn number(catalogue: &Catalogue, owned: OwnedFiles) -> Segments {
+    let segments = Segments::default();
+    for (listing, file) in catalogue.owned.iter().zip(owned) {
+        for (id, segment) in (listing.first..).zip(file) {
+            segments.insert(SegmentId(id), Segment::Own(segment));
+        }
+    }
+    segments
+}
+
+/// The tracker, as a peer's download thread talks to it.
+#[derive(Debug)]
+pub(super) struct Tracker<'a, L>(pub(super) &'a L);
+
+impl<L: Link> Tracker<'_, L> {
+    pub(super) fn tell(&self, word: &Word) -> Result<(), TransportError> {
+        self.0.send(NodeId::TRACKER, Tag::Word, &encode(word))
+    }
+
+    pub(super) fn hear(&self) -> Result<Answer, TransportError> {
+        let bytes = self.0.receive_from(NodeId::TRACKER, Tag::Answer, Length::Any)?;
+        Ok(decode(&bytes)?)
+    }
+}

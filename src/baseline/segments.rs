@@ -1,0 +1,51 @@
+//! What a peer has: the one table that its two threads share, behind a lock.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard};
+
+use crate::manifest::SegmentId;
+use crate::store::{FreshSegment, SealedSegment, Verified};
+
+/// A verified segment.
+#[derive(Clone, Debug)]
+pub(super) enum Segment {
+    /// It was here before the start.
+    Own(SealedSegment),
+    /// It came in a buffer of its own.
+    Fetched(FreshSegment),
+}
+
+impl Verified for Segment {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(segment) => segment.bytes(),
+            Self::Fetched(segment) => segment.bytes(),
+        }
+    }
+}
+
+/// All verified segments of a peer.
+#[derive(Debug, Default)]
+pub(super) struct Segments(Mutex<HashMap<SegmentId, Segment>>);
+
+impl Segments {
+    pub(super) fn insert(&self, id: SegmentId, segment: Segment) {
+        self.lock().insert(id, segment);
+    }
+
+    /// A segment, to be used without the lock.
+    pub(super) fn segment(&self, id: SegmentId) -> Option<Segment> {
+        self.lock().get(&id).cloned()
+    }
+
+    /// All segments of a file, in order; none where one is missing.
+    pub(super) fn whole(&self, mut ids: Range<u32>) -> Option<Vec<Segment>> {
+        let segments = self.lock();
+        ids.by_ref().map(|id| segments.get(&SegmentId(id)).cloned()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, Segment>> {
+        self.0.lock().expect("nothing that holds the lock panics")
+    }
+}

@@ -1,0 +1,184 @@
+//! Who has what: a locked map from files to their holders, and a locked map of request counters.
+//!
+//! One thread serves the tracker, so that nobody contends for the locks; other programs of this
+//! design take them all the same, and what they cost is part of what they are compared by.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
+
+use super::message::{Got, List, Next, PeerRequestInfo};
+use crate::config::RENEWAL_SEGMENTS;
+use crate::manifest::{FileId, NodeId, SegmentId};
+use crate::protocol::roster::Roster;
+
+/// A node that has segments of a file.
+#[derive(Debug)]
+struct Holder {
+    peer: NodeId,
+    /// Which, by their place in the file.
+    segments: Vec<bool>,
+}
+
+/// The tracker's index.
+#[derive(Debug)]
+pub(super) struct Swarm {
+    nodes: u32,
+    roster: Roster,
+    files: Mutex<HashMap<FileId, Vec<Holder>>>,
+    /// Segments that each peer has sent, as far as others have said.
+    requests: Mutex<HashMap<NodeId, u32>>,
+}
+
+impl Swarm {
+    pub(super) fn new(roster: Roster, nodes: u32) -> Self {
+        let files = (0..).map(FileId).zip(&roster.files).map(|(id, file)| {
+            let segments = vec![true; roster.geometry.segments_of(id).len()];
+            let owner = |&peer| Holder { peer, segments: segments.clone() };
+            (id, file.owners.iter().map(owner).collect())
+        });
+        let files = Mutex::new(files.collect());
+        Self { nodes, roster, files, requests: Mutex::default() }
+    }
+
+    pub(super) fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// Notes what `peer` has got.
+    pub(super) fn note(&self, peer: NodeId, got: &[Got]) {
+        let mut files = lock(&self.files);
+        for &Got { segment, .. } in got {
+            let (file, place) = self.place(segment);
+            let holders = files.entry(file).or_default();
+            let known = holders.iter().position(|holder| holder.peer == peer);
+            let known = known.unwrap_or_else(|| {
+                let segments = vec![false; self.roster.geometry.segments_of(file).len()];
+                holders.push(Holder { peer, segments });
+                holders.len() - 1
+            });
+            holders[known].segments[place] = true;
+        }
+        drop(files);
+        let mut requests = lock(&self.requests);
+        for got in got {
+            *requests.entry(got.holder).or_default() += 1;
+        }
+    }
+
+    /// The holders of what `asker` wants next: of those segments that can be had now, as many as a
+    /// list has room for.
+    ///
+    /// Holders with equally many requests are listed from the asker's own rank on, so that askers
+    /// don't all turn to the same one.
+    pub(super) fn list(&self, asker: NodeId, next: &[Next]) -> List {
+        let mut list = List::default();
+        let mut has = vec![0_u16; self.nodes as usize];
+        let files = lock(&self.files);
+        for next in next {
+            if list.segments.len() == RENEWAL_SEGMENTS {
+                break;
+            }
+            let (file, place) = self.place(next.segment);
+            let bit = 1 << list.segments.len();
+            let mut found = false;
+            for holder in files.get(&file).into_iter().flatten() {
+                if holder.segments[place] && !next.tried.contains(&holder.peer) {
+                    has[holder.peer.index()] |= bit;
+                    found = true;
+                }
+            }
+            if found {
+                list.segments.push((next.segment, self.roster.digest(next.segment)));
+            }
+        }
+        drop(files);
+        let requests = lock(&self.requests);
+        let holders = (0..self.nodes).map(NodeId).zip(has).filter(|&(_, has)| has != 0);
+        list.holders.extend(holders.map(|(peer, has)| {
+            let requests = requests.get(&peer).copied().unwrap_or(0);
+            PeerRequestInfo { peer, requests, has }
+        }));
+        drop(requests);
+        let distance = |peer: NodeId| (peer.0 + self.nodes - asker.0) % self.nodes;
+        list.holders.sort_unstable_by_key(|info| (info.requests, distance(info.peer)));
+        list
+    }
+
+    /// A segment's file, and its place in it.
+    fn place(&self, segment: SegmentId) -> (FileId, usize) {
+        let file = self.roster.geometry.file_of(segment);
+        let first = self.roster.geometry.segments_of(file).start;
+        (file, (segment.0 - first) as usize)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().expect("nothing that holds the lock panics")
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::manifest::Digest;
+    use crate::protocol::{Enrolment, OwnedEntry};
+
+    /// Ranks 1 and 2 own a file of 12 segments; ranks 3 and 4 want it.
+    fn swarm() -> Swarm {
+        let entry = OwnedEntry {
+            name: "a".into(),
+            hashes: "00112233\n".repeat(12).into(),
+            digests: [Digest([7; 32]); 12].into(),
+        };
+        let owner = |node| {
+            (NodeId(node), Enrolment::Ready { owned: vec![entry.clone()], wanted: Vec::new() })
+        };
+        let peer =
+            |node| (NodeId(node), Enrolment::Ready { owned: Vec::new(), wanted: vec!["a".into()] });
+        let roster = Roster::new(&[owner(1), owner(2), peer(3), peer(4)]).expect("they agree");
+        Swarm::new(roster, 5)
+    }
+
+    fn next(segments: &[u32], tried: &[u32]) -> Vec<Next> {
+        let tried: Vec<_> = tried.iter().copied().map(NodeId).collect();
+        let next = |&segment| Next { segment: SegmentId(segment), tried: tried.clone() };
+        segments.iter().map(next).collect()
+    }
+
+    fn got(segment: u32, holder: u32) -> Got {
+        Got { segment: SegmentId(segment), holder: NodeId(holder) }
+    }
+
+    fn holders(list: &List) -> Vec<(u32, u32, u16)> {
+        list.holders.iter().map(|info| (info.peer.0, info.requests, info.has)).collect()
+    }
+
+    #[test]
+    fn holders_with_fewest_requests_come_first() {
+        let swarm = swarm();
+        assert_eq!(holders(&swarm.list(NodeId(3), &next(&[0], &[]))), [(1, 0, 1), (2, 0, 1)]);
+        swarm.note(NodeId(3), &[got(0, 1), got(2, 1)]);
+        let list = swarm.list(NodeId(4), &next(&[0, 1, 2], &[]));
+        assert_eq!(holders(&list), [(2, 0, 0b111), (3, 0, 0b101), (1, 2, 0b111)]);
+        assert_eq!(list.segments[1], (SegmentId(1), Digest([7; 32])));
+    }
+
+    #[test]
+    fn equal_holders_are_listed_from_the_askers_rank_on() {
+        let swarm = swarm();
+        swarm.note(NodeId(4), &[got(0, 1)]);
+        let list = swarm.list(NodeId(3), &next(&[0], &[]));
+        assert_eq!(holders(&list), [(4, 0, 1), (2, 0, 1), (1, 1, 1)]);
+    }
+
+    #[test]
+    fn a_list_has_what_can_be_had_and_no_more_than_it_has_room_for() {
+        let swarm = swarm();
+        let all: Vec<_> = (0..12).collect();
+        assert_eq!(swarm.list(NodeId(3), &next(&all, &[])).segments.len(), RENEWAL_SEGMENTS);
+        assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), List::default());
+        swarm.note(NodeId(4), &[got(6, 1)]);
+        let list = swarm.list(NodeId(3), &next(&[5, 6], &[1, 2]));
+        assert_eq!(holders(&list), [(4, 0, 1)]);
+        assert_eq!(list.segments, [(SegmentId(6), Digest([7; 32]))]);
+    }
+}

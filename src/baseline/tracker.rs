@@ -1,0 +1,236 @@
+//! Rank 0: collects registrations, answers with lists of holders, and stops everyone when the last
+//! peer is done.
+
+use std::collections::BTreeMap;
+
+use super::link::{Length, Link, Tag};
+use super::message::{Answer, Ask, Next, Word, decode, encode};
+use super::swarm::Swarm;
+use crate::driver::SHOW_EVERY;
+use crate::driver::job::{Ended, Job};
+use crate::driver::stopwatch::Stopwatch;
+use crate::manifest::NodeId;
+use crate::metrics::{Activity, RankMetrics};
+use crate::protocol::roster::Roster;
+use crate::protocol::{Enrolment, Outcome, tracker::Progress};
+use crate::time::{Clock, Timestamp};
+use crate::transport::TransportError;
+
+/// Runs rank 0 to the end. `show` is told of the progress now and then.
+pub(super) fn run<L: Link>(
+    link: &L,
+    job: &Job,
+    nodes: u32,
+    clock: &Clock,
+    mut show: impl FnMut(Progress),
+) -> Result<Ended, TransportError> {
+    job.meter.begin();
+    let mut tracker = Tracker::new(link, nodes, clock);
+    let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
+    let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
+    if tracker.open()? {
+        tracker.serve(&swarm, &mut show)?;
+        tracker.stop()?;
+    }
+    show(tracker.progress);
+    Ok(tracker.ended(distinct_bytes))
+}
+
+struct Tracker<'a, L> {
+    link: &'a L,
+    nodes: u32,
+    clock: &'a Clock,
+    watch: Stopwatch,
+    outcome: Outcome,
+    progress: Progress,
+    /// Peers with nothing left to do until one of these segments can be had.
+    waiting: BTreeMap<NodeId, Vec<Next>>,
+    /// By rank.
+    metrics: Vec<RankMetrics>,
+}
+
+impl<'a, L: Link> Tracker<'a, L> {
+    fn new(link: &'a L, nodes: u32, clock: &'a Clock) -> Self {
+        Self {
+            link,
+            nodes,
+            clock,
+            watch: Stopwatch::start(clock),
+            outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
+            progress: Progress::default(),
+            waiting: BTreeMap::new(),
+            metrics: vec![RankMetrics::default(); nodes as usize],
+        }
+    }
+
+    /// Collects all registrations, and tells every peer how its files are numbered; no swarm where
+    /// one can't take part or owners disagree.
+    fn enrol(&mut self) -> Result<Option<Swarm>, TransportError> {
+        let (mut enrolments, mut refusals) = (BTreeMap::new(), Vec::new());
+        for _ in self.peers() {
+            let (from, word) = self.hear()?;
+            let Word::Register(enrolment) = word else { unreachable!("peers register first") };
+            enrolments.insert(from, enrolment);
+        }
+        for (&node, enrolment) in &enrolments {
+            if let Enrolment::Refused { reason } = enrolment {
+                refusals.push((node, reason.clone()));
+            }
+        }
+        self.outcome.take_refusals(&refusals);
+        if refusals.is_empty() {
+            let enrolments: Vec<_> = enrolments.into_iter().collect();
+            match Roster::new(&enrolments) {
+                Ok(roster) => {
+                    self.describe(&roster)?;
+                    return Ok(Some(Swarm::new(roster, self.nodes)));
+                }
+                Err(error) => self.outcome.errors.push(error.to_string()),
+            }
+        }
+        self.refuse()?;
+        Ok(None)
+    }
+
+    fn describe(&mut self, roster: &Roster) -> Result<(), TransportError> {
+        self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
+        self.progress.segments_wanted = roster.wanted_segments();
+        self.peers()
+            .try_for_each(|peer| self.answer(peer, &Answer::Catalogue(roster.catalogue(peer))))
+    }
+
+    /// Opens the swarm when all have room for what they want; whether they have.
+    fn open(&mut self) -> Result<bool, TransportError> {
+        for _ in self.peers() {
+            let (from, word) = self.hear()?;
+            let Word::Ready { trouble } = word else { unreachable!("peers that know are ready") };
+            if let Some(trouble) = trouble {
+                self.outcome.errors.push(format!("{from}: {trouble}"));
+            }
+        }
+        if !self.outcome.errors.is_empty() {
+            self.refuse()?;
+            return Ok(false);
+        }
+        self.watch.lap(Activity::Idle);
+        self.watch.count(true);
+        self.outcome.opened = Some(self.clock.now());
+        self.peers().try_for_each(|peer| self.answer(peer, &Answer::Open))?;
+        Ok(true)
+    }
+
+    /// Ends a run in which nothing was moved.
+    fn refuse(&mut self) -> Result<(), TransportError> {
+        self.outcome.refused = true;
+        self.peers().try_for_each(|peer| self.answer(peer, &Answer::Refused))
+    }
+
+    /// Answers peers until all are done.
+    fn serve(
+        &mut self,
+        swarm: &Swarm,
+        show: &mut impl FnMut(Progress),
+    ) -> Result<(), TransportError> {
+        let (mut done, mut shown) = (0, Timestamp::default());
+        while done < self.nodes - 1 {
+            let (from, word) = self.hear()?;
+            self.metrics[0].messages += 1;
+            let now = self.watch.lap(Activity::Idle);
+            match word {
+                Word::Ask(ask) => self.handle_ask(swarm, from, ask)?,
+                Word::FileFinished { .. } => self.progress.files_finished += 1,
+                Word::AllFinished { got } => {
+                    self.progress.peers_complete += 1;
+                    self.progress.segments_verified += got.len() as u64;
+                    self.outcome.finished[from.index()] = Some(now);
+                    swarm.note(from, &got);
+                    self.answer_waiting(swarm)?;
+                }
+                Word::Done(farewell) => {
+                    self.outcome.take_farewell(from, &farewell, swarm.roster());
+                    done += 1;
+                }
+                Word::Register(_) | Word::Ready { .. } | Word::Report(_) => {
+                    unreachable!("a swarm that is open has begun and has not ended")
+                }
+            }
+            if now.since(shown) >= SHOW_EVERY {
+                shown = now;
+                show(self.progress);
+            }
+            self.watch.lap(Activity::Deciding);
+        }
+        Ok(())
+    }
+
+    fn handle_ask(&mut self, swarm: &Swarm, from: NodeId, ask: Ask) -> Result<(), TransportError> {
+        self.progress.segments_verified += ask.got.len() as u64;
+        swarm.note(from, &ask.got);
+        if ask.waits {
+            self.waiting.insert(from, ask.next);
+        } else {
+            self.answer(from, &Answer::List(swarm.list(from, &ask.next)))?;
+            if ask.got.is_empty() {
+                return Ok(());
+            }
+        }
+        self.answer_waiting(swarm)
+    }
+
+    /// Answers those who wait for what can be had now; when nobody else fetches any more, nothing
+    /// new will come, and the answer to all who wait is empty.
+    fn answer_waiting(&mut self, swarm: &Swarm) -> Result<(), TransportError> {
+        let mut answered = Vec::new();
+        for (&peer, next) in &self.waiting {
+            let list = swarm.list(peer, next);
+            if !list.segments.is_empty() {
+                answered.push((peer, list));
+            }
+        }
+        let fetching = self.nodes as usize - 1 - self.progress.peers_complete;
+        if answered.is_empty() && self.waiting.len() == fetching {
+            answered.extend(self.waiting.keys().map(|&peer| (peer, Default::default())));
+        }
+        for (peer, list) in answered {
+            self.waiting.remove(&peer);
+            self.answer(peer, &Answer::List(list))?;
+        }
+        Ok(())
+    }
+
+    /// Stops the upload threads, and collects what each peer measured.
+    fn stop(&mut self) -> Result<(), TransportError> {
+        self.peers().try_for_each(|peer| self.link.send(peer, Tag::Request, &[]))?;
+        self.watch.lap(Activity::Deciding);
+        self.metrics[0].spent = self.watch.spent();
+        for _ in self.peers() {
+            let (from, word) = self.hear()?;
+            let Word::Report(bytes) = word else { unreachable!("peers that ended report") };
+            match RankMetrics::decode(&bytes) {
+                Ok(metrics) => self.metrics[from.index()] = metrics,
+                Err(error) => {
+                    self.outcome.errors.push(format!("{from}: its report is lost: {error}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&self) -> Result<(NodeId, Word), TransportError> {
+        let (from, bytes) = self.link.receive(Tag::Word, Length::Any)?;
+        Ok((from, decode(&bytes)?))
+    }
+
+    fn answer(&self, peer: NodeId, answer: &Answer) -> Result<(), TransportError> {
+        self.link.send(peer, Tag::Answer, &encode(answer))
+    }
+
+    fn peers(&self) -> impl Iterator<Item = NodeId> + use<L> {
+        (1..self.nodes).map(NodeId)
+    }
+
+    fn ended(self, distinct_bytes: u64) -> Ended {
+        let Self { outcome, progress, metrics, .. } = self;
+        Ended { outcome, progress, metrics, distinct_bytes }
+    }
+}

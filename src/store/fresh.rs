@@ -1,0 +1,38 @@
+//! Segments in buffers of their own, allocated when they come: what the slots spare.
+
+use std::sync::Arc;
+
+use crate::manifest::Digest;
+use crate::verify;
+
+use super::Verified;
+
+/// A verified segment in a buffer of its own, which lives as long as somebody uses it.
+#[derive(Clone, Debug)]
+pub struct FreshSegment(Arc<Vec<u8>>);
+
+impl FreshSegment {
+    /// Checks bytes: a segment if their SHA-256 is `digest`, else none.
+    pub fn check(bytes: Vec<u8>, digest: Digest) -> Option<Self> {
+        (verify::digest(&bytes) == digest).then(|| Self(Arc::new(bytes)))
+    }
+}
+
+impl Verified for FreshSegment {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_bytes_become_a_segment() {
+        let digest = verify::digest(b"abc");
+        let segment = FreshSegment::check(b"abc".to_vec(), digest).expect("the digest is right");
+        assert_eq!(segment.bytes(), b"abc");
+        assert!(FreshSegment::check(b"abd".to_vec(), digest).is_none());
+    }
+}
