@@ -40,9 +40,9 @@ impl Segments {
     }
 
     /// All segments of a file, in order; none where one is missing.
-    pub(super) fn whole(&self, mut ids: Range<u32>) -> Option<Vec<Segment>> {
+    pub(super) fn whole(&self, ids: Range<u32>) -> Option<Vec<Segment>> {
         let segments = self.lock();
-        ids.by_ref().map(|id| segments.get(&SegmentId(id)).cloned()).collect()
+        ids.map(|id| segments.get(&SegmentId(id)).cloned()).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, Segment>> {
