@@ -47,8 +47,8 @@ struct Broken(u8);
 /// Carries out a plan on rank 0, or on the only process, and lets the others go.
 fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
     let clock = Clock::start();
-    let limits = runner::measure_limits(plan, &clock);
-    let environment = Environment::capture(plan, stage, limits);
+    let calibration = runner::calibrate(plan, stage, &clock);
+    let environment = Environment::capture(plan, stage, calibration);
     let code = match open(args, &environment) {
         Ok((journal, earlier)) => measure(plan, stage, (&clock, &environment), journal, earlier),
         Err(sentence) => Ok(refuse(&sentence)),

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde::{Deserialize, Serialize};
 
 use super::{Plan, Stage};
-use crate::report::Limits;
+use crate::report::{Limits, MpiLimits};
 use crate::time;
 
 /// The name of the file.
@@ -49,6 +49,9 @@ pub struct Environment {
     pub tuning: BTreeMap<String, String>,
     /// What one core could do when it began, for each size of segment.
     pub limits: Vec<LimitsAt>,
+    /// What all cores could do at once, together; none in older records.
+    #[serde(default)]
+    pub all_cores: Vec<LimitsAt>,
     /// Which plan was carried out.
     pub plan: String,
     /// Its whole text.
@@ -110,20 +113,40 @@ pub struct Mpi {
     pub ranks_here: u32,
     /// What threads may do: `Funneled`, `Multiple`.
     pub threading: String,
+    /// What it carried between the ranks at best; none in older records.
+    #[serde(default)]
+    pub limits: Option<MpiLimits>,
 }
 
-/// What one core can do with segments of one size.
+/// What the machine and its MPI can do at best, as it was measured.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Calibration {
+    /// One core, for each size of segment.
+    pub one_core: Vec<LimitsAt>,
+    /// All cores at once, together, for each size of segment.
+    pub all_cores: Vec<LimitsAt>,
+    /// The MPI; none over threads.
+    pub mpi: Option<MpiLimits>,
+}
+
+/// What cores can do with segments of one size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitsAt {
     /// The size, bytes.
     pub segment_bytes: usize,
-    /// Bytes that it copies in a second.
+    /// Bytes that are copied in a second.
     pub copy_bytes_per_second: f64,
-    /// Bytes that it hashes in a second.
+    /// Bytes that are hashed in a second.
     pub hash_bytes_per_second: f64,
 }
 
 impl LimitsAt {
+    /// From a measurement.
+    pub fn new(segment_bytes: usize, limits: Limits) -> Self {
+        let Limits { copy_bytes_per_second, hash_bytes_per_second } = limits;
+        Self { segment_bytes, copy_bytes_per_second, hash_bytes_per_second }
+    }
+
     /// For the report.
     pub fn limits(&self) -> Limits {
         let &Self { copy_bytes_per_second, hash_bytes_per_second, .. } = self;
@@ -133,7 +156,8 @@ impl LimitsAt {
 
 impl Environment {
     /// Looks around.
-    pub fn capture(plan: &Plan, stage: &Stage, limits: Vec<LimitsAt>) -> Self {
+    pub fn capture(plan: &Plan, stage: &Stage, calibration: Calibration) -> Self {
+        let Calibration { one_core, all_cores, mpi: mpi_limits } = calibration;
         let uname = rustix::system::uname();
         let [system, release] =
             [uname.sysname(), uname.release()].map(|text| text.to_string_lossy());
@@ -144,11 +168,12 @@ impl Environment {
             machine: Machine::capture(format!("{system} {release}")),
             load_at_start: load(),
             program: Program::capture(),
-            mpi: mpi(stage),
+            mpi: mpi(stage, mpi_limits),
             tuning: std::env::vars()
                 .filter(|(name, _)| TUNING.iter().any(|tuning| name.starts_with(tuning)))
                 .collect(),
-            limits,
+            limits: one_core,
+            all_cores,
             plan: plan.name.clone(),
             plan_text: plan.text.clone(),
         }
@@ -300,9 +325,12 @@ fn older_than(dir: &Path) -> Option<bool> {
     Some(false)
 }
 
-fn mpi(stage: &Stage) -> Option<Mpi> {
+fn mpi(stage: &Stage, limits: Option<MpiLimits>) -> Option<Mpi> {
     match stage {
-        Stage::Threads => None,
+        Stage::Threads => {
+            let _no_ranks = limits;
+            None
+        }
         #[cfg(feature = "mpi")]
         Stage::Ranks(ranks) => {
             let library = mpi::environment::library_version().unwrap_or_default();
@@ -313,6 +341,7 @@ fn mpi(stage: &Stage) -> Option<Mpi> {
                 ranks: ranks.peers() + 1,
                 ranks_here: ranks.here(),
                 threading: format!("{:?}", mpi::environment::threading_support()),
+                limits,
             })
         }
     }

@@ -16,14 +16,14 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::comparison::bound_s;
 use super::contender::{Broken, Contender, Turn, Unfit, contender};
-use super::environment::LimitsAt;
+use super::environment::{Calibration, LimitsAt};
 use super::plan::{Entry, Plan};
 use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::stage::{Cost, Order, Stage};
 use super::switches::Verify;
 use super::workload::Scenario;
 use crate::driver::job::{Ended, Inputs, Job};
-use crate::manifest::{self, PeerInput, payload_bytes};
+use crate::manifest::{self, PeerInput, SYNTHETIC_TOKEN_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Meter, Usage};
 use crate::report::statistics::{median, median_interval};
@@ -32,8 +32,8 @@ use crate::time::Clock;
 
 /// Time spent on the limits for each size of segment.
 const LIMITS_BUDGET: Duration = Duration::from_millis(200);
-/// The length of a token of a made workload, bytes.
-const TOKEN_BYTES: usize = 32;
+/// Time spent on the limits of the MPI.
+const MPI_BUDGET: Duration = Duration::from_secs(1);
 
 /// Why a measurement broke off. What was measured until then is in the records.
 #[derive(Debug, thiserror::Error)]
@@ -62,17 +62,26 @@ pub struct Measured {
     pub warm_up_runs: u32,
 }
 
+/// What the machine and its MPI can do. All ranks come here with `lead` and [`follow`].
+pub fn calibrate(plan: &Plan, stage: &Stage, clock: &Clock) -> Calibration {
+    // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
+    let mpi = stage.mpi_limits(MPI_BUDGET, clock);
+    let cores = super::cores();
+    let all_cores =
+        at_each_size(plan, |bytes| Limits::measure_all(bytes, cores, LIMITS_BUDGET, clock));
+    Calibration { one_core: measure_limits(plan, clock), all_cores, mpi }
+}
+
 /// The limits of one core for every size of segment in the plan.
 pub fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
+    at_each_size(plan, |bytes| Limits::measure(bytes, LIMITS_BUDGET, clock))
+}
+
+fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt> {
     let mut sizes: Vec<_> = plan.scenarios.iter().map(|one| one.segment_bytes).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let at = |segment_bytes| {
-        let limits =
-            Limits::measure(payload_bytes(TOKEN_BYTES, segment_bytes), LIMITS_BUDGET, clock);
-        let Limits { copy_bytes_per_second, hash_bytes_per_second, .. } = limits;
-        LimitsAt { segment_bytes, copy_bytes_per_second, hash_bytes_per_second }
-    };
+    let at = |bytes| LimitsAt::new(bytes, measure(payload_bytes(SYNTHETIC_TOKEN_BYTES, bytes)));
     sizes.into_iter().map(at).collect()
 }
 
@@ -303,6 +312,7 @@ pub fn follow(plan: &Plan, stage: &Stage) -> Result<(), BenchError> {
     let Stage::Ranks(ranks) = stage else {
         return Ok(());
     };
+    stage.mpi_limits(MPI_BUDGET, &Clock::start());
     let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
     while let Some(order) = ranks.follow() {
         let scenario = &plan.scenarios[order.scenario as usize];

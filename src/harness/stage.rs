@@ -1,7 +1,11 @@
 //! Where contenders run: as threads of this process, or as the ranks of an MPI job, of which rank
 //! 0 leads and the others follow its orders.
 
+use std::time::Duration;
+
 use crate::metrics::usage::Usage;
+use crate::report::MpiLimits;
+use crate::time::Clock;
 
 /// What rank 0 has all ranks run next: numbers of a plan that all of them read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +74,19 @@ impl Stage {
             Self::Threads => {}
             #[cfg(feature = "mpi")]
             Self::Ranks(ranks) => ranks.meet(),
+        }
+    }
+
+    /// What the MPI carries at best, on rank 0; none where there is no MPI. It takes about
+    /// `budget`, and all processes must come here.
+    pub fn mpi_limits(&self, budget: Duration, clock: &Clock) -> Option<MpiLimits> {
+        match self {
+            Self::Threads => {
+                let _not_measured = (budget, clock);
+                None
+            }
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => MpiLimits::measure(&ranks.world, budget, clock),
         }
     }
 

@@ -1,4 +1,9 @@
-//! What can one core of this machine do? Measured on the spot, so that it is today's machine.
+//! What can the cores of this machine do, and its MPI? Measured on the spot, so that it is today's
+//! machine.
+
+mod all_cores;
+#[cfg(feature = "mpi")]
+pub mod ranks;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -28,24 +33,30 @@ impl Limits {
     pub fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let (source, mut destination) = touched_buffers(segment_bytes, budget / 4, clock);
-        let skipped = half_a_page_apart(&source, &destination);
-        let destination = &mut destination[skipped..skipped + source.len()];
-        let copy_bytes_per_second = best_rate(&source, segment_bytes, budget * 3 / 8, clock, {
-            let mut at = 0;
-            move |segment: &[u8]| {
-                // Both are equally long, so that this goes round when the source does.
-                at = if at + segment_bytes > destination.len() { 0 } else { at };
-                destination[at..at + segment_bytes].copy_from_slice(segment);
-                black_box(&mut destination[at..at + segment_bytes]);
-                at += segment_bytes;
-            }
-        });
-        let hash_bytes_per_second =
-            best_rate(&source, segment_bytes, budget * 3 / 8, clock, |segment| {
-                black_box(verify::digest(segment));
-            });
+        let budget = budget * 3 / 8;
+        let mut copy = copier(&source, &mut destination, segment_bytes);
+        let copy_bytes_per_second = best_rate(&source, segment_bytes, budget, clock, &mut copy);
+        let hash_bytes_per_second = best_rate(&source, segment_bytes, budget, clock, &mut hash);
         Self { copy_bytes_per_second, hash_bytes_per_second }
     }
+}
+
+/// Copies segment after segment into a destination that is one page longer than `source`.
+fn copier(source: &[u8], destination: &mut [u8], segment_bytes: usize) -> impl FnMut(&[u8]) {
+    let skipped = half_a_page_apart(source, destination);
+    let destination = &mut destination[skipped..skipped + source.len()];
+    let mut at = 0;
+    move |segment| {
+        // Both are equally long, so that this goes round when the source does.
+        at = if at + segment_bytes > destination.len() { 0 } else { at };
+        destination[at..at + segment_bytes].copy_from_slice(segment);
+        black_box(&mut destination[at..at + segment_bytes]);
+        at += segment_bytes;
+    }
+}
+
+fn hash(segment: &[u8]) {
+    black_box(verify::digest(segment));
 }
 
 /// A source, which is a whole number of segments, and a destination one page longer, with every page
@@ -83,28 +94,42 @@ fn best_rate(
     segment_bytes: usize,
     budget: Duration,
     clock: &Clock,
-    mut work: impl FnMut(&[u8]),
+    work: &mut impl FnMut(&[u8]),
 ) -> f64 {
     let mut segments = source.chunks_exact(segment_bytes).cycle();
-    let per_reading = readings_apart(segment_bytes);
     let start = clock.now();
     let mut best = 0.0_f64;
     loop {
-        let round_start = clock.now();
-        let mut worked = 0;
-        let elapsed = loop {
-            segments.by_ref().take(per_reading).for_each(|segment| work(black_box(segment)));
-            worked += per_reading * segment_bytes;
-            let elapsed = clock.now().since(round_start);
-            if elapsed >= budget / ROUNDS {
-                break elapsed;
-            }
-        };
-        best = best.max(worked as f64 / elapsed.max(Duration::from_nanos(1)).as_secs_f64());
+        best = best.max(rate(&mut segments, budget / ROUNDS, clock, work));
         if clock.now().since(start) >= budget {
             return best;
         }
     }
+}
+
+/// The rate at which `work` takes segments of equal size, bytes/s, seen for as long as `budget`.
+fn rate<'a>(
+    segments: &mut impl Iterator<Item = &'a [u8]>,
+    budget: Duration,
+    clock: &Clock,
+    work: &mut impl FnMut(&[u8]),
+) -> f64 {
+    let start = clock.now();
+    let (mut worked, mut since_reading) = (0, 0);
+    for segment in segments {
+        work(black_box(segment));
+        worked += segment.len();
+        since_reading += segment.len();
+        if since_reading < BYTES_BETWEEN_READINGS {
+            continue;
+        }
+        since_reading = 0;
+        let elapsed = clock.now().since(start);
+        if elapsed >= budget {
+            return worked as f64 / elapsed.max(Duration::from_nanos(1)).as_secs_f64();
+        }
+    }
+    0.0
 }
 
 /// How many segments to work through between two readings of the clock.

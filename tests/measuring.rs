@@ -1,4 +1,5 @@
-//! Broadcasts bring verified bytes to all, between threads as between ranks.
+//! What the harness measures with, between threads as between ranks: broadcasts bring verified
+//! bytes to all, and limits are what they can be.
 
 use mpiswarm::harness::broadcast::{Algorithm, BroadcastError, BroadcastJob, Report, run_threads};
 use mpiswarm::metrics::usage::Meter;
@@ -93,72 +94,104 @@ fn a_file_that_no_memory_holds_stops_all_nodes() {
 #[cfg(feature = "mpi")]
 mod ranks {
     use std::process::Command;
+    use std::time::Duration;
 
     use mpi::Threading;
+    use mpi::environment::Universe;
     use mpi::topology::Communicator as _;
     use mpiswarm::harness::broadcast::run_rank;
+    use mpiswarm::report::MpiLimits;
 
     use super::*;
 
     const OF_THE_LIBRARY: [Algorithm; 2] =
         [Algorithm::MpiBcast { segmented: false }, Algorithm::MpiBcast { segmented: true }];
 
-    #[test]
-    fn ranks_bring_every_segment_to_every_node() {
-        if Command::new("mpirun").arg("--version").output().is_err() {
+    /// Runs one of the tests below as ranks; none where that can't be done.
+    #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
+    fn as_ranks(ranks: &str, test: &str) -> Option<String> {
+        let scripts = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/mpi.sh");
+        let mpirun = || {
+            let mut command = Command::new(scripts);
+            command.args(["any", "mpirun"]);
+            command
+        };
+        if !mpirun().arg("--version").output().is_ok_and(|output| output.status.success()) {
             println!("skipped: no mpirun here");
-            return;
+            return None;
         }
         let this = std::env::current_exe().expect("the test runs from a file");
-        for ranks in ["2", "3", "5", "8"] {
-            let output = Command::new("mpirun")
-                .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-                .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-                .args(["--oversubscribe", "-np", ranks])
-                .arg(&this)
-                .args(["--exact", "ranks::as_a_rank", "--ignored", "--nocapture"])
-                .output()
-                .expect("mpirun starts");
-            let text = String::from_utf8_lossy(&output.stdout);
-            assert!(output.status.success(), "{ranks} ranks: {output:?}");
-            assert_eq!(text.matches("broadcasts: 48").count(), 1, "{ranks} ranks: {text}");
-        }
+        let mut command = mpirun();
+        command.args(["-n", ranks]).arg(&this).args(["--exact", test, "--ignored", "--nocapture"]);
+        let output = command.output().expect("mpirun starts");
+        assert!(output.status.success(), "{ranks} ranks: {output:?}");
+        Some(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// One rank of the job that the test above starts; all broadcasts run in one job, one after
-    /// the other.
-    #[test]
-    #[ignore = "a rank: mpirun starts it"]
-    fn as_a_rank() {
-        let (universe, _) =
-            mpi::initialize_with_threading(Threading::Funneled).expect("MPI starts once");
-        let world = universe.world();
-        if world.size() < 2 {
-            return;
-        }
+    /// Starts MPI for one of many ranks; none when nobody started others.
+    #[expect(clippy::print_stderr, reason = "a rank that fails says why")]
+    fn start() -> Option<Universe> {
         // A rank that panicked would wait for the others in MPI's end, and they for it.
         std::panic::set_hook(Box::new(|panic| {
             eprintln!("{panic}");
             std::process::abort();
         }));
+        let (universe, _) = mpi::initialize_with_threading(Threading::Funneled)?;
+        (universe.world().size() > 1).then_some(universe)
+    }
+
+    #[test]
+    fn ranks_bring_every_segment_to_every_node() {
+        for ranks in ["2", "3", "6"] {
+            let Some(text) = as_ranks(ranks, "ranks::broadcasts_of_a_rank") else { return };
+            assert_eq!(text.matches("broadcasts: 30").count(), 1, "{ranks} ranks: {text}");
+        }
+    }
+
+    #[test]
+    fn what_an_mpi_carries_is_measured_with_any_number_of_ranks() {
+        for ranks in ["2", "3", "4"] {
+            let Some(text) = as_ranks(ranks, "ranks::limits_of_a_rank") else { return };
+            assert_eq!(text.matches("usable").count(), 2, "{ranks} ranks: {text}");
+        }
+    }
+
+    #[test]
+    #[ignore = "a rank: mpirun starts it"]
+    fn limits_of_a_rank() {
+        let Some(universe) = start() else { return };
+        let (world, clock) = (universe.world(), Clock::start());
+        for budget in [Duration::ZERO, Duration::from_millis(100)] {
+            let limits = MpiLimits::measure(&world, budget, &clock);
+            assert_eq!(limits.is_some(), world.rank() == 0, "rank 0 gets the result");
+            let Some(limits) = limits else { continue };
+            let rates = [
+                limits.latency_ns,
+                limits.bytes_per_second,
+                limits.messages_per_second,
+                limits.all_pairs_messages_per_second,
+            ];
+            assert!(rates.iter().all(|rate| rate.is_finite() && *rate > 0.0), "{limits:?}");
+            assert_eq!(i64::from(limits.pairs), i64::from(world.size()) / 2);
+            println!("usable: {limits:?}");
+        }
+    }
+
+    /// All broadcasts in one job, one after the other.
+    #[test]
+    #[ignore = "a rank: mpirun starts it"]
+    fn broadcasts_of_a_rank() {
+        let Some(universe) = start() else { return };
+        let world = universe.world();
         let clock = Clock::start();
         let mut done = 0;
         for algorithm in PLANNED.into_iter().chain(OF_THE_LIBRARY) {
-            for segments in [0, 1, 7, 40] {
-                for verify in [true, false] {
-                    let job = job(segments, verify);
-                    match run_rank(&job, algorithm, &world, &clock) {
-                        Ok(report) => {
-                            let report = report.iter();
-                            report.for_each(|report| check(&job, algorithm, report));
-                            done += 1;
-                        }
-                        Err(error) => {
-                            eprintln!("{algorithm}, {job:?}: {error}");
-                            world.abort(1);
-                        }
-                    }
-                }
+            for (segments, verify) in [(0, true), (1, true), (1, false), (20, true), (20, false)] {
+                let job = job(segments, verify);
+                let report = run_rank(&job, algorithm, &world, &clock);
+                let report = report.unwrap_or_else(|error| panic!("{algorithm}, {job:?}: {error}"));
+                report.iter().for_each(|report| check(&job, algorithm, report));
+                done += 1;
             }
         }
         if world.rank() == 0 {

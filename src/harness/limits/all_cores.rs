@@ -1,0 +1,72 @@
+//! What all cores do at once: less than one of them times their number where they share memory,
+//! caches, or are two threads of one core.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use super::{ROUNDS, copier, hash, rate, touched_buffers};
+use crate::report::Limits;
+use crate::time::Clock;
+
+impl Limits {
+    /// Measures how fast `cores` cores together copy and hash slices of `segment_bytes` bytes.
+    ///
+    /// It takes about `budget`, split as [`Limits::measure`] does. All copy in the same rounds,
+    /// and then all hash in the same rounds; the best round counts.
+    pub fn measure_all(
+        segment_bytes: usize,
+        cores: usize,
+        budget: Duration,
+        clock: &Clock,
+    ) -> Self {
+        let (segment_bytes, cores) = (segment_bytes.max(1), cores.max(1));
+        let barrier = Barrier::new(cores);
+        let worker = || {
+            let (source, mut destination) = touched_buffers(segment_bytes, budget / 4, clock);
+            let mut segments = source.chunks_exact(segment_bytes).cycle();
+            let mut copy = copier(&source, &mut destination, segment_bytes);
+            let round = budget * 3 / 8 / ROUNDS;
+            let mut rates = |work: &mut dyn FnMut(&[u8])| -> Vec<f64> {
+                let mut work = |segment: &[u8]| work(segment);
+                let rounds = (0..ROUNDS).map(|_| {
+                    barrier.wait();
+                    rate(&mut segments, round, clock, &mut work)
+                });
+                rounds.collect()
+            };
+            [rates(&mut copy), rates(&mut hash)]
+        };
+        let measured: Vec<[Vec<f64>; 2]> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+            let workers = workers.into_iter();
+            workers.map(|worker| worker.join().expect("copying does not panic")).collect()
+        });
+        let best = |what: usize| {
+            let together = |round| measured.iter().map(|rates| rates[what][round]).sum::<f64>();
+            (0..ROUNDS as usize).map(together).fold(0.0, f64::max)
+        };
+        Self { copy_bytes_per_second: best(0), hash_bytes_per_second: best(1) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_cores_at_once_give_usable_limits() {
+        let clock = Clock::start();
+        for (segment_bytes, cores) in [(0, 1), (1000, 2), (1 << 20, 3)] {
+            let budget = Duration::from_millis(40);
+            let limits = Limits::measure_all(segment_bytes, cores, budget, &clock);
+            assert!(limits.usable(), "{segment_bytes} bytes, {cores} cores: {limits:?}");
+        }
+    }
+
+    #[test]
+    fn no_budget_still_gives_limits() {
+        let clock = Clock::start();
+        assert!(Limits::measure_all(64, 2, Duration::ZERO, &clock).usable());
+    }
+}
