@@ -140,6 +140,7 @@ fn a_plan_that_is_wrong_is_refused_before_anything_runs() {
 
 /// The program under `mpirun`; none where there is none.
 #[cfg(feature = "mpi")]
+#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 fn bench_ranks(dir: &Path, ranks: &str) -> Option<Output> {
     if Command::new("mpirun").arg("--version").output().is_err() {
         println!("skipped: no mpirun here");
