@@ -1,7 +1,7 @@
 //! The handout policy: which segments a peer is told to fetch next, and from whom.
 //!
-//! Segments in the order of the selection, holders in that of the
-//! balance, and never one that has enough to do: a request that would only wait
+//! Segments in the order of the `selection`, holders in that of the
+//! `balance`, and never one that has enough to do: a request that would only wait
 //! is better made elsewhere. Owners are spared: while an owner still has segments that it never
 //! gave away, it is asked for those only.
 
