@@ -1,5 +1,8 @@
 //! Broadcasts bring verified bytes to all, between threads as between ranks.
 
+#[cfg(feature = "mpi")]
+mod launch;
+
 use mpiswarm::harness::broadcast::{
     Algorithm, BroadcastError, BroadcastJob, RankReport, run_threads,
 };
@@ -92,8 +95,6 @@ fn a_file_that_no_memory_holds_stops_all_nodes() {
 
 #[cfg(feature = "mpi")]
 mod ranks {
-    use std::process::Command;
-
     use mpi::Threading;
     use mpi::topology::Communicator as _;
     use mpiswarm::harness::broadcast::run_rank;
@@ -105,17 +106,12 @@ mod ranks {
 
     #[test]
     fn ranks_bring_every_segment_to_every_node() {
-        if Command::new("mpirun").arg("--version").output().is_err() {
-            println!("skipped: no mpirun here");
+        if !launch::can_start_ranks() {
             return;
         }
         let this = std::env::current_exe().expect("the test runs from a file");
-        for ranks in ["2", "3", "5", "8"] {
-            let output = Command::new("mpirun")
-                .env("OMPI_ALLOW_RUN_AS_ROOT", "1")
-                .env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")
-                .args(["--oversubscribe", "-np", ranks])
-                .arg(&this)
+        for ranks in [2, 3, 5, 8] {
+            let output = launch::ranks(ranks, &this)
                 .args(["--exact", "ranks::as_a_rank", "--ignored", "--nocapture"])
                 .output()
                 .expect("mpirun starts");

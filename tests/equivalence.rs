@@ -97,7 +97,7 @@ impl Case {
     #[cfg(feature = "mpi")]
     fn ranks(&self) -> Contents {
         let peers = u32::try_from(self.inputs.len()).expect("few peers");
-        self.run(&mut launch::ranks(peers + 1))
+        self.run(&mut launch::ranks(peers + 1, PROGRAM))
     }
 }
 

@@ -134,7 +134,7 @@ fn ranks_deliver_every_file() {
         return;
     }
     let out = tempfile::tempdir().expect("a folder");
-    let output = launch::ranks(13)
+    let output = launch::ranks(13, PROGRAM)
         .args(["run", &inputs("classic"), "--json"])
         .args(["--segment-bytes", "1024", "--out"])
         .arg(out.path())
