@@ -17,7 +17,7 @@ esac
 (($#)) || set -- "${mpi_flavours[@]}"
 cd "$root"
 
-# All tests in files that start ranks.
+# All tests in files that start ranks; optimised as in the gate, because some have limits of time.
 mapfile -t selected < <(grep -l '^mod launch;' tests/*.rs | sed -E 's|tests/(.*)\.rs|--test\n\1|')
 
 # logged NAME FLAVOUR COMMAND…: into that flavour's log of that name; how long it took is in `took`.
@@ -35,11 +35,11 @@ try() {
     local flavour=$1 version=- build tests=- took log
     say "$flavour"
     log=$(target_folder)/mpi/$flavour/tests.log
-    if logged build "$flavour" cargo nextest run "${selected[@]}" --no-run; then
+    if logged build "$flavour" cargo nextest run --cargo-profile gate "${selected[@]}" --no-run; then
         build=$took
         version=$("$root/scripts/mpi.sh" "$flavour" mpirun --version 2>/dev/null |
             sed -nE 's/.*\((Open MPI)\) (.*)/\1 \2/p; s/^ *Version: *(.*)/MPICH \1/p' | head -n 1)
-        logged tests "$flavour" cargo nextest run "${selected[@]}" --no-fail-fast || failed+=("$flavour: $log")
+        logged tests "$flavour" cargo nextest run --cargo-profile gate "${selected[@]}" --no-fail-fast || failed+=("$flavour: $log")
         tests=$(grep -E 'Summary' "$log" | sed -E 's/.*\] *//' || echo "failed in $took")
     else
         build=failed

@@ -147,7 +147,7 @@ fn bench_ranks(dir: &Path, ranks: u32) -> Option<Output> {
     if !launch::can_start_ranks() {
         return None;
     }
-    let mut command = launch::ranks(ranks);
+    let mut command = launch::ranks(ranks, PROGRAM);
     command.arg("bench").arg(dir.join("plan.toml")).arg("--out").arg(dir.join("out"));
     Some(command.output().expect("mpirun starts"))
 }

@@ -108,7 +108,7 @@ impl Case {
     #[cfg(feature = "mpi")]
     fn ranks(&self, engine: &str) -> Contents {
         let peers = u32::try_from(self.inputs.len()).expect("few peers");
-        self.run(&mut launch::ranks(peers + 1), engine)
+        self.run(&mut launch::ranks(peers + 1, PROGRAM), engine)
     }
 }
 

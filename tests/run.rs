@@ -225,7 +225,7 @@ fn ranks_deliver_every_file() {
     }
     for engine in ENGINES {
         let out = tempfile::tempdir().expect("a folder");
-        let output = launch::ranks(13)
+        let output = launch::ranks(13, PROGRAM)
             .args(["run", &inputs("classic"), "--json", "--engine", engine])
             .args(["--segment-bytes", "1024", "--out"])
             .arg(out.path())

@@ -1,15 +1,13 @@
-//! Ranks of the program, by whichever MPI the tests run with: `scripts/mpi.sh` knows them apart.
+//! Ranks of a program, by whichever MPI the tests run with: `scripts/mpi.sh` knows them apart.
 
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
-
-/// What starts `nodes` ranks of the program; its arguments are still to come.
-pub(crate) fn ranks(nodes: u32) -> Command {
+/// What starts `nodes` ranks of a program; its arguments are still to come.
+pub(crate) fn ranks(nodes: u32, program: impl AsRef<OsStr>) -> Command {
     let mut command = mpirun();
-    command.args(["-n", &nodes.to_string(), PROGRAM]);
+    command.args(["-n", &nodes.to_string()]).arg(program);
     command
 }
 

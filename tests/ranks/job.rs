@@ -42,7 +42,7 @@ impl Job {
     pub(crate) fn start(nodes: u32, args: &[&str], limit: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name| fs::File::create(folder.path().join(name)).expect("a file");
-        let ranks = launch::ranks(nodes);
+        let ranks = launch::ranks(nodes, PROGRAM);
         let child = Command::new("timeout")
             .arg(format!("--kill-after={}", limit.as_secs()))
             .arg(limit.as_secs().to_string())
