@@ -6,6 +6,7 @@ mod desk;
 mod line;
 mod outcome;
 mod roster;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,6 +22,7 @@ use roster::Roster;
 
 pub use outcome::{Outcome, Progress};
 pub use roster::RosterError;
+pub use service::{Account, Service, Terms};
 
 /// Where the tracker stands on its way through a run.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ impl Tracker {
 
     /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
-        self.counter.as_ref().map(|counter| counter.roster().digest(segment))
+        self.counter.as_ref().map(|counter| counter.digest(segment))
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
