@@ -49,10 +49,10 @@ fn transport(criterion: &mut Criterion) {
                 left.send(NodeId(1), &request).expect("there is room");
                 poll(&mut right, &mut done);
                 right.serve(NodeId(0), SEGMENT, sealed.clone()).expect("there is room");
-                match poll(&mut left, &mut done) {
-                    Completion::Arrived { slot, .. } => store.give_back(slot.vacate()),
-                    other => panic!("a segment was served, and this came: {other:?}"),
-                }
+                let Completion::Arrived { slot, .. } = poll(&mut left, &mut done) else {
+                    panic!("a segment was served, and something else came");
+                };
+                store.give_back(slot.vacate());
                 poll(&mut right, &mut done);
             });
         });

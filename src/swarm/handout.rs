@@ -124,10 +124,12 @@ impl<I: Open> Round<'_, I> {
     fn run(&mut self, clerk: &mut Clerk, room: usize) {
         let Clerk { chance, shortlist } = clerk;
         // Most candidates can be had, so that the first few are enough.
-        shortlist.begin(FEW.max(4 * room), chance.random());
+        let seeks_idle = self.seeks_idle_holders();
+        let few = if seeks_idle { 4 * room } else { 2 * room };
+        shortlist.begin(FEW.max(few), chance.random());
         self.gather(shortlist);
         let first = shortlist.finish();
-        if self.seeks_idle_holders() {
+        if seeks_idle {
             self.offer_from(chance, first, Pass::Idle);
         }
         self.offer_from(chance, first, Pass::Any);

@@ -32,6 +32,7 @@ impl Shortlist {
     }
 
     /// Takes a segment into account.
+    #[inline]
     pub(super) fn consider(&mut self, rule: Selection, segment: SegmentId, tally: Tally) {
         self.seen += 1;
         let key = match rule {

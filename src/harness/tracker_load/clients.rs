@@ -1,6 +1,8 @@
 //! Peers that only announce and ask.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
@@ -19,6 +21,16 @@ pub(super) struct Clients {
     measured: Measured,
 }
 
+/// How far the peers have come in the warm-up. At its beginning only the owner has anything, and
+/// most asks are in vain.
+#[derive(Debug)]
+pub(super) struct Warmth {
+    /// Segments that a peer must have been given, from 1 up.
+    segments: u32,
+    /// Peers that have fewer.
+    cold: AtomicU32,
+}
+
 /// One peer: as far as the tracker sees, it fetches what it is given in no time.
 #[derive(Debug)]
 struct Client {
@@ -26,6 +38,7 @@ struct Client {
     /// Blocks of what it lacks, as bits.
     missing: Vec<u64>,
     remaining: u32,
+    taken: u32,
     /// No block before this one has missing segments.
     front: usize,
     /// What it was given last, to be announced.
@@ -41,36 +54,32 @@ impl Clients {
         Self { peers, measured: Measured::default() }
     }
 
-    /// Plays until all peers have everything, or the time is up.
-    pub(super) fn play(mut self, clock: &Clock, until: Timestamp) -> Measured {
-        let now = clock.now();
+    /// Plays until all peers have everything, or have been measured for as long as the budget.
+    pub(super) fn play(mut self, clock: &Clock, budget: Duration, warmth: &Warmth) -> Measured {
+        let mut now = clock.now();
         self.peers.iter_mut().for_each(|peer| peer.ask(now));
+        let mut began = None;
         let mut done = Vec::new();
         while !self.peers.is_empty() {
-            let mut worked = false;
-            let now = clock.now();
-            if now >= until {
+            now = clock.now();
+            if began.is_none() && warmth.is_reached() {
+                began = Some(now);
+                let warm_up = self.measured.segments;
+                self.measured = Measured { warm_up, ..Measured::default() };
+            }
+            if began.is_some_and(|began| now.since(began) >= budget) {
                 break;
             }
+            let mut worked = false;
             for peer in &mut self.peers {
-                peer.end.poll(&mut done).expect("the local transport does not break");
-                for completion in done.drain(..) {
-                    worked = true;
-                    if let Completion::Message { message: Message::Handout(handout), .. } =
-                        completion
-                    {
-                        self.measured.latency.record(now.since(peer.asked));
-                        self.measured.count(&handout);
-                        peer.take(&handout);
-                        peer.ask(now);
-                    }
-                }
+                worked |= peer.turn(now, &mut done, &mut self.measured, warmth);
             }
             self.peers.retain(|peer| peer.remaining > 0);
             if !worked {
                 thread::yield_now();
             }
         }
+        self.measured.elapsed = now.since(began.unwrap_or(now));
         self.measured
     }
 }
@@ -84,6 +93,27 @@ impl Measured {
     }
 }
 
+impl Warmth {
+    /// No peer is warm yet; each is once it has been given that many segments.
+    pub(super) fn new(peers: u32, segments: u32) -> Self {
+        Self { segments, cold: AtomicU32::new(peers) }
+    }
+
+    /// Whether all peers are warm.
+    pub(super) fn is_reached(&self) -> bool {
+        // ORDERING: Relaxed; it only says when to begin to measure.
+        self.cold.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes how many segments a peer was given in all, before a handout and after it.
+    fn note(&self, before: u32, after: u32) {
+        if (before..after).contains(&(self.segments - 1)) {
+            // ORDERING: Relaxed; see `is_reached`.
+            self.cold.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Client {
     fn new(end: LocalTransport, load: &Load) -> Self {
         let segments = 0..load.segments;
@@ -92,6 +122,7 @@ impl Client {
             end,
             missing: blocks.map(|index| Block::overlap(index, &segments)).collect(),
             remaining: load.segments,
+            taken: 0,
             front: 0,
             given: ArrayVec::new(),
             room: u16::try_from(load.handout).expect("a handout has a bound"),
@@ -100,11 +131,35 @@ impl Client {
         }
     }
 
+    /// Takes the answer, if it has come, and asks again; whether it had come.
+    fn turn(
+        &mut self,
+        now: Timestamp,
+        done: &mut Vec<Completion>,
+        measured: &mut Measured,
+        warmth: &Warmth,
+    ) -> bool {
+        self.end.poll(done).expect("the local transport does not break");
+        let worked = !done.is_empty();
+        for completion in done.drain(..) {
+            if let Completion::Message { message: Message::Handout(handout), .. } = completion {
+                measured.latency.record(now.since(self.asked));
+                measured.count(&handout);
+                let before = self.taken;
+                self.take(&handout);
+                warmth.note(before, self.taken);
+                self.ask(now);
+            }
+        }
+        worked
+    }
+
     fn take(&mut self, handout: &Handout) {
         for entry in &handout.entries {
             let block = Block::of(entry.segment);
             self.missing[block.index as usize] &= !block.bits;
             self.remaining -= 1;
+            self.taken += 1;
             self.given.push(entry.segment);
         }
     }

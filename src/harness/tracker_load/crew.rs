@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use super::clients::Warmth;
 use crate::config::MAILBOX_EVENTS;
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
@@ -36,7 +37,7 @@ impl<'a> Crew<'a> {
         mut end: LocalTransport,
         seed: u64,
         clock: &Clock,
-        finished: &AtomicBool,
+        (warmth, finished): (&Warmth, &AtomicBool),
     ) -> Latency {
         let mut clerk = Clerk::new(seed);
         let mut done = Vec::with_capacity(MAILBOX_EVENTS);
@@ -58,7 +59,9 @@ impl<'a> Crew<'a> {
                 };
                 let handout = self.answer(&mut clerk, now, from, &ask);
                 let after = clock.now();
-                took.record(after.since(now));
+                if warmth.is_reached() {
+                    took.record(after.since(now));
+                }
                 end.send(from, &Message::Handout(handout)).expect("it was the peer that asked");
                 now = after;
             }
