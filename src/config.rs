@@ -4,7 +4,7 @@ mod choices;
 
 use std::time::Duration;
 
-pub use choices::{Balance, Counters, Index, Selection, UnknownChoice};
+pub use choices::{Admission, Balance, Counters, Index, Selection, UnknownChoice};
 
 /// Segments in one handout, at most. The classic figure is 10.
 pub const HANDOUT_MAX: usize = 16;
@@ -96,6 +96,8 @@ pub struct Config {
     pub selection: Selection,
     /// Which of their holders it names first.
     pub balance: Balance,
+    /// What becomes of requests beyond those that a holder serves at a time.
+    pub admission: Admission,
 }
 
 impl Config {
@@ -126,6 +128,7 @@ impl Config {
             counters: Counters::default(),
             selection: Selection::default(),
             balance: Balance::default(),
+            admission: Admission::default(),
         }
     }
 }

@@ -62,6 +62,19 @@ pub enum Balance {
     InFlight,
 }
 
+/// What becomes of requests beyond those that a holder serves at a time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admission {
+    /// All wait their turn at the holder, and the tracker sends as many there as it likes. What
+    /// bounds the queue is that each peer has no more than its window outstanding.
+    Queue,
+    /// The tracker lets `holder_load` wait at one holder, and a holder answers *busy* beyond
+    /// `upload_queue`, so that it is asked elsewhere at once.
+    #[default]
+    Slots,
+}
+
 /// A word that names no choice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is none of {choices}")]
@@ -103,7 +116,7 @@ macro_rules! named {
     )*};
 }
 
-named!(Index, Counters, Selection, Balance);
+named!(Index, Counters, Selection, Balance, Admission);
 
 #[cfg(test)]
 mod tests {
@@ -130,6 +143,7 @@ mod tests {
         named_alike::<Counters>(&["mutex", "atomic"]);
         named_alike::<Selection>(&["file-order", "random", "rarest"]);
         named_alike::<Balance>(&["request-count", "random", "two-choices", "in-flight"]);
+        named_alike::<Admission>(&["queue", "slots"]);
     }
 
     #[test]

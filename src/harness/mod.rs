@@ -6,6 +6,7 @@
 //! - [`runner`]: in which order and how often.
 //! - [`environment`], [`records`], [`comparison`], [`table`]: what is kept, and what it says.
 //! - [`limits`]: what one core could do at best.
+//! - [`tracker_load`]: how fast the tracker alone could be.
 //!
 //! Nothing here prints.
 
@@ -21,6 +22,7 @@ pub mod stage;
 mod sweep;
 pub mod switches;
 pub mod table;
+pub mod tracker_load;
 pub mod tracker_plan;
 pub mod workload;
 

@@ -9,14 +9,20 @@ use arrayvec::ArrayVec;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::balance::{self, Able};
-use super::index::record::Record;
-use super::{FileSwarm, Files, Index, Open, Swarm, selection};
+use super::balance::Ranking;
+use super::counters::Standing;
+use super::index::record::{Record, Tally};
+use super::selection::{Candidate, Shortlist};
+use super::{FileSwarm, Files, Index, Open, Swarm};
 use crate::config::{Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
 use crate::manifest::{Block, NodeId, SegmentId};
 
 /// Of so many of the rarest segments, those whose holder idles are handed out first.
 const FEW: usize = 16;
+
+/// Where more than so many requests may wait at one holder, none idles for long, and it is not
+/// worth a search to find one that does.
+const IDLE_LOAD_MAX: u32 = 16;
 
 /// What a peer would like to fetch.
 #[derive(Clone, Copy, Debug)]
@@ -40,18 +46,13 @@ pub struct Offer {
     pub holders: ArrayVec<NodeId, HOLDERS_MAX>,
 }
 
+type Chance = Xoshiro256PlusPlus;
+
 /// What one thread needs to compute handouts: chance, and memory that is used again.
 #[derive(Debug)]
 pub struct Clerk {
-    chance: Xoshiro256PlusPlus,
-    candidates: Vec<Candidate>,
-}
-
-/// A segment that could be handed out; the smaller, the sooner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Candidate {
-    key: u64,
-    segment: SegmentId,
+    chance: Chance,
+    shortlist: Shortlist,
 }
 
 /// Which holders a pass over the candidates asks.
@@ -75,7 +76,7 @@ struct OwnersNow {
 impl Clerk {
     /// A clerk whose choices follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { chance: Xoshiro256PlusPlus::seed_from_u64(seed), candidates: Vec::new() }
+        Self { chance: Chance::seed_from_u64(seed), shortlist: Shortlist::default() }
     }
 }
 
@@ -121,51 +122,48 @@ struct Round<'a, I> {
 
 impl<I: Open> Round<'_, I> {
     fn run(&mut self, clerk: &mut Clerk, room: usize) {
-        self.gather(clerk);
-        // Most candidates can be had, so that the first few are enough: the rest is put in order
-        // only when they are not.
-        let mut candidates = std::mem::take(&mut clerk.candidates);
-        let few = FEW.max(4 * room).min(candidates.len());
-        if few < candidates.len() {
-            candidates.select_nth_unstable(few);
+        let Clerk { chance, shortlist } = clerk;
+        // Most candidates can be had, so that the first few are enough.
+        let seeks_idle = self.seeks_idle_holders();
+        let few = if seeks_idle { 4 * room } else { 2 * room };
+        shortlist.begin(FEW.max(few), chance.random());
+        self.gather(shortlist);
+        let first = shortlist.finish();
+        if seeks_idle {
+            self.offer_from(chance, first, Pass::Idle);
         }
-        let (first, rest) = candidates.split_at_mut(few);
-        first.sort_unstable();
-        if self.seeks_idle_holders() {
-            self.offer_from(clerk, first, Pass::Idle);
+        self.offer_from(chance, first, Pass::Any);
+        if self.offers.len() < self.enough && shortlist.is_cut() {
+            shortlist.begin(usize::MAX, chance.random());
+            self.gather(shortlist);
+            self.offer_from(chance, shortlist.finish(), Pass::Any);
         }
-        self.offer_from(clerk, first, Pass::Any);
-        if self.offers.len() < self.enough {
-            rest.sort_unstable();
-            self.offer_from(clerk, rest, Pass::Any);
-        }
-        clerk.candidates = candidates;
     }
 
     /// Whether segments may overtake each other for the sake of a holder that idles.
     fn seeks_idle_holders(&self) -> bool {
         let rules = &self.swarm.rules;
-        rules.balance == Balance::InFlight && rules.selection != Selection::FileOrder
+        rules.balance == Balance::InFlight
+            && rules.selection != Selection::FileOrder
+            && rules.holder_load <= IDLE_LOAD_MAX
     }
 
     /// Offers candidates in turn until there are enough.
-    fn offer_from(&mut self, clerk: &mut Clerk, candidates: &[Candidate], pass: Pass) {
+    fn offer_from(&mut self, chance: &mut Chance, candidates: &[Candidate], pass: Pass) {
         for &Candidate { segment, .. } in candidates {
             if self.offers.len() == self.enough {
                 return;
             }
             if self.offers.iter().all(|offer| offer.segment != segment) {
-                let offer = self.offer(clerk, segment, pass);
+                let offer = self.offer(chance, segment, pass);
                 self.offers.extend(offer);
             }
         }
     }
 
-    /// Lists the segments of the wish that somebody may be able to send, with their keys.
-    fn gather(&self, clerk: &mut Clerk) {
+    /// Lists the segments of the wish that somebody may be able to send.
+    fn gather(&self, shortlist: &mut Shortlist) {
         let Swarm { geometry, rules, .. } = self.swarm;
-        let Clerk { chance, candidates } = clerk;
-        candidates.clear();
         for block in self.wish.blocks {
             let mut bits = block.bits;
             while bits != 0 {
@@ -182,8 +180,7 @@ impl<I: Open> Round<'_, I> {
                             || owners.for_all
                             || (owners.for_unseeded && tally.is_unseeded());
                         if available {
-                            let key = selection::key(rules.selection, tally, chance);
-                            candidates.push(Candidate { key, segment });
+                            shortlist.consider(rules.selection, segment, tally);
                         }
                     }
                 });
@@ -192,21 +189,18 @@ impl<I: Open> Round<'_, I> {
     }
 
     /// Finds holders for one segment and charges the best, or finds none that has time.
-    fn offer(&self, clerk: &mut Clerk, segment: SegmentId, pass: Pass) -> Option<Offer> {
-        let (file, place) = self.swarm.place_of(segment);
-        self.index.look(file, |file| {
+    fn offer(&self, chance: &mut Chance, segment: SegmentId, pass: Pass) -> Option<Offer> {
+        let (number, place) = self.swarm.place_of(segment);
+        self.index.look(number, |file| {
             let record = &file.segments[place];
-            let unseeded = record.tally().is_unseeded();
-            let able = self.able(clerk, (segment, place), file, unseeded);
-            let best = able.first()?;
-            let busy = pass == Pass::Idle && best.load.in_flight > 0;
-            let spared = pass == Pass::Idle && best.is_owner && !unseeded;
-            if busy || spared {
+            let tally = record.tally();
+            let holders = self.serving(segment, record.holders());
+            if pass == Pass::Idle && !self.somebody_idles(segment, file, tally, &holders) {
                 return None;
             }
-            let holders: ArrayVec<_, HOLDERS_MAX> =
-                able.iter().take(HOLDERS_MAX).map(|able| able.node).collect();
-            self.swarm.counters.charge(holders[0]);
+            let holders = self.ranked(chance, segment, file, tally, &holders);
+            let &holder = holders.first()?;
+            self.swarm.counters.charge(holder);
             if record.hand_out().is_unseeded() {
                 file.owners.iter().for_each(|&owner| self.swarm.counters.seed(owner));
             }
@@ -214,44 +208,61 @@ impl<I: Open> Round<'_, I> {
         })
     }
 
-    /// The holders of a segment that have time, those first that are to be asked first.
-    fn able<R: Record>(
+    /// Those of some holders that may be asked for a segment, whether they have time or not.
+    fn serving(
         &self,
-        clerk: &mut Clerk,
-        (segment, place): (SegmentId, usize),
-        file: &FileSwarm<R>,
-        unseeded: bool,
-    ) -> ArrayVec<Able, { FRESH_HOLDERS + HOLDERS_MAX }> {
-        let Swarm { counters, rules, .. } = self.swarm;
-        let owners = &file.owners;
-        let record = &file.segments[place];
-        let start = clerk.chance.random_range(0..owners.len().max(1));
-        let rotated = owners[start..].iter().chain(&owners[..start]).copied();
+        segment: SegmentId,
+        holders: impl Iterator<Item = NodeId>,
+    ) -> ArrayVec<(NodeId, Standing), FRESH_HOLDERS> {
         let excluded = |node| self.wish.excluded.contains(&(segment, node));
-        // Once they have seeded a segment, owners send it again only if nobody else can.
-        let other = |node: NodeId| {
-            !owners.contains(&node)
-                && node != self.wish.peer
-                && !counters.is_avoided(node)
-                && !excluded(node)
-        };
-        let alone = !record.holders().any(other);
-        let may_ask = |owner| unseeded || (alone && !counters.is_seeding(owner));
-        let owners_to_ask = rotated.filter(|&owner| may_ask(owner));
-        let mut able: ArrayVec<Able, { FRESH_HOLDERS + HOLDERS_MAX }> = ArrayVec::new();
-        for node in record.holders().chain(owners_to_ask) {
-            let known = able.iter().any(|other| other.node == node);
-            if known || able.is_full() || node == self.wish.peer || excluded(node) {
-                continue;
-            }
-            let standing = counters.standing(node);
-            if !standing.avoided && standing.load.in_flight < rules.holder_load {
-                let (is_owner, chance) = (owners.contains(&node), clerk.chance.random());
-                able.push(Able::new(rules.balance, node, is_owner, standing.load, chance));
+        let eligible = holders.filter(|&node| node != self.wish.peer && !excluded(node));
+        let standing = eligible.map(|node| (node, self.swarm.counters.standing(node)));
+        standing.filter(|(_, standing)| !standing.avoided).take(FRESH_HOLDERS).collect()
+    }
+
+    /// Whether one that is not spared has nothing under way.
+    fn somebody_idles<R>(
+        &self,
+        segment: SegmentId,
+        file: &FileSwarm<R>,
+        tally: Tally,
+        holders: &[(NodeId, Standing)],
+    ) -> bool {
+        let idles = |(_, standing): &(NodeId, Standing)| standing.load.in_flight == 0;
+        if tally.is_unseeded() {
+            return self.serving(segment, file.owners.iter().copied()).iter().any(idles);
+        }
+        holders.iter().any(idles)
+    }
+
+    /// The holders of a segment that have time, those first that are to be asked first. Owners
+    /// come last for what others have too: they seeded it, and that was their share. They send it
+    /// again only when nobody else can.
+    fn ranked<R>(
+        &self,
+        chance: &mut Chance,
+        segment: SegmentId,
+        file: &FileSwarm<R>,
+        tally: Tally,
+        holders: &[(NodeId, Standing)],
+    ) -> ArrayVec<NodeId, HOLDERS_MAX> {
+        let Swarm { counters, rules, .. } = self.swarm;
+        let mut ranking = Ranking::new(rules.balance);
+        let has_time = |standing: &Standing| standing.load.in_flight < rules.holder_load;
+        for (node, standing) in holders.iter().filter(|(_, standing)| has_time(standing)) {
+            ranking.consider(*node, standing.load, chance.random());
+        }
+        let unseeded = tally.is_unseeded();
+        if unseeded || holders.is_empty() {
+            let start = chance.random_range(0..file.owners.len().max(1));
+            let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
+            for (node, standing) in self.serving(segment, rotated) {
+                if has_time(&standing) && (unseeded || !counters.seeds(&standing)) {
+                    ranking.consider(node, standing.load, chance.random());
+                }
             }
         }
-        balance::order(rules.balance, &mut able);
-        able
+        ranking.holders()
     }
 
     fn owners_now<R>(&self, file: &FileSwarm<R>) -> OwnersNow {

@@ -9,7 +9,7 @@ pub mod handout;
 pub mod index;
 mod selection;
 
-use crate::config::{Balance, Config, Selection};
+use crate::config::{Admission, Balance, Config, Selection};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use counters::RequestCounters;
 use index::record::Record as _;
@@ -39,7 +39,11 @@ impl Swarm {
     /// A swarm of `nodes` nodes in which nothing is known to be anywhere.
     pub fn new(geometry: Geometry, nodes: usize, config: &Config) -> Self {
         let counters = RequestCounters::new(config.counters, nodes);
-        let &Config { selection, balance, holder_load, .. } = config;
+        let &Config { selection, balance, .. } = config;
+        let holder_load = match config.admission {
+            Admission::Queue => u32::MAX,
+            Admission::Slots => config.holder_load,
+        };
         let rules = Rules { selection, balance, holder_load };
         Self { geometry, files: Files::new(config.index), counters, rules }
     }

@@ -1,20 +1,115 @@
 //! Which segments first?
 
-use rand::RngExt;
-use rand_xoshiro::Xoshiro256PlusPlus;
-
 use super::index::record::Tally;
 use crate::config::Selection;
+use crate::manifest::SegmentId;
 
-/// Where a segment stands in the queue of all that a peer could fetch: the smaller, the sooner;
-/// those that are equal come in the order of their numbers.
-pub(super) fn key(rule: Selection, tally: Tally, chance: &mut Xoshiro256PlusPlus) -> u64 {
-    match rule {
-        Selection::FileOrder => 0,
-        Selection::Random => u64::from(chance.random::<u32>()),
-        Selection::Rarest => {
-            let rarity = tally.rarity().min(u64::from(u32::MAX));
-            rarity << 32 | u64::from(chance.random::<u32>())
+/// A segment that could be handed out; the smaller, the sooner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate {
+    key: u64,
+    pub(super) segment: SegmentId,
+}
+
+/// The first few of many candidates, found without keeping all of them. The memory is used again.
+#[derive(Debug, Default)]
+pub(super) struct Shortlist {
+    few: usize,
+    /// What the chances of all candidates follow from.
+    salt: u64,
+    /// What has a larger key is not among the few.
+    limit: u64,
+    /// How many candidates there were.
+    seen: usize,
+    candidates: Vec<Candidate>,
+}
+
+impl Shortlist {
+    /// Begins anew: `few` are sought, by chances that follow from `salt`.
+    pub(super) fn begin(&mut self, few: usize, salt: u64) {
+        self.candidates.clear();
+        (self.few, self.salt, self.limit, self.seen) = (few, salt, u64::MAX, 0);
+    }
+
+    /// Takes a segment into account.
+    #[inline]
+    pub(super) fn consider(&mut self, rule: Selection, segment: SegmentId, tally: Tally) {
+        self.seen += 1;
+        let key = match rule {
+            Selection::FileOrder => u64::from(segment.0),
+            Selection::Random => self.chance(segment),
+            Selection::Rarest => {
+                let rarity = tally.rarity().min(u64::from(u32::MAX)) << 32;
+                rarity | self.chance(segment)
+            }
+        };
+        if key > self.limit {
+            return;
         }
+        self.candidates.push(Candidate { key, segment });
+        if self.candidates.len() / 2 >= self.few {
+            self.candidates.select_nth_unstable(self.few - 1);
+            self.candidates.truncate(self.few);
+            self.limit = self.candidates[self.few - 1].key;
+        }
+    }
+
+    /// The few, in order.
+    pub(super) fn finish(&mut self) -> &[Candidate] {
+        self.candidates.sort_unstable();
+        self.candidates.truncate(self.few);
+        &self.candidates
+    }
+
+    /// 32 bits that look random. They are mixed from the salt and the number of the segment, which
+    /// costs a fraction of a draw each from a generator, whose draws wait for each other.
+    /// The mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    fn chance(&self, segment: SegmentId) -> u64 {
+        let mixed = self.salt ^ u64::from(segment.0);
+        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed >> 32
+    }
+
+    /// Whether there were more than the few.
+    pub(super) fn is_cut(&self) -> bool {
+        self.seen > self.few
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn shortlist(rule: Selection, few: usize, rarities: &[u32]) -> Vec<u32> {
+        let mut list = Shortlist::default();
+        list.begin(few, 0x0123_4567_89ab_cdef);
+        for (segment, &copies) in (0..).map(SegmentId).zip(rarities) {
+            list.consider(rule, segment, Tally { copies, in_flight: 0 });
+        }
+        assert_eq!(list.is_cut(), rarities.len() > few);
+        list.finish().iter().map(|candidate| candidate.segment.0).collect()
+    }
+
+    #[test]
+    fn the_rarest_few_of_many_are_found_in_order() {
+        let rarities: Vec<u32> = (0..1000).map(|segment| (segment * 7 + 3) % 1000).collect();
+        let found = shortlist(Selection::Rarest, 10, &rarities);
+        let found: Vec<u32> = found.iter().map(|&segment| rarities[segment as usize]).collect();
+        assert_eq!(found, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn among_equals_every_part_is_found_about_equally_often() {
+        let found = shortlist(Selection::Rarest, 500, &[1; 1000]);
+        let late = found.iter().filter(|&&segment| segment >= 500).count();
+        assert!((200..300).contains(&late), "{late} of 500 from the second half");
+    }
+
+    #[test]
+    fn file_order_is_the_order_of_the_numbers() {
+        let found = shortlist(Selection::FileOrder, 4, &[9, 0, 5, 1, 0, 0]);
+        assert_eq!(found, [0, 1, 2, 3]);
+        assert_eq!(shortlist(Selection::FileOrder, 8, &[1, 0]), [0, 1]);
     }
 }

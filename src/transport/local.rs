@@ -47,17 +47,27 @@ pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
         .into_iter()
         .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
         .collect();
-    let end = |node| LocalTransport {
-        node: NodeId(node),
-        mailboxes: Arc::clone(&mailboxes),
-        backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
-        expected: Vec::with_capacity(2 * WINDOW_MAX),
-        forgotten: Vec::with_capacity(2 * WINDOW_MAX),
-    };
-    (0..nodes).map(end).collect()
+    (0..nodes).map(|node| LocalTransport::of(NodeId(node), &mailboxes)).collect()
 }
 
 impl LocalTransport {
+    /// Another end of the same node, for a thread that shares its work: what comes goes to
+    /// whichever end polls first. Only for a node that receives no segments: an end does not know
+    /// what another end expects.
+    pub fn another_end(&self) -> Self {
+        Self::of(self.node, &self.mailboxes)
+    }
+
+    fn of(node: NodeId, mailboxes: &Arc<[Mailbox]>) -> Self {
+        Self {
+            node,
+            mailboxes: Arc::clone(mailboxes),
+            backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
+            expected: Vec::with_capacity(2 * WINDOW_MAX),
+            forgotten: Vec::with_capacity(2 * WINDOW_MAX),
+        }
+    }
+
     fn post(&mut self, to: NodeId, event: Event) -> Result<(), TransportError> {
         if to.index() >= self.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
 
 /// What becomes of a request.
@@ -32,16 +32,21 @@ pub(super) struct Uploads {
     active: Vec<(NodeId, SegmentId)>,
     waiting: VecDeque<(NodeId, SegmentId)>,
     active_max: usize,
+    /// Requests that may wait; a queue is bounded by the windows of all peers instead.
     waiting_max: usize,
 }
 
 impl Uploads {
     pub(super) fn new(config: &Config) -> Self {
+        let waiting_max = match config.admission {
+            config::Admission::Queue => usize::MAX,
+            config::Admission::Slots => config.upload_queue,
+        };
         Self {
             active: Vec::with_capacity(config.uploads),
             waiting: VecDeque::with_capacity(config.upload_queue),
             active_max: config.uploads,
-            waiting_max: config.upload_queue,
+            waiting_max,
         }
     }
 
@@ -85,5 +90,27 @@ impl Uploads {
         let upload = self.waiting.pop_front()?;
         self.active.push(upload);
         Some(upload)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admissions(admission: config::Admission, requests: u32) -> Vec<Admission> {
+        let base = Config::for_segments_of(1 << 20);
+        let config = Config { uploads: 1, upload_queue: 2, admission, ..base };
+        let mut uploads = Uploads::new(&config);
+        (0..requests).map(|segment| uploads.admit(NodeId(1), SegmentId(segment))).collect()
+    }
+
+    #[test]
+    fn slots_turn_away_what_a_queue_takes() {
+        use Admission::{Busy, Serve, Wait};
+        let slots = admissions(config::Admission::Slots, 5);
+        assert_eq!(slots, [Serve, Wait, Wait, Busy, Busy]);
+        let queue = admissions(config::Admission::Queue, 1000);
+        assert_eq!(queue[0], Serve);
+        assert!(queue[1..].iter().all(|&admission| admission == Wait));
     }
 }

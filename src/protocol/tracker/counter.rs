@@ -3,17 +3,16 @@
 
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
-
-use crate::config::{Config, HANDOUT_MAX, STRIKES_MAX, WINDOW_MAX};
-use crate::manifest::{Block, NodeId, SegmentId};
+use crate::config::{Config, STRIKES_MAX};
+use crate::manifest::{Block, Digest, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Return};
-use crate::swarm::{Clerk, Offer, Swarm, Wish};
+use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
+use crate::swarm::{Clerk, Swarm};
 use crate::time::Timestamp;
 
-use super::desk::{Desk, Grant, Stage};
+use super::desk::{Desk, Stage};
 use super::line::{Line, Turn};
+use super::service::{Grant, Service, Terms};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 8;
@@ -22,8 +21,7 @@ const VAIN_TRIES_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Counter {
     config: Config,
-    roster: Roster,
-    swarm: Swarm,
+    service: Service,
     clerk: Clerk,
     /// By rank.
     desks: Vec<Desk>,
@@ -48,14 +46,9 @@ impl Counter {
         config: Config,
         seed: u64,
     ) -> Self {
-        let mut swarm = Swarm::new(roster.geometry.clone(), nodes as usize, &config);
-        for (number, file) in (0..).map(crate::manifest::FileId).zip(&roster.files) {
-            swarm.register(number, &file.owners, file.wanted);
-        }
         Self {
             wanted_segments: roster.wanted_segments(),
-            roster,
-            swarm,
+            service: Service::new(roster, nodes as usize, &config),
             clerk: Clerk::new(seed),
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
             line: Line::new(nodes as usize),
@@ -94,7 +87,7 @@ impl Counter {
         desk.ask = ask;
         if waits {
             // Others may need it more.
-            self.line.join(from, desk.grants.len(), desk.has_some);
+            self.line.join(from, desk.account.grants.len(), desk.has_some);
         } else if !self.answer(now, from, out) {
             out.send(from, Message::Handout(Handout { answers, ..Handout::default() }));
         }
@@ -104,7 +97,7 @@ impl Counter {
 
     /// The peer has all that can be had: what it was given last, it has verified.
     pub(super) fn complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
-        while let Some(grant) = self.desks[from.index()].grants.first().copied() {
+        while let Some(grant) = self.desks[from.index()].account.grants.first().copied() {
             self.settle(from, grant.segment);
         }
         self.leave_line(from);
@@ -115,10 +108,10 @@ impl Counter {
 
     /// The peer is gone: nobody is sent to it, and what it was given others may have.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        self.swarm.avoid(node);
-        for grant in std::mem::take(&mut self.desks[node.index()].grants) {
+        self.swarm().avoid(node);
+        for grant in std::mem::take(&mut self.desks[node.index()].account.grants) {
             self.grants -= 1;
-            self.swarm.give_back(grant.segment, grant.holder);
+            self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.leave_line(node);
         self.desks[node.index()].stage = Stage::Gone;
@@ -149,7 +142,11 @@ impl Counter {
     }
 
     pub(super) fn roster(&self) -> &Roster {
-        &self.roster
+        &self.service.roster
+    }
+
+    pub(super) fn digest(&self, segment: SegmentId) -> Digest {
+        self.roster().digest(segment)
     }
 
     pub(super) fn wanted_segments(&self) -> u64 {
@@ -168,44 +165,15 @@ impl Counter {
     fn answer(&mut self, now: Timestamp, to: NodeId, out: &mut Outbox) -> bool {
         // While others wait, there is too little: everybody gets one.
         let others = self.line.len() - usize::from(self.line.has(to));
-        let fair = if others == 0 { self.config.handout } else { 1 };
-        let desk = &mut self.desks[to.index()];
-        let ask = &desk.ask;
-        let given: ArrayVec<Block, WINDOW_MAX> = desk
-            .grants
-            .iter()
-            .take(WINDOW_MAX)
-            .filter(|_| !ask.end_game)
-            .map(|grant| Block::of(grant.segment))
-            .collect();
-        let mut blocks = ask.blocks.clone();
-        for block in &mut blocks {
-            let known = given.iter().filter(|known| known.index == block.index);
-            block.bits &= !known.fold(0, |bits, known| bits | known.bits);
-        }
-        let window = if ask.end_game { 2 * WINDOW_MAX } else { self.config.window };
-        let room = usize::from(ask.room).min(window.saturating_sub(desk.grants.len()));
-        let excluded = desk.excluded.len();
-        if ask.end_game {
-            // The holder that is late already is no help.
-            desk.excluded.extend(desk.grants.iter().map(|grant| (grant.segment, grant.holder)));
-        }
-        let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
-        let wish =
-            Wish { peer: to, room: room.min(fair), blocks: &blocks, excluded: &desk.excluded };
-        self.swarm.hand_out(&mut self.clerk, &wish, &mut offers);
-        // It may be asked again when it has answered that it can't.
-        desk.excluded.truncate(excluded);
-        if offers.is_empty() {
+        let most = if others == 0 { self.config.handout } else { 1 };
+        let Desk { account, ask, .. } = &mut self.desks[to.index()];
+        let terms = Terms { now, peer: to, most };
+        let handout = self.service.answer(&mut self.clerk, account, terms, ask);
+        if handout.entries.is_empty() {
             return false;
         }
-        self.grants += offers.len();
+        self.grants += handout.entries.len();
         self.grants_max = self.grants_max.max(self.grants);
-        let mut handout = Handout { answers: ask.sequence, ..Handout::default() };
-        for Offer { segment, holders } in offers {
-            desk.grants.push(Grant { segment, holder: holders[0], at: now });
-            handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
-        }
         out.send(to, Message::Handout(handout));
         true
     }
@@ -253,9 +221,9 @@ impl Counter {
             return;
         }
         // An owner may still be spared for segments that those who wanted them will never ask for.
-        self.swarm.counters().spare_owners(false);
+        self.swarm().counters().spare_owners(false);
         self.serve_line(now, usize::MAX, out);
-        self.swarm.counters().spare_owners(true);
+        self.swarm().counters().spare_owners(true);
         if !stuck(self) {
             return;
         }
@@ -270,34 +238,31 @@ impl Counter {
     /// A peer verified a segment.
     fn settle(&mut self, peer: NodeId, segment: SegmentId) {
         let desk = &mut self.desks[peer.index()];
-        let Some(first) = desk.settle(segment) else { return };
-        self.grants -= 1;
-        self.verified_segments += 1;
-        desk.has_some = true;
-        self.swarm.announce(segment, peer, first.holder);
-        while let Some(superfluous) = desk.settle(segment) {
-            self.grants -= 1;
-            self.swarm.give_back(segment, superfluous.holder);
+        let settled = self.service.settle(&mut desk.account, peer, segment);
+        if settled > 0 {
+            desk.has_some = true;
+            self.grants -= settled;
+            self.verified_segments += 1;
         }
-        desk.excluded.retain(|&(excluded, _)| excluded != segment);
     }
 
     /// A peer could not get a segment as it was told to.
     fn take_back(&mut self, peer: NodeId, returned: &Return) {
         let &Return { segment, holder, cause, .. } = returned;
-        let desk = &mut self.desks[peer.index()];
-        if let Some(grant) = desk.withdraw(segment, holder) {
+        let account = &mut self.desks[peer.index()].account;
+        if let Some(grant) = account.withdraw(segment, holder) {
             self.grants -= 1;
-            self.swarm.give_back(segment, grant.holder);
+            self.service.swarm.give_back(segment, grant.holder);
         }
         match cause {
             Cause::Corrupt => {
-                desk.excluded.push((segment, holder));
+                account.excluded.push((segment, holder));
                 let strikes = &mut self.strikes[holder.index()];
                 *strikes += 1;
-                let often = u64::from(*strikes) * 4 >= self.swarm.counters().load(holder).requests;
+                let requests = self.service.swarm.counters().load(holder).requests;
+                let often = u64::from(*strikes) * 4 >= requests;
                 if *strikes >= STRIKES_MAX && often && self.others_can_serve(holder) {
-                    self.swarm.avoid(holder);
+                    self.swarm().avoid(holder);
                 }
             }
             Cause::Busy | Cause::Lapsed | Cause::Gone => {}
@@ -306,7 +271,7 @@ impl Counter {
 
     /// Whether a liar can be spared: an owner that alone has a file is asked all the same.
     fn others_can_serve(&self, liar: NodeId) -> bool {
-        self.roster.files.iter().all(|file| !file.wanted || file.owners != [liar])
+        self.roster().files.iter().all(|file| !file.wanted || file.owners != [liar])
     }
 
     /// A peer lacks what it was given long ago: the answer was lost, so that it is free again.
@@ -320,10 +285,10 @@ impl Counter {
             blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
         };
         let lost = |grant: &mut Grant| now.since(grant.at) > patience && lacks(grant.segment);
-        let desk = &mut self.desks[peer.index()];
-        for grant in desk.grants.extract_if(.., lost) {
+        let account = &mut self.desks[peer.index()].account;
+        for grant in account.grants.extract_if(.., lost) {
             self.grants -= 1;
-            self.swarm.give_back(grant.segment, grant.holder);
+            self.service.swarm.give_back(grant.segment, grant.holder);
         }
     }
 
@@ -334,5 +299,9 @@ impl Counter {
             self.resume = Some(before);
         }
         Some(before)
+    }
+
+    fn swarm(&self) -> &Swarm {
+        &self.service.swarm
     }
 }

@@ -5,6 +5,7 @@ mod counter;
 mod desk;
 mod line;
 mod outcome;
+mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,6 +20,7 @@ use counter::Counter;
 use desk::Stage;
 
 pub use outcome::{Outcome, Progress};
+pub use service::{Account, Service, Terms};
 
 /// Where the tracker stands on its way through a run.
 #[derive(Debug)]
@@ -103,7 +105,7 @@ impl Tracker {
 
     /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
-        self.counter.as_ref().map(|counter| counter.roster().digest(segment))
+        self.counter.as_ref().map(|counter| counter.digest(segment))
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.

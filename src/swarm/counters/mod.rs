@@ -115,6 +115,7 @@ impl RequestCounters {
     }
 
     /// All at once: with a mutex it is taken once.
+    #[inline]
     pub(super) fn standing(&self, node: NodeId) -> Standing {
         match &self.kind {
             Kind::Locked(counters) => counters.standing(node),

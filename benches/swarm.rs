@@ -1,0 +1,79 @@
+//! Whole runs, all nodes as threads: one owner and three who want its file, and four who own one
+//! each and want all. Set-up is part of the figure: threads, payload, memory, and the end.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mpiswarm::config::{Config, Index, Selection};
+use mpiswarm::driver::job::{Inputs, Job, run_threads};
+use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
+use mpiswarm::time::Clock;
+
+const PEERS: u32 = 4;
+
+fn job(owners: Owners, files: u32, segments: u32, segment_bytes: usize) -> Job {
+    let workload = Workload {
+        peers: PEERS,
+        files,
+        segments,
+        owners,
+        wanted: Wanted::All,
+        popularity: Popularity::Uniform,
+        seed: 1,
+    };
+    let inputs = synthesize(&workload).expect("the numbers fit");
+    Job {
+        inputs: Inputs::Made(inputs.into()),
+        out: None,
+        digests: false,
+        segment_bytes,
+        seed: 1,
+        config: Config::for_segments_of(segment_bytes),
+        verify_threads: 0,
+        faults: Vec::new(),
+        warn: |_| {},
+    }
+}
+
+fn swarm(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("swarm");
+    group.sample_size(10);
+    group.warm_up_time(Duration::from_millis(500));
+    group.measurement_time(Duration::from_secs(2));
+    let each = Owners::Each(NonZeroU32::MIN);
+    let workloads = [
+        ("broadcast/1KiB", job(Owners::First, 1, 1000, 1 << 10)),
+        ("broadcast/64KiB", job(Owners::First, 1, 256, 64 << 10)),
+        ("all-to-all/1KiB", job(each, PEERS, 250, 1 << 10)),
+    ];
+    for (workload, job) in workloads {
+        let tuned = job.config.clone();
+        let contenders = [
+            ("tuned", tuned.clone()),
+            ("mutex-index", Config { index: Index::Mutex, ..tuned.clone() }),
+            ("atomic-index", Config { index: Index::Atomic, ..tuned.clone() }),
+            ("file-order", Config { selection: Selection::FileOrder, ..tuned.clone() }),
+            ("window-1", Config { window: 1, ..tuned }),
+        ];
+        for (contender, config) in contenders {
+            let job = Job { config, ..job.clone() };
+            let delivered = run(&job);
+            group.throughput(Throughput::Elements(delivered));
+            group.bench_function(BenchmarkId::new(contender, workload), |bencher| {
+                bencher.iter(|| run(&job));
+            });
+        }
+    }
+}
+
+/// Runs a job to its end; returns the segments that were delivered and verified.
+fn run(job: &Job) -> u64 {
+    let ended = run_threads(job, PEERS + 1, &Clock::start(), |_| {});
+    let progress = ended.expect("the local transport does not break").progress;
+    assert_eq!(progress.segments_verified, progress.segments_wanted, "all is delivered");
+    progress.segments_verified
+}
+
+criterion_group!(benches, swarm);
+criterion_main!(benches);

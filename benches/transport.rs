@@ -1,0 +1,65 @@
+//! The local transport: a message there and back, and a segment requested and received. Both ends
+//! are driven by one thread, so that the figure is the work of both and no waiting.
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use crossbeam::sync::Parker;
+use mpiswarm::manifest::{NodeId, SegmentId};
+use mpiswarm::protocol::Message;
+use mpiswarm::store::Store;
+use mpiswarm::transport::local::{LocalTransport, connect};
+use mpiswarm::transport::{Completion, Transport};
+
+const SEGMENT: SegmentId = SegmentId(7);
+
+/// What one end has got.
+fn poll(end: &mut LocalTransport, done: &mut Vec<Completion>) -> Completion {
+    end.poll(done).expect("the local transport does not break");
+    done.pop().expect("it was sent before")
+}
+
+fn transport(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("transport");
+    group.sample_size(50);
+    group.warm_up_time(Duration::from_millis(200));
+    group.measurement_time(Duration::from_secs(1));
+    let parkers = [Parker::new(), Parker::new()];
+    let ends = connect(parkers.iter().map(|parker| parker.unparker().clone()).collect());
+    let [mut left, mut right] = <[LocalTransport; 2]>::try_from(ends).expect("two ends");
+    let mut done = Vec::new();
+    let (request, decline) = (
+        Message::Request { segments: [SEGMENT].into_iter().collect() },
+        Message::Decline { segment: SEGMENT },
+    );
+    group.bench_function("message-round-trip", |bencher| {
+        bencher.iter(|| {
+            left.send(NodeId(1), &request).expect("there is room");
+            poll(&mut right, &mut done);
+            right.send(NodeId(0), &decline).expect("there is room");
+            poll(&mut left, &mut done)
+        });
+    });
+    for bytes in [64, 1 << 10, 64 << 10, 1 << 20] {
+        let mut store = Store::new(4, bytes).expect("memory for four slots");
+        let (_, sealed) = store.take().expect("a slot is free").fill(bytes).vouch();
+        group.throughput(Throughput::Bytes(bytes as u64));
+        group.bench_function(BenchmarkId::new("segment", bytes), |bencher| {
+            bencher.iter(|| {
+                let slot = store.take().expect("one segment is under way at a time");
+                left.expect(NodeId(1), SEGMENT, slot).expect("there is room");
+                left.send(NodeId(1), &request).expect("there is room");
+                poll(&mut right, &mut done);
+                right.serve(NodeId(0), SEGMENT, sealed.clone()).expect("there is room");
+                let Completion::Arrived { slot, .. } = poll(&mut left, &mut done) else {
+                    panic!("a segment was served, and something else came");
+                };
+                store.give_back(slot.vacate());
+                poll(&mut right, &mut done);
+            });
+        });
+    }
+}
+
+criterion_group!(benches, transport);
+criterion_main!(benches);

@@ -1,0 +1,248 @@
+//! How many handouts a second can the tracker compute? A load test of the tracker alone.
+//!
+//! Simulated peers do nothing but announce and ask, over the local transport, as real peers do:
+//! each shows what it lacks of the front of one file, is given up to so many segments, announces
+//! them with its next ask, and asks at once. No segment moves. Service threads take asks from the
+//! tracker's mailbox, settle the announcements, compute the handout through
+//! [`Service::answer`], which the tracker of a run calls too, and send it.
+//!
+//! What is counted: a *handout* is one answer that gives a peer at least one segment; answers that
+//! give nothing are counted apart. The rate is over wall time with all threads running, so that
+//! simulating the peers and moving the messages are part of the cost where threads share cores.
+
+mod clients;
+mod crew;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam::sync::Parker;
+
+use crate::config::{Config, Counters, HANDOUT_MAX, Index};
+use crate::manifest::{Digest, NodeId};
+use crate::metrics::Latency;
+use crate::protocol::tracker::Service;
+use crate::protocol::{Enrolment, OwnedEntry};
+use crate::time::Clock;
+use crate::transport::local::{self, LocalTransport};
+use clients::{Clients, Warmth};
+use crew::Crew;
+
+/// Who owns the file; the peers that ask are the ranks above.
+const OWNER: NodeId = NodeId(1);
+
+/// What is measured begins when every peer has been given so many handouts, or a quarter of all.
+const WARM_UP_HANDOUTS: usize = 32;
+
+/// One load test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Where the tracker keeps who has what.
+    pub index: Index,
+    /// How it counts what was asked of each node.
+    pub counters: Counters,
+    /// Threads that compute handouts.
+    pub service_threads: usize,
+    /// Threads that play the peers.
+    pub client_threads: usize,
+    /// Peers that ask, beside the owner.
+    pub peers: u32,
+    /// Segments of the file that all of them want.
+    pub segments: u32,
+    /// Segments in one handout, at most: 10 is the classic figure.
+    pub handout: usize,
+    /// How long to measure, the warm-up not counted. When all peers have everything, they begin anew, with a new swarm.
+    pub budget: Duration,
+    /// All chance follows from it.
+    pub seed: u64,
+}
+
+/// What a load test found.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// Answers that gave at least one segment.
+    pub handouts: u64,
+    /// Segments that they gave.
+    pub segments: u64,
+    /// Answers that gave nothing, because nobody had time for what was wanted.
+    pub empty: u64,
+    /// Segments given in the warm-up, in which few have anything to pass on: not measured.
+    pub warm_up: u64,
+    /// Wall time while all threads ran, after the warm-up.
+    pub elapsed: Duration,
+    /// From a peer's ask until it has its answer, those that gave nothing included. All peers ask
+    /// at once, so that most of it is waiting.
+    pub latency: Latency,
+    /// What of it a service thread took: from the ask until the handout is ready to be sent.
+    pub service: Latency,
+}
+
+impl Measured {
+    /// Handouts a second of wall time; 0 when nothing was measured.
+    pub fn handouts_per_second(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64();
+        if seconds > 0.0 { self.handouts as f64 / seconds } else { 0.0 }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.handouts += other.handouts;
+        self.segments += other.segments;
+        self.empty += other.empty;
+        self.warm_up += other.warm_up;
+        self.elapsed += other.elapsed;
+        self.latency.merge(&other.latency);
+        self.service.merge(&other.service);
+    }
+}
+
+impl Load {
+    /// The load that the figures are quoted for: handouts of 10, for one second.
+    pub fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
+        Self {
+            index: Index::default(),
+            counters: Counters::default(),
+            service_threads,
+            client_threads: service_threads.div_ceil(2),
+            peers,
+            segments,
+            handout: 10,
+            budget: Duration::from_secs(1),
+            seed: 1,
+        }
+    }
+
+    /// Measures until the budget is spent.
+    ///
+    /// # Panics
+    ///
+    /// When there are no peers, no segments or no threads, or a handout is larger than
+    /// [`HANDOUT_MAX`].
+    pub fn measure(&self, clock: &Clock) -> Measured {
+        assert!(self.peers > 0 && self.segments > 0, "somebody wants something");
+        assert!(self.service_threads > 0 && self.client_threads > 0, "somebody works");
+        assert!((1..=HANDOUT_MAX).contains(&self.handout), "a handout has a bound");
+        let enrolments = self.enrolments();
+        let mut measured = Measured::default();
+        while measured.elapsed < self.budget {
+            let left = self.budget - measured.elapsed;
+            measured.add(&self.round(clock, &enrolments, left));
+        }
+        measured
+    }
+
+    /// One swarm, from nothing until all peers have everything or the budget is spent.
+    fn round(
+        &self,
+        clock: &Clock,
+        enrolments: &[(NodeId, Enrolment)],
+        budget: Duration,
+    ) -> Measured {
+        let nodes = self.peers as usize + 2;
+        // Small segments: many are in flight at once.
+        let config =
+            Config { index: self.index, counters: self.counters, ..Config::for_segments_of(1) };
+        let service =
+            Service::open(enrolments, nodes, &config).expect("one owner agrees with itself");
+        let bells = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
+        let mut ends = local::connect(bells);
+        let peers = ends.split_off(OWNER.index() + 1);
+        let tracker = ends.swap_remove(NodeId::TRACKER.index());
+        let crew = Crew::new(&service, nodes, self.handout);
+        let finished = AtomicBool::new(false);
+        let warm = self.segments / 4;
+        let warm = warm.min(u32::try_from(WARM_UP_HANDOUTS * self.handout).unwrap_or(warm)).max(1);
+        let warmth = Warmth::new(self.peers, warm);
+        let mut measured = thread::scope(|scope| {
+            let serve = |thread: usize| {
+                let (end, seed) = (tracker.another_end(), self.seed + thread as u64);
+                let (crew, ending) = (&crew, (&warmth, &finished));
+                scope.spawn(move || crew.serve(end, seed, clock, ending))
+            };
+            let service: Vec<_> = (0..self.service_threads).map(serve).collect();
+            let play = |ends: Vec<LocalTransport>| {
+                scope.spawn(|| Clients::new(ends, self).play(clock, budget, &warmth))
+            };
+            let clients: Vec<_> = deal(peers, self.client_threads).map(play).collect();
+            let mut measured = Measured::default();
+            for client in clients {
+                let client = client.join().expect("a client does not panic");
+                // They play side by side.
+                let elapsed = measured.elapsed.max(client.elapsed);
+                measured.add(&client);
+                measured.elapsed = elapsed;
+            }
+            // ORDERING: Relaxed; the threads only stop, and joining them publishes what they did.
+            finished.store(true, Ordering::Relaxed);
+            for thread in service {
+                measured.service.merge(&thread.join().expect("a service thread does not panic"));
+            }
+            measured
+        });
+        measured.elapsed = measured.elapsed.max(Duration::from_nanos(1));
+        measured
+    }
+
+    /// One owner of one file, and all others who want it.
+    fn enrolments(&self) -> Vec<(NodeId, Enrolment)> {
+        let digest = |position: u32| {
+            let mut digest = [0xd1; 32];
+            digest[..4].copy_from_slice(&position.to_be_bytes());
+            Digest(digest)
+        };
+        let entry = OwnedEntry {
+            name: "file1".into(),
+            hashes: (0..self.segments).map(|position| format!("{position:08x}\n")).collect(),
+            digests: (0..self.segments).map(digest).collect(),
+        };
+        let owner = Enrolment::Ready { owned: vec![entry], wanted: Vec::new() };
+        let other = Enrolment::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
+        let others =
+            (OWNER.0 + 1..OWNER.0 + 1 + self.peers).map(|rank| (NodeId(rank), other.clone()));
+        std::iter::once((OWNER, owner)).chain(others).collect()
+    }
+}
+
+/// Deals the peers to the threads that play them.
+fn deal(ends: Vec<LocalTransport>, threads: usize) -> impl Iterator<Item = Vec<LocalTransport>> {
+    let share = ends.len().div_ceil(threads).max(1);
+    let mut ends = ends.into_iter();
+    std::iter::from_fn(move || {
+        let dealt: Vec<_> = ends.by_ref().take(share).collect();
+        (!dealt.is_empty()).then_some(dealt)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_hands_out_every_segment_to_every_peer() {
+        let clock = Clock::start();
+        for index in [Index::Mutex, Index::DashMap, Index::Atomic] {
+            for counters in [Counters::Mutex, Counters::Atomic] {
+                for service_threads in [1, 2] {
+                    let load = Load { index, counters, ..Load::new(6, 200, service_threads) };
+                    let enrolments = load.enrolments();
+                    let measured = load.round(&clock, &enrolments, Duration::MAX);
+                    assert_eq!(measured.warm_up + measured.segments, 6 * 200, "{load:?}");
+                    assert!(measured.warm_up >= 6 * 50, "{load:?}");
+                    assert!(measured.handouts * 10 >= measured.segments, "of 10 at most");
+                    let answers = measured.handouts + measured.empty;
+                    assert_eq!(measured.latency.count(), answers);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_load_test_ends_when_its_budget_is_spent() {
+        let clock = Clock::start();
+        let budget = Duration::from_millis(50);
+        let load = Load { budget, ..Load::new(16, 1000, 1) };
+        let measured = load.measure(&clock);
+        assert!(measured.elapsed >= budget);
+        assert!(measured.handouts > 0 && measured.handouts_per_second() > 0.0);
+    }
+}

@@ -1,0 +1,185 @@
+//! Peers that only announce and ask.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+
+use super::{Load, Measured};
+use crate::config::{BLOCKS_MAX, HANDOUT_MAX};
+use crate::manifest::{Block, NodeId, SegmentId};
+use crate::protocol::{Ask, Handout, Message};
+use crate::time::{Clock, Timestamp};
+use crate::transport::local::LocalTransport;
+use crate::transport::{Completion, Transport as _};
+
+/// The peers that one thread plays.
+#[derive(Debug)]
+pub(super) struct Clients {
+    peers: Vec<Client>,
+    measured: Measured,
+}
+
+/// How far the peers have come in the warm-up. At its beginning only the owner has anything, and
+/// most asks are in vain.
+#[derive(Debug)]
+pub(super) struct Warmth {
+    /// Segments that a peer must have been given, from 1 up.
+    segments: u32,
+    /// Peers that have fewer.
+    cold: AtomicU32,
+}
+
+/// One peer: as far as the tracker sees, it fetches what it is given in no time.
+#[derive(Debug)]
+struct Client {
+    end: LocalTransport,
+    /// Blocks of what it lacks, as bits.
+    missing: Vec<u64>,
+    remaining: u32,
+    taken: u32,
+    /// No block before this one has missing segments.
+    front: usize,
+    /// What it was given last, to be announced.
+    given: ArrayVec<SegmentId, HANDOUT_MAX>,
+    room: u16,
+    sequence: u32,
+    asked: Timestamp,
+}
+
+impl Clients {
+    pub(super) fn new(ends: Vec<LocalTransport>, load: &Load) -> Self {
+        let peers = ends.into_iter().map(|end| Client::new(end, load)).collect();
+        Self { peers, measured: Measured::default() }
+    }
+
+    /// Plays until all peers have everything, or have been measured for as long as the budget.
+    pub(super) fn play(mut self, clock: &Clock, budget: Duration, warmth: &Warmth) -> Measured {
+        let mut now = clock.now();
+        self.peers.iter_mut().for_each(|peer| peer.ask(now));
+        let mut began = None;
+        let mut done = Vec::new();
+        while !self.peers.is_empty() {
+            now = clock.now();
+            if began.is_none() && warmth.is_reached() {
+                began = Some(now);
+                let warm_up = self.measured.segments;
+                self.measured = Measured { warm_up, ..Measured::default() };
+            }
+            if began.is_some_and(|began| now.since(began) >= budget) {
+                break;
+            }
+            let mut worked = false;
+            for peer in &mut self.peers {
+                worked |= peer.turn(now, &mut done, &mut self.measured, warmth);
+            }
+            self.peers.retain(|peer| peer.remaining > 0);
+            if !worked {
+                thread::yield_now();
+            }
+        }
+        self.measured.elapsed = now.since(began.unwrap_or(now));
+        self.measured
+    }
+}
+
+impl Measured {
+    fn count(&mut self, handout: &Handout) {
+        let segments = handout.entries.len() as u64;
+        self.segments += segments;
+        self.handouts += u64::from(segments > 0);
+        self.empty += u64::from(segments == 0);
+    }
+}
+
+impl Warmth {
+    /// No peer is warm yet; each is once it has been given that many segments.
+    pub(super) fn new(peers: u32, segments: u32) -> Self {
+        Self { segments, cold: AtomicU32::new(peers) }
+    }
+
+    /// Whether all peers are warm.
+    pub(super) fn is_reached(&self) -> bool {
+        // ORDERING: Relaxed; it only says when to begin to measure.
+        self.cold.load(Ordering::Relaxed) == 0
+    }
+
+    /// Notes how many segments a peer was given in all, before a handout and after it.
+    fn note(&self, before: u32, after: u32) {
+        if (before..after).contains(&(self.segments - 1)) {
+            // ORDERING: Relaxed; see `is_reached`.
+            self.cold.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Client {
+    fn new(end: LocalTransport, load: &Load) -> Self {
+        let segments = 0..load.segments;
+        let blocks = 0..load.segments.div_ceil(Block::SEGMENTS);
+        Self {
+            end,
+            missing: blocks.map(|index| Block::overlap(index, &segments)).collect(),
+            remaining: load.segments,
+            taken: 0,
+            front: 0,
+            given: ArrayVec::new(),
+            room: u16::try_from(load.handout).expect("a handout has a bound"),
+            sequence: 0,
+            asked: Timestamp::default(),
+        }
+    }
+
+    /// Takes the answer, if it has come, and asks again; whether it had come.
+    fn turn(
+        &mut self,
+        now: Timestamp,
+        done: &mut Vec<Completion>,
+        measured: &mut Measured,
+        warmth: &Warmth,
+    ) -> bool {
+        self.end.poll(done).expect("the local transport does not break");
+        let worked = !done.is_empty();
+        for completion in done.drain(..) {
+            if let Completion::Message { message: Message::Handout(handout), .. } = completion {
+                measured.latency.record(now.since(self.asked));
+                measured.count(&handout);
+                let before = self.taken;
+                self.take(&handout);
+                warmth.note(before, self.taken);
+                self.ask(now);
+            }
+        }
+        worked
+    }
+
+    fn take(&mut self, handout: &Handout) {
+        for entry in &handout.entries {
+            let block = Block::of(entry.segment);
+            self.missing[block.index as usize] &= !block.bits;
+            self.remaining -= 1;
+            self.taken += 1;
+            self.given.push(entry.segment);
+        }
+    }
+
+    /// Announces what was given and asks for more; with everything here there is nothing to ask.
+    fn ask(&mut self, now: Timestamp) {
+        if self.remaining == 0 {
+            return;
+        }
+        self.sequence += 1;
+        let mut ask = Ask { sequence: self.sequence, room: self.room, ..Ask::default() };
+        ask.verified.extend(self.given.drain(..));
+        while self.missing[self.front] == 0 {
+            self.front += 1;
+        }
+        let ahead = (0..).zip(&self.missing).skip(self.front);
+        let shown = ahead.filter(|&(_, &bits)| bits != 0).take(BLOCKS_MAX);
+        ask.blocks.extend(shown.map(|(index, &bits)| Block { index, bits }));
+        self.asked = now;
+        let sent = self.end.send(NodeId::TRACKER, &Message::Ask(ask));
+        sent.expect("the local transport does not break");
+    }
+}

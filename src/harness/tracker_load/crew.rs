@@ -1,0 +1,80 @@
+//! The threads that serve peers.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use super::clients::Warmth;
+use crate::config::MAILBOX_EVENTS;
+use crate::manifest::NodeId;
+use crate::metrics::Latency;
+use crate::protocol::tracker::{Account, Service, Terms};
+use crate::protocol::{Ask, Handout, Message};
+use crate::swarm::Clerk;
+use crate::time::{Clock, Timestamp};
+use crate::transport::local::LocalTransport;
+use crate::transport::{Completion, Transport as _};
+
+/// What the service threads share: the service, and an account a peer. A peer waits for its answer
+/// before it asks again, so that nobody ever waits for an account.
+#[derive(Debug)]
+pub(super) struct Crew<'a> {
+    service: &'a Service,
+    /// By rank.
+    accounts: Vec<Mutex<Account>>,
+    handout: usize,
+}
+
+impl<'a> Crew<'a> {
+    pub(super) fn new(service: &'a Service, nodes: usize, handout: usize) -> Self {
+        let accounts = (0..nodes).map(|_| Mutex::default()).collect();
+        Self { service, accounts, handout }
+    }
+
+    /// Serves who asks until all is over; returns how long each answer took to compute.
+    pub(super) fn serve(
+        &self,
+        mut end: LocalTransport,
+        seed: u64,
+        clock: &Clock,
+        (warmth, finished): (&Warmth, &AtomicBool),
+    ) -> Latency {
+        let mut clerk = Clerk::new(seed);
+        let mut done = Vec::with_capacity(MAILBOX_EVENTS);
+        let mut took = Latency::new();
+        let mut now = clock.now();
+        loop {
+            end.poll(&mut done).expect("the local transport does not break");
+            // ORDERING: Relaxed; it only ends the loop.
+            if done.is_empty() && finished.load(Ordering::Relaxed) {
+                return took;
+            }
+            if done.is_empty() {
+                thread::yield_now();
+                now = clock.now();
+            }
+            for completion in done.drain(..) {
+                let Completion::Message { from, message: Message::Ask(ask) } = completion else {
+                    continue;
+                };
+                let handout = self.answer(&mut clerk, now, from, &ask);
+                let after = clock.now();
+                if warmth.is_reached() {
+                    took.record(after.since(now));
+                }
+                end.send(from, &Message::Handout(handout)).expect("it was the peer that asked");
+                now = after;
+            }
+        }
+    }
+
+    fn answer(&self, clerk: &mut Clerk, now: Timestamp, peer: NodeId, ask: &Ask) -> Handout {
+        let account = self.accounts[peer.index()].lock();
+        let mut account = account.expect("nobody panicked with an account");
+        for &segment in &ask.verified {
+            self.service.settle(&mut account, peer, segment);
+        }
+        let terms = Terms { now, peer, most: self.handout };
+        self.service.answer(clerk, &mut account, terms, ask)
+    }
+}

@@ -1,0 +1,152 @@
+//! What one peer is told: the tracker's dear step, and the one that several threads may take at
+//! once, each for another peer.
+//!
+//! Everything that peers share is read through `&self`; what belongs to one peer alone is its
+//! [`Account`], which whoever serves the peer has to itself. The tracker's own `handle` and every
+//! service thread call the same functions here.
+
+use arrayvec::ArrayVec;
+
+use crate::config::{Config, HANDOUT_MAX, WINDOW_MAX};
+use crate::manifest::{Block, FileId, NodeId, SegmentId};
+use crate::protocol::roster::{Roster, RosterError};
+use crate::protocol::{Ask, Enrolment, Entry, Handout};
+use crate::swarm::{Clerk, Offer, Swarm, Wish};
+use crate::time::Timestamp;
+
+/// A segment that a peer was given and has neither announced nor given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Grant {
+    pub(super) segment: SegmentId,
+    /// The holder that is charged with it.
+    pub(super) holder: NodeId,
+    pub(super) at: Timestamp,
+}
+
+/// What one peer was given, and by whom not again. Its size is bounded by the peer's window and by
+/// what holders sent it wrong.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub(super) grants: Vec<Grant>,
+    /// Holders that sent it something wrong, each for one segment.
+    pub(super) excluded: Vec<(SegmentId, NodeId)>,
+}
+
+/// What an answer is for, beside the ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The time, which the grants keep.
+    pub now: Timestamp,
+    /// Who asks.
+    pub peer: NodeId,
+    /// Segments in the answer, at most.
+    pub most: usize,
+}
+
+/// What all who serve peers share.
+#[derive(Debug)]
+pub struct Service {
+    pub(super) roster: Roster,
+    pub(super) swarm: Swarm,
+    window: usize,
+}
+
+impl Account {
+    /// Takes out one grant of a segment: the one charged to `holder`, else any.
+    pub(super) fn withdraw(&mut self, segment: SegmentId, holder: NodeId) -> Option<Grant> {
+        let of_segment = |grant: &Grant| grant.segment == segment;
+        let exact = self.grants.iter().position(|g| of_segment(g) && g.holder == holder);
+        let place = exact.or_else(|| self.grants.iter().position(of_segment))?;
+        Some(self.grants.swap_remove(place))
+    }
+
+    /// Takes out the first grant of a segment, and keeps the order of the others.
+    fn settle(&mut self, segment: SegmentId) -> Option<Grant> {
+        let place = self.grants.iter().position(|grant| grant.segment == segment)?;
+        Some(self.grants.remove(place))
+    }
+
+    /// What the peer lacks and was not given. At the end of a run it asks again for what it was
+    /// given.
+    fn missing(&self, ask: &Ask) -> ArrayVec<Block, { crate::config::BLOCKS_MAX }> {
+        let mut blocks = ask.blocks.clone();
+        let given = self.grants.iter().take(WINDOW_MAX).filter(|_| !ask.end_game);
+        for given in given.map(|grant| Block::of(grant.segment)) {
+            for block in blocks.iter_mut().filter(|block| block.index == given.index) {
+                block.bits &= !given.bits;
+            }
+        }
+        blocks
+    }
+}
+
+impl Service {
+    /// Opens a swarm among peers that registered, by rank, and rank 0, which did not.
+    ///
+    /// # Errors
+    ///
+    /// When the registrations don't fit together.
+    pub fn open(
+        enrolments: &[(NodeId, Enrolment)],
+        nodes: usize,
+        config: &Config,
+    ) -> Result<Self, RosterError> {
+        Ok(Self::new(Roster::new(enrolments)?, nodes, config))
+    }
+
+    pub(super) fn new(roster: Roster, nodes: usize, config: &Config) -> Self {
+        let mut swarm = Swarm::new(roster.geometry.clone(), nodes, config);
+        for (number, file) in (0..).map(FileId).zip(&roster.files) {
+            swarm.register(number, &file.owners, file.wanted);
+        }
+        Self { roster, swarm, window: config.window }
+    }
+
+    /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
+    pub fn settle(&self, account: &mut Account, peer: NodeId, segment: SegmentId) -> usize {
+        let Some(first) = account.settle(segment) else { return 0 };
+        self.swarm.announce(segment, peer, first.holder);
+        let mut settled = 1;
+        while let Some(superfluous) = account.settle(segment) {
+            self.swarm.give_back(segment, superfluous.holder);
+            settled += 1;
+        }
+        account.excluded.retain(|&(excluded, _)| excluded != segment);
+        settled
+    }
+
+    /// Gives a peer what there is; a handout without entries when there is nothing.
+    pub fn answer(
+        &self,
+        clerk: &mut Clerk,
+        account: &mut Account,
+        terms: Terms,
+        ask: &Ask,
+    ) -> Handout {
+        let blocks = account.missing(ask);
+        let window = if ask.end_game { 2 * WINDOW_MAX } else { self.window };
+        let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
+        let excluded = account.excluded.len();
+        if ask.end_game {
+            // The holder that is late already is no help.
+            let late = account.grants.iter().map(|grant| (grant.segment, grant.holder));
+            account.excluded.extend(late);
+        }
+        let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
+        let wish = Wish {
+            peer: terms.peer,
+            room: room.min(terms.most),
+            blocks: &blocks,
+            excluded: &account.excluded,
+        };
+        self.swarm.hand_out(clerk, &wish, &mut offers);
+        // It may be asked again when it has answered that it can't.
+        account.excluded.truncate(excluded);
+        let mut handout = Handout { answers: ask.sequence, ..Handout::default() };
+        for Offer { segment, holders } in offers {
+            account.grants.push(Grant { segment, holder: holders[0], at: terms.now });
+            handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
+        }
+        handout
+    }
+}
