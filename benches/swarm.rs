@@ -5,9 +5,11 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use mpiswarm::baseline;
 use mpiswarm::config::{Config, Index, Selection};
-use mpiswarm::driver::job::{Inputs, Job, run_threads};
+use mpiswarm::driver::job::{Ended, Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
+use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 const PEERS: u32 = 4;
@@ -33,6 +35,7 @@ fn job(owners: Owners, files: u32, segments: u32, segment_bytes: usize) -> Job {
         verify_threads: 0,
         faults: Vec::new(),
         warn: |_| {},
+        meter: Meter::default(),
     }
 }
 
@@ -58,21 +61,34 @@ fn swarm(criterion: &mut Criterion) {
         ];
         for (contender, config) in contenders {
             let job = Job { config, ..job.clone() };
-            let delivered = run(&job);
+            let delivered = run(&job, tuned_engine);
             group.throughput(Throughput::Elements(delivered));
             group.bench_function(BenchmarkId::new(contender, workload), |bencher| {
-                bencher.iter(|| run(&job));
+                bencher.iter(|| run(&job, tuned_engine));
             });
         }
+        group.throughput(Throughput::Elements(run(&job, mutex_engine)));
+        group.bench_function(BenchmarkId::new("mutex-engine", workload), |bencher| {
+            bencher.iter(|| run(&job, mutex_engine));
+        });
     }
 }
 
 /// Runs a job to its end; returns the segments that were delivered and verified.
-fn run(job: &Job) -> u64 {
-    let ended = run_threads(job, PEERS + 1, &Clock::start(), |_| {});
-    let progress = ended.expect("the local transport does not break").progress;
+fn run(job: &Job, engine: fn(&Job) -> Ended) -> u64 {
+    let progress = engine(job).progress;
     assert_eq!(progress.segments_verified, progress.segments_wanted, "all is delivered");
     progress.segments_verified
+}
+
+fn tuned_engine(job: &Job) -> Ended {
+    let ended = run_threads(job, PEERS + 1, &Clock::start(), |_| {});
+    ended.expect("the local transport does not break")
+}
+
+fn mutex_engine(job: &Job) -> Ended {
+    let ended = baseline::run_threads(job, PEERS + 1, &Clock::start(), |_| {});
+    ended.expect("the local link does not break")
 }
 
 criterion_group!(benches, swarm);

@@ -4,7 +4,7 @@ mod choices;
 
 use std::time::Duration;
 
-pub use choices::{Admission, Balance, Counters, Index, Selection, UnknownChoice};
+pub use choices::{Admission, Balance, Buffers, Counters, Index, Selection, UnknownChoice, Verify};
 
 /// Segments in one handout, at most. The classic figure is 10.
 pub const HANDOUT_MAX: usize = 16;
@@ -98,6 +98,10 @@ pub struct Config {
     pub balance: Balance,
     /// What becomes of requests beyond those that a holder serves at a time.
     pub admission: Admission,
+    /// Where a peer receives to.
+    pub buffers: Buffers,
+    /// Who checks what a peer receives.
+    pub verify: Verify,
 }
 
 impl Config {
@@ -129,6 +133,8 @@ impl Config {
             selection: Selection::default(),
             balance: Balance::default(),
             admission: Admission::default(),
+            buffers: Buffers::default(),
+            verify: Verify::default(),
         }
     }
 }

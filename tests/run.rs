@@ -78,7 +78,12 @@ fn the_classic_workload_is_eleven_thousand_segments() {
 #[test]
 fn checks_on_a_pool_deliver_the_same() {
     let out = tempfile::tempdir().expect("a folder");
-    let output = run("lockfree", &inputs("small"), out.path(), &["--verify-threads", "1"]);
+    let output = run(
+        "lockfree",
+        &inputs("small"),
+        out.path(),
+        &["--verify", "pool", "--verify-threads", "1"],
+    );
     assert!(output.status.success(), "{output:?}");
     check_outputs(&inputs("small"), out.path());
 }
@@ -131,7 +136,7 @@ fn segments_that_come_late_still_come() {
 fn what_the_classic_engine_has_no_use_for_is_refused() {
     for (more, word) in [
         (&["--window", "4"][..], "one request under way"),
-        (&["--verify-threads", "1"], "download thread"),
+        (&["--index", "atomic"], "tuned engine's choices"),
         (&["--inject", "drop:0.1"], "never sent"),
     ] {
         let out = tempfile::tempdir().expect("a folder");

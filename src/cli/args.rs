@@ -1,13 +1,15 @@
 //! The command line.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::show;
-use crate::config::Config;
+use crate::config::{Admission, Balance, Buffers, Config, Counters, Index, Selection, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
+use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::usage::Meter;
 
@@ -96,9 +98,11 @@ pub(super) struct RunArgs {
     /// Segments that a peer keeps outstanding [default: by segment size]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) window: Option<u8>,
-    /// Threads that check segments beside a rank's own [default: 0]
-    #[arg(long, default_value_t = 0)]
-    pub(super) verify_threads: usize,
+    /// Segments in one handout, at most [default: 16]
+    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(super) handout: Option<u8>,
+    #[command(flatten)]
+    pub(super) choices: Choices,
     /// Print the summary as one JSON object on stdout, and nothing else there
     #[arg(long)]
     pub(super) json: bool,
@@ -123,7 +127,7 @@ impl RunArgs {
             segment_bytes: self.segment_bytes,
             seed: self.seed,
             config: self.config(),
-            verify_threads: self.verify_threads,
+            verify_threads: self.choices.verify_threads(),
             faults: self.inject.clone(),
             warn: show::error,
             meter: Meter::default(),
@@ -138,10 +142,8 @@ impl RunArgs {
         if self.window.is_some() {
             return Some("--window: the mutex engine has one request under way: leave it out");
         }
-        if self.verify_threads > 0 {
-            return Some(
-                "--verify-threads: the mutex engine checks on its download thread: leave it out",
-            );
+        if self.handout.is_some() || self.choices != Choices::default() {
+            return Some("the mutex engine has none of the tuned engine's choices: leave them out");
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then_some(
@@ -155,7 +157,61 @@ impl RunArgs {
         if let Some(window) = self.window {
             config.window = window.into();
         }
+        if let Some(handout) = self.handout {
+            config.handout = handout.into();
+        }
+        self.choices.set(&mut config);
         config
+    }
+}
+
+/// What can be set back in the tuned engine, each by itself, to see what it buys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
+#[command(next_help_heading = "Choices of the tuned engine")]
+pub(super) struct Choices {
+    /// Where the tracker keeps who has what
+    #[arg(long, value_enum, default_value_t = Index::default())]
+    index: Index,
+    /// How the tracker counts what was asked of each node
+    #[arg(long, value_enum, default_value_t = Counters::default())]
+    counters: Counters,
+    /// Which segments a peer is told to fetch next
+    #[arg(long, value_enum, default_value_t = Selection::default())]
+    selection: Selection,
+    /// Which of a segment's holders is asked
+    #[arg(long, value_enum, default_value_t = Balance::default())]
+    balance: Balance,
+    /// What becomes of requests beyond those that a holder serves at a time
+    #[arg(long, value_enum, default_value_t = Admission::default())]
+    admission: Admission,
+    /// Where a peer receives to
+    #[arg(long, value_enum, default_value_t = Buffers::default())]
+    buffers: Buffers,
+    /// Who checks what a peer receives
+    #[arg(long, value_enum, default_value_t = Verify::default())]
+    verify: Verify,
+    /// Threads of a rank that check, with --verify pool [default: as many as cores]
+    #[arg(long, value_name = "N")]
+    verify_threads: Option<NonZeroUsize>,
+}
+
+impl Choices {
+    fn set(&self, config: &mut Config) {
+        config.index = self.index;
+        config.counters = self.counters;
+        config.selection = self.selection;
+        config.balance = self.balance;
+        config.admission = self.admission;
+        config.buffers = self.buffers;
+        config.verify = self.verify;
+    }
+
+    /// Threads of a rank that check beside its own.
+    fn verify_threads(&self) -> usize {
+        match (self.verify, self.verify_threads) {
+            (Verify::Pool, threads) => threads.map_or_else(harness::cores, NonZeroUsize::get),
+            (Verify::Inline | Verify::Off, _) => 0,
+        }
     }
 }
 

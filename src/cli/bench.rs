@@ -10,7 +10,7 @@ use crate::harness::comparison::{self, Row, SUMMARY};
 use crate::harness::environment::{ENVIRONMENT, Environment, LimitsAt};
 use crate::harness::records::{Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, BenchError, Measured};
-use crate::harness::{Plan, Stage, table};
+use crate::harness::{Plan, Stage, table, tracker_run};
 use crate::time::Clock;
 
 /// Where records go that nobody gave a place.
@@ -69,8 +69,17 @@ fn measure(
     earlier: Vec<Record>,
 ) -> Result<u8, Broken> {
     show::note(&format!("records in {}", journal.dir().display()));
-    if plan.tracker.is_some() {
-        show::note("[tracker]: skipped: this program has no load test of the tracker alone");
+    if let Some(load) = &plan.tracker {
+        match tracker_run::run(load, plan.seed, clock, journal.dir()) {
+            Ok(records) => show::text(&tracker_run::render(&records)),
+            Err(error) => {
+                show::error(&error.to_string());
+                return Ok(FAILED);
+            }
+        }
+        if plan.contenders.is_empty() {
+            return Ok(OK);
+        }
     }
     // What one machine can do bounds nothing where there are several.
     let before =

@@ -75,6 +75,30 @@ pub enum Admission {
     Slots,
 }
 
+/// Where a peer receives to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Buffers {
+    /// A buffer of its own for each segment, allocated when it is asked for.
+    Fresh,
+    /// Slots reserved before the swarm opens.
+    #[default]
+    Preallocated,
+}
+
+/// Who checks what a peer receives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verify {
+    /// The thread that communicates.
+    #[default]
+    Inline,
+    /// Threads beside it.
+    Pool,
+    /// Nobody: the results are marked *unverified*.
+    Off,
+}
+
 /// A word that names no choice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is none of {choices}")]
@@ -116,7 +140,7 @@ macro_rules! named {
     )*};
 }
 
-named!(Index, Counters, Selection, Balance, Admission);
+named!(Index, Counters, Selection, Balance, Admission, Buffers, Verify);
 
 #[cfg(test)]
 mod tests {
@@ -144,6 +168,8 @@ mod tests {
         named_alike::<Selection>(&["file-order", "random", "rarest"]);
         named_alike::<Balance>(&["request-count", "random", "two-choices", "in-flight"]);
         named_alike::<Admission>(&["queue", "slots"]);
+        named_alike::<Buffers>(&["fresh", "preallocated"]);
+        named_alike::<Verify>(&["inline", "pool", "off"]);
     }
 
     #[test]

@@ -39,13 +39,20 @@ struct Check {
 pub struct Checks {
     /// Where a pool takes its checks from; it ends when this is dropped.
     pool: Option<Sender<Check>>,
+    /// Whether segments are taken for right as they come.
+    off: bool,
     done: Arc<ArrayQueue<Checked>>,
 }
 
 impl Checks {
     /// Checks made by the node itself: best where all cores have a node of their own.
     pub fn inline() -> Self {
-        Self { pool: None, done: Arc::new(ArrayQueue::new(UNDER_WAY_MAX)) }
+        Self { pool: None, off: false, done: Arc::new(ArrayQueue::new(UNDER_WAY_MAX)) }
+    }
+
+    /// No checks: what comes is taken for right, so that one can see what checking costs.
+    pub fn off() -> Self {
+        Self { off: true, ..Self::inline() }
     }
 
     /// Checks made on all threads of a pool, where cores are to spare. `bell` wakes the node after
@@ -66,6 +73,11 @@ impl Checks {
     }
 
     pub(super) fn begin(&self, from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot) {
+        if self.off {
+            let result = Ok(slot.seal_unchecked());
+            self.done.push(Checked { from, segment, result }).expect(BOUNDED);
+            return;
+        }
         let check = Check { from, segment, digest, slot };
         match &self.pool {
             None => make(check, &self.done),

@@ -7,7 +7,7 @@ use super::prepare::OwnedFiles;
 use super::stopwatch::Stopwatch;
 use super::writer::{Writer, Written};
 use super::{Checks, Injection};
-use crate::config::WINDOW_MAX;
+use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
@@ -36,6 +36,7 @@ pub(super) struct Hands {
     numbered: HashMap<FileId, (usize, Range<u32>)>,
     writer: Writer,
     slot_bytes: usize,
+    buffers: Buffers,
     checks: Checks,
     injection: Injection,
     /// Segments that arrived and were not checked.
@@ -51,7 +52,7 @@ impl Hands {
         store: Store,
         files: (OwnedFiles, Vec<FileName>),
         writer: Writer,
-        slot_bytes: usize,
+        (slot_bytes, buffers): (usize, Buffers),
         checks: Checks,
         injection: Injection,
     ) -> Self {
@@ -64,6 +65,7 @@ impl Hands {
             numbered: HashMap::new(),
             writer,
             slot_bytes,
+            buffers,
             checks,
             injection,
             arrived: Vec::with_capacity(2 * WINDOW_MAX),
@@ -225,7 +227,13 @@ impl Hands {
         let wanted = wanted.filter_map(|(place, listing)| Some((place, listing.as_ref()?)));
         self.numbered = wanted.map(|(place, l)| (l.file, (place, range(l)))).collect();
         let segments = peer.wanted().iter().flatten().map(|listing| listing.count as usize).sum();
-        self.store.extend(segments, self.slot_bytes)
+        match self.buffers {
+            Buffers::Preallocated => self.store.extend(segments, self.slot_bytes),
+            Buffers::Fresh => {
+                self.store.allocate_each(self.slot_bytes);
+                Store::probe(segments, self.slot_bytes)
+            }
+        }
     }
 
     /// Whether a segment is of a file that was here before the start.

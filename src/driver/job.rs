@@ -9,7 +9,7 @@ use crossbeam::sync::Parker;
 use super::injection::Fault;
 use super::prepare::{Furnished, furnish};
 use super::{Checks, Injection, Prepared, Terms, run_peer, run_tracker};
-use crate::config::{Config, SPARE_SLOTS};
+use crate::config::{Config, SPARE_SLOTS, Verify};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
@@ -109,6 +109,9 @@ impl Job {
 
     /// How one peer checks what it gets.
     fn checks(&self, parker: &Parker) -> Checks {
+        if self.config.verify == Verify::Off {
+            return Checks::off();
+        }
         if self.verify_threads == 0 {
             return Checks::inline();
         }

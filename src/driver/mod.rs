@@ -100,9 +100,10 @@ pub fn run_peer(
     checks: Checks,
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
-    let Prepared { mut peer, store, owned, wanted, output, slot_bytes } = prepared;
+    let Prepared { mut peer, store, owned, wanted, output, slot_bytes, buffers } = prepared;
     let writer = Writer::new(output, parker.unparker().clone());
-    let mut hands = Hands::new(store, (owned, wanted), writer, slot_bytes, checks, injection);
+    let mut hands =
+        Hands::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
     let mut turn = Turn::new(transport, parker);
     let mut watch = Stopwatch::start(clock);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use crate::config::Config;
+use crate::config::{Buffers, Config};
 use crate::manifest::{
     FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
 };
@@ -30,14 +30,17 @@ pub struct Prepared {
     pub output: Option<OutputDir>,
     /// Bytes of every slot.
     pub slot_bytes: usize,
+    /// Whether they are reserved or allocated one by one.
+    pub buffers: Buffers,
 }
 
 impl Prepared {
     /// A peer that can run.
     pub fn ready(furnished: Furnished, config: Config) -> Self {
         let Furnished { enrolment, store, owned, wanted, output, slot_bytes } = furnished;
+        let buffers = config.buffers;
         let peer = Peer::new(&enrolment, config);
-        Self { peer, store, owned, wanted, output, slot_bytes }
+        Self { peer, store, owned, wanted, output, slot_bytes, buffers }
     }
 
     /// A peer that only registers why it can't take part.
@@ -50,6 +53,7 @@ impl Prepared {
             wanted: Vec::new(),
             output: None,
             slot_bytes: 0,
+            buffers: Buffers::default(),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::LimitsAt;
 use super::records::Record;
-use super::switches::Verify;
+use crate::config::Verify;
 use crate::report::statistics::{
     Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
 };

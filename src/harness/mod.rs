@@ -23,6 +23,7 @@ mod sweep;
 pub mod switches;
 pub mod table;
 pub mod tracker_load;
+pub mod tracker_run;
 pub mod tracker_plan;
 pub mod workload;
 

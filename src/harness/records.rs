@@ -14,7 +14,7 @@ use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
 use serde::{Deserialize, Serialize};
 
-use super::switches::Verify;
+use crate::config::Verify;
 use crate::metrics::Latency;
 use crate::report::Summary;
 

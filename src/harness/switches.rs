@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
-use crate::config::{Balance, Config, Counters, HANDOUT_MAX, Index, Selection, WINDOW_MAX};
+use crate::config::{
+    Admission, Balance, Buffers, Config, Counters, HANDOUT_MAX, Index, Selection, Verify,
+    WINDOW_MAX,
+};
 
 /// What moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -76,38 +79,6 @@ impl Engine {
             Self::Mutex | Self::Mock => &[],
         }
     }
-}
-
-/// Where a peer receives to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Buffers {
-    /// A buffer of its own for each segment.
-    Fresh,
-    /// Slots reserved before the start.
-    Preallocated,
-}
-
-/// What a holder does with more requests than it can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Admission {
-    /// It lets them wait, however many.
-    Queue,
-    /// It serves a few at a time and answers *busy* beyond a short queue.
-    Slots,
-}
-
-/// Who checks what a peer receives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verify {
-    /// The thread that communicates.
-    Inline,
-    /// Threads beside it.
-    Pool,
-    /// Nobody: the results are marked *unverified*.
-    Off,
 }
 
 /// The switches of one contender; none is the engine's own choice.
@@ -211,11 +182,8 @@ impl Switches {
         if let Some(threads) = self.tracker_threads {
             return missing("tracker_threads", &threads.to_string());
         }
-        match (self.buffers, self.admission, self.verify) {
-            (Some(Buffers::Fresh), _, _) => missing("buffers", "\"fresh\""),
-            (_, Some(Admission::Queue), _) => missing("admission", "\"queue\""),
-            (_, _, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "\"off\""),
-            (_, _, Some(Verify::Pool)) if engine.only_broadcasts() => missing("verify", "\"pool\""),
+        match self.verify {
+            Some(Verify::Pool) if engine.only_broadcasts() => missing("verify", "\"pool\""),
             _ => Ok(()),
         }
     }
@@ -229,6 +197,9 @@ impl Switches {
         set(&mut config.counters, self.counters);
         set(&mut config.selection, self.selection);
         set(&mut config.balance, self.balance);
+        set(&mut config.admission, self.admission);
+        set(&mut config.buffers, self.buffers);
+        set(&mut config.verify, self.verify);
         config
     }
 

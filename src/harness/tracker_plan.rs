@@ -1,6 +1,6 @@
 //! The load test of the tracker alone, as a plan names it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
 use crate::config::{Counters, Index};
@@ -24,7 +24,7 @@ pub struct TrackerPlan {
 }
 
 /// One case of the load test.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct TrackerCase {
     /// Peers that are played.
     pub peers: u32,

@@ -44,6 +44,7 @@ pub(super) fn facts() -> RunFacts {
         errors: Vec::new(),
         distinct_bytes_wanted: 6_000_000,
         everything_delivered: true,
+        checked: true,
         limits: Some(Limits { copy_bytes_per_second: 60e6, hash_bytes_per_second: 20e6 }),
         cores: 2,
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Limits;
+use crate::config::Verify;
 use crate::driver::job::{Ended, Job};
 use crate::metrics::RankMetrics;
 use crate::time::Timestamp;
@@ -38,8 +39,10 @@ pub struct RunFacts {
     pub errors: Vec<String>,
     /// The size of all files that at least one peer wanted and could get, each counted once, bytes.
     pub distinct_bytes_wanted: u64,
-    /// Whether every wanted, available segment was delivered and verified.
+    /// Whether every wanted, available segment was delivered.
     pub everything_delivered: bool,
+    /// Whether segments were checked against their registered digests.
+    pub checked: bool,
     /// The rates of one core; none when they are not known, or the job ran on several machines.
     pub limits: Option<Limits>,
     /// How many cores the job could use.
@@ -81,6 +84,7 @@ impl RunFacts {
             errors: outcome.errors,
             distinct_bytes_wanted: distinct_bytes,
             everything_delivered: progress.segments_verified == progress.segments_wanted,
+            checked: job.config.verify != Verify::Off,
             limits: carrier.limits,
             cores: carrier.cores,
         }

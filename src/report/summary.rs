@@ -39,6 +39,8 @@ pub struct Summary {
     pub bytes_delivered: u64,
     /// Whether every wanted, available segment was delivered and verified.
     pub verified: bool,
+    /// Whether segments were checked against their digests at all.
+    pub checked: bool,
     /// From the launch until the start, seconds.
     pub setup_s: f64,
     /// From the start until the last peer had all it wanted, verified, seconds.
@@ -116,7 +118,8 @@ impl Summary {
             segment_bytes: facts.segment_bytes,
             seed: facts.seed,
             bytes_delivered: total.received_bytes,
-            verified: facts.everything_delivered,
+            verified: facts.everything_delivered && facts.checked,
+            checked: facts.checked,
             setup_s: facts.setup.as_secs_f64(),
             makespan_s,
             segments_per_second: ratio(total.received_segments as f64, makespan_s).unwrap_or(0.0),
@@ -201,7 +204,7 @@ mod tests {
     #[test]
     fn the_names_of_the_record_stand() {
         let names = [
-            "bound_s bytes_delivered bytes_per_second copy_bytes_per_second cores",
+            "bound_s bytes_delivered bytes_per_second checked copy_bytes_per_second cores",
             "corrupt_segments engine errors files finished_s hash_bytes_per_second",
             "lapsed_requests makespan_s origin_copies peers ratio_to_bound refused_requests",
             "schema seed segment_bytes segment_latency_ns segments segments_per_second",

@@ -55,7 +55,11 @@ fn heading(summary: &Summary, lines: &mut Lines) {
     let files = count(summary.files, "file");
     let segments = count(summary.segments, "segment");
     let delivered = format!("{files}, {segments}, {}", size(summary.bytes_delivered));
-    let verdict = if summary.verified { "all verified" } else { "INCOMPLETE" };
+    let verdict = match (summary.checked, summary.verified) {
+        (false, _) => "UNVERIFIED",
+        (true, true) => "all verified",
+        (true, false) => "INCOMPLETE",
+    };
     lines.add("delivered", format!("{delivered}, {verdict}"));
 }
 

@@ -51,10 +51,20 @@ const LINE_BYTES: usize = 64;
 /// The allocation, and where its slots lie.
 pub(super) struct Arena {
     /// Keeps the memory; only `base` is used to reach it.
-    _map: Option<MmapMut>,
+    _memory: Memory,
     base: NonNull<u8>,
     stride: usize,
     slot_bytes: usize,
+}
+
+/// Where the memory of an arena comes from.
+enum Memory {
+    /// There is none.
+    Nothing,
+    /// From the system, for many slots.
+    Map(MmapMut),
+    /// From the heap, for one.
+    Heap(Vec<u8>),
 }
 
 // SAFETY: the memory belongs to the arena alone, and references into it are made only through
@@ -68,11 +78,24 @@ impl Arena {
     pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
         let stride = slot_bytes.next_multiple_of(LINE_BYTES);
         let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
-        let mut map = if bytes == 0 { None } else { Some(populated(bytes)?) };
-        let base = map.as_mut().and_then(|map| NonNull::new(map.as_mut_ptr()));
-        let base = base.unwrap_or(NonNull::dangling());
-        let arena = Arc::new(Self { _map: map, base, stride, slot_bytes });
+        let memory = if bytes == 0 { Memory::Nothing } else { Memory::Map(populated(bytes)?) };
+        let arena = Arc::new(Self::within(memory, stride, slot_bytes));
         Ok((0..slots).map(|index| VacantSlot { arena: Arc::clone(&arena), index }).collect())
+    }
+
+    /// One slot with memory of its own.
+    pub(super) fn allocate_one(slot_bytes: usize) -> VacantSlot {
+        let memory = Memory::Heap(vec![0; slot_bytes]);
+        VacantSlot { arena: Arc::new(Self::within(memory, slot_bytes, slot_bytes)), index: 0 }
+    }
+
+    fn within(mut memory: Memory, stride: usize, slot_bytes: usize) -> Self {
+        let base = match &mut memory {
+            Memory::Nothing => None,
+            Memory::Map(map) => NonNull::new(map.as_mut_ptr()),
+            Memory::Heap(bytes) => NonNull::new(bytes.as_mut_ptr()),
+        };
+        Self { base: base.unwrap_or(NonNull::dangling()), _memory: memory, stride, slot_bytes }
     }
 
     /// Where a slot begins.

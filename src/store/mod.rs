@@ -30,6 +30,9 @@ const STEP_BYTES: usize = 256 << 20;
 pub struct Store {
     vacant: Vec<VacantSlot>,
     segments: HashMap<SegmentId, SealedSegment>,
+    /// The size of slots that are allocated one by one, when they are wanted; none where all are
+    /// reserved.
+    fresh_bytes: Option<usize>,
 }
 
 /// Why there are no slots.
@@ -116,14 +119,24 @@ impl Store {
         Ok(())
     }
 
+    /// From now on, slots of `slot_bytes` are allocated one by one, when they are wanted.
+    pub fn allocate_each(&mut self, slot_bytes: usize) {
+        self.fresh_bytes = Some(slot_bytes);
+    }
+
     /// Hands out a vacant slot; none when all are in use.
     pub fn take(&mut self) -> Option<VacantSlot> {
-        self.vacant.pop()
+        match self.fresh_bytes {
+            None => self.vacant.pop(),
+            Some(slot_bytes) => Some(Arena::allocate_one(slot_bytes)),
+        }
     }
 
     /// Takes a slot back.
     pub fn give_back(&mut self, slot: VacantSlot) {
-        self.vacant.push(slot);
+        if self.fresh_bytes.is_none() {
+            self.vacant.push(slot);
+        }
     }
 
     /// Keeps a verified segment. One that is here already stays: the second copy's slot is lost

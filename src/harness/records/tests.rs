@@ -27,6 +27,7 @@ pub(crate) fn example(repetition: u32) -> Record {
         errors: Vec::new(),
         distinct_bytes_wanted: 0,
         everything_delivered: true,
+        checked: true,
         limits: None,
         cores: 2,
     });

@@ -1,0 +1,141 @@
+//! The load tests of a plan's `[tracker]`, in turn: a line of `tracker.jsonl` each, and a table.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+use super::records::RecordsError;
+use super::tracker_load::{Load, Measured};
+use super::tracker_plan::{TrackerCase, TrackerPlan};
+use crate::metrics::LatencySummary;
+use crate::report::statistics::median;
+use crate::time::Clock;
+
+/// Where the lines go, within the folder of the records.
+const FILE: &str = "tracker.jsonl";
+
+/// How often each case is loaded; the cases take turns.
+const REPETITIONS: u32 = 3;
+
+/// One load of one case.
+#[derive(Clone, Debug, Serialize)]
+pub struct TrackerRecord {
+    /// The version of this record: 1.
+    pub tracker_schema: u32,
+    /// What was loaded.
+    #[serde(flatten)]
+    pub case: TrackerCase,
+    /// Threads that play the peers.
+    pub client_threads: usize,
+    /// Which turn this was, from 0.
+    pub repetition: u32,
+    /// Answers that gave at least one segment, a second.
+    pub handouts_per_second: f64,
+    /// Segments that they gave, a second.
+    pub segments_per_second: f64,
+    /// Answers that gave nothing.
+    pub empty: u64,
+    /// How long it was measured, seconds.
+    pub elapsed_s: f64,
+    /// From an ask until its answer is there, ns; all peers ask at once, so that most is waiting.
+    pub latency_ns: LatencySummary,
+    /// What of it the service thread took, ns.
+    pub service_ns: LatencySummary,
+}
+
+/// Loads the tracker in every case of a plan, and adds a line each to the records.
+///
+/// # Errors
+///
+/// When the records can't be written.
+pub fn run(
+    plan: &TrackerPlan,
+    seed: u64,
+    clock: &Clock,
+    dir: &Path,
+) -> Result<Vec<TrackerRecord>, RecordsError> {
+    let path = dir.join(FILE);
+    let system = |cause| RecordsError::System { path: path.clone(), cause };
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
+    let mut records = Vec::new();
+    for repetition in 0..REPETITIONS {
+        for case in plan.cases() {
+            let load = Load {
+                index: case.index,
+                counters: case.counters,
+                handout: case.handout,
+                budget: Duration::try_from_secs_f64(plan.seconds).unwrap_or_default(),
+                seed: seed + u64::from(repetition),
+                ..Load::new(case.peers, case.segments, case.service_threads)
+            };
+            let record = record(case, &load, repetition, &load.measure(clock));
+            let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
+            line.push(b'\n');
+            file.write_all(&line).map_err(system)?;
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> TrackerRecord {
+    let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    TrackerRecord {
+        tracker_schema: 1,
+        case,
+        client_threads: load.client_threads,
+        repetition,
+        handouts_per_second: found.handouts_per_second(),
+        segments_per_second: found.segments as f64 / seconds,
+        empty: found.empty,
+        elapsed_s: found.elapsed.as_secs_f64(),
+        latency_ns: found.latency.percentiles(),
+        service_ns: found.service.percentiles(),
+    }
+}
+
+/// A row a case: the medians of its repetitions.
+pub fn render(records: &[TrackerRecord]) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
+        "index",
+        "counters",
+        "threads",
+        "peers",
+        "segments",
+        "handouts/s",
+        "segments/s",
+        "service p50",
+        "service p99",
+        "answer p99",
+    ]);
+    let cases = records.iter().filter(|record| record.repetition == 0).map(|record| record.case);
+    for case in cases {
+        let of_case: Vec<_> = records.iter().filter(|record| record.case == case).collect();
+        let middle = |of: &dyn Fn(&TrackerRecord) -> f64| {
+            median(&of_case.iter().map(|record| of(record)).collect::<Vec<_>>()).unwrap_or(0.0)
+        };
+        let microseconds = |ns: f64| format!("{:.1} µs", ns / 1e3);
+        table.add_row([
+            case.index.to_string(),
+            case.counters.to_string(),
+            case.service_threads.to_string(),
+            case.peers.to_string(),
+            case.segments.to_string(),
+            format!("{:.0}", middle(&|record| record.handouts_per_second)),
+            format!("{:.0}", middle(&|record| record.segments_per_second)),
+            microseconds(middle(&|record| record.service_ns.p50 as f64)),
+            microseconds(middle(&|record| record.service_ns.p99 as f64)),
+            microseconds(middle(&|record| record.latency_ns.p99 as f64)),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("the tracker alone, medians of {REPETITIONS} loads\n{table}\n")
+}
