@@ -52,7 +52,7 @@ use link::PostOffice;
 ///
 /// # Errors
 ///
-/// When a node breaks: the first one that did by itself, by rank.
+/// When a node breaks: the first one that did, by rank.
 pub fn run_threads(
     job: &Job,
     nodes: u32,
@@ -60,29 +60,30 @@ pub fn run_threads(
     show: impl FnMut(Progress),
 ) -> Result<Ended, JobError> {
     let office = &PostOffice::new(nodes);
-    let (tracked, peers) = thread::scope(|scope| {
-        let peer = |node| {
+    let peers = (1..nodes).map(NodeId);
+    let furnished: Vec<_> = peers.map(|node| (node, peer::furnish(job, node))).collect();
+    job.meter.begin();
+    let results: Vec<_> = thread::scope(|scope| {
+        let peer = |(node, furnished)| {
             scope.spawn(move || {
-                close_if_broken(office, peer::run(&office.link(node), node, job, clock))
+                let ended = peer::run(&office.link(node), node, job, furnished, clock);
+                close_if_broken(office, ended.map(|()| None))
             })
         };
-        let peers: Vec<_> = (1..nodes).map(NodeId).map(peer).collect();
+        let peers: Vec<_> = furnished.into_iter().map(peer).collect();
         let tracked = tracker::run(&office.link(NodeId::TRACKER), job, nodes, clock, show);
-        let tracked = close_if_broken(office, tracked);
+        let tracked = close_if_broken(office, tracked.map(Some));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
-        (tracked, peers.collect::<Vec<_>>())
+        std::iter::once(tracked).chain(peers).collect()
     });
-    let errors =
-        (1..).map(NodeId).zip(peers).filter_map(|(node, ended)| Some((node, ended.err()?)));
-    let errors: Vec<_> = errors.collect();
-    match (
-        tracked,
-        errors.into_iter().find(|(_, error)| !matches!(error, TransportError::BrokenOff)),
-    ) {
-        (_, Some((node, source))) => Err(JobError { node, source }),
-        (Err(source), None) => Err(JobError { node: NodeId::TRACKER, source }),
-        (Ok(ended), None) => Ok(ended),
+    let mut named: Vec<_> = (0..).map(NodeId).zip(results).collect();
+    // Who broke comes before those who were broken off by it.
+    named.sort_by_key(|(_, result)| matches!(result, Err(TransportError::BrokenOff)));
+    let mut ended = None;
+    for (node, result) in named {
+        ended = ended.or(result.map_err(|source| JobError { node, source })?);
     }
+    Ok(ended.expect("rank 0 ends by knowing how"))
 }
 
 /// Lets the other nodes end too when one breaks.
@@ -115,9 +116,12 @@ pub fn run_rank(
     let number = |number| u32::try_from(number).expect("ranks are not negative");
     let node = NodeId(number(world.rank()));
     let result = if node == NodeId::TRACKER {
+        job.meter.begin();
         tracker::run(&link::MpiLink, job, number(world.size()), clock, show).map(Some)
     } else {
-        peer::run(&link::MpiLink, node, job, clock).map(|()| None)
+        let furnished = peer::furnish(job, node);
+        job.meter.begin();
+        peer::run(&link::MpiLink, node, job, furnished, clock).map(|()| None)
     };
     result.map_err(|source| JobError { node, source })
 }

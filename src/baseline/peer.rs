@@ -17,22 +17,27 @@ use crate::store::Store;
 use crate::time::Clock;
 use crate::transport::TransportError;
 
+/// What a peer starts from, or what stands in its way.
+pub(super) fn furnish(job: &Job, node: NodeId) -> Result<Furnished, String> {
+    job.furnish(node, 0)
+}
+
 /// Runs a peer to the end.
 pub(super) fn run(
     link: &impl Link,
     node: NodeId,
     job: &Job,
+    furnished: Result<Furnished, String>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
     let tracker = Tracker(link);
-    let furnished = match job.furnish(node, 0) {
+    let furnished = match furnished {
         Ok(furnished) => furnished,
         Err(reason) => {
             tracker.tell(&Word::Register(Enrolment::Refused { reason: reason.into() }))?;
             return tracker.hear().map(drop);
         }
     };
-    job.meter.begin();
     let Furnished { enrolment, store: _, owned, wanted, output, slot_bytes } = furnished;
     tracker.tell(&Word::Register(enrolment))?;
     let Answer::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };

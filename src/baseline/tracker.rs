@@ -24,7 +24,6 @@ pub(super) fn run<L: Link>(
     clock: &Clock,
     mut show: impl FnMut(Progress),
 ) -> Result<Ended, TransportError> {
-    job.meter.begin();
     let mut tracker = Tracker::new(link, nodes, clock);
     let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
