@@ -155,7 +155,7 @@ fn what_down_leaves_is_nothing() {
         return;
     };
     let folder = slurm.folder().to_owned();
-    let again = slurm.script("up");
+    let again = slurm.script(&["up"]);
     assert_eq!(again.status.code(), Some(2), "one is enough: {again:?}");
     let slept =
         slurm.command("sbatch").args(["--wrap", "sleep 600", "--output=/dev/null"]).output();
