@@ -85,7 +85,7 @@ fn slurm_runs_jobs_and_their_records_are_whole() {
         submit("mpirun", &["inputs/small", "--segment-bytes", "1000"]),
         submit("srun", &["inputs/bad/owned-twice"]),
     ];
-    slurm.wait(Duration::from_secs(40));
+    slurm.wait(Duration::from_secs(90));
     let records = Record::all(results.path());
     assert_eq!(records.len(), 3, "a record a job: {records:?}");
     let of = |job: &str| {
