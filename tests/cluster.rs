@@ -85,7 +85,7 @@ fn slurm_runs_jobs_and_their_records_are_whole() {
         submit("mpirun", &["inputs/small", "--segment-bytes", "1000"]),
         submit("srun", &["inputs/bad/owned-twice"]),
     ];
-    slurm.wait(Duration::from_secs(40));
+    slurm.wait(Duration::from_secs(90));
     let records = Record::all(results.path());
     assert_eq!(records.len(), 3, "a record a job: {records:?}");
     let of = |job: &str| {
@@ -155,7 +155,7 @@ fn what_down_leaves_is_nothing() {
         return;
     };
     let folder = slurm.folder().to_owned();
-    let again = slurm.script("up");
+    let again = slurm.script(&["up"]);
     assert_eq!(again.status.code(), Some(2), "one is enough: {again:?}");
     let slept =
         slurm.command("sbatch").args(["--wrap", "sleep 600", "--output=/dev/null"]).output();

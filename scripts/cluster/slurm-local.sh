@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Usage: scripts/cluster/slurm-local.sh up | run COMMAND… | status | down
+# Usage: scripts/cluster/slurm-local.sh up [PID] | run COMMAND… | status | down
 #
 # A real Slurm of four nodes, n1 to n4 with two processors each, all on this machine: to try out job
 # scripts without a cluster. Needs root.
-#   up       installs Slurm where it is missing (Debian and its kin) and starts it
+#   up       installs Slurm where it is missing (Debian and its kin) and starts it; with the number of
+#            a process, it goes down by itself when that has ended
 #   run      runs a command, such as sbatch or a script that calls it, against this Slurm
 #   status   nodes and jobs
 #   down     ends every daemon and every job, and removes the folder
@@ -102,7 +103,7 @@ END
 }
 
 up() {
-    local base node pid
+    local owner=$1 base node pid
     require
     ! pid=$(supervisor) || die "it is up already, as process $pid, in $folder"
     # Only a folder that is new, or was made here, is ever removed.
@@ -118,6 +119,9 @@ up() {
     setsid unshare --pid --fork --kill-child --mount --mount-proc \
         "$BASH" "$(readlink -f "$0")" inside "$folder" </dev/null >"$folder/log/daemons.log" 2>&1 &
     printf '%s\n' "$!" >"$folder/supervisor.pid"
+    if [[ -n $owner ]]; then
+        setsid "$BASH" "$(readlink -f "$0")" watch "$owner" </dev/null >/dev/null 2>&1 &
+    fi
     await_nodes || {
         say "it does not start; the end of its logs:" >&2
         tail -n 5 "$folder"/log/* >&2
@@ -166,7 +170,7 @@ stop() {
 
 case ${1-} in
     -h | --help) usage ;;
-    up) up ;;
+    up) up "${2-}" ;;
     down)
         [[ -e $SLURM_CONF ]] || { say "not up" && exit; }
         stop
@@ -178,6 +182,10 @@ case ${1-} in
         if (($#)); then exec "$@"; fi
         sinfo --Node --long
         squeue
+        ;;
+    watch)
+        while [[ -e /proc/$2 ]] && supervisor >/dev/null; do sleep 1; done
+        [[ -e /proc/$2 ]] || stop
         ;;
     inside)
         folder=$2 SLURM_CONF=$2/slurm.conf

@@ -25,7 +25,8 @@ impl Slurm {
     pub(crate) fn up() -> Option<Self> {
         let parent = tempfile::tempdir().expect("a folder");
         let mut slurm = Self { folder: parent.path().join("slurm"), is_up: true, _parent: parent };
-        let output = slurm.script("up");
+        // A test that is killed takes nothing down.
+        let output = slurm.script(&["up", &std::process::id().to_string()]);
         if output.status.code() == Some(IMPOSSIBLE) {
             println!("skipped: {}", String::from_utf8_lossy(&output.stderr));
             slurm.is_up = false;
@@ -37,7 +38,7 @@ impl Slurm {
 
     pub(crate) fn down(&mut self) {
         self.is_up = false;
-        let output = self.script("down");
+        let output = self.script(&["down"]);
         assert!(output.status.success(), "{output:?}");
     }
 
@@ -46,10 +47,10 @@ impl Slurm {
     }
 
     /// The script that starts and ends it.
-    pub(crate) fn script(&self, what: &str) -> Output {
+    pub(crate) fn script(&self, args: &[&str]) -> Output {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/cluster/slurm-local.sh");
         let mut command = Command::new(script);
-        command.arg(what).env("MPISWARM_SLURM_FOLDER", &self.folder);
+        command.args(args).env("MPISWARM_SLURM_FOLDER", &self.folder);
         command.output().expect("the script starts")
     }
 
