@@ -1,0 +1,1 @@
+//! Folders as the harness writes them, and broken ones.
