@@ -10,10 +10,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::Figure;
 use super::judge::{RUNS_LEAST, Row};
 use super::pairing::{Comparison, Pairing};
-use super::table::ratio;
+use super::{Figure, table};
 
 /// How often a gate may fail when nothing changed.
 pub const ALARM: f64 = 0.01;
@@ -187,20 +186,18 @@ impl GatePlan {
         if worse > 1.0 + effect && surely && p < alarm {
             let part = 100.0 * (worse - 1.0);
             outcome.failures.push(format!(
-                "{what}: {part:.1}% worse than {} (allowed: {:.1}%); ratio {} [{}, {}], p = {p:.1e}",
+                "{what}: {part:.1}% worse than {} (allowed: {:.1}%); ratio {} {}, p = {p:.1e}",
                 pairing.base,
                 100.0 * effect,
-                ratio(ratio_now),
-                ratio(interval.low),
-                ratio(interval.high)
+                table::ratio(ratio_now),
+                table::interval(row)
             ));
         } else if worse > 1.0 + effect {
             outcome.remarks.push(format!(
-                "{what}: {:.1}% worse, but not told from noise: ratio {} [{}, {}], p = {p:.2}",
+                "{what}: {:.1}% worse, but not told from noise: ratio {} {}, p = {p:.2}",
                 100.0 * (worse - 1.0),
-                ratio(ratio_now),
-                ratio(interval.low),
-                ratio(interval.high)
+                table::ratio(ratio_now),
+                table::interval(row)
             ));
         }
     }

@@ -15,7 +15,7 @@ pub const RUNS_LEAST: usize = 6;
 /// leaves out 1.
 pub const SIGNIFICANT: f64 = 0.05;
 /// How often a ratio of medians is drawn anew.
-const ROUNDS: usize = 2000;
+pub(super) const ROUNDS: usize = 2000;
 /// Intervals are drawn with chance that is the same every time.
 const SEED: u64 = 0x006d_7069_7377_6172;
 
@@ -94,27 +94,36 @@ impl Group {
     }
 }
 
-/// Compares the runs of one scenario. `interleaved` says that equal repetitions of both groups
-/// belong together. None where a group has no run with the figure. The verdict waits for
+/// How the interval of a ratio is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Draw {
+    /// Whether equal repetitions of both groups belong together.
+    pub(super) interleaved: bool,
+    /// How often.
+    pub(super) rounds: usize,
+}
+
+/// Compares the runs of one scenario. None where a group has no run with the figure. The verdict waits for
 /// [`decide`].
 pub(super) fn row(
     figure: Figure,
     scenario: &Scenario,
     contender: &str,
     [base_runs, other_runs]: [&[&Observation]; 2],
-    interleaved: bool,
+    draw: Draw,
 ) -> Option<Row> {
+    let Draw { interleaved, rounds } = draw;
     let (base, other) = (Group::new(base_runs, figure)?, Group::new(other_runs, figure)?);
     let pairs = if interleaved { pairs(figure, other_runs, base_runs) } else { None };
     let ratio_interval = match &pairs {
-        Some(pairs) => paired_median_ratio_interval(pairs, ROUNDS, SEED),
+        Some(pairs) => paired_median_ratio_interval(pairs, rounds, SEED),
         None => {
             let sorted = |group: &Group| {
                 let mut values = group.values.clone();
                 values.sort_by(f64::total_cmp);
                 values
             };
-            median_ratio_interval(&sorted(&other), &sorted(&base), ROUNDS, SEED)
+            median_ratio_interval(&sorted(&other), &sorted(&base), rounds, SEED)
         }
     };
     let enough = base.values.len().min(other.values.len()) >= RUNS_LEAST;

@@ -17,6 +17,8 @@ pub mod judge;
 pub mod model;
 pub mod pairing;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 pub use figure::Figure;
 pub use judge::{Group, RUNS_LEAST, Row, Verdict};

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::judge::{self, Row, Verdict};
+use super::judge::{self, Draw, Row, Verdict};
 use super::{Figure, Scenario, Set};
 use crate::report::statistics::geometric_mean;
 
@@ -46,7 +46,8 @@ pub struct Pairing {
     pub within: bool,
     /// The results.
     pub rows: Vec<Row>,
-    /// The geometric mean of the ratios of all rows; none where one has no ratio.
+    /// The geometric mean of the ratios of all rows with enough runs; none where one of them has no
+    /// ratio.
     pub geometric_mean: Option<f64>,
     /// What only the base has, for people.
     pub only_base: Vec<String>,
@@ -117,6 +118,15 @@ impl Pairing {
 ///
 /// When there is nothing that could be compared.
 pub fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
+    compare_drawing(judge::ROUNDS, sets, question)
+}
+
+/// The same with intervals of so many rounds.
+pub(super) fn compare_drawing(
+    rounds: usize,
+    sets: &[Set],
+    question: &Question,
+) -> Result<Comparison, CompareError> {
     let first = sets.first().ok_or(CompareError::Nothing)?;
     let named = question.contender.is_some() || !question.against.is_empty();
     if sets.len() > 1 && named {
@@ -126,10 +136,10 @@ pub fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareE
     let mut pairings = Vec::new();
     for &figure in &figures {
         let mut of_figure: Vec<Pairing> = if sets.len() > 1 {
-            sets[1..].iter().map(|other| between(figure, first, other)).collect()
+            sets[1..].iter().map(|other| between(figure, first, other, rounds)).collect()
         } else {
             let (base, others) = contenders(first, question)?;
-            others.iter().map(|other| within(figure, first, base, other)).collect()
+            others.iter().map(|other| within(figure, first, [base, other], rounds)).collect()
         };
         let mut rows: Vec<&mut Row> =
             of_figure.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
@@ -189,13 +199,14 @@ fn contenders<'a>(
     Ok((base, others))
 }
 
-fn between(figure: Figure, base: &Set, other: &Set) -> Pairing {
+fn between(figure: Figure, base: &Set, other: &Set, rounds: usize) -> Pairing {
+    let draw = Draw { interleaved: false, rounds };
     let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
     let known = keys(base);
     for &(scenario, contender) in &known {
         let runs = [base, other].map(|set| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        match judge::row(figure, scenario, contender, [base_runs, other_runs], false) {
+        match judge::row(figure, scenario, contender, [base_runs, other_runs], draw) {
             Some(row) => pairing.rows.push(row),
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }
@@ -206,12 +217,13 @@ fn between(figure: Figure, base: &Set, other: &Set) -> Pairing {
     pairing.sum_up()
 }
 
-fn within(figure: Figure, set: &Set, base: &str, other: &str) -> Pairing {
+fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], rounds: usize) -> Pairing {
+    let draw = Draw { interleaved: set.interleaved, rounds };
     let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
     for scenario in set.scenarios() {
         let runs = [base, other].map(|contender| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        let row = judge::row(figure, scenario, other, [base_runs, other_runs], set.interleaved);
+        let row = judge::row(figure, scenario, other, [base_runs, other_runs], draw);
         match row {
             Some(row) => pairing.rows.push(row),
             None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
@@ -246,7 +258,8 @@ impl Pairing {
     }
 
     fn sum_up(mut self) -> Self {
-        let ratios: Option<Vec<f64>> = self.rows.iter().map(|row| row.ratio).collect();
+        let judged = self.rows.iter().filter(|row| row.verdict != Verdict::TooFew);
+        let ratios: Option<Vec<f64>> = judged.map(|row| row.ratio).collect();
         self.geometric_mean = ratios.and_then(|ratios| geometric_mean(&ratios));
         self
     }

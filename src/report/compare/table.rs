@@ -5,6 +5,7 @@ use super::judge::{Group, RUNS_LEAST, Row, SIGNIFICANT, Verdict};
 use super::model::binary_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
+use crate::report::statistics::Interval;
 
 /// With more than this that only one side has, the rest is counted.
 const LISTED_MAX: usize = 6;
@@ -204,10 +205,6 @@ fn judged(figure: Figure, row: &Row) -> Vec<Cell> {
     let percent = |part: Option<f64>| {
         part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}%", 100.0 * part))
     };
-    let interval = row.ratio_interval.map_or_else(
-        || "-".to_owned(),
-        |interval| format!("[{}, {}]", ratio(interval.low), ratio(interval.high)),
-    );
     let p = match row.p_holm {
         Some(p) => probability(p),
         None => format!("n < {RUNS_LEAST}"),
@@ -219,7 +216,7 @@ fn judged(figure: Figure, row: &Row) -> Vec<Cell> {
         median(figure, &row.other).into(),
         percent(row.other.variation).into(),
         row.ratio.map_or_else(|| "-".to_owned(), ratio).into(),
-        interval.into(),
+        interval(row).into(),
         p.into(),
         delta.into(),
         verdict(figure, row),
@@ -237,13 +234,28 @@ fn median(figure: Figure, group: &Group) -> String {
 
 /// Three digits, more for ratios close to 1, where they count.
 pub(super) fn ratio(ratio: f64) -> String {
+    with_digits(ratio, digits(ratio))
+}
+
+/// An interval with as many digits as its ratio has.
+pub(super) fn interval(row: &Row) -> String {
+    let Some(Interval { low, high }) = row.ratio_interval else { return "-".to_owned() };
+    let digits = digits(row.ratio.unwrap_or(low));
+    format!("[{}, {}]", with_digits(low, digits), with_digits(high, digits))
+}
+
+fn digits(ratio: f64) -> usize {
     match ratio {
-        0.9..1.1 => format!("{ratio:.3}"),
-        _ if ratio >= 100.0 => format!("{ratio:.0}"),
-        _ if ratio >= 10.0 => format!("{ratio:.1}"),
-        _ if ratio < 0.1 => format!("{ratio:.3}"),
-        _ => format!("{ratio:.2}"),
+        0.9..1.1 => 3,
+        _ if ratio >= 100.0 => 0,
+        _ if ratio >= 10.0 => 1,
+        _ if ratio < 0.1 => 3,
+        _ => 2,
     }
+}
+
+fn with_digits(ratio: f64, digits: usize) -> String {
+    format!("{ratio:.digits$}")
 }
 
 fn probability(p: f64) -> String {
@@ -271,8 +283,9 @@ fn notes(pairing: &Pairing) -> Vec<String> {
     if pairing.rows.is_empty() {
         notes.push("no result in common".to_owned());
     }
-    if let Some(mean) = pairing.geometric_mean.filter(|_| pairing.rows.len() > 1) {
-        notes.push(format!("geometric mean of {} ratios: {}", pairing.rows.len(), ratio(mean)));
+    let judged = pairing.rows.len() - pairing.count(Verdict::TooFew);
+    if let Some(mean) = pairing.geometric_mean.filter(|_| judged > 1) {
+        notes.push(format!("geometric mean of {judged} ratios: {}", ratio(mean)));
     }
     let uncertain = pairing.count(Verdict::Same);
     if uncertain > 0 {

@@ -5,7 +5,7 @@ use super::scale::Scale;
 use super::series::{plain_of, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};
-use crate::report::compare::judge::{self, Row, Verdict};
+use crate::report::compare::judge::{self, Draw, Row, Verdict};
 use crate::report::compare::{Figure, Scenario, Set, table};
 
 const ROW: f64 = 40.0;
@@ -81,7 +81,8 @@ fn step(set: &Set, scenario: &Scenario, contender: &str) -> Option<Step> {
     let switches = &other.first()?.switches;
     let named: Vec<_> = switches.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let runs: [&[_]; 2] = [&base, &other];
-    let row = judge::row(Figure::Makespan, scenario, contender, runs, set.interleaved)?;
+    let draw = Draw { interleaved: set.interleaved, rounds: judge::ROUNDS };
+    let row = judge::row(Figure::Makespan, scenario, contender, runs, draw)?;
     Some(Step { switched: named.join(", "), count: named.len(), row })
 }
 

@@ -10,20 +10,29 @@ use crate::report::compare::table;
 
 /// Two lines of text and a bar.
 const ROW: f64 = 36.0;
+/// More rows are drawn workload by workload.
+const ROWS_MAX: usize = 20;
 /// Characters that fit beside a verdict.
 const LABEL_MAX: usize = 44;
 
 /// A drawing for each workload of a pairing.
 pub(super) fn forests(pairing: &Pairing) -> Vec<Drawn> {
-    let mut workloads: Vec<&str> =
-        pairing.rows.iter().map(|row| row.scenario.workload.as_str()).collect();
-    workloads.dedup();
-    workloads.into_iter().map(|workload| forest(pairing, workload)).collect()
+    let rows: Vec<&Row> = pairing.rows.iter().collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if rows.len() <= ROWS_MAX {
+        return vec![forest(pairing, &rows)];
+    }
+    let same = |left: &&Row, right: &&Row| left.scenario.workload == right.scenario.workload;
+    let of_workload = rows.chunk_by(same).flat_map(|rows| rows.chunks(ROWS_MAX));
+    of_workload.map(|rows| forest(pairing, rows)).collect()
 }
 
-fn forest(pairing: &Pairing, workload: &str) -> Drawn {
-    let rows: Vec<&Row> =
-        pairing.rows.iter().filter(|row| row.scenario.workload == workload).collect();
+fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
+    let workload = &rows[0].scenario.workload;
+    let is_one = rows.iter().all(|row| row.scenario.workload == *workload);
+    let of = if is_one { format!(" of {workload}") } else { String::new() };
     let count = rows.len() as f64;
     let bottom = 8.0 + ROW * count;
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
@@ -44,13 +53,13 @@ fn forest(pairing: &Pairing, workload: &str) -> Drawn {
         &scale,
         &ticks,
         [4.0, bottom],
-        &format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base),
+        &shortened(&format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base), 68),
     );
     let one = scale.place(1.0);
     svg.line("one", [one, 4.0], [one, bottom]);
     for (index, row) in rows.iter().enumerate() {
         let y = 8.0 + ROW * index as f64;
-        draw(&mut svg, &scale, pairing, row, y);
+        draw(&mut svg, &scale, pairing, row, is_one, y);
     }
     let mut rows_only = table::grid(&Pairing {
         rows: rows.iter().map(|row| (*row).clone()).collect(),
@@ -63,12 +72,7 @@ fn forest(pairing: &Pairing, workload: &str) -> Drawn {
     let legend = [("good", "better"), ("bad", "worse"), ("faint", "not told from noise")];
     let shapes = [0, 1, 3];
     Drawn {
-        name: format!(
-            "{} of {workload}: {} → {}",
-            pairing.figure.title(),
-            pairing.base,
-            pairing.other
-        ),
+        name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
         description: "Ratio of medians with its 95% interval; 1 is no change.".to_owned(),
         svg,
         legend: legend
@@ -84,7 +88,7 @@ fn forest(pairing: &Pairing, workload: &str) -> Drawn {
     }
 }
 
-fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &Row, y: f64) {
+fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &Row, is_one: bool, y: f64) {
     let (class, shape) = match row.verdict {
         Verdict::Better => ("good", 0),
         Verdict::Worse => ("bad", 1),
@@ -94,8 +98,9 @@ fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &Row, y: f64) {
     if !pairing.within {
         label.push(row.contender.clone());
     }
-    let size = row.scenario.to_string();
-    let size = size.strip_prefix(&row.scenario.workload).unwrap_or(&size);
+    let scenario = row.scenario.to_string();
+    let size = scenario.strip_prefix(&row.scenario.workload).filter(|_| is_one);
+    let size = size.unwrap_or(&scenario);
     label.extend(Some(size.trim_start_matches(", ").to_owned()).filter(|size| !size.is_empty()));
     if label.is_empty() {
         label.push(row.scenario.parameters.clone());

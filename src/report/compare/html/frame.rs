@@ -91,9 +91,10 @@ pub(super) fn horizontal(
         svg.line("grid", [x, top], [x, bottom]);
         // About six units a character; a name that would touch the one before it is left out.
         let half = 3.2 * name.chars().count() as f64;
-        if x - half > free {
-            svg.text("tick", Anchor::Middle, [x, bottom + 15.0], name);
-            free = x + half + 4.0;
+        let middle = x.clamp(half + 3.0, WIDTH - half - 3.0);
+        if middle - half > free {
+            svg.text("tick", Anchor::Middle, [middle, bottom + 15.0], name);
+            free = middle + half + 4.0;
         }
     }
     svg.line("axis", [LEFT.min(scale_start(scale, ticks)), bottom], [RIGHT, bottom]);

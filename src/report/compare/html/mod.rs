@@ -279,7 +279,11 @@ fn head(pairing: &Pairing) -> String {
         _ => ("faint", "~".to_owned()),
     };
     let rows = pairing.rows.len();
-    let what = if rows == 1 { "the only result" } else { "geometric mean of the ratios" };
+    let judged = rows - pairing.count(Verdict::TooFew);
+    let what = match judged {
+        0 | 1 => format!("{judged} result with enough runs"),
+        _ => format!("geometric mean of {judged} ratios"),
+    };
     format!(
         "<div class=\"head {class}\"><div>{}: {} → {}</div><div class=\"value\">{value}</div>\
          <div class=\"sub\">{what}; of {rows}: {}</div></div>\n",

@@ -6,6 +6,9 @@ use crate::report::compare::{Observation, Scenario, Set};
 /// How many colours there are; then they begin again, with other shapes.
 const COLOURS: usize = 8;
 
+/// Up to so many lines a figure stays legible.
+const CROWD: usize = 6;
+
 /// A contender of a set.
 #[derive(Clone, Debug)]
 pub(super) struct Series<'a> {
@@ -34,6 +37,9 @@ impl<'a> Series<'a> {
                 let is_variant = plain_of(set, contender).is_some();
                 all.push(Self { set, contender, name, place: all.len(), is_variant });
             }
+        }
+        if all.len() <= CROWD {
+            all.iter_mut().for_each(|one| one.is_variant = false);
         }
         all
     }
