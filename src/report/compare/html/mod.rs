@@ -94,21 +94,16 @@ impl Page<'_> {
     }
 
     fn title(&self) -> String {
-        let names: Vec<&str> = match self.comparison.pairings.as_slice() {
-            [first, rest @ ..] if first.within => {
-                let mut names = vec![first.base.as_str(), first.other.as_str()];
-                names.extend(rest.iter().map(|pairing| pairing.other.as_str()));
-                names.sort_unstable();
-                names.dedup();
-                names.sort_by_key(|name| *name != first.base);
-                names
-            }
-            _ => self.comparison.sets.iter().map(String::as_str).collect(),
-        };
-        if names.len() > 3 {
-            return format!("{} and {} others", names[0], names.len() - 1);
+        let pairings = &self.comparison.pairings;
+        let mut others: Vec<&str> = pairings.iter().map(|pairing| pairing.other.as_str()).collect();
+        others.sort_unstable();
+        others.dedup();
+        let base = pairings.first().map_or("", |pairing| pairing.base.as_str());
+        match others.as_slice() {
+            [other] => format!("{base} → {other}"),
+            [first, second] => format!("{base} against {first} and {second}"),
+            many => format!("{base} against {} others", many.len()),
         }
-        names.join(" → ")
     }
 
     fn subtitle(&self) -> String {
