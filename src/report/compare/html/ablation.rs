@@ -46,10 +46,13 @@ fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<Drawn> {
     let bottom = TOP + ROW * steps.len() as f64;
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
     let scale = changes(&steps);
-    let percent = |tick: f64| (tick, format!("{:+.0}%", 100.0 * (tick - 1.0)).replace("+0%", "0%"));
+    let percent = |tick: f64| {
+        let name = if tick == 0.0 { "0%".to_owned() } else { format!("{:+.0}%", 100.0 * tick) };
+        (tick, name)
+    };
     let ticks: Vec<_> = scale.ticks().into_iter().map(percent).collect();
     horizontal(&mut svg, &scale, &ticks, [TOP, bottom], &format!("makespan against {plain}"));
-    let one = scale.place(1.0);
+    let one = scale.place(0.0);
     svg.line("one", [one, TOP], [one, bottom]);
     for (index, step) in steps.iter().enumerate() {
         draw(&mut svg, &scale, step, TOP + ROW * index as f64);
@@ -86,7 +89,7 @@ fn step(set: &Set, scenario: &Scenario, contender: &str) -> Option<Step> {
     Some(Step { switched: named.join(", "), count: named.len(), row })
 }
 
-/// A scale that holds all intervals and no change.
+/// A scale of changes, which are ratios less 1, that holds all intervals and no change.
 fn changes(steps: &[Step]) -> Scale {
     let ends = steps.iter().flat_map(|step| {
         let interval = step.row.ratio_interval;
@@ -95,7 +98,7 @@ fn changes(steps: &[Step]) -> Scale {
     let (low, high) =
         ends.flatten().fold((0.95_f64, 1.05_f64), |(low, high), end| (low.min(end), high.max(end)));
     let room = 0.03 * (high - low);
-    Scale::linear(low - room, high + room, 14.0, RIGHT)
+    Scale::linear(low - room - 1.0, high + room - 1.0, 14.0, RIGHT)
 }
 
 fn class_of(row: &Row) -> &'static str {
@@ -113,7 +116,7 @@ fn draw(svg: &mut Svg, scale: &Scale, step: &Step, y: f64) {
     let room = 58_usize.saturating_sub(verdict.chars().count());
     svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&step.switched, room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 13.0], &verdict);
-    let (one, end) = (scale.place(1.0), scale.place(ratio));
+    let (one, end) = (scale.place(0.0), scale.place(ratio - 1.0));
     let says = format!("{}: {}", step.switched, table::ratio(ratio));
     svg.rect(
         &format!("mark bar {class}"),
@@ -122,7 +125,7 @@ fn draw(svg: &mut Svg, scale: &Scale, step: &Step, y: f64) {
         &says,
     );
     if let Some(interval) = step.row.ratio_interval {
-        let ends = [interval.low, interval.high].map(|end| [scale.place(end), y + 25.5]);
+        let ends = [interval.low, interval.high].map(|end| [scale.place(end - 1.0), y + 25.5]);
         svg.line("interval", ends[0], ends[1]);
     }
 }
