@@ -83,17 +83,13 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
     };
     let mut folders = Vec::new();
     for root in &roots {
-        if measured::has_records(root) {
-            folders.push(root.clone());
-        } else {
-            folders.extend(inside(root)?);
-        }
+        folders.extend(inside(root)?);
     }
     if folders.is_empty() {
         let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
         return Err(format!("no folder of records (records.jsonl) in {}", roots.join(", ")));
     }
-    let sets = read_all(&folders)?;
+    let sets = named_apart(read_all(&folders)?);
     let figures = match args.figures.as_slice() {
         [] => vec![Figure::Makespan],
         asked => asked.to_vec(),
@@ -114,18 +110,24 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
     Ok(OK)
 }
 
-/// The folders of records in a folder, sorted by name.
+/// The folders of records in a folder, at any depth, sorted by path.
 fn inside(root: &Path) -> Result<Vec<PathBuf>, String> {
-    let refused = |cause| format!("{}: {cause}", root.display());
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(root).map_err(refused)? {
-        let path = entry.map_err(refused)?.path();
-        if measured::has_records(&path) {
-            folders.push(path);
+    let (mut folders, mut found) = (vec![root.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        if measured::has_records(&folder) {
+            found.push(folder);
+            continue;
+        }
+        let refused = |cause| format!("{}: {cause}", folder.display());
+        for entry in fs::read_dir(&folder).map_err(refused)? {
+            let path = entry.map_err(refused)?.path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
         }
     }
-    folders.sort();
-    Ok(folders)
+    found.sort();
+    Ok(found)
 }
 
 /// Tables of CSV as one: the head of the first, the lines of all.

@@ -43,12 +43,13 @@ addEventListener("load", () => {
 });
 "#;
 
-/// Opens the page; says so and passes where there is no browser.
-pub(crate) fn check(page: &Path) {
-    let Some(browser) = NAMES.into_iter().find(|name| starts(name)) else {
-        println!("skipped: none of {} is installed", NAMES.join(", "));
-        return;
-    };
+/// The browser of this machine.
+pub(crate) fn find() -> Option<&'static str> {
+    NAMES.into_iter().find(|name| starts(name))
+}
+
+/// Opens the page and fails on anything that is wrong with it.
+pub(crate) fn check(browser: &str, page: &Path) {
     let name = page.file_name().expect("a file").to_string_lossy();
     let frames = [390, 1280].map(|width| {
         format!("<iframe src=\"{name}\" style=\"width:{width}px;height:900px;border:0\"></iframe>")

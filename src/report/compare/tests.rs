@@ -305,3 +305,10 @@ proptest! {
         prop_assert!(table::text(&comparison, false).contains("  ~\n"));
     }
 }
+
+#[test]
+fn the_gate_that_comes_with_the_program_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("inputs/gates/quick.toml");
+    let plan = GatePlan::read(&path).expect("a plan");
+    assert_eq!((plan.effect, plan.rules.len()), (0.05, 1));
+}

@@ -13,8 +13,10 @@ const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
 /// A part of the time below this has no room for its number.
 const NAMED_LEAST: f64 = 0.09;
+/// The share of an activity.
+type Share = fn(&TimeShares) -> f64;
 /// What time goes to, in the order of the bars.
-const ACTIVITIES: [(&str, fn(&TimeShares) -> f64); 7] = [
+const ACTIVITIES: [(&str, Share); 7] = [
     ("moves bytes", |shares| shares.moving),
     ("verifies", |shares| shares.verifying),
     ("writes", |shares| shares.writing),

@@ -13,13 +13,18 @@ const TOP: f64 = 6.0;
 /// Rows of points beside each other, so that equal times stay apart.
 const LANES: usize = 5;
 
+/// Repetitions and their times, seconds.
+type Times = Vec<(Option<u32>, f64)>;
+/// A row of the drawing.
+type Strip<'a> = (&'a Series<'a>, Times);
+
 /// A drawing for each scenario.
 pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
     scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
 }
 
 /// The times of a series: of runs, or of iterations of another tool.
-fn times(runs: &[&Observation]) -> Vec<(Option<u32>, f64)> {
+fn times(runs: &[&Observation]) -> Times {
     let time = |run: &&Observation| {
         let figures = [Figure::Makespan, Figure::Iteration, Figure::MessageLatency];
         let value = figures.iter().find_map(|figure| run.values.get(figure))?;
@@ -29,7 +34,7 @@ fn times(runs: &[&Observation]) -> Vec<(Option<u32>, f64)> {
 }
 
 fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
-    let rows: Vec<(&Series<'_>, Vec<(Option<u32>, f64)>)> = series
+    let rows: Vec<Strip<'_>> = series
         .iter()
         .map(|one| (one, times(&one.runs(scenario))))
         .filter(|(_, times)| !times.is_empty())
@@ -83,13 +88,13 @@ fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>
     }
 }
 
-fn table(rows: &[(&Series<'_>, Vec<(Option<u32>, f64)>)], bound: Option<f64>) -> Grid {
+fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
     let mut columns = vec![Column::words("contender")];
     columns.extend(
         ["runs", "least", "first quartile", "median", "third quartile", "most", "outliers"]
             .map(Column::numbers),
     );
-    let row = |(series, times): &(&Series<'_>, Vec<(Option<u32>, f64)>)| {
+    let row = |(series, times): &Strip<'_>| {
         let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
         let show = |time: f64| Cell::from(Figure::Makespan.show(time));
         let least = values.iter().copied().fold(f64::INFINITY, f64::min);
