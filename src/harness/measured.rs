@@ -88,7 +88,7 @@ pub fn has_records(dir: &Path) -> bool {
 ///
 /// # Errors
 ///
-/// When one of them is not what [`records`](super::records) writes, with its file and line.
+/// When one of them is not what [`records`] writes, with its file and line.
 pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
     if recovered.records.is_empty() {
