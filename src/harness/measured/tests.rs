@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::harness::environment::Calibration;
 use crate::harness::records::Journal;
 use crate::harness::{Plan, Stage};
 use crate::metrics::Latency;
@@ -40,7 +41,7 @@ fn line(repetition: u32, makespan: &str) -> String {
 fn folder(dir: &Path, records: &str) {
     fs::write(dir.join(RECORDS), records).expect("written");
     let plan = Plan::parse(Path::new("quick.toml"), PLAN.to_owned(), None).expect("a plan");
-    let mut environment = Environment::capture(&plan, &Stage::Threads, Vec::new());
+    let mut environment = Environment::capture(&plan, &Stage::Threads, Calibration::default());
     environment.load_at_start = Some([1e3; 3]);
     environment.program.profile = "debug".to_owned();
     let text = serde_json::to_string_pretty(&environment).expect("plain data");
