@@ -89,8 +89,8 @@ pub(super) fn horizontal(
     for (value, name) in ticks {
         let x = scale.place(*value);
         svg.line("grid", [x, top], [x, bottom]);
-        // About six units a character; a name that would touch the one before it is left out.
-        let half = 3.2 * name.chars().count() as f64;
+        // About eight units a character at most; a name that would touch the one before it is left out.
+        let half = 4.2 * name.chars().count() as f64;
         let middle = x.clamp(half + 3.0, WIDTH - half - 3.0);
         if middle - half > free {
             svg.text("tick", Anchor::Middle, [middle, bottom + 15.0], name);
