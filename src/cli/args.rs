@@ -12,6 +12,7 @@ use crate::driver::job::{Inputs, Job};
 use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::usage::Meter;
+use crate::report::compare::Figure;
 
 /// Copies files across the ranks of an MPI job as a swarm.
 #[derive(Debug, Parser)]
@@ -34,6 +35,8 @@ pub(super) enum Command {
     Synthesize(SynthesizeArgs),
     /// Run contenders on workloads in turn, and compare them with each other and with the bound
     Bench(BenchArgs),
+    /// Say what changed between measurements, or between contenders, by how much, and if it is real
+    Compare(CompareArgs),
 }
 
 /// What carries messages and segments.
@@ -260,4 +263,54 @@ pub(super) struct BenchArgs {
     /// Go on with the records in --out, where a measurement was cut off
     #[arg(long)]
     pub(super) resume: bool,
+}
+
+/// How a comparison is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// A table for a terminal.
+    Text,
+    /// Markdown.
+    Md,
+    /// Raw numbers, a line a result.
+    Csv,
+    /// Everything, for programs.
+    Json,
+    /// One page with figures, in a file of its own.
+    Html,
+}
+
+/// A comparison.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Exit codes: 0 compared, 1 the gate failed, 2 input refused\n\n\
+    \"~\" is a difference that cannot be told from noise.")]
+pub(super) struct CompareArgs {
+    /// Folders of records, criterion's target/criterion, or texts of OSU benchmarks: all are
+    /// compared with the first; of a single one, its contenders
+    #[arg(required_unless_present = "history")]
+    pub(super) folders: Vec<PathBuf>,
+    /// Within one folder: the base [default: the mutex engine, or the first by name]
+    #[arg(long, value_name = "NAME")]
+    pub(super) contender: Option<String>,
+    /// Within one folder: what is compared with the base [default: all others]
+    #[arg(long, value_name = "NAME")]
+    pub(super) against: Vec<String>,
+    /// What is compared: makespan, rate, latency-p99, cpu, memory, … [default: makespan]
+    #[arg(long = "figure", value_name = "NAME")]
+    pub(super) figures: Vec<Figure>,
+    /// How it is shown
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(super) format: Format,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+    /// Results of other tools to show beside ours in a page
+    #[arg(long, value_name = "PATH")]
+    pub(super) beside: Vec<PathBuf>,
+    /// Exit with 1 when something is worse by more than this plan allows, beyond doubt
+    #[arg(long, value_name = "PLAN", conflicts_with = "history")]
+    pub(super) gate: Option<PathBuf>,
+    /// Each figure over all folders of records in a folder [default: results]
+    #[arg(long)]
+    pub(super) history: bool,
 }

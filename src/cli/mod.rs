@@ -2,6 +2,7 @@
 
 mod args;
 mod bench;
+mod compare;
 mod local;
 #[cfg(feature = "mpi")]
 mod ranks;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => start(&run),
         Command::Synthesize(workload) => synthesize::synthesize(&workload),
         Command::Bench(plan) => bench::bench(&plan),
+        Command::Compare(question) => compare::run(&question),
     })
 }
 

@@ -21,7 +21,7 @@ const BASELINE: &str = "mutex";
 /// How often the ratio of two medians is drawn anew.
 const ROUNDS: usize = 2000;
 /// A makespan this much below its bound is impossible; less is the error of measuring both.
-const TOLERANCE: f64 = 0.05;
+pub(super) const TOLERANCE: f64 = 0.05;
 
 /// All runs of one contender on one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

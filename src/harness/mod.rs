@@ -15,6 +15,7 @@ pub mod comparison;
 pub mod contender;
 pub mod environment;
 pub mod limits;
+pub mod measured;
 pub mod plan;
 pub mod records;
 pub mod runner;

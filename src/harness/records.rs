@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Verify;
 use crate::metrics::Latency;
 use crate::report::Summary;
+use crate::report::summary::SCHEMA;
 
 /// The version of a record. It grows when a field changes its meaning or goes.
 pub const RECORD_SCHEMA: u32 = 1;
@@ -85,9 +86,9 @@ pub enum RecordsError {
         /// What the parser says.
         cause: serde_json::Error,
     },
-    /// A record of a later program.
+    /// A record of another program.
     #[error(
-        "{path}:{line}: a record of version {version}; this program reads {RECORD_SCHEMA}",
+        "{path}:{line}: a record of version {version}; this program reads {known}",
         path = path.display()
     )]
     Version {
@@ -97,6 +98,8 @@ pub enum RecordsError {
         line: usize,
         /// Its version.
         version: u32,
+        /// The version that this program reads.
+        known: u32,
     },
 }
 
@@ -134,15 +137,23 @@ pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
     Ok(recovered)
 }
 
+/// What every version of a record has.
+#[derive(Deserialize)]
+struct Versions {
+    record_schema: u32,
+    schema: u32,
+}
+
 fn record(path: &Path, line: usize, text: &[u8]) -> Result<Record, RecordsError> {
-    let path = path.to_owned();
-    match serde_json::from_slice::<Record>(text) {
-        Ok(Record { record_schema: version, .. }) if version != RECORD_SCHEMA => {
-            Err(RecordsError::Version { path, line, version })
+    let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
+    // First, because a later record may lack what this program asks for.
+    let versions: Versions = serde_json::from_slice(text).map_err(damaged)?;
+    for (version, known) in [(versions.record_schema, RECORD_SCHEMA), (versions.schema, SCHEMA)] {
+        if version != known {
+            return Err(RecordsError::Version { path: path.to_owned(), line, version, known });
         }
-        Ok(record) => Ok(record),
-        Err(cause) => Err(RecordsError::Damaged { path, line, cause }),
     }
+    serde_json::from_slice(text).map_err(damaged)
 }
 
 /// The open files of a measurement.
@@ -248,7 +259,7 @@ impl Journal {
 }
 
 /// `<workload>/<segment bytes>/<peers>/<contender>`, without what ends a tag.
-fn tag(record: &Record) -> String {
+pub(super) fn tag(record: &Record) -> String {
     let Record { workload, contender, run, .. } = record;
     let tag = format!("{workload}/{}/{}/{contender}", run.segment_bytes, run.peers);
     tag.chars().map(|c| if c == ',' || c.is_whitespace() { ';' } else { c }).collect()

@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod example;
+pub mod compare;
 pub mod facts;
 pub mod limits;
 pub mod statistics;

@@ -4,8 +4,11 @@
 //! All functions take samples in any order. A NaN among them sorts last and is nobody's business
 //! here: times and rates are never NaN.
 
+mod ranks;
 #[cfg(test)]
 mod tests;
+
+pub use ranks::{RankTest, cliffs_delta, geometric_mean, holm, mann_whitney, variation};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -122,19 +125,36 @@ pub fn median_ratio_interval(
     seed: u64,
 ) -> Option<Interval> {
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let ratios: Option<Vec<f64>> = (0..rounds)
-        .map(|_| {
-            let dividend = drawn(dividend, &mut random);
-            median_ratio(&dividend, &drawn(divisor, &mut random))
-        })
-        .collect();
-    let sorted = sorted(&ratios?);
+    middle((0..rounds).map(|_| {
+        let dividend = drawn(dividend, &mut random);
+        median_ratio(&dividend, &drawn(divisor, &mut random))
+    }))
+}
+
+/// As [`median_ratio_interval`], where each pair (dividend, divisor) was measured side by side:
+/// pairs are drawn, so that what disturbed both at once cancels out.
+pub fn paired_median_ratio_interval(
+    pairs: &[(f64, f64)],
+    rounds: usize,
+    seed: u64,
+) -> Option<Interval> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    middle((0..rounds).map(|_| {
+        let (dividend, divisor): (Vec<f64>, Vec<f64>) =
+            drawn(pairs, &mut random).into_iter().unzip();
+        median_ratio(&dividend, &divisor)
+    }))
+}
+
+/// What holds the middle [`CONFIDENCE`] of the values; none where one is none.
+fn middle(values: impl Iterator<Item = Option<f64>>) -> Option<Interval> {
+    let sorted = sorted(&values.collect::<Option<Vec<_>>>()?);
     let tail = (1.0 - CONFIDENCE) / 2.0;
     Some(Interval { low: quantile(&sorted, tail)?, high: quantile(&sorted, 1.0 - tail)? })
 }
 
 /// As many of the samples as there are, each drawn from all of them.
-fn drawn(samples: &[f64], random: &mut Xoshiro256PlusPlus) -> Vec<f64> {
+fn drawn<T: Copy>(samples: &[T], random: &mut Xoshiro256PlusPlus) -> Vec<T> {
     let count = samples.len() as u64;
     let draw = |_| {
         // The upper half of a product: without a bias that samples of a run could show.

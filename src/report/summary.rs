@@ -10,7 +10,7 @@ use super::limits::{Limits, bound};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
 /// The version of the record. It grows when a field changes its meaning or goes.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 1;
 
 /// One run, as it is written and read. The names of the fields are those of the JSON.
 ///

@@ -16,6 +16,25 @@ pub(crate) fn rate(bytes_per_second: f64) -> String {
     format!("{:.1} MB/s", bytes_per_second / 1e6)
 }
 
+/// An amount with a decimal prefix and its unit: `850 B/s`, `12.3 kB/s`, `4.56 M/s`.
+pub(super) fn amount(value: f64, unit: &str) -> String {
+    let space = if unit.starts_with('/') { "" } else { " " };
+    let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match steps.into_iter().find(|(step, _)| value.abs() >= *step) {
+        // A rate without a noun needs the prefix beside its number: `4.56 M/s`.
+        Some((step, prefix)) => format!("{} {prefix}{unit}", three_digits(value / step)),
+        None => format!("{}{space}{unit}", three_digits(value)),
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
 /// A latency in ns: `850 ns`, `12.3 µs`, `4.5 ms`, `1.234 s`.
 pub(crate) fn latency(ns: u64) -> String {
     let amount = ns as f64;
@@ -61,6 +80,16 @@ mod tests {
         assert_eq!(latencies, ["0 ns", "850 ns", "12.3 µs", "4.5 ms", "1.234 s"]);
         let times = [0.0, 12.34e-6, 4.5e-3, 61.5].map(seconds);
         assert_eq!(times, ["0.0 µs", "12.3 µs", "4.5 ms", "61.500 s"]);
+    }
+
+    #[test]
+    fn amounts_have_three_digits() {
+        let amounts = [0.0, 1.5, 999.0, 12_345.0, 4.56e6, 9.9e9].map(|value| amount(value, "B/s"));
+        assert_eq!(
+            amounts,
+            ["0 B/s", "1.50 B/s", "999 B/s", "12.3 kB/s", "4.56 MB/s", "9.90 GB/s"]
+        );
+        assert_eq!([12.0, 4.56e6].map(|value| amount(value, "/s")), ["12.0/s", "4.56 M/s"]);
     }
 
     #[test]

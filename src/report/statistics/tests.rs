@@ -90,3 +90,15 @@ fn intervals_of_ratios_hold_the_ratio_and_follow_the_seed() {
     assert_eq!(same, Some(Interval { low: 2.0, high: 2.0 }));
     assert_eq!(median_ratio_interval(&[], &[1.0], 10, 1), None);
 }
+
+/// Pairs of one ratio have it for certain, however much both swing together.
+#[test]
+fn what_disturbs_both_of_a_pair_cancels_out() {
+    let pairs: Vec<_> = ramp(15).into_iter().map(|x| (3.0 * x, x)).collect();
+    let paired = paired_median_ratio_interval(&pairs, 500, 1).expect("there are pairs");
+    assert!((paired.low - 3.0).abs() < 1e-12 && (paired.high - 3.0).abs() < 1e-12, "{paired:?}");
+    let (slow, fast): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    let apart = median_ratio_interval(&slow, &fast, 500, 1).expect("there are samples");
+    assert!(apart.low < 2.5 && apart.high > 3.5, "{apart:?}");
+    assert_eq!(paired_median_ratio_interval(&[], 10, 1), None);
+}

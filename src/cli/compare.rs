@@ -1,0 +1,193 @@
+//! `mpiswarm compare`.
+
+use std::fs;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+
+use super::args::{CompareArgs, Format};
+use super::{FAILED, OK, REFUSED, show};
+use crate::harness::measured;
+use crate::report::compare::gate::GatePlan;
+use crate::report::compare::history::{History, history};
+use crate::report::compare::html::{Page, all_figures, history_page};
+use crate::report::compare::{
+    CompareError, Comparison, Figure, Question, Set, compare, import, table,
+};
+
+/// Where the folders of records are that a history is about.
+const RESULTS: &str = "results";
+
+/// Runs the command; returns the exit code.
+pub(super) fn run(args: &CompareArgs) -> u8 {
+    let done = if args.history { over_commits(args) } else { side_by_side(args) };
+    done.unwrap_or_else(|sentence| {
+        show::error(&sentence);
+        REFUSED
+    })
+}
+
+fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
+    let sets = named_apart(read_all(&args.folders)?);
+    let beside = read_all(&args.beside)?;
+    let plan =
+        args.gate.as_deref().map(GatePlan::read).transpose().map_err(|error| error.to_string())?;
+    let mut question = Question {
+        contender: args.contender.clone(),
+        against: args.against.clone(),
+        figures: args.figures.clone(),
+    };
+    let comparison = answer(&sets, &question)?;
+    publish(args, &shown(args, &sets, &beside, &comparison, &question)?)?;
+    let Some(plan) = plan else { return Ok(OK) };
+    // A gate looks at its own figures, whatever is shown.
+    question.figures.clone_from(&plan.figures);
+    let outcome = plan.judge(&answer(&sets, &question)?);
+    outcome.remarks.iter().for_each(|remark| show::note(&format!("gate: {remark}")));
+    outcome.failures.iter().for_each(|failure| show::error(&format!("gate: {failure}")));
+    let (failed, judged) = (outcome.failures.len(), outcome.judged);
+    show::note(&format!("gate: {judged} results judged, {failed} failures"));
+    Ok(if failed > 0 { FAILED } else { OK })
+}
+
+fn answer(sets: &[Set], question: &Question) -> Result<Comparison, String> {
+    compare(sets, question).map_err(|error: CompareError| error.to_string())
+}
+
+fn shown(
+    args: &CompareArgs,
+    sets: &[Set],
+    beside: &[Set],
+    comparison: &Comparison,
+    question: &Question,
+) -> Result<String, String> {
+    let never = |error: csv::Error| error.to_string();
+    Ok(match args.format {
+        Format::Text => table::text(comparison, colour(args)),
+        Format::Md => table::markdown(comparison),
+        Format::Csv => table::csv(comparison).map_err(never)?,
+        Format::Json => json(comparison),
+        Format::Html => {
+            let figures = all_figures(sets);
+            let everything = answer(sets, &Question { figures, ..question.clone() })?;
+            let command = command_line();
+            Page { comparison, everything: &everything, sets, beside, command: &command }.html()
+        }
+    })
+}
+
+/// Each figure over all folders of records.
+fn over_commits(args: &CompareArgs) -> Result<u8, String> {
+    let roots = match args.folders.as_slice() {
+        [] => vec![PathBuf::from(RESULTS)],
+        named => named.to_vec(),
+    };
+    let mut folders = Vec::new();
+    for root in &roots {
+        folders.extend(inside(root)?);
+    }
+    if folders.is_empty() {
+        let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
+        return Err(format!("no folder of records (records.jsonl) in {}", roots.join(", ")));
+    }
+    let sets = named_apart(read_all(&folders)?);
+    let figures = match args.figures.as_slice() {
+        [] => vec![Figure::Makespan],
+        asked => asked.to_vec(),
+    };
+    let histories: Vec<History> = figures.iter().map(|figure| history(&sets, *figure)).collect();
+    let each = |of: &dyn Fn(&History) -> String| histories.iter().map(of).collect::<Vec<_>>();
+    let text = match args.format {
+        Format::Text => each(&|history| history.text(colour(args))).join("\n"),
+        Format::Md => each(&History::markdown).join("\n"),
+        Format::Csv => {
+            let tables = histories.iter().map(History::csv).collect::<Result<Vec<_>, _>>();
+            one_head(&tables.map_err(|error| error.to_string())?)
+        }
+        Format::Json => json(&histories),
+        Format::Html => history_page(&histories, &command_line()),
+    };
+    publish(args, &text)?;
+    Ok(OK)
+}
+
+/// The folders of records in a folder, at any depth, sorted by path.
+fn inside(root: &Path) -> Result<Vec<PathBuf>, String> {
+    let (mut folders, mut found) = (vec![root.to_owned()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        if measured::has_records(&folder) {
+            found.push(folder);
+            continue;
+        }
+        let refused = |cause| format!("{}: {cause}", folder.display());
+        for entry in fs::read_dir(&folder).map_err(refused)? {
+            let path = entry.map_err(refused)?.path();
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Tables of CSV as one: the head of the first, the lines of all.
+fn one_head(tables: &[String]) -> String {
+    let lines = tables
+        .iter()
+        .enumerate()
+        .flat_map(|(index, table)| table.split_inclusive('\n').skip(usize::from(index > 0)));
+    lines.collect()
+}
+
+fn read_all(paths: &[PathBuf]) -> Result<Vec<Set>, String> {
+    paths.iter().map(|path| read(path)).collect()
+}
+
+/// Our own records, or the results of another tool.
+fn read(path: &Path) -> Result<Set, String> {
+    if measured::has_records(path) {
+        return measured::read(path).map_err(|error| error.to_string());
+    }
+    import::read(path).map_err(|error| error.to_string())
+}
+
+/// Folders of one name are called by their whole paths.
+fn named_apart(mut sets: Vec<Set>) -> Vec<Set> {
+    let labels: Vec<String> = sets.iter().map(|set| set.label.clone()).collect();
+    for set in &mut sets {
+        if labels.iter().filter(|label| **label == set.label).count() > 1 {
+            set.label = set.origin.display().to_string();
+        }
+    }
+    sets
+}
+
+fn json(what: &impl serde::Serialize) -> String {
+    let text = serde_json::to_string_pretty(what).expect("a comparison holds only plain data");
+    text + "\n"
+}
+
+/// Whether somebody reads it on a terminal who did not ask for none: see no-color.org.
+fn colour(args: &CompareArgs) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    args.out.is_none() && !refused && std::io::stdout().is_terminal()
+}
+
+fn publish(args: &CompareArgs, text: &str) -> Result<(), String> {
+    let Some(path) = &args.out else {
+        show::text(text);
+        return Ok(());
+    };
+    fs::write(path, text).map_err(|cause| format!("{}: {cause}", path.display()))
+}
+
+/// What was typed, with quotes where a shell needs them.
+fn command_line() -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quote = |word: String| {
+        let is_plain = !word.is_empty() && word.chars().all(plain);
+        if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    };
+    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
+    std::iter::once("mpiswarm".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}

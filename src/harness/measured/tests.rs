@@ -1,0 +1,144 @@
+//! Folders as the harness writes them, and broken ones.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+use crate::harness::environment::Calibration;
+use crate::harness::records::Journal;
+use crate::harness::{Plan, Stage};
+use crate::metrics::Latency;
+
+const PLAN: &str = "purpose = \"a test\"\nbudget_s = 1\n\
+    [[workloads]]\nname = \"w\"\nshape = \"all-to-all\"\nfiles = 4\nsegments = 4\nsegment_bytes = 1024\n\
+    [[contenders]]\nengine = \"lockfree\"\n";
+
+/// A line as the harness writes it.
+fn line(repetition: u32, makespan: &str) -> String {
+    format!(
+        "{{\"record_schema\":1,\"workload\":\"w\",\"contender\":\"tuned\",\
+         \"parameters\":{{\"window\":4,\"shape\":\"all-to-all\",\"files\":4}},\
+         \"repetition\":{repetition},\"ended_at_s\":1.0,\"verification\":\"inline\",\
+         \"verification_s\":null,\"cpu_s\":0.5,\"cpu_system_s\":0.1,\"peak_rss_bytes\":1000000,\
+         \"processes\":1,\"voluntary_switches\":3,\"involuntary_switches\":4,\
+         \"schema\":1,\"engine\":\"lockfree\",\"transport\":\"local\",\"peers\":2,\"files\":4,\
+         \"segments\":16,\"segment_bytes\":1024,\"seed\":1,\"bytes_delivered\":16384,\
+         \"verified\":true,\"setup_s\":0.1,\"makespan_s\":{makespan},\"segments_per_second\":16.0,\
+         \"bytes_per_second\":16384.0,\"bound_s\":0.5,\"ratio_to_bound\":2.0,\
+         \"copy_bytes_per_second\":null,\"hash_bytes_per_second\":null,\"cores\":2,\
+         \"served_bytes\":[0,8192,8192],\"finished_s\":[null,1.0,1.0],\
+         \"served_max_over_mean\":1.0,\"served_cv\":0.0,\"served_jain\":1.0,\"origin_copies\":1.0,\
+         \"segment_latency_ns\":{{\"p50\":1000,\"p99\":2000,\"p999\":3000,\"max\":4000}},\
+         \"time_shares\":{{\"awaiting_tracker\":0.0,\"awaiting_holder\":0.0,\"moving\":0.5,\
+         \"verifying\":0.5,\"writing\":0.0,\"deciding\":0.0,\"idle\":0.0}},\
+         \"tracker_busy_share\":0.1,\"tracker_messages_per_second\":10.0,\
+         \"corrupt_segments\":0,\"refused_requests\":0,\"lapsed_requests\":0,\
+         \"unavailable_files\":[],\"errors\":[]}}\n"
+    )
+}
+
+fn folder(dir: &Path, records: &str) {
+    fs::write(dir.join(RECORDS), records).expect("written");
+    let plan = Plan::parse(Path::new("quick.toml"), PLAN.to_owned(), None).expect("a plan");
+    let mut environment = Environment::capture(&plan, &Stage::Threads, Calibration::default());
+    environment.load_at_start = Some([1e3; 3]);
+    environment.program.profile = "debug".to_owned();
+    let text = serde_json::to_string_pretty(&environment).expect("plain data");
+    fs::write(dir.join(ENVIRONMENT), text).expect("written");
+}
+
+/// What reading the folder says, from the name of the file on.
+fn sentence(dir: &Path) -> String {
+    let error = read(dir).expect_err("the folder is broken").to_string();
+    error.strip_prefix(&format!("{}/", dir.display())).unwrap_or(&error).to_owned()
+}
+
+#[test]
+fn records_become_a_set() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cut = &line(2, "1.0")[..500];
+    folder(dir.path(), &[&line(0, "1.0"), &line(1, "1.5"), cut].concat());
+    let set = read(dir.path()).expect("a measurement");
+    let scenario = Scenario {
+        workload: "w".to_owned(),
+        peers: Some(2),
+        segment_bytes: Some(1024),
+        parameters: "shape=all-to-all files=4".to_owned(),
+    };
+    let runs = set.series(&scenario, "tuned");
+    let makespans: Vec<f64> = runs.iter().map(|run| run.values[&Figure::Makespan]).collect();
+    assert_eq!(makespans, [1.0, 1.5]);
+    assert_eq!(runs[0].values[&Figure::LatencyP99], 2e-6);
+    assert_eq!(runs[0].switches, BTreeMap::from([("window".to_owned(), "4".to_owned())]));
+    let warnings = set.warnings.join("\n");
+    for expected in ["profile debug", "a load of 1000.00", "line 3 of the records was cut off"] {
+        assert!(warnings.contains(expected), "{expected} is not in {warnings}");
+    }
+    assert!(set.commands.iter().any(|command| command.contains("bench quick.toml")));
+}
+
+#[test]
+fn a_run_that_delivered_less_has_no_makespan() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let broken = line(1, "0.1").replace("\"verified\":true", "\"verified\":false");
+    let beyond = line(2, "0.1").replace("\"ratio_to_bound\":2.0", "\"ratio_to_bound\":0.2");
+    folder(dir.path(), &[line(0, "1.0"), broken, beyond].concat());
+    let set = read(dir.path()).expect("a measurement");
+    assert_eq!(set.observations.len(), 2);
+    let warnings = set.warnings.join("\n");
+    assert!(warnings.contains("1 of 3 runs did not deliver all"), "{warnings}");
+    assert!(warnings.contains("1 runs were faster than their bound"), "{warnings}");
+}
+
+#[test]
+fn latencies_of_a_series_are_added_up() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let records: Vec<Record> =
+        (0..3).map(|index| serde_json::from_str(&line(index, "1.0")).expect("a record")).collect();
+    let mut latency = Latency::new();
+    (1..=100).for_each(|us| latency.record(Duration::from_micros(us)));
+    let mut journal = Journal::begin(dir.path()).expect("a new folder");
+    records.iter().for_each(|record| journal.add(record, &latency).expect("written"));
+    let text = fs::read_to_string(dir.path().join(RECORDS)).expect("written");
+    folder(dir.path(), &text);
+    let set = read(dir.path()).expect("a measurement");
+    let (_, all) = set.latencies.iter().next().expect("one series");
+    assert_eq!((set.latencies.len(), all.len()), (1, 300));
+
+    let log = dir.path().join(HISTOGRAMS);
+    let whole = fs::read_to_string(&log).expect("written");
+    let last = whole.lines().count();
+    fs::write(&log, whole.replace("HIST", "----")).expect("written");
+    let expected = format!("{HISTOGRAMS}:{}: not an interval of an HdrHistogram log", last - 2);
+    assert_eq!(sentence(dir.path()), expected);
+}
+
+#[test]
+fn broken_folders_have_file_and_line() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let at = dir.path();
+    assert!(sentence(at).starts_with("records.jsonl: No such file"));
+    folder(at, "");
+    assert_eq!(sentence(at), "records.jsonl: no runs");
+    let good = line(0, "1.0");
+    folder(at, &format!("{good}{{\"half\n{good}"));
+    assert!(sentence(at).starts_with("records.jsonl:2: not a record"), "{}", sentence(at));
+    folder(at, &format!("{good}{}", line(1, "NaN")));
+    assert!(sentence(at).starts_with("records.jsonl:2: not a record"), "{}", sentence(at));
+    // A later one need not have the fields of this one.
+    folder(at, &format!("{good}{{\"record_schema\":9,\"schema\":1}}\n"));
+    assert_eq!(sentence(at), "records.jsonl:2: a record of version 9; this program reads 1");
+    folder(at, &format!("{good}{}", good.replace("\"schema\":1", "\"schema\":2")));
+    assert_eq!(sentence(at), "records.jsonl:2: a record of version 2; this program reads 1");
+    folder(at, &good);
+    let path = at.join(ENVIRONMENT);
+    let environment = fs::read_to_string(&path).expect("written");
+    let newer = environment.replace("\"environment_schema\": 1", "\"environment_schema\": 3");
+    fs::write(&path, newer).expect("written");
+    assert_eq!(sentence(at), "environment.json: an environment of version 3; this program reads 1");
+    fs::write(&path, "{\n\"environment_schema\": 1,\n}").expect("written");
+    assert!(sentence(at).starts_with("environment.json:3: not a file of a measurement"));
+    fs::remove_file(&path).expect("it is there");
+    assert!(sentence(at).starts_with("environment.json: No such file"));
+}

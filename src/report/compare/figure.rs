@@ -1,0 +1,169 @@
+//! The figures that can be compared, with their units and which way is better.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::units;
+
+/// Something that is measured once a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Figure {
+    /// From the start until the last peer had all it wanted, seconds.
+    Makespan,
+    /// Payload delivered a second, bytes/s.
+    Rate,
+    /// Segments delivered a second, 1/s.
+    Segments,
+    /// The makespan ÷ the shortest that is possible.
+    Bound,
+    /// The median latency of a segment, seconds.
+    LatencyP50,
+    /// 99% of the segments took at most this, seconds.
+    LatencyP99,
+    /// 99.9% of the segments took at most this, seconds.
+    LatencyP999,
+    /// The most bytes that a peer served ÷ the mean.
+    Balance,
+    /// How many times the original holders sent what was wanted.
+    OriginCopies,
+    /// Processor time, seconds.
+    Cpu,
+    /// The most memory that one process held, bytes.
+    Memory,
+    /// One iteration of a benchmark of another tool, seconds.
+    Iteration,
+    /// A message one way, or a collective call, by another tool, seconds.
+    MessageLatency,
+    /// Payload between ranks by another tool, bytes/s.
+    Bandwidth,
+    /// Messages between ranks by another tool, 1/s.
+    MessageRate,
+}
+
+impl Figure {
+    /// All of them, in the order of tables.
+    pub const ALL: [Self; 15] = [
+        Self::Makespan,
+        Self::Rate,
+        Self::Segments,
+        Self::Bound,
+        Self::LatencyP50,
+        Self::LatencyP99,
+        Self::LatencyP999,
+        Self::Balance,
+        Self::OriginCopies,
+        Self::Cpu,
+        Self::Memory,
+        Self::Iteration,
+        Self::MessageLatency,
+        Self::Bandwidth,
+        Self::MessageRate,
+    ];
+
+    /// Its name on the command line and in records.
+    pub fn name(self) -> &'static str {
+        self.described().0
+    }
+
+    /// What it is, for headings.
+    pub fn title(self) -> &'static str {
+        self.described().1
+    }
+
+    /// The name, the heading, the unit.
+    fn described(self) -> (&'static str, &'static str, Unit) {
+        match self {
+            Self::Makespan => ("makespan", "Makespan", Unit::Seconds),
+            Self::Rate => ("rate", "Delivered bytes a second", Unit::BytesPerSecond),
+            Self::Segments => ("segments", "Delivered segments a second", Unit::PerSecond),
+            Self::Bound => ("bound", "Makespan ÷ bound", Unit::Ratio),
+            Self::LatencyP50 => ("latency-p50", "Latency of a segment, median", Unit::Seconds),
+            Self::LatencyP99 => ("latency-p99", "Latency of a segment, p99", Unit::Seconds),
+            Self::LatencyP999 => ("latency-p999", "Latency of a segment, p99.9", Unit::Seconds),
+            Self::Balance => ("balance", "Bytes served, most ÷ mean", Unit::Ratio),
+            Self::OriginCopies => ("origin-copies", "Copies sent by owners", Unit::Ratio),
+            Self::Cpu => ("cpu", "Processor time", Unit::Seconds),
+            Self::Memory => ("memory", "Peak memory of a process", Unit::Bytes),
+            Self::Iteration => ("iteration", "Time of an iteration", Unit::Seconds),
+            Self::MessageLatency => ("message-latency", "Latency of a message", Unit::Seconds),
+            Self::Bandwidth => ("bandwidth", "Bandwidth", Unit::BytesPerSecond),
+            Self::MessageRate => ("message-rate", "Messages a second", Unit::PerSecond),
+        }
+    }
+
+    /// Whether more of it is better.
+    pub fn more_is_better(self) -> bool {
+        match self.described().2 {
+            Unit::BytesPerSecond | Unit::PerSecond => true,
+            Unit::Seconds | Unit::Bytes | Unit::Ratio => false,
+        }
+    }
+
+    /// What one that is better by a factor is called, and one that is worse.
+    pub fn words(self) -> (&'static str, &'static str) {
+        match self.described().2 {
+            Unit::Bytes => ("less", "more"),
+            Unit::Ratio => ("better", "worse"),
+            Unit::Seconds if self == Self::Cpu => ("less", "more"),
+            Unit::Seconds | Unit::BytesPerSecond | Unit::PerSecond => ("faster", "slower"),
+        }
+    }
+
+    /// The unit of its values, for the heads of tables of raw numbers.
+    pub fn unit(self) -> &'static str {
+        match self.described().2 {
+            Unit::Seconds => "s",
+            Unit::Bytes => "B",
+            Unit::BytesPerSecond => "B/s",
+            Unit::PerSecond => "1/s",
+            Unit::Ratio => "",
+        }
+    }
+
+    /// A value as a person reads it.
+    pub fn show(self, value: f64) -> String {
+        match self.described().2 {
+            Unit::Seconds if value < 1e-6 => format!("{:.1} ns", value * 1e9),
+            Unit::Seconds => units::seconds(value),
+            Unit::Bytes => units::amount(value, "B"),
+            Unit::BytesPerSecond => units::amount(value, "B/s"),
+            Unit::PerSecond => units::amount(value, "/s"),
+            Unit::Ratio => format!("{value:.2}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unit {
+    Seconds,
+    Bytes,
+    BytesPerSecond,
+    PerSecond,
+    Ratio,
+}
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Figure {
+    type Err = UnknownFigure;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFigure> {
+        let named = Self::ALL.into_iter().find(|figure| figure.name() == text);
+        named.ok_or_else(|| UnknownFigure { name: text.to_owned() })
+    }
+}
+
+/// There is no such figure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("\"{name}\" is no figure: {all}", all = Figure::ALL.map(Figure::name).join(", "))]
+pub struct UnknownFigure {
+    /// What was asked for.
+    pub name: String,
+}

@@ -1,0 +1,266 @@
+//! A table of words, and the ways to show it: aligned text, Markdown, HTML.
+
+use super::html::escape;
+
+/// A table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grid {
+    /// What stands above it; may be empty.
+    pub title: String,
+    /// The heads of the columns.
+    pub columns: Vec<Column>,
+    /// The rows; each has a cell for every column.
+    pub rows: Vec<Vec<Cell>>,
+    /// What stands below it, a line each.
+    pub notes: Vec<String>,
+}
+
+/// A column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Its head.
+    pub name: String,
+    /// Whether its cells are numbers, which end in one line.
+    pub is_number: bool,
+}
+
+/// A cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cell {
+    /// What it says.
+    pub text: String,
+    /// How it is meant.
+    pub tone: Tone,
+}
+
+/// How a cell is meant, beside what it says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tone {
+    /// As it is.
+    #[default]
+    Plain,
+    /// Good news.
+    Good,
+    /// Bad news.
+    Bad,
+    /// No news.
+    Faint,
+}
+
+impl Column {
+    /// A column of words.
+    pub fn words(name: impl Into<String>) -> Self {
+        Self { name: name.into(), is_number: false }
+    }
+
+    /// A column of numbers.
+    pub fn numbers(name: impl Into<String>) -> Self {
+        Self { name: name.into(), is_number: true }
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self { text, tone: Tone::Plain }
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl Cell {
+    /// The same, meant like this.
+    #[must_use]
+    pub fn toned(self, tone: Tone) -> Self {
+        Self { tone, ..self }
+    }
+}
+
+impl Tone {
+    /// What turns a terminal to it.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => "\u{1b}[32m",
+            Self::Bad => "\u{1b}[31m",
+            Self::Faint => "\u{1b}[2m",
+        }
+    }
+
+    /// The class of a cell of HTML.
+    fn class(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Good => "good",
+            Self::Bad => "bad",
+            Self::Faint => "faint",
+        }
+    }
+}
+
+impl Grid {
+    /// Takes out the columns that say the same in every row, and returns them as `name value`.
+    /// Tables of one row and the columns from `kept` on stay as they are.
+    pub fn lift_constant(&mut self, kept: usize) -> Vec<String> {
+        let mut lifted = Vec::new();
+        let constant = |rows: &[Vec<Cell>], index: usize| {
+            rows.windows(2).all(|pair| pair[0][index] == pair[1][index])
+        };
+        for index in (0..kept.min(self.columns.len())).rev() {
+            if let Some(first) = self.rows.first()
+                && constant(&self.rows, index)
+            {
+                let name = self.columns.remove(index).name;
+                lifted.insert(0, format!("{name} {}", first[index].text));
+                self.rows.iter_mut().for_each(|row| drop(row.remove(index)));
+            }
+        }
+        lifted
+    }
+
+    /// Aligned text, a line a row, with its line breaks; in colour for a terminal.
+    pub fn text(&self, colour: bool) -> String {
+        let width = |index: usize| {
+            let cells = self.rows.iter().map(|row| row[index].text.chars().count());
+            cells.chain([self.columns[index].name.chars().count()]).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
+        let line = |cells: &mut dyn Iterator<Item = (&str, Tone)>| {
+            let mut line = String::new();
+            for ((text, tone), (column, width)) in cells.zip(self.columns.iter().zip(&widths)) {
+                let blank = " ".repeat(width.saturating_sub(text.chars().count()));
+                let toned = colour && tone != Tone::Plain;
+                let (on, off) = if toned { (tone.code(), "\u{1b}[0m") } else { ("", "") };
+                let (before, after) =
+                    if column.is_number { (blank.as_str(), "") } else { ("", blank.as_str()) };
+                line += &format!("  {before}{on}{text}{off}{after}");
+            }
+            format!("{}\n", line.trim_end())
+        };
+        let mut out = String::new();
+        if !self.title.is_empty() {
+            out += &format!("{}\n", self.title);
+        }
+        out += &line(&mut self.columns.iter().map(|column| (column.name.as_str(), Tone::Faint)));
+        for row in &self.rows {
+            out += &line(&mut row.iter().map(|cell| (cell.text.as_str(), cell.tone)));
+        }
+        self.notes.iter().for_each(|note| out += &format!("  {note}\n"));
+        out
+    }
+
+    /// A table of Markdown with its title as a heading.
+    pub fn markdown(&self) -> String {
+        let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let mut out = String::new();
+        if !self.title.is_empty() {
+            out += &format!("### {}\n\n", self.title);
+        }
+        out += &line(self.columns.iter().map(|column| escape(&column.name)).collect());
+        let rule = |column: &Column| if column.is_number { "---:" } else { "---" }.to_owned();
+        out += &line(self.columns.iter().map(rule).collect());
+        for row in &self.rows {
+            let cell = |cell: &Cell| match cell.tone {
+                Tone::Bad | Tone::Good if !cell.text.is_empty() => {
+                    format!("**{}**", escape(&cell.text))
+                }
+                Tone::Bad | Tone::Good | Tone::Plain | Tone::Faint => escape(&cell.text),
+            };
+            out += &line(row.iter().map(cell).collect());
+        }
+        if !self.notes.is_empty() {
+            out += "\n";
+            // Two blanks at the end of a line break it.
+            out += &self.notes.iter().map(|note| escape(note)).collect::<Vec<_>>().join("  \n");
+            out += "\n";
+        }
+        out
+    }
+
+    /// A table of HTML that scrolls inside itself where it is wide. `caption` names it for
+    /// those who don't see it.
+    pub fn html(&self, caption: &str) -> String {
+        let caption = escape(caption);
+        let mut out = format!(
+            "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\
+             <table><caption>{caption}</caption><thead><tr>"
+        );
+        for column in &self.columns {
+            let class = if column.is_number { " class=\"n\"" } else { "" };
+            out += &format!("<th scope=\"col\"{class}>{}</th>", escape(&column.name));
+        }
+        out += "</tr></thead><tbody>\n";
+        for row in &self.rows {
+            out += "<tr>";
+            for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
+                let number = if column.is_number { "n " } else { "" };
+                let class = format!("{number}{}", cell.tone.class());
+                let class = match class.trim() {
+                    "" => String::new(),
+                    class => format!(" class=\"{class}\""),
+                };
+                let text = escape(&cell.text);
+                out += &match index {
+                    0 => format!("<th scope=\"row\"{class}>{text}</th>"),
+                    _ => format!("<td{class}>{text}</td>"),
+                };
+            }
+            out += "</tr>\n";
+        }
+        out += "</tbody></table></div>\n";
+        for note in &self.notes {
+            out += &format!("<p class=\"note\">{}</p>\n", escape(note));
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grid() -> Grid {
+        let cell = |text: &str, tone| Cell::from(text).toned(tone);
+        Grid {
+            title: "Makespan".to_owned(),
+            columns: vec![Column::words("peers"), Column::words("who"), Column::numbers("ratio")],
+            rows: vec![
+                vec!["4".into(), "a|b".into(), cell("10.00", Tone::Bad)],
+                vec!["4".into(), "<é>".into(), cell("~", Tone::Faint)],
+            ],
+            notes: vec!["a note".to_owned()],
+        }
+    }
+
+    #[test]
+    fn text_is_aligned_and_coloured_on_demand() {
+        let plain =
+            "Makespan\n  peers  who  ratio\n  4      a|b  10.00\n  4      <é>      ~\n  a note\n";
+        assert_eq!(grid().text(false), plain);
+        let coloured = grid().text(true);
+        assert!(coloured.contains("  \u{1b}[31m10.00\u{1b}[0m\n"), "{coloured:?}");
+        let stripped = ["\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"];
+        let bare = stripped.iter().fold(coloured, |text, code| text.replace(code, ""));
+        assert_eq!(bare, plain);
+    }
+
+    #[test]
+    fn what_a_format_reads_as_its_own_is_escaped() {
+        assert!(grid().markdown().contains("| 4 | a\\|b | **10.00** |"));
+        let html = grid().html("a \"caption\"");
+        assert!(html.contains("<td>&lt;é&gt;</td><td class=\"n faint\">~</td>"), "{html}");
+        assert!(html.contains("aria-label=\"a &quot;caption&quot;\""));
+    }
+
+    #[test]
+    fn columns_that_say_one_thing_move_to_the_heading() {
+        let mut grid = grid();
+        assert_eq!(grid.lift_constant(2), ["peers 4"]);
+        assert_eq!(grid.columns.len(), 2);
+        assert_eq!(grid.rows[1][0].text, "<é>");
+    }
+}

@@ -1,0 +1,242 @@
+//! Each figure over commits: the measurements of a folder in the order in which they were made.
+//!
+//! Only measurements of one machine stand in one line: those whose facts that make a machine are
+//! equal.
+
+use serde::Serialize;
+
+use super::grid::{Cell, Column, Grid, Tone};
+use super::judge::Group;
+use super::model::binary_size;
+use super::table::ratio;
+use super::{Figure, Scenario, Set};
+
+/// What makes a machine.
+const MACHINE: [&str; 5] = ["host", "processor", "cores", "MPI", "profile"];
+/// The heights of a line of small bars.
+const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+
+/// All lines of one figure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct History {
+    /// The version of this record: 1.
+    pub history_schema: u32,
+    /// The figure.
+    pub figure: Figure,
+    /// A line for each machine, scenario and contender.
+    pub lines: Vec<Line>,
+}
+
+/// One scenario and contender on one machine, over time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// The machine.
+    pub machine: String,
+    /// What was run.
+    pub scenario: Scenario,
+    /// What ran it.
+    pub contender: String,
+    /// The measurements, oldest first.
+    pub points: Vec<Point>,
+}
+
+/// One measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Point {
+    /// Its folder.
+    pub label: String,
+    /// When it began, UTC.
+    pub began: String,
+    /// The commit; empty where that is not known.
+    pub commit: String,
+    /// What was measured.
+    pub group: Group,
+}
+
+/// Puts the sets in the order of time.
+pub fn history(sets: &[Set], figure: Figure) -> History {
+    let mut sets: Vec<&Set> = sets.iter().collect();
+    sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
+    let mut lines: Vec<Line> = Vec::new();
+    for set in sets {
+        let machine = machine(set);
+        for scenario in set.scenarios() {
+            for contender in set.contenders() {
+                let Some(group) = Group::new(&set.series(scenario, contender), figure) else {
+                    continue;
+                };
+                let point = Point {
+                    label: set.label.clone(),
+                    began: set.began.clone(),
+                    commit: set.commit.clone(),
+                    group,
+                };
+                let is_its = |line: &&mut Line| {
+                    line.machine == machine
+                        && line.scenario == *scenario
+                        && line.contender == contender
+                };
+                match lines.iter_mut().find(is_its) {
+                    Some(line) => line.points.push(point),
+                    None => lines.push(Line {
+                        machine: machine.clone(),
+                        scenario: scenario.clone(),
+                        contender: contender.to_owned(),
+                        points: vec![point],
+                    }),
+                }
+            }
+        }
+    }
+    lines.sort_by(|left, right| {
+        let key =
+            |line: &Line| (line.machine.clone(), line.scenario.clone(), line.contender.clone());
+        key(left).cmp(&key(right))
+    });
+    History { history_schema: 1, figure, lines }
+}
+
+fn machine(set: &Set) -> String {
+    let value = |name: &&str| {
+        let fact = set.facts.iter().find(|fact| fact.name == *name)?;
+        Some(if *name == "cores" { format!("{} cores", fact.value) } else { fact.value.clone() })
+    };
+    MACHINE.iter().filter_map(value).collect::<Vec<_>>().join(", ")
+}
+
+impl Point {
+    /// The first seven characters of the commit, or the name of the folder.
+    pub fn name(&self) -> &str {
+        self.commit.get(..7).unwrap_or(&self.label)
+    }
+}
+
+impl History {
+    /// The lines as tables, one for each machine: first, last and best median, and a small bar for
+    /// each measurement.
+    pub fn grids(&self) -> Vec<Grid> {
+        let mut machines: Vec<&str> = self.lines.iter().map(|line| line.machine.as_str()).collect();
+        machines.dedup();
+        machines.into_iter().map(|machine| self.grid(machine)).collect()
+    }
+
+    fn grid(&self, machine: &str) -> Grid {
+        let words = ["workload"].map(Column::words);
+        let numbers = ["peers", "segment"].map(Column::numbers);
+        let more = ["contender", "over commits"].map(Column::words);
+        let last = ["runs", "first", "best", "last", "last ÷ first"].map(Column::numbers);
+        let lines = self.lines.iter().filter(|line| line.machine == machine);
+        Grid {
+            title: format!("{} on {machine}", self.figure.title()),
+            columns: words.into_iter().chain(numbers).chain(more).chain(last).collect(),
+            rows: lines.map(|line| self.row(line)).collect(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn row(&self, line: &Line) -> Vec<Cell> {
+        let medians: Vec<f64> = line.points.iter().map(|point| point.group.median).collect();
+        let worst = |left: &f64, right: &f64| left.total_cmp(right);
+        let best = if self.figure.more_is_better() {
+            medians.iter().copied().max_by(worst)
+        } else {
+            medians.iter().copied().min_by(worst)
+        };
+        let shown = |at: Option<f64>| at.map_or_else(|| "-".to_owned(), |at| self.figure.show(at));
+        let (first, last) = (medians.first().copied(), medians.last().copied());
+        let change = match (first, last) {
+            (Some(first), Some(last)) if medians.len() > 1 && first != 0.0 => ratio(last / first),
+            _ => "-".to_owned(),
+        };
+        let runs: Vec<String> =
+            line.points.iter().map(|point| point.group.values.len().to_string()).collect();
+        let scenario = &line.scenario;
+        vec![
+            scenario.workload.as_str().into(),
+            scenario.peers.map(|peers| peers.to_string()).unwrap_or_default().into(),
+            scenario.segment_bytes.map(binary_size).unwrap_or_default().into(),
+            line.contender.as_str().into(),
+            bars(&medians).into(),
+            Cell::from(runs.join("+")).toned(Tone::Faint),
+            shown(first).into(),
+            shown(best).into(),
+            shown(last).into(),
+            change.into(),
+        ]
+    }
+
+    /// Text for a terminal: in colour, or plain for a pipe.
+    pub fn text(&self, colour: bool) -> String {
+        let grids = self.grids();
+        grids.iter().map(|grid| grid.text(colour)).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Markdown.
+    pub fn markdown(&self) -> String {
+        self.grids().iter().map(Grid::markdown).collect::<Vec<_>>().join("\n")
+    }
+
+    /// CSV: a line a measurement, with raw numbers in the unit of the figure.
+    ///
+    /// # Errors
+    ///
+    /// Never: the error is that of a writer into memory.
+    pub fn csv(&self) -> Result<String, csv::Error> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record([
+            "figure",
+            "unit",
+            "machine",
+            "workload",
+            "peers",
+            "segment_bytes",
+            "parameters",
+            "contender",
+            "began",
+            "commit",
+            "folder",
+            "runs",
+            "median",
+            "low",
+            "high",
+            "cv",
+        ])?;
+        let some = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
+        let whole = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
+        for line in &self.lines {
+            for Point { label, began, commit, group } in &line.points {
+                writer.write_record([
+                    self.figure.name(),
+                    self.figure.unit(),
+                    &line.machine,
+                    &line.scenario.workload,
+                    &whole(line.scenario.peers),
+                    &whole(line.scenario.segment_bytes),
+                    &line.scenario.parameters,
+                    &line.contender,
+                    began,
+                    commit,
+                    label,
+                    &group.values.len().to_string(),
+                    &group.median.to_string(),
+                    &some(group.interval.map(|interval| interval.low)),
+                    &some(group.interval.map(|interval| interval.high)),
+                    &some(group.variation),
+                ])?;
+            }
+        }
+        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
+        Ok(String::from_utf8(bytes).expect("text was written"))
+    }
+}
+
+/// A bar for each value, from zero to the largest.
+fn bars(values: &[f64]) -> String {
+    let largest = values.iter().copied().fold(0.0, f64::max);
+    let bar = |value: &f64| {
+        let steps =
+            (1..BARS.len()).filter(|&step| *value * BARS.len() as f64 > step as f64 * largest);
+        BARS[steps.count()]
+    };
+    values.iter().map(bar).collect()
+}

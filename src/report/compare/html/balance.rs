@@ -1,0 +1,204 @@
+//! Who carried the load: bytes served by each rank, and how unevenly they lie.
+
+use super::frame::{Drawn, Key, LEFT, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical};
+use super::scale::Scale;
+use super::series::{Series, scenarios};
+use super::svg::{Anchor, Svg};
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::{Figure, Scenario, Set};
+use crate::report::statistics::median;
+
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 220.0;
+/// More bars than this are a grey mass.
+const BARS_MAX: usize = 256;
+
+/// Median bytes that each peer served, by rank from 1.
+struct Load<'a> {
+    series: &'a Series<'a>,
+    served: Vec<f64>,
+}
+
+/// Two drawings for each scenario: the ranks, and Lorenz's curve.
+pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+    let of = |scenario: &Scenario| {
+        let loads: Vec<Load<'_>> = series
+            .iter()
+            .filter(|one| !one.is_variant)
+            .filter_map(|series| load(scenario, series))
+            .collect();
+        let bars: usize = loads.iter().map(|load| load.served.len()).sum();
+        let mut drawings = Vec::new();
+        if bars > 0 && bars <= BARS_MAX {
+            drawings.push(ranks(scenario, &loads));
+        }
+        if bars > 0 {
+            drawings.push(lorenz(scenario, &loads));
+        }
+        drawings
+    };
+    scenarios(sets).into_iter().flat_map(of).collect()
+}
+
+fn load<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<Load<'a>> {
+    let runs = series.runs(scenario);
+    let tables: Vec<&[u64]> = runs
+        .iter()
+        .filter_map(|one| Some(one.run.as_ref()?.served_bytes.as_slice()))
+        .filter(|served| served.iter().any(|bytes| *bytes > 0))
+        .collect();
+    let ranks = tables.iter().map(|served| served.len()).min()?;
+    let middle =
+        |rank: usize| median(&tables.iter().map(|served| served[rank] as f64).collect::<Vec<_>>());
+    let served = (1..ranks).map(middle).collect::<Option<Vec<_>>>()?;
+    Some(Load { series, served })
+}
+
+fn legend(loads: &[Load<'_>]) -> Vec<Key> {
+    loads.iter().map(|load| Key { shape: None, ..load.series.key() }).collect()
+}
+
+fn ranks(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
+    let ranks = loads.iter().map(|load| load.served.len()).max().unwrap_or(1);
+    let largest = loads.iter().flat_map(|load| &load.served).copied().fold(0.0, f64::max);
+    let (unit, one) = byte_unit(largest);
+    let y = Scale::zero_based(largest, BOTTOM, TOP);
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    vertical(&mut svg, &y, &in_units(&y, one), &format!("served, {unit}"));
+    svg.line("axis", [LEFT, BOTTOM], [RIGHT, BOTTOM]);
+    svg.text("label", Anchor::End, [RIGHT, BOTTOM + 32.0], "rank");
+    let slot = (RIGHT - LEFT) / ranks as f64;
+    let bar = slot * 0.8 / loads.len() as f64;
+    let named_each = ranks.div_ceil(16);
+    for rank in 0..ranks {
+        let left = LEFT + slot * (rank as f64 + 0.1);
+        for (index, load) in loads.iter().enumerate() {
+            let Some(bytes) = load.served.get(rank) else { continue };
+            let (top, x) = (y.place(*bytes), left + bar * index as f64);
+            let says =
+                format!("{}, rank {}: {}", load.series.name, rank + 1, Figure::Memory.show(*bytes));
+            let class = format!("mark bar {}", load.series.class());
+            svg.rect(&class, [x, top], [bar, BOTTOM - top], &says);
+        }
+        if rank % named_each == 0 {
+            let x = LEFT + slot * (rank as f64 + 0.5);
+            svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], &(rank + 1).to_string());
+        }
+    }
+    Drawn {
+        name: format!("Bytes served by each rank: {scenario}"),
+        description: "Median over the repetitions. Even bars are an even load.".to_owned(),
+        svg,
+        legend: legend(loads),
+        table: ranks_table(ranks, loads),
+    }
+}
+
+fn ranks_table(ranks: usize, loads: &[Load<'_>]) -> Grid {
+    let mut columns = vec![Column::words("rank")];
+    columns.extend(loads.iter().map(|load| Column::numbers(&load.series.name)));
+    let row = |rank: usize| {
+        let at = |load: &Load<'_>| {
+            let bytes = load.served.get(rank).copied();
+            Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| Figure::Memory.show(bytes)))
+        };
+        std::iter::once(Cell::from((rank + 1).to_string())).chain(loads.iter().map(at)).collect()
+    };
+    Grid { columns, rows: (0..ranks).map(row).collect(), ..Grid::default() }
+}
+
+/// The part of all bytes that the part of the peers that served least carried.
+fn lorenz(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    let (x, y) = (Scale::linear(0.0, 1.0, LEFT, RIGHT - 8.0), Scale::linear(0.0, 1.0, BOTTOM, TOP));
+    let percent = |scale: &Scale| -> Vec<(f64, String)> {
+        scale.ticks().into_iter().map(|tick| (tick, format!("{:.0}%", 100.0 * tick))).collect()
+    };
+    vertical(&mut svg, &y, &percent(&y), "of all bytes");
+    horizontal(&mut svg, &x, &percent(&x), [TOP, BOTTOM], "of the peers, least first");
+    svg.path("even", &[[x.place(0.0), y.place(0.0)], [x.place(1.0), y.place(1.0)]]);
+    for load in loads {
+        let points: Vec<_> = shares(&load.served)
+            .into_iter()
+            .map(|(peers, bytes)| [x.place(peers), y.place(bytes)])
+            .collect();
+        svg.path(&format!("curve {}", load.series.class()), &points);
+        if points.len() <= 24 {
+            for at in &points[1..] {
+                let class = format!("mark {}", load.series.class());
+                svg.mark(&class, load.series.shape(), *at, 3.4, "");
+            }
+        }
+    }
+    let columns = vec![
+        Column::words("contender"),
+        Column::numbers("served by the busiest ÷ mean"),
+        Column::numbers("Gini's index"),
+        Column::numbers("served by the lower half"),
+    ];
+    let row = |load: &Load<'_>| {
+        let half = shares(&load.served).windows(2).find(|pair| pair[1].0 >= 0.5).map(|pair| {
+            let part = (0.5 - pair[0].0) / (pair[1].0 - pair[0].0);
+            pair[0].1 + part * (pair[1].1 - pair[0].1)
+        });
+        let half = half.map_or_else(|| "-".to_owned(), |half| format!("{:.1}%", 100.0 * half));
+        vec![
+            Cell::from(load.series.name.as_str()),
+            format!("{:.2}", most_over_mean(&load.served)).into(),
+            format!("{:.3}", gini(&load.served)).into(),
+            half.into(),
+        ]
+    };
+    Drawn {
+        name: format!("Balance of the load: {scenario}"),
+        description: "Lorenz's curve: on the dotted diagonal all peers serve alike.".to_owned(),
+        svg,
+        legend: loads.iter().map(|load| load.series.key()).collect(),
+        table: Grid { columns, rows: loads.iter().map(row).collect(), ..Grid::default() },
+    }
+}
+
+fn most_over_mean(served: &[f64]) -> f64 {
+    let mean = served.iter().sum::<f64>() / served.len() as f64;
+    served.iter().copied().fold(0.0, f64::max) / mean
+}
+
+/// The points of Lorenz's curve, from (0, 0) to (1, 1).
+fn shares(served: &[f64]) -> Vec<(f64, f64)> {
+    let mut sorted = served.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let total: f64 = sorted.iter().sum();
+    let mut sum = 0.0;
+    let points = sorted.iter().zip(1_u32..).map(|(bytes, count)| {
+        sum += bytes;
+        (f64::from(count) / served.len() as f64, sum / total)
+    });
+    std::iter::once((0.0, 0.0)).chain(points).collect()
+}
+
+/// Twice the area between the diagonal and Lorenz's curve: 0 is even, near 1 one serves all.
+///
+/// Source: C. Gini, "Variabilità e mutabilità", 1912.
+fn gini(served: &[f64]) -> f64 {
+    let area: f64 = shares(served)
+        .windows(2)
+        .map(|pair| (pair[1].0 - pair[0].0) * (pair[0].1 + pair[1].1) / 2.0)
+        .sum();
+    1.0 - 2.0 * area
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By hand: shares 1/8, 1/4, 1/2 and 1 at quarters enclose 1/64 + 3/64 + 6/64 + 12/64.
+    #[test]
+    fn lorenz_and_gini_by_hand() {
+        let served = [4.0, 1.0, 2.0, 1.0];
+        let expected = [(0.0, 0.0), (0.25, 0.125), (0.5, 0.25), (0.75, 0.5), (1.0, 1.0)];
+        assert_eq!(shares(&served), expected);
+        assert!((gini(&served) - (1.0 - 2.0 * 22.0 / 64.0)).abs() < 1e-12);
+        assert_eq!(most_over_mean(&served), 2.0);
+        assert!(gini(&[3.0; 5]).abs() < 1e-12);
+    }
+}

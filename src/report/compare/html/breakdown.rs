@@ -1,0 +1,95 @@
+//! What the peers' time went to.
+
+use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal};
+use super::scale::Scale;
+use super::series::{Series, scenarios};
+use super::svg::{Anchor, Svg, shortened};
+use crate::metrics::TimeShares;
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::{Scenario, Set};
+use crate::report::statistics::median;
+
+const ROW: f64 = 40.0;
+const TOP: f64 = 6.0;
+/// A part of the time below this has no room for its number.
+const NAMED_LEAST: f64 = 0.09;
+/// The share of an activity.
+type Share = fn(&TimeShares) -> f64;
+/// What time goes to, in the order of the bars.
+const ACTIVITIES: [(&str, Share); 7] = [
+    ("moves bytes", |shares| shares.moving),
+    ("verifies", |shares| shares.verifying),
+    ("writes", |shares| shares.writing),
+    ("decides", |shares| shares.deciding),
+    ("waits for holders", |shares| shares.awaiting_holder),
+    ("waits for the tracker", |shares| shares.awaiting_tracker),
+    ("idle", |shares| shares.idle),
+];
+
+/// A drawing for each scenario.
+pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+    scenarios(sets).into_iter().filter_map(|scenario| breakdown(scenario, series)).collect()
+}
+
+/// The shares of a series, which add up to 1; none where no time was counted.
+fn shares(scenario: &Scenario, series: &Series<'_>) -> Option<[f64; 7]> {
+    let runs = series.runs(scenario);
+    let shares: Vec<&TimeShares> =
+        runs.iter().filter_map(|one| Some(&one.run.as_ref()?.time_shares)).collect();
+    let medians = ACTIVITIES.map(|(_, of)| {
+        median(&shares.iter().map(|shares| of(shares)).collect::<Vec<_>>()).unwrap_or(0.0)
+    });
+    // Medians of shares need not add up to one.
+    let sum: f64 = medians.iter().sum();
+    (sum > 0.0).then(|| medians.map(|share| share / sum))
+}
+
+fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+    let rows: Vec<(&Series<'_>, [f64; 7])> =
+        series.iter().filter_map(|one| Some((one, shares(scenario, one)?))).collect();
+    if rows.is_empty() {
+        return None;
+    }
+    let bottom = TOP + ROW * rows.len() as f64;
+    let mut svg = Svg::new(WIDTH, bottom + 40.0);
+    let x = Scale::linear(0.0, 1.0, 14.0, RIGHT);
+    let ticks: Vec<_> =
+        x.ticks().into_iter().map(|tick| (tick, format!("{:.0}%", 100.0 * tick))).collect();
+    horizontal(&mut svg, &x, &ticks, [TOP, bottom], "of the peers' time");
+    for (index, (series, shares)) in rows.iter().enumerate() {
+        let y = TOP + ROW * index as f64;
+        svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&series.name, 60));
+        let mut from = 0.0;
+        for (activity, (share, (name, _))) in shares.iter().zip(ACTIVITIES).enumerate() {
+            let (left, right) = (x.place(from), x.place(from + share));
+            let percent = format!("{:.0}%", 100.0 * share);
+            let says = format!("{}: {name} {percent}", series.name);
+            let class = format!("mark part p{activity}");
+            svg.rect(&class, [left, y + 18.0], [right - left, 16.0], &says);
+            if *share >= NAMED_LEAST {
+                let class = format!("inside on{activity}");
+                svg.text(&class, Anchor::Middle, [left.midpoint(right), y + 30.0], &percent);
+            }
+            from += share;
+        }
+    }
+    let mut columns = vec![Column::words("contender")];
+    columns.extend(ACTIVITIES.map(|(name, _)| Column::numbers(name)));
+    let row = |(series, shares): &(&Series<'_>, [f64; 7])| {
+        let cells = shares.map(|share| Cell::from(format!("{:.1}%", 100.0 * share)));
+        std::iter::once(Cell::from(series.name.as_str())).chain(cells).collect()
+    };
+    let key = |(activity, (name, _)): (usize, (&str, _))| Key {
+        class: format!("p{activity}"),
+        shape: None,
+        name: name.to_owned(),
+    };
+    Some(Drawn {
+        name: format!("Where the time goes: {scenario}"),
+        description: "What the peers' threads did from the opening of the swarm to its end."
+            .to_owned(),
+        svg,
+        legend: ACTIVITIES.into_iter().enumerate().map(key).collect(),
+        table: Grid { columns, rows: rows.iter().map(row).collect(), ..Grid::default() },
+    })
+}

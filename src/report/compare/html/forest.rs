@@ -1,0 +1,120 @@
+//! Headline: the ratio of every result with its interval, around the line of no change.
+
+use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal, number};
+use super::scale::Scale;
+use super::svg::{Anchor, Svg, shortened};
+use crate::report::compare::grid::Grid;
+use crate::report::compare::judge::{Row, Verdict};
+use crate::report::compare::pairing::Pairing;
+use crate::report::compare::table;
+
+/// Two lines of text and a bar.
+const ROW: f64 = 36.0;
+/// More rows are drawn workload by workload.
+const ROWS_MAX: usize = 20;
+/// Characters that fit beside a verdict.
+const LABEL_MAX: usize = 44;
+
+/// A drawing for each workload of a pairing.
+pub(super) fn forests(pairing: &Pairing) -> Vec<Drawn> {
+    let rows: Vec<&Row> = pairing.rows.iter().collect();
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    if rows.len() <= ROWS_MAX {
+        return vec![forest(pairing, &rows)];
+    }
+    let same = |left: &&Row, right: &&Row| left.scenario.workload == right.scenario.workload;
+    let of_workload = rows.chunk_by(same).flat_map(|rows| rows.chunks(ROWS_MAX));
+    of_workload.map(|rows| forest(pairing, rows)).collect()
+}
+
+fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
+    let workload = &rows[0].scenario.workload;
+    let is_one = rows.iter().all(|row| row.scenario.workload == *workload);
+    let of = if is_one { format!(" of {workload}") } else { String::new() };
+    let count = rows.len() as f64;
+    let bottom = 8.0 + ROW * count;
+    let mut svg = Svg::new(WIDTH, bottom + 40.0);
+    let ends = rows.iter().flat_map(|row| {
+        let interval =
+            row.ratio_interval.map_or([1.0, 1.0], |interval| [interval.low, interval.high]);
+        [interval[0], interval[1], row.ratio.unwrap_or(1.0)]
+    });
+    let (low, high) = ends
+        .filter(|end| *end > 0.0)
+        .fold((1.0_f64, 1.0_f64), |(low, high), end| (low.min(end), high.max(end)));
+    // Some room for the marks, and never so little that noise fills the plot.
+    let (low, high) = ((low / 1.05).min(0.9), (high * 1.05).max(1.1));
+    let scale = Scale::log(low, high, 14.0, RIGHT);
+    let ticks: Vec<_> = scale.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
+    horizontal(
+        &mut svg,
+        &scale,
+        &ticks,
+        [4.0, bottom],
+        &shortened(&format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base), 68),
+    );
+    let one = scale.place(1.0);
+    svg.line("one", [one, 4.0], [one, bottom]);
+    for (index, row) in rows.iter().enumerate() {
+        let y = 8.0 + ROW * index as f64;
+        draw(&mut svg, &scale, pairing, row, is_one, y);
+    }
+    let mut rows_only = table::grid(&Pairing {
+        rows: rows.iter().map(|row| (*row).clone()).collect(),
+        geometric_mean: None,
+        only_base: Vec::new(),
+        only_other: Vec::new(),
+        ..pairing.clone()
+    });
+    rows_only.notes.clear();
+    let legend = [("good", "better"), ("bad", "worse"), ("faint", "not told from noise")];
+    let shapes = [0, 1, 3];
+    Drawn {
+        name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
+        description: "Ratio of medians with its 95% interval; 1 is no change.".to_owned(),
+        svg,
+        legend: legend
+            .iter()
+            .zip(shapes)
+            .map(|((class, name), shape)| Key {
+                class: (*class).to_owned(),
+                shape: Some(shape),
+                name: (*name).to_owned(),
+            })
+            .collect(),
+        table: Grid { title: String::new(), ..rows_only },
+    }
+}
+
+fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &Row, is_one: bool, y: f64) {
+    let (class, shape) = match row.verdict {
+        Verdict::Better => ("good", 0),
+        Verdict::Worse => ("bad", 1),
+        Verdict::Same | Verdict::TooFew => ("faint", 3),
+    };
+    let mut label = Vec::new();
+    if !pairing.within {
+        label.push(row.contender.clone());
+    }
+    let scenario = row.scenario.to_string();
+    let size = scenario.strip_prefix(&row.scenario.workload).filter(|_| is_one);
+    let size = size.unwrap_or(&scenario);
+    label.extend(Some(size.trim_start_matches(", ").to_owned()).filter(|size| !size.is_empty()));
+    if label.is_empty() {
+        label.push(row.scenario.parameters.clone());
+    }
+    let verdict = table::verdict(pairing.figure, row);
+    let room = LABEL_MAX.saturating_sub(verdict.text.chars().count());
+    svg.text("name", Anchor::Start, [14.0, y + 11.0], &shortened(&label.join(", "), room));
+    svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
+    let middle = y + 23.0;
+    let Some(ratio) = row.ratio else { return };
+    if let Some(interval) = row.ratio_interval {
+        let ends = [interval.low, interval.high].map(|end| [scale.place(end), middle]);
+        svg.line(&format!("whisker {class}"), ends[0], ends[1]);
+    }
+    let says = format!("{}: {}", row.scenario, table::ratio(ratio));
+    svg.mark(&format!("mark {class}"), shape, [scale.place(ratio), middle], 5.0, &says);
+}

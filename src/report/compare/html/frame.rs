@@ -1,0 +1,155 @@
+//! What a figure stands in: its axes, its legend and its table.
+
+use super::scale::Scale;
+use super::svg::{Anchor, Svg};
+use crate::report::compare::grid::Grid;
+
+use super::escape;
+
+/// The width of a drawing.
+pub(super) const WIDTH: f64 = 440.0;
+/// The place of the vertical axis.
+pub(super) const LEFT: f64 = 56.0;
+/// The right end of the horizontal axis.
+pub(super) const RIGHT: f64 = WIDTH - 14.0;
+
+/// A figure that was drawn.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    /// What it is called.
+    pub(super) name: String,
+    /// What it shows, in a sentence.
+    pub(super) description: String,
+    /// The drawing.
+    pub(super) svg: Svg,
+    /// What its colours and shapes mean.
+    pub(super) legend: Vec<Key>,
+    /// What it shows, as numbers.
+    pub(super) table: Grid,
+}
+
+/// A line of a legend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    /// The classes of the sample.
+    pub(super) class: String,
+    /// The shape of the sample; none for a patch, or for a dashed line where the class says so.
+    pub(super) shape: Option<usize>,
+    /// What it stands for.
+    pub(super) name: String,
+}
+
+impl Key {
+    /// The dashed line of the bound.
+    pub(super) fn bound() -> Self {
+        let name = "bound: what the machine allows at best".to_owned();
+        Self { class: "bound".to_owned(), shape: None, name }
+    }
+
+    fn html(&self) -> String {
+        let mut sample = Svg::new(18.0, 12.0);
+        match self.shape {
+            Some(shape) => sample.mark(&format!("mark {}", self.class), shape, [9.0, 6.0], 4.5, ""),
+            None if self.class == "bound" => sample.line("bound", [0.0, 6.0], [18.0, 6.0]),
+            None => sample.rect(&format!("mark {}", self.class), [2.0, 1.0], [14.0, 10.0], ""),
+        }
+        format!("<li>{}{}</li>", sample.decoration(), escape(&self.name))
+    }
+}
+
+impl Drawn {
+    /// The figure as HTML. `id` is its own on the page.
+    pub(super) fn html(self, id: &str) -> String {
+        let legend: String = self.legend.iter().map(Key::html).collect();
+        let legend = if legend.is_empty() {
+            legend
+        } else {
+            format!("<ul class=\"legend\">{legend}</ul>\n")
+        };
+        let (name, description) = (escape(&self.name), escape(&self.description));
+        let svg = self.svg.finish(id, &self.name, &self.description);
+        let table = self.table.html(&self.name);
+        format!(
+            "<figure id=\"{id}\"><figcaption><b>{name}</b> <span>{description}</span></figcaption>\n\
+             {legend}{svg}<details><summary>The numbers<span class=\"hidden\"> of {name}</span>\
+             </summary>\n{table}</details></figure>\n"
+        )
+    }
+}
+
+/// Draws a horizontal axis below the plot, with a grid up to its top.
+pub(super) fn horizontal(
+    svg: &mut Svg,
+    scale: &Scale,
+    ticks: &[(f64, String)],
+    [top, bottom]: [f64; 2],
+    label: &str,
+) {
+    let mut free = f64::NEG_INFINITY;
+    for (value, name) in ticks {
+        let x = scale.place(*value);
+        svg.line("grid", [x, top], [x, bottom]);
+        // About eight units a character at most; a name that would touch the one before it is left out.
+        let half = 4.2 * name.chars().count() as f64;
+        let middle = x.clamp(half + 3.0, WIDTH - half - 3.0);
+        if middle - half > free {
+            svg.text("tick", Anchor::Middle, [middle, bottom + 15.0], name);
+            free = middle + half + 4.0;
+        }
+    }
+    svg.line("axis", [LEFT.min(scale_start(scale, ticks)), bottom], [RIGHT, bottom]);
+    svg.text("label", Anchor::End, [RIGHT, bottom + 32.0], label);
+}
+
+fn scale_start(scale: &Scale, ticks: &[(f64, String)]) -> f64 {
+    ticks.first().map_or(LEFT, |(value, _)| scale.place(*value))
+}
+
+/// Draws a vertical axis at the left, with a grid to the right end.
+pub(super) fn vertical(svg: &mut Svg, scale: &Scale, ticks: &[(f64, String)], label: &str) {
+    for (value, name) in ticks {
+        let y = scale.place(*value);
+        svg.line("grid", [LEFT, y], [RIGHT, y]);
+        svg.text("tick", Anchor::End, [LEFT - 6.0, y + 4.0], name);
+    }
+    svg.text("label", Anchor::Start, [2.0, 12.0], label);
+}
+
+/// The ticks of a scale in a unit: each value ÷ `one`.
+pub(super) fn in_units(scale: &Scale, one: f64) -> Vec<(f64, String)> {
+    scale.ticks().into_iter().map(|tick| (tick, number(tick / one))).collect()
+}
+
+/// A round number without zeros that say nothing.
+pub(super) fn number(value: f64) -> String {
+    let text = match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
+    };
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// The unit of time that suits values up to `largest` seconds: its name and its length.
+pub(super) fn time_unit(largest: f64) -> (&'static str, f64) {
+    match largest {
+        _ if largest >= 1.0 => ("s", 1.0),
+        _ if largest >= 1e-3 => ("ms", 1e-3),
+        _ if largest >= 1e-6 => ("µs", 1e-6),
+        _ => ("ns", 1e-9),
+    }
+}
+
+/// The unit of bytes that suits values up to `largest`.
+pub(super) fn byte_unit(largest: f64) -> (&'static str, f64) {
+    match largest {
+        _ if largest >= 1e9 => ("GB", 1e9),
+        _ if largest >= 1e6 => ("MB", 1e6),
+        _ if largest >= 1e3 => ("kB", 1e3),
+        _ => ("B", 1.0),
+    }
+}

@@ -1,0 +1,129 @@
+//! Latency by percentile on the axis of HdrHistogram: each step to the right is ten times rarer.
+
+use hdrhistogram::Histogram;
+
+use super::frame::{Drawn, LEFT, RIGHT, WIDTH, horizontal, number, time_unit, vertical};
+use super::scale::Scale;
+use super::series::{Series, scenarios};
+use super::svg::Svg;
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::{Figure, Observation, Scenario, Set};
+use crate::report::statistics::median;
+
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 250.0;
+/// The percentiles that the axis names, as one in how many lies beyond.
+const NAMED: [(f64, &str); 6] =
+    [(1.0, "0%"), (2.0, "50%"), (10.0, "90%"), (100.0, "99%"), (1e3, "99.9%"), (1e4, "99.99%")];
+/// Places of a curve for each factor of ten.
+const STEPS: u32 = 12;
+
+/// The latencies of a series.
+struct Tail<'a> {
+    series: &'a Series<'a>,
+    /// One in how many is slower, and than what, in seconds.
+    points: Vec<(f64, f64)>,
+    /// Whether they are so close that a line between them is the data.
+    is_whole: bool,
+}
+
+/// A drawing for each scenario.
+pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+    scenarios(sets).into_iter().filter_map(|scenario| drawing(scenario, series)).collect()
+}
+
+fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+    let tails: Vec<Tail<'_>> = series.iter().filter_map(|one| tail(scenario, one)).collect();
+    let all = || tails.iter().flat_map(|tail| &tail.points);
+    let low = all().map(|(_, time)| *time).filter(|time| *time > 0.0).fold(f64::INFINITY, f64::min);
+    let high = all().map(|(_, time)| *time).fold(0.0, f64::max);
+    if !low.is_finite() {
+        return None;
+    }
+    let rarest = all().map(|(rarity, _)| *rarity).fold(100.0, f64::max);
+    let x = Scale::log(1.0, rarest, LEFT + 8.0, RIGHT - 8.0);
+    let y = Scale::log(low / 1.1, high * 1.1, BOTTOM, TOP);
+    let (unit, one) = time_unit(high);
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    let ticks: Vec<_> = y.ticks().into_iter().map(|tick| (tick, number(tick / one))).collect();
+    vertical(&mut svg, &y, &ticks, &format!("latency of a segment, {unit}, log scale"));
+    let named: Vec<_> = NAMED
+        .iter()
+        .filter(|(rarity, _)| *rarity <= rarest * 1.01)
+        .map(|(rarity, name)| (*rarity, (*name).to_owned()))
+        .collect();
+    horizontal(&mut svg, &x, &named, [TOP, BOTTOM], "percentile");
+    for Tail { series, points, is_whole } in &tails {
+        let class = series.class();
+        let places: Vec<_> =
+            points.iter().map(|(rarity, time)| [x.place(*rarity), y.place(*time)]).collect();
+        if *is_whole {
+            svg.path(&format!("curve {class}"), &places);
+        }
+        let marked = points.iter().zip(&places).filter(|((rarity, _), _)| {
+            NAMED.iter().any(|(named, _)| (named / rarity - 1.0).abs() < 1e-6)
+        });
+        for ((_, time), at) in marked {
+            let says = format!("{}: {}", series.name, Figure::LatencyP50.show(*time));
+            svg.mark(&format!("mark {class}"), series.shape(), *at, 3.6, &says);
+        }
+    }
+    Some(Drawn {
+        name: format!("Latency of a segment: {scenario}"),
+        description: "From the request until it was verified, over all runs and peers; the right \
+                      end is the tail."
+            .to_owned(),
+        svg,
+        legend: tails.iter().map(|tail| tail.series.key()).collect(),
+        table: table(&tails),
+    })
+}
+
+fn tail<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<Tail<'a>> {
+    let key = (scenario.clone(), series.contender.to_owned());
+    if let Some(histogram) = series.set.latencies.get(&key).filter(|all| !all.is_empty()) {
+        return Some(Tail { series, points: curve(histogram), is_whole: true });
+    }
+    let runs = series.runs(scenario);
+    let figures =
+        [(2.0, Figure::LatencyP50), (100.0, Figure::LatencyP99), (1e3, Figure::LatencyP999)];
+    let middle = |figure: Figure| {
+        let value = |run: &&Observation| run.values.get(&figure).copied();
+        median(&runs.iter().filter_map(value).collect::<Vec<_>>())
+    };
+    let points: Vec<_> = figures
+        .into_iter()
+        .filter_map(|(rarity, figure)| Some((rarity, middle(figure)?)))
+        .collect();
+    (!points.is_empty()).then_some(Tail { series, points, is_whole: false })
+}
+
+/// Latencies in seconds up to the rarest that so many can tell.
+fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
+    let at = |rarity: f64| {
+        let ns = histogram.value_at_quantile(1.0 - rarity.recip());
+        (rarity, ns as f64 / 1e9)
+    };
+    let even = (0..STEPS * 6).map(|step| 10.0_f64.powf(f64::from(step) / f64::from(STEPS)));
+    // Half lies between two of the even steps.
+    let mut places: Vec<f64> =
+        even.chain([2.0]).filter(|rarity| *rarity <= histogram.len() as f64).collect();
+    places.sort_by(f64::total_cmp);
+    places.into_iter().map(at).collect()
+}
+
+fn table(tails: &[Tail<'_>]) -> Grid {
+    let mut columns = vec![Column::words("contender")];
+    columns.extend(NAMED[1..].iter().map(|(_, name)| Column::numbers(*name)));
+    let row = |tail: &Tail<'_>| {
+        let at = |(named, _): &(f64, &str)| {
+            let mut near =
+                tail.points.iter().filter(|(rarity, _)| (named / rarity - 1.0).abs() < 1e-6);
+            let shown = near.next().map(|(_, time)| Figure::LatencyP50.show(*time));
+            Cell::from(shown.unwrap_or_else(|| "-".to_owned()))
+        };
+        let name = Cell::from(tail.series.name.as_str());
+        std::iter::once(name).chain(NAMED[1..].iter().map(at)).collect()
+    };
+    Grid { columns, rows: tails.iter().map(row).collect(), ..Grid::default() }
+}

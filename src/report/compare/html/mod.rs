@@ -1,0 +1,365 @@
+//! The report as one page: a file that needs no network, no script and no font of its own.
+//!
+//! Each figure is drawn by a file of this folder as inline SVG whose colours the style sheet
+//! gives, for light, dark and print, and stands beside its numbers as a table.
+
+mod ablation;
+mod balance;
+mod breakdown;
+mod forest;
+mod frame;
+mod latency;
+mod scale;
+mod series;
+mod strips;
+mod svg;
+mod sweep;
+mod trend;
+
+use super::grid::{Cell, Column, Grid, Tone};
+use super::history::History;
+use super::judge::{Group, Verdict};
+use super::pairing::{Comparison, Pairing};
+use super::{Figure, Set, table};
+use frame::Drawn;
+use series::Series;
+
+/// So many figures of a kind are shown at once; the others on demand.
+const SHOWN: usize = 6;
+const STYLE: &str = include_str!("style.css");
+
+/// What a page is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'a> {
+    /// The figures that were asked for.
+    pub comparison: &'a Comparison,
+    /// All figures that the sets have.
+    pub everything: &'a Comparison,
+    /// What was compared.
+    pub sets: &'a [Set],
+    /// Results of other tools to stand beside.
+    pub beside: &'a [Set],
+    /// The command that made this page.
+    pub command: &'a str,
+}
+
+/// The text as HTML shows it.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            c if c.is_control() && c != '\n' => escaped.push(char::REPLACEMENT_CHARACTER),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+impl Page<'_> {
+    /// The whole file.
+    pub fn html(&self) -> String {
+        let series = Series::all(self.sets);
+        let sections = [
+            ("headline", "Headline", self.headline()),
+            ("throughput", "Throughput", self.throughput(&series)),
+            (
+                "repetitions",
+                "Every repetition",
+                figures("strip", strips::strips(self.sets, &series)),
+            ),
+            ("latency", "Latency", figures("tail", latency::tails(self.sets, &series))),
+            (
+                "balance",
+                "Balance of the load",
+                figures("load", balance::balances(self.sets, &series)),
+            ),
+            (
+                "time",
+                "Where the time goes",
+                figures("time", breakdown::breakdowns(self.sets, &series)),
+            ),
+            ("choices", "What each choice buys", figures("step", ablation::ablations(self.sets))),
+            ("results", "All results", self.results()),
+            ("beside", "Beside: other tools", self.other_tools()),
+            ("environment", "Environment", self.environment()),
+            ("reproduce", "Measure it again", self.reproduce()),
+        ];
+        let title = self.title();
+        let subtitle = self.subtitle();
+        document(&title, &subtitle, &self.notices(), &sections)
+    }
+
+    fn title(&self) -> String {
+        let pairings = &self.comparison.pairings;
+        let mut others: Vec<&str> = pairings.iter().map(|pairing| pairing.other.as_str()).collect();
+        others.sort_unstable();
+        others.dedup();
+        let base = pairings.first().map_or("", |pairing| pairing.base.as_str());
+        match others.as_slice() {
+            [other] => format!("{base} → {other}"),
+            [first, second] => format!("{base} against {first} and {second}"),
+            many => format!("{base} against {} others", many.len()),
+        }
+    }
+
+    fn subtitle(&self) -> String {
+        let of = |set: &Set| {
+            let commit = set.commit.get(..7).map(|commit| format!(" at commit {commit}"));
+            let began =
+                if set.began.is_empty() { String::new() } else { format!(", {}", set.began) };
+            let runs = set.observations.len();
+            format!("{}{}{began}: {runs} runs", set.label, commit.unwrap_or_default())
+        };
+        self.sets.iter().map(of).collect::<Vec<_>>().join(" · ")
+    }
+
+    fn notices(&self) -> String {
+        let notices = table::notices(self.comparison);
+        if notices.is_empty() {
+            return String::new();
+        }
+        let items: String =
+            notices.iter().map(|notice| format!("<li>{}</li>", escape(notice))).collect();
+        format!(
+            "<div class=\"warn\" role=\"note\"><b>Before you believe a figure</b><ul>{items}</ul></div>\n"
+        )
+    }
+
+    fn headline(&self) -> String {
+        let heads: String = self.comparison.pairings.iter().map(head).collect();
+        let drawings =
+            self.comparison.pairings.iter().flat_map(forest::forests).collect::<Vec<_>>();
+        let how = "<p class=\"note\">A result counts when its probability by the Mann-Whitney \
+                   test, corrected by Holm for all results of its figure, is below 0.05 and the 95% \
+                   interval of its ratio leaves out 1. Intervals of ratios are drawn 2,000 times, in \
+                   pairs where the contenders took turns; intervals of medians are those of order \
+                   statistics.</p>\n";
+        format!("<div class=\"heads\">{heads}</div>\n{}{how}", figures("ratio", drawings))
+    }
+
+    fn throughput(&self, series: &[Series<'_>]) -> String {
+        let mut drawings = sweep::by_segment_size(self.sets, series, self.beside);
+        drawings.extend(sweep::by_peers(self.sets, series));
+        figures("rate", drawings)
+    }
+
+    fn results(&self) -> String {
+        let mut out = String::new();
+        for pairing in &self.everything.pairings {
+            if pairing.rows.is_empty() {
+                continue;
+            }
+            let grid = table::grid(pairing);
+            let asked = self.comparison.pairings.iter().any(|other| other.figure == pairing.figure);
+            let body = grid.html(&grid.title);
+            out += &if asked {
+                body
+            } else {
+                let title = escape(&grid.title);
+                format!("<details><summary>{title}</summary>{body}</details>\n")
+            };
+        }
+        out
+    }
+
+    fn other_tools(&self) -> String {
+        let rows = self.beside.iter().flat_map(|set| {
+            let of_scenario = |scenario| {
+                let contenders = set.contenders().into_iter();
+                contenders
+                    .flat_map(move |contender| {
+                        let runs = set.series(scenario, contender);
+                        let group = |figure| Some((figure, Group::new(&runs, figure)?));
+                        let groups: Vec<_> = set.figures().into_iter().filter_map(group).collect();
+                        groups
+                            .into_iter()
+                            .map(move |(figure, group)| {
+                                vec![
+                                    Cell::from(set.label.as_str()),
+                                    scenario.to_string().into(),
+                                    scenario.parameters.as_str().into(),
+                                    contender.into(),
+                                    figure.title().into(),
+                                    figure.show(group.median).into(),
+                                    group.values.len().to_string().into(),
+                                ]
+                            })
+                            .collect::<Vec<_>>()
+                    })
+                    .collect::<Vec<_>>()
+            };
+            set.scenarios().into_iter().flat_map(of_scenario).collect::<Vec<_>>()
+        });
+        let rows: Vec<_> = rows.collect();
+        if rows.is_empty() {
+            return String::new();
+        }
+        let mut columns =
+            ["from", "benchmark", "parameters", "what", "figure"].map(Column::words).to_vec();
+        columns.extend(["median", "runs"].map(Column::numbers));
+        Grid { columns, rows, ..Grid::default() }.html("Results of other tools")
+    }
+
+    fn environment(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for fact in self.sets.iter().flat_map(|set| &set.facts) {
+            if !names.contains(&fact.name) {
+                names.push(fact.name);
+            }
+        }
+        if names.is_empty() {
+            return String::new();
+        }
+        let mut columns = vec![Column::words("")];
+        columns.extend(self.sets.iter().map(|set| Column::words(&set.label)));
+        let row = |name: &&str| {
+            let mut differs =
+                self.comparison.differences.iter().filter(|difference| difference.name == *name);
+            let tone = differs.next().map_or(Tone::Plain, |difference| {
+                if difference.matters { Tone::Bad } else { Tone::Plain }
+            });
+            let value = |set: &Set| {
+                let mut facts = set.facts.iter().filter(|fact| fact.name == *name);
+                let value = facts.next().map_or("unknown", |fact| fact.value.as_str());
+                Cell::from(value).toned(tone)
+            };
+            std::iter::once(Cell::from(*name)).chain(self.sets.iter().map(value)).collect()
+        };
+        let rows = names.iter().map(row).collect();
+        Grid { columns, rows, ..Grid::default() }.html("On what it was measured")
+    }
+
+    fn reproduce(&self) -> String {
+        let mut out = String::new();
+        for set in self.sets.iter().filter(|set| !set.commands.is_empty()) {
+            let commands = escape(&set.commands.join("\n"));
+            out +=
+                &format!("<h3>{}</h3>\n<pre tabindex=\"0\">{commands}</pre>\n", escape(&set.label));
+            if let Some((name, text)) = &set.plan {
+                let (name, text) = (escape(name), escape(text.trim_end()));
+                out += &format!(
+                    "<details><summary>The plan {name}.toml</summary><pre tabindex=\"0\">{text}</pre></details>\n"
+                );
+            }
+        }
+        out + &format!("<h3>This page</h3>\n<pre tabindex=\"0\">{}</pre>\n", escape(self.command))
+    }
+}
+
+/// A card with what all results of a pairing come to.
+fn head(pairing: &Pairing) -> String {
+    let (better, worse) = pairing.figure.words();
+    let counted = [
+        (pairing.count(Verdict::Better), better),
+        (pairing.count(Verdict::Worse), worse),
+        (pairing.count(Verdict::Same), "not told from noise"),
+        (pairing.count(Verdict::TooFew), "with too few runs"),
+    ];
+    let counted: Vec<_> = counted
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let decided = pairing.count(Verdict::Better) + pairing.count(Verdict::Worse);
+    let (class, value) = match pairing.geometric_mean.filter(|_| decided > 0) {
+        Some(mean) if mean != 1.0 => {
+            let is_better = (mean > 1.0) == pairing.figure.more_is_better();
+            let (class, word) = if is_better { ("good", better) } else { ("bad", worse) };
+            (class, format!("{}× {word}", table::ratio(mean.max(mean.recip()))))
+        }
+        _ => ("faint", "~".to_owned()),
+    };
+    let rows = pairing.rows.len();
+    let judged = rows - pairing.count(Verdict::TooFew);
+    let what = match judged {
+        0 | 1 => format!("{judged} result with enough runs"),
+        _ => format!("geometric mean of {judged} ratios"),
+    };
+    format!(
+        "<div class=\"head {class}\"><div>{}: {} → {}</div><div class=\"value\">{value}</div>\
+         <div class=\"sub\">{what}; of {rows}: {}</div></div>\n",
+        escape(pairing.figure.title()),
+        escape(&pairing.base),
+        escape(&pairing.other),
+        counted.join(", ")
+    )
+}
+
+/// Figures side by side, those beyond the first few on demand.
+fn figures(kind: &str, drawings: Vec<Drawn>) -> String {
+    let count = drawings.len();
+    let ids = (1..).map(|number| format!("{kind}-{number}"));
+    let drawn: Vec<String> =
+        drawings.into_iter().zip(ids).map(|(drawn, id)| drawn.html(&id)).collect();
+    let shown = count.min(SHOWN);
+    let mut out = String::new();
+    if shown > 0 {
+        out += &format!("<div class=\"figures\">{}</div>\n", drawn[..shown].concat());
+    }
+    if count > shown {
+        let (more, rest) = (count - shown, drawn[shown..].concat());
+        out += &format!(
+            "<details class=\"more\"><summary>{more} more</summary><div class=\"figures\">{rest}</div></details>\n"
+        );
+    }
+    out
+}
+
+/// A page of a history.
+pub fn history_page(histories: &[History], command: &str) -> String {
+    let mut sections = Vec::new();
+    for history in histories {
+        let name = history.figure.name();
+        let tables: String = history.grids().iter().map(|grid| grid.html(&grid.title)).collect();
+        let body = figures(&format!("trend-{name}"), trend::trends(history)) + &tables;
+        sections.push((name, history.figure.title(), body));
+    }
+    sections.push((
+        "reproduce",
+        "This page",
+        format!("<pre tabindex=\"0\">{}</pre>", escape(command)),
+    ));
+    let subtitle = "Every measurement in the order of time. Machines are never mixed; commits are \
+                    names in an order, so that their points are not joined.";
+    document("Over commits", subtitle, "", &sections)
+}
+
+/// The file around the sections; those without a body are left out.
+fn document(
+    title: &str,
+    subtitle: &str,
+    notices: &str,
+    sections: &[(&str, &str, String)],
+) -> String {
+    let filled: Vec<_> = sections.iter().filter(|(_, _, body)| !body.trim().is_empty()).collect();
+    let links: String = filled
+        .iter()
+        .map(|(id, name, _)| format!("<li><a href=\"#{id}\">{}</a></li>", escape(name)))
+        .collect();
+    let bodies: String = filled
+        .iter()
+        .map(|(id, name, body)| {
+            format!("<section id=\"{id}\"><h2>{}</h2>\n{body}</section>\n", escape(name))
+        })
+        .collect();
+    let (title, subtitle) = (escape(title), escape(subtitle));
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n\
+         <title>{title} · mpiswarm</title>\n<link rel=\"icon\" href=\"data:,\">\n<style>\n{STYLE}</style>\n</head>\n<body>\n\
+         <a class=\"skip\" href=\"#main\">Skip to the results</a>\n\
+         <header><h1>{title}</h1><p class=\"sub\">{subtitle}</p>\n\
+         <nav aria-label=\"Sections\"><ul>{links}</ul></nav></header>\n{notices}<main id=\"main\">\n{bodies}</main>\n\
+         </body>\n</html>\n"
+    )
+}
+
+/// All figures that a set has, for a page that shows everything.
+pub fn all_figures(sets: &[Set]) -> Vec<Figure> {
+    sets.first().map(Set::figures).unwrap_or_default()
+}

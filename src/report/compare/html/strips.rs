@@ -1,0 +1,117 @@
+//! Every repetition as a point, over a box from the first to the third quartile.
+
+use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal, in_units, time_unit};
+use super::scale::Scale;
+use super::series::{Series, scenarios};
+use super::svg::{Anchor, Svg, shortened};
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::{Figure, Observation, Scenario, Set};
+use crate::report::statistics::{Quartiles, median, outliers, quartiles};
+
+const ROW: f64 = 44.0;
+const TOP: f64 = 6.0;
+/// Rows of points beside each other, so that equal times stay apart.
+const LANES: usize = 5;
+
+/// Repetitions and their times, seconds.
+type Times = Vec<(Option<u32>, f64)>;
+/// A row of the drawing.
+type Strip<'a> = (&'a Series<'a>, Times);
+
+/// A drawing for each scenario.
+pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+    scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
+}
+
+/// The times of a series: of runs, or of iterations of another tool.
+fn times(runs: &[&Observation]) -> Times {
+    let time = |run: &&Observation| {
+        let figures = [Figure::Makespan, Figure::Iteration, Figure::MessageLatency];
+        let value = figures.iter().find_map(|figure| run.values.get(figure))?;
+        Some((run.repetition, *value))
+    };
+    runs.iter().filter_map(time).collect()
+}
+
+fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+    let rows: Vec<Strip<'_>> = series
+        .iter()
+        .map(|one| (one, times(&one.runs(scenario))))
+        .filter(|(_, times)| !times.is_empty())
+        .collect();
+    let largest =
+        rows.iter().flat_map(|(_, times)| times).map(|(_, time)| *time).fold(0.0, f64::max);
+    if rows.is_empty() {
+        return None;
+    }
+    let runs = series.iter().flat_map(|one| one.runs(scenario));
+    let bounds: Vec<f64> = runs.filter_map(|one| one.run.as_ref()?.bound_s).collect();
+    let bound = median(&bounds);
+    let bottom = TOP + ROW * rows.len() as f64;
+    let mut svg = Svg::new(WIDTH, bottom + 40.0);
+    let scale = Scale::zero_based(largest, 14.0, RIGHT);
+    let (unit, one) = time_unit(largest);
+    horizontal(&mut svg, &scale, &in_units(&scale, one), [TOP, bottom], &format!("time, {unit}"));
+    if let Some(bound) = bound {
+        let x = scale.place(bound);
+        svg.line("bound", [x, TOP], [x, bottom]);
+    }
+    for (index, (series, times)) in rows.iter().enumerate() {
+        draw(&mut svg, &scale, series, times, TOP + ROW * index as f64);
+    }
+    Some(Drawn {
+        name: format!("Every repetition: {scenario}"),
+        description: "A point a run; the box is the middle half of them, its line the median."
+            .to_owned(),
+        svg,
+        legend: bound.iter().map(|_| Key::bound()).collect(),
+        table: table(&rows, bound),
+    })
+}
+
+fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>, f64)], y: f64) {
+    let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
+    let (class, name) = (series.class(), &series.name);
+    svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(name, 60));
+    let middle = y + 29.0;
+    if let Some(Quartiles { first, median, third }) = quartiles(&values) {
+        let [left, centre, right] = [first, median, third].map(|value| scale.place(value));
+        svg.rect(&format!("box {class}"), [left, middle - 9.0], [right - left, 18.0], "");
+        svg.line(&format!("median {class}"), [centre, middle - 11.0], [centre, middle + 11.0]);
+    }
+    for (index, (repetition, time)) in times.iter().enumerate() {
+        let lane = (index * 2 % LANES) as f64 - (LANES as f64 - 1.0) / 2.0;
+        let which = repetition.map_or_else(String::new, |number| format!(", repetition {number}"));
+        let says = format!("{name}{which}: {}", Figure::Makespan.show(*time));
+        let at = [scale.place(*time), middle + 3.0 * lane];
+        svg.mark(&format!("mark dot {class}"), series.shape(), at, 2.6, &says);
+    }
+}
+
+fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
+    let mut columns = vec![Column::words("contender")];
+    columns.extend(
+        ["runs", "least", "first quartile", "median", "third quartile", "most", "outliers"]
+            .map(Column::numbers),
+    );
+    let row = |(series, times): &Strip<'_>| {
+        let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
+        let show = |time: f64| Cell::from(Figure::Makespan.show(time));
+        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = values.iter().copied().fold(0.0, f64::max);
+        let Quartiles { first, median, third } =
+            quartiles(&values).unwrap_or(Quartiles { first: 0.0, median: 0.0, third: 0.0 });
+        let outside = outliers(&values).into_iter().filter(|is_outlier| *is_outlier).count();
+        let mut cells = vec![series.name.as_str().into(), values.len().to_string().into()];
+        cells.extend([least, first, median, third, most].map(show));
+        cells.push(outside.to_string().into());
+        cells
+    };
+    let notes = bound.map(|bound| format!("bound: {}", Figure::Makespan.show(bound)));
+    Grid {
+        columns,
+        rows: rows.iter().map(row).collect(),
+        notes: notes.into_iter().collect(),
+        ..Grid::default()
+    }
+}

@@ -1,0 +1,143 @@
+//! A drawing: elements with classes, which the page's style gives colours for light and dark.
+
+use std::fmt::Write as _;
+
+use super::escape;
+
+/// A drawing that grows.
+#[derive(Debug)]
+pub(super) struct Svg {
+    width: f64,
+    height: f64,
+    body: String,
+}
+
+/// Where the text stands that begins at a place.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+/// How many shapes of marks there are.
+const SHAPES: usize = 6;
+
+impl Svg {
+    /// An empty drawing. Its unit is the pixel of a phone; a page scales it.
+    pub(super) fn new(width: f64, height: f64) -> Self {
+        Self { width, height, body: String::new() }
+    }
+
+    pub(super) fn line(&mut self, class: &str, [from_x, from_y]: [f64; 2], [to_x, to_y]: [f64; 2]) {
+        let (from_x, from_y, to_x, to_y) = (short(from_x), short(from_y), short(to_x), short(to_y));
+        self.add(&format!(
+            "<line class=\"{class}\" x1=\"{from_x}\" y1=\"{from_y}\" x2=\"{to_x}\" y2=\"{to_y}\"/>"
+        ));
+    }
+
+    /// A rectangle from its corner; `says` is what pointing at it shows.
+    pub(super) fn rect(&mut self, class: &str, at: [f64; 2], size: [f64; 2], says: &str) {
+        let [x, y, width, height] = [at[0], at[1], size[0].max(0.0), size[1].max(0.0)].map(short);
+        let says = title(says);
+        self.add(&format!(
+            "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\">{says}</rect>"
+        ));
+    }
+
+    /// Lines from place to place.
+    pub(super) fn path(&mut self, class: &str, places: &[[f64; 2]]) {
+        let mut steps = String::new();
+        for (index, [x, y]) in places.iter().enumerate() {
+            let step = if index == 0 { 'M' } else { 'L' };
+            let _always_fits = write!(steps, "{step}{} {}", short(*x), short(*y));
+        }
+        self.add(&format!("<path class=\"{class}\" d=\"{steps}\"/>"));
+    }
+
+    /// A mark of one of several shapes, so that colour is not all that tells series apart.
+    pub(super) fn mark(
+        &mut self,
+        class: &str,
+        shape: usize,
+        [x, y]: [f64; 2],
+        size: f64,
+        says: &str,
+    ) {
+        let (r, says) = (size, title(says));
+        let corners: &[[f64; 2]] = match shape % SHAPES {
+            0 => {
+                let [x, y, r] = [x, y, r].map(short);
+                self.add(&format!(
+                    "<circle class=\"{class}\" cx=\"{x}\" cy=\"{y}\" r=\"{r}\">{says}</circle>"
+                ));
+                return;
+            }
+            1 => &[[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]],
+            2 => &[[0.0, -1.2], [1.1, 0.8], [-1.1, 0.8]],
+            3 => &[[0.0, -1.3], [1.3, 0.0], [0.0, 1.3], [-1.3, 0.0]],
+            4 => &[[0.0, 1.2], [1.1, -0.8], [-1.1, -0.8]],
+            _ => &[[-1.3, -0.5], [1.3, -0.5], [1.3, 0.5], [-1.3, 0.5]],
+        };
+        let points: Vec<_> = corners
+            .iter()
+            .map(|[dx, dy]| format!("{},{}", short(x + r * dx), short(y + r * dy)))
+            .collect();
+        let points = points.join(" ");
+        self.add(&format!("<polygon class=\"{class}\" points=\"{points}\">{says}</polygon>"));
+    }
+
+    pub(super) fn text(&mut self, class: &str, anchor: Anchor, [x, y]: [f64; 2], text: &str) {
+        let anchor = match anchor {
+            Anchor::Start => "",
+            Anchor::Middle => " text-anchor=\"middle\"",
+            Anchor::End => " text-anchor=\"end\"",
+        };
+        let (x, y, text) = (short(x), short(y), escape(text));
+        self.add(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{anchor}>{text}</text>"));
+    }
+
+    /// The whole drawing, with what it is called for those who don't see it.
+    pub(super) fn finish(self, id: &str, name: &str, description: &str) -> String {
+        let (width, height) = (short(self.width), short(self.height));
+        format!(
+            "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\n\
+             <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>\n{}</svg>\n",
+            escape(name),
+            escape(description),
+            self.body
+        )
+    }
+
+    /// The drawing as an ornament beside words that say the same.
+    pub(super) fn decoration(self) -> String {
+        let (width, height) = (short(self.width), short(self.height));
+        format!(
+            "<svg class=\"sample\" viewBox=\"0 0 {width} {height}\" aria-hidden=\"true\">{}</svg>",
+            self.body.trim_end()
+        )
+    }
+
+    fn add(&mut self, element: &str) {
+        self.body.push_str(element);
+        self.body.push('\n');
+    }
+}
+
+fn title(says: &str) -> String {
+    if says.is_empty() { String::new() } else { format!("<title>{}</title>", escape(says)) }
+}
+
+/// A coordinate to a tenth.
+fn short(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
+}
+
+/// A text no longer than `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    if text.chars().count() <= most {
+        return text.to_owned();
+    }
+    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}

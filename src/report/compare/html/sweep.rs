@@ -1,0 +1,231 @@
+//! Throughput by segment size and by peers, with the bound.
+
+use super::frame::{Drawn, Key, LEFT, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical};
+use super::scale::Scale;
+use super::series::{Series, scenarios};
+use super::svg::Svg;
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::judge::Group;
+use crate::report::compare::model::binary_size;
+use crate::report::compare::{Figure, Observation, Scenario, Set};
+use crate::report::statistics::median;
+
+/// Where the plot ends above and below.
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 250.0;
+
+/// What is swept: everything else of a scenario is fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    SegmentBytes,
+    Peers,
+}
+
+impl By {
+    fn value(self, scenario: &Scenario) -> Option<usize> {
+        match self {
+            // A segment of no payload has no throughput in bytes.
+            Self::SegmentBytes => scenario.segment_bytes.filter(|bytes| *bytes > 0),
+            Self::Peers => scenario.peers,
+        }
+    }
+
+    /// The scenario without what is swept. Files may have fewer segments where these are large.
+    fn fixed(self, scenario: &Scenario) -> Scenario {
+        let mut fixed = Scenario { parameters: String::new(), ..scenario.clone() };
+        match self {
+            Self::SegmentBytes => fixed.segment_bytes = None,
+            Self::Peers => fixed.peers = None,
+        }
+        fixed
+    }
+
+    fn show(self, value: usize) -> String {
+        match self {
+            Self::SegmentBytes => binary_size(value),
+            Self::Peers => value.to_string(),
+        }
+    }
+}
+
+/// Throughput by segment size, a drawing for each workload and number of peers.
+pub(super) fn by_segment_size(sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<Drawn> {
+    sweeps(By::SegmentBytes, sets, series, beside)
+}
+
+/// Throughput by peers, a drawing for each workload and segment size.
+pub(super) fn by_peers(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+    sweeps(By::Peers, sets, series, &[])
+}
+
+fn sweeps(by: By, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<Drawn> {
+    let all = scenarios(sets);
+    let mut fixed: Vec<Scenario> = all.iter().map(|scenario| by.fixed(scenario)).collect();
+    fixed.sort();
+    fixed.dedup();
+    let of = |fixed: &Scenario| {
+        let fitting = all.iter().filter(|scenario| by.fixed(scenario) == *fixed);
+        let mut points: Vec<(usize, &Scenario)> =
+            fitting.filter_map(|scenario| Some((by.value(scenario)?, *scenario))).collect();
+        points.sort();
+        points
+    };
+    fixed
+        .iter()
+        .map(|fixed| (fixed, of(fixed)))
+        .filter(|(_, points)| points.windows(2).any(|pair| pair[0].0 != pair[1].0))
+        .filter_map(|(fixed, points)| sweep(by, fixed, &points, series, beside))
+        .collect()
+}
+
+/// A line: its place in the legend, and a group of rates at each value.
+struct Curve {
+    key: Key,
+    points: Vec<(usize, Group)>,
+}
+
+fn sweep(
+    by: By,
+    fixed: &Scenario,
+    points: &[(usize, &Scenario)],
+    series: &[Series<'_>],
+    beside: &[Set],
+) -> Option<Drawn> {
+    let curve = |one: &Series<'_>| {
+        let rate = |(value, scenario): &(usize, &Scenario)| {
+            Some((*value, Group::new(&one.runs(scenario), Figure::Rate)?))
+        };
+        let points: Vec<_> = points.iter().filter_map(rate).collect();
+        (!points.is_empty()).then(|| Curve { key: one.key(), points })
+    };
+    let mut curves: Vec<Curve> =
+        series.iter().filter(|one| !one.is_variant).filter_map(curve).collect();
+    let ends = [points.first()?.0, points.last()?.0];
+    curves.extend(
+        beside
+            .iter()
+            .enumerate()
+            .filter_map(|(index, set)| other_tool(set, index + series.len(), ends)),
+    );
+    let bounds: Vec<(usize, f64)> = points
+        .iter()
+        .filter_map(|(value, scenario)| Some((*value, bound(series, scenario)?)))
+        .collect();
+    let largest = curves
+        .iter()
+        .flat_map(|curve| &curve.points)
+        .map(|(_, group)| group.interval.map_or(group.median, |interval| interval.high))
+        .chain(bounds.iter().map(|(_, rate)| *rate))
+        .fold(0.0, f64::max);
+    let (unit, one) = byte_unit(largest);
+    let x = match by {
+        By::SegmentBytes => Scale::log(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
+        By::Peers => Scale::linear(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
+    };
+    let y = Scale::zero_based(largest, BOTTOM, TOP);
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    vertical(&mut svg, &y, &in_units(&y, one), &format!("delivered, {unit}/s"));
+    let mut values: Vec<usize> = points.iter().map(|(value, _)| *value).collect();
+    values.dedup();
+    let ticks: Vec<_> = values.iter().map(|value| (*value as f64, by.show(*value))).collect();
+    let label = match by {
+        By::SegmentBytes => "segment size, log scale",
+        By::Peers => "peers",
+    };
+    horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], label);
+    let bound_path: Vec<_> =
+        bounds.iter().map(|(value, rate)| [x.place(*value as f64), y.place(*rate)]).collect();
+    svg.path("bound", &bound_path);
+    curves.iter().for_each(|curve| draw(&mut svg, curve, by, &x, &y));
+    let mut legend: Vec<Key> = curves.iter().map(|curve| curve.key.clone()).collect();
+    legend.extend((!bounds.is_empty()).then(Key::bound));
+    let what = match by {
+        By::SegmentBytes => "segment size",
+        By::Peers => "number of peers",
+    };
+    Some(Drawn {
+        name: format!("Throughput by {what}: {fixed}"),
+        description: "Median of the repetitions with its 95% interval; all peers together."
+            .to_owned(),
+        svg,
+        legend,
+        table: table(by, &values, &curves, &bounds),
+    })
+}
+
+fn draw(svg: &mut Svg, curve: &Curve, by: By, x: &Scale, y: &Scale) {
+    let Key { class, shape, name } = &curve.key;
+    let place = |value: usize, rate: f64| [x.place(value as f64), y.place(rate)];
+    let line: Vec<_> =
+        curve.points.iter().map(|(value, group)| place(*value, group.median)).collect();
+    svg.path(&format!("curve {class}"), &line);
+    for (value, group) in &curve.points {
+        if let Some(interval) = group.interval {
+            let class = format!("whisker {class}");
+            svg.line(&class, place(*value, interval.low), place(*value, interval.high));
+        }
+        let says = format!("{name}, {}: {}", by.show(*value), Figure::Rate.show(group.median));
+        let at = place(*value, group.median);
+        svg.mark(&format!("mark {class}"), shape.unwrap_or(0), at, 4.5, &says);
+    }
+}
+
+/// The bandwidth that another tool saw for messages of these sizes.
+fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curve> {
+    let fits = |one: &&Observation| {
+        one.values.contains_key(&Figure::Bandwidth)
+            && one.scenario.segment_bytes.is_some_and(|bytes| (least..=most).contains(&bytes))
+    };
+    let mut sizes: Vec<&Scenario> =
+        set.observations.iter().filter(fits).map(|one| &one.scenario).collect();
+    sizes.sort();
+    sizes.dedup();
+    // One benchmark of a set: several would zigzag.
+    let first = sizes.first()?.workload.clone();
+    let of_first = sizes.into_iter().filter(|scenario| scenario.workload == first);
+    let point = |scenario: &Scenario| {
+        let runs: Vec<&Observation> =
+            set.observations.iter().filter(|one| one.scenario == *scenario).collect();
+        Some((scenario.segment_bytes?, Group::new(&runs, Figure::Bandwidth)?))
+    };
+    let points = of_first.filter_map(point).collect();
+    let name = format!("{first} ({})", set.label);
+    Some(Curve { key: Key { class: format!("c{}", place % 8), shape: Some(place), name }, points })
+}
+
+/// The rate that the machine allows, bytes/s: the median over all runs that know their bound.
+pub(super) fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
+    let rates: Vec<f64> = series
+        .iter()
+        .flat_map(|one| one.runs(scenario))
+        .filter_map(|one| one.run.as_ref())
+        .filter_map(|run| Some(run.bytes_delivered as f64 / run.bound_s?))
+        .filter(|rate| rate.is_finite() && *rate > 0.0)
+        .collect();
+    median(&rates)
+}
+
+fn table(by: By, values: &[usize], curves: &[Curve], bounds: &[(usize, f64)]) -> Grid {
+    let head = match by {
+        By::SegmentBytes => "segment",
+        By::Peers => "peers",
+    };
+    let mut columns = vec![Column::words(head)];
+    columns.extend(curves.iter().map(|curve| Column::numbers(&curve.key.name)));
+    columns.push(Column::numbers("bound"));
+    let row = |value: &usize| {
+        let shown = |rate: Option<f64>| {
+            Cell::from(rate.map_or_else(|| "-".to_owned(), |rate| Figure::Rate.show(rate)))
+        };
+        let at = |curve: &Curve| {
+            let mut points = curve.points.iter().filter(|(at, _)| at == value);
+            shown(points.next().map(|(_, group)| group.median))
+        };
+        let bound = bounds.iter().find(|(at, _)| at == value).map(|(_, rate)| *rate);
+        let mut cells = vec![Cell::from(by.show(*value))];
+        cells.extend(curves.iter().map(at));
+        cells.push(shown(bound));
+        cells
+    };
+    Grid { columns, rows: values.iter().map(row).collect(), ..Grid::default() }
+}

@@ -1,0 +1,118 @@
+//! A figure over commits. Commits are names in an order, not a measure: their points are not joined.
+
+use super::frame::Key;
+use super::frame::{Drawn, LEFT, RIGHT, WIDTH, byte_unit, in_units, time_unit, vertical};
+use super::scale::Scale;
+use super::svg::{Anchor, Svg};
+use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::history::{History, Line, Point};
+use crate::report::compare::{Figure, Scenario};
+
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 220.0;
+/// Names of commits that fit below the axis.
+const NAMED_MAX: usize = 6;
+
+/// A drawing for each machine and scenario.
+pub(super) fn trends(history: &History) -> Vec<Drawn> {
+    let mut keys: Vec<(&str, &Scenario)> =
+        history.lines.iter().map(|line| (line.machine.as_str(), &line.scenario)).collect();
+    keys.dedup();
+    keys.into_iter()
+        .map(|(machine, scenario)| {
+            let of = |line: &&Line| line.machine == machine && line.scenario == *scenario;
+            trend(
+                history.figure,
+                machine,
+                scenario,
+                &history.lines.iter().filter(of).collect::<Vec<_>>(),
+            )
+        })
+        .collect()
+}
+
+fn unit(figure: Figure, largest: f64) -> (String, f64) {
+    match figure.unit() {
+        "s" => {
+            let (name, one) = time_unit(largest);
+            (name.to_owned(), one)
+        }
+        "B" => {
+            let (name, one) = byte_unit(largest);
+            (name.to_owned(), one)
+        }
+        "B/s" => {
+            let (name, one) = byte_unit(largest);
+            (format!("{name}/s"), one)
+        }
+        other => (other.to_owned(), 1.0),
+    }
+}
+
+fn trend(figure: Figure, machine: &str, scenario: &Scenario, lines: &[&Line]) -> Drawn {
+    let mut measured: Vec<&Point> = lines.iter().flat_map(|line| &line.points).collect();
+    measured.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
+    measured.dedup_by(|left, right| left.label == right.label);
+    let top = |point: &Point| point.group.interval.map_or(point.group.median, |ends| ends.high);
+    let largest = lines.iter().flat_map(|line| &line.points).map(top).fold(0.0, f64::max);
+    let y = Scale::zero_based(largest, BOTTOM, TOP);
+    let (name, one) = unit(figure, largest);
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    vertical(&mut svg, &y, &in_units(&y, one), &format!("{}, {name}", figure.title()));
+    svg.line("axis", [LEFT, BOTTOM], [RIGHT, BOTTOM]);
+    svg.text("label", Anchor::End, [RIGHT, BOTTOM + 32.0], "commit, oldest first");
+    let slot = (RIGHT - LEFT) / measured.len().max(1) as f64;
+    let each = measured.len().div_ceil(NAMED_MAX).max(1);
+    for (index, point) in measured.iter().enumerate().step_by(each) {
+        let x = LEFT + slot * (index as f64 + 0.5);
+        svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], point.name());
+    }
+    let keys: Vec<Key> = (0..).zip(lines).map(|(place, line)| key(place, line)).collect();
+    for (place, (line, key)) in lines.iter().zip(&keys).enumerate() {
+        let shift = (place as f64 + 1.0) / (lines.len() as f64 + 1.0);
+        for point in &line.points {
+            let found = measured.iter().position(|one| one.label == point.label);
+            let Some(index) = found else { continue };
+            let x = LEFT + slot * (index as f64 + shift);
+            if let Some(ends) = point.group.interval {
+                let ends = [ends.low, ends.high].map(|end| [x, y.place(end)]);
+                svg.line(&format!("whisker {}", key.class), ends[0], ends[1]);
+            }
+            let says = format!(
+                "{}, {}: {}",
+                line.contender,
+                point.name(),
+                figure.show(point.group.median)
+            );
+            let at = [x, y.place(point.group.median)];
+            svg.mark(&format!("mark {}", key.class), place, at, 4.0, &says);
+        }
+    }
+    Drawn {
+        name: format!("{}: {scenario}", figure.title()),
+        description: format!("Median of each measurement with its 95% interval, on {machine}."),
+        svg,
+        legend: keys,
+        table: table(figure, &measured, lines),
+    }
+}
+
+fn key(place: usize, line: &Line) -> Key {
+    Key { class: format!("c{}", place % 8), shape: Some(place), name: line.contender.clone() }
+}
+
+fn table(figure: Figure, measured: &[&Point], lines: &[&Line]) -> Grid {
+    let mut columns = vec![Column::words("commit"), Column::words("began")];
+    columns.extend(lines.iter().map(|line| Column::numbers(&line.contender)));
+    let row = |point: &&Point| {
+        let at = |line: &&Line| {
+            let mut found = line.points.iter().filter(|other| other.label == point.label);
+            let shown = found.next().map(|found| figure.show(found.group.median));
+            Cell::from(shown.unwrap_or_else(|| "-".to_owned()))
+        };
+        let mut cells = vec![Cell::from(point.name()), point.began.as_str().into()];
+        cells.extend(lines.iter().map(at));
+        cells
+    };
+    Grid { columns, rows: measured.iter().map(row).collect(), ..Grid::default() }
+}

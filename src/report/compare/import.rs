@@ -1,0 +1,93 @@
+//! Results of other tools, to stand beside ours.
+
+pub mod criterion;
+pub mod osu;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Set;
+
+/// Why something is no result of another tool.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// A file or folder cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// A file of criterion is not what it writes.
+    #[error("{path}:{line}: not a file of criterion: {cause}", path = path.display())]
+    Criterion {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        cause: String,
+    },
+    /// A line of an OSU benchmark is not what it writes.
+    #[error("{path}:{line}: not a line of an OSU benchmark: {text}", path = path.display())]
+    Osu {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// The line's text, or what is missing.
+        text: String,
+    },
+    /// None of the kinds that are known.
+    #[error(
+        "{path}: neither a folder of records (records.jsonl), nor criterion's (sample.json), nor \
+         the text of an OSU benchmark (\"# OSU …\")",
+        path = path.display()
+    )]
+    Unknown {
+        /// What was named.
+        path: PathBuf,
+    },
+}
+
+/// Reads what another tool left at `path`: criterion's folder, or a file or folder of texts of OSU
+/// micro-benchmarks.
+///
+/// # Errors
+///
+/// When it is neither, or broken.
+pub fn read(path: &Path) -> Result<Set, ImportError> {
+    let facts =
+        std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;
+    let set = if facts.is_dir() {
+        match criterion::read(path)? {
+            Some(set) => Some(set),
+            None => osu::read_folder(path)?,
+        }
+    } else {
+        osu::read_files(&[path.to_owned()])?
+    };
+    let set = set.ok_or_else(|| ImportError::Unknown { path: path.into() })?;
+    let label = path.canonicalize().unwrap_or_else(|_| path.into());
+    let label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Set { label, origin: path.into(), ..set })
+}
+
+/// The entries of a folder, sorted by name.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
+    let refused = |cause| ImportError::Read { path: dir.to_owned(), cause };
+    let listed = std::fs::read_dir(dir).map_err(refused)?;
+    let mut paths = listed
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(refused)?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn text(path: &Path) -> Result<String, ImportError> {
+    let bytes =
+        std::fs::read(path).map_err(|cause| ImportError::Read { path: path.to_owned(), cause })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,151 @@
+//! The text that OSU micro-benchmarks print: a heading `# OSU MPI Latency Test v7.4`, the names of
+//! the columns in a line `# Size   Latency (us)`, and a line of numbers for each size.
+//!
+//! Each heading begins another repetition of its benchmark, so that several runs can stand in one
+//! file, or in several files of a folder.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{ImportError, entries, text};
+use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
+
+/// How a text begins, after whatever a launcher printed.
+const HEADING: &str = "# OSU ";
+
+/// What a column is, and how much one of its unit is of ours: it prints µs, and MB/s of 10^6 bytes.
+/// None for a column that is not read.
+type Read = Option<(Figure, f64)>;
+
+/// A benchmark that is being read.
+struct Open {
+    name: String,
+    repetition: u32,
+    /// What each column after the size is.
+    columns: Option<Vec<Read>>,
+}
+
+/// Reads the texts of a folder that begin as they do; none where there are none.
+///
+/// # Errors
+///
+/// A file cannot be read, or one that begins so goes on otherwise.
+pub fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
+    let files = entries(dir)?.into_iter().filter(|path| path.is_file());
+    let texts = files.filter(|path| {
+        path.extension()
+            .is_none_or(|ending| ["txt", "out", "log"].iter().any(|known| ending == *known))
+    });
+    read_files(&texts.collect::<Vec<_>>())
+}
+
+/// Reads files; none where no text of a benchmark is in them.
+///
+/// # Errors
+///
+/// A file cannot be read, or one that begins so goes on otherwise.
+pub fn read_files(paths: &[PathBuf]) -> Result<Option<Set>, ImportError> {
+    let (mut observations, mut seen) = (Vec::new(), BTreeMap::new());
+    for path in paths {
+        read_text(path, &text(path)?, &mut seen, &mut observations)?;
+    }
+    let facts =
+        vec![Fact { name: "tool", value: "OSU micro-benchmarks".to_owned(), matters: true }];
+    let set = Set { facts, observations, ..Set::default() };
+    Ok((!set.observations.is_empty()).then_some(set))
+}
+
+fn read_text(
+    path: &Path,
+    text: &str,
+    seen: &mut BTreeMap<String, u32>,
+    observations: &mut Vec<Observation>,
+) -> Result<(), ImportError> {
+    let mut open: Option<Open> = None;
+    let mut rows = 0_usize;
+    for (line, text) in (1..).zip(text.lines()) {
+        let broken =
+            |text: &str| ImportError::Osu { path: path.to_owned(), line, text: text.to_owned() };
+        if let Some(title) = text.strip_prefix(HEADING) {
+            let name = name(title);
+            let repetition = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(0);
+            open = Some(Open { name, repetition: *repetition, columns: None });
+            continue;
+        }
+        let Some(open) = &mut open else { continue };
+        if let Some(comment) = text.strip_prefix('#') {
+            if comment.trim_start().starts_with("Size") {
+                open.columns = Some(columns(comment));
+            }
+            continue;
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        let columns = open.columns.as_deref().ok_or_else(|| broken("numbers before `# Size …`"))?;
+        observations.push(row(open, columns, text).ok_or_else(|| broken(text))?);
+        rows += 1;
+    }
+    if open.is_some() && rows == 0 {
+        let line = text.lines().count().max(1);
+        let text = "it ends before the first size".to_owned();
+        return Err(ImportError::Osu { path: path.to_owned(), line, text });
+    }
+    Ok(())
+}
+
+/// `MPI Latency Test v7.4` without its version.
+fn name(title: &str) -> String {
+    let words = title.split_whitespace();
+    let is_version = |word: &str| {
+        word.strip_prefix('v').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    words.filter(|word| !is_version(word)).collect::<Vec<_>>().join(" ")
+}
+
+/// What the columns after the size are. Two blanks or more stand between their names.
+fn columns(heading: &str) -> Vec<Read> {
+    let names = heading.split("  ").map(str::trim).filter(|name| !name.is_empty());
+    let figure = |name: &str| {
+        let name = name.to_lowercase();
+        let is_extreme =
+            ["min", "max", "p50", "p90", "p95", "p99"].iter().any(|word| name.starts_with(word));
+        if is_extreme {
+            None
+        } else if name.contains("latency") {
+            Some((Figure::MessageLatency, 1e-6))
+        } else if name.contains("mb/s") {
+            Some((Figure::Bandwidth, 1e6))
+        } else if name.contains("messages/s") {
+            Some((Figure::MessageRate, 1.0))
+        } else {
+            None
+        }
+    };
+    names.skip(1).map(figure).collect()
+}
+
+fn row(open: &Open, columns: &[Read], text: &str) -> Option<Observation> {
+    let mut words = text.split_whitespace();
+    let bytes: usize = words.next()?.parse().ok()?;
+    let mut values = BTreeMap::new();
+    for figure in columns {
+        let value: f64 = words.next()?.parse().ok()?;
+        let Some((figure, unit)) = figure else { continue };
+        let scaled = value * unit;
+        if !(scaled.is_finite() && scaled >= 0.0) {
+            return None;
+        }
+        values.insert(*figure, scaled);
+    }
+    let scenario =
+        Scenario { workload: open.name.clone(), segment_bytes: Some(bytes), ..Scenario::default() };
+    let repetition = Some(open.repetition);
+    (!values.is_empty()).then(|| Observation {
+        scenario,
+        contender: "osu".to_owned(),
+        repetition,
+        values,
+        ..Observation::default()
+    })
+}

@@ -1,0 +1,159 @@
+//! What a comparison starts from, whoever measured it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Figure;
+use crate::report::Summary;
+use crate::report::units;
+
+/// The engine that others are compared with unless somebody says otherwise.
+const CLASSIC: &str = "mutex";
+
+/// All that was measured in one place at one time: a folder of records, or the output of another
+/// tool.
+#[derive(Clone, Debug, Default)]
+pub struct Set {
+    /// What tables call it: the name of its folder.
+    pub label: String,
+    /// Where it was read from.
+    pub origin: PathBuf,
+    /// When the measurement began, UTC; empty where that is not known.
+    pub began: String,
+    /// The commit that was measured; empty where that is not known.
+    pub commit: String,
+    /// On what it was measured.
+    pub facts: Vec<Fact>,
+    /// What a reader must know to judge it, a sentence each.
+    pub warnings: Vec<String>,
+    /// The commands that measure it again, a line each.
+    pub commands: Vec<String>,
+    /// The text of the plan that was carried out, and its name.
+    pub plan: Option<(String, String)>,
+    /// Whether its contenders took turns, so that equal repetitions were neighbours in time and
+    /// did the same work.
+    pub interleaved: bool,
+    /// The runs.
+    pub observations: Vec<Observation>,
+    /// The latencies of segments, over all runs of a series, ns.
+    pub latencies: BTreeMap<(Scenario, String), Histogram<u64>>,
+}
+
+/// Something that a result depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fact {
+    /// What it is.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
+    /// Whether figures that differ in it cannot be told from figures that changed.
+    pub matters: bool,
+}
+
+/// What was run, whoever ran it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Scenario {
+    /// The name of the workload.
+    pub workload: String,
+    /// How many peers took part; none where that means nothing.
+    pub peers: Option<usize>,
+    /// The size of a segment or a message, bytes; none where that means nothing.
+    pub segment_bytes: Option<usize>,
+    /// What else makes it this workload, as `name=value` in the order of the names.
+    pub parameters: String,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default)]
+pub struct Observation {
+    /// What was run.
+    pub scenario: Scenario,
+    /// What ran it.
+    pub contender: String,
+    /// What the contender does differently, by name.
+    pub switches: BTreeMap<String, String>,
+    /// Which repetition it was; none where that is not known.
+    pub repetition: Option<u32>,
+    /// What was measured.
+    pub values: BTreeMap<Figure, f64>,
+    /// The whole record, where it is one of ours.
+    pub run: Option<Box<Summary>>,
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.workload)?;
+        if let Some(peers) = self.peers {
+            write!(f, ", {}", units::count(peers as u64, "peer"))?;
+        }
+        if let Some(bytes) = self.segment_bytes {
+            write!(f, ", {}", binary_size(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+/// A size of segments or messages, which are mostly powers of two: `64 KiB`, `1000 B`.
+pub fn binary_size(bytes: usize) -> String {
+    match bytes {
+        0 => "hash only".to_owned(),
+        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
+        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
+}
+
+impl Set {
+    /// The scenarios, in the order of their names and sizes.
+    pub fn scenarios(&self) -> Vec<&Scenario> {
+        let mut all: Vec<_> = self.observations.iter().map(|one| &one.scenario).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The contenders: the classic engine first, then those with fewer switches, then by name.
+    pub fn contenders(&self) -> Vec<&str> {
+        let mut all: Vec<_> = self
+            .observations
+            .iter()
+            .map(|one| {
+                let engine = one.run.as_ref().map(|run| run.engine.as_str());
+                (engine != Some(CLASSIC), one.switches.len(), one.contender.as_str())
+            })
+            .collect();
+        all.sort_unstable();
+        let mut names: Vec<&str> = Vec::new();
+        for (_, _, name) in all {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    /// The runs of one series, in the order of their repetitions and then of their values, so that
+    /// the order of the records is nobody's business.
+    pub fn series(&self, scenario: &Scenario, contender: &str) -> Vec<&Observation> {
+        let of = |one: &&Observation| one.scenario == *scenario && one.contender == contender;
+        let mut series: Vec<_> = self.observations.iter().filter(of).collect();
+        series.sort_by(|left, right| {
+            let values = |one: &Observation| one.values.values().copied().collect::<Vec<_>>();
+            let by_value = || values(left).partial_cmp(&values(right));
+            let order = left.repetition.cmp(&right.repetition);
+            order.then_with(|| by_value().unwrap_or(std::cmp::Ordering::Equal))
+        });
+        series
+    }
+
+    /// The figures that at least one run has.
+    pub fn figures(&self) -> Vec<Figure> {
+        let has = |figure| self.observations.iter().any(|one| one.values.contains_key(&figure));
+        Figure::ALL.into_iter().filter(|&figure| has(figure)).collect()
+    }
+}

@@ -1,0 +1,327 @@
+//! Which runs belong side by side: the same scenario and contender in two sets, or two contenders
+//! of one set.
+
+use serde::Serialize;
+
+use super::judge::{self, Draw, Row, Verdict};
+use super::{Figure, Scenario, Set};
+use crate::report::statistics::geometric_mean;
+
+/// What is to be compared with what.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Within one set: the contender that is the base; none for the classic engine, or the first.
+    pub contender: Option<String>,
+    /// Within one set: the contenders that are compared with it; none for all others.
+    pub against: Vec<String>,
+    /// The figures; none for the makespan, or for all that there are where nothing has one.
+    pub figures: Vec<Figure>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The version of this record: 1.
+    pub comparison_schema: u32,
+    /// What was compared: the labels of the sets.
+    pub sets: Vec<String>,
+    /// On what the sets differ.
+    pub differences: Vec<Difference>,
+    /// What a reader must know, a sentence each.
+    pub warnings: Vec<String>,
+    /// Base and other, for each figure.
+    pub pairings: Vec<Pairing>,
+}
+
+/// All results of one figure for a base and an other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pairing {
+    /// The figure.
+    pub figure: Figure,
+    /// What the base is called.
+    pub base: String,
+    /// What the other is called.
+    pub other: String,
+    /// Whether both are contenders of one set.
+    pub within: bool,
+    /// The results.
+    pub rows: Vec<Row>,
+    /// The geometric mean of the ratios of all rows with enough runs; none where one of them has no
+    /// ratio.
+    pub geometric_mean: Option<f64>,
+    /// What only the base has, for people.
+    pub only_base: Vec<String>,
+    /// What only the other has, for people.
+    pub only_other: Vec<String>,
+}
+
+/// Something in which the sets differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// What it is.
+    pub name: String,
+    /// Its value in each set; "unknown" where a set does not say.
+    pub values: Vec<String>,
+    /// Whether it can explain a difference of figures.
+    pub matters: bool,
+}
+
+/// Why nothing can be compared.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CompareError {
+    /// No set.
+    #[error("there is nothing to compare: name folders of records")]
+    Nothing,
+    /// Contenders of several sets.
+    #[error(
+        "contenders are compared within one folder; of several folders, each is compared with itself"
+    )]
+    SeveralSets,
+    /// No such contender.
+    #[error("{label} has no contender \"{name}\"; it has {known}")]
+    NoContender {
+        /// The set.
+        label: String,
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// One contender.
+    #[error("{label} has one contender, \"{name}\": name another folder to compare it with")]
+    OneContender {
+        /// The set.
+        label: String,
+        /// What there is.
+        name: String,
+    },
+    /// No match.
+    #[error("{sets} have no workload, contender and size in common that was measured by {figures}")]
+    NoMatch {
+        /// The sets.
+        sets: String,
+        /// The figures.
+        figures: String,
+    },
+}
+
+impl Pairing {
+    /// How many rows have the verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.rows.iter().filter(|row| row.verdict == verdict).count()
+    }
+}
+
+/// Compares all sets with the first, or the contenders of the only one.
+///
+/// # Errors
+///
+/// When there is nothing that could be compared.
+pub fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
+    compare_drawing(judge::ROUNDS, sets, question)
+}
+
+/// The same with intervals of so many rounds.
+pub(super) fn compare_drawing(
+    rounds: usize,
+    sets: &[Set],
+    question: &Question,
+) -> Result<Comparison, CompareError> {
+    let first = sets.first().ok_or(CompareError::Nothing)?;
+    let named = question.contender.is_some() || !question.against.is_empty();
+    if sets.len() > 1 && named {
+        return Err(CompareError::SeveralSets);
+    }
+    let figures = figures(first, question);
+    let mut pairings = Vec::new();
+    for &figure in &figures {
+        let mut of_figure: Vec<Pairing> = if sets.len() > 1 {
+            sets[1..].iter().map(|other| between(figure, first, other, rounds)).collect()
+        } else {
+            let (base, others) = contenders(first, question)?;
+            others.iter().map(|other| within(figure, first, [base, other], rounds)).collect()
+        };
+        let mut rows: Vec<&mut Row> =
+            of_figure.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
+        judge::decide(figure, &mut rows);
+        pairings.append(&mut of_figure);
+    }
+    if pairings.iter().all(|pairing| pairing.rows.is_empty()) {
+        let sets: Vec<_> = sets.iter().map(|set| set.label.as_str()).collect();
+        let figures: Vec<_> = figures.iter().map(|figure| figure.name()).collect();
+        let (sets, figures) = (sets.join(" and "), figures.join(", "));
+        return Err(CompareError::NoMatch { sets, figures });
+    }
+    Ok(Comparison {
+        comparison_schema: 1,
+        sets: sets.iter().map(|set| set.label.clone()).collect(),
+        differences: differences(sets),
+        warnings: warnings(sets),
+        pairings,
+    })
+}
+
+fn figures(first: &Set, question: &Question) -> Vec<Figure> {
+    if !question.figures.is_empty() {
+        return question.figures.clone();
+    }
+    let all = first.figures();
+    if all.contains(&Figure::Makespan) { vec![Figure::Makespan] } else { all }
+}
+
+/// The base and the others.
+fn contenders<'a>(
+    set: &'a Set,
+    question: &'a Question,
+) -> Result<(&'a str, Vec<&'a str>), CompareError> {
+    let all = set.contenders();
+    let known = |name: &'a String| {
+        all.contains(&name.as_str()).then_some(name.as_str()).ok_or_else(|| {
+            let (label, name) = (set.label.clone(), name.clone());
+            CompareError::NoContender { label, name, known: all.join(", ") }
+        })
+    };
+    let base = match &question.contender {
+        Some(name) => known(name)?,
+        None => {
+            let free = all.iter().find(|name| !question.against.iter().any(|other| other == *name));
+            free.or(all.first()).ok_or(CompareError::Nothing)?
+        }
+    };
+    let mut others = question.against.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    if others.is_empty() {
+        others = all.iter().copied().filter(|name| *name != base).collect();
+    }
+    if others.is_empty() {
+        let (label, name) = (set.label.clone(), base.to_owned());
+        return Err(CompareError::OneContender { label, name });
+    }
+    Ok((base, others))
+}
+
+fn between(figure: Figure, base: &Set, other: &Set, rounds: usize) -> Pairing {
+    let draw = Draw { interleaved: false, rounds };
+    let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
+    let known = keys(base);
+    for &(scenario, contender) in &known {
+        let runs = [base, other].map(|set| set.series(scenario, contender));
+        let [base_runs, other_runs] = &runs;
+        match judge::row(figure, scenario, contender, [base_runs, other_runs], draw) {
+            Some(row) => pairing.rows.push(row),
+            None => pairing.only_base.push(format!("{contender}: {scenario}")),
+        }
+    }
+    let added = keys(other).into_iter().filter(|key| !known.contains(key));
+    pairing.only_other =
+        added.map(|(scenario, contender)| format!("{contender}: {scenario}")).collect();
+    pairing.sum_up()
+}
+
+fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], rounds: usize) -> Pairing {
+    let draw = Draw { interleaved: set.interleaved, rounds };
+    let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
+    for scenario in set.scenarios() {
+        let runs = [base, other].map(|contender| set.series(scenario, contender));
+        let [base_runs, other_runs] = &runs;
+        let row = judge::row(figure, scenario, other, [base_runs, other_runs], draw);
+        match row {
+            Some(row) => pairing.rows.push(row),
+            None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
+            None if !other_runs.is_empty() => pairing.only_other.push(scenario.to_string()),
+            None => {}
+        }
+    }
+    pairing.sum_up()
+}
+
+/// Every scenario with every contender that ran it.
+fn keys(set: &Set) -> Vec<(&Scenario, &str)> {
+    let mut keys: Vec<_> =
+        set.observations.iter().map(|one| (&one.scenario, one.contender.as_str())).collect();
+    keys.sort();
+    keys.dedup();
+    keys
+}
+
+impl Pairing {
+    fn empty(figure: Figure, base: String, other: String, within: bool) -> Self {
+        Self {
+            figure,
+            base,
+            other,
+            within,
+            rows: Vec::new(),
+            geometric_mean: None,
+            only_base: Vec::new(),
+            only_other: Vec::new(),
+        }
+    }
+
+    fn sum_up(mut self) -> Self {
+        let judged = self.rows.iter().filter(|row| row.verdict != Verdict::TooFew);
+        let ratios: Option<Vec<f64>> = judged.map(|row| row.ratio).collect();
+        self.geometric_mean = ratios.and_then(|ratios| geometric_mean(&ratios));
+        self
+    }
+}
+
+/// The facts that are not the same in all sets, those that matter first.
+fn differences(sets: &[Set]) -> Vec<Difference> {
+    let mut names: Vec<&str> = Vec::new();
+    for fact in sets.iter().flat_map(|set| &set.facts) {
+        if !names.contains(&fact.name) {
+            names.push(fact.name);
+        }
+    }
+    let difference = |name: &str| {
+        let facts: Vec<_> =
+            sets.iter().map(|set| set.facts.iter().find(|fact| fact.name == name)).collect();
+        let value = |fact: &Option<&super::Fact>| {
+            fact.map_or_else(|| "unknown".to_owned(), |fact| fact.value.clone())
+        };
+        let values: Vec<String> = facts.iter().map(value).collect();
+        let matters = facts.iter().flatten().any(|fact| fact.matters);
+        let differs = values.windows(2).any(|pair| pair[0] != pair[1]);
+        differs.then(|| Difference { name: name.to_owned(), values, matters })
+    };
+    let mut all: Vec<_> = names.into_iter().filter_map(difference).collect();
+    all.sort_by_key(|difference| !difference.matters);
+    all
+}
+
+fn warnings(sets: &[Set]) -> Vec<String> {
+    let of_set = |set: &Set| {
+        let label = set.label.clone();
+        set.warnings.iter().map(move |warning| format!("{label}: {warning}")).collect::<Vec<_>>()
+    };
+    let mut all: Vec<String> = sets.iter().flat_map(of_set).collect();
+    let [first, rest @ ..] = sets else { return all };
+    for other in rest {
+        for contender in first.contenders() {
+            let switches = |set: &Set| {
+                let mut runs = set.observations.iter().filter(|one| one.contender == contender);
+                runs.next().map(|one| one.switches.clone())
+            };
+            if let (Some(before), Some(after)) = (switches(first), switches(other))
+                && before != after
+            {
+                all.push(format!(
+                    "the contender \"{contender}\" is another one: {} in {}, {} in {}",
+                    list(&before),
+                    first.label,
+                    list(&after),
+                    other.label
+                ));
+            }
+        }
+    }
+    all
+}
+
+fn list(switches: &std::collections::BTreeMap<String, String>) -> String {
+    if switches.is_empty() {
+        return "nothing switched".to_owned();
+    }
+    let all: Vec<_> = switches.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    all.join(" ")
+}

@@ -1,0 +1,314 @@
+//! Comparisons of made-up measurements whose answers are known.
+
+mod imports;
+mod noise;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use proptest::prelude::*;
+
+use super::gate::{GateError, GatePlan};
+use super::history::history;
+use super::html::{Page, all_figures};
+use super::*;
+use crate::report::Summary;
+use crate::report::example::facts;
+
+/// Made once: the histograms behind it take long.
+static EXAMPLE: LazyLock<Summary> = LazyLock::new(|| Summary::new(facts()));
+
+/// A run of a contender on a workload of 4 peers and segments of 64 KiB.
+fn run(contender: &str, workload: &str, repetition: u32, seconds: f64) -> Observation {
+    let mut run = EXAMPLE.clone();
+    run.makespan_s = seconds;
+    run.engine = if contender == "mutex" { "mutex" } else { "lockfree" }.to_owned();
+    Observation {
+        scenario: Scenario {
+            workload: workload.to_owned(),
+            peers: Some(4),
+            segment_bytes: Some(65536),
+            parameters: "files=10".to_owned(),
+        },
+        contender: contender.to_owned(),
+        repetition: Some(repetition),
+        values: BTreeMap::from([
+            (Figure::Makespan, seconds),
+            (Figure::Rate, 1e6 / seconds),
+            (Figure::Memory, 5e6),
+        ]),
+        run: Some(Box::new(run)),
+        ..Observation::default()
+    }
+}
+
+/// `count` runs around `seconds`, of which the last lies far outside.
+fn runs(contender: &str, workload: &str, count: u32, seconds: f64) -> Vec<Observation> {
+    let wobble = |repetition: u32| {
+        let part = f64::from(repetition * 7 % 10) / 10.0 - 0.45;
+        seconds * (1.0 + 0.04 * part) * if repetition == 9 { 1.5 } else { 1.0 }
+    };
+    (0..count).map(|index| run(contender, workload, index, wobble(index))).collect()
+}
+
+fn set(label: &str, observations: Vec<Observation>) -> Set {
+    let fact = |name, value: &str, matters| Fact { name, value: value.to_owned(), matters };
+    Set {
+        label: label.to_owned(),
+        began: format!("2026-01-0{}T00:00:00Z", label.len()),
+        commit: format!("{label}0123456789"),
+        facts: vec![
+            fact("host", "node1", true),
+            fact("cores", "2", true),
+            fact("commit", label, false),
+        ],
+        interleaved: true,
+        observations,
+        ..Set::default()
+    }
+}
+
+/// Two measurements: one workload twice as fast, one as before, one with too few runs, one gone.
+fn before_and_after() -> Vec<Set> {
+    let before = [
+        runs("tuned", "classic", 10, 0.4),
+        runs("tuned", "one-owner", 10, 1.25),
+        runs("tuned", "small", 3, 2e-3),
+        runs("tuned", "gone", 10, 1.0),
+    ];
+    let after = [
+        runs("tuned", "classic", 10, 0.2),
+        runs("tuned", "one-owner", 10, 1.2502),
+        runs("tuned", "small", 10, 1e-3),
+    ];
+    vec![set("aa", before.concat()), set("bbb", after.concat())]
+}
+
+fn answer(sets: &[Set]) -> Comparison {
+    compare(sets, &Question::default()).expect("the sets have runs in common")
+}
+
+fn plan(text: &str) -> Result<GatePlan, GateError> {
+    GatePlan::parse(Path::new("gate.toml"), text)
+}
+
+#[test]
+fn two_measurements_as_text() {
+    let mut sets = before_and_after();
+    sets[1].facts[1].value = "8".to_owned();
+    sets[1].warnings = vec!["the tree differed from its commit".to_owned()];
+    let comparison = answer(&sets);
+    insta::assert_snapshot!("text", table::text(&comparison, false));
+    insta::assert_snapshot!("markdown", table::markdown(&comparison));
+    insta::assert_snapshot!("csv", table::csv(&comparison).expect("memory takes it"));
+    assert_eq!(comparison.differences.len(), 2);
+}
+
+#[test]
+fn contenders_of_one_measurement_as_text() {
+    let all = [
+        runs("mutex", "classic", 10, 0.9),
+        runs("tuned", "classic", 10, 0.3),
+        runs("chain", "classic", 4, 0.3),
+    ];
+    let sets = [set("aa", all.concat())];
+    let comparison = answer(&sets);
+    insta::assert_snapshot!("contenders", table::text(&comparison, false));
+    let question = Question {
+        contender: Some("tuned".to_owned()),
+        against: vec!["mutex".to_owned()],
+        figures: vec![Figure::Rate],
+    };
+    let turned = compare(&sets, &question).expect("both are there");
+    let row = &turned.pairings[0].rows[0];
+    assert_eq!((turned.pairings.len(), row.verdict, row.paired), (1, Verdict::Worse, true));
+    assert!((row.ratio.expect("a ratio") - 1.0 / 3.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_history_as_text() {
+    let mut sets = before_and_after();
+    sets.reverse();
+    let lines = history(&sets, Figure::Makespan);
+    insta::assert_snapshot!("history", lines.text(false));
+    insta::assert_snapshot!("history-csv", lines.csv().expect("memory takes it"));
+    let mut elsewhere = before_and_after();
+    elsewhere[1].facts[0].value = "node2".to_owned();
+    let apart = history(&elsewhere, Figure::Makespan);
+    assert!(apart.lines.iter().all(|line| line.points.len() == 1), "machines are never mixed");
+}
+
+#[test]
+fn verdicts_follow_from_the_samples() {
+    let pairing = answer(&before_and_after()).pairings.remove(0);
+    let verdicts: Vec<_> =
+        pairing.rows.iter().map(|row| (row.scenario.workload.as_str(), row.verdict)).collect();
+    let expected =
+        [("classic", Verdict::Better), ("one-owner", Verdict::Same), ("small", Verdict::TooFew)];
+    assert_eq!(verdicts, expected);
+    let [classic, _, small] = pairing.rows.as_slice() else { panic!("three rows") };
+    // Groups wide apart: 2 of the 184,756 ways to draw 10 of 20, and two tests in the table.
+    assert!((classic.p.expect("enough runs") - 2.0 / 184_756.0).abs() < 1e-12);
+    assert!((classic.p_holm.expect("enough runs") - 4.0 / 184_756.0).abs() < 1e-12);
+    assert_eq!(classic.delta, Some(-1.0));
+    assert!((classic.ratio.expect("a ratio") - 0.5).abs() < 1e-12);
+    assert_eq!((small.p, small.ratio_interval), (None, None));
+    assert_eq!(pairing.only_base, ["tuned: gone, 4 peers, 64 KiB"]);
+    // Only of those with enough runs.
+    let mean = pairing.geometric_mean.expect("ratios");
+    assert!((mean - (0.5_f64 * 1.2502 / 1.25).sqrt()).abs() < 1e-9);
+}
+
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let sets = before_and_after();
+    let ask = |sets: &[Set], contender: Option<&str>| {
+        let contender = contender.map(ToOwned::to_owned);
+        let error = compare(sets, &Question { contender, ..Question::default() });
+        error.expect_err("there is nothing to compare").to_string()
+    };
+    assert_eq!(ask(&[], None), "there is nothing to compare: name folders of records");
+    assert!(ask(&sets, Some("tuned")).starts_with("contenders are compared within one folder"));
+    let one = &sets[..1];
+    assert_eq!(ask(one, Some("mutex")), "aa has no contender \"mutex\"; it has tuned");
+    assert!(ask(one, None).contains("has one contender, \"tuned\""));
+    let strangers = [sets[0].clone(), set("other", runs("chain", "classic", 6, 1.0))];
+    assert!(
+        ask(&strangers, None).contains("nothing") || ask(&strangers, None).contains("no workload")
+    );
+}
+
+#[test]
+fn a_contender_that_changed_its_switches_is_another_one() {
+    let mut sets = before_and_after();
+    for one in &mut sets[1].observations {
+        one.switches.insert("window".to_owned(), "8".to_owned());
+    }
+    let expected =
+        "the contender \"tuned\" is another one: nothing switched in aa, window=8 in bbb";
+    assert_eq!(answer(&sets).warnings, [expected]);
+}
+
+#[test]
+fn a_gate_names_what_is_worse() {
+    let mut sets = before_and_after();
+    sets.reverse();
+    let strict = plan("effect = 0.05").expect("a plan");
+    let outcome = strict.judge(&answer(&sets));
+    assert_eq!(outcome.judged, 2);
+    assert_eq!(outcome.failures.len(), 1, "{outcome:?}");
+    assert!(
+        outcome.failures[0]
+            .starts_with("tuned, classic, 4 peers, 64 KiB (makespan): 100.0% worse than bbb"),
+        "{outcome:?}"
+    );
+    let mild = "effect = 0.05\n[[rules]]\nworkload = \"classic\"\neffect = 2.0\n";
+    assert_eq!(plan(mild).expect("a plan").judge(&answer(&sets)).failures, [""; 0]);
+}
+
+#[test]
+fn a_gate_does_not_pass_what_is_no_longer_measured() {
+    let sets = before_and_after();
+    let outcome = plan("effect = 0.05").expect("a plan").judge(&answer(&sets));
+    assert_eq!(
+        outcome.failures,
+        ["tuned: gone, 4 peers, 64 KiB (makespan): aa has it, bbb has not"]
+    );
+    let lenient = plan("effect = 0.05\nmissing = \"warn\"").expect("a plan");
+    let outcome = lenient.judge(&answer(&sets));
+    assert_eq!(outcome.failures, [""; 0]);
+    assert_eq!(outcome.remarks.len(), 2, "too few runs, and one that is gone: {outcome:?}");
+}
+
+#[test]
+fn a_broken_gate_has_its_line() {
+    let sentence = |text: &str| plan(text).expect_err("no plan").to_string();
+    assert!(sentence("effect = 0.05\nefect = 1").starts_with("gate.toml:2: unknown field `efect`"));
+    assert!(
+        sentence("effect = 0.05\nfigures = [\"speed\"]")
+            .starts_with("gate.toml:2: unknown variant")
+    );
+    assert_eq!(
+        sentence("effect = nan"),
+        "gate.toml: an effect is a part above 0, such as 0.05, and not NaN"
+    );
+    assert!(sentence("effect = 0.1\nfigures = []").contains("names at least one"));
+}
+
+#[test]
+fn a_page_has_its_figures_and_needs_nothing_else() {
+    let mut sets = before_and_after();
+    sets[0].label = "<b>&\"'".to_owned();
+    let figures = all_figures(&sets);
+    let everything = compare(&sets, &Question { figures, ..Question::default() }).expect("runs");
+    let page = Page {
+        comparison: &answer(&sets),
+        everything: &everything,
+        sets: &sets,
+        beside: &[],
+        command: "mpiswarm compare a b",
+    };
+    let html = page.html();
+    let (begun, ended) = (html.matches("<figure").count(), html.matches("</figure>").count());
+    assert!(begun == ended && begun >= 10, "{begun} figures");
+    assert_eq!(html.matches("role=\"img\"").count(), begun);
+    assert_eq!(html.matches("<desc").count(), begun);
+    assert!(!html.contains("<b>&\""), "a label is no markup");
+    for foreign in ["http:", "https:", "<script", "@import", "url(", "NaN", "inf\""] {
+        assert!(!html.contains(foreign), "{foreign}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn the_order_of_records_changes_nothing(
+        order in Just((0..33_usize).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let sets = before_and_after();
+        let mut shuffled = sets.clone();
+        shuffled[0].observations = order.iter().map(|&index| sets[0].observations[index].clone()).collect();
+        prop_assert_eq!(answer(&sets), answer(&shuffled));
+        let contenders = [runs("mutex", "w", 9, 0.9), runs("tuned", "w", 9, 0.3)].concat();
+        let one = [set("one", contenders.clone())];
+        let places = order.iter().filter(|&&index| index < 18);
+        let other = [set("one", places.map(|&index| contenders[index].clone()).collect())];
+        prop_assert_eq!(answer(&one), answer(&other));
+    }
+
+    #[test]
+    fn longer_times_scale_the_medians_and_nothing_else(factor in 0.001_f64..1000.0) {
+        let sets = before_and_after();
+        let mut longer = sets.clone();
+        for one in longer.iter_mut().flat_map(|set| &mut set.observations) {
+            let makespan = one.values.get_mut(&Figure::Makespan).expect("every run has one");
+            *makespan *= factor;
+        }
+        let (before, after) = (answer(&sets), answer(&longer));
+        for (old, new) in before.pairings[0].rows.iter().zip(&after.pairings[0].rows) {
+            prop_assert!((new.base.median / old.base.median / factor - 1.0).abs() < 1e-9);
+            prop_assert!((new.other.median / old.other.median / factor - 1.0).abs() < 1e-9);
+            let ratios = (new.ratio.expect("a ratio"), old.ratio.expect("a ratio"));
+            prop_assert!((ratios.0 / ratios.1 - 1.0).abs() < 1e-9);
+            prop_assert_eq!((new.p, new.verdict), (old.p, old.verdict));
+        }
+    }
+
+    #[test]
+    fn a_measurement_beside_itself_is_the_same(times in prop::collection::vec(0.001_f64..10.0, 6..30)) {
+        let runs: Vec<_> = (0..).zip(&times).map(|(index, time)| run("tuned", "w", index, *time)).collect();
+        let comparison = answer(&[set("a", runs.clone()), set("bb", runs)]);
+        let row = &comparison.pairings[0].rows[0];
+        prop_assert_eq!((row.verdict, row.ratio, row.p, row.delta), (Verdict::Same, Some(1.0), Some(1.0), Some(0.0)));
+        prop_assert!(table::text(&comparison, false).contains("  ~\n"));
+    }
+}
+
+#[test]
+fn the_gate_that_comes_with_the_program_is_one() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("inputs/gates/quick.toml");
+    let plan = GatePlan::read(&path).expect("a plan");
+    assert_eq!((plan.effect, plan.rules.len()), (0.05, 1));
+}

@@ -1,0 +1,269 @@
+//! Are two groups of measurements different, and how clearly? Tests by rank, which ask nothing of
+//! a distribution, and the correction for asking many questions at once.
+
+use statrs::function::erf::erfc;
+
+/// With more samples than this in both groups together the normal approximation is taken: it is
+/// within a fifth there even far out, and the exact distribution takes time with the cube of the
+/// number.
+const EXACT_MAX: usize = 60;
+
+/// What the test of two groups says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RankTest {
+    /// How many pairs, one of each group, have the larger one in the first; ties count half.
+    pub u: f64,
+    /// How often groups of one distribution would differ as much or more, two-sided.
+    pub p: f64,
+}
+
+/// The test of H. B. Mann and D. R. Whitney, "On a Test of Whether one of Two Random Variables is
+/// Stochastically Larger than the Other", The Annals of Mathematical Statistics 18 (1), 1947.
+///
+/// The probability is exact for up to 60 samples, ties included: it counts the ways to draw
+/// the smaller group from all mid-ranks. Beyond, it is the normal approximation with the correction
+/// for ties and for continuity. None where a group is empty or holds a NaN.
+pub fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
+    let is_nan = first.iter().chain(second).any(|sample| sample.is_nan());
+    if first.is_empty() || second.is_empty() || is_nan {
+        return None;
+    }
+    let u = larger_pairs(first, second);
+    let is_exact = first.len() + second.len() <= EXACT_MAX;
+    let p = if is_exact { exact(first, second) } else { approximate(u, first, second) };
+    Some(RankTest { u, p })
+}
+
+/// How often a sample of the first group is larger than one of the second, less how often it is
+/// smaller, ÷ the number of pairs: from -1 to 1. None where a group is empty.
+///
+/// Source: N. Cliff, "Dominance Statistics: Ordinal Analyses to Answer Ordinal Questions",
+/// Psychological Bulletin 114 (3), 1993.
+pub fn cliffs_delta(first: &[f64], second: &[f64]) -> Option<f64> {
+    let pairs = first.len() as f64 * second.len() as f64;
+    (pairs > 0.0).then(|| 2.0 * larger_pairs(first, second) / pairs - 1.0)
+}
+
+/// Probabilities of several tests, corrected so that all of them together give a false alarm no
+/// more often than one would, in the order of the tests.
+///
+/// Source: S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
+/// Journal of Statistics 6 (2), 1979.
+pub fn holm(probabilities: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..probabilities.len()).collect();
+    order.sort_by(|&left, &right| probabilities[left].total_cmp(&probabilities[right]));
+    let mut corrected = vec![1.0; probabilities.len()];
+    let mut least = 0.0_f64;
+    for (place, &index) in order.iter().enumerate() {
+        let tests_left = (probabilities.len() - place) as f64;
+        least = least.max((tests_left * probabilities[index]).min(1.0));
+        corrected[index] = least;
+    }
+    corrected
+}
+
+/// The root of the product: the mean of ratios that all have one base. None where there are none,
+/// or one is not positive.
+///
+/// Source: P. J. Fleming and J. J. Wallace, "How not to lie with statistics: the correct way to
+/// summarize benchmark results", Communications of the ACM 29 (3), 1986.
+pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
+    if ratios.is_empty() || !ratios.iter().all(|&ratio| ratio > 0.0) {
+        return None;
+    }
+    Some((ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp())
+}
+
+/// The standard deviation of the samples (n - 1) ÷ their mean. None for fewer than two of them, or
+/// where the mean is not positive.
+pub fn variation(samples: &[f64]) -> Option<f64> {
+    let count = samples.len() as f64;
+    let mean = samples.iter().sum::<f64>() / count;
+    if samples.len() < 2 || mean.is_nan() || mean <= 0.0 {
+        return None;
+    }
+    let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
+    Some((squares / (count - 1.0)).sqrt() / mean)
+}
+
+fn larger_pairs(first: &[f64], second: &[f64]) -> f64 {
+    let halves = |left: &f64| -> f64 {
+        let half = |right: &f64| match left.total_cmp(right) {
+            std::cmp::Ordering::Less => 0.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Greater => 1.0,
+        };
+        second.iter().map(half).sum()
+    };
+    first.iter().map(halves).sum()
+}
+
+/// The part of all ways to draw the smaller group whose sum of ranks lies as far from the middle
+/// as the one at hand, or further.
+fn exact(first: &[f64], second: &[f64]) -> f64 {
+    let (small, large) =
+        if first.len() <= second.len() { (first, second) } else { (second, first) };
+    let ranks = doubled_ranks(small, large);
+    let drawn = small.len();
+    let total: usize = ranks.iter().sum();
+    // ways[k][s]: the probability that k ranks drawn so far have the sum s, all draws alike.
+    let mut ways = vec![vec![0.0_f64; total + 1]; drawn + 1];
+    ways[0][0] = 1.0;
+    for (seen, &rank) in ranks.iter().enumerate() {
+        for count in (1..=drawn.min(seen + 1)).rev() {
+            let (fewer, more) = ways.split_at_mut(count);
+            for (sum, way) in more[0].iter_mut().enumerate().skip(rank) {
+                *way += fewer[count - 1][sum - rank];
+            }
+        }
+    }
+    let observed: usize = ranks[..drawn].iter().sum();
+    let middle = (drawn * total) as f64 / ranks.len() as f64;
+    // Sums are whole, the middle may be a fraction: a thousandth tells them apart.
+    let reach = (observed as f64 - middle).abs() - 1e-3;
+    let all: f64 = ways[drawn].iter().sum();
+    let far =
+        ways[drawn].iter().enumerate().filter(|(sum, _)| (*sum as f64 - middle).abs() >= reach);
+    (far.map(|(_, way)| way).sum::<f64>() / all).min(1.0)
+}
+
+/// The normal approximation, with a variance corrected for ties and a step of a half for continuity.
+fn approximate(u: f64, first: &[f64], second: &[f64]) -> f64 {
+    let all: Vec<f64> = first.iter().chain(second).copied().collect();
+    let equal = |sample| all.iter().filter(|other| *other == sample).count() as f64;
+    // A group of t ties adds t³ - t, which is t² - 1 for each of its samples.
+    let ties: f64 = all.iter().map(|sample| equal(sample).powi(2) - 1.0).sum();
+    let (pairs, count) = (first.len() as f64 * second.len() as f64, all.len() as f64);
+    let variance = pairs / 12.0 * (count + 1.0 - ties / (count * (count - 1.0)));
+    let far = ((u - pairs / 2.0).abs() - 0.5).max(0.0);
+    if variance > 0.0 { erfc(far / (2.0 * variance).sqrt()).min(1.0) } else { 1.0 }
+}
+
+/// Twice the mid-ranks of all samples, those of `small` first: whole numbers, ties or not.
+fn doubled_ranks(small: &[f64], large: &[f64]) -> Vec<usize> {
+    let all: Vec<f64> = small.iter().chain(large).copied().collect();
+    let rank = |sample: &f64| {
+        let below = all.iter().filter(|other| *other < sample).count();
+        let equal = all.iter().filter(|other| *other == sample).count();
+        2 * below + equal + 1
+    };
+    all.iter().map(rank).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn close(left: f64, right: f64, tolerance: f64) {
+        assert!((left - right).abs() <= tolerance, "{left} is not {right}");
+    }
+
+    /// The example of SciPy's manual of `mannwhitneyu`: ages at which diabetes was found.
+    #[test]
+    fn ages_of_the_manual_of_scipy() {
+        let (male, female) = ([19.0, 22.0, 16.0, 29.0, 24.0], [20.0, 11.0, 17.0, 12.0]);
+        let test = mann_whitney(&male, &female).expect("two groups");
+        assert_eq!(test.u, 17.0);
+        close(test.p, 1.0 / 9.0, 1e-12);
+        assert_eq!(mann_whitney(&female, &male).expect("two groups").u, 3.0);
+        close(cliffs_delta(&male, &female).expect("two groups"), 0.7, 1e-12);
+    }
+
+    /// Depression scores of D. R. Shier, "Statistics: The Mann-Whitney U Test", 2004, and `wilcox.test`
+    /// of R for the first example of its manual (Hollander and Wolfe, 1973, permeability): W = 35,
+    /// p = 0.2544 two-sided.
+    #[test]
+    fn permeability_of_the_manual_of_r() {
+        let term = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
+        let early = [1.15, 0.88, 0.90, 0.74, 1.21];
+        let test = mann_whitney(&term, &early).expect("two groups");
+        assert_eq!(test.u, 35.0);
+        close(test.p, 0.2544, 5e-5);
+    }
+
+    /// By hand: of the 20 ways to draw 3 of 6, one is all the low ones and one all the high ones.
+    #[test]
+    fn groups_apart_have_the_least_probability() {
+        let test = mann_whitney(&[4.0, 5.0, 6.0], &[1.0, 2.0, 3.0]).expect("two groups");
+        assert_eq!(test.u, 9.0);
+        close(test.p, 0.1, 1e-12);
+        let ten: Vec<f64> = (0..20).map(f64::from).collect();
+        close(mann_whitney(&ten[..10], &ten[10..]).expect("groups").p, 2.0 / 184_756.0, 1e-15);
+    }
+
+    /// By hand: {1, 2} against {2, 3} has doubled ranks 2, 5, 5, 8; the six sums of two are 7, 7,
+    /// 10, 10, 13, 13, and four of them lie 3 from the middle.
+    #[test]
+    fn ties_have_the_mean_of_their_ranks() {
+        let test = mann_whitney(&[1.0, 2.0], &[2.0, 3.0]).expect("two groups");
+        assert_eq!(test.u, 0.5);
+        close(test.p, 4.0 / 6.0, 1e-12);
+        let equal = mann_whitney(&[5.0; 7], &[5.0; 7]).expect("two groups");
+        assert_eq!((equal.u, equal.p), (24.5, 1.0));
+    }
+
+    #[test]
+    fn the_approximation_takes_over_without_a_step() {
+        let shifted = |count: u32| -> (Vec<f64>, Vec<f64>) {
+            let low = (0..count).map(|index| f64::from(index * 2));
+            (low.collect(), (0..count).map(|index| f64::from(index * 2 + 15)).collect())
+        };
+        let (first, second) = shifted(30);
+        let test = mann_whitney(&first, &second).expect("two groups");
+        close(approximate(test.u, &first, &second) / test.p, 1.0, 0.2);
+        let (first, second) = shifted(40);
+        let many = mann_whitney(&first, &second).expect("two groups");
+        assert!(many.p < 0.05 && many.p > 0.001, "{many:?}");
+        assert_eq!(mann_whitney(&[3.0; 40], &[3.0; 40]).expect("two groups").p, 1.0);
+    }
+
+    /// `wilcox.test(c(1, 2, 2, 3, 4), c(2, 4, 5, 5, 6), exact = FALSE)` by hand: U = 3.5, ties of
+    /// 3, 2 and 2 make the variance 25 / 12 (11 - 36 / 90), and z = (9 - 0.5) / √22.0833.
+    #[test]
+    fn the_approximation_by_hand() {
+        let (first, second) = ([1.0, 2.0, 2.0, 3.0, 4.0], [2.0, 4.0, 5.0, 5.0, 6.0]);
+        let p = approximate(larger_pairs(&first, &second), &first, &second);
+        // 2 (1 - Φ(1.80878)) from a table of the normal distribution.
+        close(p, 0.070_484_6, 1e-6);
+    }
+
+    #[test]
+    fn nothing_to_compare_is_no_test() {
+        assert_eq!(mann_whitney(&[], &[1.0]), None);
+        assert_eq!(mann_whitney(&[f64::NAN], &[1.0]), None);
+        assert_eq!(cliffs_delta(&[1.0], &[]), None);
+    }
+
+    /// `p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")` of R.
+    #[test]
+    fn corrections_are_those_of_r() {
+        let corrected = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (one, expected) in corrected.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            close(*one, expected, 1e-12);
+        }
+        assert_eq!(holm(&[0.9, 0.8]), [1.0, 1.0]);
+        assert_eq!(holm(&[]), [0.0; 0]);
+    }
+
+    /// Table III of Fleming and Wallace has ratios whose geometric mean turns into its reciprocal
+    /// when base and other change places.
+    #[test]
+    fn geometric_means_do_not_depend_on_the_base() {
+        let ratios = [2.0, 0.25, 8.0];
+        close(geometric_mean(&ratios).expect("ratios"), 4.0_f64.powf(1.0 / 3.0), 1e-12);
+        let inverse = ratios.map(f64::recip);
+        let product =
+            geometric_mean(&ratios).expect("ratios") * geometric_mean(&inverse).expect("ratios");
+        close(product, 1.0, 1e-12);
+        assert_eq!(geometric_mean(&[1.0, 0.0]), None);
+        assert_eq!(geometric_mean(&[]), None);
+    }
+
+    /// By hand: 2, 4, 4, 4, 5, 5, 7, 9 have mean 5 and squares of 32.
+    #[test]
+    fn variation_by_hand() {
+        let samples = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
+        close(variation(&samples).expect("samples"), (32.0_f64 / 7.0).sqrt() / 5.0, 1e-12);
+        assert_eq!(variation(&[1.0]), None);
+    }
+}
