@@ -74,6 +74,7 @@ fn handout() -> impl Strategy<Value = Handout> {
 fn farewell() -> impl Strategy<Value = Farewell> {
     (vec(".{0,40}", 0..=TROUBLES_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
         |(troubles, failed, more)| Farewell {
+            segments: more.0,
             troubles: troubles.into_iter().map(String::into_boxed_str).collect(),
             more_troubles: more.0,
             failed_files: failed.into_iter().map(FileId).collect(),
@@ -85,7 +86,7 @@ fn farewell() -> impl Strategy<Value = Farewell> {
 /// Every variant.
 fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
-        Just(Message::Complete),
+        any::<u32>().prop_map(|segments| Message::Complete { segments }),
         Just(Message::Open),
         proptest::option::of(".{0,40}")
             .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
@@ -168,6 +169,7 @@ fn the_largest_messages_fit() {
     };
     let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();
     let farewell = Farewell {
+        segments: u32::MAX,
         troubles: std::iter::repeat_n(trouble, TROUBLES_MAX).collect(),
         more_troubles: u32::MAX,
         failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],

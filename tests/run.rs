@@ -64,7 +64,9 @@ fn the_classic_workload_is_eleven_thousand_segments() {
         assert_eq!(summary["bytes_delivered"], 11_000 * 1024);
         let served = summary["served_bytes"].as_array().expect("a table by rank");
         assert_eq!(served.len(), 13);
-        assert_eq!(served.iter().filter_map(serde_json::Value::as_u64).sum::<u64>(), 11_000 * 1024);
+        // A segment that is late is asked for twice.
+        let sum = served.iter().filter_map(serde_json::Value::as_u64).sum::<u64>();
+        assert!((11_000 * 1024..11_550 * 1024).contains(&sum), "{sum} bytes served");
         let copies = summary["origin_copies"].as_f64().expect("something was wanted");
         assert!((1.0..=copies_max).contains(&copies), "{copies} copies");
         let finished = summary["finished_s"].as_array().expect("a table by rank");
@@ -136,7 +138,7 @@ fn segments_that_come_late_still_come() {
 fn what_the_classic_engine_has_no_use_for_is_refused() {
     for (more, word) in [
         (&["--window", "4"][..], "one request under way"),
-        (&["--index", "atomic"], "tuned engine's choices"),
+        (&["--index", "atomic"], "choices of the tuned engine"),
         (&["--inject", "drop:0.1"], "never sent"),
     ] {
         let out = tempfile::tempdir().expect("a folder");

@@ -146,7 +146,10 @@ impl RunArgs {
             return Some("--window: the mutex engine has one request under way: leave it out");
         }
         if self.handout.is_some() || self.choices != Choices::default() {
-            return Some("the mutex engine has none of the tuned engine's choices: leave them out");
+            return Some(
+                "--handout, --index, --counters, --selection, --balance, --admission, --buffers and \
+                 --verify are choices of the tuned engine: leave them out",
+            );
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then_some(

@@ -18,7 +18,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::comparison::{self, SUMMARY};
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
-use super::switches::Verify;
+use crate::config::Verify;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
 /// The version of an environment that this program reads.

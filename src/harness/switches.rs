@@ -277,11 +277,14 @@ mod tests {
     #[test]
     fn what_is_switched_reaches_the_engine() {
         let text = "window = 3\nhandout = 2\nindex = \"atomic\"\ncounters = \"mutex\"\n\
-                    selection = \"random\"\nbalance = \"random\"\n";
+                    selection = \"random\"\nbalance = \"random\"\n\
+                    admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
         let config = sweeps(text).product()[0].config(1024);
         assert_eq!((config.window, config.handout), (3, 2));
         assert_eq!((config.index, config.counters), (Index::Atomic, Counters::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
+        assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
+        assert_eq!(config.verify, Verify::Off);
         assert_eq!(Switches::default().config(1024), Config::for_segments_of(1024));
     }
 
@@ -305,8 +308,8 @@ mod tests {
             "`handout = 17` is not among 1 to 16"
         );
         assert_eq!(
-            refused(Engine::Lockfree, "verify = \"off\""),
-            "the engine `lockfree` of this program cannot do `verify = \"off\"`"
+            refused(Engine::Lockfree, "tracker_threads = 2"),
+            "the engine `lockfree` of this program cannot do `tracker_threads = 2`"
         );
         assert_eq!(Switches::default().check(Engine::Mutex), Ok(()));
     }

@@ -43,7 +43,10 @@ pub enum Message {
         file: FileId,
     },
     /// Peer to tracker: all that I want and that can be had is verified.
-    Complete,
+    Complete {
+        /// How many segments that are.
+        segments: u32,
+    },
     /// Peer to tracker: and all of it has its name, or I say here why not.
     Done(Box<Farewell>),
     /// Tracker to peer: the run is over.
@@ -153,6 +156,8 @@ pub struct Entry {
 /// What a peer says when it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Farewell {
+    /// How many segments it verified.
+    pub segments: u32,
     /// What went wrong here, a line each, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
     pub troubles: ArrayVec<Box<str>, TROUBLES_MAX>,
     /// How much more went wrong.

@@ -48,7 +48,7 @@ impl Peer<'_> {
             relay.go_on(link.transport())?;
             if relay.is_complete() && !is_announced {
                 is_announced = true;
-                link.transport().send(NodeId::TRACKER, &Message::Complete)?;
+                link.transport().send(NodeId::TRACKER, &Message::Complete { segments: 0 })?;
             }
             let completion = link.wait()?;
             if matches!(completion, Completion::Message { message: Message::Stop, .. }) {
@@ -113,7 +113,7 @@ impl Peer<'_> {
     /// Says that this node has everything, and waits for the others.
     #[cfg(feature = "mpi")]
     pub(super) fn close<T: Transport>(&self, link: &mut Link<'_, T>) -> Result<(), BroadcastError> {
-        link.transport().send(NodeId::TRACKER, &Message::Complete)?;
+        link.transport().send(NodeId::TRACKER, &Message::Complete { segments: 0 })?;
         while link.wait_for_word()?.1 != Message::Stop {}
         Ok(())
     }

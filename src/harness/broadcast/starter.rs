@@ -36,7 +36,7 @@ pub(super) fn run<T: Transport>(
         } else if let Message::Done(farewell) = message {
             Some(farewell.troubles.into_iter().next().unwrap_or(TROUBLE_UNSAID.into()))
         } else {
-            if message == Message::Complete {
+            if matches!(message, Message::Complete { .. }) {
                 complete += 1;
                 finished[node.index()] = Some(clock.now().since(opened));
             }

@@ -26,6 +26,7 @@ pub(super) struct Fetch {
     pub(super) wants: Wants,
     pub(super) mishaps: Mishaps,
     flights: Flights,
+    verified_count: u32,
     verified: Vec<Notice<SegmentId>>,
     returned: Vec<Notice<Return>>,
     /// Counts asks; the last one's number.
@@ -45,6 +46,7 @@ impl Fetch {
             wants: Wants::default(),
             mishaps: Mishaps::default(),
             flights: Flights::new(),
+            verified_count: 0,
             verified: Vec::with_capacity(WINDOW_MAX),
             returned: Vec::with_capacity(WINDOW_MAX),
             sequence: 0,
@@ -116,6 +118,7 @@ impl Fetch {
             Verdict::Right if self.wants.is_taken(segment) => {
                 self.flights.note_latency(now.since(flight.since));
                 self.verified.push(Notice { what: segment, said: 0 });
+                self.verified_count += 1;
                 let file = self.wants.verify(segment);
                 self.withdraw_others(now, segment, out);
                 file
@@ -261,6 +264,11 @@ impl Fetch {
                 Stage::Checking => None,
             })
             .min()
+    }
+
+    /// How many segments were verified.
+    pub(super) fn verified_count(&self) -> u32 {
+        self.verified_count
     }
 
     /// Whether nothing is in flight.

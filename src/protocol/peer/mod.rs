@@ -125,8 +125,11 @@ impl Peer {
             Phase::Reserving | Phase::Gone => return,
             Phase::Waiting => Message::Ready { trouble: self.shortage.clone() },
             Phase::Fetching => Message::Ask(self.fetch.ask()),
-            Phase::Publishing => Message::Complete,
-            Phase::Serving => Message::Done(Box::new(self.farewell.clone())),
+            Phase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
+            Phase::Serving => {
+                let segments = self.fetch.verified_count();
+                Message::Done(Box::new(Farewell { segments, ..self.farewell.clone() }))
+            }
         };
         self.said = now;
         out.send(NodeId::TRACKER, message);
@@ -166,7 +169,7 @@ impl Peer {
             | Message::Ready { .. }
             | Message::Ask(_)
             | Message::Finished { .. }
-            | Message::Complete
+            | Message::Complete { .. }
             | Message::Done(_)
             | Message::Bye => {}
         }

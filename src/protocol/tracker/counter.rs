@@ -95,13 +95,23 @@ impl Counter {
         self.give_up_when_stuck(now, out);
     }
 
-    /// The peer has all that can be had: what it was given last, it has verified.
-    pub(super) fn complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
+    /// The peer has all that can be had: what it was given last, it has verified. How many segments
+    /// that are it knows best: one may come that the tracker had given up.
+    pub(super) fn complete(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segments: u32,
+        out: &mut Outbox,
+    ) {
         while let Some(grant) = self.desks[from.index()].account.grants.first().copied() {
             self.settle(from, grant.segment);
         }
         self.leave_line(from);
-        self.desks[from.index()].stage = Stage::Complete;
+        let desk = &mut self.desks[from.index()];
+        self.verified_segments += u64::from(segments);
+        self.verified_segments -= std::mem::replace(&mut desk.verified, segments.into());
+        desk.stage = Stage::Complete;
         self.serve_line(now, VAIN_TRIES_MAX, out);
         self.give_up_when_stuck(now, out);
     }
@@ -242,6 +252,7 @@ impl Counter {
         if settled > 0 {
             desk.has_some = true;
             self.grants -= settled;
+            desk.verified += 1;
             self.verified_segments += 1;
         }
     }

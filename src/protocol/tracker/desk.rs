@@ -27,6 +27,8 @@ pub(super) struct Desk {
     pub(super) has_some: bool,
     /// The last ask that was heard.
     pub(super) ask: Ask,
+    /// Segments that it verified, as far as the tracker can tell.
+    pub(super) verified: u64,
     pub(super) heard_at: Timestamp,
     pub(super) stage: Stage,
 }
@@ -37,6 +39,7 @@ impl Desk {
             account: Account::default(),
             has_some: false,
             ask: Ask::default(),
+            verified: 0,
             heard_at: now,
             stage: Stage::Reserving,
         }

@@ -139,9 +139,9 @@ impl Tracker {
                 }
             }
             Message::Finished { .. } => self.files_finished += 1,
-            Message::Complete => self.handle_complete(now, from, out),
+            Message::Complete { segments } => self.handle_complete(now, from, segments, out),
             Message::Done(farewell) => {
-                self.handle_complete(now, from, out);
+                self.handle_complete(now, from, farewell.segments, out);
                 self.handle_done(from, &farewell, out);
             }
             Message::Bye => self.handle_bye(from, out),
@@ -293,10 +293,10 @@ impl Tracker {
         self.close_when_done(out);
     }
 
-    fn handle_complete(&mut self, now: Timestamp, from: NodeId, out: &mut Outbox) {
+    fn handle_complete(&mut self, now: Timestamp, from: NodeId, segments: u32, out: &mut Outbox) {
         let Some(counter) = &mut self.counter else { return };
         if counter.stage(from) == Stage::Fetching {
-            counter.complete(now, from, out);
+            counter.complete(now, from, segments, out);
             self.outcome.finished[from.index()] = Some(now);
         }
     }
