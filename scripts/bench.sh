@@ -14,8 +14,8 @@
 
 set -euo pipefail
 scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
-# shellcheck source-path=SCRIPTDIR source=lib.sh
-. "$scripts/lib.sh"
+# shellcheck source-path=SCRIPTDIR source=mpi.sh
+. "$scripts/mpi.sh"
 
 ranks='' out='' plan=$root/inputs/plans/quick.toml with_plan=true benches=()
 while (($#)); do
@@ -75,6 +75,7 @@ if $with_plan; then
     command=("$(target_folder)/release/mpiswarm" bench "$plan" --out "$out/plan")
     if [[ -n $ranks ]]; then
         mpi_environment "$ranks"
+        mpi_arguments "$ranks"
         command=("$mpirun" "${mpirun_arguments[@]}" "${command[@]}")
     fi
     say "${command[*]}"
