@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
-use crate::config::{Balance, Config, Counters, HANDOUT_MAX, Index, Selection, WINDOW_MAX};
+use crate::config::{
+    Admission, Balance, Config, Counters, HANDOUT_MAX, Index, Selection, WINDOW_MAX,
+};
 
 /// What moves the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -86,16 +88,6 @@ pub enum Buffers {
     Fresh,
     /// Slots reserved before the start.
     Preallocated,
-}
-
-/// What a holder does with more requests than it can serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Admission {
-    /// It lets them wait, however many.
-    Queue,
-    /// It serves a few at a time and answers *busy* beyond a short queue.
-    Slots,
 }
 
 /// Who checks what a peer receives.
@@ -211,11 +203,10 @@ impl Switches {
         if let Some(threads) = self.tracker_threads {
             return missing("tracker_threads", &threads.to_string());
         }
-        match (self.buffers, self.admission, self.verify) {
-            (Some(Buffers::Fresh), _, _) => missing("buffers", "\"fresh\""),
-            (_, Some(Admission::Queue), _) => missing("admission", "\"queue\""),
-            (_, _, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "\"off\""),
-            (_, _, Some(Verify::Pool)) if engine.only_broadcasts() => missing("verify", "\"pool\""),
+        match (self.buffers, self.verify) {
+            (Some(Buffers::Fresh), _) => missing("buffers", "\"fresh\""),
+            (_, Some(Verify::Off)) if engine == Engine::Lockfree => missing("verify", "\"off\""),
+            (_, Some(Verify::Pool)) if engine.only_broadcasts() => missing("verify", "\"pool\""),
             _ => Ok(()),
         }
     }
@@ -229,6 +220,7 @@ impl Switches {
         set(&mut config.counters, self.counters);
         set(&mut config.selection, self.selection);
         set(&mut config.balance, self.balance);
+        set(&mut config.admission, self.admission);
         config
     }
 
@@ -306,11 +298,12 @@ mod tests {
     #[test]
     fn what_is_switched_reaches_the_engine() {
         let text = "window = 3\nhandout = 2\nindex = \"atomic\"\ncounters = \"mutex\"\n\
-                    selection = \"random\"\nbalance = \"random\"\n";
+                    selection = \"random\"\nbalance = \"random\"\nadmission = \"queue\"\n";
         let config = sweeps(text).product()[0].config(1024);
         assert_eq!((config.window, config.handout), (3, 2));
         assert_eq!((config.index, config.counters), (Index::Atomic, Counters::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
+        assert_eq!(config.admission, Admission::Queue);
         assert_eq!(Switches::default().config(1024), Config::for_segments_of(1024));
     }
 
