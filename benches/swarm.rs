@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::baseline;
 use mpiswarm::config::{Config, Index, Selection};
-use mpiswarm::driver::job::{Ended, Inputs, Job, run_threads};
+use mpiswarm::driver::job::{Ended, Inputs, Job, JobError, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
 use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
@@ -61,34 +61,31 @@ fn swarm(criterion: &mut Criterion) {
         ];
         for (contender, config) in contenders {
             let job = Job { config, ..job.clone() };
-            let delivered = run(&job, tuned_engine);
-            group.throughput(Throughput::Elements(delivered));
+            group.throughput(Throughput::Elements(tuned_engine(&job)));
             group.bench_function(BenchmarkId::new(contender, workload), |bencher| {
-                bencher.iter(|| run(&job, tuned_engine));
+                bencher.iter(|| tuned_engine(&job));
             });
         }
-        group.throughput(Throughput::Elements(run(&job, mutex_engine)));
         group.bench_function(BenchmarkId::new("mutex-engine", workload), |bencher| {
-            bencher.iter(|| run(&job, mutex_engine));
+            bencher.iter(|| mutex_engine(&job));
         });
     }
 }
 
 /// Runs a job to its end; returns the segments that were delivered and verified.
-fn run(job: &Job, engine: fn(&Job) -> Ended) -> u64 {
-    let progress = engine(job).progress;
+fn tuned_engine(job: &Job) -> u64 {
+    delivered(run_threads(job, PEERS + 1, &Clock::start(), |_| {}))
+}
+
+/// The same job by the classic design.
+fn mutex_engine(job: &Job) -> u64 {
+    delivered(baseline::run_threads(job, PEERS + 1, &Clock::start(), |_| {}))
+}
+
+fn delivered(ended: Result<Ended, JobError>) -> u64 {
+    let progress = ended.expect("the local transport does not break").progress;
     assert_eq!(progress.segments_verified, progress.segments_wanted, "all is delivered");
     progress.segments_verified
-}
-
-fn tuned_engine(job: &Job) -> Ended {
-    let ended = run_threads(job, PEERS + 1, &Clock::start(), |_| {});
-    ended.expect("the local transport does not break")
-}
-
-fn mutex_engine(job: &Job) -> Ended {
-    let ended = baseline::run_threads(job, PEERS + 1, &Clock::start(), |_| {});
-    ended.expect("the local link does not break")
 }
 
 criterion_group!(benches, swarm);

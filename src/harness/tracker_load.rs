@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
+use super::tracker_plan::TrackerCase;
 use crate::config::{Config, Counters, HANDOUT_MAX, Index};
 use crate::manifest::{Digest, NodeId};
 use crate::metrics::Latency;
@@ -110,6 +111,13 @@ impl Load {
             budget: Duration::from_secs(1),
             seed: 1,
         }
+    }
+
+    /// A case of a plan, measured for so long.
+    pub fn of(case: &TrackerCase, budget: Duration, seed: u64) -> Self {
+        let &TrackerCase { peers, segments, service_threads, handout, index, counters } = case;
+        let load = Self::new(peers, segments, service_threads);
+        Self { index, counters, handout, budget, seed, ..load }
     }
 
     /// Measures until the budget is spent.
@@ -240,7 +248,15 @@ mod tests {
     fn a_load_test_ends_when_its_budget_is_spent() {
         let clock = Clock::start();
         let budget = Duration::from_millis(50);
-        let load = Load { budget, ..Load::new(16, 1000, 1) };
+        let case = TrackerCase {
+            peers: 16,
+            segments: 1000,
+            service_threads: 1,
+            handout: 10,
+            ..TrackerCase::default()
+        };
+        let load = Load::of(&case, budget, 1);
+        assert_eq!(load, Load { budget, ..Load::new(16, 1000, 1) });
         let measured = load.measure(&clock);
         assert!(measured.elapsed >= budget);
         assert!(measured.handouts > 0 && measured.handouts_per_second() > 0.0);

@@ -24,7 +24,7 @@ fn line(repetition: u32, makespan: &str) -> String {
          \"processes\":1,\"voluntary_switches\":3,\"involuntary_switches\":4,\
          \"schema\":1,\"engine\":\"lockfree\",\"transport\":\"local\",\"peers\":2,\"files\":4,\
          \"segments\":16,\"segment_bytes\":1024,\"seed\":1,\"bytes_delivered\":16384,\
-         \"verified\":true,\"setup_s\":0.1,\"makespan_s\":{makespan},\"segments_per_second\":16.0,\
+         \"verified\":true,\"checked\":true,\"setup_s\":0.1,\"makespan_s\":{makespan},\"segments_per_second\":16.0,\
          \"bytes_per_second\":16384.0,\"bound_s\":0.5,\"ratio_to_bound\":2.0,\
          \"copy_bytes_per_second\":null,\"hash_bytes_per_second\":null,\"cores\":2,\
          \"served_bytes\":[0,8192,8192],\"finished_s\":[null,1.0,1.0],\
