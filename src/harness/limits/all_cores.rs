@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use super::{ROUNDS, copier, hash, rate, touched_buffers};
+use super::{ROUNDS, buffers, copier, hash, rate, source_bytes};
 use crate::report::Limits;
 use crate::time::Clock;
 
@@ -23,10 +23,11 @@ impl Limits {
         let (segment_bytes, cores) = (segment_bytes.max(1), cores.max(1));
         let barrier = Barrier::new(cores);
         let worker = || {
-            let (source, mut destination) = touched_buffers(segment_bytes, budget / 4, clock);
+            let (mut source, mut destination) = buffers(segment_bytes);
+            let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
             let mut segments = source.chunks_exact(segment_bytes).cycle();
-            let mut copy = copier(&source, &mut destination, segment_bytes);
-            let round = budget * 3 / 8 / ROUNDS;
+            let mut copy = copier(source, destination.bytes_mut(), segment_bytes);
+            let round = budget / 2 / ROUNDS;
             let mut rates = |work: &mut dyn FnMut(&[u8])| -> Vec<f64> {
                 let mut work = |segment: &[u8]| work(segment);
                 let rounds = (0..ROUNDS).map(|_| {

@@ -9,6 +9,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use crate::report::Limits;
+use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
 use crate::verify;
 
@@ -26,17 +27,16 @@ const BYTES_BETWEEN_READINGS: usize = 64 << 10;
 impl Limits {
     /// Measures how fast one core copies and hashes slices of `segment_bytes` bytes.
     ///
-    /// It takes about `budget`: a quarter to touch the buffers, and three eighths each to copy and to
-    /// hash. Where a quarter is too short to touch them, they become smaller and may fit a cache,
-    /// which flatters the copies: give it 100 ms or more. At least one segment is copied and one is
-    /// hashed, however small the budget is. An empty segment counts as one byte.
+    /// It takes about `budget`, half of it to copy and half to hash, and some milliseconds for the
+    /// memory. At least one segment is copied and one is hashed, however small the budget is. An
+    /// empty segment counts as one byte.
     pub fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
         let segment_bytes = segment_bytes.max(1);
-        let (source, mut destination) = touched_buffers(segment_bytes, budget / 4, clock);
-        let budget = budget * 3 / 8;
-        let mut copy = copier(&source, &mut destination, segment_bytes);
-        let copy_bytes_per_second = best_rate(&source, segment_bytes, budget, clock, &mut copy);
-        let hash_bytes_per_second = best_rate(&source, segment_bytes, budget, clock, &mut hash);
+        let (mut source, mut destination) = buffers(segment_bytes);
+        let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
+        let mut copy = copier(source, destination.bytes_mut(), segment_bytes);
+        let copy_bytes_per_second = best_rate(source, segment_bytes, budget / 2, clock, &mut copy);
+        let hash_bytes_per_second = best_rate(source, segment_bytes, budget / 2, clock, &mut hash);
         Self { copy_bytes_per_second, hash_bytes_per_second }
     }
 }
@@ -59,23 +59,22 @@ fn hash(segment: &[u8]) {
     black_box(verify::digest(segment));
 }
 
-/// A source, which is a whole number of segments, and a destination one page longer, with every page
-/// of both written to.
-fn touched_buffers(segment_bytes: usize, budget: Duration, clock: &Clock) -> (Vec<u8>, Vec<u8>) {
-    let capacity = BUFFER_BYTES.max(segment_bytes) / segment_bytes * segment_bytes;
-    let (mut source, mut destination) =
-        (Vec::with_capacity(capacity), Vec::with_capacity(capacity + PAGE_BYTES));
-    let step = readings_apart(segment_bytes) * segment_bytes;
-    let start = clock.now();
-    loop {
-        let length = (source.len() + step).min(capacity);
-        // A buffer of zeros could be one page, mapped many times.
-        source.resize(length, 0xa5);
-        destination.resize(length + PAGE_BYTES, 0x5a);
-        if length == capacity || clock.now().since(start) >= budget {
-            return (source, destination);
-        }
-    }
+/// How long the source is: a whole number of segments.
+fn source_bytes(segment_bytes: usize) -> usize {
+    BUFFER_BYTES.max(segment_bytes) / segment_bytes * segment_bytes
+}
+
+/// Room for a source and for a destination that is one page longer, with every page in place, as
+/// the slots of a run are.
+fn buffers(segment_bytes: usize) -> (VacantSlot, VacantSlot) {
+    let bytes = source_bytes(segment_bytes) + PAGE_BYTES;
+    let mut store = Store::new(2, bytes).unwrap_or_else(|_| {
+        let mut store = Store::default();
+        store.allocate_each(bytes);
+        store
+    });
+    let mut next = || store.take().expect("there are two, or as many as are wanted");
+    (next(), next())
 }
 
 /// How many bytes of the destination to skip, so that it begins half a page away from the source.
@@ -132,11 +131,6 @@ fn rate<'a>(
     0.0
 }
 
-/// How many segments to work through between two readings of the clock.
-fn readings_apart(segment_bytes: usize) -> usize {
-    (BYTES_BETWEEN_READINGS / segment_bytes).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,16 +151,17 @@ mod tests {
     }
 
     #[test]
-    fn buffers_shrink_with_the_budget_and_hold_whole_segments() {
-        let clock = Clock::start();
-        let (source, destination) = touched_buffers(1000, Duration::ZERO, &clock);
-        assert_eq!(source.len(), 65_000);
-        assert_eq!(destination.len(), source.len() + PAGE_BYTES);
-        let start = destination[half_a_page_apart(&source, &destination)..].as_ptr().addr();
-        assert_eq!(start.abs_diff(source.as_ptr().addr()) % PAGE_BYTES, PAGE_BYTES / 2);
-        let (source, _) = touched_buffers(BUFFER_BYTES + 1, Duration::ZERO, &clock);
-        assert_eq!(source.len(), BUFFER_BYTES + 1);
-        let (source, _) = touched_buffers(3 << 20, Duration::MAX, &clock);
-        assert_eq!(source.len(), 15 << 20);
+    fn buffers_hold_whole_segments_and_lie_half_a_page_apart() {
+        for (segment_bytes, expected) in
+            [(1000, 16_777_000), (BUFFER_BYTES + 1, BUFFER_BYTES + 1), (3 << 20, 15 << 20)]
+        {
+            assert_eq!(source_bytes(segment_bytes), expected);
+            let (mut source, mut destination) = buffers(segment_bytes);
+            let (source, destination) = (&source.bytes_mut()[..expected], destination.bytes_mut());
+            let skipped = half_a_page_apart(source, destination);
+            assert!(destination.len() >= skipped + source.len());
+            let start = destination[skipped..].as_ptr().addr();
+            assert_eq!(start.abs_diff(source.as_ptr().addr()) % PAGE_BYTES, PAGE_BYTES / 2);
+        }
     }
 }
