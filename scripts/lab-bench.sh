@@ -174,13 +174,9 @@ function median(key, n,   i, j, x) {
     }
     return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
 }
-# The shortest makespan for hosts whose links are these parts of the common rate; source is the owner.
-function bound(wanting, bytes, segments, capacity, parts, slowest,   equal, all) {
-    equal = bytes / capacity
-    if (slowest >= 1) return equal * (1 + int(log(wanting) / log(2) + 1e-9) / segments)
-    all = wanting * bytes / (capacity * parts)
-    equal = equal / slowest
-    return all > equal ? all : equal
+# The shortest makespan of equal links.
+function bound(wanting, bytes, segments, capacity) {
+    return bytes / capacity * (1 + int(log(wanting) / log(2) + 1e-9) / segments)
 }
 {
     name = text("case") " " text("contender")
@@ -192,13 +188,11 @@ function bound(wanting, bytes, segments, capacity, parts, slowest,   equal, all)
     bytes = number("file_bytes") * files; segments = number("segments") * files
     from = 3
     if (text("owners") != "first") { bytes = bytes * (hosts - 1) / hosts; segments = 1e12; from = 2 }
-    parts = hosts; slowest = 1
     split("", slow_part)
     for (i = split(text("slow"), slow, " "); i >= 1; i--) {
         split(slow[i], pair, ":")
         part = pair[2] / number("mbit")
         slow_part[substr(pair[1], 2) + 0] = part
-        parts += part - 1
     }
     # finished_s is by rank: the tracker first, then the peer of each host.
     ranks = split(finishes, finish, ",")
@@ -213,7 +207,7 @@ function bound(wanting, bytes, segments, capacity, parts, slowest,   equal, all)
             if (finish[i] + 0 > last) last = finish[i] + 0
         }
     }
-    value[name "bound", n] = last / bound(fast - (from == 2), bytes, segments, capacity, hosts, 1)
+    value[name "bound", n] = last / bound(fast - (from == 2), bytes, segments, capacity)
     value[name "slow", n] = slow_ratio
     value[name "copies", n] = number("origin_copies")
     value[name "balance", n] = number("served_max_over_mean")
