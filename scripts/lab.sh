@@ -398,11 +398,16 @@ status() {
 }
 
 stop() {
-    local pid
+    local pid first
     if pid=$(supervisor); then
-        # Its child is the first process of the namespaces, which is gone when all others are.
-        pkill -KILL -P "$pid" || kill -KILL "$pid" 2>/dev/null || true
-        while [[ -e /proc/$pid/ns/pid ]]; do sleep 0.02; done
+        # Its child is the first process of the namespaces. As a zombie it has outlived all others; it
+        # stays one while the supervisor is stopped.
+        if first=$(pgrep -P "$pid"); then
+            kill -KILL "$first" 2>/dev/null || true
+            while grep -qs '^State:.[^ZX]' "/proc/$first/status"; do sleep 0.02; done
+        fi
+        kill -KILL "$pid" 2>/dev/null || true
+        while grep -qs '^State:.[^ZX]' "/proc/$pid/status"; do sleep 0.02; done
     fi
     rm -rf "$folder"
 }

@@ -1,0 +1,284 @@
+#!/usr/bin/env bash
+# Usage: scripts/lab-bench.sh [--runs N] [--segment-bytes BYTES] [--out DIR] [STUDY…]
+#
+# Measures mpiswarm on hosts with shaped links that scripts/lab.sh makes of this machine, beside what
+# the links allow. Needs root; takes the laboratory up and down itself.
+#   equal-8     one owner, 8 hosts: 32 and 128 MiB at 100 and 200 Mbit/s
+#   equal-16    16 hosts at 50 Mbit/s, 32 MiB
+#   slow-one    8 hosts at 200 Mbit/s, one of them at a tenth
+#   slow-two    8 hosts at 200 Mbit/s, one at a half and one at a quarter
+#   all-to-all  each of 8 hosts at 100 Mbit/s owns an eighth of 64 MiB and wants the rest
+#   many-files  8 hosts at 200 Mbit/s, 1,000 files of 64 KiB from one owner
+#   cut         8 hosts at 100 Mbit/s, one of which loses its cable in mid-run
+# By default all. --runs (5) are repetitions, in which the contenders take turns: `mpiswarm run` with
+# each engine, and where there is an inputs/plans/lab-STUDY.toml, all that it names. Segments have
+# mpiswarm's own size unless --segment-bytes says another.
+#
+# --out is by default results/lab-<UTC date and time>-<commit>. Each case gets a folder there:
+#   links.txt       rates, and the payload that TCP carries between two hosts, before and after
+#   records.jsonl   one line a run: the contender, its exit code, and what `mpiswarm run --json` says
+#   log.txt         what the runs had to say
+#   bench/          the records of the plan, if there is one
+# and table.txt lies beside them: the medians. Column `bound` is the makespan ÷ the shortest that is
+# possible; `slow` the same of the slow hosts, where `bound` is that of all others; `copies` are those
+# that the original owner sent; `balance` is the most bytes served ÷ the mean; `last` is the last finish
+# of equal hosts ÷ the median. MPISWARM names another binary, which is then not built.
+
+set -euo pipefail
+scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$scripts/lib.sh"
+
+all_studies=(equal-8 equal-16 slow-one slow-two all-to-all many-files cut)
+mib=$((1 << 20))
+runs=5 segment_bytes='' out='' studies=()
+
+# laboratory WORD…
+laboratory() { "$scripts/lab.sh" "$@"; }
+
+# payload_rate: bytes a second between two hosts of the common rate.
+payload_rate() { laboratory rate h1 h2 | cut -d ' ' -f 1; }
+
+# study NAME: all its cases.
+study() {
+    local rate bytes
+    case $1 in
+        equal-8)
+            for rate in 100 200; do
+                for bytes in 32 128; do broadcast "$1" 8 "$rate" "$bytes"; done
+            done
+            ;;
+        equal-16) broadcast "$1" 16 50 32 ;;
+        slow-one) broadcast "$1" 8 200 32 h8:20 ;;
+        slow-two) broadcast "$1" 8 200 32 h7:100 h8:50 ;;
+        all-to-all) measure "$1" 8 100 8 $((8 * mib)) 1 ;;
+        many-files) measure "$1" 8 200 1000 65536 first ;;
+        cut) cut_off ;;
+    esac
+}
+
+# broadcast STUDY HOSTS MBIT MIB [HOST:MBIT]…: one file of one owner.
+broadcast() { measure "$1" "$2" "$3" 1 "$(($4 * mib))" first "${@:5}"; }
+
+# prepare STUDY HOSTS MBIT FILES FILE_BYTES OWNERS [HOST:MBIT]…: the laboratory is up and the case's
+# folder and inputs are there.
+prepare() {
+    hosts=$2 mbit=$3 files=$4 file_bytes=$5 owners=$6 slow=("${@:7}")
+    case=$1-$mbit
+    ((files > 1)) || case+=-$((file_bytes / mib))
+    folder=$out/$case inputs=$work/$case
+    local each arguments=()
+    for each in "${slow[@]}"; do arguments+=(--slow "${each}mbit"); done
+    segments=$(((file_bytes + segment_bytes - 1) / segment_bytes))
+    say "$case: $files files of $file_bytes bytes, $hosts hosts at $mbit Mbit/s ${slow[*]}"
+    mkdir "$folder"
+    "$MPISWARM" synthesize "$inputs" --peers "$hosts" --files "$files" --segments "$segments" \
+        --owners "$owners" --wanted all --seed 1 >/dev/null
+    laboratory up "$hosts" --rate "${mbit}mbit" "${arguments[@]}" >"$folder/links.txt"
+    laboratory status >>"$folder/links.txt"
+}
+
+# measure: as prepare; runs all contenders in turn.
+measure() {
+    local run engine code
+    prepare "$@"
+    link=$(payload_rate)
+    printf 'TCP payload between two hosts, before: %s bytes/s\n' "$link" >>"$folder/links.txt"
+    for ((run = 1; run <= runs; run++)); do
+        for engine in "${engines[@]}"; do
+            code=0
+            execute "$engine" >"$work/summary.json" 2>>"$folder/log.txt" || code=$?
+            record "$engine" "$run" "$code"
+        done
+    done
+    planned "$1"
+    printf 'after: %s bytes/s\n' "$(payload_rate)" >>"$folder/links.txt"
+    laboratory down >/dev/null
+}
+
+# The plan of a study, which has contenders of its own.
+planned() {
+    local plan=$root/inputs/plans/lab-$1.toml
+    [[ -f $plan ]] || return 0
+    laboratory run -- "$MPISWARM" bench "$plan" --out "$folder/bench" 2>&1 | tee -a "$folder/log.txt" ||
+        say "$case: the plan ends with exit code $?" >&2
+}
+
+# execute ENGINE: one run; finished files stay in the memory of each host.
+execute() {
+    # TMPDIR is each host's own.
+    # shellcheck disable=SC2016
+    laboratory run -- sh -c 'exec "$1" run "$2" --engine "$3" --segment-bytes "$4" --out "$TMPDIR" --json --quiet' \
+        run "$MPISWARM" "$inputs" "$1" "$segment_bytes"
+}
+
+# record CONTENDER RUN CODE
+record() {
+    local summary
+    summary=$(grep '^{' "$work/summary.json" | tail -n 1) || summary=null
+    printf '{"case":"%s","contender":"%s","repetition":%s,"exit_code":%s,"hosts":%s,"mbit":%s,"slow":"%s","files":%s,"file_bytes":%s,"segments":%s,"owners":"%s","link_bytes_per_second":%s,"run":%s}\n' \
+        "$case" "$1" "$2" "$3" "$hosts" "$mbit" "${slow[*]}" "$files" "$file_bytes" "$segments" \
+        "$owners" "$link" "$summary" >>"$folder/records.jsonl"
+    [[ $3 -eq 0 && $summary != null ]] || say "$case: $1, run $2: exit code $3; see $folder/log.txt" >&2
+}
+
+# The last host loses its cable when a third of the time is over: the run must end and name it.
+cut_off() {
+    local began job code=0 limit=180
+    prepare cut 8 100 1 $((32 * mib)) first
+    link=$(payload_rate)
+    began=$SECONDS
+    # shellcheck disable=SC2016
+    timeout --kill-after=10 "$limit" "$scripts/lab.sh" run -- sh -c \
+        'exec "$1" run "$2" --segment-bytes "$3" --out "$TMPDIR" --json' \
+        run "$MPISWARM" "$inputs" "$segment_bytes" >"$work/summary.json" 2>>"$folder/log.txt" &
+    job=$!
+    await_bytes h8 $((file_bytes * files / 3))
+    laboratory cut h8
+    wait "$job" || code=$?
+    record lockfree 1 "$code"
+    printf 'ended %s s after its start with exit code %s; 124: not by itself\n' \
+        "$((SECONDS - began))" "$code" >>"$folder/links.txt"
+    laboratory down >/dev/null
+}
+
+# await_bytes HOST BYTES: until that host has received so much.
+await_bytes() {
+    local bytes=0 try
+    for ((try = 0; try < 300 && bytes < $2; try++)); do
+        bytes=$(laboratory on "$1" cat /sys/class/net/eth0/statistics/rx_bytes)
+        sleep 0.05
+    done
+    ((bytes >= $2)) || say "$1 received no more than $bytes bytes" >&2
+}
+
+# The medians of all records.
+# shellcheck disable=SC2016
+table='
+function number(key,   at) {
+    if (!match($0, "\"" key "\":[-+0-9.eE]+")) return ""
+    at = length(key) + 3
+    return substr($0, RSTART + at, RLENGTH - at) + 0
+}
+function text(key,   at) {
+    match($0, "\"" key "\":\"[^\"]*\"")
+    at = length(key) + 4
+    return substr($0, RSTART + at, RLENGTH - at - 1)
+}
+function median(key, n,   i, j, x) {
+    for (i = 1; i <= n; i++) sorted[i] = value[key, i]
+    for (i = 2; i <= n; i++) {
+        x = sorted[i]
+        for (j = i - 1; j >= 1 && sorted[j] > x; j--) sorted[j + 1] = sorted[j]
+        sorted[j + 1] = x
+    }
+    return n % 2 ? sorted[(n + 1) / 2] : (sorted[n / 2] + sorted[n / 2 + 1]) / 2
+}
+# The shortest makespan of equal links.
+function bound(wanting, bytes, segments, capacity) {
+    return bytes / capacity * (1 + int(log(wanting) / log(2) + 1e-9) / segments)
+}
+{
+    name = text("case") " " text("contender")
+    if (!(name in count)) { names[++total] = name; count[name] = 0; failed[name] = 0 }
+    if (number("exit_code") != 0 || !match($0, /"finished_s":\[[^]]*\]/)) { failed[name]++; next }
+    finishes = substr($0, RSTART + 14, RLENGTH - 15)
+    n = ++count[name]
+    hosts = number("hosts"); files = number("files"); capacity = number("link_bytes_per_second")
+    bytes = number("file_bytes") * files; segments = number("segments") * files
+    from = 3
+    if (text("owners") != "first") { bytes = bytes * (hosts - 1) / hosts; segments = 1e12; from = 2 }
+    split("", slow_part)
+    for (i = split(text("slow"), slow, " "); i >= 1; i--) {
+        split(slow[i], pair, ":")
+        part = pair[2] / number("mbit")
+        slow_part[substr(pair[1], 2) + 0] = part
+    }
+    # finished_s is by rank: the tracker first, then the peer of each host.
+    ranks = split(finishes, finish, ",")
+    last = 0; slow_ratio = ""; fast = 0
+    for (i = from; i <= ranks; i++) {
+        host = i - 1
+        if (host in slow_part) {
+            ratio = finish[i] / (bytes / (capacity * slow_part[host]))
+            if (slow_ratio == "" || ratio > slow_ratio) slow_ratio = ratio
+        } else {
+            value["finish", ++fast] = finish[i] + 0
+            if (finish[i] + 0 > last) last = finish[i] + 0
+        }
+    }
+    value[name "bound", n] = last / bound(fast - (from == 2), bytes, segments, capacity)
+    value[name "slow", n] = slow_ratio
+    value[name "copies", n] = number("origin_copies")
+    value[name "balance", n] = number("served_max_over_mean")
+    value[name "last", n] = last / median("finish", fast)
+    value[name "makespan", n] = number("makespan_s")
+}
+END {
+    printf "%-22s %-10s %5s %6s %10s %7s %7s %7s %8s %7s\n", "case", "contender", "runs", "failed", \
+        "makespan", "bound", "slow", "copies", "balance", "last"
+    for (t = 1; t <= total; t++) {
+        name = names[t]; n = count[name]
+        split(name, word, " ")
+        printf "%-22s %-10s %5d %6d", word[1], word[2], n, failed[name]
+        if (n) {
+            printf " %8.3f s %7.3f", median(name "makespan", n), median(name "bound", n)
+            if (value[name "slow", 1] == "") printf " %7s", "-"
+            else printf " %7.3f", median(name "slow", n)
+            printf " %7.3f %8.3f %7.3f", median(name "copies", n), median(name "balance", n), \
+                median(name "last", n)
+        }
+        print ""
+    }
+}'
+
+while (($#)); do
+    case $1 in
+        -h | --help) usage && exit ;;
+        --runs) runs=${2-} && shift ;;
+        --segment-bytes) segment_bytes=${2-} && shift ;;
+        --out) out=${2-} && shift ;;
+        -*) die "unknown argument $1; see --help" ;;
+        *)
+            [[ " ${all_studies[*]} " == *" $1 "* ]] || die "$1 is none of: ${all_studies[*]}"
+            studies+=("$1")
+            ;;
+    esac
+    shift || die "the last option lacks its value"
+done
+[[ $runs =~ ^[1-9][0-9]{0,3}$ ]] || die "--runs: \"$runs\" is no number"
+[[ -z $segment_bytes || $segment_bytes =~ ^[1-9][0-9]{0,9}$ ]] || die "--segment-bytes: \"$segment_bytes\" is no size"
+((${#studies[@]})) || studies=("${all_studies[@]}")
+[[ $EUID -eq 0 ]] || die "hosts of one's own need root"
+
+"$scripts/setup.sh" build
+if [[ -z ${MPISWARM-} ]]; then
+    say "cargo build --release"
+    (cd "$root" && cargo build --release)
+    MPISWARM=$(target_folder)/release/mpiswarm
+fi
+MPISWARM=$(readlink -f "$MPISWARM")
+help=$("$MPISWARM" run --help)
+# What a user gets who says nothing.
+segment_bytes=${segment_bytes:-$(sed -n '/--segment-bytes/,/default:/s/.*\[default: \([0-9]*\)\].*/\1/p' <<<"$help")}
+segment_bytes=${segment_bytes:-65536}
+engines=(lockfree)
+[[ $help != *mutex:* ]] || engines+=(mutex)
+
+commit=$(git -C "$root" describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || echo unknown)
+out=$(readlink -m "${out:-$root/results/lab-$(date -u +%Y%m%dT%H%M%SZ)-$commit}")
+[[ ! -e $out ]] || die "$out is there already: records are written once"
+mkdir -p "$out"
+work=$(mktemp -d)
+export MPISWARM_LAB_FOLDER=/run/mpiswarm-lab-bench-$$
+trap 'laboratory down >/dev/null; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+{
+    printf 'commit: %s\nprogram: %s\nkernel: %s\ncores: %s\nload at start: %s\nsegment bytes: %s\n' "$commit" \
+        "$("$MPISWARM" --version)" "$(uname -sr)" "$(nproc)" "$(cut -d ' ' -f 1-3 /proc/loadavg)" "$segment_bytes"
+} >"$out/environment.txt"
+
+for name in "${studies[@]}"; do study "$name"; done
+cat "$out"/*/records.jsonl | awk "$table" | tee "$out/table.txt"
+say "records: $out"
