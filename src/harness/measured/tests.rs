@@ -7,35 +7,24 @@ use std::time::Duration;
 use super::*;
 use crate::harness::environment::Calibration;
 use crate::harness::records::Journal;
+use crate::harness::records::tests::example;
 use crate::harness::{Plan, Stage};
-use crate::metrics::Latency;
+use crate::metrics::{Latency, LatencySummary};
 
 const PLAN: &str = "purpose = \"a test\"\nbudget_s = 1\n\
     [[workloads]]\nname = \"w\"\nshape = \"all-to-all\"\nfiles = 4\nsegments = 4\nsegment_bytes = 1024\n\
     [[contenders]]\nengine = \"lockfree\"\n";
 
 /// A line as the harness writes it.
-fn line(repetition: u32, makespan: &str) -> String {
-    format!(
-        "{{\"record_schema\":1,\"workload\":\"w\",\"contender\":\"tuned\",\
-         \"parameters\":{{\"window\":4,\"shape\":\"all-to-all\",\"files\":4}},\
-         \"repetition\":{repetition},\"ended_at_s\":1.0,\"verification\":\"inline\",\
-         \"verification_s\":null,\"cpu_s\":0.5,\"cpu_system_s\":0.1,\"peak_rss_bytes\":1000000,\
-         \"processes\":1,\"voluntary_switches\":3,\"involuntary_switches\":4,\
-         \"schema\":1,\"engine\":\"lockfree\",\"transport\":\"local\",\"peers\":2,\"files\":4,\
-         \"segments\":16,\"segment_bytes\":1024,\"seed\":1,\"bytes_delivered\":16384,\
-         \"verified\":true,\"checked\":true,\"setup_s\":0.1,\"makespan_s\":{makespan},\"segments_per_second\":16.0,\
-         \"bytes_per_second\":16384.0,\"bound_s\":0.5,\"ratio_to_bound\":2.0,\
-         \"copy_bytes_per_second\":null,\"hash_bytes_per_second\":null,\"cores\":2,\
-         \"served_bytes\":[0,8192,8192],\"finished_s\":[null,1.0,1.0],\
-         \"served_max_over_mean\":1.0,\"served_cv\":0.0,\"served_jain\":1.0,\"origin_copies\":1.0,\
-         \"segment_latency_ns\":{{\"p50\":1000,\"p99\":2000,\"p999\":3000,\"max\":4000}},\
-         \"time_shares\":{{\"awaiting_tracker\":0.0,\"awaiting_holder\":0.0,\"moving\":0.5,\
-         \"verifying\":0.5,\"writing\":0.0,\"deciding\":0.0,\"idle\":0.0}},\
-         \"tracker_busy_share\":0.1,\"tracker_messages_per_second\":10.0,\
-         \"corrupt_segments\":0,\"refused_requests\":0,\"lapsed_requests\":0,\
-         \"unavailable_files\":[],\"errors\":[]}}\n"
-    )
+fn line(repetition: u32, makespan_s: f64) -> String {
+    let mut record = example(repetition);
+    record.contender = "tuned".to_owned();
+    let parameters = serde_json::json!({"window": 4, "shape": "all-to-all", "files": 4});
+    record.parameters = parameters.as_object().expect("an object").clone();
+    record.run.makespan_s = makespan_s;
+    record.run.ratio_to_bound = Some(2.0);
+    record.run.segment_latency_ns = LatencySummary { p50: 1000, p99: 2000, p999: 3000, max: 4000 };
+    serde_json::to_string(&record).expect("plain data") + "\n"
 }
 
 fn folder(dir: &Path, records: &str) {
@@ -57,12 +46,12 @@ fn sentence(dir: &Path) -> String {
 #[test]
 fn records_become_a_set() {
     let dir = tempfile::tempdir().expect("a folder");
-    let cut = &line(2, "1.0")[..500];
-    folder(dir.path(), &[&line(0, "1.0"), &line(1, "1.5"), cut].concat());
+    let cut = &line(2, 1.0)[..500];
+    folder(dir.path(), &[&line(0, 1.0), &line(1, 1.5), cut].concat());
     let set = read(dir.path()).expect("a measurement");
     let scenario = Scenario {
         workload: "w".to_owned(),
-        peers: Some(2),
+        peers: Some(1),
         segment_bytes: Some(1024),
         parameters: "shape=all-to-all files=4".to_owned(),
     };
@@ -81,13 +70,16 @@ fn records_become_a_set() {
 #[test]
 fn a_run_that_delivered_less_has_no_makespan() {
     let dir = tempfile::tempdir().expect("a folder");
-    let broken = line(1, "0.1").replace("\"verified\":true", "\"verified\":false");
-    let beyond = line(2, "0.1").replace("\"ratio_to_bound\":2.0", "\"ratio_to_bound\":0.2");
-    folder(dir.path(), &[line(0, "1.0"), broken, beyond].concat());
+    // Not one that nobody checked: there is nothing verified in it, and its peers finished.
+    let unchecked = line(3, 1.0).replace("\"verified\":true", "\"verified\":false");
+    let unchecked = unchecked.replace("\"checked\":true", "\"checked\":false");
+    let broken = line(1, 0.1).replace("\"verified\":true", "\"verified\":false");
+    let beyond = line(2, 0.1).replace("\"ratio_to_bound\":2.0", "\"ratio_to_bound\":0.2");
+    folder(dir.path(), &[line(0, 1.0), broken, beyond, unchecked].concat());
     let set = read(dir.path()).expect("a measurement");
-    assert_eq!(set.observations.len(), 2);
+    assert_eq!(set.observations.len(), 3);
     let warnings = set.warnings.join("\n");
-    assert!(warnings.contains("1 of 3 runs did not deliver all"), "{warnings}");
+    assert!(warnings.contains("1 of 4 runs did not deliver all"), "{warnings}");
     assert!(warnings.contains("1 runs were faster than their bound"), "{warnings}");
 }
 
@@ -95,7 +87,7 @@ fn a_run_that_delivered_less_has_no_makespan() {
 fn latencies_of_a_series_are_added_up() {
     let dir = tempfile::tempdir().expect("a folder");
     let records: Vec<Record> =
-        (0..3).map(|index| serde_json::from_str(&line(index, "1.0")).expect("a record")).collect();
+        (0..3).map(|index| serde_json::from_str(&line(index, 1.0)).expect("a record")).collect();
     let mut latency = Latency::new();
     (1..=100).for_each(|us| latency.record(Duration::from_micros(us)));
     let mut journal = Journal::begin(dir.path()).expect("a new folder");
@@ -121,10 +113,10 @@ fn broken_folders_have_file_and_line() {
     assert!(sentence(at).starts_with("records.jsonl: No such file"));
     folder(at, "");
     assert_eq!(sentence(at), "records.jsonl: no runs");
-    let good = line(0, "1.0");
+    let good = line(0, 1.0);
     folder(at, &format!("{good}{{\"half\n{good}"));
     assert!(sentence(at).starts_with("records.jsonl:2: not a record"), "{}", sentence(at));
-    folder(at, &format!("{good}{}", line(1, "NaN")));
+    folder(at, &format!("{good}{}", good.replace("1.0", "NaN")));
     assert!(sentence(at).starts_with("records.jsonl:2: not a record"), "{}", sentence(at));
     // A later one need not have the fields of this one.
     folder(at, &format!("{good}{{\"record_schema\":9,\"schema\":1}}\n"));
