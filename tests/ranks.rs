@@ -233,18 +233,19 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
         return;
     }
     let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
-    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 3_000)));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
     write(dir.path(), 2, "0\n1\nshort\n");
     write(dir.path(), 3, "0\n1\nlong\n");
-    // At most 16 segments of 64 KiB are under way to a peer: the long file takes half a minute.
-    let args = ["run", text(dir.path()), "--inject", "delay:150", "--quiet", "--out"];
-    let args = [&args[..], &[text(out.path())]].concat();
-    let job = Job::start(4, &args, Duration::from_secs(60));
+    // At most 16 segments are under way to a peer: the long file takes a minute.
+    let slowly = ["--segment-bytes", "0", "--window", "16", "--inject", "delay:150"];
+    let args = [&["run", text(dir.path()), "--quiet", "--out", text(out.path())], &slowly[..]];
+    let args = args.concat();
+    let job = Job::start(4, &args, Duration::from_secs(180));
     let has_short = |_| {
         thread::sleep(Duration::from_millis(20));
         out.path().join("client2_short").exists()
     };
-    assert!((0..1500).any(has_short), "the short file comes");
+    assert!((0..5000).any(has_short), "the short file comes");
     let victim = process_of(3, out.path()).expect("rank 3 runs");
     let killed = Command::new("kill").args(["-KILL", &victim.to_string()]).status();
     assert!(killed.expect("kill starts").success());
