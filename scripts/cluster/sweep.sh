@@ -98,7 +98,8 @@ for pair in "${pairs[@]}"; do
 done
 say "${#good[@]} of ${#pairs[@]} have good records in $into"
 for pair in "${failed[@]}"; do say "$pair: failed; see $into/$pair*.log" >&2; done
-if ((${#good[@]} > 1)) && "$mpiswarm" compare --help >/dev/null 2>&1; then
-    "$mpiswarm" compare "${good[@]}" | tee "$into/comparison.txt"
+if ((${#good[@]} > 1)); then
+    # A line for each: ranks and segment sizes differ, so that none is the base of another.
+    "$mpiswarm" compare --history "${good[@]/%//bench}" | tee "$into/comparison.txt"
 fi
 ((${#failed[@]} == 0))

@@ -41,7 +41,8 @@ impl OutputDir {
             move |cause| OutputError { path, cause }
         };
         fs::create_dir_all(dir).map_err(at(dir))?;
-        let probe = this.temporary("probe");
+        // Of a name of its own: another run may look at the same folder now.
+        let probe = this.temporary(&format!("probe-{}", std::process::id()));
         File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(at(dir))?;
         Ok(this)
     }
