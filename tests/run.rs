@@ -211,7 +211,8 @@ fn a_long_run_says_how_far_it_is_unless_it_is_quiet() {
     fs::write(dir.path().join("in2.txt"), "0\n1\na\n").expect("a small file");
     let slowly = |more: &[&str]| {
         let args = [&["--window", "1", "--inject", "delay:660"], more].concat();
-        let output = run("lockfree", &dir.path().to_string_lossy(), &dir.path().join("out"), &args);
+        let out = tempfile::tempdir().expect("a folder");
+        let output = run("lockfree", &dir.path().to_string_lossy(), out.path(), &args);
         assert!(output.status.success(), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
