@@ -86,7 +86,7 @@ pub enum Invalid {
 
 /// Why the figures of a run can't be, if they can't, on a machine with such `limits`.
 pub fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
-    if !record.run.verified || !record.run.errors.is_empty() {
+    if !record.run.is_complete() || !record.run.errors.is_empty() {
         return Some(Invalid::Incomplete);
     }
     let is_beyond = ratio_to_bound(record, limits).is_some_and(|ratio| ratio < 1.0 - TOLERANCE);

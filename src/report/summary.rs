@@ -148,6 +148,15 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// Whether everything was delivered, verified where anybody checks. Where nobody does, that all
+    /// peers finished must do.
+    pub fn is_complete(&self) -> bool {
+        let all_finished = || self.finished_s.iter().skip(1).all(Option::is_some);
+        self.verified || !self.checked && all_finished()
+    }
+}
+
 /// The part of a rank's time in which it was not idle.
 fn busy_share(rank: &RankMetrics) -> f64 {
     if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
