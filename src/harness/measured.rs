@@ -18,7 +18,10 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use super::comparison::{self, SUMMARY};
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
-use crate::config::Verify;
+use super::tracker_plan::TrackerCase;
+use super::tracker_run::{self, TrackerRecord};
+
+use crate::config::{Counters, Index, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
 /// The version of an environment that this program reads.
@@ -91,7 +94,8 @@ pub fn has_records(dir: &Path) -> bool {
 /// When one of them is not what [`records`] writes, with its file and line.
 pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
-    if recovered.records.is_empty() {
+    let loads = tracker_run::read(dir)?;
+    if recovered.records.is_empty() && loads.is_empty() {
         return Err(MeasuredError::Empty { path: dir.join(RECORDS) });
     }
     let environment = environment(&dir.join(ENVIRONMENT))?;
@@ -102,6 +106,7 @@ pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
         warnings.push(format!("line {line} of the records was cut off: that run is left out"));
     }
     warnings.extend(left_out(&recovered.records));
+    let runs = recovered.records.into_iter().filter(whole).map(observation);
     let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     Ok(Set {
         label: real.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -113,7 +118,7 @@ pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
         commands: commands(&environment),
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
         interleaved: true,
-        observations: recovered.records.into_iter().filter(whole).map(observation).collect(),
+        observations: runs.chain(loads.into_iter().map(load)).collect(),
         latencies,
     })
 }
@@ -222,6 +227,32 @@ fn observation(record: Record) -> Observation {
         repetition: Some(record.repetition),
         values: values.collect(),
         run: Some(Box::new(record.run)),
+    }
+}
+
+/// A load of the tracker alone. The one with locks alone bears the name of the engine with locks.
+fn load(record: TrackerRecord) -> Observation {
+    let TrackerCase { peers, segments, service_threads, handout, index, counters } = record.case;
+    let contender = match (index, counters) {
+        (Index::Mutex, Counters::Mutex) => "mutex".to_owned(),
+        (index, counters) => format!("{index} index, {counters} counters"),
+    };
+    let threads = if service_threads == 1 { "thread" } else { "threads" };
+    Observation {
+        scenario: Scenario {
+            workload: format!("tracker, {service_threads} {threads}, {segments} segments"),
+            peers: usize::try_from(peers).ok(),
+            segment_bytes: None,
+            parameters: format!("handout={handout} client_threads={}", record.client_threads),
+        },
+        contender,
+        switches: BTreeMap::new(),
+        repetition: Some(record.repetition),
+        values: BTreeMap::from([
+            (Figure::Handouts, record.handouts_per_second),
+            (Figure::ServiceP99, record.service_ns.p99 as f64 / 1e9),
+        ]),
+        run: None,
     }
 }
 

@@ -24,7 +24,7 @@ pub struct TrackerPlan {
 }
 
 /// One case of the load test.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrackerCase {
     /// Peers that are played.
     pub peers: u32,

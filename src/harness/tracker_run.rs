@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::records::RecordsError;
 use super::tracker_load::{Load, Measured};
@@ -18,12 +18,14 @@ use crate::time::Clock;
 
 /// Where the lines go, within the folder of the records.
 const FILE: &str = "tracker.jsonl";
+/// The version of a record. It grows when a field changes its meaning or goes.
+const SCHEMA: u32 = 1;
 
 /// How often each case is loaded; the cases take turns.
 const REPETITIONS: u32 = 3;
 
 /// One load of one case.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrackerRecord {
     /// The version of this record: 1.
     pub tracker_schema: u32,
@@ -86,7 +88,7 @@ pub fn run(
 fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> TrackerRecord {
     let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     TrackerRecord {
-        tracker_schema: 1,
+        tracker_schema: SCHEMA,
         case,
         client_threads: load.client_threads,
         repetition,
@@ -97,6 +99,39 @@ fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> 
         latency_ns: found.latency.percentiles(),
         service_ns: found.service.percentiles(),
     }
+}
+
+/// Reads the loads of a folder; none where there was no such test. A last line that was cut off is
+/// left out.
+///
+/// # Errors
+///
+/// The file cannot be read, or a line that has its end is no record of this version.
+pub fn read(dir: &Path) -> Result<Vec<TrackerRecord>, RecordsError> {
+    #[derive(Deserialize)]
+    struct Version {
+        tracker_schema: u32,
+    }
+    let path = dir.join(FILE);
+    if !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let bytes =
+        std::fs::read(&path).map_err(|cause| RecordsError::System { path: path.clone(), cause })?;
+    let lines = (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n'));
+    let whole = lines.filter(|(_, text)| text.ends_with(b"\n"));
+    whole
+        .map(|(line, text)| {
+            let damaged = |cause| RecordsError::Damaged { path: path.clone(), line, cause };
+            let Version { tracker_schema: version } =
+                serde_json::from_slice(text).map_err(damaged)?;
+            if version != SCHEMA {
+                let path = path.clone();
+                return Err(RecordsError::Version { path, line, version, known: SCHEMA });
+            }
+            serde_json::from_slice(text).map_err(damaged)
+        })
+        .collect()
 }
 
 /// A row a case: the medians of its repetitions.

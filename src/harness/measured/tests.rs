@@ -134,3 +134,32 @@ fn broken_folders_have_file_and_line() {
     fs::remove_file(&path).expect("it is there");
     assert!(sentence(at).starts_with("environment.json: No such file"));
 }
+
+#[test]
+fn loads_of_the_tracker_alone_are_a_measurement_too() {
+    let dir = tempfile::tempdir().expect("a folder");
+    folder(dir.path(), "");
+    let load = |index: &str, repetition: u32| {
+        format!(
+            "{{\"tracker_schema\":1,\"peers\":16,\"segments\":1000,\"service_threads\":2,\
+             \"handout\":10,\"index\":\"{index}\",\"counters\":\"mutex\",\"client_threads\":1,\
+             \"repetition\":{repetition},\"handouts_per_second\":5e4,\"segments_per_second\":5e5,\
+             \"empty\":0,\"elapsed_s\":0.25,\
+             \"latency_ns\":{{\"p50\":1,\"p99\":2,\"p999\":3,\"max\":4}},\
+             \"service_ns\":{{\"p50\":1000,\"p99\":2000,\"p999\":3,\"max\":4}}}}\n"
+        )
+    };
+    let path = dir.path().join("tracker.jsonl");
+    let both = [load("mutex", 0), load("dashmap", 0)].concat();
+    fs::write(&path, format!("{both}{{\"tracker_s")).expect("written");
+    let set = read(dir.path()).expect("a measurement");
+    assert_eq!(set.contenders(), ["mutex", "dashmap index, mutex counters"]);
+    assert_eq!(set.scenarios()[0].to_string(), "tracker, 2 threads, 1000 segments, 16 peers");
+    assert_eq!(set.observations[1].values[&Figure::Handouts], 5e4);
+    assert_eq!(set.observations[1].values[&Figure::ServiceP99], 2e-6);
+    fs::write(&path, format!("{both}{{\"tracker_schema\":2}}\n")).expect("written");
+    assert_eq!(
+        sentence(dir.path()),
+        "tracker.jsonl:3: a record of version 2; this program reads 1"
+    );
+}

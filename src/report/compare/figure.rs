@@ -33,6 +33,10 @@ pub enum Figure {
     Cpu,
     /// The most memory that one process held, bytes.
     Memory,
+    /// Answers of the tracker alone that gave at least one segment, 1/s.
+    Handouts,
+    /// 99% of the answers took the tracker at most this, seconds.
+    ServiceP99,
     /// One iteration of a benchmark of another tool, seconds.
     Iteration,
     /// A message one way, or a collective call, by another tool, seconds.
@@ -45,7 +49,7 @@ pub enum Figure {
 
 impl Figure {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Makespan,
         Self::Rate,
         Self::Segments,
@@ -57,6 +61,8 @@ impl Figure {
         Self::OriginCopies,
         Self::Cpu,
         Self::Memory,
+        Self::Handouts,
+        Self::ServiceP99,
         Self::Iteration,
         Self::MessageLatency,
         Self::Bandwidth,
@@ -87,6 +93,8 @@ impl Figure {
             Self::OriginCopies => ("origin-copies", "Copies sent by owners", Unit::Ratio),
             Self::Cpu => ("cpu", "Processor time", Unit::Seconds),
             Self::Memory => ("memory", "Peak memory of a process", Unit::Bytes),
+            Self::Handouts => ("handouts", "Handouts of the tracker a second", Unit::PerSecond),
+            Self::ServiceP99 => ("service-p99", "Tracker's time for an answer, p99", Unit::Seconds),
             Self::Iteration => ("iteration", "Time of an iteration", Unit::Seconds),
             Self::MessageLatency => ("message-latency", "Latency of a message", Unit::Seconds),
             Self::Bandwidth => ("bandwidth", "Bandwidth", Unit::BytesPerSecond),

@@ -114,7 +114,9 @@ impl Grid {
                 && constant(&self.rows, index)
             {
                 let name = self.columns.remove(index).name;
-                lifted.insert(0, format!("{name} {}", first[index].text));
+                if !first[index].text.is_empty() {
+                    lifted.insert(0, format!("{name} {}", first[index].text));
+                }
                 self.rows.iter_mut().for_each(|row| drop(row.remove(index)));
             }
         }

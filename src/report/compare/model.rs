@@ -124,7 +124,8 @@ impl Set {
             .iter()
             .map(|one| {
                 let engine = one.run.as_ref().map(|run| run.engine.as_str());
-                (engine != Some(CLASSIC), one.switches.len(), one.contender.as_str())
+                let is_classic = engine.unwrap_or(&one.contender) == CLASSIC;
+                (!is_classic, one.switches.len(), one.contender.as_str())
             })
             .collect();
         all.sort_unstable();

@@ -14,7 +14,8 @@ pub struct Question {
     pub contender: Option<String>,
     /// Within one set: the contenders that are compared with it; none for all others.
     pub against: Vec<String>,
-    /// The figures; none for the makespan, or for all that there are where nothing has one.
+    /// The figures; none for the makespan and the tracker's handouts, or for all that there are where
+    /// nothing has either.
     pub figures: Vec<Figure>,
 }
 
@@ -166,7 +167,9 @@ fn figures(first: &Set, question: &Question) -> Vec<Figure> {
         return question.figures.clone();
     }
     let all = first.figures();
-    if all.contains(&Figure::Makespan) { vec![Figure::Makespan] } else { all }
+    let main = [Figure::Makespan, Figure::Handouts];
+    let main: Vec<_> = main.into_iter().filter(|figure| all.contains(figure)).collect();
+    if main.is_empty() { all } else { main }
 }
 
 /// The base and the others.

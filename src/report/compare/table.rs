@@ -7,6 +7,8 @@ use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
 use crate::report::statistics::Interval;
 
+/// The columns that tell what was run.
+const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
 /// With more than this that only one side has, the rest is counted.
 const LISTED_MAX: usize = 6;
 
@@ -17,9 +19,9 @@ pub fn text(comparison: &Comparison, colour: bool) -> String {
     for line in notices(comparison) {
         out += &format!("{on}! {line}{off}\n");
     }
-    for pairing in &comparison.pairings {
-        let mut grid = grid(pairing);
-        let keys = grid.columns.iter().take_while(|column| column.name != pairing.base).count();
+    for (_, mut grid) in grids(comparison) {
+        let keys = grid.columns.iter().take_while(|column| KEYS.contains(&column.name.as_str()));
+        let keys = keys.count();
         let lifted = grid.lift_constant(keys);
         if !lifted.is_empty() {
             grid.title += &format!(" ({})", lifted.join(", "));
@@ -40,8 +42,7 @@ pub fn markdown(comparison: &Comparison) -> String {
         out.replace_range(end..=end, "");
         out.push('\n');
     }
-    let grids: Vec<_> =
-        comparison.pairings.iter().map(|pairing| grid(pairing).markdown()).collect();
+    let grids: Vec<_> = grids(comparison).iter().map(|(_, grid)| grid.markdown()).collect();
     out + &grids.join("\n")
 }
 
@@ -153,44 +154,65 @@ pub(super) fn notices(comparison: &Comparison) -> Vec<String> {
     differences.map(difference).chain(comparison.warnings.iter().cloned()).collect()
 }
 
-/// A pairing as a table: a row a result.
-pub(super) fn grid(pairing: &Pairing) -> Grid {
-    let figure = pairing.figure;
-    let has_parameters = ambiguous(pairing);
-    let title = format!("{}: {} → {}", figure.title(), pairing.base, pairing.other);
+/// A table for each figure and other set; the contenders of one set that are compared with one base
+/// stand in one table.
+pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
+    let together = |left: &Pairing, right: &Pairing| {
+        left.within && left.figure == right.figure && left.base == right.base
+    };
+    let tables = comparison.pairings.chunk_by(together);
+    tables.map(|pairings| (pairings[0].figure, grid(pairings))).collect()
+}
+
+/// Pairings of one figure and base as a table: a row a result. There is at least one.
+pub(super) fn grid(pairings: &[Pairing]) -> Grid {
+    let Pairing { figure, base, other, within, .. } = &pairings[0];
+    let mut rows: Vec<&Row> = pairings.iter().flat_map(|pairing| &pairing.rows).collect();
+    // Stable: the contenders of a scenario keep their order.
+    rows.sort_by(|left, right| left.scenario.cmp(&right.scenario));
+    let has_parameters = ambiguous(&rows);
+    let is_one = pairings.len() == 1;
+    let (other, each) =
+        if is_one { (other.as_str(), other.as_str()) } else { ("contender's", "each") };
     let mut columns = vec![Column::words("workload"), Column::numbers("peers")];
     columns.push(Column::numbers("segment"));
-    if !pairing.within {
+    // The heading names a single one.
+    let has_contender = !within || !is_one;
+    if has_contender {
         columns.push(Column::words("contender"));
     }
     if has_parameters {
         columns.push(Column::words("parameters"));
     }
-    let numbers =
-        [&pairing.base, "cv", &pairing.other, "cv", "ratio", "95% interval", "p (Holm)", "δ"];
+    let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "δ"];
     columns.extend(numbers.map(Column::numbers));
     columns.push(Column::words("verdict"));
-    let row = |row: &Row| {
+    let row = |row: &&Row| {
         let mut cells = keys(&row.scenario);
-        if !pairing.within {
+        if has_contender {
             cells.push(row.contender.as_str().into());
         }
         if has_parameters {
             cells.push(row.scenario.parameters.as_str().into());
         }
-        cells.extend(judged(figure, row));
+        cells.extend(judged(*figure, row));
         cells
     };
-    Grid { title, columns, rows: pairing.rows.iter().map(row).collect(), notes: notes(pairing) }
+    Grid {
+        title: format!("{}: {base} → {each}", figure.title()),
+        rows: rows.iter().map(row).collect(),
+        columns,
+        notes: notes(pairings),
+    }
 }
 
 /// Whether two rows are told apart only by the parameters of their workloads.
-fn ambiguous(pairing: &Pairing) -> bool {
-    let short = |row: &Row| {
+fn ambiguous(rows: &[&Row]) -> bool {
+    let short = |row: &&Row| {
         let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
         (workload, peers, segment_bytes, row.contender.clone())
     };
-    let mut all: Vec<_> = pairing.rows.iter().map(short).collect();
+    let mut all: Vec<_> = rows.iter().map(short).collect();
     all.sort();
     all.windows(2).any(|pair| pair[0] == pair[1])
 }
@@ -278,29 +300,38 @@ pub(super) fn verdict(figure: Figure, row: &Row) -> Cell {
     }
 }
 
-fn notes(pairing: &Pairing) -> Vec<String> {
+fn notes(pairings: &[Pairing]) -> Vec<String> {
     let mut notes = Vec::new();
-    if pairing.rows.is_empty() {
+    let rows: usize = pairings.iter().map(|pairing| pairing.rows.len()).sum();
+    if rows == 0 {
         notes.push("no result in common".to_owned());
     }
-    let judged = pairing.rows.len() - pairing.count(Verdict::TooFew);
-    if let Some(mean) = pairing.geometric_mean.filter(|_| judged > 1) {
-        notes.push(format!("geometric mean of {judged} ratios: {}", ratio(mean)));
+    let mean = |pairing: &Pairing| {
+        let judged = pairing.rows.len() - pairing.count(Verdict::TooFew);
+        let mean = pairing.geometric_mean.filter(|_| judged > 1)?;
+        let whose = if pairings.len() > 1 { format!("{} ", pairing.other) } else { String::new() };
+        Some(format!("{whose}{} of {judged} ratios", ratio(mean)))
+    };
+    let means: Vec<_> = pairings.iter().filter_map(mean).collect();
+    if !means.is_empty() {
+        notes.push(format!("geometric mean: {}", means.join(", ")));
     }
-    let uncertain = pairing.count(Verdict::Same);
+    let uncertain: usize = pairings.iter().map(|pairing| pairing.count(Verdict::Same)).sum();
     if uncertain > 0 {
         notes.push(format!(
-            "~ {uncertain} of {}: not told from noise (p ≥ {SIGNIFICANT} or the interval holds 1)",
-            pairing.rows.len()
+            "~ {uncertain} of {rows}: not told from noise (p ≥ {SIGNIFICANT} or the interval holds 1)"
         ));
     }
-    for (name, only) in [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)]
-    {
-        if !only.is_empty() {
+    for pairing in pairings {
+        let sides = [
+            (&pairing.base, &pairing.only_base, &pairing.other),
+            (&pairing.other, &pairing.only_other, &pairing.base),
+        ];
+        for (name, only, lacks) in sides.into_iter().filter(|(_, only, _)| !only.is_empty()) {
             let listed: Vec<_> = only.iter().take(LISTED_MAX).map(String::as_str).collect();
             let rest = only.len() - listed.len();
             let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-            notes.push(format!("only in {name}: {}{rest}", listed.join("; ")));
+            notes.push(format!("{name} has, and {lacks} has not: {}{rest}", listed.join("; ")));
         }
     }
     notes

@@ -61,13 +61,13 @@ fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
         let y = 8.0 + ROW * index as f64;
         draw(&mut svg, &scale, pairing, row, is_one, y);
     }
-    let mut rows_only = table::grid(&Pairing {
+    let mut rows_only = table::grid(&[Pairing {
         rows: rows.iter().map(|row| (*row).clone()).collect(),
         geometric_mean: None,
         only_base: Vec::new(),
         only_other: Vec::new(),
         ..pairing.clone()
-    });
+    }]);
     rows_only.notes.clear();
     let legend = [("good", "better"), ("bad", "worse"), ("faint", "not told from noise")];
     let shapes = [0, 1, 3];

@@ -149,12 +149,11 @@ impl Page<'_> {
 
     fn results(&self) -> String {
         let mut out = String::new();
-        for pairing in &self.everything.pairings {
-            if pairing.rows.is_empty() {
+        for (figure, grid) in table::grids(self.everything) {
+            if grid.rows.is_empty() {
                 continue;
             }
-            let grid = table::grid(pairing);
-            let asked = self.comparison.pairings.iter().any(|other| other.figure == pairing.figure);
+            let asked = self.comparison.pairings.iter().any(|other| other.figure == figure);
             let body = grid.html(&grid.title);
             out += &if asked {
                 body
