@@ -11,7 +11,7 @@ use super::{FAILED, OK, REFUSED};
 use crate::baseline;
 use crate::driver::job;
 use crate::time::Clock;
-use crate::transport::mpi::ranks_here;
+use crate::transport::mpi::{meet_quietly, ranks_here};
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -34,8 +34,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),
     };
     match ended {
-        Ok(Some(ended)) => show::summary(args, &clock, "mpi", one_machine, ended),
-        Ok(None) => OK,
+        Ok(ended) => {
+            let code = ended.map(|ended| show::summary(args, &clock, "mpi", one_machine, ended));
+            // Rank 0 measures what the machine can do: the others leave it alone meanwhile.
+            meet_quietly(&world);
+            code.unwrap_or(OK)
+        }
         Err(error) => {
             show::error(&error.to_string());
             world.abort(FAILED.into())
