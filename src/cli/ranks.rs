@@ -11,7 +11,7 @@ use super::{FAILED, OK, REFUSED};
 use crate::baseline;
 use crate::driver::job;
 use crate::time::Clock;
-use crate::transport::mpi::{meet_quietly, ranks_here};
+use crate::transport::mpi::ranks_here;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -37,7 +37,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Ok(ended) => {
             let code = ended.map(|ended| show::summary(args, &clock, "mpi", one_machine, ended));
             // Rank 0 measures what the machine can do: the others leave it alone meanwhile.
-            meet_quietly(&world);
+            job::meet_quietly(&world);
             code.unwrap_or(OK)
         }
         Err(error) => {

@@ -170,10 +170,16 @@ mod ranks {
         Config, Ended, Injection, Job, JobError, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
+    use crate::driver::idle::hold_back;
     use crate::time::Clock;
     use crate::transport::TransportError;
     use crate::transport::mpi::MpiTransport;
+    use mpi::collective::CommunicatorCollectives as _;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
+    use std::time::Duration;
+
+    /// How long a rank sleeps at a time that waits for the others in [`meet_quietly`].
+    const QUIET_REST: Duration = Duration::from_millis(1);
 
     /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended.
     ///
@@ -193,6 +199,16 @@ mod ranks {
             share(job, world, node, clock).map(|()| None)
         };
         result.map_err(|source| JobError { node, source })
+    }
+
+    /// Waits until all ranks have come here, asleep for most of the time: whoever comes last has the
+    /// cores of this machine for itself until then. MPI's own barrier polls.
+    pub fn meet_quietly(world: &SimpleCommunicator) {
+        let mut barrier = world.immediate_barrier();
+        while let Err(not_yet) = barrier.test() {
+            barrier = not_yet;
+            hold_back(QUIET_REST);
+        }
     }
 
     fn track(
@@ -240,4 +256,4 @@ mod ranks {
 }
 
 #[cfg(feature = "mpi")]
-pub use ranks::run_rank;
+pub use ranks::{meet_quietly, run_rank};

@@ -9,9 +9,8 @@
 mod slab;
 
 use std::fmt;
-use std::time::Duration;
 
-use mpi::collective::{CommunicatorCollectives as _, Root as _};
+use mpi::collective::Root as _;
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
@@ -28,23 +27,10 @@ const RING: usize = 16;
 /// The tag of messages.
 const TAG: std::ffi::c_int = 0;
 
-/// How long a rank sleeps that waits for the others in [`meet_quietly`].
-const QUIET_REST: Duration = Duration::from_millis(1);
-
 /// How many ranks are on this machine: all that this one can share memory with. Launchers have
 /// variables that say so too, but each its own, and Slurm's none. All ranks must come here.
 pub fn ranks_here(world: &SimpleCommunicator) -> Rank {
     world.split_shared(world.rank()).size()
-}
-
-/// Waits until all ranks have come here, asleep for most of the time: whoever comes last has the cores
-/// of this machine for itself until then. MPI's own barrier polls.
-pub fn meet_quietly(world: &SimpleCommunicator) {
-    let mut barrier = world.immediate_barrier();
-    while let Err(not_yet) = barrier.test() {
-        barrier = not_yet;
-        std::thread::sleep(QUIET_REST);
-    }
 }
 
 impl fmt::Debug for MpiTransport {
