@@ -16,7 +16,7 @@
 #
 # --out is by default results/lab-<UTC date and time>-<commit>. Each case gets a folder there:
 #   links.txt       rates, and the payload that TCP carries between two hosts, before and after
-#   records.jsonl   one line a run: the contender, its exit code, and what `mpiswarm run --json` says
+#   runs.jsonl      one line a run: the contender, its exit code, and what `mpiswarm run --json` says
 #   log.txt         what the runs had to say
 #   bench/          the records of the plan, if there is one
 # and table.txt lies beside them: the medians. Column `bound` is the makespan ÷ the shortest that is
@@ -118,7 +118,7 @@ record() {
     summary=$(grep '^{' "$work/summary.json" | tail -n 1) || summary=null
     printf '{"case":"%s","contender":"%s","repetition":%s,"exit_code":%s,"hosts":%s,"mbit":%s,"slow":"%s","files":%s,"file_bytes":%s,"segments":%s,"owners":"%s","link_bytes_per_second":%s,"run":%s}\n' \
         "$case" "$1" "$2" "$3" "$hosts" "$mbit" "${slow[*]}" "$files" "$file_bytes" "$segments" \
-        "$owners" "$link" "$summary" >>"$folder/records.jsonl"
+        "$owners" "$link" "$summary" >>"$folder/runs.jsonl"
     [[ $3 -eq 0 && $summary != null ]] || say "$case: $1, run $2: exit code $3; see $folder/log.txt" >&2
 }
 
@@ -280,5 +280,5 @@ trap 'exit 143' TERM HUP
 } >"$out/environment.txt"
 
 for name in "${studies[@]}"; do study "$name"; done
-cat "$out"/*/records.jsonl | awk "$table" | tee "$out/table.txt"
+cat "$out"/*/runs.jsonl | awk "$table" | tee "$out/table.txt"
 say "records: $out"
