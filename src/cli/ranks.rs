@@ -36,8 +36,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     match ended {
         Ok(ended) => {
             let code = ended.map(|ended| show::summary(args, &clock, "mpi", one_machine, ended));
-            // Rank 0 measures what the machine can do: the others leave it alone meanwhile.
-            job::meet_quietly(&world);
+            if one_machine {
+                // Rank 0 measures what it can do: the others leave it alone meanwhile.
+                job::meet_quietly(&world);
+            }
             code.unwrap_or(OK)
         }
         Err(error) => {

@@ -16,7 +16,7 @@ use crate::report::{Carrier, Limits, RunFacts, Summary, render};
 use crate::time::Clock;
 
 /// Time spent on measuring the machine's limits after a run, at most.
-const LIMITS_BUDGET: Duration = Duration::from_millis(8);
+const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 
 /// How often a line says how far a run is, where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(3);

@@ -20,7 +20,6 @@ use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
 use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
-
 use crate::config::{Counters, Index, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
@@ -95,13 +94,16 @@ pub fn has_records(dir: &Path) -> bool {
 pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
     let loads = tracker_run::read(dir)?;
-    if recovered.records.is_empty() && loads.is_empty() {
+    if recovered.records.is_empty() && loads.records.is_empty() {
         return Err(MeasuredError::Empty { path: dir.join(RECORDS) });
     }
     let environment = environment(&dir.join(ENVIRONMENT))?;
     bound(&mut recovered.records, &best_limits(&dir.join(SUMMARY), &environment)?);
     let latencies = latencies(&dir.join(HISTOGRAMS), &recovered.records)?;
     let mut warnings = doubts(&environment);
+    if let Some(line) = loads.cut_off {
+        warnings.push(format!("line {line} of the tracker's loads was cut off: it is left out"));
+    }
     if let Some(line) = recovered.cut_off {
         warnings.push(format!("line {line} of the records was cut off: that run is left out"));
     }
@@ -118,7 +120,7 @@ pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
         commands: commands(&environment),
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
         interleaved: true,
-        observations: runs.chain(loads.into_iter().map(load)).collect(),
+        observations: runs.chain(loads.records.into_iter().map(load)).collect(),
         latencies,
     })
 }
@@ -149,9 +151,7 @@ fn bound(records: &mut [Record], limits: &[LimitsAt]) {
 
 /// A run that did not deliver everything has no makespan.
 fn whole(record: &Record) -> bool {
-    let run = &record.run;
-    let delivered = run.is_complete();
-    delivered && run.errors.is_empty()
+    record.run.is_complete() && record.run.errors.is_empty()
 }
 
 fn left_out(records: &[Record]) -> Vec<String> {

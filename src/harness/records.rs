@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use hdrhistogram::serialization::V2DeflateSerializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Verify;
@@ -104,14 +105,29 @@ pub enum RecordsError {
 }
 
 /// What could be read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Recovered {
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recovered<T = Record> {
     /// The records, in the order in which they were written.
-    pub records: Vec<Record>,
+    pub records: Vec<T>,
     /// How many bytes of the file they take.
     pub whole_bytes: u64,
     /// The last line was cut off: its number, from 1.
     pub cut_off: Option<usize>,
+}
+
+impl<T> Default for Recovered<T> {
+    fn default() -> Self {
+        Self { records: Vec::new(), whole_bytes: 0, cut_off: None }
+    }
+}
+
+/// A line of a file that grows by one with each run.
+pub(super) trait Line: DeserializeOwned {
+    /// What every version of a line has.
+    type Versions: DeserializeOwned;
+
+    /// The versions that a line says it is of, each with the one that this program reads.
+    fn versions(said: &Self::Versions) -> impl Iterator<Item = (u32, u32)>;
 }
 
 /// Reads the records of a folder.
@@ -120,40 +136,50 @@ pub struct Recovered {
 ///
 /// The file cannot be read, or a line that has its end is no record of this version.
 pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
-    let path = dir.join(RECORDS);
-    let mut bytes = Vec::new();
-    File::open(&path)
-        .and_then(|mut file| file.read_to_end(&mut bytes))
-        .map_err(|cause| RecordsError::System { path: path.clone(), cause })?;
+    lines(&dir.join(RECORDS))
+}
+
+/// Reads the lines of a file, as [`read`] does.
+pub(super) fn lines<T: Line>(path: &Path) -> Result<Recovered<T>, RecordsError> {
+    let bytes = std::fs::read(path)
+        .map_err(|cause| RecordsError::System { path: path.to_owned(), cause })?;
     let mut recovered = Recovered::default();
-    for (line, text) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
+    for (number, text) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
         if !text.ends_with(b"\n") {
-            recovered.cut_off = Some(line);
+            recovered.cut_off = Some(number);
             break;
         }
-        recovered.records.push(record(&path, line, text)?);
+        recovered.records.push(line(path, number, text)?);
         recovered.whole_bytes += u64::try_from(text.len()).unwrap_or(0);
     }
     Ok(recovered)
 }
 
-/// What every version of a record has.
-#[derive(Deserialize)]
-struct Versions {
-    record_schema: u32,
-    schema: u32,
-}
-
-fn record(path: &Path, line: usize, text: &[u8]) -> Result<Record, RecordsError> {
+fn line<T: Line>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
     let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
     // First, because a later record may lack what this program asks for.
-    let versions: Versions = serde_json::from_slice(text).map_err(damaged)?;
-    for (version, known) in [(versions.record_schema, RECORD_SCHEMA), (versions.schema, SCHEMA)] {
+    let said: T::Versions = serde_json::from_slice(text).map_err(damaged)?;
+    for (version, known) in T::versions(&said) {
         if version != known {
             return Err(RecordsError::Version { path: path.to_owned(), line, version, known });
         }
     }
     serde_json::from_slice(text).map_err(damaged)
+}
+
+/// What every version of a record has.
+#[derive(Deserialize)]
+pub(super) struct Versions {
+    record_schema: u32,
+    schema: u32,
+}
+
+impl Line for Record {
+    type Versions = Versions;
+
+    fn versions(said: &Versions) -> impl Iterator<Item = (u32, u32)> {
+        [(said.record_schema, RECORD_SCHEMA), (said.schema, SCHEMA)].into_iter()
+    }
 }
 
 /// The open files of a measurement.

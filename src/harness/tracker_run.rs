@@ -9,7 +9,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
-use super::records::RecordsError;
+use super::records::{self, Line, RecordsError, Recovered};
 use super::tracker_load::{Load, Measured};
 use super::tracker_plan::{TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
@@ -101,37 +101,28 @@ fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> 
     }
 }
 
-/// Reads the loads of a folder; none where there was no such test. A last line that was cut off is
-/// left out.
+/// What every version of a load has.
+#[derive(Deserialize)]
+pub(super) struct Version {
+    tracker_schema: u32,
+}
+
+impl Line for TrackerRecord {
+    type Versions = Version;
+
+    fn versions(said: &Version) -> impl Iterator<Item = (u32, u32)> {
+        std::iter::once((said.tracker_schema, SCHEMA))
+    }
+}
+
+/// Reads the loads of a folder; none where there was no such test.
 ///
 /// # Errors
 ///
 /// The file cannot be read, or a line that has its end is no record of this version.
-pub fn read(dir: &Path) -> Result<Vec<TrackerRecord>, RecordsError> {
-    #[derive(Deserialize)]
-    struct Version {
-        tracker_schema: u32,
-    }
+pub fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let bytes =
-        std::fs::read(&path).map_err(|cause| RecordsError::System { path: path.clone(), cause })?;
-    let lines = (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n'));
-    let whole = lines.filter(|(_, text)| text.ends_with(b"\n"));
-    whole
-        .map(|(line, text)| {
-            let damaged = |cause| RecordsError::Damaged { path: path.clone(), line, cause };
-            let Version { tracker_schema: version } =
-                serde_json::from_slice(text).map_err(damaged)?;
-            if version != SCHEMA {
-                let path = path.clone();
-                return Err(RecordsError::Version { path, line, version, known: SCHEMA });
-            }
-            serde_json::from_slice(text).map_err(damaged)
-        })
-        .collect()
+    if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }
 }
 
 /// A row a case: the medians of its repetitions.

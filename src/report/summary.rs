@@ -146,9 +146,7 @@ impl Summary {
             errors: facts.errors,
         }
     }
-}
 
-impl Summary {
     /// Whether everything was delivered, verified where anybody checks. Where nobody does, that all
     /// peers finished must do.
     pub fn is_complete(&self) -> bool {

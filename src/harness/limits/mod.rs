@@ -15,7 +15,7 @@ use crate::verify;
 
 /// The size of each buffer, bytes: more than a core's second-level cache holds, because the bytes
 /// of a run come from memory too.
-const BUFFER_BYTES: usize = 4 << 20;
+const BUFFER_BYTES: usize = 16 << 20;
 /// A round is this part of its measurement. The best of them counts: what disturbs a round only
 /// slows it, and a limit is a best case.
 const ROUNDS: u32 = 8;
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn buffers_hold_whole_segments_and_lie_half_a_page_apart() {
         for (segment_bytes, expected) in
-            [(1000, 4_194_000), (BUFFER_BYTES + 1, BUFFER_BYTES + 1), (3 << 19, 3 << 20)]
+            [(1000, 16_777_000), (BUFFER_BYTES + 1, BUFFER_BYTES + 1), (3 << 20, 15 << 20)]
         {
             assert_eq!(source_bytes(segment_bytes), expected);
             let (mut source, mut destination) = buffers(segment_bytes);
