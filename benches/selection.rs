@@ -28,7 +28,13 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
     for segment in (0..FILES * segments).map(SegmentId) {
         for _ in 0..chance.random_range(1..=4) {
             let holder = NodeId(FILES + chance.random_range(1..=HOLDERS));
-            let wish = Wish { peer: holder, room: 1, blocks: &[Block::of(segment)], excluded: &[] };
+            let wish = Wish {
+                peer: holder,
+                room: 1,
+                blocks: &[Block::of(segment)],
+                excluded: &[],
+                spares_unseeded: false,
+            };
             let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
             swarm.hand_out(&mut clerk, &wish, &mut offers);
             for offer in offers {
@@ -58,7 +64,13 @@ fn selection(criterion: &mut Criterion) {
                     bencher.iter_batched(
                         ArrayVec::<Offer, HANDOUT_MAX>::new,
                         |mut offers| {
-                            let wish = Wish { peer: PEER, room: 10, blocks, excluded: &[] };
+                            let wish = Wish {
+                                peer: PEER,
+                                room: 10,
+                                blocks,
+                                excluded: &[],
+                                spares_unseeded: false,
+                            };
                             swarm.hand_out(&mut clerk, &wish, &mut offers);
                             assert_eq!(offers.len(), 10, "all can be had");
                             for offer in &offers {

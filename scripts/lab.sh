@@ -159,7 +159,7 @@ await_hosts() {
 
 # What runs as the first process of the namespaces.
 inside() {
-    local count=$1 rate=$2 delay=$3 index other slow
+    local count=$1 rate=$2 delay=$3 index other slow each
     shift 3
     # The numbers of processes that all hosts and all runs can look up, whatever their own /proc says.
     mount -t proc proc "$folder/proc"
@@ -177,6 +177,8 @@ inside() {
     ip link set dev lo up
     ip link add name switch type bridge
     ip link set dev switch up
+    # A switch looks into no packet; the kernel's firewall would, and take a tenth of the processors.
+    for each in /proc/sys/net/bridge/bridge-nf-call-*; do [[ ! -e $each ]] || echo 0 >"$each"; done
     for ((index = 1; index <= count; index++)); do
         other=$rate
         for slow in "$@"; do [[ $slow != "h$index:"* ]] || other=${slow#*:}; done
@@ -221,6 +223,10 @@ hold() {
 link() {
     # Addresses that the kernel makes up would be one more way between two hosts.
     [[ ! -e /proc/sys/net/ipv6 ]] || echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6
+    # What clusters have, whatever this machine's own connections use; bbr, for one, holds a connection
+    # to the share of the link that it had while others were busy.
+    echo cubic 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control ||
+        say "no cubic here: TCP has $(cat /proc/sys/net/ipv4/tcp_congestion_control)" >&2
     ip link set dev lo up
     ip address add "$1/24" dev eth0
     shape "$2" "$3" dev eth0

@@ -73,6 +73,11 @@ pub struct Config {
     pub holder_load: u32,
     /// Segments that a holder sends at a time.
     pub uploads: usize,
+    /// Segments that a peer verifies before it tells the tracker, if it has others under way.
+    pub announcement: usize,
+    /// Whether peers that take longer than the others are given less at a time. In memory it is
+    /// chance who takes long: the one that has no core just now.
+    pub paced: bool,
     /// Requests that wait at a holder before it answers *busy*.
     pub upload_queue: usize,
     /// How long a peer waits for a segment before it withdraws the request.
@@ -110,6 +115,25 @@ impl Config {
     /// Payload that the tracker lets wait at one holder where segments are small.
     const HOLDER_BYTES: usize = 1 << 19;
 
+    /// Payload that a holder sends at a time over links, and that a peer verifies there before it
+    /// tells the tracker.
+    const LINK_UPLOAD_BYTES: usize = 1 << 17;
+    const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
+
+    /// These defaults where the nodes are on several hosts. There each message waits behind the
+    /// payload that is on its way over the same links, so that little may be on its way at a time;
+    /// in memory, where a message costs what many bytes do, the opposite holds.
+    #[must_use]
+    pub fn over_links(self, segment_bytes: usize) -> Self {
+        let segments = |bytes: usize| bytes / segment_bytes.max(1);
+        Self {
+            uploads: segments(Self::LINK_UPLOAD_BYTES).clamp(2, 8),
+            announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, self.announcement),
+            paced: true,
+            ..self
+        }
+    }
+
     /// The defaults for segments of `segment_bytes`: small segments need many in flight to hide
     /// the latency of asking, large ones few, so that nobody hoards what others lack.
     pub fn for_segments_of(segment_bytes: usize) -> Self {
@@ -121,6 +145,8 @@ impl Config {
             handout: HANDOUT_MAX,
             holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
             uploads: load.min(8),
+            announcement: (window / 4).max(1),
+            paced: false,
             upload_queue: 2 * load,
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),

@@ -28,7 +28,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return code;
     }
     let one_machine = ranks_here(&world) == world.size();
-    let (job, progress) = (args.job(), show::progress(args, &clock));
+    let (mut job, progress) = (args.job(), show::progress(args, &clock));
+    if !one_machine {
+        job.config = job.config.over_links(job.segment_bytes);
+    }
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
         Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),

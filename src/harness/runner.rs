@@ -240,7 +240,7 @@ impl Bench<'_> {
         let order = Order { scenario: field.number, contender: *number, repetition };
         self.stage.give(Some(order));
         let scenario = field.scenario;
-        let job = job(scenario, entry, Arc::clone(&field.inputs), repetition);
+        let job = job((self.stage, scenario, entry), Arc::clone(&field.inputs), repetition);
         let turn = (self.stage, scenario.workload.peers, repetition);
         let (ended, costs) = once(contender.as_ref(), &job, turn).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
@@ -269,7 +269,7 @@ impl Bench<'_> {
         };
         let mut latency = RankMetrics::default().latency;
         ended.metrics.iter().for_each(|metrics| latency.merge(&metrics.latency));
-        let job = job(scenario, entry, Arc::clone(&field.inputs), repetition);
+        let job = job((self.stage, scenario, entry), Arc::clone(&field.inputs), repetition);
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify();
@@ -319,7 +319,7 @@ pub fn follow(plan: &Plan, stage: &Stage) -> Result<(), BenchError> {
         let entry = &plan.contenders[order.contender as usize];
         let known = made.take().filter(|(number, _)| *number == order.scenario);
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
-        let job = job(scenario, entry, Arc::clone(inputs), order.repetition);
+        let job = job((stage, scenario, entry), Arc::clone(inputs), order.repetition);
         let contender = contender(entry, scenario, stage).expect("rank 0 found it fit");
         let turn = (stage, scenario.workload.peers, order.repetition);
         once(contender.as_ref(), &job, turn).map_err(|cause| {
@@ -348,7 +348,12 @@ fn once(
 
 /// The same job for every contender of a repetition but for its switches. Payload and chance are
 /// others in every repetition.
-fn job(scenario: &Scenario, entry: &Entry, inputs: Arc<[PeerInput]>, repetition: u32) -> Job {
+fn job(
+    (stage, scenario, entry): (&Stage, &Scenario, &Entry),
+    inputs: Arc<[PeerInput]>,
+    repetition: u32,
+) -> Job {
+    let config = entry.switches.config(scenario.segment_bytes);
     let on_a_pool = entry.switches.verify() == Verify::Pool;
     Job {
         inputs: Inputs::Made(inputs),
@@ -356,7 +361,7 @@ fn job(scenario: &Scenario, entry: &Entry, inputs: Arc<[PeerInput]>, repetition:
         digests: false,
         segment_bytes: scenario.segment_bytes,
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
-        config: entry.switches.config(scenario.segment_bytes),
+        config: if stage.has_links() { config.over_links(scenario.segment_bytes) } else { config },
         verify_threads: if on_a_pool { super::cores() } else { 0 },
         faults: Vec::new(),
         warn: |_| (),

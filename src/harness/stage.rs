@@ -56,6 +56,15 @@ impl Stage {
         }
     }
 
+    /// Whether there are links between the nodes.
+    pub fn has_links(&self) -> bool {
+        match self {
+            Self::Threads => false,
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => ranks.here() <= ranks.peers(),
+        }
+    }
+
     /// Has all other processes run something, or end where there is nothing more. Only rank 0
     /// gives orders.
     pub fn give(&self, order: Option<Order>) {

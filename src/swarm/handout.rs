@@ -35,6 +35,8 @@ pub struct Wish<'a> {
     pub blocks: &'a [Block],
     /// Holders that it should not be sent to, each for one segment.
     pub excluded: &'a [(SegmentId, NodeId)],
+    /// Whether it leaves segments that nobody was given yet to others.
+    pub spares_unseeded: bool,
 }
 
 /// A segment to fetch, and the holders to ask, best first. The first is charged with it.
@@ -176,6 +178,9 @@ impl<I: Open> Round<'_, I> {
                     let owners = self.owners_now(file);
                     for segment in (Block { index: block.index, bits: of_file }).segments() {
                         let tally = file.segments[(segment.0 - segments.start) as usize].tally();
+                        if self.wish.spares_unseeded && tally.is_unseeded() {
+                            continue;
+                        }
                         let available = tally.copies > 0
                             || owners.for_all
                             || (owners.for_unseeded && tally.is_unseeded());
@@ -248,17 +253,22 @@ impl<I: Open> Round<'_, I> {
     ) -> ArrayVec<NodeId, HOLDERS_MAX> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
-        let has_time = |standing: &Standing| standing.load.in_flight < rules.holder_load;
+        let has_time = |standing: &Standing| standing.has_time(rules.holder_load);
         for (node, standing) in holders.iter().filter(|(_, standing)| has_time(standing)) {
-            ranking.consider(*node, standing.load, chance.random());
+            ranking.consider(*node, standing.load_beside(rules.holder_load), chance.random());
         }
         let unseeded = tally.is_unseeded();
-        if unseeded || holders.is_empty() {
+        let nobody_else = if rules.paced { ranking.is_empty() } else { holders.is_empty() };
+        if unseeded || nobody_else {
             let start = chance.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for (node, standing) in self.serving(segment, rotated) {
                 if has_time(&standing) && (unseeded || !counters.seeds(&standing)) {
-                    ranking.consider(node, standing.load, chance.random());
+                    ranking.consider(
+                        node,
+                        standing.load_beside(rules.holder_load),
+                        chance.random(),
+                    );
                 }
             }
         }
@@ -270,7 +280,7 @@ impl<I: Open> Round<'_, I> {
         let mut now = OwnersNow { for_unseeded: false, for_all: false };
         for &owner in &file.owners {
             let standing = counters.standing(owner);
-            let has_time = !standing.avoided && standing.load.in_flight < rules.holder_load;
+            let has_time = !standing.avoided && standing.has_time(rules.holder_load);
             if owner != self.wish.peer && has_time {
                 now.for_unseeded = true;
                 now.for_all |= !counters.seeds(&standing);

@@ -33,6 +33,9 @@ struct Rules {
     balance: Balance,
     /// Segments that may wait at one holder.
     holder_load: u32,
+    /// Whether owners send again what others have when none of these has time: with links of unequal
+    /// rates the last segments would wait for the slow.
+    paced: bool,
 }
 
 impl Swarm {
@@ -44,7 +47,7 @@ impl Swarm {
             Admission::Queue => u32::MAX,
             Admission::Slots => config.holder_load,
         };
-        let rules = Rules { selection, balance, holder_load };
+        let rules = Rules { selection, balance, holder_load, paced: config.paced };
         Self { geometry, files: Files::new(config.index), counters, rules }
     }
 

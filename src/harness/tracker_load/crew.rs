@@ -72,7 +72,7 @@ impl<'a> Crew<'a> {
         let account = self.accounts[peer.index()].lock();
         let mut account = account.expect("nobody panicked with an account");
         for &segment in &ask.verified {
-            self.service.settle(&mut account, peer, segment);
+            self.service.settle(now, &mut account, peer, segment);
         }
         let terms = Terms { now, peer, most: self.handout };
         self.service.answer(clerk, &mut account, terms, ask)

@@ -36,6 +36,7 @@ pub(super) struct Fetch {
     /// Whether the last ask has no answer yet.
     pending: bool,
     window: usize,
+    announcement: usize,
     request_patience: Duration,
     end_game_latencies: u32,
 }
@@ -53,6 +54,7 @@ impl Fetch {
             shown: ArrayVec::new(),
             pending: false,
             window: config.window,
+            announcement: config.announcement,
             request_patience: config.request_patience,
             end_game_latencies: config.end_game_latencies,
         }
@@ -225,7 +227,7 @@ impl Fetch {
         let room = self.window.saturating_sub(self.flights.len());
         let unsaid = self.verified.iter().filter(|notice| notice.said == 0).count()
             + self.returned.iter().filter(|notice| notice.said == 0).count();
-        let batch = (self.window / 4).max(1);
+        let batch = self.announcement;
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
         let worth_saying = unsaid >= batch || (idle && unsaid > 0);

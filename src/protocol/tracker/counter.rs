@@ -74,7 +74,7 @@ impl Counter {
             return;
         }
         for &segment in &ask.verified {
-            self.settle(from, segment);
+            self.settle(now, from, segment);
         }
         for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
             self.take_back(from, returned);
@@ -105,7 +105,7 @@ impl Counter {
         out: &mut Outbox,
     ) {
         while let Some(grant) = self.desks[from.index()].account.grants.first().copied() {
-            self.settle(from, grant.segment);
+            self.settle(now, from, grant.segment);
         }
         self.leave_line(from);
         let desk = &mut self.desks[from.index()];
@@ -246,9 +246,9 @@ impl Counter {
     }
 
     /// A peer verified a segment.
-    fn settle(&mut self, peer: NodeId, segment: SegmentId) {
+    fn settle(&mut self, now: Timestamp, peer: NodeId, segment: SegmentId) {
         let desk = &mut self.desks[peer.index()];
-        let settled = self.service.settle(&mut desk.account, peer, segment);
+        let settled = self.service.settle(now, &mut desk.account, peer, segment);
         if settled > 0 {
             desk.has_some = true;
             self.grants -= settled;

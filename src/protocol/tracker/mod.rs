@@ -5,6 +5,7 @@ mod counter;
 mod desk;
 mod line;
 mod outcome;
+mod pace;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,8 @@
 
 use arrayvec::ArrayVec;
 
-use crate::config::{Config, HANDOUT_MAX, WINDOW_MAX};
+use super::pace::Pace;
+use crate::config::{Admission, Config, HANDOUT_MAX, WINDOW_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Enrolment, Entry, Handout};
@@ -30,6 +31,8 @@ pub struct Account {
     pub(super) grants: Vec<Grant>,
     /// Holders that sent it something wrong, each for one segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
+    /// From handout to announcement in the mean of late, nanoseconds; 0 where nobody is slow.
+    latency_ns: u64,
 }
 
 /// What an answer is for, beside the ask.
@@ -49,6 +52,9 @@ pub struct Service {
     pub(super) roster: Roster,
     pub(super) swarm: Swarm,
     window: usize,
+    pace: Pace,
+    /// Segments that may wait at a holder that is not slow; none where nobody is taken for slow.
+    paced_load: Option<u32>,
 }
 
 impl Account {
@@ -99,12 +105,27 @@ impl Service {
         for (number, file) in (0..).map(FileId).zip(&roster.files) {
             swarm.register(number, &file.owners, file.wanted);
         }
-        Self { roster, swarm, window: config.window }
+        let paced = config.paced && config.admission == Admission::Slots;
+        let paced_load = paced.then_some(config.holder_load);
+        Self { roster, swarm, window: config.window, pace: Pace::new(nodes), paced_load }
     }
 
     /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
-    pub fn settle(&self, account: &mut Account, peer: NodeId, segment: SegmentId) -> usize {
+    pub fn settle(
+        &self,
+        now: Timestamp,
+        account: &mut Account,
+        peer: NodeId,
+        segment: SegmentId,
+    ) -> usize {
         let Some(first) = account.settle(segment) else { return 0 };
+        if let Some(most) = self.paced_load {
+            let latency = now.since(first.at);
+            Pace::note(&mut account.latency_ns, latency);
+            if let Some(limit) = self.pace.note_holder(first.holder, latency, most) {
+                self.swarm.counters().limit(first.holder, limit);
+            }
+        }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
         while let Some(superfluous) = account.settle(segment) {
@@ -124,7 +145,10 @@ impl Service {
         ask: &Ask,
     ) -> Handout {
         let blocks = account.missing(ask);
-        let window = if ask.end_game { 2 * WINDOW_MAX } else { self.window };
+        self.pace.note_all(account.latency_ns);
+        let slow = self.pace.is_slow(account.latency_ns);
+        let window = self.pace.window(account.latency_ns, self.window);
+        let window = if ask.end_game { 2 * WINDOW_MAX } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let excluded = account.excluded.len();
         if ask.end_game {
@@ -138,6 +162,8 @@ impl Service {
             room: room.min(terms.most),
             blocks: &blocks,
             excluded: &account.excluded,
+            // Others would wait for it.
+            spares_unseeded: slow && !account.grants.is_empty(),
         };
         self.swarm.hand_out(clerk, &wish, &mut offers);
         // It may be asked again when it has answered that it can't.

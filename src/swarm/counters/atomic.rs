@@ -7,7 +7,7 @@ use crate::manifest::NodeId;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The tracker's counters of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct NodeCounters {
     /// Segments ever handed out with this node as the holder to ask.
     requests: AtomicU64,
@@ -17,6 +17,20 @@ struct NodeCounters {
     unseeded: AtomicU32,
     /// Whether the node is gone, or lied too often.
     avoided: AtomicBool,
+    /// Segments that may be in flight from here.
+    limit: AtomicU32,
+}
+
+impl Default for NodeCounters {
+    fn default() -> Self {
+        Self {
+            requests: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            unseeded: AtomicU32::new(0),
+            avoided: AtomicBool::new(false),
+            limit: AtomicU32::new(u32::MAX),
+        }
+    }
 }
 
 /// Counters of all nodes. Every operation is one atomic instruction; none publishes other data.
@@ -58,6 +72,11 @@ impl AtomicCounters {
         self.nodes[node.index()].avoided.store(true, Ordering::Relaxed);
     }
 
+    pub(super) fn limit(&self, node: NodeId, limit: u32) {
+        // ORDERING: Relaxed; a choice made a moment late is no worse.
+        self.nodes[node.index()].limit.store(limit, Ordering::Relaxed);
+    }
+
     pub(super) fn standing(&self, node: NodeId) -> Standing {
         let counters = &self.nodes[node.index()];
         Standing {
@@ -71,6 +90,8 @@ impl AtomicCounters {
             unseeded: counters.unseeded.load(Ordering::Relaxed),
             // ORDERING: Relaxed; see `avoid`.
             avoided: counters.avoided.load(Ordering::Relaxed),
+            // ORDERING: Relaxed; see `limit`.
+            limit: counters.limit.load(Ordering::Relaxed),
         }
     }
 }

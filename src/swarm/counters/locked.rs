@@ -38,6 +38,10 @@ impl LockedCounters {
         self.open()[node.index()].avoided = true;
     }
 
+    pub(super) fn limit(&self, node: NodeId, limit: u32) {
+        self.open()[node.index()].limit = limit;
+    }
+
     pub(super) fn standing(&self, node: NodeId) -> Standing {
         self.open()[node.index()]
     }

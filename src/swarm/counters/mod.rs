@@ -33,13 +33,38 @@ pub struct Load {
 }
 
 /// All that the counters say of one node at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) load: Load,
     /// Wanted segments that this node owns and that were never handed out.
     pub(super) unseeded: u32,
     /// Whether the node is gone, or lied too often: nobody is sent there any more.
     pub(super) avoided: bool,
+    /// Segments that may be in flight from this node, if that is fewer than the rules say.
+    pub(super) limit: u32,
+}
+
+impl Default for Standing {
+    fn default() -> Self {
+        Self { load: Load::default(), unseeded: 0, avoided: false, limit: u32::MAX }
+    }
+}
+
+impl Standing {
+    /// Whether the node may be charged with one more, where the rules let `most` be in flight.
+    pub(super) fn has_time(&self, most: u32) -> bool {
+        self.load.in_flight < most.min(self.limit)
+    }
+
+    /// The load as it compares with those of others, where the rules let `most` be in flight: from a
+    /// node with a limit of its own each segment takes as much longer.
+    pub(super) fn load_beside(&self, most: u32) -> Load {
+        if self.limit >= most {
+            return self.load;
+        }
+        let in_flight = (self.load.in_flight + 1).saturating_mul(most) / self.limit.max(1);
+        Load { in_flight, ..self.load }
+    }
 }
 
 impl RequestCounters {
@@ -89,6 +114,14 @@ impl RequestCounters {
         match &self.kind {
             Kind::Locked(counters) => counters.avoid(node),
             Kind::Atomic(counters) => counters.avoid(node),
+        }
+    }
+
+    /// No more than `limit` segments are to be in flight from `node`.
+    pub fn limit(&self, node: NodeId, limit: u32) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.limit(node, limit),
+            Kind::Atomic(counters) => counters.limit(node, limit),
         }
     }
 

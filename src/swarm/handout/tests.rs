@@ -34,7 +34,8 @@ fn ask(swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
 fn ask_through(clerk: &mut Clerk, swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits }];
-    let wish = Wish { peer: NodeId(peer), room, blocks: &blocks, excluded: &[] };
+    let wish =
+        Wish { peer: NodeId(peer), room, blocks: &blocks, excluded: &[], spares_unseeded: false };
     swarm.hand_out(clerk, &wish, &mut offers);
     offers.into_iter().collect()
 }
@@ -164,7 +165,13 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits: 1 }];
     let excluded = [(SegmentId(0), NodeId(2)), (SegmentId(0), OWNER)];
-    let wish = Wish { peer: NodeId(4), room: 1, blocks: &blocks, excluded: &excluded };
+    let wish = Wish {
+        peer: NodeId(4),
+        room: 1,
+        blocks: &blocks,
+        excluded: &excluded,
+        spares_unseeded: false,
+    };
     swarm.hand_out(&mut Clerk::new(1), &wish, &mut offers);
     assert!(offers.is_empty());
 }
