@@ -11,14 +11,16 @@
 #   many-files  8 hosts at 200 Mbit/s, 1,000 files of 64 KiB from one owner
 #   cut         8 hosts at 100 Mbit/s, one of which loses its cable in mid-run
 # By default all. --runs (5) are repetitions, in which the contenders take turns: `mpiswarm run` with
-# each engine, and where there is an inputs/plans/lab-STUDY.toml, all that it names. Segments have
-# mpiswarm's own size unless --segment-bytes says another.
+# each engine. The mutex engine takes several times as long: it has every second turn, and none with
+# 128 MiB. Where there is an inputs/plans/lab-CASE.toml, all that it names follows, and for
+# equal-8-200-32 MPI_Bcast with each of Open MPI's algorithms. Segments have mpiswarm's own size unless
+# --segment-bytes says another.
 #
 # --out is by default results/lab-<UTC date and time>-<commit>. Each case gets a folder there:
 #   links.txt       rates, and the payload that TCP carries between two hosts, before and after
 #   runs.jsonl      one line a run: the contender, its exit code, and what `mpiswarm run --json` says
 #   log.txt         what the runs had to say
-#   bench/          the records of the plan, if there is one
+#   bench*/         the records of the plan, if there is one, and of MPI_Bcast by algorithm
 # and table.txt lies beside them: the medians. Column `bound` is the makespan ÷ the shortest that is
 # possible; `slow` the same of the slow hosts, where `bound` is that of all others; `copies` are those
 # that the original owner sent; `balance` is the most bytes served ÷ the mean; `last` is the last finish
@@ -86,22 +88,41 @@ measure() {
     printf 'TCP payload between two hosts, before: %s bytes/s\n' "$link" >>"$folder/links.txt"
     for ((run = 1; run <= runs; run++)); do
         for engine in "${engines[@]}"; do
+            [[ $engine != mutex ]] || ((run % 2 && file_bytes < 128 * mib)) || continue
             code=0
             execute "$engine" >"$work/summary.json" 2>>"$folder/log.txt" || code=$?
             record "$engine" "$run" "$code"
         done
     done
-    planned "$1"
+    planned "$root/inputs/plans/lab-$case.toml" bench ''
+    [[ $case != equal-8-200-32 ]] || broadcasts
     printf 'after: %s bytes/s\n' "$(payload_rate)" >>"$folder/links.txt"
     laboratory down >/dev/null
 }
 
-# The plan of a study, which has contenders of its own.
+# planned PLAN NAME SUFFIX: a plan of this case, which has contenders of its own; in the table their
+# names end in SUFFIX, so that those of two plans differ.
 planned() {
-    local plan=$root/inputs/plans/lab-$1.toml
-    [[ -f $plan ]] || return 0
-    laboratory run -- "$MPISWARM" bench "$plan" --out "$folder/bench" 2>&1 | tee -a "$folder/log.txt" ||
-        say "$case: the plan ends with exit code $?" >&2
+    local line contender
+    [[ -f $1 ]] || return 0
+    laboratory run -- "$MPISWARM" bench "$1" --out "$folder/$2" >>"$folder/log.txt" 2>&1 ||
+        say "$case: $1 ends with exit code $?; see $folder/log.txt" >&2
+    while read -r line; do
+        contender=$(sed 's/.*"contender":"\([^"]*\)".*/\1/' <<<"$line")
+        printf '%s\n' "$line" >"$work/summary.json"
+        record "${contender//, window /-w}$3" "$(sed 's/.*"repetition":\([0-9]*\).*/\1/' <<<"$line")" 0
+    done < <(cat "$folder/$2"/*/records.jsonl "$folder/$2/records.jsonl" 2>/dev/null)
+}
+
+# MPI_Bcast with each algorithm of Open MPI's, in segments of 64 KiB where it cuts at all.
+broadcasts() {
+    local algorithm
+    for algorithm in 1 2 3 4 5 6 7 8 9; do
+        export OMPI_MCA_coll_tuned_use_dynamic_rules=1 OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize=65536
+        OMPI_MCA_coll_tuned_bcast_algorithm=$algorithm \
+            planned "$root/inputs/plans/lab-mpi-bcast.toml" "bench-mpi-bcast-$algorithm" "-$algorithm"
+    done
+    unset OMPI_MCA_coll_tuned_use_dynamic_rules OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize
 }
 
 # execute ENGINE: one run; finished files stay in the memory of each host.
@@ -215,12 +236,12 @@ function bound(wanting, bytes, segments, capacity) {
     value[name "makespan", n] = number("makespan_s")
 }
 END {
-    printf "%-22s %-10s %5s %6s %10s %7s %7s %7s %8s %7s\n", "case", "contender", "runs", "failed", \
+    printf "%-18s %-18s %4s %6s %10s %7s %7s %7s %8s %7s\n", "case", "contender", "runs", "failed", \
         "makespan", "bound", "slow", "copies", "balance", "last"
     for (t = 1; t <= total; t++) {
         name = names[t]; n = count[name]
         split(name, word, " ")
-        printf "%-22s %-10s %5d %6d", word[1], word[2], n, failed[name]
+        printf "%-18s %-18s %4d %6d", word[1], word[2], n, failed[name]
         if (n) {
             printf " %8.3f s %7.3f", median(name "makespan", n), median(name "bound", n)
             if (value[name "slow", 1] == "") printf " %7s", "-"
