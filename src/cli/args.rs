@@ -1,7 +1,9 @@
 //! The command line.
 
+use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -33,6 +35,8 @@ pub(super) enum Command {
     Run(RunArgs),
     /// Write a workload as in<R>.txt files
     Synthesize(SynthesizeArgs),
+    /// Run many peers in virtual time, and say what limits them
+    Simulate(SimulateArgs),
     /// Run contenders on workloads in turn, and compare them with each other and with the bound
     Bench(BenchArgs),
     /// Say what changed between measurements, or between contenders, by how much, and if it is real
@@ -250,6 +254,75 @@ pub(super) struct SynthesizeArgs {
     /// Replace inputs that are there, those of higher ranks included
     #[arg(long)]
     pub(super) overwrite: bool,
+}
+
+/// How the rates of links are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Rates {
+    /// All are the same.
+    Equal,
+    /// Their logarithms have a normal distribution of this deviation, the median being 1.
+    LogNormal(f64),
+}
+
+impl FromStr for Rates {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sigma = text.strip_prefix("log-normal:").and_then(|sigma| sigma.parse().ok());
+        match sigma {
+            _ if text == "equal" => Ok(Self::Equal),
+            Some(sigma) if sigma > 0.0 && sigma <= 2.0 => Ok(Self::LogNormal(sigma)),
+            _ => Err("`equal`, or `log-normal:SIGMA` with a SIGMA up to 2".to_owned()),
+        }
+    }
+}
+
+impl Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal => f.write_str("equal"),
+            Self::LogNormal(sigma) => write!(f, "log-normal:{sigma}"),
+        }
+    }
+}
+
+/// Worlds of one owner and many peers.
+#[derive(Clone, Debug, ClapArgs)]
+pub(super) struct SimulateArgs {
+    /// Peers that want the file, a run for each number
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    pub(super) peers: Vec<u32>,
+    /// Segments of the file
+    #[arg(long, default_value_t = 1000)]
+    pub(super) segments: u32,
+    /// Payload of a segment, bytes
+    #[arg(long, default_value_t = 8 << 20)]
+    pub(super) segment_bytes: usize,
+    /// What a link carries, Gbit/s
+    #[arg(long, default_value_t = 100.0, value_parser = positive)]
+    pub(super) link_gbit: f64,
+    /// Rates of links beside that: `equal` or `log-normal:SIGMA`
+    #[arg(long, value_delimiter = ',', default_value = "equal")]
+    pub(super) rates: Vec<Rates>,
+    /// How long the tracker is busy with one message, µs
+    #[arg(long, default_value_t = 3.5, value_parser = positive)]
+    pub(super) message_us: f64,
+    /// How long a message takes one way, µs
+    #[arg(long, default_value_t = 5.0, value_parser = positive)]
+    pub(super) latency_us: f64,
+    /// All chance follows from it
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Folder for scale.jsonl, table.txt and scale.svg
+    #[arg(long)]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// A number above 0 and below a billion.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|&number: &f64| number > 0.0 && number < 1e9);
+    number.ok_or_else(|| "a number above 0".to_owned())
 }
 
 /// A measurement.

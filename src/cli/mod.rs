@@ -7,6 +7,7 @@ mod local;
 #[cfg(feature = "mpi")]
 mod ranks;
 mod show;
+mod simulate;
 mod synthesize;
 
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
     ExitCode::from(match args.command {
         Command::Run(run) => start(&run),
         Command::Synthesize(workload) => synthesize::synthesize(&workload),
+        Command::Simulate(worlds) => simulate::simulate(&worlds),
         Command::Bench(plan) => bench::bench(&plan),
         Command::Compare(question) => compare::run(&question),
     })

@@ -38,7 +38,11 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     };
     match ended {
         Ok(ended) => {
+            let is_broken = ended.as_ref().is_some_and(|ended| !ended.outcome.lost.is_empty());
             let code = ended.map(|ended| show::summary(args, &clock, "mpi", one_machine, ended));
+            if is_broken {
+                world.abort(code.unwrap_or(FAILED).into())
+            }
             if one_machine {
                 // Rank 0 measures what it can do: the others leave it alone meanwhile.
                 job::meet_quietly(&world);

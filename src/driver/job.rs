@@ -181,7 +181,9 @@ mod ranks {
     /// How long a rank sleeps at a time that waits for the others in [`meet_quietly`].
     const QUIET_REST: Duration = Duration::from_millis(1);
 
-    /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended.
+    /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended. Where
+    /// the outcome names lost ranks, nothing that all ranks do together can follow: the job is to be
+    /// aborted, and what the others finished is whole by then.
     ///
     /// # Errors
     ///
@@ -223,6 +225,13 @@ mod ranks {
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
         let mine = run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
+        if !tracker.outcome().lost.is_empty() {
+            // A rank that is lost would be waited for in vain.
+            let unknown = (1..nodes).map(|_| RankMetrics::default());
+            let metrics = std::iter::once(mine).chain(unknown).collect();
+            std::mem::forget(transport);
+            return Ok(job.ended(&tracker, metrics));
+        }
         let gathered = transport.gather(&mine.encode())?.unwrap_or_default();
         let mut metrics = vec![mine];
         let mut lost = Vec::new();

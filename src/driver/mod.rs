@@ -63,7 +63,9 @@ pub fn run_tracker(
                 | Output::Publish { .. } => {}
             }
         }
-        if turn.finished && transport.is_flushed() {
+        // What was sent to a lost rank may never leave, and nobody waits for it.
+        let is_flushed = transport.is_flushed() || !tracker.outcome().lost.is_empty();
+        if turn.finished && is_flushed {
             show(tracker.progress());
             return Ok(RankMetrics { messages, spent: watch.spent(), ..RankMetrics::default() });
         }

@@ -5,6 +5,7 @@ mod example;
 pub mod compare;
 pub mod facts;
 pub mod limits;
+pub mod scale;
 pub mod statistics;
 pub mod summary;
 pub mod text;

@@ -24,6 +24,11 @@ pub struct Scenario {
     pub reserve_time: Duration,
     /// How long it takes to check a segment.
     pub check_time: Duration,
+    /// How long the tracker is busy with one message to it, its answers included: those that come
+    /// meanwhile wait.
+    pub tracker_time: Duration,
+    /// Whether the bytes of all messages are counted.
+    pub weighs_messages: bool,
     /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
     pub rates: Vec<f64>,
     /// What goes wrong.
@@ -100,6 +105,8 @@ impl Scenario {
             latency: segment_time / 100,
             reserve_time: segment_time,
             check_time: Duration::ZERO,
+            tracker_time: Duration::ZERO,
+            weighs_messages: false,
             rates: Vec::new(),
             faults: Faults::default(),
             keep_contents: false,

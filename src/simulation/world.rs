@@ -10,9 +10,11 @@ use super::checker::Checker;
 use super::links::{Links, Transfer};
 use super::queue::{Event, Queue};
 use super::scenario::Scenario;
+use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::protocol::{
-    Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, Verdict, enrolment::Listing,
+    Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, Verdict, codec,
+    enrolment::Listing,
 };
 use crate::time::Timestamp;
 
@@ -39,6 +41,10 @@ pub struct World {
     armed: Vec<Option<Timestamp>>,
     /// Nodes that left or vanished, by rank.
     gone: Vec<bool>,
+    /// Room for one message, where their bytes are counted.
+    encoded: Box<[u8]>,
+    /// When the tracker has done with all that was sent to it so far.
+    tracker_free: Timestamp,
     /// When the last message between two nodes arrives, where delays vary.
     ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
     run: Run,
@@ -61,6 +67,10 @@ pub struct Run {
     pub lapsed: u64,
     /// Messages sent to and by the tracker.
     pub tracker_messages: u64,
+    /// How long the tracker was busy, where its messages take time.
+    pub tracker_busy: Duration,
+    /// Bytes of all messages, where they are counted.
+    pub message_bytes: u64,
     /// The most segments that peers had been given and not announced at one moment.
     pub grants_max: usize,
     /// Events in all.
@@ -92,6 +102,8 @@ impl World {
             contents: vec![BTreeMap::new(); nodes],
             armed: vec![None; nodes],
             gone: vec![false; nodes],
+            encoded: vec![0; MESSAGE_BYTES_MAX].into(),
+            tracker_free: Timestamp::default(),
             ordered: BTreeMap::new(),
             run: Run { served: vec![0; nodes], ..Run::default() },
             scenario,
@@ -246,6 +258,11 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
+        if self.scenario.weighs_messages {
+            let encoded = codec::encode(&message, &mut self.encoded);
+            let encoded = encoded.expect("messages have a bound");
+            self.run.message_bytes += encoded.len() as u64;
+        }
         let faults = &self.scenario.faults;
         if faults.loss > 0.0 && self.chance.random_bool(faults.loss) {
             return;
@@ -256,6 +273,12 @@ impl World {
             let last = self.ordered.entry((from, to)).or_default();
             *last = at.max(*last);
             at = *last;
+        }
+        if to == NodeId::TRACKER {
+            let tracker_time = self.scenario.tracker_time;
+            at = at.max(self.tracker_free) + tracker_time;
+            self.tracker_free = at;
+            self.run.tracker_busy += tracker_time;
         }
         self.queue.push(at, Event::Input { to, input: Input::Message { from, message } });
     }

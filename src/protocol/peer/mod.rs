@@ -146,7 +146,8 @@ impl Peer {
                 }
             }
             Message::Request { segments } => {
-                segments.into_iter().for_each(|segment| self.handle_request(from, segment, out));
+                let each = segments.into_iter();
+                each.for_each(|segment| self.handle_request(now, from, segment, out));
             }
             Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
             Message::Withdraw { segment } => {
@@ -232,12 +233,18 @@ impl Peer {
         }
     }
 
-    fn handle_request(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
+    fn handle_request(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
         if !self.fetch.wants.holds(segment) {
             out.send(from, Message::Decline { segment });
             return;
         }
-        match self.uploads.admit(from, segment) {
+        match self.uploads.admit(now, from, segment) {
             Admission::Serve => out.push(Output::Serve { to: from, segment }),
             Admission::Wait => {}
             Admission::Busy => out.send(from, Message::Decline { segment }),
@@ -294,6 +301,9 @@ impl Node for Peer {
             Input::Start => self.say(now, out),
             Input::Deadline => {
                 self.fetch.tick(now, out);
+                for (to, segment) in self.uploads.tick(now) {
+                    out.push(Output::Serve { to, segment });
+                }
                 if now >= self.said + self.config.ask_patience {
                     self.say(now, out);
                 }
@@ -301,7 +311,7 @@ impl Node for Peer {
             Input::Message { from, message } => self.handle_message(now, from, message, out),
             Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
             Input::Sent { to, segment } => {
-                if let Some((to, segment)) = self.uploads.sent(to, segment) {
+                if let Some((to, segment)) = self.uploads.sent(now, to, segment) {
                     out.push(Output::Serve { to, segment });
                 }
             }
@@ -322,7 +332,8 @@ impl Node for Peer {
             return None;
         }
         let repeat = self.said + self.config.ask_patience;
-        Some(self.fetch.deadline().map_or(repeat, |deadline| deadline.min(repeat)))
+        let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
+        others.chain([repeat]).min()
     }
 }
 

@@ -368,6 +368,7 @@ impl Tracker {
         if counter.stage(node) == Stage::Gone {
             return;
         }
+        self.outcome.lost.push(node);
         if counter.stage(node) != Stage::Done {
             self.outcome.errors.push(format!("{node} is lost: it did not finish"));
         } else if matches!(self.phase, Phase::Open) {
@@ -384,6 +385,7 @@ impl Tracker {
         if !self.left.insert(node) {
             return;
         }
+        self.outcome.lost.push(node);
         if matches!(self.phase, Phase::Enrolling { .. }) {
             self.outcome.errors.push(format!("{node} is lost: the swarm was not open yet"));
             return self.refuse(now, out);

@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 pub struct Outcome {
     /// What went wrong, a line each, naming ranks and files.
     pub errors: Vec<String>,
+    /// Peers that were lost on the way.
+    pub lost: Vec<NodeId>,
     /// Input was refused: nothing was moved.
     pub refused: bool,
     /// Names that somebody wanted and could not have.

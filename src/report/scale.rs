@@ -1,0 +1,170 @@
+//! What many peers meet in virtual time: a table, and a drawing of how far from the bound they end
+//! and how busy the tracker is.
+
+use std::fmt::Write as _;
+
+use plotters::prelude::{
+    BLACK, ChartBuilder, Circle, Color as _, EmptyElement, IntoDrawingArea as _, IntoLogRange as _,
+    LineSeries, Palette as _, Palette99, PathElement, SVGBackend, SeriesLabelPosition, WHITE,
+};
+use serde::Serialize;
+
+/// One simulated run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Scaled {
+    /// Peers that want the file.
+    pub peers: u32,
+    /// Its segments.
+    pub segments: u32,
+    /// Payload of each, bytes.
+    pub segment_bytes: usize,
+    /// What a link of rate 1 carries, bits a second.
+    pub link_bits_per_second: f64,
+    /// How link rates are drawn.
+    pub rates: String,
+    /// How long the tracker is busy with a message, seconds.
+    pub message_s: f64,
+    /// All chance follows from it.
+    pub seed: u64,
+    /// From the opening of the swarm until the last peer has all, seconds of virtual time.
+    pub makespan_s: f64,
+    /// The shortest that links allow, seconds.
+    pub bound_s: f64,
+    /// Makespan ÷ bound.
+    pub ratio_to_bound: f64,
+    /// When half of the peers have all ÷ the bound.
+    pub median_finish_to_bound: f64,
+    /// Copies that the owner sent.
+    pub origin_copies: f64,
+    /// Messages to and from the tracker, a second.
+    pub tracker_messages_per_second: f64,
+    /// The part of the makespan in which the tracker was busy; above 1, it was the bound.
+    pub tracker_utilization: f64,
+    /// Bytes of all messages for each byte of payload that was delivered.
+    pub message_bytes_per_byte: f64,
+    /// Memory that the simulation took at most, all nodes and their checker, by peer, bytes.
+    pub memory_bytes_per_peer: u64,
+    /// What the simulation took, seconds.
+    pub took_s: f64,
+}
+
+impl Scaled {
+    /// Peers at which the tracker would be busy all the time: what it is asked grows with them.
+    pub fn saturation_peers(&self) -> f64 {
+        f64::from(self.peers) / self.tracker_utilization
+    }
+}
+
+/// A table of runs.
+pub fn table(runs: &[Scaled]) -> String {
+    let mut text = format!(
+        "{:>6} {:<16} {:>10} {:>7} {:>7} {:>7} {:>11} {:>8} {:>9} {:>10} {:>9} {:>8}\n",
+        "peers",
+        "rates",
+        "makespan",
+        "÷ bound",
+        "median",
+        "copies",
+        "tracker",
+        "tracker",
+        "control",
+        "saturated",
+        "memory",
+        "took",
+    );
+    let _ = writeln!(
+        text,
+        "{:>6} {:<16} {:>10} {:>7} {:>7} {:>7} {:>11} {:>8} {:>9} {:>10} {:>9} {:>8}",
+        "",
+        "",
+        "s",
+        "",
+        "÷ bound",
+        "by owner",
+        "messages/s",
+        "busy",
+        "B/B",
+        "at peers",
+        "kB/peer",
+        "s",
+    );
+    for run in runs {
+        let _ = writeln!(
+            text,
+            "{:>6} {:<16} {:>10.4} {:>7.3} {:>7.3} {:>7.3} {:>11.0} {:>7.1}% {:>9.6} {:>10.0} {:>9.1} {:>8.1}",
+            run.peers,
+            run.rates,
+            run.makespan_s,
+            run.ratio_to_bound,
+            run.median_finish_to_bound,
+            run.origin_copies,
+            run.tracker_messages_per_second,
+            run.tracker_utilization * 100.0,
+            run.message_bytes_per_byte,
+            run.saturation_peers(),
+            run.memory_bytes_per_peer as f64 / 1e3,
+            run.took_s,
+        );
+    }
+    text
+}
+
+/// A drawing of runs as SVG: makespan ÷ bound above, how busy the tracker is below.
+///
+/// # Errors
+///
+/// What the library that draws says.
+pub fn drawing(runs: &[Scaled]) -> Result<String, String> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (760, 640)).into_drawing_area();
+        area.fill(&WHITE).map_err(|error| error.to_string())?;
+        let (above, below) = area.split_vertically(320);
+        chart(&above, runs, "makespan ÷ bound", |run| run.ratio_to_bound)?;
+        chart(&below, runs, "part of the time in which the tracker is busy", |run| {
+            run.tracker_utilization
+        })?;
+        area.present().map_err(|error| error.to_string())?;
+    }
+    Ok(svg)
+}
+
+type Area<'a> = plotters::drawing::DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+fn chart(
+    area: &Area<'_>,
+    runs: &[Scaled],
+    title: &str,
+    of: impl Fn(&Scaled) -> f64,
+) -> Result<(), String> {
+    let peers = runs.iter().map(|run| f64::from(run.peers));
+    let (least, most) = peers.fold((f64::MAX, 1.0_f64), |(a, b), p| (a.min(p), b.max(p)));
+    let top = runs.iter().map(&of).fold(1.0, f64::max) * 1.1;
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 16))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(48)
+        .build_cartesian_2d((least / 1.3..most * 1.3).log_scale(), 0.0..top)
+        .map_err(|error| text(&error))?;
+    let mesh = chart.configure_mesh().x_desc("peers").light_line_style(WHITE).draw();
+    mesh.map_err(|error| text(&error))?;
+    let mut kinds: Vec<&str> = runs.iter().map(|run| run.rates.as_str()).collect();
+    kinds.dedup();
+    for (number, kind) in kinds.into_iter().enumerate() {
+        let colour = Palette99::pick(number).to_rgba();
+        let points = runs.iter().filter(|run| run.rates == kind);
+        let points: Vec<_> = points.map(|run| (f64::from(run.peers), of(run))).collect();
+        let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2));
+        let label = format!("links: {kind}");
+        let key = move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+        chart.draw_series(line).map_err(|error| text(&error))?.label(label).legend(key);
+        let dots =
+            points.iter().map(|&at| EmptyElement::at(at) + Circle::new((0, 0), 3, colour.filled()));
+        chart.draw_series(dots).map_err(|error| text(&error))?;
+    }
+    let mut labels = chart.configure_series_labels();
+    let labels = labels.position(SeriesLabelPosition::LowerRight).border_style(BLACK.mix(0.2));
+    labels.background_style(WHITE.mix(0.9)).draw().map_err(|error| text(&error))
+}

@@ -1,0 +1,60 @@
+//! `mpiswarm simulate`: worlds of many peers from the command line.
+
+use std::fs;
+
+use assert_cmd::Command;
+
+fn simulate(arguments: &[&str]) -> std::process::Output {
+    let mut command = Command::cargo_bin("mpiswarm").expect("the program was built");
+    command.arg("simulate").args(arguments).output().expect("it starts")
+}
+
+#[test]
+fn a_run_for_each_number_of_peers_and_each_kind_of_links_is_filed() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let out = folder.path().join("scale").display().to_string();
+    let arguments =
+        ["--peers", "4,8", "--segments", "40", "--rates", "equal,log-normal:0.3", "--out"];
+    let output = simulate(&[&arguments[..], &[&out]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let lines = fs::read_to_string(folder.path().join("scale/scale.jsonl")).expect("it was filed");
+    let runs: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(runs.len(), 4);
+    for run in &runs {
+        let ratio = run["ratio_to_bound"].as_f64().expect("a number");
+        assert!((1.0..1.3).contains(&ratio), "{run}");
+        assert!(run["tracker_utilization"].as_f64().is_some_and(|busy| busy > 0.0), "{run}");
+        assert!(run["message_bytes_per_byte"].as_f64().is_some_and(|part| part > 0.0), "{run}");
+    }
+    let table = fs::read_to_string(folder.path().join("scale/table.txt")).expect("it was filed");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), table);
+    let drawing = fs::read_to_string(folder.path().join("scale/scale.svg")).expect("it was filed");
+    assert!(drawing.starts_with("<svg") && drawing.contains("links: log-normal:0.3"));
+}
+
+#[test]
+fn a_tracker_that_takes_long_is_the_bound() {
+    let busy = |message_us| {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let out = folder.path().display().to_string();
+        let arguments =
+            ["--peers", "8", "--segments", "40", "--message-us", message_us, "--out", &out];
+        assert!(simulate(&arguments).status.success());
+        let line = fs::read_to_string(folder.path().join("scale.jsonl")).expect("it was filed");
+        let run: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        run["ratio_to_bound"].as_f64().expect("a number")
+    };
+    assert!(busy("1000") > 5.0 * busy("1"));
+}
+
+#[test]
+fn what_makes_no_world_is_refused() {
+    for arguments in
+        [["--peers", "0"], ["--segments", "0"], ["--rates", "normal"], ["--message-us", "-1"]]
+    {
+        let output = simulate(&arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
+        assert!(!output.stderr.is_empty());
+    }
+}
