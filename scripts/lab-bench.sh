@@ -145,7 +145,7 @@ record() {
 
 # The last host loses its cable when a third of the time is over: the run must end and name it.
 cut_off() {
-    local began job code=0 limit=180
+    local began job code=0 limit=360
     prepare cut 8 100 1 $((32 * mib)) first
     link=$(payload_rate)
     began=$SECONDS

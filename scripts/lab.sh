@@ -227,6 +227,9 @@ link() {
     # to the share of the link that it had while others were busy.
     echo cubic 2>/dev/null >/proc/sys/net/ipv4/tcp_congestion_control ||
         say "no cubic here: TCP has $(cat /proc/sys/net/ipv4/tcp_congestion_control)" >&2
+    # An mpirun waits for the daemon of a host that is cut off for as long as TCP does: by default a
+    # quarter of an hour, here two minutes, as clusters that must notice have it.
+    echo 8 >/proc/sys/net/ipv4/tcp_retries2
     ip link set dev lo up
     ip address add "$1/24" dev eth0
     shape "$2" "$3" dev eth0
