@@ -103,14 +103,15 @@ measure() {
 # planned PLAN NAME SUFFIX: a plan of this case, which has contenders of its own; in the table their
 # names end in SUFFIX, so that those of two plans differ.
 planned() {
-    local line contender
+    local line contender repetition
     [[ -f $1 ]] || return 0
     laboratory run -- "$MPISWARM" bench "$1" --out "$folder/$2" >>"$folder/log.txt" 2>&1 ||
         say "$case: $1 ends with exit code $?; see $folder/log.txt" >&2
     while read -r line; do
-        contender=$(sed 's/.*"contender":"\([^"]*\)".*/\1/' <<<"$line")
+        contender=${line#*\"contender\":\"} contender=${contender%%\"*}
+        repetition=${line#*\"repetition\":} repetition=${repetition%%,*}
         printf '%s\n' "$line" >"$work/summary.json"
-        record "${contender//, window /-w}$3" "$(sed 's/.*"repetition":\([0-9]*\).*/\1/' <<<"$line")" 0
+        record "${contender//, window /-w}$3" "$repetition" 0
     done < <(cat "$folder/$2"/*/records.jsonl "$folder/$2/records.jsonl" 2>/dev/null)
 }
 
