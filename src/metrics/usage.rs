@@ -118,11 +118,11 @@ mod tests {
         let used = loop {
             (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
             let used = meter.used().expect("a clone began");
-            if used.user + used.system >= Duration::from_millis(5) {
+            // A kernel that counts by ticks may put the first ones down to itself.
+            if used.user > Duration::ZERO {
                 break used;
             }
         };
-        assert!(used.user > Duration::ZERO, "{used:?}");
         meter.end();
         let ended = meter.used().expect("it began");
         (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
