@@ -105,7 +105,7 @@ measure() {
 planned() {
     local line contender repetition
     [[ -f $1 ]] || return 0
-    laboratory run -- "$MPISWARM" bench "$1" --out "$folder/$2" >>"$folder/log.txt" 2>&1 ||
+    laboratory run -- "$MPISWARM" bench "$1" --out "$folder/$2" 2>&1 | sed "s#$root/##g" >>"$folder/log.txt" ||
         say "$case: $1 ends with exit code $?; see $folder/log.txt" >&2
     while read -r line; do
         contender=${line#*\"contender\":\"} contender=${contender%%\"*}
