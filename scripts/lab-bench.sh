@@ -118,8 +118,8 @@ planned() {
 # MPI_Bcast with each algorithm of Open MPI's, in segments of 64 KiB where it cuts at all.
 broadcasts() {
     local algorithm
+    export OMPI_MCA_coll_tuned_use_dynamic_rules=1 OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize=65536
     for algorithm in 1 2 3 4 5 6 7 8 9; do
-        export OMPI_MCA_coll_tuned_use_dynamic_rules=1 OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize=65536
         OMPI_MCA_coll_tuned_bcast_algorithm=$algorithm \
             planned "$root/inputs/plans/lab-mpi-bcast.toml" "bench-mpi-bcast-$algorithm" "-$algorithm"
     done

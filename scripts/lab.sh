@@ -177,7 +177,7 @@ inside() {
     ip link set dev lo up
     ip link add name switch type bridge
     ip link set dev switch up
-    # A switch looks into no packet; the kernel's firewall would, and take a tenth of the processors.
+    # A switch looks into no packet; the kernel's firewall would, for time that all hosts share.
     for each in /proc/sys/net/bridge/bridge-nf-call-*; do [[ ! -e $each ]] || echo 0 >"$each"; done
     for ((index = 1; index <= count; index++)); do
         other=$rate

@@ -73,7 +73,8 @@ pub struct Config {
     pub holder_load: u32,
     /// Segments that a holder sends at a time.
     pub uploads: usize,
-    /// Segments that a peer verifies before it tells the tracker, if it has others under way.
+    /// Segments that a peer verifies at most before it tells the tracker, if it has others under way;
+    /// a quarter of its window where that is fewer.
     pub announcement: usize,
     /// Whether peers that take longer than the others are given less at a time. In memory it is
     /// chance who takes long: the one that has no core just now.
@@ -128,7 +129,7 @@ impl Config {
         let segments = |bytes: usize| bytes / segment_bytes.max(1);
         Self {
             uploads: segments(Self::LINK_UPLOAD_BYTES).clamp(2, 8),
-            announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, self.announcement),
+            announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, WINDOW_MAX),
             paced: true,
             ..self
         }
@@ -145,7 +146,7 @@ impl Config {
             handout: HANDOUT_MAX,
             holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
             uploads: load.min(8),
-            announcement: (window / 4).max(1),
+            announcement: WINDOW_MAX,
             paced: false,
             upload_queue: 2 * load,
             request_patience: Duration::from_secs(2),

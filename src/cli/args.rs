@@ -291,10 +291,15 @@ impl Display for Rates {
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
     /// Peers that want the file, a run for each number
-    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "30,100",
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
+    )]
     pub(super) peers: Vec<u32>,
     /// Segments of the file
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) segments: u32,
     /// Payload of a segment, bytes
     #[arg(long, default_value_t = 8 << 20)]

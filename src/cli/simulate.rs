@@ -11,7 +11,6 @@ use statrs::distribution::{ContinuousCDF as _, LogNormal};
 use super::args::{Rates, SimulateArgs};
 use super::{FAILED, OK, REFUSED, show};
 use crate::config::Config;
-use crate::metrics::usage;
 use crate::report::scale::{self, Scaled};
 use crate::simulation::{Run, Scenario, World};
 use crate::time::Clock;
@@ -20,8 +19,8 @@ use crate::time::Clock;
 const PATIENCE_SEGMENTS: u32 = 200;
 
 pub(super) fn simulate(args: &SimulateArgs) -> u8 {
-    if args.peers.contains(&0) || args.segments == 0 || args.segment_bytes == 0 {
-        show::error("peers, segments and bytes of a segment can't be 0");
+    if args.segment_bytes == 0 {
+        show::error("--segment-bytes: a segment of 0 bytes takes no time");
         return REFUSED;
     }
     let mut runs = Vec::new();
@@ -61,12 +60,9 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
         rates: drawn.clone(),
         ..scenario
     };
-    usage::reset_peak_rss();
-    let before = usage::peak_rss_bytes().unwrap_or(0);
     let clock = Clock::start();
     let run = World::new(scenario).run();
     let took_s = clock.now().since(Default::default()).as_secs_f64();
-    let memory = usage::peak_rss_bytes().unwrap_or(0).saturating_sub(before);
     let bound_s = bound_segments(&drawn, peers, args.segments) * segment_s;
     let makespan_s = run.makespan.as_secs_f64();
     let delivered = f64::from(peers) * f64::from(args.segments) * args.segment_bytes as f64;
@@ -86,7 +82,6 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
         tracker_messages_per_second: run.tracker_messages as f64 / makespan_s,
         tracker_utilization: run.tracker_busy.as_secs_f64() / makespan_s,
         message_bytes_per_byte: run.message_bytes as f64 / delivered,
-        memory_bytes_per_peer: memory / u64::from(peers),
         took_s,
     }
 }

@@ -35,6 +35,9 @@ pub enum Broken {
     /// A broadcast.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
+    /// Ranks that were lost: nothing that all ranks do together can follow.
+    #[error("{0}")]
+    Lost(String),
 }
 
 /// One run among many.

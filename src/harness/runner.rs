@@ -341,6 +341,9 @@ fn once(
     stage.meet();
     let clock = Clock::start();
     let ended = contender.run(job, &Turn { stage, peers, repetition, clock: &clock })?;
+    if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
+        return Err(Broken::Lost(ended.outcome.errors.join("; ")));
+    }
     let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
     let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);
     Ok((ended, stage.gather(Cost { usage, peak_rss_bytes })))

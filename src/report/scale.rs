@@ -1,8 +1,8 @@
 //! What many peers meet in virtual time: a table, and a drawing of how far from the bound they end
 //! and how busy the tracker is.
 
-use std::fmt::Write as _;
-
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use plotters::prelude::{
     BLACK, ChartBuilder, Circle, Color as _, EmptyElement, IntoDrawingArea as _, IntoLogRange as _,
     LineSeries, Palette as _, Palette99, PathElement, SVGBackend, SeriesLabelPosition, WHITE,
@@ -42,14 +42,13 @@ pub struct Scaled {
     pub tracker_utilization: f64,
     /// Bytes of all messages for each byte of payload that was delivered.
     pub message_bytes_per_byte: f64,
-    /// Memory that the simulation took at most, all nodes and their checker, by peer, bytes.
-    pub memory_bytes_per_peer: u64,
     /// What the simulation took, seconds.
     pub took_s: f64,
 }
 
 impl Scaled {
-    /// Peers at which the tracker would be busy all the time: what it is asked grows with them.
+    /// Peers at which the tracker would be busy all the time, if what it is asked grows with them; of
+    /// no use where it is so already.
     pub fn saturation_peers(&self) -> f64 {
         f64::from(self.peers) / self.tracker_utilization
     }
@@ -57,56 +56,36 @@ impl Scaled {
 
 /// A table of runs.
 pub fn table(runs: &[Scaled]) -> String {
-    let mut text = format!(
-        "{:>6} {:<16} {:>10} {:>7} {:>7} {:>7} {:>11} {:>8} {:>9} {:>10} {:>9} {:>8}\n",
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
         "peers",
-        "rates",
+        "links",
         "makespan",
         "÷ bound",
-        "median",
-        "copies",
-        "tracker",
-        "tracker",
-        "control",
-        "saturated",
-        "memory",
+        "half done ÷ bound",
+        "copies by owner",
+        "tracker messages/s",
+        "tracker busy",
+        "control bytes/byte",
+        "busy all the time at",
         "took",
-    );
-    let _ = writeln!(
-        text,
-        "{:>6} {:<16} {:>10} {:>7} {:>7} {:>7} {:>11} {:>8} {:>9} {:>10} {:>9} {:>8}",
-        "",
-        "",
-        "s",
-        "",
-        "÷ bound",
-        "by owner",
-        "messages/s",
-        "busy",
-        "B/B",
-        "at peers",
-        "kB/peer",
-        "s",
-    );
+    ]);
     for run in runs {
-        let _ = writeln!(
-            text,
-            "{:>6} {:<16} {:>10.4} {:>7.3} {:>7.3} {:>7.3} {:>11.0} {:>7.1}% {:>9.6} {:>10.0} {:>9.1} {:>8.1}",
-            run.peers,
-            run.rates,
-            run.makespan_s,
-            run.ratio_to_bound,
-            run.median_finish_to_bound,
-            run.origin_copies,
-            run.tracker_messages_per_second,
-            run.tracker_utilization * 100.0,
-            run.message_bytes_per_byte,
-            run.saturation_peers(),
-            run.memory_bytes_per_peer as f64 / 1e3,
-            run.took_s,
-        );
+        table.add_row([
+            run.peers.to_string(),
+            run.rates.clone(),
+            format!("{:.4} s", run.makespan_s),
+            format!("{:.3}", run.ratio_to_bound),
+            format!("{:.3}", run.median_finish_to_bound),
+            format!("{:.3}", run.origin_copies),
+            format!("{:.0}", run.tracker_messages_per_second),
+            format!("{:.1}%", run.tracker_utilization * 100.0),
+            format!("{:.6}", run.message_bytes_per_byte),
+            format!("{:.0} peers", run.saturation_peers()),
+            format!("{:.1} s", run.took_s),
+        ]);
     }
-    text
+    format!("{table}\n")
 }
 
 /// A drawing of runs as SVG: makespan ÷ bound above, how busy the tracker is below.

@@ -36,6 +36,7 @@ pub(super) struct Fetch {
     /// Whether the last ask has no answer yet.
     pending: bool,
     window: usize,
+    /// What is worth telling the tracker, or asking it for, while there is something under way.
     announcement: usize,
     request_patience: Duration,
     end_game_latencies: u32,
@@ -54,7 +55,7 @@ impl Fetch {
             shown: ArrayVec::new(),
             pending: false,
             window: config.window,
-            announcement: config.announcement,
+            announcement: (config.window / 4).min(config.announcement).max(1),
             request_patience: config.request_patience,
             end_game_latencies: config.end_game_latencies,
         }
@@ -227,11 +228,12 @@ impl Fetch {
         let room = self.window.saturating_sub(self.flights.len());
         let unsaid = self.verified.iter().filter(|notice| notice.said == 0).count()
             + self.returned.iter().filter(|notice| notice.said == 0).count();
-        let batch = self.announcement;
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
-        let worth_saying = unsaid >= batch || (idle && unsaid > 0);
-        if worth_saying || (!self.pending && (can_take >= batch || (idle && can_take > 0))) {
+        let worth_saying = unsaid >= self.announcement || (idle && unsaid > 0);
+        if worth_saying
+            || (!self.pending && (can_take >= self.announcement || (idle && can_take > 0)))
+        {
             return Some(self.ask());
         }
         self.end_game_ask(now)

@@ -374,6 +374,7 @@ impl Tracker {
         } else if matches!(self.phase, Phase::Open) {
             self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
+        // At the end it may have left unheard: what it had to do, it has said to be done.
         counter.lose(now, node, out);
         self.open_when_ready(now, out);
         self.close_when_done(out);

@@ -6,64 +6,42 @@ use std::time::Duration;
 use crossbeam::utils::CachePadded;
 
 use crate::manifest::NodeId;
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
-use crate::time::nanoseconds;
+use crate::sync::{AtomicU64, Ordering};
+use crate::time::{mean_of_late, nanoseconds};
 
 /// What is so many halves of the mean latency of all is slow.
 const SLOW_HALVES: u64 = 3;
 
 /// How much of a mean one new latency is: of one node's, and of all peers'.
 const WEIGHT_ONE: u64 = 8;
-const WEIGHT_ALL: u64 = 32;
+const WEIGHT_ALL: u64 = 64;
 
 /// Latencies from handout to announcement, in the mean of late, nanoseconds. Of threads that enter
 /// one at once, one may be lost: no choice depends on a single one.
 #[derive(Debug)]
 pub(super) struct Pace {
     all_ns: CachePadded<AtomicU64>,
-    holders: Box<[CachePadded<HolderPace>]>,
-}
-
-/// How long a holder takes, and what may wait there for that.
-#[derive(Debug)]
-struct HolderPace {
-    mean_ns: AtomicU64,
-    limit: AtomicU32,
+    holders_ns: Box<[CachePadded<AtomicU64>]>,
 }
 
 impl Pace {
     pub(super) fn new(nodes: usize) -> Self {
-        let holder = |_| HolderPace { mean_ns: AtomicU64::new(0), limit: AtomicU32::new(u32::MAX) };
-        let holders = (0..nodes).map(holder).map(CachePadded::new).collect();
-        Self { all_ns: CachePadded::new(AtomicU64::new(0)), holders }
+        let holders_ns = (0..nodes).map(|_| CachePadded::default()).collect();
+        Self { all_ns: CachePadded::default(), holders_ns }
     }
 
-    /// A segment came, that late; `receiver_ns` is the mean of who received it.
-    pub(super) fn note(receiver_ns: &mut u64, latency: Duration) {
-        *receiver_ns = mean(*receiver_ns, nanoseconds(latency).max(1), WEIGHT_ONE);
+    /// A segment came from `holder`, that late; `receiver_ns` is the mean of who received it.
+    pub(super) fn note(&self, receiver_ns: &mut u64, holder: NodeId, latency: Duration) {
+        let latency_ns = nanoseconds(latency).max(1);
+        *receiver_ns = mean_of_late(*receiver_ns, latency_ns, WEIGHT_ONE);
+        enter(&self.holders_ns[holder.index()], latency_ns, WEIGHT_ONE);
+        enter(&self.all_ns, latency_ns, WEIGHT_ALL);
     }
 
-    /// A holder sent one, that late. Returns what of `most` segments may wait there from now on, if
-    /// that is not what it was.
-    pub(super) fn note_holder(&self, node: NodeId, latency: Duration, most: u32) -> Option<u32> {
-        let holder = &self.holders[node.index()];
-        let mean_ns = enter(&holder.mean_ns, nanoseconds(latency).max(1), WEIGHT_ONE);
-        let share = self.share(mean_ns, most.into());
-        let limit = if share < most.into() { u32::try_from(share.max(1)).ok()? } else { u32::MAX };
-        // ORDERING: Relaxed; it steers choices, publishes nothing.
-        let changed = holder.limit.load(Ordering::Relaxed) != limit;
-        if changed {
-            // ORDERING: Relaxed; as above.
-            holder.limit.store(limit, Ordering::Relaxed);
-        }
-        changed.then_some(limit)
-    }
-
-    /// A receiver with that mean asks: what all take is what those take who ask.
-    pub(super) fn note_all(&self, receiver_ns: u64) {
-        if receiver_ns > 0 {
-            enter(&self.all_ns, receiver_ns, WEIGHT_ALL);
-        }
+    /// What of `most` segments may wait at a holder.
+    pub(super) fn load(&self, holder: NodeId, most: u32) -> u32 {
+        let share = self.share(read(&self.holders_ns[holder.index()]), most.into());
+        u32::try_from(share).map_or(most, |share| share.max(1))
     }
 
     /// Whether a receiver with that mean is slow.
@@ -97,21 +75,14 @@ impl Pace {
     }
 }
 
-fn mean(mean_ns: u64, latency_ns: u64, weight: u64) -> u64 {
-    if mean_ns == 0 { latency_ns } else { mean_ns - mean_ns / weight + latency_ns / weight }
-}
-
 fn read(mean_ns: &AtomicU64) -> u64 {
     // ORDERING: Relaxed; a mean that may be a moment old, steers choices.
     mean_ns.load(Ordering::Relaxed)
 }
 
-/// Enters a latency into a mean; returns the new mean.
-fn enter(mean_ns: &AtomicU64, latency_ns: u64, weight: u64) -> u64 {
-    let mean_now = mean(read(mean_ns), latency_ns, weight);
+fn enter(mean_ns: &AtomicU64, latency_ns: u64, weight: u64) {
     // ORDERING: Relaxed; see `read`.
-    mean_ns.store(mean_now, Ordering::Relaxed);
-    mean_now
+    mean_ns.store(mean_of_late(read(mean_ns), latency_ns, weight), Ordering::Relaxed);
 }
 
 #[cfg(all(test, not(loom)))]
@@ -125,25 +96,21 @@ mod tests {
         let (short, long) = (Duration::from_millis(1), Duration::from_millis(20));
         for _ in 0..100 {
             for _ in 0..10 {
-                Pace::note(&mut fast, short);
-                pace.note_all(fast);
-                assert_eq!(pace.note_holder(NodeId(1), short, 8), None);
+                pace.note(&mut fast, NodeId(1), short);
             }
-            Pace::note(&mut slow, long);
-            pace.note_all(slow);
+            pace.note(&mut slow, NodeId(2), long);
         }
         assert!(!pace.is_slow(fast) && pace.is_slow(slow));
         assert_eq!(pace.window(fast, 16), 16);
         assert!((2..8).contains(&pace.window(slow, 16)), "{}", pace.window(slow, 16));
-        let limit = pace.note_holder(NodeId(2), long, 8).expect("it is another than before");
-        assert!((1..4).contains(&limit), "{limit}");
-        assert_eq!(pace.note_holder(NodeId(2), long, 8), None);
+        assert_eq!(pace.load(NodeId(1), 8), 8);
+        assert!((1..4).contains(&pace.load(NodeId(2), 8)), "{}", pace.load(NodeId(2), 8));
     }
 
     #[test]
     fn nobody_is_slow_before_the_first_segment() {
         let pace = Pace::new(2);
         assert!(!pace.is_slow(0));
-        assert_eq!(pace.window(0, 16), 16);
+        assert_eq!((pace.window(0, 16), pace.load(NodeId(1), 8)), (16, 8));
     }
 }

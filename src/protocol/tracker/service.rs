@@ -120,11 +120,8 @@ impl Service {
     ) -> usize {
         let Some(first) = account.settle(segment) else { return 0 };
         if let Some(most) = self.paced_load {
-            let latency = now.since(first.at);
-            Pace::note(&mut account.latency_ns, latency);
-            if let Some(limit) = self.pace.note_holder(first.holder, latency, most) {
-                self.swarm.counters().limit(first.holder, limit);
-            }
+            self.pace.note(&mut account.latency_ns, first.holder, now.since(first.at));
+            self.swarm.counters().limit(first.holder, self.pace.load(first.holder, most));
         }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
@@ -145,7 +142,6 @@ impl Service {
         ask: &Ask,
     ) -> Handout {
         let blocks = account.missing(ask);
-        self.pace.note_all(account.latency_ns);
         let slow = self.pace.is_slow(account.latency_ns);
         let window = self.pace.window(account.latency_ns, self.window);
         let window = if ask.end_game { 2 * WINDOW_MAX } else { window };
