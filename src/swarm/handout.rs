@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::balance::Ranking;
-use super::counters::Standing;
-use super::index::record::{Record, Tally};
+use super::counters::Leisure;
+use super::index::copies::Copies;
 use super::selection::{Candidate, Shortlist};
 use super::{FileSwarm, Files, Index, Open, Swarm};
 use crate::config::{Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
@@ -57,13 +57,13 @@ pub struct Clerk {
     shortlist: Shortlist,
 }
 
-/// Which holders a pass over the candidates asks.
+/// Which segments of a wish are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    /// Those that have nothing under way.
-    Idle,
-    /// All that have time.
-    Any,
+enum Sought {
+    /// Those that somebody has.
+    There,
+    /// Those for which somebody has time now, which takes longer to see.
+    Ready,
 }
 
 /// What the owners of a file can do for one peer now.
@@ -105,7 +105,7 @@ impl Swarm {
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
         let room = wish.room.min(offers.remaining_capacity());
-        if room > 0 {
+        if room > 0 && self.counters.anybody_has_time() {
             let enough = offers.len() + room;
             Round { swarm: self, index: index.open(), wish, enough, offers }.run(clerk, room);
         }
@@ -128,17 +128,21 @@ impl<I: Open> Round<'_, I> {
         // Most candidates can be had, so that the first few are enough.
         let seeks_idle = self.seeks_idle_holders();
         let few = if seeks_idle { 4 * room } else { 2 * room };
-        shortlist.begin(FEW.max(few), chance.random());
-        self.gather(shortlist);
+        let few = FEW.max(few);
+        shortlist.begin(few, chance.random());
+        self.gather(shortlist, Sought::There);
         let first = shortlist.finish();
         if seeks_idle {
-            self.offer_from(chance, first, Pass::Idle);
+            self.offer_from(chance, first, Leisure::Idle);
         }
-        self.offer_from(chance, first, Pass::Any);
-        if self.offers.len() < self.enough && shortlist.is_cut() {
-            shortlist.begin(usize::MAX, chance.random());
-            self.gather(shortlist);
-            self.offer_from(chance, shortlist.finish(), Pass::Any);
+        self.offer_from(chance, first, Leisure::Time);
+        let mut is_cut = shortlist.is_cut();
+        while self.offers.len() < self.enough && is_cut {
+            let before = self.offers.len();
+            shortlist.begin(few, chance.random());
+            self.gather(shortlist, Sought::Ready);
+            self.offer_from(chance, shortlist.finish(), Leisure::Time);
+            is_cut = shortlist.is_cut() && self.offers.len() > before;
         }
     }
 
@@ -150,23 +154,25 @@ impl<I: Open> Round<'_, I> {
             && rules.holder_load <= IDLE_LOAD_MAX
     }
 
-    /// Offers candidates in turn until there are enough.
-    fn offer_from(&mut self, chance: &mut Chance, candidates: &[Candidate], pass: Pass) {
-        for &Candidate { segment, .. } in candidates {
+    /// Offers candidates in turn until there are enough; where `leisure` says so, only those of which
+    /// a holder idles.
+    fn offer_from(&mut self, chance: &mut Chance, candidates: &[Candidate], leisure: Leisure) {
+        for candidate in candidates {
             if self.offers.len() == self.enough {
                 return;
             }
+            let segment = candidate.segment(self.wish.blocks);
             if self.offers.iter().all(|offer| offer.segment != segment) {
-                let offer = self.offer(chance, segment, pass);
+                let offer = self.offer(chance, segment, leisure);
                 self.offers.extend(offer);
             }
         }
     }
 
-    /// Lists the segments of the wish that somebody may be able to send.
-    fn gather(&self, shortlist: &mut Shortlist) {
+    /// Lists segments of the wish.
+    fn gather(&self, shortlist: &mut Shortlist, sought: Sought) {
         let Swarm { geometry, rules, .. } = self.swarm;
-        for block in self.wish.blocks {
+        for (place, block) in self.wish.blocks.iter().enumerate() {
             let mut bits = block.bits;
             while bits != 0 {
                 let first = SegmentId(block.index * Block::SEGMENTS + bits.trailing_zeros());
@@ -177,15 +183,19 @@ impl<I: Open> Round<'_, I> {
                 self.index.look(number, |file| {
                     let owners = self.owners_now(file);
                     for segment in (Block { index: block.index, bits: of_file }).segments() {
-                        let tally = file.segments[(segment.0 - segments.start) as usize].tally();
+                        let in_file = (segment.0 - segments.start) as usize;
+                        let tally = file.copies.tally(in_file);
                         if self.wish.spares_unseeded && tally.is_unseeded() {
                             continue;
                         }
-                        let available = tally.copies > 0
-                            || owners.for_all
-                            || (owners.for_unseeded && tally.is_unseeded());
-                        if available {
-                            shortlist.consider(rules.selection, segment, tally);
+                        let owners_can =
+                            owners.for_all || (owners.for_unseeded && tally.is_unseeded());
+                        let listed = match sought {
+                            Sought::There => owners_can || tally.copies > 0,
+                            Sought::Ready => self.is_ready(segment, in_file, file, owners_can),
+                        };
+                        if listed {
+                            shortlist.consider(rules.selection, place, segment, tally);
                         }
                     }
                 });
@@ -193,100 +203,128 @@ impl<I: Open> Round<'_, I> {
         }
     }
 
-    /// Finds holders for one segment and charges the best, or finds none that has time.
-    fn offer(&self, chance: &mut Chance, segment: SegmentId, pass: Pass) -> Option<Offer> {
+    /// Finds holders for one segment and charges the best, or finds none that has leisure.
+    fn offer(&self, chance: &mut Chance, segment: SegmentId, leisure: Leisure) -> Option<Offer> {
         let (number, place) = self.swarm.place_of(segment);
         self.index.look(number, |file| {
-            let record = &file.segments[place];
-            let tally = record.tally();
-            let holders = self.serving(segment, record.holders());
-            if pass == Pass::Idle && !self.somebody_idles(segment, file, tally, &holders) {
-                return None;
+            let tally = file.copies.tally(place);
+            if leisure == Leisure::Idle {
+                let idle = if tally.is_unseeded() {
+                    self.with(Leisure::Idle, segment, file.owners.iter().copied())
+                } else {
+                    self.with(Leisure::Idle, segment, file.copies.holders(place))
+                };
+                if idle.is_empty() {
+                    return None;
+                }
             }
-            let holders = self.ranked(chance, segment, file, tally, &holders);
+            let holders = self.ranked(chance, segment, place, file);
             let &holder = holders.first()?;
             self.swarm.counters.charge(holder);
-            if record.hand_out().is_unseeded() {
+            if file.copies.hand_out(place).is_unseeded() {
                 file.owners.iter().for_each(|&owner| self.swarm.counters.seed(owner));
             }
             Some(Offer { segment, holders })
         })
     }
 
-    /// Those of some holders that may be asked for a segment, whether they have time or not.
-    fn serving(
+    /// The first few of some holders that may be asked for a segment and have leisure.
+    fn with(
         &self,
+        leisure: Leisure,
         segment: SegmentId,
         holders: impl Iterator<Item = NodeId>,
-    ) -> ArrayVec<(NodeId, Standing), FRESH_HOLDERS> {
-        let excluded = |node| self.wish.excluded.contains(&(segment, node));
-        let eligible = holders.filter(|&node| node != self.wish.peer && !excluded(node));
-        let standing = eligible.map(|node| (node, self.swarm.counters.standing(node)));
-        standing.filter(|(_, standing)| !standing.avoided).take(FRESH_HOLDERS).collect()
+    ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
+        let eligible = holders.filter(|&node| self.may_be_asked(segment, node));
+        self.swarm.counters.at_leisure(leisure, eligible)
     }
 
-    /// Whether one that is not spared has nothing under way.
-    fn somebody_idles<R>(
+    fn may_be_asked(&self, segment: SegmentId, node: NodeId) -> bool {
+        node != self.wish.peer && !self.wish.excluded.contains(&(segment, node))
+    }
+
+    /// Whether anybody can be asked for a segment now: whether [`ranked`](Self::ranked) finds somebody.
+    fn is_ready<R: Copies>(
         &self,
         segment: SegmentId,
+        place: usize,
         file: &FileSwarm<R>,
-        tally: Tally,
-        holders: &[(NodeId, Standing)],
+        owners_can: bool,
     ) -> bool {
-        let idles = |(_, standing): &(NodeId, Standing)| standing.load.in_flight == 0;
-        if tally.is_unseeded() {
-            return self.serving(segment, file.owners.iter().copied()).iter().any(idles);
-        }
-        holders.iter().any(idles)
+        let others = self.with(Leisure::Time, segment, file.copies.holders(place));
+        let of_owners = || {
+            let owners = file.owners.iter().copied();
+            self.asks_owners(segment, place, file, false)
+                && !self.able_owners(segment, place, file, owners).is_empty()
+        };
+        !others.is_empty() || (owners_can && of_owners())
     }
 
     /// The holders of a segment that have time, those first that are to be asked first. Owners
     /// come last for what others have too: they seeded it, and that was their share. They send it
     /// again only when nobody else can.
-    fn ranked<R>(
+    fn ranked<R: Copies>(
         &self,
         chance: &mut Chance,
         segment: SegmentId,
+        place: usize,
         file: &FileSwarm<R>,
-        tally: Tally,
-        holders: &[(NodeId, Standing)],
     ) -> ArrayVec<NodeId, HOLDERS_MAX> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
-        let has_time = |standing: &Standing| standing.has_time(rules.holder_load);
-        for (node, standing) in holders.iter().filter(|(_, standing)| has_time(standing)) {
-            ranking.consider(*node, standing.load_beside(rules.holder_load), chance.random());
+        for node in self.with(Leisure::Time, segment, file.copies.holders(place)) {
+            let load = counters.standing(node).load_beside(rules.holder_load);
+            ranking.consider(node, load, chance.random());
         }
-        let unseeded = tally.is_unseeded();
-        let nobody_else = if rules.paced { ranking.is_empty() } else { holders.is_empty() };
-        if unseeded || nobody_else {
+        if self.asks_owners(segment, place, file, !ranking.is_empty()) {
             let start = chance.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
-            for (node, standing) in self.serving(segment, rotated) {
-                if has_time(&standing) && (unseeded || !counters.seeds(&standing)) {
-                    ranking.consider(
-                        node,
-                        standing.load_beside(rules.holder_load),
-                        chance.random(),
-                    );
-                }
+            for node in self.able_owners(segment, place, file, rotated) {
+                let load = counters.standing(node).load_beside(rules.holder_load);
+                ranking.consider(node, load, chance.random());
             }
         }
         ranking.holders()
     }
 
-    fn owners_now<R>(&self, file: &FileSwarm<R>) -> OwnersNow {
+    /// Whether a segment is asked of its owners, where `others_can` says whether others have time.
+    fn asks_owners<R: Copies>(
+        &self,
+        segment: SegmentId,
+        place: usize,
+        file: &FileSwarm<R>,
+        others_can: bool,
+    ) -> bool {
         let Swarm { counters, rules, .. } = self.swarm;
-        let mut now = OwnersNow { for_unseeded: false, for_all: false };
-        for &owner in &file.owners {
-            let standing = counters.standing(owner);
-            let has_time = !standing.avoided && standing.has_time(rules.holder_load);
-            if owner != self.wish.peer && has_time {
-                now.for_unseeded = true;
-                now.for_all |= !counters.seeds(&standing);
-            }
+        let others = || {
+            let mut holders = file.copies.holders(place);
+            holders.any(|node| self.may_be_asked(segment, node) && !counters.is_avoided(node))
+        };
+        let unseeded = file.copies.tally(place).is_unseeded();
+        unseeded || (!others_can && (rules.paced || !others()))
+    }
+
+    /// Owners that have time for a segment, and are not spared it.
+    fn able_owners<R: Copies>(
+        &self,
+        segment: SegmentId,
+        place: usize,
+        file: &FileSwarm<R>,
+        owners: impl Iterator<Item = NodeId>,
+    ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
+        let unseeded = file.copies.tally(place).is_unseeded();
+        let spared = |owner| !unseeded && self.swarm.counters.is_seeding(owner);
+        self.with(Leisure::Time, segment, owners.filter(|&owner| !spared(owner)))
+    }
+
+    fn owners_now<R>(&self, file: &FileSwarm<R>) -> OwnersNow {
+        let Swarm { counters, .. } = self.swarm;
+        let others = file.owners.iter().copied().filter(|&owner| owner != self.wish.peer);
+        let with_time = counters.at_leisure(Leisure::Time, others);
+        OwnersNow {
+            for_unseeded: !with_time.is_empty(),
+            for_all: with_time.iter().any(|&owner| !counters.is_seeding(owner)),
         }
-        now
     }
 }
 

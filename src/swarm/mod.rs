@@ -12,7 +12,7 @@ mod selection;
 use crate::config::{Admission, Balance, Config, Selection};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use counters::RequestCounters;
-use index::record::Record as _;
+use index::copies::Copies as _;
 use index::{FileSwarm, Files, Index, Open};
 
 pub use handout::{Clerk, Offer, Wish};
@@ -41,12 +41,12 @@ struct Rules {
 impl Swarm {
     /// A swarm of `nodes` nodes in which nothing is known to be anywhere.
     pub fn new(geometry: Geometry, nodes: usize, config: &Config) -> Self {
-        let counters = RequestCounters::new(config.counters, nodes);
         let &Config { selection, balance, .. } = config;
         let holder_load = match config.admission {
-            Admission::Queue => u32::MAX,
+            Admission::Queue => counters::UNLIMITED,
             Admission::Slots => config.holder_load,
         };
+        let counters = RequestCounters::new(config.counters, nodes, holder_load);
         let rules = Rules { selection, balance, holder_load, paced: config.paced };
         Self { geometry, files: Files::new(config.index), counters, rules }
     }
@@ -55,6 +55,7 @@ impl Swarm {
     /// whether anybody lacks it: owners are spared while others need what only they have.
     pub fn register(&mut self, file: FileId, owners: &[NodeId], wanted: bool) {
         let segments = self.geometry.segments_of(file);
+        owners.iter().for_each(|&owner| self.counters.offer(owner));
         if wanted {
             let count = segments.end - segments.start;
             owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, count));
@@ -65,6 +66,7 @@ impl Swarm {
     /// `peer` verified a segment that was handed out with `charged` as the holder to ask.
     pub fn announce(&self, segment: SegmentId, peer: NodeId, charged: NodeId) {
         self.counters.discharge(charged);
+        self.counters.offer(peer);
         match &self.files {
             Files::Locked(index) => self.announce_in(index, segment, peer),
             Files::Sharded(index) => self.announce_in(index, segment, peer),
@@ -104,13 +106,13 @@ impl Swarm {
 
     fn announce_in(&self, index: &impl Index, segment: SegmentId, peer: NodeId) {
         let (file, place) = self.place_of(segment);
-        index.open().look(file, |file| file.segments[place].announce(peer));
+        index.open().look(file, |file| file.copies.announce(place, peer));
     }
 
     fn give_back_in(&self, index: &impl Index, segment: SegmentId) {
         let (file, place) = self.place_of(segment);
         index.open().look(file, |file| {
-            if file.segments[place].give_back().rarity() == 1 {
+            if file.copies.give_back(place).rarity() == 1 {
                 file.owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, 1));
             }
         });

@@ -1,14 +1,31 @@
 //! Which segments first?
 
-use super::index::record::Tally;
-use crate::config::Selection;
-use crate::manifest::SegmentId;
+use super::index::copies::Tally;
+use crate::config::{BLOCKS_MAX, Selection};
+use crate::manifest::{Block, SegmentId};
 
-/// A segment that could be handed out; the smaller, the sooner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate {
-    key: u64,
-    pub(super) segment: SegmentId,
+/// A segment that could be handed out, in one word; the smaller, the sooner. Its lowest bits are its
+/// place in the wish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate(u64);
+
+/// Bits of a place: a wish has no more segments.
+const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_zeros();
+
+/// Bits of a chance, which comes before the place.
+const CHANCE_BITS: u32 = 32;
+
+/// What is rarer than this is told apart.
+const RARITY_MAX: u64 = u64::MAX >> (CHANCE_BITS + PLACE_BITS);
+
+impl Candidate {
+    /// Which segment of a wish.
+    pub(super) fn segment(self, wish: &[Block]) -> SegmentId {
+        let place = self.0 % (1 << PLACE_BITS);
+        let block = &wish[(place / u64::from(Block::SEGMENTS)) as usize];
+        let bit = u32::try_from(place % u64::from(Block::SEGMENTS)).expect("a block is small");
+        SegmentId(block.index * Block::SEGMENTS + bit)
+    }
 }
 
 /// The first few of many candidates, found without keeping all of them. The memory is used again.
@@ -17,8 +34,8 @@ pub(super) struct Shortlist {
     few: usize,
     /// What the chances of all candidates follow from.
     salt: u64,
-    /// What has a larger key is not among the few.
-    limit: u64,
+    /// What comes after it is not among the few.
+    limit: Candidate,
     /// How many candidates there were.
     seen: usize,
     candidates: Vec<Candidate>,
@@ -28,30 +45,42 @@ impl Shortlist {
     /// Begins anew: `few` are sought, by chances that follow from `salt`.
     pub(super) fn begin(&mut self, few: usize, salt: u64) {
         self.candidates.clear();
-        (self.few, self.salt, self.limit, self.seen) = (few, salt, u64::MAX, 0);
+        (self.few, self.salt, self.limit, self.seen) = (few, salt, Candidate(u64::MAX), 0);
     }
 
-    /// Takes a segment into account.
+    /// Takes a segment into account; `block` says which of the wish's blocks it is in.
     #[inline]
-    pub(super) fn consider(&mut self, rule: Selection, segment: SegmentId, tally: Tally) {
+    pub(super) fn consider(
+        &mut self,
+        rule: Selection,
+        block: usize,
+        segment: SegmentId,
+        tally: Tally,
+    ) {
         self.seen += 1;
-        let key = match rule {
-            Selection::FileOrder => u64::from(segment.0),
-            Selection::Random => self.chance(segment),
-            Selection::Rarest => {
-                let rarity = tally.rarity().min(u64::from(u32::MAX)) << 32;
-                rarity | self.chance(segment)
+        let rarity = tally.rarity().min(RARITY_MAX) << (CHANCE_BITS + PLACE_BITS);
+        let in_block = u64::from(segment.0 % Block::SEGMENTS);
+        let place = block as u64 * u64::from(Block::SEGMENTS) + in_block;
+        let candidate = Candidate(match rule {
+            Selection::FileOrder => u64::from(segment.0) << PLACE_BITS | place,
+            Selection::Random => self.chance(segment) << PLACE_BITS | place,
+            // What is too common anyway needs no chance.
+            Selection::Rarest if rarity > self.limit.0 => return,
+            Selection::Rarest => rarity | self.chance(segment) << PLACE_BITS | place,
+        });
+        if candidate <= self.limit {
+            self.candidates.push(candidate);
+            if self.candidates.len() / 2 >= self.few {
+                self.shorten();
             }
-        };
-        if key > self.limit {
-            return;
         }
-        self.candidates.push(Candidate { key, segment });
-        if self.candidates.len() / 2 >= self.few {
-            self.candidates.select_nth_unstable(self.few - 1);
-            self.candidates.truncate(self.few);
-            self.limit = self.candidates[self.few - 1].key;
-        }
+    }
+
+    #[cold]
+    fn shorten(&mut self) {
+        self.candidates.select_nth_unstable(self.few - 1);
+        self.candidates.truncate(self.few);
+        self.limit = self.candidates[self.few - 1];
     }
 
     /// The few, in order.
@@ -82,13 +111,16 @@ mod tests {
     use super::*;
 
     fn shortlist(rule: Selection, few: usize, rarities: &[u32]) -> Vec<u32> {
+        let blocks: Vec<Block> =
+            (0..16).map(|index| Block { index: index + 7, bits: u64::MAX }).collect();
+        let first = 7 * Block::SEGMENTS;
         let mut list = Shortlist::default();
         list.begin(few, 0x0123_4567_89ab_cdef);
-        for (segment, &copies) in (0..).map(SegmentId).zip(rarities) {
-            list.consider(rule, segment, Tally { copies, in_flight: 0 });
+        for ((number, segment), &copies) in (first..).map(SegmentId).enumerate().zip(rarities) {
+            list.consider(rule, number / 64, segment, Tally { copies, in_flight: 0 });
         }
         assert_eq!(list.is_cut(), rarities.len() > few);
-        list.finish().iter().map(|candidate| candidate.segment.0).collect()
+        list.finish().iter().map(|found| found.segment(&blocks).0 - first).collect()
     }
 
     #[test]

@@ -2,24 +2,38 @@
 //! from where the segment lies to where it belongs.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
 use super::{Completion, Transport, TransportError};
-use crate::config::{MAILBOX_EVENTS, WINDOW_MAX};
+use crate::config::{ENVELOPES_PER_NODE, MAILBOX_EVENTS, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
 use crate::store::{SealedSegment, VacantSlot};
 
 /// What lies in a mailbox.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
 enum Event {
-    Message { from: NodeId, message: Message },
+    Message { from: NodeId, envelope: Envelope },
     Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
     Received { by: NodeId, segment: SegmentId },
+}
+
+/// Where a message lies on its way. A message has room for the longest there is; what moves through
+/// mailboxes is only where it lies.
+type Envelope = Box<Message>;
+
+/// What all nodes share.
+#[derive(Debug)]
+struct Post {
+    /// By rank.
+    mailboxes: Box<[Mailbox]>,
+    /// Those that are empty, to be used again: with as many as are ever on their way at once,
+    /// nothing is allocated any more.
+    envelopes: ArrayQueue<Envelope>,
 }
 
 /// Where one node's events wait, and how it is woken.
@@ -33,7 +47,7 @@ struct Mailbox {
 #[derive(Debug)]
 pub struct LocalTransport {
     node: NodeId,
-    mailboxes: Arc<[Mailbox]>,
+    common: Arc<Post>,
     /// Events for full mailboxes, in order. Bounded by what the protocol has in flight.
     backlog: VecDeque<(NodeId, Event)>,
     expected: Vec<(NodeId, SegmentId, VacantSlot)>,
@@ -43,11 +57,13 @@ pub struct LocalTransport {
 /// The ends of all nodes, by rank. `bells` wake them.
 pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
     let nodes = u32::try_from(bells.len()).expect("ranks are numbered in 32 bits");
-    let mailboxes: Arc<[Mailbox]> = bells
+    let envelopes = ArrayQueue::new(ENVELOPES_PER_NODE * bells.len().max(1));
+    let mailboxes = bells
         .into_iter()
         .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
         .collect();
-    (0..nodes).map(|node| LocalTransport::of(NodeId(node), &mailboxes)).collect()
+    let common = Arc::new(Post { mailboxes, envelopes });
+    (0..nodes).map(|node| LocalTransport::of(NodeId(node), &common)).collect()
 }
 
 impl LocalTransport {
@@ -55,13 +71,13 @@ impl LocalTransport {
     /// whichever end polls first. Only for a node that receives no segments: an end does not know
     /// what another end expects.
     pub fn another_end(&self) -> Self {
-        Self::of(self.node, &self.mailboxes)
+        Self::of(self.node, &self.common)
     }
 
-    fn of(node: NodeId, mailboxes: &Arc<[Mailbox]>) -> Self {
+    fn of(node: NodeId, common: &Arc<Post>) -> Self {
         Self {
             node,
-            mailboxes: Arc::clone(mailboxes),
+            common: Arc::clone(common),
             backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
             expected: Vec::with_capacity(2 * WINDOW_MAX),
             forgotten: Vec::with_capacity(2 * WINDOW_MAX),
@@ -69,7 +85,7 @@ impl LocalTransport {
     }
 
     fn post(&mut self, to: NodeId, event: Event) -> Result<(), TransportError> {
-        if to.index() >= self.mailboxes.len() {
+        if to.index() >= self.common.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));
         }
         // Behind the backlog for the same node, or order would be lost.
@@ -83,7 +99,7 @@ impl LocalTransport {
 
     /// Puts an event into a mailbox; gives it back when that is full.
     fn try_post(&self, to: NodeId, event: Event) -> Option<Event> {
-        let mailbox = &self.mailboxes[to.index()];
+        let mailbox = &self.common.mailboxes[to.index()];
         let refused = mailbox.events.push(event).err();
         if refused.is_none() {
             mailbox.bell.unpark();
@@ -118,7 +134,14 @@ impl LocalTransport {
 impl Transport for LocalTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
         let from = self.node;
-        self.post(to, Event::Message { from, message: message.clone() })
+        let envelope = match self.common.envelopes.pop() {
+            Some(mut envelope) => {
+                (*envelope).clone_from(message);
+                envelope
+            }
+            None => Box::new(message.clone()),
+        };
+        self.post(to, Event::Message { from, envelope })
     }
 
     fn expect(
@@ -153,11 +176,14 @@ impl Transport for LocalTransport {
         self.flush();
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
         // No more than what lies there now, so that a busy mailbox does not keep the node.
-        for _ in 0..self.mailboxes[self.node.index()].events.len() {
-            let Some(event) = self.mailboxes[self.node.index()].events.pop() else { break };
+        for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
+            let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {
-                Event::Message { from, message } => {
+                Event::Message { from, mut envelope } => {
+                    let message = mem::replace(&mut *envelope, Message::Stop);
                     done.push(Completion::Message { from, message });
+                    // Where there are too many, it is freed.
+                    drop(self.common.envelopes.push(envelope));
                 }
                 Event::Segment { from, segment, payload } => {
                     done.extend(self.receive(from, segment, &payload));

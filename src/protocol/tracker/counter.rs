@@ -15,7 +15,7 @@ use super::line::{Line, Turn};
 use super::service::{Grant, Service, Terms};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
-const VAIN_TRIES_MAX: usize = 8;
+const VAIN_TRIES_MAX: usize = 2;
 
 /// The open swarm, as the tracker runs it.
 #[derive(Debug)]
@@ -208,7 +208,7 @@ impl Counter {
         mut vain_tries: usize,
         out: &mut Outbox,
     ) -> Option<Turn> {
-        while vain_tries > 0 {
+        while vain_tries > 0 && self.swarm().counters().anybody_has_time() {
             let turn = self.line.after(place)?;
             if self.answer(now, turn.peer, out) {
                 place = self.leave_line(turn.peer);

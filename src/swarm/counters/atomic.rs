@@ -2,59 +2,90 @@
 
 use crossbeam::utils::CachePadded;
 
-use super::{Load, Standing};
+use super::{Leisure, Load, Standing, UNLIMITED};
 use crate::manifest::NodeId;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// The upper half of the state: how many segments may be in flight, and two marks.
+const LIMIT_SHIFT: u32 = 32;
+const LIMIT_MASK: u64 = UNLIMITED as u64;
+const OFFERS: u64 = 1 << 62;
+const AVOIDED: u64 = 1 << 63;
+
+/// All that decides whether a node has time, in one word: it changes as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct State(u64);
+
+impl State {
+    fn in_flight(self) -> u32 {
+        u32::try_from(self.0 & u64::from(u32::MAX)).expect("the lower half is 32 bits wide")
+    }
+
+    fn limit(self) -> u32 {
+        u32::try_from(self.0 >> LIMIT_SHIFT & LIMIT_MASK).expect("a limit is 30 bits wide")
+    }
+
+    fn has(self, leisure: Leisure) -> bool {
+        let willing = self.0 & (OFFERS | AVOIDED) == OFFERS;
+        willing
+            && match leisure {
+                Leisure::Idle => self.in_flight() == 0,
+                Leisure::Time => self.in_flight() < self.limit(),
+            }
+    }
+}
 
 /// The tracker's counters of one node.
 #[derive(Debug)]
 struct NodeCounters {
+    /// Segments handed out with this node as the holder to ask and not yet verified or given back,
+    /// in the lower half; see [`State`].
+    state: AtomicU64,
     /// Segments ever handed out with this node as the holder to ask.
     requests: AtomicU64,
-    /// Those of them that are not yet verified or given back.
-    in_flight: AtomicU32,
     /// Wanted segments that this node owns and that were never handed out.
     unseeded: AtomicU32,
-    /// Whether the node is gone, or lied too often.
-    avoided: AtomicBool,
-    /// Segments that may be in flight from here.
-    limit: AtomicU32,
 }
 
-impl Default for NodeCounters {
-    fn default() -> Self {
-        Self {
-            requests: AtomicU64::new(0),
-            in_flight: AtomicU32::new(0),
-            unseeded: AtomicU32::new(0),
-            avoided: AtomicBool::new(false),
-            limit: AtomicU32::new(u32::MAX),
-        }
-    }
-}
-
-/// Counters of all nodes. Every operation is one atomic instruction; none publishes other data.
+/// Counters of all nodes. Counting is one atomic instruction; none publishes other data.
 #[derive(Debug)]
 pub(super) struct AtomicCounters {
     nodes: Box<[CachePadded<NodeCounters>]>,
+    /// A bit a node, kept beside the counters: to see that nobody has time, nobody's counters need
+    /// to be looked at.
+    idle: Box<[AtomicU64]>,
+    time: Box<[AtomicU64]>,
 }
 
 impl AtomicCounters {
-    pub(super) fn new(nodes: usize) -> Self {
-        Self { nodes: (0..nodes).map(|_| CachePadded::default()).collect() }
+    pub(super) fn new(nodes: usize, load_max: u32) -> Self {
+        let limit = u64::from(load_max).min(LIMIT_MASK) << LIMIT_SHIFT;
+        let counters = || NodeCounters {
+            state: AtomicU64::new(limit),
+            requests: AtomicU64::new(0),
+            unseeded: AtomicU32::new(0),
+        };
+        let bits = || (0..nodes.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            nodes: (0..nodes).map(|_| CachePadded::new(counters())).collect(),
+            idle: bits(),
+            time: bits(),
+        }
     }
 
     pub(super) fn charge(&self, node: NodeId) {
         let counters = &self.nodes[node.index()];
         // ORDERING: Relaxed; a statistic that steers choices, publishes nothing.
         counters.requests.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: Relaxed; as above.
-        counters.in_flight.fetch_add(1, Ordering::Relaxed);
+        // ORDERING: AcqRel; see `follow`.
+        let before = State(counters.state.fetch_add(1, Ordering::AcqRel));
+        self.follow(node, before, State(before.0 + 1));
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
-        // ORDERING: Relaxed; a count, publishes nothing.
-        self.nodes[node.index()].in_flight.fetch_sub(1, Ordering::Relaxed);
+        // ORDERING: AcqRel; see `follow`.
+        let before = State(self.nodes[node.index()].state.fetch_sub(1, Ordering::AcqRel));
+        self.follow(node, before, State(before.0 - 1));
     }
 
     pub(super) fn add_unseeded(&self, owner: NodeId, segments: u32) {
@@ -67,31 +98,136 @@ impl AtomicCounters {
         self.nodes[owner.index()].unseeded.fetch_sub(1, Ordering::Relaxed);
     }
 
+    pub(super) fn offer(&self, node: NodeId) {
+        // ORDERING: Relaxed; it only spares the mark where it is set already.
+        if self.nodes[node.index()].state.load(Ordering::Relaxed) & OFFERS == 0 {
+            self.mark(node, OFFERS);
+        }
+    }
+
     pub(super) fn avoid(&self, node: NodeId) {
-        // ORDERING: Relaxed; whoever sees it a moment late meets a holder that does not answer.
-        self.nodes[node.index()].avoided.store(true, Ordering::Relaxed);
+        self.mark(node, AVOIDED);
     }
 
     pub(super) fn limit(&self, node: NodeId, limit: u32) {
+        let limit = u64::from(limit).min(LIMIT_MASK);
+        let set = |state: u64| {
+            let other = state & !(LIMIT_MASK << LIMIT_SHIFT) | limit << LIMIT_SHIFT;
+            (other != state).then_some(other)
+        };
+        let state = &self.nodes[node.index()].state;
+        // ORDERING: AcqRel; see `follow`. Relaxed for a try that fails: it is made again.
+        if let Ok(before) = state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set) {
+            self.follow(node, State(before), State(set(before).unwrap_or(before)));
+        }
+    }
+
+    #[inline]
+    pub(super) fn has(&self, leisure: Leisure, node: NodeId) -> bool {
         // ORDERING: Relaxed; a choice made a moment late is no worse.
-        self.nodes[node.index()].limit.store(limit, Ordering::Relaxed);
+        let word = self.bits(leisure)[node.index() / 64].load(Ordering::Relaxed);
+        word & bit_of(node) != 0
+    }
+
+    pub(super) fn anybody_has_time(&self) -> bool {
+        // ORDERING: Relaxed; see `has`.
+        self.time.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     pub(super) fn standing(&self, node: NodeId) -> Standing {
         let counters = &self.nodes[node.index()];
+        // ORDERING: Relaxed; counts that may be a moment old.
+        let state = State(counters.state.load(Ordering::Relaxed));
         Standing {
             load: Load {
-                // ORDERING: Relaxed; a count that may be a moment old.
-                in_flight: counters.in_flight.load(Ordering::Relaxed),
+                in_flight: state.in_flight(),
                 // ORDERING: Relaxed; a count that may be a moment old.
                 requests: counters.requests.load(Ordering::Relaxed),
             },
             // ORDERING: Relaxed; a count that may be a moment old.
             unseeded: counters.unseeded.load(Ordering::Relaxed),
-            // ORDERING: Relaxed; see `avoid`.
-            avoided: counters.avoided.load(Ordering::Relaxed),
-            // ORDERING: Relaxed; see `limit`.
-            limit: counters.limit.load(Ordering::Relaxed),
+            avoided: state.0 & AVOIDED != 0,
+            offers: state.0 & OFFERS != 0,
+            limit: state.limit(),
         }
+    }
+
+    fn mark(&self, node: NodeId, mark: u64) {
+        // ORDERING: AcqRel; see `follow`.
+        let before = State(self.nodes[node.index()].state.fetch_or(mark, Ordering::AcqRel));
+        self.follow(node, before, State(before.0 | mark));
+    }
+
+    /// Has the bits of a node follow its state, which went from one value to another.
+    #[inline]
+    fn follow(&self, node: NodeId, before: State, after: State) {
+        for leisure in [Leisure::Idle, Leisure::Time] {
+            if before.has(leisure) != after.has(leisure) {
+                self.set(node, leisure, after.has(leisure));
+            }
+        }
+    }
+
+    /// Sets a bit of a node until it is what the state says.
+    ///
+    /// Of two threads that changed the state, the one that was later may set the bit sooner. But
+    /// each reads the state once more after it has set the bit, by an instruction that reads and
+    /// writes, and so sees the last change: the last that sets the bit leaves it right.
+    #[cold]
+    fn set(&self, node: NodeId, leisure: Leisure, mut value: bool) {
+        let word = &self.bits(leisure)[node.index() / 64];
+        loop {
+            if value {
+                // ORDERING: AcqRel; whoever changes the bit next sees the state that this thread saw.
+                word.fetch_or(bit_of(node), Ordering::AcqRel);
+            } else {
+                // ORDERING: AcqRel; as above.
+                word.fetch_and(!bit_of(node), Ordering::AcqRel);
+            }
+            // ORDERING: AcqRel; it reads the last value there is, and who changes it next sees the
+            // bit.
+            let now = State(self.nodes[node.index()].state.fetch_add(0, Ordering::AcqRel));
+            if now.has(leisure) == value {
+                return;
+            }
+            value = !value;
+        }
+    }
+
+    fn bits(&self, leisure: Leisure) -> &[AtomicU64] {
+        match leisure {
+            Leisure::Idle => &self.idle,
+            Leisure::Time => &self.time,
+        }
+    }
+}
+
+fn bit_of(node: NodeId) -> u64 {
+    1 << (node.index() % 64)
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    /// One thread charges a node as far as it goes while another discharges it: whoever was last,
+    /// in the end the bits are what the counters say.
+    #[test]
+    fn loom_no_holder_that_has_time_is_forgotten() {
+        loom::model(|| {
+            let node = NodeId(1);
+            let counters = Arc::new(AtomicCounters::new(2, 1));
+            counters.offer(node);
+            counters.charge(node);
+            let other = Arc::clone(&counters);
+            let thread = loom::thread::spawn(move || other.discharge(node));
+            counters.charge(node);
+            counters.discharge(node);
+            thread.join().expect("the thread ends");
+            assert!(counters.has(Leisure::Idle, node) && counters.has(Leisure::Time, node));
+            assert_eq!(counters.standing(node).load.in_flight, 0);
+        });
     }
 }

@@ -2,51 +2,104 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use super::Standing;
+use arrayvec::ArrayVec;
+
+use super::{Leisure, Standing};
+use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 
 /// Counters of all nodes; the mutex is held for one operation.
 #[derive(Debug)]
 pub(super) struct LockedCounters {
-    nodes: Mutex<Box<[Standing]>>,
+    counted: Mutex<Counted>,
+}
+
+/// What the mutex guards.
+#[derive(Debug)]
+struct Counted {
+    nodes: Box<[Standing]>,
+    /// Nodes that have time.
+    with_time: usize,
 }
 
 impl LockedCounters {
-    pub(super) fn new(nodes: usize) -> Self {
-        Self { nodes: Mutex::new(vec![Standing::default(); nodes].into()) }
+    pub(super) fn new(nodes: usize, load_max: u32) -> Self {
+        let standing = Standing { limit: load_max, ..Standing::default() };
+        let nodes = vec![standing; nodes].into();
+        Self { counted: Mutex::new(Counted { nodes, with_time: 0 }) }
     }
 
     pub(super) fn charge(&self, node: NodeId) {
-        let load = &mut self.open()[node.index()].load;
-        load.requests += 1;
-        load.in_flight += 1;
+        self.change(node, |standing| {
+            standing.load.requests += 1;
+            standing.load.in_flight += 1;
+        });
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
-        self.open()[node.index()].load.in_flight -= 1;
+        self.change(node, |standing| standing.load.in_flight -= 1);
     }
 
     pub(super) fn add_unseeded(&self, owner: NodeId, segments: u32) {
-        self.open()[owner.index()].unseeded += segments;
+        self.change(owner, |standing| standing.unseeded += segments);
     }
 
     pub(super) fn seed(&self, owner: NodeId) {
-        self.open()[owner.index()].unseeded -= 1;
+        self.change(owner, |standing| standing.unseeded -= 1);
+    }
+
+    pub(super) fn offer(&self, node: NodeId) {
+        self.change(node, |standing| standing.offers = true);
     }
 
     pub(super) fn avoid(&self, node: NodeId) {
-        self.open()[node.index()].avoided = true;
+        self.change(node, |standing| standing.avoided = true);
     }
 
     pub(super) fn limit(&self, node: NodeId, limit: u32) {
-        self.open()[node.index()].limit = limit;
+        self.change(node, |standing| standing.limit = limit);
+    }
+
+    /// The first few of some nodes that have leisure: the mutex is taken once for as many.
+    pub(super) fn at_leisure(
+        &self,
+        leisure: Leisure,
+        mut nodes: impl Iterator<Item = NodeId>,
+    ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
+        let mut found = ArrayVec::new();
+        loop {
+            // Not with the mutex taken: whoever lists the nodes may look at the counters.
+            let few: ArrayVec<NodeId, FRESH_HOLDERS> = nodes.by_ref().take(FRESH_HOLDERS).collect();
+            if few.is_empty() || found.is_full() {
+                return found;
+            }
+            let counted = self.open();
+            let free = few.into_iter().filter(|node| counted.nodes[node.index()].has(leisure));
+            found.extend(free.take(found.remaining_capacity()));
+        }
+    }
+
+    pub(super) fn anybody_has_time(&self) -> bool {
+        self.open().with_time > 0
     }
 
     pub(super) fn standing(&self, node: NodeId) -> Standing {
-        self.open()[node.index()]
+        self.open().nodes[node.index()]
     }
 
-    fn open(&self) -> MutexGuard<'_, Box<[Standing]>> {
-        self.nodes.lock().expect("nobody panicked while counting")
+    fn change(&self, node: NodeId, change: impl FnOnce(&mut Standing)) {
+        let mut counted = self.open();
+        let standing = &mut counted.nodes[node.index()];
+        let before = standing.has(Leisure::Time);
+        change(standing);
+        match (before, standing.has(Leisure::Time)) {
+            (false, true) => counted.with_time += 1,
+            (true, false) => counted.with_time -= 1,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    fn open(&self) -> MutexGuard<'_, Counted> {
+        self.counted.lock().expect("nobody panicked while counting")
     }
 }

@@ -3,7 +3,9 @@
 mod atomic;
 mod locked;
 
-use crate::config;
+use arrayvec::ArrayVec;
+
+use crate::config::{self, FRESH_HOLDERS};
 use crate::manifest::NodeId;
 use crate::sync::{AtomicBool, Ordering};
 use atomic::AtomicCounters;
@@ -23,6 +25,9 @@ enum Kind {
     Atomic(AtomicCounters),
 }
 
+/// As a limit: so many segments are never in flight.
+pub const UNLIMITED: u32 = (1 << 30) - 1;
+
 /// What a node is charged with at one moment: the less, the sooner it is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Load {
@@ -32,28 +37,37 @@ pub struct Load {
     pub requests: u64,
 }
 
-/// All that the counters say of one node at one moment.
+/// How free a node is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leisure {
+    /// It has nothing under way.
+    Idle,
+    /// It may be charged with one more.
+    Time,
+}
+
+/// All that the counters say of one node at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
     pub(super) load: Load,
     /// Wanted segments that this node owns and that were never handed out.
     pub(super) unseeded: u32,
+    /// Whether the node has anything to send.
+    pub(super) offers: bool,
     /// Whether the node is gone, or lied too often: nobody is sent there any more.
     pub(super) avoided: bool,
-    /// Segments that may be in flight from this node, if that is fewer than the rules say.
+    /// Segments that may be in flight from this node.
     pub(super) limit: u32,
 }
 
-impl Default for Standing {
-    fn default() -> Self {
-        Self { load: Load::default(), unseeded: 0, avoided: false, limit: u32::MAX }
-    }
-}
-
 impl Standing {
-    /// Whether the node may be charged with one more, where the rules let `most` be in flight.
-    pub(super) fn has_time(&self, most: u32) -> bool {
-        self.load.in_flight < most.min(self.limit)
+    fn has(&self, leisure: Leisure) -> bool {
+        self.offers
+            && !self.avoided
+            && match leisure {
+                Leisure::Idle => self.load.in_flight == 0,
+                Leisure::Time => self.load.in_flight < self.limit,
+            }
     }
 
     /// The load as it compares with those of others, where the rules let `most` be in flight: from a
@@ -68,11 +82,12 @@ impl Standing {
 }
 
 impl RequestCounters {
-    /// Counters at zero for `nodes` nodes.
-    pub fn new(kind: config::Counters, nodes: usize) -> Self {
+    /// Counters at zero for `nodes` nodes that have nothing to send; from each, `load_max` segments
+    /// may be in flight.
+    pub fn new(kind: config::Counters, nodes: usize, load_max: u32) -> Self {
         let kind = match kind {
-            config::Counters::Mutex => Kind::Locked(LockedCounters::new(nodes)),
-            config::Counters::Atomic => Kind::Atomic(AtomicCounters::new(nodes)),
+            config::Counters::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
+            config::Counters::Atomic => Kind::Atomic(AtomicCounters::new(nodes, load_max)),
         };
         Self { unsparing: AtomicBool::new(false), kind }
     }
@@ -109,6 +124,14 @@ impl RequestCounters {
         }
     }
 
+    /// The node has something to send.
+    pub fn offer(&self, node: NodeId) {
+        match &self.kind {
+            Kind::Locked(counters) => counters.offer(node),
+            Kind::Atomic(counters) => counters.offer(node),
+        }
+    }
+
     /// Nobody is sent to `node` any more.
     pub fn avoid(&self, node: NodeId) {
         match &self.kind {
@@ -122,6 +145,29 @@ impl RequestCounters {
         match &self.kind {
             Kind::Locked(counters) => counters.limit(node, limit),
             Kind::Atomic(counters) => counters.limit(node, limit),
+        }
+    }
+
+    /// Whether any node at all may be charged with one more.
+    pub fn anybody_has_time(&self) -> bool {
+        match &self.kind {
+            Kind::Locked(counters) => counters.anybody_has_time(),
+            Kind::Atomic(counters) => counters.anybody_has_time(),
+        }
+    }
+
+    /// The first few of some nodes that have leisure.
+    #[inline]
+    pub(super) fn at_leisure(
+        &self,
+        leisure: Leisure,
+        nodes: impl Iterator<Item = NodeId>,
+    ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
+        match &self.kind {
+            Kind::Locked(counters) => counters.at_leisure(leisure, nodes),
+            Kind::Atomic(counters) => {
+                nodes.filter(|&node| counters.has(leisure, node)).take(FRESH_HOLDERS).collect()
+            }
         }
     }
 
@@ -169,7 +215,7 @@ mod tests {
 
     fn kinds(nodes: usize) -> [RequestCounters; 2] {
         [config::Counters::Mutex, config::Counters::Atomic]
-            .map(|kind| RequestCounters::new(kind, nodes))
+            .map(|kind| RequestCounters::new(kind, nodes, 2))
     }
 
     #[test]
@@ -204,6 +250,27 @@ mod tests {
             counters.spare_owners(true);
             assert!(counters.is_seeding(NodeId(1)));
             assert!(counters.is_avoided(NodeId(2)) && !counters.is_avoided(NodeId(1)));
+        }
+    }
+
+    #[test]
+    fn who_has_something_to_send_and_little_to_do_has_time() {
+        for counters in kinds(3) {
+            let at = |leisure| counters.at_leisure(leisure, [1, 2].map(NodeId).into_iter());
+            assert!(at(Leisure::Time).is_empty() && !counters.anybody_has_time());
+            counters.offer(NodeId(1));
+            counters.offer(NodeId(2));
+            counters.charge(NodeId(1));
+            assert_eq!(at(Leisure::Idle)[..], [NodeId(2)]);
+            assert_eq!(at(Leisure::Time)[..], [NodeId(1), NodeId(2)]);
+            counters.charge(NodeId(1));
+            counters.limit(NodeId(2), 0);
+            assert!(!counters.anybody_has_time());
+            counters.limit(NodeId(2), 1);
+            assert_eq!(at(Leisure::Time)[..], [NodeId(2)]);
+            counters.avoid(NodeId(2));
+            counters.discharge(NodeId(1));
+            assert_eq!(at(Leisure::Time)[..], [NodeId(1)]);
         }
     }
 

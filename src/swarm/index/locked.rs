@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use super::record::PlainRecord;
+use super::copies::PlainCopies;
 use super::{FileSwarm, Index, Open};
 use crate::manifest::FileId;
 
-type Map = HashMap<FileId, FileSwarm<PlainRecord>>;
+type Map = HashMap<FileId, FileSwarm<PlainCopies>>;
 
 /// Plain data that one thread at a time may look at.
 ///
@@ -19,14 +19,14 @@ pub(in crate::swarm) struct LockedIndex {
 }
 
 impl LockedIndex {
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<PlainRecord>) {
+    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<PlainCopies>) {
         let map = self.map.get_mut().expect("nobody panicked with the index open");
         map.insert(file, swarm);
     }
 }
 
 impl Index for LockedIndex {
-    type Record = PlainRecord;
+    type Copies = PlainCopies;
     type Open<'a> = MutexGuard<'a, Map>;
 
     fn open(&self) -> MutexGuard<'_, Map> {
@@ -35,9 +35,9 @@ impl Index for LockedIndex {
 }
 
 impl Open for MutexGuard<'_, Map> {
-    type Record = PlainRecord;
+    type Copies = PlainCopies;
 
-    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<PlainRecord>) -> T) -> T {
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<PlainCopies>) -> T) -> T {
         look(self.get(&file).expect("every numbered file was registered"))
     }
 }

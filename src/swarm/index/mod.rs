@@ -3,14 +3,14 @@
 
 mod locked;
 mod numbered;
-pub mod record;
+pub mod copies;
 mod sharded;
 
 use std::fmt::Debug;
 
 use crate::config;
 use crate::manifest::{FileId, NodeId};
-use record::Record;
+use copies::Copies;
 
 pub(super) use locked::LockedIndex;
 pub(super) use numbered::NumberedIndex;
@@ -20,21 +20,21 @@ pub(super) use sharded::ShardedIndex;
 #[derive(Debug)]
 pub(super) struct FileSwarm<R> {
     pub(super) owners: Box<[NodeId]>,
-    pub(super) segments: Box<[R]>,
+    pub(super) copies: R,
 }
 
-impl<R: Record> FileSwarm<R> {
+impl<R: Copies> FileSwarm<R> {
     fn new(owners: &[NodeId], segments: usize) -> Self {
-        Self { owners: owners.into(), segments: (0..segments).map(|_| R::default()).collect() }
+        Self { owners: owners.into(), copies: R::none_of(segments) }
     }
 }
 
 /// A kind of index.
 pub(super) trait Index {
     /// What it keeps of a segment.
-    type Record: Record;
+    type Copies: Copies;
     /// The index while somebody works with it.
-    type Open<'a>: Open<Record = Self::Record>
+    type Open<'a>: Open<Copies = Self::Copies>
     where
         Self: 'a;
 
@@ -46,11 +46,11 @@ pub(super) trait Index {
 /// An index that is open.
 pub(super) trait Open {
     /// What it keeps of a segment.
-    type Record: Record;
+    type Copies: Copies;
 
     /// Looks at a registered file. What must be locked file by file is locked meanwhile, so that
     /// one look must not lie within another.
-    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<Self::Record>) -> T) -> T;
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<Self::Copies>) -> T) -> T;
 }
 
 /// The index of one swarm.

@@ -1,39 +1,39 @@
 //! No map at all: files are numbered at registration, and the number is the place. After that
 //! nothing is written but atomics, so that there is nothing to lock.
 
-use super::record::SegmentRecord;
+use super::copies::AtomicCopies;
 use super::{FileSwarm, Index, Open};
 use crate::manifest::FileId;
 
 /// Atomics in a slice.
 #[derive(Debug, Default)]
 pub(in crate::swarm) struct NumberedIndex {
-    files: Vec<FileSwarm<SegmentRecord>>,
+    files: Vec<FileSwarm<AtomicCopies>>,
 }
 
 impl NumberedIndex {
     /// # Panics
     ///
     /// When files come out of order.
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<SegmentRecord>) {
+    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
         assert_eq!(file.index(), self.files.len(), "files are registered in their order");
         self.files.push(swarm);
     }
 }
 
 impl Index for NumberedIndex {
-    type Record = SegmentRecord;
-    type Open<'a> = &'a [FileSwarm<SegmentRecord>];
+    type Copies = AtomicCopies;
+    type Open<'a> = &'a [FileSwarm<AtomicCopies>];
 
-    fn open(&self) -> &[FileSwarm<SegmentRecord>] {
+    fn open(&self) -> &[FileSwarm<AtomicCopies>] {
         &self.files
     }
 }
 
-impl Open for &[FileSwarm<SegmentRecord>] {
-    type Record = SegmentRecord;
+impl Open for &[FileSwarm<AtomicCopies>] {
+    type Copies = AtomicCopies;
 
-    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<SegmentRecord>) -> T) -> T {
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<AtomicCopies>) -> T) -> T {
         look(&self[file.index()])
     }
 }

@@ -6,11 +6,11 @@
 
 use dashmap::DashMap;
 
-use super::record::SegmentRecord;
+use super::copies::AtomicCopies;
 use super::{FileSwarm, Index, Open};
 use crate::manifest::FileId;
 
-type Map = DashMap<FileId, FileSwarm<SegmentRecord>>;
+type Map = DashMap<FileId, FileSwarm<AtomicCopies>>;
 
 /// Atomics in a sharded map.
 #[derive(Debug, Default)]
@@ -19,13 +19,13 @@ pub(in crate::swarm) struct ShardedIndex {
 }
 
 impl ShardedIndex {
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<SegmentRecord>) {
+    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
         self.map.insert(file, swarm);
     }
 }
 
 impl Index for ShardedIndex {
-    type Record = SegmentRecord;
+    type Copies = AtomicCopies;
     type Open<'a> = &'a Map;
 
     fn open(&self) -> &Map {
@@ -34,9 +34,9 @@ impl Index for ShardedIndex {
 }
 
 impl Open for &Map {
-    type Record = SegmentRecord;
+    type Copies = AtomicCopies;
 
-    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<SegmentRecord>) -> T) -> T {
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<AtomicCopies>) -> T) -> T {
         look(&self.get(&file).expect("every numbered file was registered"))
     }
 }
