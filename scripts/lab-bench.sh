@@ -51,8 +51,8 @@ study() {
             done
             ;;
         equal-16) broadcast "$1" 16 50 32 ;;
-        slow-one) broadcast "$1" 8 200 32 h8:20 ;;
-        slow-two) broadcast "$1" 8 200 32 h7:100 h8:50 ;;
+        slow-one) broadcast "$1" 8 200 32 h5:20 ;;
+        slow-two) broadcast "$1" 8 200 32 h4:100 h6:50 ;;
         all-to-all) measure "$1" 8 100 8 $((8 * mib)) 1 ;;
         many-files) measure "$1" 8 200 1000 65536 first ;;
         cut) cut_off ;;

@@ -11,13 +11,15 @@ use crate::config::Verify;
 use crate::report::statistics::{
     Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
 };
-use crate::report::{Limits, Summary, bound};
+use crate::report::{Summary, bound};
 
 /// The name of the file that holds the comparison.
 pub const SUMMARY: &str = "summary.json";
 
 /// The engine that all others are compared with.
 const BASELINE: &str = "mutex";
+/// The engine that does not move segments one by one.
+const WHOLE_FILE: &str = "mpi-bcast";
 /// How often the ratio of two medians is drawn anew.
 const ROUNDS: usize = 2000;
 /// A makespan this much below its bound is impossible; less is the error of measuring both.
@@ -98,21 +100,25 @@ pub fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
 fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     let run = &record.run;
     let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes)?;
-    let bound = bound_s(run, record.verification, &at.limits())?;
+    let bound = bound_s(run, record.verification, at)?;
     Some(run.makespan_s / bound).filter(|ratio| ratio.is_finite())
 }
 
-/// The shortest makespan that a machine with such `limits` allows, seconds. Where nobody verifies,
-/// a delivered byte costs a copy alone.
-pub fn bound_s(run: &Summary, verification: Verify, limits: &Limits) -> Option<f64> {
+/// The shortest makespan that a machine with such limits allows, seconds: each delivered byte costs a
+/// copy, and where somebody verifies a hash, and each segment a message.
+pub fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
+    let limits = at.limits();
     if !limits.usable() {
         return None;
     }
     let bytes = run.bytes_delivered;
-    Some(match verification {
-        Verify::Inline | Verify::Pool => bound(bytes, run.cores, limits).as_secs_f64(),
+    let cores = match verification {
+        Verify::Inline | Verify::Pool => bound(bytes, run.cores, &limits).as_secs_f64(),
         Verify::Off => bytes as f64 / limits.copy_bytes_per_second / run.cores.max(1) as f64,
-    })
+    };
+    // A broadcast of the whole file is no message a segment.
+    let rate = at.messages_per_second.filter(|&rate| rate > 0.0 && run.engine != WHOLE_FILE);
+    Some(rate.map_or(cores, |rate| cores.max(run.segments as f64 / rate)))
 }
 
 /// A row for each contender and workload, in the order in which `contenders` names them and the

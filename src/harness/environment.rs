@@ -138,13 +138,21 @@ pub struct LimitsAt {
     pub copy_bytes_per_second: f64,
     /// Bytes that are hashed in a second.
     pub hash_bytes_per_second: f64,
+    /// Messages that all ranks together receive in a second; none over threads.
+    #[serde(default)]
+    pub messages_per_second: Option<f64>,
 }
 
 impl LimitsAt {
     /// From a measurement.
     pub fn new(segment_bytes: usize, limits: Limits) -> Self {
         let Limits { copy_bytes_per_second, hash_bytes_per_second } = limits;
-        Self { segment_bytes, copy_bytes_per_second, hash_bytes_per_second }
+        Self {
+            segment_bytes,
+            copy_bytes_per_second,
+            hash_bytes_per_second,
+            messages_per_second: None,
+        }
     }
 
     /// For the report.

@@ -69,7 +69,10 @@ pub fn calibrate(plan: &Plan, stage: &Stage, clock: &Clock) -> Calibration {
     let cores = super::cores();
     let all_cores =
         at_each_size(plan, |bytes| Limits::measure_all(bytes, cores, LIMITS_BUDGET, clock));
-    Calibration { one_core: measure_limits(plan, clock), all_cores, mpi }
+    let mut one_core = measure_limits(plan, clock);
+    let messages_per_second = mpi.map(|mpi| mpi.best_messages_per_second());
+    one_core.iter_mut().for_each(|at| at.messages_per_second = messages_per_second);
+    Calibration { one_core, all_cores, mpi }
 }
 
 /// The limits of one core for every size of segment in the plan.
@@ -91,6 +94,7 @@ pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
         segment_bytes: before.segment_bytes,
         copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
         hash_bytes_per_second: before.hash_bytes_per_second.max(after.hash_bytes_per_second),
+        messages_per_second: before.messages_per_second,
     };
     before.iter().zip(after).map(best).collect()
 }
@@ -273,7 +277,7 @@ impl Bench<'_> {
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify();
-        run.bound_s = at.and_then(|at| bound_s(&run, verification, &at.limits()));
+        run.bound_s = at.and_then(|at| bound_s(&run, verification, at));
         let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
         run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();

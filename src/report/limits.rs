@@ -1,6 +1,5 @@
 //! The limits of a machine and of its MPI, which stand beside every result.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -46,71 +45,6 @@ impl MpiLimits {
     }
 }
 
-/// Lower bounds on the makespan of one workload. All of them hold, so that the largest is the one
-/// to compare with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    /// Each byte is copied and hashed, by cores that are as fast together as one of them alone.
-    pub cores: Duration,
-    /// Each byte is copied and hashed, at the rate of all cores at once; none where that was not
-    /// measured.
-    pub all_cores: Option<Duration>,
-    /// Each message passes the MPI; none over threads.
-    pub messages: Option<Duration>,
-}
-
-/// What bounds a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bottleneck {
-    /// Copying and hashing, at the rate of one core times their number.
-    Cores,
-    /// Copying and hashing, at the rate of all cores at once.
-    AllCores,
-    /// The number of messages.
-    Messages,
-}
-
-impl fmt::Display for Bottleneck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Cores => "copying and hashing, each core as fast as one alone",
-            Self::AllCores => "copying and hashing on all cores at once",
-            Self::Messages => "the message rate of the MPI",
-        })
-    }
-}
-
-impl Bounds {
-    /// The largest of the bounds, and what it comes from.
-    pub fn largest(&self) -> (Bottleneck, Duration) {
-        let mut largest = (Bottleneck::Cores, self.cores);
-        let others =
-            [(Bottleneck::AllCores, self.all_cores), (Bottleneck::Messages, self.messages)];
-        for (bottleneck, bound) in others {
-            if let Some(bound) = bound.filter(|&bound| bound > largest.1) {
-                largest = (bottleneck, bound);
-            }
-        }
-        largest
-    }
-}
-
-impl fmt::Display for Bounds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (bottleneck, bound) = self.largest();
-        write!(f, "{bound:.3?} at least, by {bottleneck}")
-    }
-}
-
-/// The shortest time in which all ranks together receive `messages` messages: messages ÷ the
-/// message rate at 64 bytes. A segment is one message, and so is what is said about it.
-///
-/// A rate of zero gives [`Duration::MAX`].
-pub fn message_bound(messages: u64, limits: &MpiLimits) -> Duration {
-    let seconds = messages as f64 / limits.best_messages_per_second();
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-}
-
 /// The shortest time in which `cores` cores of one machine can deliver `bytes` bytes, when each
 /// byte costs one copy and one hash: bytes × (1 ÷ copy + 1 ÷ hash) ÷ cores.
 ///
@@ -136,34 +70,18 @@ mod tests {
         assert_eq!(bound(0, 2, &LIMITS), Duration::ZERO);
     }
 
-    const MPI: MpiLimits = MpiLimits {
-        latency_ns: 200.0,
-        bytes_per_second: 1e10,
-        messages_per_second: 4e6,
-        all_pairs_messages_per_second: 2e6,
-        pairs: 2,
-    };
-
     #[test]
     fn messages_pass_at_the_best_rate_that_was_seen() {
-        assert_eq!(message_bound(8_000_000, &MPI), Duration::from_secs(2));
-        let on_a_cluster = MpiLimits { all_pairs_messages_per_second: 8e6, ..MPI };
-        assert_eq!(message_bound(8_000_000, &on_a_cluster), Duration::from_secs(1));
-        let broken =
-            MpiLimits { messages_per_second: 0.0, all_pairs_messages_per_second: 0.0, ..MPI };
-        assert_eq!(message_bound(1, &broken), Duration::MAX);
-    }
-
-    #[test]
-    fn the_largest_bound_counts_and_is_named() {
-        let second = Duration::from_secs(1);
-        let only = Bounds { cores: second, all_cores: None, messages: None };
-        assert_eq!(only.largest(), (Bottleneck::Cores, second));
-        let small = Bounds { messages: Some(3 * second), all_cores: Some(2 * second), ..only };
-        assert_eq!(small.largest(), (Bottleneck::Messages, 3 * second));
-        assert_eq!(small.to_string(), "3.000s at least, by the message rate of the MPI");
-        let large = Bounds { messages: Some(second / 2), ..small };
-        assert_eq!(large.largest(), (Bottleneck::AllCores, 2 * second));
+        let one_machine = MpiLimits {
+            latency_ns: 200.0,
+            bytes_per_second: 1e10,
+            messages_per_second: 4e6,
+            all_pairs_messages_per_second: 2e6,
+            pairs: 2,
+        };
+        assert!((one_machine.best_messages_per_second() - 4e6).abs() < 1.0);
+        let cluster = MpiLimits { all_pairs_messages_per_second: 8e6, ..one_machine };
+        assert!((cluster.best_messages_per_second() - 8e6).abs() < 1.0);
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub struct Summary {
     pub tracker_busy_share: f64,
     /// Messages to the tracker ÷ `makespan_s`.
     pub tracker_messages_per_second: f64,
+    /// Messages that all ranks received, the segments themselves included, ÷ `segments`; none where
+    /// peers don't count them.
+    pub messages_per_segment: Option<f64>,
     /// Segments received whose digest was wrong.
     pub corrupt_segments: u64,
     /// Requests that were answered with *busy*.
@@ -137,6 +140,9 @@ impl Summary {
             time_shares: total.spent.shares(),
             tracker_busy_share: busy_share(&tracker),
             tracker_messages_per_second: ratio(tracker.messages as f64, makespan_s).unwrap_or(0.0),
+            messages_per_segment: (total.messages > 0)
+                .then(|| total.messages + tracker.messages + total.received_segments)
+                .and_then(|messages| ratio(messages as f64, total.received_segments as f64)),
             corrupt_segments: total.corrupt_segments,
             refused_requests: total.refused_requests,
             lapsed_requests: total.lapsed_requests,
@@ -213,7 +219,7 @@ mod tests {
         let names = [
             "bound_s bytes_delivered bytes_per_second checked copy_bytes_per_second cores",
             "corrupt_segments engine errors files finished_s hash_bytes_per_second",
-            "lapsed_requests makespan_s origin_copies peers ratio_to_bound refused_requests",
+            "lapsed_requests makespan_s messages_per_segment origin_copies peers ratio_to_bound refused_requests",
             "schema seed segment_bytes segment_latency_ns segments segments_per_second",
             "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
             "tracker_busy_share tracker_messages_per_second transport unavailable_files verified",

@@ -31,7 +31,12 @@ fn records() -> Vec<Record> {
 fn limits() -> Vec<LimitsAt> {
     let rate = 40e9;
     let at = example(0).run.segment_bytes;
-    vec![LimitsAt { segment_bytes: at, copy_bytes_per_second: rate, hash_bytes_per_second: rate }]
+    vec![LimitsAt {
+        segment_bytes: at,
+        copy_bytes_per_second: rate,
+        hash_bytes_per_second: rate,
+        messages_per_second: None,
+    }]
 }
 
 #[test]
@@ -83,6 +88,21 @@ fn faster_than_the_machine_is_invalid() {
     let rows = compare(&[run("a", "lockfree", 0, 0.01), beyond], &["a"], &limits(), 1);
     assert_eq!(rows[0].invalid_why, Some(Invalid::BeyondBound));
     assert_eq!(rows[0].invalid, [0]);
+}
+
+#[test]
+fn small_segments_are_bounded_by_messages() {
+    let mut record = run("a", "lockfree", 0, 0.01);
+    record.run.segments = 1000;
+    let [at] = limits()[..] else { panic!("one size of segment") };
+    let cores = bound_s(&record.run, Verify::Inline, &at).expect("limits are known");
+    let rate = record.run.segments as f64 / cores;
+    let of = |rate| LimitsAt { messages_per_second: Some(rate), ..at };
+    assert_eq!(bound_s(&record.run, Verify::Inline, &of(2.0 * rate)), Some(cores));
+    let bound = bound_s(&record.run, Verify::Inline, &of(rate / 2.0)).expect("limits are known");
+    assert!((bound - 2.0 * cores).abs() < 1e-12);
+    let whole = Summary { engine: "mpi-bcast".to_owned(), ..record.run };
+    assert_eq!(bound_s(&whole, Verify::Inline, &of(rate / 2.0)), Some(cores));
 }
 
 #[test]

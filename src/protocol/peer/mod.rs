@@ -251,6 +251,12 @@ impl Peer {
         }
     }
 
+    fn send_next(&mut self, now: Timestamp, out: &mut Outbox) {
+        while let Some((to, segment)) = self.uploads.next(now) {
+            out.push(Output::Serve { to, segment });
+        }
+    }
+
     fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
         self.unpublished -= 1;
         match trouble {
@@ -301,9 +307,8 @@ impl Node for Peer {
             Input::Start => self.say(now, out),
             Input::Deadline => {
                 self.fetch.tick(now, out);
-                for (to, segment) in self.uploads.tick(now) {
-                    out.push(Output::Serve { to, segment });
-                }
+                self.uploads.tick(now);
+                self.send_next(now, out);
                 if now >= self.said + self.config.ask_patience {
                     self.say(now, out);
                 }
@@ -311,9 +316,8 @@ impl Node for Peer {
             Input::Message { from, message } => self.handle_message(now, from, message, out),
             Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
             Input::Sent { to, segment } => {
-                if let Some((to, segment)) = self.uploads.sent(now, to, segment) {
-                    out.push(Output::Serve { to, segment });
-                }
+                self.uploads.sent(now, to, segment);
+                self.send_next(now, out);
             }
             Input::Checked { from, segment, verdict } => {
                 if let Some(file) = self.fetch.handle_checked(now, from, segment, verdict, out) {

@@ -1,12 +1,22 @@
 //! Admission at a holder: a few segments go out at once, a few requests wait, the rest is told
 //! to ask elsewhere.
+//!
+//! A receiver on a slow link does not keep the others waiting: what goes there, one segment at a
+//! time, takes no slot.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, mean_of_late, nanoseconds};
+
+/// A receiver to which a segment takes so many times as long as to all in the mean is slow.
+const SLOW_TIMES: u64 = 2;
+
+/// How much of a mean one new time is: of one receiver's, and of all receivers'.
+const WEIGHT_ONE: u64 = 4;
+const WEIGHT_ALL: u64 = 32;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +43,16 @@ pub(super) enum Withdrawal {
 struct Active {
     upload: (NodeId, SegmentId),
     since: Timestamp,
-    /// It takes so long that its receiver may be gone: it does not keep others waiting.
-    stuck: bool,
+    /// It takes no slot: its receiver is slow, or this takes so long that it may be gone.
+    aside: bool,
+}
+
+/// How long segments take to leave, in the mean of late, nanoseconds.
+#[derive(Clone, Debug, Default)]
+struct Times {
+    all_ns: u64,
+    /// By receiver.
+    to_ns: HashMap<NodeId, u64>,
 }
 
 /// Segments on their way out and requests that wait.
@@ -42,6 +60,8 @@ struct Active {
 pub(super) struct Uploads {
     active: Vec<Active>,
     patience: Duration,
+    /// None where nobody is taken for slow.
+    times: Option<Times>,
     waiting: VecDeque<(NodeId, SegmentId)>,
     active_max: usize,
     /// Requests that may wait; a queue is bounded by the windows of all peers instead.
@@ -57,6 +77,7 @@ impl Uploads {
         Self {
             active: Vec::with_capacity(config.uploads),
             patience: config.request_patience,
+            times: config.paced.then(Times::default),
             waiting: VecDeque::with_capacity(config.upload_queue),
             active_max: config.uploads,
             waiting_max,
@@ -68,8 +89,8 @@ impl Uploads {
         if self.is_active(upload) || self.waiting.contains(&upload) {
             // Asked again after an answer was lost: once is enough.
             Admission::Wait
-        } else if self.has_slot() {
-            self.active.push(Active { upload, since: now, stuck: false });
+        } else if self.may_leave(to) {
+            self.begin(now, upload);
             Admission::Serve
         } else if self.waiting.len() < self.waiting_max {
             self.waiting.push_back(upload);
@@ -79,29 +100,39 @@ impl Uploads {
         }
     }
 
-    /// A segment has left; returns the next one to send.
-    pub(super) fn sent(
-        &mut self,
-        now: Timestamp,
-        to: NodeId,
-        segment: SegmentId,
-    ) -> Option<(NodeId, SegmentId)> {
-        let place = self.active.iter().position(|active| active.upload == (to, segment))?;
-        self.active.swap_remove(place);
-        self.next(now)
+    /// A segment has left.
+    pub(super) fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
+        let place = self.active.iter().position(|active| active.upload == (to, segment));
+        if let Some(place) = place {
+            let active = self.active.swap_remove(place);
+            if let Some(times) = &mut self.times {
+                times.note(to, now.since(active.since));
+            }
+        }
     }
 
-    /// Frees the slots of segments that don't leave; returns what is sent there.
-    pub(super) fn tick(&mut self, now: Timestamp) -> Vec<(NodeId, SegmentId)> {
+    /// Frees the slots of segments that don't leave.
+    pub(super) fn tick(&mut self, now: Timestamp) {
         for active in &mut self.active {
-            active.stuck |= now >= active.since + self.patience;
+            active.aside |= now >= active.since + self.patience;
         }
-        std::iter::from_fn(|| self.next(now)).collect()
+    }
+
+    /// What is to be sent next, if anything can be now: who waits longest comes first, but rather
+    /// somebody to whom nothing is on its way. Two segments to one receiver share its link.
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<(NodeId, SegmentId)> {
+        let may_leave = |&(to, _): &(NodeId, SegmentId)| self.may_leave(to);
+        let alone = |upload: &_| may_leave(upload) && !self.sends_to(upload.0);
+        let place = self.waiting.iter().position(alone);
+        let place = place.or_else(|| self.waiting.iter().position(may_leave))?;
+        let upload = self.waiting.remove(place)?;
+        self.begin(now, upload);
+        Some(upload)
     }
 
     /// When the next segment is taken for stuck.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let moving = self.active.iter().filter(|active| !active.stuck);
+        let moving = self.active.iter().filter(|active| !active.aside);
         moving.map(|active| active.since + self.patience).min()
     }
 
@@ -115,21 +146,41 @@ impl Uploads {
         self.waiting.retain(|&(to, _)| to != node);
     }
 
-    fn next(&mut self, now: Timestamp) -> Option<(NodeId, SegmentId)> {
-        if !self.has_slot() {
-            return None;
-        }
-        let upload = self.waiting.pop_front()?;
-        self.active.push(Active { upload, since: now, stuck: false });
-        Some(upload)
+    fn begin(&mut self, now: Timestamp, upload: (NodeId, SegmentId)) {
+        self.active.push(Active { upload, since: now, aside: self.is_slow(upload.0) });
     }
 
-    fn has_slot(&self) -> bool {
-        self.active.iter().filter(|active| !active.stuck).count() < self.active_max
+    /// Whether another segment may be sent to a receiver now.
+    fn may_leave(&self, to: NodeId) -> bool {
+        if self.is_slow(to) {
+            return !self.sends_to(to);
+        }
+        self.active.iter().filter(|active| !active.aside).count() < self.active_max
+    }
+
+    fn sends_to(&self, to: NodeId) -> bool {
+        self.active.iter().any(|active| active.upload.0 == to)
+    }
+
+    fn is_slow(&self, to: NodeId) -> bool {
+        self.times.as_ref().is_some_and(|times| times.is_slow(to))
     }
 
     fn is_active(&self, upload: (NodeId, SegmentId)) -> bool {
         self.active.iter().any(|active| active.upload == upload)
+    }
+}
+
+impl Times {
+    fn note(&mut self, to: NodeId, time: Duration) {
+        let time_ns = nanoseconds(time).max(1);
+        let to_ns = self.to_ns.entry(to).or_default();
+        *to_ns = mean_of_late(*to_ns, time_ns, WEIGHT_ONE);
+        self.all_ns = mean_of_late(self.all_ns, time_ns, WEIGHT_ALL);
+    }
+
+    fn is_slow(&self, to: NodeId) -> bool {
+        self.to_ns.get(&to).is_some_and(|&to_ns| to_ns > SLOW_TIMES * self.all_ns)
     }
 }
 
@@ -155,10 +206,36 @@ mod tests {
         assert_eq!(uploads.admit(start, other.0, other.1), Admission::Wait);
         let late = uploads.deadline().expect("one is on its way");
         assert_eq!(late, start + config.request_patience);
-        assert!(uploads.tick(start).is_empty());
-        assert_eq!(uploads.tick(late), [other]);
+        uploads.tick(start);
+        assert_eq!(uploads.next(start), None);
+        uploads.tick(late);
+        assert_eq!(uploads.next(late), Some(other));
         assert_eq!(uploads.admit(late, gone.0, gone.1), Admission::Wait, "once is enough");
-        assert_eq!(uploads.sent(late, gone.0, gone.1), None);
+        uploads.sent(late, gone.0, gone.1);
+        assert_eq!(uploads.next(late), None);
+    }
+
+    #[test]
+    fn what_goes_to_a_slow_receiver_takes_no_slot() {
+        let base = Config::for_segments_of(1 << 20).over_links(1 << 20);
+        let mut uploads = Uploads::new(&Config { uploads: 1, upload_queue: 8, ..base });
+        let (fast, slow) = (NodeId(1), NodeId(2));
+        let mut now = Timestamp::default();
+        for segment in 0..40 {
+            let (to, time_ms) = if segment % 4 == 3 { (slow, 20) } else { (fast, 1) };
+            assert_eq!(uploads.admit(now, to, SegmentId(segment)), Admission::Serve);
+            now = now + Duration::from_millis(time_ms);
+            uploads.sent(now, to, SegmentId(segment));
+        }
+        assert_eq!(uploads.admit(now, slow, SegmentId(40)), Admission::Serve);
+        assert_eq!(uploads.admit(now, slow, SegmentId(41)), Admission::Wait, "one at a time");
+        assert_eq!(uploads.admit(now, fast, SegmentId(42)), Admission::Serve);
+        assert_eq!(uploads.admit(now, fast, SegmentId(43)), Admission::Wait);
+        uploads.sent(now, slow, SegmentId(40));
+        assert_eq!(uploads.next(now), Some((slow, SegmentId(41))));
+        assert_eq!(uploads.next(now), None);
+        uploads.sent(now, fast, SegmentId(42));
+        assert_eq!(uploads.next(now), Some((fast, SegmentId(43))));
     }
 
     #[test]
