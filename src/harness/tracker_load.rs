@@ -104,7 +104,7 @@ impl Load {
             index: Index::default(),
             counters: Counters::default(),
             service_threads,
-            client_threads: service_threads.div_ceil(2),
+            client_threads: service_threads,
             peers,
             segments,
             handout: 10,
