@@ -64,8 +64,7 @@ impl Clients {
             now = clock.now();
             if began.is_none() && warmth.is_reached() {
                 began = Some(now);
-                let warm_up = self.measured.segments;
-                self.measured = Measured { warm_up, ..Measured::default() };
+                self.measured = self.measured.as_warm_up();
             }
             if began.is_some_and(|began| now.since(began) >= budget) {
                 break;
@@ -79,12 +78,21 @@ impl Clients {
                 thread::yield_now();
             }
         }
-        self.measured.elapsed = now.since(began.unwrap_or(now));
+        let Some(began) = began else {
+            // These have everything while others are cold still: all of it was warm-up.
+            return self.measured.as_warm_up();
+        };
+        self.measured.elapsed = now.since(began);
         self.measured
     }
 }
 
 impl Measured {
+    /// Nothing measured yet, and what was given so far in the warm-up.
+    fn as_warm_up(&self) -> Self {
+        Self { warm_up: self.segments, ..Self::default() }
+    }
+
     fn count(&mut self, handout: &Handout) {
         let segments = handout.entries.len() as u64;
         self.segments += segments;
