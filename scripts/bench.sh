@@ -62,7 +62,7 @@ say "cargo bench"
 # Estimates of earlier runs would be filed as today's.
 estimates=$(target_folder)/criterion
 rm -rf "$estimates"
-cargo bench "${features[@]}" "${benches[@]}" 2>&1 | tee "$out/criterion.txt"
+cargo bench "${features[@]}" "${benches[@]}" 2>&1 | sed -u "s# ($root)##" | tee "$out/criterion.txt"
 while read -r file; do
     name=${file#"$estimates/"}
     install -D -m 644 "$file" "$out/criterion/${name%/new/estimates.json}.json"

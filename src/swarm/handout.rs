@@ -272,16 +272,15 @@ impl<I: Open> Round<'_, I> {
     ) -> ArrayVec<NodeId, HOLDERS_MAX> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
+        let load = |node| counters.standing(node).load_beside(rules.holder_load);
         for node in self.with(Leisure::Time, segment, file.copies.holders(place)) {
-            let load = counters.standing(node).load_beside(rules.holder_load);
-            ranking.consider(node, load, chance.random());
+            ranking.consider(node, load(node), chance.random());
         }
         if self.asks_owners(segment, place, file, !ranking.is_empty()) {
             let start = chance.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for node in self.able_owners(segment, place, file, rotated) {
-                let load = counters.standing(node).load_beside(rules.holder_load);
-                ranking.consider(node, load, chance.random());
+                ranking.consider(node, load(node), chance.random());
             }
         }
         ranking.holders()

@@ -123,8 +123,13 @@ impl Uploads {
     pub(super) fn next(&mut self, now: Timestamp) -> Option<(NodeId, SegmentId)> {
         let may_leave = |&(to, _): &(NodeId, SegmentId)| self.may_leave(to);
         let alone = |upload: &_| may_leave(upload) && !self.sends_to(upload.0);
-        let place = self.waiting.iter().position(alone);
-        let place = place.or_else(|| self.waiting.iter().position(may_leave))?;
+        let place = if self.times.is_some() {
+            let place = self.waiting.iter().position(alone);
+            place.or_else(|| self.waiting.iter().position(may_leave))
+        } else {
+            // In memory there are no links, and all may leave or none.
+            self.waiting.front().filter(|upload| may_leave(upload)).map(|_| 0)
+        }?;
         let upload = self.waiting.remove(place)?;
         self.begin(now, upload);
         Some(upload)

@@ -27,11 +27,7 @@ impl State {
 
     fn has(self, leisure: Leisure) -> bool {
         let willing = self.0 & (OFFERS | AVOIDED) == OFFERS;
-        willing
-            && match leisure {
-                Leisure::Idle => self.in_flight() == 0,
-                Leisure::Time => self.in_flight() < self.limit(),
-            }
+        willing && leisure.is_left(self.in_flight(), self.limit())
     }
 }
 
@@ -77,13 +73,13 @@ impl AtomicCounters {
         let counters = &self.nodes[node.index()];
         // ORDERING: Relaxed; a statistic that steers choices, publishes nothing.
         counters.requests.fetch_add(1, Ordering::Relaxed);
-        // ORDERING: AcqRel; see `follow`.
+        // ORDERING: AcqRel; see `set`.
         let before = State(counters.state.fetch_add(1, Ordering::AcqRel));
         self.follow(node, before, State(before.0 + 1));
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
-        // ORDERING: AcqRel; see `follow`.
+        // ORDERING: AcqRel; see `set`.
         let before = State(self.nodes[node.index()].state.fetch_sub(1, Ordering::AcqRel));
         self.follow(node, before, State(before.0 - 1));
     }
@@ -116,7 +112,7 @@ impl AtomicCounters {
             (other != state).then_some(other)
         };
         let state = &self.nodes[node.index()].state;
-        // ORDERING: AcqRel; see `follow`. Relaxed for a try that fails: it is made again.
+        // ORDERING: AcqRel; see `set`. Relaxed for a try that fails: it is made again.
         if let Ok(before) = state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set) {
             self.follow(node, State(before), State(set(before).unwrap_or(before)));
         }
@@ -153,7 +149,7 @@ impl AtomicCounters {
     }
 
     fn mark(&self, node: NodeId, mark: u64) {
-        // ORDERING: AcqRel; see `follow`.
+        // ORDERING: AcqRel; see `set`.
         let before = State(self.nodes[node.index()].state.fetch_or(mark, Ordering::AcqRel));
         self.follow(node, before, State(before.0 | mark));
     }

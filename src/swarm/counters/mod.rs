@@ -46,6 +46,16 @@ pub(super) enum Leisure {
     Time,
 }
 
+impl Leisure {
+    /// Whether a node has it that has so much in flight of what may be.
+    fn is_left(self, in_flight: u32, limit: u32) -> bool {
+        match self {
+            Self::Idle => in_flight == 0,
+            Self::Time => in_flight < limit,
+        }
+    }
+}
+
 /// All that the counters say of one node at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -62,12 +72,7 @@ pub(super) struct Standing {
 
 impl Standing {
     fn has(&self, leisure: Leisure) -> bool {
-        self.offers
-            && !self.avoided
-            && match leisure {
-                Leisure::Idle => self.load.in_flight == 0,
-                Leisure::Time => self.load.in_flight < self.limit,
-            }
+        self.offers && !self.avoided && leisure.is_left(self.load.in_flight, self.limit)
     }
 
     /// The load as it compares with those of others, where the rules let `most` be in flight: from a
