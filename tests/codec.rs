@@ -62,10 +62,11 @@ fn handout() -> impl Strategy<Value = Handout> {
             holders: holders.into_iter().collect(),
         },
     );
-    (any::<(u32, bool)>(), vec(entry, 0..=HANDOUT_MAX)).prop_map(
-        |((answers, unobtainable), entries)| Handout {
+    (any::<(u32, bool, bool)>(), vec(entry, 0..=HANDOUT_MAX)).prop_map(
+        |((answers, unobtainable, open), entries)| Handout {
             answers,
             unobtainable,
+            open,
             entries: entries.into_iter().collect(),
         },
     )
@@ -165,6 +166,7 @@ fn the_largest_messages_fit() {
     let handout = Handout {
         answers: u32::MAX,
         unobtainable: true,
+        open: true,
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
     let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();

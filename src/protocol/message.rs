@@ -138,6 +138,8 @@ pub struct Handout {
     pub answers: u32,
     /// Nobody has, and nobody will have, the segments that the ask showed interest in.
     pub unobtainable: bool,
+    /// More will come in answer to the same ask: it waits until there is something.
+    pub open: bool,
     /// What to fetch.
     pub entries: ArrayVec<Entry, HANDOUT_MAX>,
 }

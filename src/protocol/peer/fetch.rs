@@ -33,7 +33,7 @@ pub(super) struct Fetch {
     sequence: u32,
     /// The missing segments that the last ask showed.
     shown: ArrayVec<Block, BLOCKS_MAX>,
-    /// Whether the last ask has no answer yet.
+    /// Whether an answer to the last ask is still to come.
     pending: bool,
     window: usize,
     /// What is worth telling the tracker, or asking it for, while there is something under way.
@@ -76,7 +76,7 @@ impl Fetch {
         self.verified.retain(|notice| !told(notice.said));
         self.returned.retain(|notice| !told(notice.said));
         if handout.answers == self.sequence {
-            self.pending = false;
+            self.pending = handout.open;
         }
         let mut asked: ArrayVec<(NodeId, SegmentId), HANDOUT_MAX> = ArrayVec::new();
         for entry in handout.entries {

@@ -29,6 +29,8 @@ pub(super) struct Counter {
     line: Line,
     /// Where in the line the last occasion stopped.
     resume: Option<Turn>,
+    /// The handouts of the moment: each peer gets one message with all that it is given.
+    drafts: Vec<(NodeId, Handout)>,
     /// Wrong segments by sender.
     strikes: Vec<u32>,
     /// Segments given and neither announced nor given back.
@@ -53,6 +55,7 @@ impl Counter {
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
             line: Line::new(nodes as usize),
             resume: None,
+            drafts: Vec::new(),
             strikes: vec![0; nodes as usize],
             grants: 0,
             grants_max: 0,
@@ -83,16 +86,14 @@ impl Counter {
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        let desk = &mut self.desks[from.index()];
-        desk.ask = ask;
+        self.desks[from.index()].ask = ask;
         if waits {
             // Others may need it more.
-            self.line.join(from, desk.account.grants.len(), desk.has_some);
-        } else if !self.answer(now, from, out) {
+            self.join_line(from);
+        } else if self.answer(now, from).is_none() {
             out.send(from, Message::Handout(Handout { answers, ..Handout::default() }));
         }
-        self.serve_line(now, VAIN_TRIES_MAX, out);
-        self.give_up_when_stuck(now, out);
+        self.go_on(now, out);
     }
 
     /// The peer has all that can be had: what it was given last, it has verified. How many segments
@@ -112,8 +113,7 @@ impl Counter {
         self.verified_segments += u64::from(segments);
         self.verified_segments -= std::mem::replace(&mut desk.verified, segments.into());
         desk.stage = Stage::Complete;
-        self.serve_line(now, VAIN_TRIES_MAX, out);
-        self.give_up_when_stuck(now, out);
+        self.go_on(now, out);
     }
 
     /// The peer is gone: nobody is sent to it, and what it was given others may have.
@@ -125,8 +125,7 @@ impl Counter {
         }
         self.leave_line(node);
         self.desks[node.index()].stage = Stage::Gone;
-        self.serve_line(now, VAIN_TRIES_MAX, out);
-        self.give_up_when_stuck(now, out);
+        self.go_on(now, out);
     }
 
     pub(super) fn set_stage(&mut self, node: NodeId, stage: Stage) {
@@ -171,30 +170,53 @@ impl Counter {
         self.grants_max
     }
 
-    /// Gives a peer what there is of what it asked for; false when there is nothing.
-    fn answer(&mut self, now: Timestamp, to: NodeId, out: &mut Outbox) -> bool {
-        // While others wait, there is too little: everybody gets one.
+    /// Something has changed: gives those who wait what there is now.
+    fn go_on(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.serve_line(now, VAIN_TRIES_MAX);
+        self.give_up_when_stuck(now, out);
+        let mut drafts = std::mem::take(&mut self.drafts);
+        for (peer, handout) in drafts.drain(..) {
+            self.desks[peer.index()].draft = None;
+            let open = self.line.has(peer);
+            out.send(peer, Message::Handout(Handout { open, ..handout }));
+        }
+        self.drafts = drafts;
+    }
+
+    /// Gives a peer what there is of what it asked for; returns whether it lacks more, or none when
+    /// there is nothing.
+    fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
+        // While others wait, there is too little: everybody gets one at a time.
         let others = self.line.len() - usize::from(self.line.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
-        let Desk { account, ask, .. } = &mut self.desks[to.index()];
+        let Desk { account, ask, draft, .. } = &mut self.desks[to.index()];
         let terms = Terms { now, peer: to, most };
         let handout = self.service.answer(&mut self.clerk, account, terms, ask);
         if handout.entries.is_empty() {
-            return false;
+            return None;
         }
-        self.grants += handout.entries.len();
+        let (open, count) = (handout.open, handout.entries.len());
+        ask.room -= u16::try_from(count).expect("no more than there was room for");
+        self.grants += count;
         self.grants_max = self.grants_max.max(self.grants);
-        out.send(to, Message::Handout(handout));
-        true
+        let drafted = draft.map(|place| &mut self.drafts[place].1);
+        match drafted.filter(|drafted| drafted.entries.len() + count <= self.config.handout) {
+            Some(drafted) => drafted.entries.extend(handout.entries),
+            None => {
+                *draft = Some(self.drafts.len());
+                self.drafts.push((to, handout));
+            }
+        }
+        Some(open)
     }
 
     /// Gives those who wait what there is now: first from the front of the line, then from where
     /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
     /// would keep all others from what is there for them.
-    fn serve_line(&mut self, now: Timestamp, vain_tries: usize, out: &mut Outbox) {
-        let front = self.serve_after(now, None, vain_tries, out);
+    fn serve_line(&mut self, now: Timestamp, vain_tries: usize) {
+        let front = self.serve_after(now, None, vain_tries);
         self.resume = match front {
-            Some(_) => self.serve_after(now, front.max(self.resume), vain_tries, out),
+            Some(_) => self.serve_after(now, front.max(self.resume), vain_tries),
             None => None,
         };
     }
@@ -206,15 +228,21 @@ impl Counter {
         now: Timestamp,
         mut place: Option<Turn>,
         mut vain_tries: usize,
-        out: &mut Outbox,
     ) -> Option<Turn> {
         while vain_tries > 0 && self.swarm().counters().anybody_has_time() {
             let turn = self.line.after(place)?;
-            if self.answer(now, turn.peer, out) {
-                place = self.leave_line(turn.peer);
-            } else {
-                place = Some(turn);
-                vain_tries -= 1;
+            match self.answer(now, turn.peer) {
+                Some(lacks_more) => {
+                    place = self.leave_line(turn.peer);
+                    if lacks_more {
+                        // It waits on, as one that has more under way.
+                        self.join_line(turn.peer);
+                    }
+                }
+                None => {
+                    place = Some(turn);
+                    vain_tries -= 1;
+                }
             }
         }
         place
@@ -232,7 +260,7 @@ impl Counter {
         }
         // An owner may still be spared for segments that those who wanted them will never ask for.
         self.swarm().counters().spare_owners(false);
-        self.serve_line(now, usize::MAX, out);
+        self.serve_line(now, usize::MAX);
         self.swarm().counters().spare_owners(true);
         if !stuck(self) {
             return;
@@ -301,6 +329,12 @@ impl Counter {
             self.grants -= 1;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
+    }
+
+    /// Has a peer wait in line, behind those that need as much.
+    fn join_line(&mut self, peer: NodeId) {
+        let desk = &self.desks[peer.index()];
+        self.line.join(peer, desk.account.grants.len(), desk.has_some);
     }
 
     /// Takes a peer out of the line; returns the place just before its own.

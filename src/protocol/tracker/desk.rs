@@ -25,8 +25,10 @@ pub(super) struct Desk {
     pub(super) account: Account,
     /// Whether it has verified a segment.
     pub(super) has_some: bool,
-    /// The last ask that was heard.
+    /// The last ask that was heard; its room is what is left of it.
     pub(super) ask: Ask,
+    /// Where among the handouts of the moment its own lies.
+    pub(super) draft: Option<usize>,
     /// Segments that it verified, as far as the tracker can tell.
     pub(super) verified: u64,
     pub(super) heard_at: Timestamp,
@@ -39,6 +41,7 @@ impl Desk {
             account: Account::default(),
             has_some: false,
             ask: Ask::default(),
+            draft: None,
             verified: 0,
             heard_at: now,
             stage: Stage::Reserving,

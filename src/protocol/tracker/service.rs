@@ -133,7 +133,8 @@ impl Service {
         settled
     }
 
-    /// Gives a peer what there is; a handout without entries when there is nothing.
+    /// Gives a peer what there is; a handout without entries when there is nothing. It is open where
+    /// the peer lacks more and has room for it: whoever keeps a line may let the ask wait there.
     pub fn answer(
         &self,
         clerk: &mut Clerk,
@@ -146,6 +147,7 @@ impl Service {
         let window = self.pace.window(account.latency_ns, self.window);
         let window = if ask.end_game { 2 * WINDOW_MAX } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
+        let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
         if ask.end_game {
             // The holder that is late already is no help.
@@ -164,7 +166,8 @@ impl Service {
         self.swarm.hand_out(clerk, &wish, &mut offers);
         // It may be asked again when it has answered that it can't.
         account.excluded.truncate(excluded);
-        let mut handout = Handout { answers: ask.sequence, ..Handout::default() };
+        let open = offers.len() < room.min(lacks as usize);
+        let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
         for Offer { segment, holders } in offers {
             account.grants.push(Grant { segment, holder: holders[0], at: terms.now });
             handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
