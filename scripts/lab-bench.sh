@@ -115,10 +115,10 @@ planned() {
     done < <(cat "$folder/$2"/*/records.jsonl "$folder/$2/records.jsonl" 2>/dev/null)
 }
 
-# MPI_Bcast with each algorithm of Open MPI's, in segments of 64 KiB where it cuts at all.
+# MPI_Bcast with each algorithm of Open MPI's, in segments of 32 KiB where it cuts at all.
 broadcasts() {
     local algorithm
-    export OMPI_MCA_coll_tuned_use_dynamic_rules=1 OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize=65536
+    export OMPI_MCA_coll_tuned_use_dynamic_rules=1 OMPI_MCA_coll_tuned_bcast_algorithm_segmentsize=32768
     for algorithm in 1 2 3 4 5 6 7 8 9; do
         OMPI_MCA_coll_tuned_bcast_algorithm=$algorithm \
             planned "$root/inputs/plans/lab-mpi-bcast.toml" "bench-mpi-bcast-$algorithm" "-$algorithm"
@@ -284,7 +284,7 @@ MPISWARM=$(readlink -f "$MPISWARM")
 help=$("$MPISWARM" run --help)
 # What a user gets who says nothing.
 segment_bytes=${segment_bytes:-$(sed -n '/--segment-bytes/,/default:/s/.*\[default: \([0-9]*\)\].*/\1/p' <<<"$help")}
-segment_bytes=${segment_bytes:-65536}
+segment_bytes=${segment_bytes:-32768}
 engines=(lockfree)
 [[ $help != *mutex:* ]] || engines+=(mutex)
 

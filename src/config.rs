@@ -82,6 +82,9 @@ pub struct Config {
     /// Whether peers that take longer than the others are given less at a time. In memory it is
     /// chance who takes long: the one that has no core just now.
     pub paced: bool,
+    /// Whether a segment counts as sent only when its receiver takes it. MPI buffers short ones: it
+    /// would call sent what still waits for the link.
+    pub sends_synchronously: bool,
     /// Requests that wait at a holder before it answers *busy*.
     pub upload_queue: usize,
     /// How long a peer waits for a segment before it withdraws the request.
@@ -119,6 +122,10 @@ impl Config {
     /// Payload that the tracker lets wait at one holder where segments are small.
     const HOLDER_BYTES: usize = 1 << 19;
 
+    /// Likewise over links, where segments are small.
+    const LINK_WINDOW_BYTES: usize = 5 << 17;
+    const LINK_HOLDER_BYTES: usize = 5 << 16;
+
     /// Payload that a holder sends at a time over links, and that a peer verifies there before it
     /// tells the tracker.
     const LINK_UPLOAD_BYTES: usize = 1 << 17;
@@ -130,10 +137,15 @@ impl Config {
     #[must_use]
     pub fn over_links(self, segment_bytes: usize) -> Self {
         let segments = |bytes: usize| bytes / segment_bytes.max(1);
+        let load = segments(Self::LINK_HOLDER_BYTES).clamp(4, WINDOW_MAX);
         Self {
+            window: segments(Self::LINK_WINDOW_BYTES).clamp(8, WINDOW_MAX),
+            holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
+            upload_queue: 2 * load,
             uploads: segments(Self::LINK_UPLOAD_BYTES).clamp(2, 8),
             announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, WINDOW_MAX),
             paced: true,
+            sends_synchronously: true,
             ..self
         }
     }
@@ -151,6 +163,7 @@ impl Config {
             uploads: load.min(8),
             announcement: WINDOW_MAX,
             paced: false,
+            sends_synchronously: false,
             upload_queue: 2 * load,
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),

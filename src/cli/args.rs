@@ -91,7 +91,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     pub(super) nodes: Option<u32>,
     /// Payload of a segment; 0 moves the hash alone
-    #[arg(long, default_value_t = 64 << 10)]
+    #[arg(long, default_value_t = 32 << 10)]
     pub(super) segment_bytes: usize,
     /// All payload and all chance follow from it
     #[arg(long, default_value_t = 1)]

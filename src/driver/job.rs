@@ -220,7 +220,7 @@ mod ranks {
         show: impl FnMut(Progress),
     ) -> Result<Ended, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let mut transport = MpiTransport::new(world)?;
+        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
@@ -252,7 +252,7 @@ mod ranks {
         node: NodeId,
         clock: &Clock,
     ) -> Result<(), TransportError> {
-        let mut transport = MpiTransport::new(world)?;
+        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
         let prepared = job.prepare(node);
         job.meter.begin();
         let parker = Parker::new();

@@ -31,7 +31,8 @@ impl Checker {
     pub(super) fn new(nodes: usize, config: &Config) -> Self {
         Self {
             nodes: vec![NodeFacts::default(); nodes],
-            uploads_max: config.uploads,
+            // What goes to slow receivers has as much room again.
+            uploads_max: config.uploads * if config.paced { 2 } else { 1 },
             served: 0,
             landed: 0,
             dropped: 0,

@@ -37,7 +37,7 @@ pub fn run_rank(
     if nodes < 2 {
         return Err(BroadcastError::NoOwner);
     }
-    let mut transport = MpiTransport::new(world)?;
+    let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let peers = world.split_by_color(color);
     let mut link = Link::new(&mut transport, Parker::new());

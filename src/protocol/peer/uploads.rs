@@ -2,7 +2,7 @@
 //! to ask elsewhere.
 //!
 //! A receiver on a slow link does not keep the others waiting: what goes there, one segment at a
-//! time, takes no slot.
+//! time and no more of them at once than there are slots, takes none.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -43,8 +43,18 @@ pub(super) enum Withdrawal {
 struct Active {
     upload: (NodeId, SegmentId),
     since: Timestamp,
-    /// It takes no slot: its receiver is slow, or this takes so long that it may be gone.
-    aside: bool,
+    lane: Lane,
+}
+
+/// What a segment on its way keeps others from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// It takes a slot.
+    Fast,
+    /// It takes none, since its receiver is slow: there is as much room again for such.
+    Slow,
+    /// It takes so long that its receiver may be gone.
+    Stuck,
 }
 
 /// How long segments take to leave, in the mean of late, nanoseconds.
@@ -114,7 +124,9 @@ impl Uploads {
     /// Frees the slots of segments that don't leave.
     pub(super) fn tick(&mut self, now: Timestamp) {
         for active in &mut self.active {
-            active.aside |= now >= active.since + self.patience;
+            if now >= active.since + self.patience {
+                active.lane = Lane::Stuck;
+            }
         }
     }
 
@@ -137,7 +149,7 @@ impl Uploads {
 
     /// When the next segment is taken for stuck.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let moving = self.active.iter().filter(|active| !active.aside);
+        let moving = self.active.iter().filter(|active| active.lane != Lane::Stuck);
         moving.map(|active| active.since + self.patience).min()
     }
 
@@ -152,23 +164,23 @@ impl Uploads {
     }
 
     fn begin(&mut self, now: Timestamp, upload: (NodeId, SegmentId)) {
-        self.active.push(Active { upload, since: now, aside: self.is_slow(upload.0) });
+        self.active.push(Active { upload, since: now, lane: self.lane_to(upload.0) });
     }
 
     /// Whether another segment may be sent to a receiver now.
     fn may_leave(&self, to: NodeId) -> bool {
-        if self.is_slow(to) {
-            return !self.sends_to(to);
-        }
-        self.active.iter().filter(|active| !active.aside).count() < self.active_max
+        let lane = self.lane_to(to);
+        let beside = self.active.iter().filter(|active| active.lane == lane).count();
+        beside < self.active_max && (lane == Lane::Fast || !self.sends_to(to))
     }
 
     fn sends_to(&self, to: NodeId) -> bool {
         self.active.iter().any(|active| active.upload.0 == to)
     }
 
-    fn is_slow(&self, to: NodeId) -> bool {
-        self.times.as_ref().is_some_and(|times| times.is_slow(to))
+    fn lane_to(&self, to: NodeId) -> Lane {
+        let is_slow = self.times.as_ref().is_some_and(|times| times.is_slow(to));
+        if is_slow { Lane::Slow } else { Lane::Fast }
     }
 
     fn is_active(&self, upload: (NodeId, SegmentId)) -> bool {

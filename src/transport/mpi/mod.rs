@@ -19,7 +19,7 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{Ended, Inbox, Owner, Slab};
+use slab::{Ended, Inbox, Mode, Owner, Slab};
 
 /// Receives that wait for messages.
 const RING: usize = 16;
@@ -44,6 +44,8 @@ pub struct MpiTransport {
     messages: SimpleCommunicator,
     segments: SimpleCommunicator,
     segments_max: u32,
+    /// Whether a segment counts as sent only when its receiver takes it.
+    synchronous: bool,
     active: Slab<Owner>,
     /// Sends among the active requests.
     sending: usize,
@@ -57,16 +59,18 @@ pub struct MpiTransport {
 }
 
 impl MpiTransport {
-    /// This rank's end of a job.
+    /// This rank's end of a job. Where it is `synchronous`, a segment counts as sent only when its
+    /// receiver takes it.
     ///
     /// # Errors
     ///
     /// When MPI fails.
-    pub fn new(world: &SimpleCommunicator) -> Result<Self, TransportError> {
+    pub fn new(world: &SimpleCommunicator, synchronous: bool) -> Result<Self, TransportError> {
         let mut this = Self {
             messages: world.duplicate(),
             segments: world.duplicate(),
             segments_max: slab::tag_max(world),
+            synchronous,
             active: Slab::new(),
             sending: 0,
             inboxes: Slab::new(),
@@ -174,7 +178,7 @@ impl Transport for MpiTransport {
         let len = codec::encode(message, &mut buffer)?.len();
         self.sending += 1;
         let owner = Owner::Message { buffer, len };
-        self.active.send(self.messages.as_raw(), rank(to), TAG, owner)
+        self.active.send(self.messages.as_raw(), rank(to), TAG, Mode::Standard, owner)
     }
 
     fn expect(
@@ -201,7 +205,8 @@ impl Transport for MpiTransport {
     ) -> Result<(), TransportError> {
         self.sending += 1;
         let owner = Owner::Serve { to, segment, payload };
-        self.active.send(self.segments.as_raw(), rank(to), tag(segment), owner)
+        let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
+        self.active.send(self.segments.as_raw(), rank(to), tag(segment), mode, owner)
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {

@@ -6,7 +6,7 @@
 //! owner does not move the bytes.
 #![expect(unsafe_code, reason = "MPI takes pointers")]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 
 use mpi::ffi;
@@ -66,6 +66,26 @@ unsafe impl Memory for Inbox {
     }
 }
 
+/// When a send ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mode {
+    /// When its memory is free again.
+    Standard,
+    /// When the receive that it fits has begun, too.
+    Synchronous,
+}
+
+/// How MPI is told to send.
+type Send = unsafe extern "C" fn(
+    *const c_void,
+    c_int,
+    ffi::MPI_Datatype,
+    c_int,
+    c_int,
+    ffi::MPI_Comm,
+    *mut ffi::MPI_Request,
+) -> c_int;
+
 /// A request that has ended.
 #[derive(Debug)]
 pub(super) struct Ended<O> {
@@ -117,24 +137,21 @@ impl<O: Memory> Slab<O> {
         comm: ffi::MPI_Comm,
         to: c_int,
         tag: c_int,
+        mode: Mode,
         mut owner: O,
     ) -> Result<(), TransportError> {
         let (start, len) = owner.bytes();
         let mut request = MaybeUninit::uninit();
+        let (name, send) = match mode {
+            Mode::Standard => ("MPI_Isend", ffi::MPI_Isend as Send),
+            Mode::Synchronous => ("MPI_Issend", ffi::MPI_Issend as Send),
+        };
         // SAFETY: the bytes are valid for reads of `len` and stay in place and unwritten until
         // the request ends, as the slab keeps their owner (see the module).
         let code = unsafe {
-            ffi::MPI_Isend(
-                start.cast_const().cast(),
-                count(len),
-                byte(),
-                to,
-                tag,
-                comm,
-                request.as_mut_ptr(),
-            )
+            send(start.cast_const().cast(), count(len), byte(), to, tag, comm, request.as_mut_ptr())
         };
-        self.enter("MPI_Isend", code, request, owner)
+        self.enter(name, code, request, owner)
     }
 
     /// Asks MPI to give up the first request whose owner fits; it ends like the others.
