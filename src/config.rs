@@ -131,11 +131,20 @@ impl Config {
     const LINK_UPLOAD_BYTES: usize = 1 << 17;
     const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
 
-    /// These defaults where the nodes are on several hosts. There each message waits behind the
+    /// The defaults for segments of `segment_bytes`, where the nodes are on several hosts or share
+    /// one memory.
+    pub fn defaults(segment_bytes: usize, has_links: bool) -> Self {
+        if has_links {
+            Self::over_links(segment_bytes)
+        } else {
+            Self::for_segments_of(segment_bytes)
+        }
+    }
+
+    /// The defaults where the nodes are on several hosts. There each message waits behind the
     /// payload that is on its way over the same links, so that little may be on its way at a time;
     /// in memory, where a message costs what many bytes do, the opposite holds.
-    #[must_use]
-    pub fn over_links(self, segment_bytes: usize) -> Self {
+    pub fn over_links(segment_bytes: usize) -> Self {
         let segments = |bytes: usize| bytes / segment_bytes.max(1);
         let load = segments(Self::LINK_HOLDER_BYTES).clamp(4, WINDOW_MAX);
         Self {
@@ -146,11 +155,11 @@ impl Config {
             announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, WINDOW_MAX),
             paced: true,
             sends_synchronously: true,
-            ..self
+            ..Self::for_segments_of(segment_bytes)
         }
     }
 
-    /// The defaults for segments of `segment_bytes`: small segments need many in flight to hide
+    /// The defaults where the nodes share one memory: small segments need many in flight to hide
     /// the latency of asking, large ones few, so that nobody hoards what others lack.
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);

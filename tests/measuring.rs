@@ -31,6 +31,9 @@ fn check(job: &BroadcastJob, algorithm: Algorithm, report: &Report) {
         assert_eq!(report.metrics.received_segments, u64::from(job.segments), "{algorithm}");
         assert_eq!(report.metrics.received_bytes, bytes, "{algorithm}");
         assert!(job.segments == 0 || !report.verification.is_zero(), "{algorithm}");
+        let shares = report.metrics.spent.shares();
+        assert!(job.segments == 0 || shares.moving > 0.0, "{shares:?}");
+        assert!(job.segments == 0 || job.verify == (shares.verifying > 0.0), "{shares:?}");
     }
     if !matches!(algorithm, Algorithm::MpiBcast { .. }) {
         let served: u64 = reports.iter().map(|report| report.metrics.served_bytes).sum();

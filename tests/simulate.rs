@@ -25,6 +25,7 @@ fn a_run_for_each_number_of_peers_and_each_kind_of_links_is_filed() {
         let ratio = run["ratio_to_bound"].as_f64().expect("a number");
         assert!((1.0..1.3).contains(&ratio), "{run}");
         assert!(run["tracker_utilization"].as_f64().is_some_and(|busy| busy > 0.0), "{run}");
+        assert!(run["memory_bytes_per_peer"].is_null() || run["memory_bytes_per_peer"].is_number());
         assert!(run["message_bytes_per_byte"].as_f64().is_some_and(|part| part > 0.0), "{run}");
     }
     let table = fs::read_to_string(folder.path().join("scale/table.txt")).expect("it was filed");

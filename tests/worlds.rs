@@ -281,6 +281,20 @@ fn a_peer_vanishes() {
 }
 
 #[test]
+fn the_tracker_vanishes() {
+    for told in [true, false] {
+        seeds(if told { "no tracker, told" } else { "no tracker, untold" }, 20, |seed| {
+            let mut scenario = crowd(seed);
+            let at = Timestamp::default() + Duration::from_micros(pick(seed, 4, 0, 9000).into());
+            scenario.faults =
+                Faults { vanish: vec![(NodeId::TRACKER, at)], told, ..Faults::default() };
+            let peers = scenario.enrolments.len();
+            assert_eq!(run(scenario).orphaned, peers, "each must end by itself");
+        });
+    }
+}
+
+#[test]
 fn a_peer_vanishes_while_peers_register() {
     for told in [true, false] {
         seeds("vanish while registering", 5, |seed| {

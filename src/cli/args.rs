@@ -125,15 +125,15 @@ pub(super) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What every node of this run starts from.
-    pub(super) fn job(&self) -> Job {
+    /// What every node of this run starts from, where there are links between nodes or none.
+    pub(super) fn job(&self, has_links: bool) -> Job {
         Job {
             inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
             digests: self.digests,
             segment_bytes: self.segment_bytes,
             seed: self.seed,
-            config: self.config(),
+            config: self.config(has_links),
             verify_threads: self.choices.verify_threads(),
             faults: self.inject.clone(),
             warn: show::error,
@@ -162,8 +162,8 @@ impl RunArgs {
     }
 
     /// How the nodes of this run behave.
-    fn config(&self) -> Config {
-        let mut config = Config::for_segments_of(self.segment_bytes);
+    fn config(&self, has_links: bool) -> Config {
+        let mut config = Config::defaults(self.segment_bytes, has_links);
         if let Some(window) = self.window {
             config.window = window.into();
         }

@@ -28,10 +28,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return code;
     }
     let one_machine = ranks_here(&world) == world.size();
-    let (mut job, progress) = (args.job(), show::progress(args, &clock));
-    if !one_machine {
-        job.config = job.config.over_links(job.segment_bytes);
-    }
+    let (job, progress) = (args.job(!one_machine), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
         Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),

@@ -97,7 +97,7 @@ pub(super) fn summary(
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
     let carrier =
         Carrier { engine: args.engine.name(), transport, cores: harness::cores(), limits };
-    let summary = Summary::new(RunFacts::new(&args.job(), &carrier, ended));
+    let summary = Summary::new(RunFacts::new(&args.job(!one_machine), &carrier, ended));
     publish(args, &summary).unwrap_or(code)
 }
 

@@ -11,6 +11,7 @@ use statrs::distribution::{ContinuousCDF as _, LogNormal};
 use super::args::{Rates, SimulateArgs};
 use super::{FAILED, OK, REFUSED, show};
 use crate::config::Config;
+use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::report::scale::{self, Scaled};
 use crate::simulation::{Run, Scenario, World};
 use crate::time::Clock;
@@ -49,7 +50,7 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
         request_patience: PATIENCE_SEGMENTS * segment_time,
         ask_patience: PATIENCE_SEGMENTS * segment_time,
         silence_patience: 100 * PATIENCE_SEGMENTS * segment_time,
-        ..Config::for_segments_of(args.segment_bytes).over_links(args.segment_bytes)
+        ..Config::over_links(args.segment_bytes)
     };
     let scenario = Scenario {
         config,
@@ -61,7 +62,10 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
         ..scenario
     };
     let clock = Clock::start();
+    let is_reset = reset_peak_rss();
+    let before = peak_rss_bytes();
     let run = World::new(scenario).run();
+    let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
     let took_s = clock.now().since(Default::default()).as_secs_f64();
     let bound_s = bound_segments(&drawn, peers, args.segments) * segment_s;
     let makespan_s = run.makespan.as_secs_f64();
@@ -82,6 +86,8 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
         tracker_messages_per_second: run.tracker_messages as f64 / makespan_s,
         tracker_utilization: run.tracker_busy.as_secs_f64() / makespan_s,
         message_bytes_per_byte: run.message_bytes as f64 / delivered,
+        memory_bytes_per_peer: grown
+            .map(|(before, peak)| peak.saturating_sub(before) as f64 / f64::from(peers)),
         took_s,
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
+use crate::manifest::NodeId;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
@@ -123,6 +124,9 @@ pub fn run_peer(
             for input in inputs.drain(..) {
                 peer.handle(now, input, &mut turn.outbox);
             }
+        }
+        if peer.is_orphaned() {
+            return Err(TransportError::Silent(NodeId::TRACKER));
         }
         if turn.finished && transport.is_flushed() {
             return Ok(RankMetrics { spent: watch.spent(), ..hands.metrics(&peer) });

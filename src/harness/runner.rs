@@ -360,7 +360,6 @@ fn job(
     inputs: Arc<[PeerInput]>,
     repetition: u32,
 ) -> Job {
-    let config = entry.switches.config(scenario.segment_bytes);
     let on_a_pool = entry.switches.verify() == Verify::Pool;
     Job {
         inputs: Inputs::Made(inputs),
@@ -368,7 +367,7 @@ fn job(
         digests: false,
         segment_bytes: scenario.segment_bytes,
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
-        config: if stage.has_links() { config.over_links(scenario.segment_bytes) } else { config },
+        config: entry.switches.config(scenario.segment_bytes, stage.has_links()),
         verify_threads: if on_a_pool { super::cores() } else { 0 },
         faults: Vec::new(),
         warn: |_| (),

@@ -188,9 +188,10 @@ impl Switches {
         }
     }
 
-    /// The engine's defaults for segments of `segment_bytes`, but for what is switched.
-    pub fn config(&self, segment_bytes: usize) -> Config {
-        let mut config = Config::for_segments_of(segment_bytes);
+    /// The engine's defaults for segments of `segment_bytes`, over links or in one memory, but for
+    /// what is switched.
+    pub fn config(&self, segment_bytes: usize, has_links: bool) -> Config {
+        let mut config = Config::defaults(segment_bytes, has_links);
         set(&mut config.window, self.window);
         set(&mut config.handout, self.handout);
         set(&mut config.index, self.index);
@@ -279,13 +280,16 @@ mod tests {
         let text = "window = 3\nhandout = 2\nindex = \"atomic\"\ncounters = \"mutex\"\n\
                     selection = \"random\"\nbalance = \"random\"\n\
                     admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
-        let config = sweeps(text).product()[0].config(1024);
-        assert_eq!((config.window, config.handout), (3, 2));
+        for has_links in [false, true] {
+            let config = sweeps(text).product()[0].config(1024, has_links);
+            assert_eq!((config.window, config.handout, config.paced), (3, 2, has_links));
+        }
+        let config = sweeps(text).product()[0].config(1024, false);
         assert_eq!((config.index, config.counters), (Index::Atomic, Counters::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
         assert_eq!(config.verify, Verify::Off);
-        assert_eq!(Switches::default().config(1024), Config::for_segments_of(1024));
+        assert_eq!(Switches::default().config(1024, false), Config::for_segments_of(1024));
     }
 
     #[test]

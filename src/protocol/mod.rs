@@ -165,6 +165,19 @@ impl Outbox {
         self.push(Output::Send { to, message });
     }
 
+    /// How many things are to be done.
+    pub fn len(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// To whom there are messages behind the first `count` things, in order.
+    pub fn receivers_after(&self, count: usize) -> impl Iterator<Item = NodeId> + '_ {
+        let sent = |output: &Output| {
+            if let Output::Send { to, .. } = output { Some(*to) } else { None }
+        };
+        self.outputs[count..].iter().filter_map(sent)
+    }
+
     /// Takes out everything, in order.
     pub fn drain(&mut self) -> impl Iterator<Item = Output> + '_ {
         self.outputs.drain(..)

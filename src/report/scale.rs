@@ -42,6 +42,9 @@ pub struct Scaled {
     pub tracker_utilization: f64,
     /// Bytes of all messages for each byte of payload that was delivered.
     pub message_bytes_per_byte: f64,
+    /// The most memory that the simulation held for all nodes ÷ the peers, bytes: state of the
+    /// protocol and events on their way, without payload. None where the system doesn't tell.
+    pub memory_bytes_per_peer: Option<f64>,
     /// What the simulation took, seconds.
     pub took_s: f64,
 }
@@ -67,6 +70,7 @@ pub fn table(runs: &[Scaled]) -> String {
         "tracker messages/s",
         "tracker busy",
         "control bytes/byte",
+        "memory a peer",
         "busy all the time at",
         "took",
     ]);
@@ -81,6 +85,7 @@ pub fn table(runs: &[Scaled]) -> String {
             format!("{:.0}", run.tracker_messages_per_second),
             format!("{:.1}%", run.tracker_utilization * 100.0),
             format!("{:.6}", run.message_bytes_per_byte),
+            run.memory_bytes_per_peer.map_or("-".into(), |bytes| format!("{:.1} kB", bytes / 1e3)),
             format!("{:.0} peers", run.saturation_peers()),
             format!("{:.1} s", run.took_s),
         ]);

@@ -65,6 +65,8 @@ pub struct Run {
     pub declined: u64,
     /// Requests that were not answered in time.
     pub lapsed: u64,
+    /// Peers that left because the tracker was gone.
+    pub orphaned: usize,
     /// Messages sent to and by the tracker.
     pub tracker_messages: u64,
     /// How long the tracker was busy, where its messages take time.
@@ -376,6 +378,7 @@ impl World {
         for peer in self.peers.iter().flatten() {
             self.run.declined += peer.mishaps().declined;
             self.run.lapsed += peer.mishaps().lapsed;
+            self.run.orphaned += usize::from(peer.is_orphaned());
         }
         if self.scenario.keep_contents {
             let ranks = self.peers.iter().zip(&self.contents);

@@ -45,11 +45,6 @@ impl Ranking {
         }
     }
 
-    /// Whether none was considered.
-    pub(super) fn is_empty(&self) -> bool {
-        self.best.is_empty()
-    }
-
     /// The holders, those first that are to be asked first; none when none was considered.
     pub(super) fn holders(mut self) -> ArrayVec<NodeId, HOLDERS_MAX> {
         match self.rule {

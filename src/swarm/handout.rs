@@ -262,7 +262,7 @@ impl<I: Open> Round<'_, I> {
 
     /// The holders of a segment that have time, those first that are to be asked first. Owners
     /// come last for what others have too: they seeded it, and that was their share. They send it
-    /// again only when nobody else can.
+    /// again only when nobody else can, or only who is slow.
     fn ranked<R: Copies>(
         &self,
         chance: &mut Chance,
@@ -273,10 +273,13 @@ impl<I: Open> Round<'_, I> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
         let load = |node| counters.standing(node).load_beside(rules.holder_load);
+        let mut others_can = false;
         for node in self.with(Leisure::Time, segment, file.copies.holders(place)) {
-            ranking.consider(node, load(node), chance.random());
+            let standing = counters.standing(node);
+            others_can |= standing.limit >= rules.holder_load;
+            ranking.consider(node, standing.load_beside(rules.holder_load), chance.random());
         }
-        if self.asks_owners(segment, place, file, !ranking.is_empty()) {
+        if self.asks_owners(segment, place, file, others_can) {
             let start = chance.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for node in self.able_owners(segment, place, file, rotated) {

@@ -111,6 +111,9 @@ pub enum TransportError {
         /// What it returned.
         code: i32,
     },
+    /// A node without which nothing goes on.
+    #[error("{0} is lost: it answers no more")]
+    Silent(NodeId),
     /// Another node broke, and nothing more will come.
     #[error("the run was broken off elsewhere")]
     BrokenOff,

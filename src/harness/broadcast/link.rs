@@ -5,8 +5,11 @@ use std::collections::VecDeque;
 use crossbeam::sync::Parker;
 
 use crate::driver::Idle;
+use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::NodeId;
+use crate::metrics::Activity;
 use crate::protocol::Message;
+use crate::time::Clock;
 use crate::transport::{Completion, Transport, TransportError};
 
 /// What happens at a node, one thing after the other. A node with nothing to do leaves its core
@@ -14,6 +17,10 @@ use crate::transport::{Completion, Transport, TransportError};
 pub(super) struct Link<'a, T> {
     transport: &'a mut T,
     idle: Idle,
+    /// What the time goes to.
+    pub(super) watch: Stopwatch,
+    /// What the node does while nothing happens.
+    pub(super) resting: Activity,
     polled: Vec<Completion>,
     come: VecDeque<Completion>,
     /// What came too early, in order: others may be at work before this node knows of the start.
@@ -21,10 +28,11 @@ pub(super) struct Link<'a, T> {
 }
 
 impl<'a, T: Transport> Link<'a, T> {
-    pub(super) fn new(transport: &'a mut T, parker: Parker) -> Self {
+    pub(super) fn new(transport: &'a mut T, parker: Parker, clock: &Clock) -> Self {
         let idle = Idle::new(parker, transport.wakes());
         let (come, early) = (VecDeque::new(), VecDeque::new());
-        Self { transport, idle, polled: Vec::new(), come, early }
+        let (watch, resting) = (Stopwatch::start(clock), Activity::Idle);
+        Self { transport, idle, watch, resting, polled: Vec::new(), come, early }
     }
 
     /// The transport, to give it something to do.
@@ -72,7 +80,10 @@ impl<'a, T: Transport> Link<'a, T> {
                 return Ok(next);
             }
             self.transport.poll(&mut self.polled)?;
-            if !self.polled.is_empty() {
+            // A poll in vain is waiting.
+            let came = !self.polled.is_empty();
+            self.watch.lap(if came { Activity::Moving } else { self.resting });
+            if came {
                 self.idle.reset();
                 self.come.extend(self.polled.drain(..));
             } else if self.transport.wakes() && !self.transport.is_flushed() {

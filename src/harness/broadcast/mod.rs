@@ -112,7 +112,7 @@ pub struct RankReport {
     /// How long the rank was busy verifying: within its time, or after the run where the job is
     /// to run unverified.
     pub verification: Duration,
-    /// Bytes sent and received. What `MPI_Bcast` sends on is its own secret and counts nowhere.
+    /// Bytes sent and received, and what its time went to. What `MPI_Bcast` sends on is its own secret and counts nowhere.
     pub metrics: RankMetrics,
 }
 
@@ -182,7 +182,7 @@ pub fn run_threads(
     let (started, peers) = thread::scope(|scope| {
         let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
             scope.spawn(move || {
-                let mut link = Link::new(&mut end, parker);
+                let mut link = Link::new(&mut end, parker, clock);
                 let peer = Peer { job, node, nodes, clock };
                 let report = peer.relay(algorithm, &mut link);
                 if let Err(error) = &report {
@@ -192,7 +192,7 @@ pub fn run_threads(
             })
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(ends).map(peer).collect();
-        let started = starter::run(&mut Link::new(&mut end, parker), nodes, clock);
+        let started = starter::run(&mut Link::new(&mut end, parker, clock), nodes, clock);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         (started, peers.collect::<Result<Vec<_>, _>>())
     });

@@ -9,7 +9,7 @@ use super::relay::Relay;
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
 use crate::config::{TROUBLE_BYTES_MAX, relay_window};
 use crate::manifest::{Digest, NodeId};
-use crate::metrics::RankMetrics;
+use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
 use crate::protocol::message::Farewell;
 use crate::time::Clock;
@@ -44,22 +44,27 @@ impl Peer<'_> {
         let mut relay = Relay::new(plan, freight, window, self.job.verify, self.clock);
         self.open(link, &relay.freight.digests)?;
         let mut is_announced = false;
+        link.watch.count(true);
         loop {
             relay.go_on(link.transport())?;
             if relay.is_complete() && !is_announced {
                 is_announced = true;
                 link.transport().send(NodeId::TRACKER, &Message::Complete { segments: 0 })?;
             }
+            link.watch.lap(Activity::Moving);
+            let complete = relay.is_complete();
+            link.resting = if complete { Activity::Idle } else { Activity::AwaitingHolder };
             let completion = link.wait()?;
             if matches!(completion, Completion::Message { message: Message::Stop, .. }) {
                 break;
             }
-            relay.take_in(completion)?;
+            relay.take_in(completion, &mut link.watch)?;
         }
         if !relay.is_complete() {
             return Err(BroadcastError::Stopped);
         }
         let Relay { freight, mut metrics, mut verification, .. } = relay;
+        metrics.spent = link.watch.spent();
         if self.node == OWNER {
             metrics.origin_bytes = metrics.served_bytes;
         } else if !self.job.verify {

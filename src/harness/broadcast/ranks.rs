@@ -10,8 +10,9 @@ use super::freight::Whole;
 use super::link::Link;
 use super::peer::{Peer, PeerReport};
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, Report, report, starter};
+use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::{NodeId, SegmentId};
-use crate::metrics::{Latency, RankMetrics};
+use crate::metrics::{Activity, Latency, RankMetrics};
 use crate::time::{Clock, nanoseconds};
 use crate::transport::mpi::MpiTransport;
 use crate::verify;
@@ -40,7 +41,7 @@ pub fn run_rank(
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let peers = world.split_by_color(color);
-    let mut link = Link::new(&mut transport, Parker::new());
+    let mut link = Link::new(&mut transport, Parker::new(), clock);
     let Some(peers) = peers else {
         let times = starter::run(&mut link, nodes, clock)?;
         let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
@@ -79,22 +80,26 @@ impl Peer<'_> {
         self.get_ready(link, &mut digests)?;
         self.open(link, &digests)?;
         whole.digests = digests;
-        let start = self.clock.now();
+        link.watch.count(true);
+        let start = link.watch.lap(Activity::Idle);
         let verifies = self.job.verify && self.node != OWNER;
         let mut report = if segmented {
-            self.by_segments(&mut whole, owner, verifies)?
+            self.by_segments(&mut whole, owner, verifies, &mut link.watch)?
         } else {
             for part in whole.bytes_mut().chunks_mut(CALL_BYTES_MAX) {
                 owner.broadcast_into(part);
             }
             let mut report = PeerReport::default();
+            let come = link.watch.lap(Activity::Moving);
             if verifies {
-                report.verification = self.check(&mut whole)?;
+                check(&mut whole)?;
+                report.verification = link.watch.lap(Activity::Verifying).since(come);
             }
             report
         };
-        let taken = self.clock.now().since(start);
+        let taken = link.watch.lap(Activity::Moving).since(start);
         self.close(link)?;
+        report.metrics.spent = link.watch.spent();
         if self.node != OWNER {
             if !self.job.verify {
                 self.job.meter.end();
@@ -118,20 +123,21 @@ impl Peer<'_> {
         whole: &mut Whole,
         owner: &Process<'_>,
         verifies: bool,
+        watch: &mut Stopwatch,
     ) -> Result<PeerReport, BroadcastError> {
         let (mut latency, mut verification) = (Latency::new(), Duration::ZERO);
         let mut wrong = None;
         for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
-            let start = self.clock.now();
+            let start = watch.lap(Activity::Moving);
             for part in segment.chunks_mut(CALL_BYTES_MAX) {
                 owner.broadcast_into(part);
             }
-            let come = self.clock.now();
+            let come = watch.lap(Activity::Moving);
             // A wrong one does not end the calls that all ranks make together.
             if verifies && verify::digest(segment) != digest {
                 wrong = wrong.or(Some(SegmentId(id)));
             }
-            let now = self.clock.now();
+            let now = watch.lap(if verifies { Activity::Verifying } else { Activity::Moving });
             verification += if verifies { now.since(come) } else { Duration::ZERO };
             latency.record(now.since(start));
         }
@@ -144,17 +150,16 @@ impl Peer<'_> {
             }),
         }
     }
+}
 
-    /// Checks all segments, and returns how long that took.
-    fn check(&self, whole: &mut Whole) -> Result<Duration, BroadcastError> {
-        let start = self.clock.now();
-        for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
-            if verify::digest(segment) != digest {
-                return Err(BroadcastError::Wrong { segment: SegmentId(id) });
-            }
+/// Checks all segments.
+fn check(whole: &mut Whole) -> Result<(), BroadcastError> {
+    for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
+        if verify::digest(segment) != digest {
+            return Err(BroadcastError::Wrong { segment: SegmentId(id) });
         }
-        Ok(self.clock.now().since(start))
     }
+    Ok(())
 }
 
 fn encode(report: &PeerReport) -> Vec<u8> {

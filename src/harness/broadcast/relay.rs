@@ -13,8 +13,9 @@ use super::BroadcastError;
 use super::freight::Freight;
 use super::plan::{Hop, Plan};
 use crate::config::HANDOUT_MAX;
+use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::{NodeId, SegmentId};
-use crate::metrics::RankMetrics;
+use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
 use crate::store::FilledSlot;
 use crate::time::{Clock, Timestamp};
@@ -87,9 +88,13 @@ impl<'a> Relay<'a> {
     }
 
     /// Takes in what the transport finished.
-    pub(super) fn take_in(&mut self, completion: Completion) -> Result<(), BroadcastError> {
+    pub(super) fn take_in(
+        &mut self,
+        completion: Completion,
+        watch: &mut Stopwatch,
+    ) -> Result<(), BroadcastError> {
         match completion {
-            Completion::Arrived { segment, slot, .. } => self.keep(segment, slot)?,
+            Completion::Arrived { segment, slot, .. } => self.keep(segment, slot, watch)?,
             Completion::Sent { .. } => self.sending -= 1,
             Completion::Message { from, message: Message::Request { segments } } => {
                 let hops = segments.into_iter().map(|segment| Hop { with: from, segment });
@@ -167,15 +172,20 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, segment: SegmentId, slot: FilledSlot) -> Result<(), BroadcastError> {
-        let come = self.clock.now();
+    fn keep(
+        &mut self,
+        segment: SegmentId,
+        slot: FilledSlot,
+        watch: &mut Stopwatch,
+    ) -> Result<(), BroadcastError> {
+        let come = watch.lap(Activity::Moving);
         let sealed = if self.is_verified {
             let digest = self.freight.digests[segment.index()];
             slot.check(digest).map_err(|_| BroadcastError::Wrong { segment })?
         } else {
             slot.seal_unchecked()
         };
-        let now = self.clock.now();
+        let now = watch.lap(if self.is_verified { Activity::Verifying } else { Activity::Moving });
         if self.is_verified {
             self.verification += now.since(come);
         }

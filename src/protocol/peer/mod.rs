@@ -56,6 +56,10 @@ pub struct Peer {
     farewell: Farewell,
     /// When the tracker was last told anything.
     said: Timestamp,
+    /// How often it was told the same again since it last answered.
+    unanswered: u32,
+    /// Whether it was given up.
+    orphaned: bool,
 }
 
 impl Peer {
@@ -72,6 +76,8 @@ impl Peer {
             unpublished: 0,
             farewell: Farewell::default(),
             said: Timestamp::default(),
+            unanswered: 0,
+            orphaned: false,
             config,
         }
     }
@@ -112,6 +118,11 @@ impl Peer {
         }
     }
 
+    /// Whether it left because the tracker is gone: it answers no more, or is known to be lost.
+    pub fn is_orphaned(&self) -> bool {
+        self.orphaned
+    }
+
     /// Segments that were declined elsewhere, that lapsed, and that were wrong, so far.
     pub fn mishaps(&self) -> Mishaps {
         self.fetch.mishaps
@@ -136,6 +147,9 @@ impl Peer {
     }
 
     fn handle_message(&mut self, now: Timestamp, from: NodeId, message: Message, out: &mut Outbox) {
+        if from == NodeId::TRACKER {
+            self.unanswered = 0;
+        }
         match message {
             Message::Registered { index } => self.handle_registered(now, index, out),
             Message::Described(part) => self.handle_described(now, &part, out),
@@ -164,6 +178,7 @@ impl Peer {
             // Handouts after the end and messages that only a tracker understands.
             Message::Open
             | Message::Handout(_)
+            | Message::Heard
             | Message::Stop
             | Message::Register(_)
             | Message::Describe { .. }
@@ -266,10 +281,13 @@ impl Peer {
     }
 
     fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
-        if node == NodeId::TRACKER && self.phase != Phase::Gone {
+        if node == NodeId::TRACKER {
             // Nobody can end the run any more.
-            self.phase = Phase::Gone;
-            out.push(Output::Finish);
+            if self.phase != Phase::Gone {
+                self.phase = Phase::Gone;
+                self.orphaned = true;
+                out.push(Output::Finish);
+            }
             return;
         }
         self.fetch.handle_lost(node, out);
@@ -279,6 +297,17 @@ impl Peer {
     fn publish(&mut self, file: FileId, out: &mut Outbox) {
         self.unpublished += 1;
         out.push(Output::Publish { file });
+    }
+
+    /// The tracker has said nothing for long: says the same again, or gives it up.
+    fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
+        let Config { ask_patience, silence_patience, .. } = self.config;
+        if ask_patience * self.unanswered >= silence_patience {
+            self.handle_lost(NodeId::TRACKER, out);
+        } else {
+            self.unanswered += 1;
+            self.say(now, out);
+        }
     }
 
     /// Moves on when this phase has nothing left to do.
@@ -310,7 +339,7 @@ impl Node for Peer {
                 self.uploads.tick(now);
                 self.send_next(now, out);
                 if now >= self.said + self.config.ask_patience {
-                    self.say(now, out);
+                    self.repeat(now, out);
                 }
             }
             Input::Message { from, message } => self.handle_message(now, from, message, out),

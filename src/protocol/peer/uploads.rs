@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_goes_to_a_slow_receiver_takes_no_slot() {
-        let base = Config::for_segments_of(1 << 20).over_links(1 << 20);
+        let base = Config::over_links(1 << 20);
         let mut uploads = Uploads::new(&Config { uploads: 1, upload_queue: 8, ..base });
         let (fast, slow) = (NodeId(1), NodeId(2));
         let mut now = Timestamp::default();

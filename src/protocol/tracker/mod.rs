@@ -59,6 +59,8 @@ pub struct Tracker {
     left: BTreeSet<NodeId>,
     outcome: Outcome,
     files_finished: u64,
+    /// When each rank was last told anything.
+    spoken: Vec<Timestamp>,
     started: Timestamp,
     /// When the silent are looked for next.
     watch: Timestamp,
@@ -77,6 +79,7 @@ impl Tracker {
             left: BTreeSet::new(),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             files_finished: 0,
+            spoken: vec![Timestamp::default(); nodes as usize],
             started: Timestamp::default(),
             watch: Timestamp::default(),
             config,
@@ -151,11 +154,24 @@ impl Tracker {
             | Message::Described(_)
             | Message::Open
             | Message::Handout(_)
+            | Message::Heard
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
             | Message::Withdraw { .. }
             | Message::Withdrawn { .. } => {}
+        }
+    }
+
+    /// Whoever says the same again learns that it was heard, where nothing else is said to it: it
+    /// would take this for the silence of a tracker that is gone.
+    fn reassure(&mut self, now: Timestamp, from: NodeId, before: usize, out: &mut Outbox) {
+        for to in out.receivers_after(before) {
+            self.spoken[to.index()] = now;
+        }
+        if now >= self.spoken[from.index()] + self.config.ask_patience {
+            self.spoken[from.index()] = now;
+            out.send(from, Message::Heard);
         }
     }
 
@@ -439,7 +455,13 @@ impl Node for Tracker {
                 }
             }
             Input::Deadline => self.handle_deadline(now, out),
-            Input::Message { from, message } => self.handle_message(now, from, message, out),
+            Input::Message { from, message } => {
+                let (before, leaves) = (out.len(), message == Message::Bye);
+                self.handle_message(now, from, message, out);
+                if !leaves {
+                    self.reassure(now, from, before, out);
+                }
+            }
             Input::Lost { node } => self.handle_lost(now, node, out),
             // The tracker holds no segments.
             Input::Arrived { .. }

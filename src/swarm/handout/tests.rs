@@ -143,6 +143,21 @@ fn an_owner_that_seeds_is_asked_only_for_what_it_never_gave() {
 }
 
 #[test]
+fn an_owner_that_has_seeded_sends_again_what_only_a_slow_peer_has() {
+    for config in kinds() {
+        let config = Config { holder_load: 8, paced: true, ..config };
+        let first = |limit| {
+            let swarm = swarm_of(1, &config);
+            let given = ask(&swarm, 2, 1, 1);
+            swarm.announce(given[0].segment, NodeId(2), OWNER);
+            swarm.counters().limit(NodeId(2), limit);
+            ask(&swarm, 3, 1, 1)[0].holders[0]
+        };
+        assert_eq!((first(8), first(2)), (NodeId(2), OWNER));
+    }
+}
+
+#[test]
 fn the_rarest_segment_comes_first_and_copies_in_flight_count() {
     let swarm = swarm(2, 8);
     ask(&swarm, 2, 2, 0b11);
