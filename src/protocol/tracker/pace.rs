@@ -33,8 +33,12 @@ impl Pace {
     /// A segment came from `holder`, that late; `receiver_ns` is the mean of who received it.
     pub(super) fn note(&self, receiver_ns: &mut u64, holder: NodeId, latency: Duration) {
         let latency_ns = nanoseconds(latency).max(1);
+        let was_slow = self.is_slow(*receiver_ns);
         *receiver_ns = mean_of_late(*receiver_ns, latency_ns, WEIGHT_ONE);
-        enter(&self.holders_ns[holder.index()], latency_ns, WEIGHT_ONE);
+        // What takes a slow receiver long says nothing of who sent it.
+        if !was_slow {
+            enter(&self.holders_ns[holder.index()], latency_ns, WEIGHT_ONE);
+        }
         enter(&self.all_ns, latency_ns, WEIGHT_ALL);
     }
 
@@ -103,6 +107,23 @@ mod tests {
         assert!(!pace.is_slow(fast) && pace.is_slow(slow));
         assert_eq!(pace.window(fast, 16), 16);
         assert!((2..8).contains(&pace.window(slow, 16)), "{}", pace.window(slow, 16));
+    }
+
+    #[test]
+    fn a_slow_sender_gets_less_and_who_sends_to_a_slow_receiver_does_not() {
+        let pace = Pace::new(3);
+        let (mut fast, mut slow) = (0, 0);
+        let (short, long) = (Duration::from_millis(1), Duration::from_millis(20));
+        for _ in 0..100 {
+            for _ in 0..20 {
+                pace.note(&mut fast, NodeId(1), short);
+            }
+            pace.note(&mut fast, NodeId(2), long);
+            for _ in 0..4 {
+                pace.note(&mut fast, NodeId(1), short);
+            }
+            pace.note(&mut slow, NodeId(1), long);
+        }
         assert_eq!(pace.load(NodeId(1), 8), 8);
         assert!((1..4).contains(&pace.load(NodeId(2), 8)), "{}", pace.load(NodeId(2), 8));
     }
