@@ -1,5 +1,6 @@
 //! How near the handout policy comes to the bound, in deterministic worlds.
 
+use mpiswarm::config::Config;
 use mpiswarm::simulation::{Run, Scenario, World};
 
 /// M + ⌊log2 N⌋ segment times.
@@ -33,6 +34,23 @@ fn a_broadcast_over_equal_links_is_near_the_bound() {
             assert!(copies <= 1.05, "copies, seed {seed}");
             assert!(balance <= 1.15, "balance, seed {seed}");
         }
+    }
+}
+
+/// More requests than holders have room for, and messages that take several segment times: if each
+/// segment that a waiting peer is given cost it another ask, links would idle meanwhile.
+#[test]
+fn who_waits_at_the_tracker_is_served_without_asking_again() {
+    let (peers, segments) = (8, 128);
+    for seed in 1..=5 {
+        let scenario = Scenario::all_to_all(peers, segments, seed);
+        let config = Config { window: 16, holder_load: 8, ..Config::over_links(1 << 15) };
+        let latency = 2 * scenario.segment_time;
+        let run = World::new(Scenario { config, latency, ..scenario }).run();
+        let received = f64::from((peers - 1) * segments);
+        let ratio = run.makespan.as_secs_f64() * 1e3 / received;
+        println!("seed {seed}: {ratio:.3} of the bound");
+        assert!(ratio <= 1.5, "makespan, seed {seed}");
     }
 }
 

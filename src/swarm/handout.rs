@@ -272,7 +272,6 @@ impl<I: Open> Round<'_, I> {
     ) -> ArrayVec<NodeId, HOLDERS_MAX> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
-        let load = |node| counters.standing(node).load_beside(rules.holder_load);
         let mut others_can = false;
         for node in self.with(Leisure::Time, segment, file.copies.holders(place)) {
             let standing = counters.standing(node);
@@ -283,13 +282,15 @@ impl<I: Open> Round<'_, I> {
             let start = chance.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for node in self.able_owners(segment, place, file, rotated) {
-                ranking.consider(node, load(node), chance.random());
+                let load = counters.standing(node).load_beside(rules.holder_load);
+                ranking.consider(node, load, chance.random());
             }
         }
         ranking.holders()
     }
 
-    /// Whether a segment is asked of its owners, where `others_can` says whether others have time.
+    /// Whether a segment is asked of its owners, where `others_can` says whether others have time and
+    /// are not slow.
     fn asks_owners<R: Copies>(
         &self,
         segment: SegmentId,

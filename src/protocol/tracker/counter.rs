@@ -251,9 +251,10 @@ impl Counter {
     /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
     /// wait for nobody will have.
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
+        // This is asked at every message, and peers are counted only where nothing is under way.
+        let fetching = |counter: &Self| counter.desks.len() - 1 - counter.count(Stage::Complete);
         let stuck = |counter: &Self| {
-            let fetching = counter.desks.len() - 1 - counter.count(Stage::Complete);
-            counter.grants == 0 && counter.line.len() > 0 && counter.line.len() == fetching
+            counter.grants == 0 && counter.line.len() > 0 && counter.line.len() == fetching(counter)
         };
         if !stuck(self) {
             return;
