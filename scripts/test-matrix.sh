@@ -38,7 +38,7 @@ try() {
     if logged build "$flavour" cargo nextest run --cargo-profile gate "${selected[@]}" --no-run; then
         build=$took
         version=$("$root/scripts/mpi.sh" "$flavour" mpirun --version 2>/dev/null |
-            sed -nE 's/.*\((Open MPI)\) (.*)/\1 \2/p; s/^ *Version: *(.*)/MPICH \1/p' | head -n 1)
+            sed -nE 's/.*\((Open MPI|OpenRTE)\) (.*)/Open MPI \2/p; s/^ *Version: *(.*)/MPICH \1/p' | head -n 1)
         logged tests "$flavour" cargo nextest run --cargo-profile gate "${selected[@]}" --no-fail-fast || failed+=("$flavour: $log")
         tests=$(grep -E 'Summary' "$log" | sed -E 's/.*\] *//' || echo "failed in $took")
     else

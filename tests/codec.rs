@@ -89,7 +89,7 @@ fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
         any::<u32>().prop_map(|segments| Message::Complete { segments }),
         Just(Message::Open),
-        Just(Message::Heard),
+        any::<u32>().prop_map(|answers| Message::Heard { answers }),
         proptest::option::of(".{0,40}")
             .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
         Just(Message::Stop),

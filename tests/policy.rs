@@ -54,6 +54,22 @@ fn who_waits_at_the_tracker_is_served_without_asking_again() {
     }
 }
 
+/// A tracker that is busy for four times as long as the links take, if each peer says each segment in
+/// a message of its own: those that it has not heard yet gather what they have to say.
+#[test]
+fn a_tracker_that_falls_behind_hears_more_at_once() {
+    let (peers, segments) = (100, 200);
+    for seed in 1..=3 {
+        let scenario = Scenario::broadcast(peers, segments, seed);
+        let tracker_time = scenario.segment_time / 25;
+        let config = Config { announcement: 1, ..Config::over_links(1 << 23) };
+        let run = World::new(Scenario { config, tracker_time, ..scenario }).run();
+        let ratio = run.makespan.as_secs_f64() * 1e3 / bound(peers, segments);
+        println!("seed {seed}: {ratio:.3} of the bound");
+        assert!(ratio <= 2.6, "makespan, seed {seed}");
+    }
+}
+
 #[test]
 fn the_same_scenario_gives_the_same_run_event_for_event() {
     let (once, again) = (broadcast(9, 40, 3), broadcast(9, 40, 3));

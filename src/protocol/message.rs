@@ -50,7 +50,10 @@ pub enum Message {
     /// Peer to tracker: and all of it has its name, or I say here why not.
     Done(Box<Farewell>),
     /// Tracker to peer: I heard that, and there is nothing to say to it yet.
-    Heard,
+    Heard {
+        /// The last ask that was heard; what it announced is confirmed.
+        answers: u32,
+    },
     /// Tracker to peer: the run is over.
     Stop,
     /// Peer to tracker: nothing more will come from me.

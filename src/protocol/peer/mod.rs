@@ -170,6 +170,7 @@ impl Peer {
                 }
             }
             Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
+            Message::Heard { answers } => self.fetch.handle_heard(answers),
             Message::Stop if self.phase != Phase::Gone => {
                 self.phase = Phase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -178,7 +179,6 @@ impl Peer {
             // Handouts after the end and messages that only a tracker understands.
             Message::Open
             | Message::Handout(_)
-            | Message::Heard
             | Message::Stop
             | Message::Register(_)
             | Message::Describe { .. }

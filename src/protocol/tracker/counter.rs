@@ -68,6 +68,11 @@ impl Counter {
         self.desks[from.index()].heard_at = now;
     }
 
+    /// The last ask that was heard from a peer.
+    pub(super) fn heard(&self, from: NodeId) -> u32 {
+        self.desks[from.index()].ask.sequence
+    }
+
     pub(super) fn handle_ask(&mut self, now: Timestamp, from: NodeId, ask: Ask, out: &mut Outbox) {
         if self.desks[from.index()].stage != Stage::Fetching {
             return;

@@ -154,7 +154,7 @@ impl Tracker {
             | Message::Described(_)
             | Message::Open
             | Message::Handout(_)
-            | Message::Heard
+            | Message::Heard { .. }
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
@@ -164,14 +164,23 @@ impl Tracker {
     }
 
     /// Whoever says the same again learns that it was heard, where nothing else is said to it: it
-    /// would take this for the silence of a tracker that is gone.
-    fn reassure(&mut self, now: Timestamp, from: NodeId, before: usize, out: &mut Outbox) {
+    /// would take this for the silence of a tracker that is gone. Likewise who `waits` for that.
+    fn reassure(
+        &mut self,
+        now: Timestamp,
+        (from, waits): (NodeId, bool),
+        before: usize,
+        out: &mut Outbox,
+    ) {
+        let mut told = false;
         for to in out.receivers_after(before) {
             self.spoken[to.index()] = now;
+            told |= to == from;
         }
-        if now >= self.spoken[from.index()] + self.config.ask_patience {
+        if (waits && !told) || now >= self.spoken[from.index()] + self.config.ask_patience {
             self.spoken[from.index()] = now;
-            out.send(from, Message::Heard);
+            let answers = self.counter.as_ref().map_or(0, |counter| counter.heard(from));
+            out.send(from, Message::Heard { answers });
         }
     }
 
@@ -457,9 +466,10 @@ impl Node for Tracker {
             Input::Deadline => self.handle_deadline(now, out),
             Input::Message { from, message } => {
                 let (before, leaves) = (out.len(), message == Message::Bye);
+                let waits = self.config.waits_to_be_heard && matches!(message, Message::Ask(_));
                 self.handle_message(now, from, message, out);
                 if !leaves {
-                    self.reassure(now, from, before, out);
+                    self.reassure(now, (from, waits), before, out);
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),

@@ -19,7 +19,7 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{Ended, Inbox, Mode, Owner, Slab};
+use slab::{Ended, Mode, Owner, Slab};
 
 /// Receives that wait for messages.
 const RING: usize = 16;
@@ -46,15 +46,17 @@ pub struct MpiTransport {
     segments_max: u32,
     /// Whether a segment counts as sent only when its receiver takes it.
     synchronous: bool,
-    active: Slab<Owner>,
+    /// All in one list: each look at one gives a core away that has nothing to do just now.
+    active: Slab,
     /// Sends among the active requests.
     sending: usize,
-    inboxes: Slab<Inbox>,
     /// Messages that came before an earlier posted receive has ended.
     early: Vec<(u64, NodeId, Message)>,
     posted: u64,
     read: u64,
-    /// Buffers to be used again.
+    /// Buffers of messages that were read, to be received to again.
+    free: Vec<Box<[u8]>>,
+    /// Buffers to be sent from again.
     buffers: Vec<Box<[u8]>>,
 }
 
@@ -73,10 +75,10 @@ impl MpiTransport {
             synchronous,
             active: Slab::new(),
             sending: 0,
-            inboxes: Slab::new(),
             early: Vec::new(),
             posted: 0,
             read: 0,
+            free: Vec::with_capacity(RING),
             buffers: Vec::new(),
         };
         for _ in 0..RING {
@@ -97,12 +99,10 @@ impl MpiTransport {
     ///
     /// When MPI fails.
     pub fn gather(mut self, mine: &[u8]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
-        while self.inboxes.len() > 0 {
-            self.inboxes.cancel(|_| true)?;
-            self.inboxes.poll(|_| ())?;
-        }
         while self.active.len() > 0 {
-            self.active.cancel(|owner| matches!(owner, Owner::Receive { .. }))?;
+            let receives =
+                |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
+            self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
         let root = self.messages.process_at_rank(0);
@@ -142,24 +142,12 @@ impl MpiTransport {
         let turn = self.posted;
         self.posted += 1;
         let comm = self.messages.as_raw();
-        self.inboxes.receive(comm, any_source(), TAG, Inbox { turn, buffer })
+        self.active.receive(comm, any_source(), TAG, Owner::Inbox { turn, buffer })
     }
 
-    fn poll_messages(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
-        let mut free = Vec::new();
-        let (early, mut bad) = (&mut self.early, None);
-        self.inboxes.poll(|ended: Ended<Inbox>| {
-            let from = NodeId(u32::try_from(ended.source).unwrap_or(0));
-            match codec::decode(&ended.owner.buffer[..ended.count]) {
-                Ok(message) => early.push((ended.owner.turn, from, message)),
-                Err(error) => bad = Some(error),
-            }
-            free.push(ended.owner.buffer);
-        })?;
-        if let Some(error) = bad {
-            return Err(error.into());
-        }
-        for buffer in free {
+    /// Posts the receives again whose messages have been read, and passes on those that are next.
+    fn pass_messages_on(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+        while let Some(buffer) = self.free.pop() {
             self.post_inbox(buffer)?;
         }
         self.early.sort_unstable_by_key(|&(turn, _, _)| turn);
@@ -210,13 +198,22 @@ impl Transport for MpiTransport {
     }
 
     fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
-        let (sending, buffers) = (&mut self.sending, &mut self.buffers);
-        self.active.poll(|ended| match ended.owner {
-            Owner::Receive { slot, .. } if ended.cancelled => {
+        let Self { active, sending, buffers, free, early, .. } = self;
+        let mut bad = None;
+        active.poll(|Ended { owner, source, count, cancelled }| match owner {
+            Owner::Inbox { turn, buffer } => {
+                let from = NodeId(u32::try_from(source).unwrap_or(0));
+                match codec::decode(&buffer[..count]) {
+                    Ok(message) => early.push((turn, from, message)),
+                    Err(error) => bad = Some(error),
+                }
+                free.push(buffer);
+            }
+            Owner::Receive { slot, .. } if cancelled => {
                 done.push(Completion::Forgotten { slot });
             }
             Owner::Receive { from, segment, slot } => {
-                done.push(Completion::Arrived { from, segment, slot: slot.fill(ended.count) });
+                done.push(Completion::Arrived { from, segment, slot: slot.fill(count) });
             }
             Owner::Serve { to, segment, payload } => {
                 *sending -= 1;
@@ -228,7 +225,10 @@ impl Transport for MpiTransport {
                 buffers.push(buffer);
             }
         })?;
-        self.poll_messages(done)
+        match bad {
+            Some(error) => Err(error.into()),
+            None => self.pass_messages_on(done),
+        }
     }
 
     fn is_flushed(&self) -> bool {

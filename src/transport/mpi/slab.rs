@@ -17,26 +17,33 @@ use super::super::TransportError;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{SealedSegment, VacantSlot};
 
-/// Bytes that MPI reads or writes while a request is in flight.
-///
-/// # Safety
-///
-/// The bytes stay valid, and in the same place, until the owner is dropped, wherever it is moved.
-pub(super) unsafe trait Memory {
-    /// Where they are, and how many.
-    fn bytes(&mut self) -> (*mut u8, usize);
-}
-
 /// What a request belongs to.
 #[derive(Debug)]
 pub(super) enum Owner {
-    Receive { from: NodeId, segment: SegmentId, slot: VacantSlot },
-    Serve { to: NodeId, segment: SegmentId, payload: SealedSegment },
-    Message { buffer: Box<[u8]>, len: usize },
+    Receive {
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    },
+    Serve {
+        to: NodeId,
+        segment: SegmentId,
+        payload: SealedSegment,
+    },
+    Message {
+        buffer: Box<[u8]>,
+        len: usize,
+    },
+    /// A receive for one message: its place in the order of posting.
+    Inbox {
+        turn: u64,
+        buffer: Box<[u8]>,
+    },
 }
 
-// SAFETY: a slot and a payload lie in an arena that they keep alive, a buffer on the heap.
-unsafe impl Memory for Owner {
+impl Owner {
+    /// The bytes that MPI reads or writes, and how many. A slot and a payload lie in an arena that
+    /// they keep alive, a buffer on the heap: they stay in place wherever the owner is moved.
     fn bytes(&mut self) -> (*mut u8, usize) {
         match self {
             Self::Receive { slot, .. } => {
@@ -48,21 +55,8 @@ unsafe impl Memory for Owner {
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
             Self::Message { buffer, len } => (buffer.as_mut_ptr(), *len),
+            Self::Inbox { buffer, .. } => (buffer.as_mut_ptr(), buffer.len()),
         }
-    }
-}
-
-/// A receive for one message: its place in the order of posting.
-#[derive(Debug)]
-pub(super) struct Inbox {
-    pub(super) turn: u64,
-    pub(super) buffer: Box<[u8]>,
-}
-
-// SAFETY: a buffer lies on the heap.
-unsafe impl Memory for Inbox {
-    fn bytes(&mut self) -> (*mut u8, usize) {
-        (self.buffer.as_mut_ptr(), self.buffer.len())
     }
 }
 
@@ -88,8 +82,8 @@ type Send = unsafe extern "C" fn(
 
 /// A request that has ended.
 #[derive(Debug)]
-pub(super) struct Ended<O> {
-    pub(super) owner: O,
+pub(super) struct Ended {
+    pub(super) owner: Owner,
     /// Who sent it, for receives.
     pub(super) source: c_int,
     /// Bytes received, for receives.
@@ -98,9 +92,9 @@ pub(super) struct Ended<O> {
 }
 
 /// Requests and the owners of their memory, at the same places of two lists.
-pub(super) struct Slab<O> {
+pub(super) struct Slab {
     requests: Vec<ffi::MPI_Request>,
-    owners: Vec<O>,
+    owners: Vec<Owner>,
     /// What a test found, kept to be used again.
     indices: Vec<c_int>,
     statuses: Vec<MaybeUninit<ffi::MPI_Status>>,
@@ -108,7 +102,7 @@ pub(super) struct Slab<O> {
     order: Vec<(usize, usize)>,
 }
 
-impl<O: Memory> Slab<O> {
+impl Slab {
     pub(super) fn new() -> Self {
         let (requests, owners) = (Vec::new(), Vec::new());
         let (indices, statuses, order) = (Vec::new(), Vec::new(), Vec::new());
@@ -120,7 +114,7 @@ impl<O: Memory> Slab<O> {
         comm: ffi::MPI_Comm,
         from: c_int,
         tag: c_int,
-        mut owner: O,
+        mut owner: Owner,
     ) -> Result<(), TransportError> {
         let (start, len) = owner.bytes();
         let mut request = MaybeUninit::uninit();
@@ -138,7 +132,7 @@ impl<O: Memory> Slab<O> {
         to: c_int,
         tag: c_int,
         mode: Mode,
-        mut owner: O,
+        mut owner: Owner,
     ) -> Result<(), TransportError> {
         let (start, len) = owner.bytes();
         let mut request = MaybeUninit::uninit();
@@ -155,7 +149,7 @@ impl<O: Memory> Slab<O> {
     }
 
     /// Asks MPI to give up the first request whose owner fits; it ends like the others.
-    pub(super) fn cancel(&mut self, fits: impl Fn(&O) -> bool) -> Result<(), TransportError> {
+    pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<(), TransportError> {
         let Some(place) = self.owners.iter().position(fits) else { return Ok(()) };
         // SAFETY: every request in the list is active.
         let code = unsafe { ffi::MPI_Cancel(&raw mut self.requests[place]) };
@@ -163,7 +157,7 @@ impl<O: Memory> Slab<O> {
     }
 
     /// Takes out the requests that have ended.
-    pub(super) fn poll(&mut self, mut ended: impl FnMut(Ended<O>)) -> Result<(), TransportError> {
+    pub(super) fn poll(&mut self, mut ended: impl FnMut(Ended)) -> Result<(), TransportError> {
         let active = self.requests.len();
         if active == 0 {
             return Ok(());
@@ -208,7 +202,7 @@ impl<O: Memory> Slab<O> {
         call: &'static str,
         code: c_int,
         request: MaybeUninit<ffi::MPI_Request>,
-        owner: O,
+        owner: Owner,
     ) -> Result<(), TransportError> {
         check(call, code)?;
         // SAFETY: a call that succeeded has written the request.
@@ -218,20 +212,20 @@ impl<O: Memory> Slab<O> {
     }
 }
 
-impl<O> Drop for Slab<O> {
+impl Drop for Slab {
     /// Memory that MPI still uses is never freed.
     fn drop(&mut self) {
         self.owners.drain(..).for_each(std::mem::forget);
     }
 }
 
-impl<O> std::fmt::Debug for Slab<O> {
+impl std::fmt::Debug for Slab {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Slab({} requests)", self.owners.len())
     }
 }
 
-fn read<O>(owner: O, status: &ffi::MPI_Status) -> Result<Ended<O>, TransportError> {
+fn read(owner: Owner, status: &ffi::MPI_Status) -> Result<Ended, TransportError> {
     let (mut bytes, mut cancelled) = (0, 0);
     // SAFETY: the status is one that MPI wrote, and both results are plain integers.
     let code = unsafe { ffi::MPI_Test_cancelled(status, &raw mut cancelled) };
