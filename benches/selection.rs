@@ -34,6 +34,7 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
                 blocks: &[Block::of(segment)],
                 excluded: &[],
                 spares_unseeded: false,
+                unchanged: false,
             };
             let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
             swarm.hand_out(&mut clerk, &wish, &mut offers);
@@ -70,6 +71,7 @@ fn selection(criterion: &mut Criterion) {
                                 blocks,
                                 excluded: &[],
                                 spares_unseeded: false,
+                                unchanged: false,
                             };
                             swarm.hand_out(&mut clerk, &wish, &mut offers);
                             assert_eq!(offers.len(), 10, "all can be had");

@@ -18,6 +18,9 @@ pub const WINDOW_MAX: usize = 64;
 /// Blocks of 64 segments that an ask may show interest in, at most.
 pub const BLOCKS_MAX: usize = 16;
 
+/// Messages of as many peers times this, one after another, show a tracker that it falls behind.
+pub const BUSY_ROUNDS: usize = 4;
+
 /// Segments that an ask may give back, at most.
 pub const RETURNS_MAX: usize = 16;
 
@@ -79,9 +82,6 @@ pub struct Config {
     /// Segments that a peer verifies at most before it tells the tracker, if it has others under way;
     /// a quarter of its window where that is fewer.
     pub announcement: usize,
-    /// Whether a peer that has verified more tells the tracker only when it was heard before: a
-    /// tracker that falls behind then hears more at once.
-    pub waits_to_be_heard: bool,
     /// Whether peers that take longer than the others are given less at a time. In memory it is
     /// chance who takes long: the one that has no core just now.
     pub paced: bool,
@@ -156,7 +156,6 @@ impl Config {
             upload_queue: 2 * load,
             uploads: segments(Self::LINK_UPLOAD_BYTES).clamp(2, 8),
             announcement: segments(Self::LINK_ANNOUNCEMENT_BYTES).clamp(1, WINDOW_MAX),
-            waits_to_be_heard: true,
             paced: true,
             sends_synchronously: true,
             ..Self::for_segments_of(segment_bytes)
@@ -175,7 +174,6 @@ impl Config {
             holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
             uploads: load.min(8),
             announcement: WINDOW_MAX,
-            waits_to_be_heard: false,
             paced: false,
             sends_synchronously: false,
             upload_queue: 2 * load,

@@ -62,11 +62,12 @@ fn handout() -> impl Strategy<Value = Handout> {
             holders: holders.into_iter().collect(),
         },
     );
-    (any::<(u32, bool, bool)>(), vec(entry, 0..=HANDOUT_MAX)).prop_map(
-        |((answers, unobtainable, open), entries)| Handout {
+    (any::<(u32, bool, bool, bool)>(), vec(entry, 0..=HANDOUT_MAX)).prop_map(
+        |((answers, unobtainable, open, busy), entries)| Handout {
             answers,
             unobtainable,
             open,
+            busy,
             entries: entries.into_iter().collect(),
         },
     )
@@ -89,7 +90,7 @@ fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
         any::<u32>().prop_map(|segments| Message::Complete { segments }),
         Just(Message::Open),
-        any::<u32>().prop_map(|answers| Message::Heard { answers }),
+        any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Heard { answers, busy }),
         proptest::option::of(".{0,40}")
             .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
         Just(Message::Stop),
@@ -168,6 +169,7 @@ fn the_largest_messages_fit() {
         answers: u32::MAX,
         unobtainable: true,
         open: true,
+        busy: true,
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
     let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();

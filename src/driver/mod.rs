@@ -81,6 +81,9 @@ pub fn run_tracker(
             }
         }
         worked |= turn.strike(now, tracker);
+        if !worked {
+            tracker.handle(now, Input::Idle, &mut turn.outbox);
+        }
         if now.since(shown) >= SHOW_EVERY {
             shown = now;
             show(tracker.progress());

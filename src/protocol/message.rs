@@ -53,6 +53,8 @@ pub enum Message {
     Heard {
         /// The last ask that was heard; what it announced is confirmed.
         answers: u32,
+        /// As in [`Handout::busy`].
+        busy: bool,
     },
     /// Tracker to peer: the run is over.
     Stop,
@@ -145,6 +147,8 @@ pub struct Handout {
     pub unobtainable: bool,
     /// More will come in answer to the same ask: it waits until there is something.
     pub open: bool,
+    /// The tracker falls behind: who has more to say should wait until it was heard.
+    pub busy: bool,
     /// What to fetch.
     pub entries: ArrayVec<Entry, HANDOUT_MAX>,
 }

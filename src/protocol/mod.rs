@@ -79,6 +79,8 @@ pub enum Input {
         /// What stood in the way, for people to read.
         trouble: Option<Box<str>>,
     },
+    /// All that came has been handled, and nothing else has come.
+    Idle,
     /// A node is gone.
     Lost {
         /// Which node.

@@ -1,6 +1,6 @@
 //! The world: takes events in their order, hands them to nodes, and does what the nodes want.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -45,6 +45,8 @@ pub struct World {
     encoded: Box<[u8]>,
     /// When the tracker has done with all that was sent to it so far.
     tracker_free: Timestamp,
+    /// Of each message on its way to the tracker, whether it has nothing to do when that comes.
+    tracker_rests: VecDeque<bool>,
     /// When the last message between two nodes arrives, where delays vary.
     ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
     run: Run,
@@ -106,6 +108,7 @@ impl World {
             gone: vec![false; nodes],
             encoded: vec![0; MESSAGE_BYTES_MAX].into(),
             tracker_free: Timestamp::default(),
+            tracker_rests: VecDeque::new(),
             ordered: BTreeMap::new(),
             run: Run { served: vec![0; nodes], ..Run::default() },
             scenario,
@@ -166,7 +169,14 @@ impl World {
         self.note(to, &input);
         let mut outbox = std::mem::take(&mut self.outbox);
         match &mut self.peers[to.index()] {
-            None => self.tracker.handle(self.now, input, &mut outbox),
+            None => {
+                let comes_after_a_rest = matches!(input, Input::Message { .. })
+                    && self.tracker_rests.pop_front() == Some(true);
+                if comes_after_a_rest {
+                    self.tracker.handle(self.now, Input::Idle, &mut outbox);
+                }
+                self.tracker.handle(self.now, input, &mut outbox);
+            }
             Some(peer) => peer.handle(self.now, input, &mut outbox),
         }
         for output in outbox.drain() {
@@ -195,6 +205,7 @@ impl World {
             Input::Sent { segment, .. } => (5, u64::from(segment.0)),
             Input::Checked { segment, .. } => (6, u64::from(segment.0)),
             Input::Published { file, .. } => (7, u64::from(file.0)),
+            Input::Idle => (10, 0),
             Input::Lost { node } => (8, u64::from(node.0)),
             Input::Reserved { trouble } => (9, u64::from(trouble.is_some())),
         };
@@ -278,6 +289,7 @@ impl World {
         }
         if to == NodeId::TRACKER {
             let tracker_time = self.scenario.tracker_time;
+            self.tracker_rests.push_back(at > self.tracker_free);
             at = at.max(self.tracker_free) + tracker_time;
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;

@@ -12,9 +12,10 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::balance::Ranking;
 use super::counters::Leisure;
 use super::index::copies::Copies;
+use super::readiness::Readiness;
 use super::selection::{Candidate, Shortlist};
 use super::{FileSwarm, Files, Index, Open, Swarm};
-use crate::config::{Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
+use crate::config::{BLOCKS_MAX, Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
 use crate::manifest::{Block, NodeId, SegmentId};
 
 /// Of so many of the rarest segments, those whose holder idles are handed out first.
@@ -37,6 +38,9 @@ pub struct Wish<'a> {
     pub excluded: &'a [(SegmentId, NodeId)],
     /// Whether it leaves segments that nobody was given yet to others.
     pub spares_unseeded: bool,
+    /// Whether nothing was announced or given back since the clerk's last handout, so that what
+    /// nobody had time for then nobody has time for now.
+    pub unchanged: bool,
 }
 
 /// A segment to fetch, and the holders to ask, best first. The first is charged with it.
@@ -55,18 +59,10 @@ type Chance = Xoshiro256PlusPlus;
 pub struct Clerk {
     chance: Chance,
     shortlist: Shortlist,
+    readiness: Readiness,
 }
 
-/// Which segments of a wish are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sought {
-    /// Those that somebody has.
-    There,
-    /// Those for which somebody has time now, which takes longer to see.
-    Ready,
-}
-
-/// What the owners of a file can do for one peer now.
+/// What the owners of a file can do now.
 #[derive(Clone, Copy, Debug)]
 struct OwnersNow {
     /// One of them can take a request for a segment that it never gave away.
@@ -78,7 +74,11 @@ struct OwnersNow {
 impl Clerk {
     /// A clerk whose choices follow from `seed`.
     pub fn new(seed: u64) -> Self {
-        Self { chance: Chance::seed_from_u64(seed), shortlist: Shortlist::default() }
+        Self {
+            chance: Chance::seed_from_u64(seed),
+            shortlist: Shortlist::default(),
+            readiness: Readiness::default(),
+        }
     }
 }
 
@@ -104,10 +104,15 @@ impl Swarm {
         wish: &Wish<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
+        if !wish.unchanged {
+            clerk.readiness.forget();
+        }
         let room = wish.room.min(offers.remaining_capacity());
         if room > 0 && self.counters.anybody_has_time() {
             let enough = offers.len() + room;
-            Round { swarm: self, index: index.open(), wish, enough, offers }.run(clerk, room);
+            let blocks = wish.blocks.iter().copied().collect();
+            Round { swarm: self, index: index.open(), wish, blocks, enough, offers }
+                .run(clerk, room);
         }
     }
 }
@@ -117,6 +122,8 @@ struct Round<'a, I> {
     swarm: &'a Swarm,
     index: I,
     wish: &'a Wish<'a>,
+    /// What of the wish was neither offered nor refused.
+    blocks: ArrayVec<Block, BLOCKS_MAX>,
     /// How many offers there may be.
     enough: usize,
     offers: &'a mut ArrayVec<Offer, HANDOUT_MAX>,
@@ -124,25 +131,25 @@ struct Round<'a, I> {
 
 impl<I: Open> Round<'_, I> {
     fn run(&mut self, clerk: &mut Clerk, room: usize) {
-        let Clerk { chance, shortlist } = clerk;
-        // Most candidates can be had, so that the first few are enough.
-        let seeks_idle = self.seeks_idle_holders();
-        let few = if seeks_idle { 4 * room } else { 2 * room };
-        let few = FEW.max(few);
-        shortlist.begin(few, chance.random());
-        self.gather(shortlist, Sought::There);
-        let first = shortlist.finish();
-        if seeks_idle {
-            self.offer_from(chance, first, Leisure::Idle);
-        }
-        self.offer_from(chance, first, Leisure::Time);
-        let mut is_cut = shortlist.is_cut();
-        while self.offers.len() < self.enough && is_cut {
-            let before = self.offers.len();
+        let Clerk { chance, shortlist, readiness } = clerk;
+        let few = FEW.max(if self.seeks_idle_holders() { 4 * room } else { 2 * room });
+        // Most candidates can be had, so that the first few are enough: unless somebody has just
+        // found that they are not.
+        if !readiness.is_known() {
             shortlist.begin(few, chance.random());
-            self.gather(shortlist, Sought::Ready);
-            self.offer_from(chance, shortlist.finish(), Leisure::Time);
-            is_cut = shortlist.is_cut() && self.offers.len() > before;
+            self.gather(shortlist);
+            self.offer_from(chance, shortlist.finish(), readiness);
+            if !shortlist.is_cut() {
+                return;
+            }
+        }
+        while self.offers.len() < self.enough {
+            shortlist.begin(few, chance.random());
+            self.gather_ready(shortlist, readiness);
+            self.offer_from(chance, shortlist.finish(), readiness);
+            if !shortlist.is_cut() {
+                return;
+            }
         }
     }
 
@@ -154,52 +161,120 @@ impl<I: Open> Round<'_, I> {
             && rules.holder_load <= IDLE_LOAD_MAX
     }
 
-    /// Offers candidates in turn until there are enough; where `leisure` says so, only those of which
-    /// a holder idles.
-    fn offer_from(&mut self, chance: &mut Chance, candidates: &[Candidate], leisure: Leisure) {
-        for candidate in candidates {
-            if self.offers.len() == self.enough {
-                return;
-            }
-            let segment = candidate.segment(self.wish.blocks);
-            if self.offers.iter().all(|offer| offer.segment != segment) {
+    /// Offers candidates in turn until there are enough, those first of which a holder idles.
+    fn offer_from(
+        &mut self,
+        chance: &mut Chance,
+        candidates: &[Candidate],
+        readiness: &mut Readiness,
+    ) {
+        let turns: &[Leisure] = if self.seeks_idle_holders() {
+            &[Leisure::Idle, Leisure::Time]
+        } else {
+            &[Leisure::Time]
+        };
+        for &leisure in turns {
+            for candidate in candidates {
+                if self.offers.len() == self.enough {
+                    return;
+                }
+                let (place, Block { index, bits }) = candidate.in_wish(&self.blocks);
+                if self.blocks[place].bits & bits == 0 {
+                    continue;
+                }
+                let segment = SegmentId(index * Block::SEGMENTS + bits.trailing_zeros());
                 let offer = self.offer(chance, segment, leisure);
+                if offer.is_none() && leisure == Leisure::Idle {
+                    continue;
+                }
+                self.blocks[place].bits &= !bits;
+                // Where holders are excluded, others may ask them.
+                if offer.is_none() && self.wish.excluded.is_empty() {
+                    readiness.clear(Block { index, bits });
+                }
                 self.offers.extend(offer);
             }
         }
     }
 
-    /// Lists segments of the wish.
-    fn gather(&self, shortlist: &mut Shortlist, sought: Sought) {
-        let Swarm { geometry, rules, .. } = self.swarm;
-        for (place, block) in self.wish.blocks.iter().enumerate() {
-            let mut bits = block.bits;
-            while bits != 0 {
-                let first = SegmentId(block.index * Block::SEGMENTS + bits.trailing_zeros());
-                let number = geometry.file_of(first);
-                let segments = geometry.segments_of(number);
-                let of_file = Block::overlap(block.index, &segments) & bits;
-                bits &= !of_file;
-                self.index.look(number, |file| {
-                    let owners = self.owners_now(file);
-                    for segment in (Block { index: block.index, bits: of_file }).segments() {
-                        let in_file = (segment.0 - segments.start) as usize;
-                        let tally = file.copies.tally(in_file);
-                        if self.wish.spares_unseeded && tally.is_unseeded() {
-                            continue;
-                        }
-                        let owners_can =
-                            owners.for_all || (owners.for_unseeded && tally.is_unseeded());
-                        let listed = match sought {
-                            Sought::There => owners_can || tally.copies > 0,
-                            Sought::Ready => self.is_ready(segment, in_file, file, owners_can),
-                        };
-                        if listed {
-                            shortlist.consider(rules.selection, place, segment, tally);
-                        }
+    /// Lists segments of the wish that somebody has.
+    fn gather(&self, shortlist: &mut Shortlist) {
+        let selection = self.swarm.rules.selection;
+        for (place, block) in self.blocks.iter().enumerate() {
+            self.look_at_files_of(block, |segments, first, file| {
+                let owners = self.owners_now(&file.owners);
+                for segment in segments.segments() {
+                    let tally = file.copies.tally((segment.0 - first) as usize);
+                    let unseeded = tally.is_unseeded();
+                    let owners_can = owners.for_all || (owners.for_unseeded && unseeded);
+                    let spared = unseeded && self.wish.spares_unseeded;
+                    if !spared && (owners_can || tally.copies > 0) {
+                        shortlist.consider(selection, place, segment, tally);
                     }
-                });
+                }
+            });
+        }
+    }
+
+    /// Lists segments of the wish for which somebody has time.
+    fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness) {
+        let selection = self.swarm.rules.selection;
+        for (place, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.bits != 0) {
+            let ready = readiness.of(block.index, || self.ready_in(block.index));
+            let block = Block { bits: block.bits & ready, ..*block };
+            self.look_at_files_of(&block, |segments, first, file| {
+                for segment in segments.segments() {
+                    let tally = file.copies.tally((segment.0 - first) as usize);
+                    if !(self.wish.spares_unseeded && tally.is_unseeded()) {
+                        shortlist.consider(selection, place, segment, tally);
+                    }
+                }
+            });
+        }
+    }
+
+    /// The segments of a block for which somebody has time, whoever asks: those for which
+    /// [`ranked`](Self::ranked) finds somebody where nobody is excluded.
+    fn ready_in(&self, index: u32) -> u64 {
+        let Swarm { geometry, counters, rules, .. } = self.swarm;
+        let mut ready = 0;
+        let block = Block { index, bits: Block::overlap(index, &(0..geometry.segment_count())) };
+        self.look_at_files_of(&block, |segments, first, file| {
+            let owners = self.owners_now(&file.owners);
+            for segment in segments.segments() {
+                let place = (segment.0 - first) as usize;
+                let holders = || file.copies.holders(place);
+                let of_owners = || {
+                    let unseeded = file.copies.tally(place).is_unseeded();
+                    let others = || holders().any(|node| !counters.is_avoided(node));
+                    (unseeded && owners.for_unseeded)
+                        || (owners.for_all && (unseeded || rules.paced || !others()))
+                };
+                if !counters.at_leisure(Leisure::Time, holders()).is_empty() || of_owners() {
+                    ready |= Block::of(segment).bits;
+                }
             }
+        });
+        ready
+    }
+
+    /// Looks at the files that some segments of one block are of; each look is told which of them,
+    /// and the first segment of the file.
+    fn look_at_files_of(
+        &self,
+        block: &Block,
+        mut look: impl FnMut(Block, u32, &FileSwarm<I::Copies>),
+    ) {
+        let Swarm { geometry, .. } = self.swarm;
+        let Block { index, mut bits } = *block;
+        while bits != 0 {
+            let first = SegmentId(index * Block::SEGMENTS + bits.trailing_zeros());
+            let number = geometry.file_of(first);
+            let segments = geometry.segments_of(number);
+            let of_file = Block::overlap(index, &segments) & bits;
+            bits &= !of_file;
+            self.index
+                .look(number, |file| look(Block { index, bits: of_file }, segments.start, file));
         }
     }
 
@@ -241,23 +316,6 @@ impl<I: Open> Round<'_, I> {
 
     fn may_be_asked(&self, segment: SegmentId, node: NodeId) -> bool {
         node != self.wish.peer && !self.wish.excluded.contains(&(segment, node))
-    }
-
-    /// Whether anybody can be asked for a segment now: whether [`ranked`](Self::ranked) finds somebody.
-    fn is_ready<R: Copies>(
-        &self,
-        segment: SegmentId,
-        place: usize,
-        file: &FileSwarm<R>,
-        owners_can: bool,
-    ) -> bool {
-        let others = self.with(Leisure::Time, segment, file.copies.holders(place));
-        let of_owners = || {
-            let owners = file.owners.iter().copied();
-            self.asks_owners(segment, place, file, false)
-                && !self.able_owners(segment, place, file, owners).is_empty()
-        };
-        !others.is_empty() || (owners_can && of_owners())
     }
 
     /// The holders of a segment that have time, those first that are to be asked first. Owners
@@ -320,10 +378,9 @@ impl<I: Open> Round<'_, I> {
         self.with(Leisure::Time, segment, owners.filter(|&owner| !spared(owner)))
     }
 
-    fn owners_now<R>(&self, file: &FileSwarm<R>) -> OwnersNow {
+    fn owners_now(&self, owners: &[NodeId]) -> OwnersNow {
         let Swarm { counters, .. } = self.swarm;
-        let others = file.owners.iter().copied().filter(|&owner| owner != self.wish.peer);
-        let with_time = counters.at_leisure(Leisure::Time, others);
+        let with_time = counters.at_leisure(Leisure::Time, owners.iter().copied());
         OwnersNow {
             for_unseeded: !with_time.is_empty(),
             for_all: with_time.iter().any(|&owner| !counters.is_seeding(owner)),

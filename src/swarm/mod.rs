@@ -7,6 +7,7 @@ mod balance;
 pub mod counters;
 pub mod handout;
 pub mod index;
+mod readiness;
 mod selection;
 
 use crate::config::{Admission, Balance, Config, Selection};

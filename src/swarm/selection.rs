@@ -19,12 +19,12 @@ const CHANCE_BITS: u32 = 32;
 const RARITY_MAX: u64 = u64::MAX >> (CHANCE_BITS + PLACE_BITS);
 
 impl Candidate {
-    /// Which segment of a wish.
-    pub(super) fn segment(self, wish: &[Block]) -> SegmentId {
+    /// Which segment of a wish: the place of its block, and the segment as a block of itself.
+    pub(super) fn in_wish(self, wish: &[Block]) -> (usize, Block) {
         let place = self.0 % (1 << PLACE_BITS);
-        let block = &wish[(place / u64::from(Block::SEGMENTS)) as usize];
-        let bit = u32::try_from(place % u64::from(Block::SEGMENTS)).expect("a block is small");
-        SegmentId(block.index * Block::SEGMENTS + bit)
+        let block = (place / u64::from(Block::SEGMENTS)) as usize;
+        let bits = 1 << (place % u64::from(Block::SEGMENTS));
+        (block, Block { index: wish[block].index, bits })
     }
 }
 
@@ -120,7 +120,11 @@ mod tests {
             list.consider(rule, number / 64, segment, Tally { copies, in_flight: 0 });
         }
         assert_eq!(list.is_cut(), rarities.len() > few);
-        list.finish().iter().map(|found| found.segment(&blocks).0 - first).collect()
+        let segment_of = |found: &Candidate| {
+            let (_, Block { index, bits }) = found.in_wish(&blocks);
+            index * Block::SEGMENTS + bits.trailing_zeros()
+        };
+        list.finish().iter().map(|found| segment_of(found) - first).collect()
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl<'a> Crew<'a> {
         for &segment in &ask.verified {
             self.service.settle(now, &mut account, peer, segment);
         }
-        let terms = Terms { now, peer, most: self.handout };
+        let terms = Terms { now, peer, most: self.handout, unchanged: false };
         self.service.answer(clerk, &mut account, terms, ask)
     }
 }

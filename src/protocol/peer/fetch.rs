@@ -31,8 +31,9 @@ pub(super) struct Fetch {
     returned: Vec<Notice<Return>>,
     /// Counts asks; the last one's number.
     sequence: u32,
-    /// The last ask that the tracker is known to have heard.
+    /// The last ask that the tracker is known to have heard, and whether it was busy then.
     heard: u32,
+    tracker_is_busy: bool,
     /// The missing segments that the last ask showed.
     shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether an answer to the last ask is still to come.
@@ -40,8 +41,6 @@ pub(super) struct Fetch {
     window: usize,
     /// What is worth telling the tracker, or asking it for, while there is something under way.
     announcement: usize,
-    /// Whether it says no more before the tracker has heard the last.
-    waits_to_be_heard: bool,
     request_patience: Duration,
     end_game_latencies: u32,
 }
@@ -57,11 +56,11 @@ impl Fetch {
             returned: Vec::with_capacity(WINDOW_MAX),
             sequence: 0,
             heard: 0,
+            tracker_is_busy: false,
             shown: ArrayVec::new(),
             pending: false,
             window: config.window,
             announcement: (config.window / 4).min(config.announcement).max(1),
-            waits_to_be_heard: config.waits_to_be_heard,
             request_patience: config.request_patience,
             end_game_latencies: config.end_game_latencies,
         }
@@ -78,7 +77,7 @@ impl Fetch {
         handout: Handout,
         out: &mut Outbox,
     ) -> Vec<FileId> {
-        self.handle_heard(handout.answers);
+        self.handle_heard(handout.answers, handout.busy);
         if handout.answers == self.sequence {
             self.pending = handout.open;
         }
@@ -101,11 +100,12 @@ impl Fetch {
     }
 
     /// The tracker has heard all asks up to one.
-    pub(super) fn handle_heard(&mut self, answers: u32) {
+    pub(super) fn handle_heard(&mut self, answers: u32, busy: bool) {
         let told = |said: u32| said != 0 && said <= answers;
         self.verified.retain(|notice| !told(notice.said));
         self.returned.retain(|notice| !told(notice.said));
         self.heard = self.heard.max(answers);
+        self.tracker_is_busy = busy;
     }
 
     pub(super) fn handle_arrived(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
@@ -243,7 +243,8 @@ impl Fetch {
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
         let worth_saying = unsaid >= self.announcement || (idle && unsaid > 0);
-        let may_say = !self.waits_to_be_heard || self.heard == self.sequence;
+        // What there is to say to a busy tracker gathers until it has heard the last.
+        let may_say = !self.tracker_is_busy || self.heard == self.sequence;
         if (worth_saying && may_say)
             || (!self.pending && (can_take >= self.announcement || (idle && can_take > 0)))
         {

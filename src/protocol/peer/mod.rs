@@ -170,7 +170,7 @@ impl Peer {
                 }
             }
             Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
-            Message::Heard { answers } => self.fetch.handle_heard(answers),
+            Message::Heard { answers, busy } => self.fetch.handle_heard(answers, busy),
             Message::Stop if self.phase != Phase::Gone => {
                 self.phase = Phase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -356,6 +356,8 @@ impl Node for Peer {
             Input::Reserved { trouble } => self.handle_reserved(now, trouble, out),
             Input::Published { file, trouble } => self.handle_published(file, trouble, out),
             Input::Lost { node } => self.handle_lost(node, out),
+            // Only a tracker falls behind.
+            Input::Idle => {}
         }
         self.advance(now, out);
     }

@@ -23,6 +23,8 @@ pub(super) struct Counter {
     config: Config,
     service: Service,
     clerk: Clerk,
+    /// Whether nothing was announced or given back since the clerk's last answer.
+    unchanged: bool,
     /// By rank.
     desks: Vec<Desk>,
     /// Peers whose asks wait, those first that have least under way.
@@ -33,6 +35,8 @@ pub(super) struct Counter {
     drafts: Vec<(NodeId, Handout)>,
     /// Wrong segments by sender.
     strikes: Vec<u32>,
+    /// Whether the tracker falls behind.
+    busy: bool,
     /// Segments given and neither announced nor given back.
     grants: usize,
     grants_max: usize,
@@ -52,10 +56,12 @@ impl Counter {
             wanted_segments: roster.wanted_segments(),
             service: Service::new(roster, nodes as usize, &config),
             clerk: Clerk::new(seed),
+            unchanged: false,
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
             line: Line::new(nodes as usize),
             resume: None,
             drafts: Vec::new(),
+            busy: false,
             strikes: vec![0; nodes as usize],
             grants: 0,
             grants_max: 0,
@@ -66,6 +72,11 @@ impl Counter {
 
     pub(super) fn hear(&mut self, now: Timestamp, from: NodeId) {
         self.desks[from.index()].heard_at = now;
+    }
+
+    /// From now on peers are told so.
+    pub(super) fn set_busy(&mut self, busy: bool) {
+        self.busy = busy;
     }
 
     /// The last ask that was heard from a peer.
@@ -96,7 +107,8 @@ impl Counter {
             // Others may need it more.
             self.join_line(from);
         } else if self.answer(now, from).is_none() {
-            out.send(from, Message::Handout(Handout { answers, ..Handout::default() }));
+            let busy = self.busy;
+            out.send(from, Message::Handout(Handout { answers, busy, ..Handout::default() }));
         }
         self.go_on(now, out);
     }
@@ -126,6 +138,7 @@ impl Counter {
         self.swarm().avoid(node);
         for grant in std::mem::take(&mut self.desks[node.index()].account.grants) {
             self.grants -= 1;
+            self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.leave_line(node);
@@ -179,11 +192,12 @@ impl Counter {
     fn go_on(&mut self, now: Timestamp, out: &mut Outbox) {
         self.serve_line(now, VAIN_TRIES_MAX);
         self.give_up_when_stuck(now, out);
+        let busy = self.busy;
         let mut drafts = std::mem::take(&mut self.drafts);
         for (peer, handout) in drafts.drain(..) {
             self.desks[peer.index()].draft = None;
             let open = self.line.has(peer);
-            out.send(peer, Message::Handout(Handout { open, ..handout }));
+            out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
         }
         self.drafts = drafts;
     }
@@ -195,7 +209,8 @@ impl Counter {
         let others = self.line.len() - usize::from(self.line.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
         let Desk { account, ask, draft, .. } = &mut self.desks[to.index()];
-        let terms = Terms { now, peer: to, most };
+        let unchanged = std::mem::replace(&mut self.unchanged, true);
+        let terms = Terms { now, peer: to, most, unchanged };
         let handout = self.service.answer(&mut self.clerk, account, terms, ask);
         if handout.entries.is_empty() {
             return None;
@@ -266,6 +281,7 @@ impl Counter {
         }
         // An owner may still be spared for segments that those who wanted them will never ask for.
         self.swarm().counters().spare_owners(false);
+        self.unchanged = false;
         self.serve_line(now, usize::MAX);
         self.swarm().counters().spare_owners(true);
         if !stuck(self) {
@@ -285,6 +301,7 @@ impl Counter {
         let settled = self.service.settle(now, &mut desk.account, peer, segment);
         if settled > 0 {
             desk.has_some = true;
+            self.unchanged = false;
             self.grants -= settled;
             desk.verified += 1;
             self.verified_segments += 1;
@@ -297,6 +314,7 @@ impl Counter {
         let account = &mut self.desks[peer.index()].account;
         if let Some(grant) = account.withdraw(segment, holder) {
             self.grants -= 1;
+            self.unchanged = false;
             self.service.swarm.give_back(segment, grant.holder);
         }
         match cause {
@@ -333,6 +351,7 @@ impl Counter {
         let account = &mut self.desks[peer.index()].account;
         for grant in account.grants.extract_if(.., lost) {
             self.grants -= 1;
+            self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
     }

@@ -3,6 +3,7 @@
 
 mod counter;
 mod desk;
+mod hearing;
 mod line;
 mod outcome;
 mod pace;
@@ -19,6 +20,7 @@ use super::roster::Roster;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
 use counter::Counter;
 use desk::Stage;
+use hearing::Hearing;
 
 pub use outcome::{Outcome, Progress};
 pub use service::{Account, Service, Terms};
@@ -59,8 +61,7 @@ pub struct Tracker {
     left: BTreeSet<NodeId>,
     outcome: Outcome,
     files_finished: u64,
-    /// When each rank was last told anything.
-    spoken: Vec<Timestamp>,
+    hearing: Hearing,
     started: Timestamp,
     /// When the silent are looked for next.
     watch: Timestamp,
@@ -79,7 +80,7 @@ impl Tracker {
             left: BTreeSet::new(),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             files_finished: 0,
-            spoken: vec![Timestamp::default(); nodes as usize],
+            hearing: Hearing::new(nodes as usize),
             started: Timestamp::default(),
             watch: Timestamp::default(),
             config,
@@ -174,13 +175,14 @@ impl Tracker {
     ) {
         let mut told = false;
         for to in out.receivers_after(before) {
-            self.spoken[to.index()] = now;
+            self.hearing.note_spoken(now, to);
             told |= to == from;
         }
-        if (waits && !told) || now >= self.spoken[from.index()] + self.config.ask_patience {
-            self.spoken[from.index()] = now;
+        if (waits && !told) || now >= self.hearing.spoken(from) + self.config.ask_patience {
+            self.hearing.note_spoken(now, from);
             let answers = self.counter.as_ref().map_or(0, |counter| counter.heard(from));
-            out.send(from, Message::Heard { answers });
+            let busy = self.hearing.is_busy();
+            out.send(from, Message::Heard { answers, busy });
         }
     }
 
@@ -466,13 +468,19 @@ impl Node for Tracker {
             Input::Deadline => self.handle_deadline(now, out),
             Input::Message { from, message } => {
                 let (before, leaves) = (out.len(), message == Message::Bye);
-                let waits = self.config.waits_to_be_heard && matches!(message, Message::Ask(_));
+                let asks = matches!(message, Message::Ask(_));
+                self.hearing.note_message();
+                let busy = self.hearing.is_busy();
+                if let Some(counter) = &mut self.counter {
+                    counter.set_busy(busy);
+                }
                 self.handle_message(now, from, message, out);
                 if !leaves {
-                    self.reassure(now, (from, waits), before, out);
+                    self.reassure(now, (from, busy && asks), before, out);
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),
+            Input::Idle => self.hearing.rest(),
             // The tracker holds no segments.
             Input::Arrived { .. }
             | Input::Sent { .. }

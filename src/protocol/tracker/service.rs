@@ -44,6 +44,8 @@ pub struct Terms {
     pub peer: NodeId,
     /// Segments in the answer, at most.
     pub most: usize,
+    /// Whether nothing was announced or given back since the clerk's last answer.
+    pub unchanged: bool,
 }
 
 /// What all who serve peers share.
@@ -162,6 +164,7 @@ impl Service {
             excluded: &account.excluded,
             // Others would wait for it.
             spares_unseeded: slow && !account.grants.is_empty(),
+            unchanged: terms.unchanged,
         };
         self.swarm.hand_out(clerk, &wish, &mut offers);
         // It may be asked again when it has answered that it can't.

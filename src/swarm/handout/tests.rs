@@ -27,6 +27,17 @@ fn swarm(segments: u32, holder_load: u32) -> Swarm {
     swarm_of(segments, &Config { holder_load, ..Config::for_segments_of(1 << 20) })
 }
 
+fn wish_of(peer: u32, blocks: &[Block]) -> Wish<'_> {
+    Wish {
+        peer: NodeId(peer),
+        room: 1,
+        blocks,
+        excluded: &[],
+        spares_unseeded: false,
+        unchanged: false,
+    }
+}
+
 fn ask(swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
     ask_through(&mut Clerk::new(1), swarm, peer, room, bits)
 }
@@ -34,9 +45,7 @@ fn ask(swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
 fn ask_through(clerk: &mut Clerk, swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits }];
-    let wish =
-        Wish { peer: NodeId(peer), room, blocks: &blocks, excluded: &[], spares_unseeded: false };
-    swarm.hand_out(clerk, &wish, &mut offers);
+    swarm.hand_out(clerk, &Wish { room, ..wish_of(peer, &blocks) }, &mut offers);
     offers.into_iter().collect()
 }
 
@@ -61,6 +70,43 @@ fn play(config: &Config) -> Vec<Offer> {
         assert!(!under_way.is_empty(), "{config:?}: somebody can always be served");
     }
     given
+}
+
+/// Peers try in turn while nothing changes, then some of what is under way arrives: what a clerk that
+/// remembers does not find, one that looks anew does not find either.
+#[test]
+fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again() {
+    for config in kinds() {
+        let swarm = swarm_of(60, &Config { holder_load: 1, ..config });
+        let mut clerk = Clerk::new(7);
+        let mut missing = [(1_u64 << 60) - 1; 8];
+        let mut under_way: Vec<(u32, Offer)> = Vec::new();
+        let (mut given, mut in_vain) = (0, 0);
+        while given < 6 * 60 {
+            for (peer, offer) in under_way.drain(..under_way.len().div_ceil(2)) {
+                swarm.announce(offer.segment, NodeId(peer), offer.holders[0]);
+            }
+            for peer in 2..8 {
+                let bits = &mut missing[peer as usize];
+                let blocks = [Block { index: 0, bits: *bits }];
+                let unchanged = peer > 2;
+                let wish = Wish { room: 2, unchanged, ..wish_of(peer, &blocks) };
+                let mut offers = ArrayVec::new();
+                swarm.hand_out(&mut clerk, &wish, &mut offers);
+                if offers.is_empty() {
+                    in_vain += 1;
+                    assert_eq!(ask(&swarm, peer, 2, *bits), []);
+                }
+                for offer in offers {
+                    *bits &= !Block::of(offer.segment).bits;
+                    given += 1;
+                    under_way.push((peer, offer));
+                }
+            }
+            assert!(!under_way.is_empty(), "somebody can always be served");
+        }
+        assert!(in_vain > 100, "{in_vain} tries in vain");
+    }
 }
 
 #[test]
@@ -180,13 +226,7 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits: 1 }];
     let excluded = [(SegmentId(0), NodeId(2)), (SegmentId(0), OWNER)];
-    let wish = Wish {
-        peer: NodeId(4),
-        room: 1,
-        blocks: &blocks,
-        excluded: &excluded,
-        spares_unseeded: false,
-    };
+    let wish = Wish { excluded: &excluded, ..wish_of(4, &blocks) };
     swarm.hand_out(&mut Clerk::new(1), &wish, &mut offers);
     assert!(offers.is_empty());
 }
