@@ -5,6 +5,7 @@ use super::show;
 use super::{FAILED, REFUSED};
 use crate::baseline;
 use crate::driver::job;
+use crate::harness;
 use crate::manifest::highest_peer;
 use crate::time::Clock;
 
@@ -23,7 +24,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Engine::Mutex => baseline::run_threads(&job, nodes, &clock, progress),
     };
     match ended {
-        Ok(ended) => show::summary(args, &clock, "local", true, ended),
+        Ok(ended) => show::summary(args, &clock, "local", Some(harness::cores()), ended),
         Err(error) => {
             show::error(&error.to_string());
             FAILED

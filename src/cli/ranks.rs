@@ -11,7 +11,7 @@ use super::{FAILED, OK, REFUSED};
 use crate::baseline;
 use crate::driver::job;
 use crate::time::Clock;
-use crate::transport::mpi::ranks_here;
+use crate::transport::mpi::here;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -27,7 +27,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if let Some(code) = refuse(args, provided, &world) {
         return code;
     }
-    let one_machine = ranks_here(&world) == world.size();
+    let here = here(&world);
+    let one_machine = here.ranks == world.size();
     let (job, progress) = (args.job(!one_machine), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
@@ -36,7 +37,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     match ended {
         Ok(ended) => {
             let is_broken = ended.as_ref().is_some_and(|ended| !ended.outcome.lost.is_empty());
-            let code = ended.map(|ended| show::summary(args, &clock, "mpi", one_machine, ended));
+            let cores = one_machine.then(|| here.cores.count());
+            let code = ended.map(|ended| show::summary(args, &clock, "mpi", cores, ended));
             if is_broken {
                 world.abort(code.unwrap_or(FAILED).into())
             }

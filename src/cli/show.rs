@@ -68,12 +68,13 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
     }
 }
 
-/// Prints the summary and the errors; returns the exit code.
+/// Prints the summary and the errors; returns the exit code. `cores` are those of all nodes, where
+/// they are on one machine.
 pub(super) fn summary(
     args: &RunArgs,
     clock: &Clock,
     transport: &'static str,
-    one_machine: bool,
+    cores: Option<usize>,
     ended: Ended,
 ) -> u8 {
     let outcome = &ended.outcome;
@@ -91,12 +92,13 @@ pub(super) fn summary(
         (true, false) => UNAVAILABLE,
         (true, true) => OK,
     };
+    let one_machine = cores.is_some();
     // Measuring takes longer than a short run: only where somebody reads it.
     let is_read = !args.quiet || args.json || args.report.is_some();
     let limits =
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
-    let carrier =
-        Carrier { engine: args.engine.name(), transport, cores: harness::cores(), limits };
+    let cores = cores.unwrap_or_else(harness::cores);
+    let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };
     let summary = Summary::new(RunFacts::new(&args.job(!one_machine), &carrier, ended));
     publish(args, &summary).unwrap_or(code)
 }

@@ -66,9 +66,10 @@ pub struct Measured {
 pub fn calibrate(plan: &Plan, stage: &Stage, clock: &Clock) -> Calibration {
     // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
     let mpi = stage.mpi_limits(MPI_BUDGET, clock);
-    let cores = super::cores();
-    let all_cores =
-        at_each_size(plan, |bytes| Limits::measure_all(bytes, cores, LIMITS_BUDGET, clock));
+    let cores = stage.cores();
+    let all_cores = at_each_size(plan, |bytes| {
+        Limits::measure_all(bytes, cores.count(), &cores, LIMITS_BUDGET, clock)
+    });
     let mut one_core = measure_limits(plan, clock);
     let messages_per_second = mpi.map(|mpi| mpi.best_messages_per_second());
     one_core.iter_mut().for_each(|at| at.messages_per_second = messages_per_second);
@@ -264,7 +265,7 @@ impl Bench<'_> {
         let Field { scenario, .. } = field;
         let (_, entry, _) = &field.contenders[place];
         let at = self.limits.iter().find(|at| at.segment_bytes == scenario.segment_bytes);
-        let cores = super::cores();
+        let cores = self.stage.cores().count();
         let carrier = Carrier {
             engine: entry.engine.name(),
             transport: self.stage.transport(),

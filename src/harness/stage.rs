@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::metrics::cores::Cores;
 use crate::metrics::usage::Usage;
 use crate::report::MpiLimits;
 use crate::time::Clock;
@@ -65,6 +66,15 @@ impl Stage {
         }
     }
 
+    /// The cores of this machine that contenders may use.
+    pub fn cores(&self) -> Cores {
+        match self {
+            Self::Threads => Cores::mine(),
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => ranks.here.cores.clone(),
+        }
+    }
+
     /// Has all other processes run something, or end where there is nothing more. Only rank 0
     /// gives orders.
     pub fn give(&self, order: Option<Order>) {
@@ -123,7 +133,7 @@ mod ranks {
     use super::{Cost, Order};
     use crate::metrics::usage::Usage;
     use crate::time::nanoseconds;
-    use crate::transport::mpi::ranks_here;
+    use crate::transport::mpi::{Here, here};
 
     /// How long a rank that has no orders rests, so that rank 0 has the cores to itself.
     const REST: Duration = Duration::from_micros(200);
@@ -136,15 +146,14 @@ mod ranks {
         pub world: SimpleCommunicator,
         /// Orders and costs, apart from all that contenders say.
         orders: SimpleCommunicator,
-        /// Ranks on this machine, this one among them.
-        here: Rank,
+        pub(super) here: Here,
     }
 
     impl Ranks {
         /// All ranks must come here.
         pub fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
-            let here = ranks_here(&world);
+            let here = here(&world);
             Self { world, orders, here }
         }
 
@@ -155,7 +164,7 @@ mod ranks {
 
         /// How many ranks are on this machine, this one among them.
         pub fn here(&self) -> u32 {
-            u32::try_from(self.here).expect("this rank is here")
+            u32::try_from(self.here.ranks).expect("this rank is here")
         }
 
         /// How many peers there are: all ranks but the tracker.

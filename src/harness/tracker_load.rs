@@ -169,7 +169,8 @@ impl Load {
             };
             let service: Vec<_> = (0..self.service_threads).map(serve).collect();
             let play = |ends: Vec<LocalTransport>| {
-                scope.spawn(|| Clients::new(ends, self).play(clock, budget, &warmth))
+                let ending = (&warmth, &finished);
+                scope.spawn(move || Clients::new(ends, self).play(clock, budget, ending))
             };
             let clients: Vec<_> = deal(peers, self.client_threads).map(play).collect();
             let mut measured = Measured::default();

@@ -4,6 +4,7 @@
 //! recording neither fails nor allocates.
 
 pub mod balance;
+pub mod cores;
 pub mod latency;
 pub mod spent;
 pub mod usage;

@@ -6,23 +6,27 @@ use std::thread;
 use std::time::Duration;
 
 use super::{ROUNDS, buffers, copier, hash, rate, source_bytes};
+use crate::metrics::cores::Cores;
 use crate::report::Limits;
 use crate::time::Clock;
 
 impl Limits {
-    /// Measures how fast `cores` cores together copy and hash slices of `segment_bytes` bytes.
+    /// Measures how fast so many threads on `cores` together copy and hash slices of `segment_bytes`
+    /// bytes.
     ///
     /// It takes about `budget`, split as [`Limits::measure`] does. All copy in the same rounds,
     /// and then all hash in the same rounds; the best round counts.
     pub fn measure_all(
         segment_bytes: usize,
-        cores: usize,
+        threads: usize,
+        cores: &Cores,
         budget: Duration,
         clock: &Clock,
     ) -> Self {
-        let (segment_bytes, cores) = (segment_bytes.max(1), cores.max(1));
-        let barrier = Barrier::new(cores);
+        let (segment_bytes, threads) = (segment_bytes.max(1), threads.max(1));
+        let barrier = Barrier::new(threads);
         let worker = || {
+            cores.open_to_this_thread();
             let (mut source, mut destination) = buffers(segment_bytes);
             let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
             let mut segments = source.chunks_exact(segment_bytes).cycle();
@@ -39,7 +43,7 @@ impl Limits {
             [rates(&mut copy), rates(&mut hash)]
         };
         let measured: Vec<[Vec<f64>; 2]> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..cores).map(|_| scope.spawn(worker)).collect();
+            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
             let workers = workers.into_iter();
             workers.map(|worker| worker.join().expect("copying does not panic")).collect()
         });
@@ -58,16 +62,17 @@ mod tests {
     #[test]
     fn all_cores_at_once_give_usable_limits() {
         let clock = Clock::start();
-        for (segment_bytes, cores) in [(0, 1), (1000, 2), (1 << 20, 3)] {
+        for (segment_bytes, threads) in [(0, 1), (1000, 2), (1 << 20, 3)] {
             let budget = Duration::from_millis(40);
-            let limits = Limits::measure_all(segment_bytes, cores, budget, &clock);
-            assert!(limits.usable(), "{segment_bytes} bytes, {cores} cores: {limits:?}");
+            let limits =
+                Limits::measure_all(segment_bytes, threads, &Cores::mine(), budget, &clock);
+            assert!(limits.usable(), "{segment_bytes} bytes, {threads} threads: {limits:?}");
         }
     }
 
     #[test]
     fn no_budget_still_gives_limits() {
         let clock = Clock::start();
-        assert!(Limits::measure_all(64, 2, Duration::ZERO, &clock).usable());
+        assert!(Limits::measure_all(64, 2, &Cores::mine(), Duration::ZERO, &clock).usable());
     }
 }

@@ -1,6 +1,6 @@
 //! Peers that only announce and ask.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -54,13 +54,20 @@ impl Clients {
         Self { peers, measured: Measured::default() }
     }
 
-    /// Plays until all peers have everything, or have been measured for as long as the budget.
-    pub(super) fn play(mut self, clock: &Clock, budget: Duration, warmth: &Warmth) -> Measured {
+    /// Plays until all peers have everything, or have been measured for as long as the budget, or a
+    /// service thread has ended.
+    pub(super) fn play(
+        mut self,
+        clock: &Clock,
+        budget: Duration,
+        (warmth, finished): (&Warmth, &AtomicBool),
+    ) -> Measured {
         let mut now = clock.now();
         self.peers.iter_mut().for_each(|peer| peer.ask(now));
         let mut began = None;
         let mut done = Vec::new();
-        while !self.peers.is_empty() {
+        // ORDERING: Relaxed; it only ends the loop.
+        while !self.peers.is_empty() && !finished.load(Ordering::Relaxed) {
             now = clock.now();
             if began.is_none() && warmth.is_reached() {
                 began = Some(now);

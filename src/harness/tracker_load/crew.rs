@@ -25,6 +25,16 @@ pub(super) struct Crew<'a> {
     handout: usize,
 }
 
+/// Has all threads end when one ends, be it in a panic: the clients would wait for its answers.
+struct EndsAll<'a>(&'a AtomicBool);
+
+impl Drop for EndsAll<'_> {
+    fn drop(&mut self) {
+        // ORDERING: Relaxed; it only ends the loops.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl<'a> Crew<'a> {
     pub(super) fn new(service: &'a Service, nodes: usize, handout: usize) -> Self {
         let accounts = (0..nodes).map(|_| Mutex::default()).collect();
@@ -39,6 +49,7 @@ impl<'a> Crew<'a> {
         clock: &Clock,
         (warmth, finished): (&Warmth, &AtomicBool),
     ) -> Latency {
+        let _guard = EndsAll(finished);
         let mut clerk = Clerk::new(seed);
         let mut done = Vec::with_capacity(MAILBOX_EVENTS);
         let mut took = Latency::new();

@@ -10,13 +10,14 @@ mod slab;
 
 use std::fmt;
 
-use mpi::collective::Root as _;
+use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
 use super::{Completion, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::cores::Cores;
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use slab::{Ended, Mode, Owner, Slab};
@@ -27,10 +28,23 @@ const RING: usize = 16;
 /// The tag of messages.
 const TAG: std::ffi::c_int = 0;
 
-/// How many ranks are on this machine: all that this one can share memory with. Launchers have
-/// variables that say so too, but each its own, and Slurm's none. All ranks must come here.
-pub fn ranks_here(world: &SimpleCommunicator) -> Rank {
-    world.split_shared(world.rank()).size()
+/// What of a job is on one machine.
+#[derive(Clone, Debug)]
+pub struct Here {
+    /// Ranks, this one among them.
+    pub ranks: Rank,
+    /// Cores that any of them may use: launchers like to give each its own.
+    pub cores: Cores,
+}
+
+/// What is on this machine: all ranks that this one can share memory with. Launchers have variables
+/// that say so too, but each its own, and Slurm's none. All ranks must come here.
+pub fn here(world: &SimpleCommunicator) -> Here {
+    let machine = world.split_shared(world.rank());
+    let mine = Cores::mine();
+    let mut words = mine.words().to_vec();
+    machine.all_reduce_into(mine.words(), &mut words[..], SystemOperation::bitwise_or());
+    Here { ranks: machine.size(), cores: mine.with_words(words) }
 }
 
 impl fmt::Debug for MpiTransport {

@@ -1,0 +1,84 @@
+//! Which cores are there to be used?
+
+use std::thread;
+
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// Cores, a bit each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cores {
+    words: Vec<u64>,
+    /// A quota of the process lets it fill no more than so many.
+    quota: Option<usize>,
+}
+
+impl Cores {
+    /// Those that this thread may run on; none where the system doesn't tell.
+    pub fn mine() -> Self {
+        let mut words = vec![0_u64; CpuSet::MAX_CPU / 64];
+        if let Ok(set) = sched_getaffinity(None) {
+            for core in (0..CpuSet::MAX_CPU).filter(|&core| set.is_set(core)) {
+                words[core / 64] |= 1 << (core % 64);
+            }
+        }
+        let bound_to: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+        let allowed = thread::available_parallelism().map_or(1, usize::from);
+        Self { words, quota: (bound_to == 0 || allowed < bound_to).then_some(allowed) }
+    }
+
+    /// The same with the bits of the cores of several processes, side by side.
+    #[must_use]
+    pub fn with_words(self, words: Vec<u64>) -> Self {
+        Self { words, ..self }
+    }
+
+    /// The bits; as many words everywhere.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// How many can be kept busy.
+    pub fn count(&self) -> usize {
+        let known = self.words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
+        self.quota.unwrap_or(known).max(1)
+    }
+
+    /// Lets this thread run on all of them, as far as the system allows it: a launcher may have bound
+    /// the process to fewer.
+    pub fn open_to_this_thread(&self) {
+        let mut set = CpuSet::new();
+        for core in
+            (0..CpuSet::MAX_CPU).filter(|core| self.words[core / 64] >> (core % 64) & 1 != 0)
+        {
+            set.set(core);
+        }
+        if set.count() > 0 {
+            // Where it is not allowed, the thread stays where it is.
+            sched_setaffinity(None, &set).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_bound_to_one_core_may_be_let_go_again() {
+        let all = Cores::mine();
+        assert_eq!(all.count(), thread::available_parallelism().expect("the system tells").get());
+        let first = all.words().iter().position(|&word| word != 0).expect("it runs somewhere");
+        let mut one = vec![0; all.words().len()];
+        one[first] = 1 << all.words()[first].trailing_zeros();
+        let one = all.clone().with_words(one);
+        thread::spawn(move || {
+            one.open_to_this_thread();
+            assert_eq!(Cores::mine().words(), one.words());
+            assert_eq!(Cores::mine().count(), 1);
+            all.open_to_this_thread();
+            assert_eq!(Cores::mine(), all);
+        })
+        .join()
+        .expect("the thread ends");
+    }
+}
