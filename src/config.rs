@@ -48,9 +48,6 @@ pub const TROUBLE_BYTES_MAX: usize = 1024;
 /// Files that a peer reports as not to be had when it is done; more are only counted.
 pub const FAILED_FILES_MAX: usize = 4096;
 
-/// Slots beyond the payload: for segments in flight twice and for those that turn out wrong.
-pub const SPARE_SLOTS: usize = 2 * WINDOW_MAX;
-
 /// Wrong segments from one holder after which the tracker avoids it, if they are a quarter of
 /// what it was asked for.
 pub const STRIKES_MAX: u32 = 8;
@@ -133,6 +130,18 @@ impl Config {
     /// tells the tracker.
     const LINK_UPLOAD_BYTES: usize = 1 << 17;
     const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
+
+    /// Segments in flight to a peer, at most: at the end of a run those that are late are asked for a
+    /// second time elsewhere.
+    pub fn flights_max(&self) -> usize {
+        2 * self.window
+    }
+
+    /// Slots beyond the payload: at the end of a run each segment of a window may be in flight twice,
+    /// or have come twice; and slots come back late from requests that were withdrawn.
+    pub fn spare_slots(&self) -> usize {
+        (2 * self.window).max(16)
+    }
 
     /// The defaults for segments of `segment_bytes`, where the nodes are on several hosts or share
     /// one memory.

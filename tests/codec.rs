@@ -44,10 +44,11 @@ fn ask() -> impl Strategy<Value = Ask> {
         vec(segment(), 0..=WINDOW_MAX),
         vec(returned(), 0..=RETURNS_MAX),
     );
-    (any::<(u32, u16, bool)>(), lists).prop_map(|(plain, (blocks, verified, returned))| Ask {
+    (any::<(u32, u16, bool, bool)>(), lists).prop_map(|(plain, (blocks, verified, returned))| Ask {
         sequence: plain.0,
         room: plain.1,
         end_game: plain.2,
+        waits: plain.3,
         blocks: blocks.into_iter().collect(),
         verified: verified.into_iter().collect(),
         returned: returned.into_iter().collect(),
@@ -160,6 +161,7 @@ fn the_largest_messages_fit() {
         sequence: u32::MAX,
         room: u16::MAX,
         end_game: true,
+        waits: true,
         blocks: [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into(),
         verified: [segment; WINDOW_MAX].into(),
         returned: [returned; RETURNS_MAX].into(),

@@ -61,7 +61,7 @@ impl<'a, L: Link> Download<'a, L> {
         (output, slot_bytes): (Option<OutputDir>, usize),
     ) -> Self {
         let parker = Parker::new();
-        let mut watch = Stopwatch::start(clock);
+        let mut watch = Stopwatch::start(clock, &job.meter);
         watch.count(true);
         Self {
             link,

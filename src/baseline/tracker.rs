@@ -10,6 +10,7 @@ use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Ended, Job};
 use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::NodeId;
+use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Enrolment, Outcome, tracker::Progress};
@@ -24,7 +25,7 @@ pub(super) fn run<L: Link>(
     clock: &Clock,
     mut show: impl FnMut(Progress),
 ) -> Result<Ended, TransportError> {
-    let mut tracker = Tracker::new(link, nodes, clock);
+    let mut tracker = Tracker::new(link, nodes, (clock, &job.meter));
     let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
     if tracker.open()? {
@@ -49,12 +50,12 @@ struct Tracker<'a, L> {
 }
 
 impl<'a, L: Link> Tracker<'a, L> {
-    fn new(link: &'a L, nodes: u32, clock: &'a Clock) -> Self {
+    fn new(link: &'a L, nodes: u32, (clock, meter): (&'a Clock, &Meter)) -> Self {
         Self {
             link,
             nodes,
             clock,
-            watch: Stopwatch::start(clock),
+            watch: Stopwatch::start(clock, meter),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             progress: Progress::default(),
             waiting: BTreeMap::new(),

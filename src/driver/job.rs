@@ -9,7 +9,7 @@ use crossbeam::sync::Parker;
 use super::injection::Fault;
 use super::prepare::{Furnished, furnish};
 use super::{Checks, Injection, Prepared, Terms, run_peer, run_tracker};
-use crate::config::{Config, SPARE_SLOTS, Verify};
+use crate::config::{Config, Verify};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
@@ -78,7 +78,7 @@ pub struct JobError {
 impl Job {
     /// Reads a peer's input and makes it ready, or lets it say why not.
     fn prepare(&self, node: NodeId) -> Prepared {
-        match self.furnish(node, SPARE_SLOTS) {
+        match self.furnish(node, self.config.spare_slots()) {
             Ok(furnished) => Prepared::ready(furnished, self.config.clone()),
             Err(reason) => Prepared::refused(reason, self.config.clone()),
         }
@@ -151,10 +151,12 @@ pub fn run_threads(
         let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
             let checks = job.checks(&parker);
             let injection = Injection::new(&job.faults, job.seed, node);
-            scope.spawn(move || run_peer(prepared, &mut end, parker, clock, checks, injection))
+            scope.spawn(move || {
+                run_peer(prepared, &mut end, parker, (clock, &job.meter), checks, injection)
+            })
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(prepared).zip(ends).map(peer).collect();
-        let tracked = run_tracker(&mut tracker, &mut end, parker, clock, show);
+        let tracked = run_tracker(&mut tracker, &mut end, parker, (clock, &job.meter), show);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         std::iter::once(tracked).chain(peers).collect::<Vec<_>>()
     });
@@ -224,7 +226,8 @@ mod ranks {
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
-        let mine = run_tracker(&mut tracker, &mut transport, Parker::new(), clock, show)?;
+        let mine =
+            run_tracker(&mut tracker, &mut transport, Parker::new(), (clock, &job.meter), show)?;
         if !tracker.outcome().lost.is_empty() {
             // A rank that is lost would be waited for in vain.
             let unknown = (1..nodes).map(|_| RankMetrics::default());
@@ -258,7 +261,8 @@ mod ranks {
         let parker = Parker::new();
         let checks = job.checks(&parker);
         let injection = Injection::new(&job.faults, job.seed, node);
-        let metrics = run_peer(prepared, &mut transport, parker, clock, checks, injection)?;
+        let metrics =
+            run_peer(prepared, &mut transport, parker, (clock, &job.meter), checks, injection)?;
         transport.gather(&metrics.encode())?;
         Ok(())
     }

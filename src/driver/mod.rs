@@ -14,6 +14,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 
 use crate::manifest::NodeId;
+use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
@@ -40,11 +41,11 @@ pub fn run_tracker(
     tracker: &mut Tracker,
     transport: &mut impl Transport,
     parker: Parker,
-    clock: &Clock,
+    (clock, meter): (&Clock, &Meter),
     mut show: impl FnMut(Progress),
 ) -> Result<RankMetrics, TransportError> {
     let mut turn = Turn::new(transport, parker);
-    let mut watch = Stopwatch::start(clock);
+    let mut watch = Stopwatch::start(clock, meter);
     let mut messages = 0;
     tracker.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut shown = clock.now();
@@ -102,7 +103,7 @@ pub fn run_peer(
     prepared: Prepared,
     transport: &mut impl Transport,
     parker: Parker,
-    clock: &Clock,
+    (clock, meter): (&Clock, &Meter),
     checks: Checks,
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
@@ -111,7 +112,7 @@ pub fn run_peer(
     let mut hands =
         Hands::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
     let mut turn = Turn::new(transport, parker);
-    let mut watch = Stopwatch::start(clock);
+    let mut watch = Stopwatch::start(clock, meter);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut inputs = Vec::new();
     loop {

@@ -111,6 +111,8 @@ pub fn furnish(
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         return Err(format!("{node}: {first:?} and {second:?} would be written to one file"));
     }
+    // Who wants nothing receives nothing.
+    let spare = if input.wanted.is_empty() { 0 } else { spare };
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
     let mut store = Store::new(slots, slot_bytes)
         .map_err(|error| format!("{node}: own files: {error}: use a smaller --segment-bytes"))?;

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, TimeSpent};
 use crate::time::{Clock, Timestamp};
 
 /// Splits the time of one thread among its activities, while the swarm is open.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
+    /// Is told when the swarm opens.
+    meter: Meter,
     clock: Clock,
     mark: Timestamp,
     counts: bool,
@@ -15,8 +18,14 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    pub(crate) fn start(clock: &Clock) -> Self {
-        Self { clock: *clock, mark: clock.now(), counts: false, spent: TimeSpent::default() }
+    pub(crate) fn start(clock: &Clock, meter: &Meter) -> Self {
+        Self {
+            meter: meter.clone(),
+            clock: *clock,
+            mark: clock.now(),
+            counts: false,
+            spent: TimeSpent::default(),
+        }
     }
 
     /// The time since the last lap was spent on `activity`; returns the time now.
@@ -30,6 +39,9 @@ impl Stopwatch {
 
     /// Whether laps count from now on.
     pub(crate) fn count(&mut self, counts: bool) {
+        if counts && !self.counts {
+            self.meter.open();
+        }
         self.counts = counts;
     }
 

@@ -48,9 +48,13 @@ pub struct Record {
     /// How long all cores take to hash the bytes that were delivered, seconds; none where that is
     /// not known. To be added to the makespan of an unverified run.
     pub verification_s: Option<f64>,
-    /// Processor time in user mode and in the kernel, over all processes, seconds: since each had
-    /// made its payload.
+    /// Processor time in user mode and in the kernel, over all processes, seconds: since the swarm
+    /// opened, as the makespan.
     pub cpu_s: f64,
+    /// Processor time to make ready for that, likewise, seconds: to register and to reserve memory,
+    /// but not to make the payload. 0 in older records, where `cpu_s` has it.
+    #[serde(default)]
+    pub cpu_setup_s: f64,
     /// The part of `cpu_s` that was spent in the kernel, seconds.
     pub cpu_system_s: f64,
     /// The most memory that one process held in RAM, bytes; 0 where it is not known.

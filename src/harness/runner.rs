@@ -294,7 +294,8 @@ impl Bench<'_> {
             ended_at_s: self.clock.now().since(crate::time::Timestamp::default()).as_secs_f64(),
             verification,
             verification_s: hashing.map(|seconds| seconds / cores as f64),
-            cpu_s: seconds(|usage| usage.user + usage.system),
+            cpu_s: seconds(Usage::processor_time),
+            cpu_setup_s: costs.iter().map(|cost| cost.setup).sum::<Duration>().as_secs_f64(),
             cpu_system_s: seconds(|usage| usage.system),
             peak_rss_bytes: costs.iter().map(|cost| cost.peak_rss_bytes).max().unwrap_or(0),
             processes: costs.len(),
@@ -351,7 +352,8 @@ fn once(
     }
     let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
     let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);
-    Ok((ended, stage.gather(Cost { usage, peak_rss_bytes })))
+    let setup = job.meter.made_ready().processor_time();
+    Ok((ended, stage.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
 /// The same job for every contender of a repetition but for its switches. Payload and chance are

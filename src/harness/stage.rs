@@ -22,8 +22,10 @@ pub struct Order {
 /// What a run cost one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Processor time and context switches.
+    /// Processor time and context switches, since the swarm opened.
     pub usage: Usage,
+    /// Processor time to make ready for that, payload apart.
+    pub setup: Duration,
     /// The most memory held in RAM, bytes; 0 where it is not known.
     pub peak_rss_bytes: u64,
 }
@@ -230,17 +232,19 @@ mod ranks {
         }
     }
 
-    fn numbers(cost: &Cost) -> [u64; 5] {
+    fn numbers(cost: &Cost) -> [u64; 6] {
         let Usage { user, system, voluntary_switches, involuntary_switches } = cost.usage;
         let [user, system] = [user, system].map(nanoseconds);
-        [user, system, voluntary_switches, involuntary_switches, cost.peak_rss_bytes]
+        let setup = nanoseconds(cost.setup);
+        [user, system, voluntary_switches, involuntary_switches, setup, cost.peak_rss_bytes]
     }
 
-    fn cost(numbers: &[u64; 5]) -> Cost {
-        let &[user, system, voluntary_switches, involuntary_switches, peak_rss_bytes] = numbers;
-        let [user, system] = [user, system].map(Duration::from_nanos);
+    fn cost(numbers: &[u64; 6]) -> Cost {
+        let &[user, system, voluntary_switches, involuntary_switches, setup, peak_rss_bytes] =
+            numbers;
+        let [user, system, setup] = [user, system, setup].map(Duration::from_nanos);
         let usage = Usage { user, system, voluntary_switches, involuntary_switches };
-        Cost { usage, peak_rss_bytes }
+        Cost { usage, setup, peak_rss_bytes }
     }
 
     #[cfg(test)]
@@ -255,7 +259,7 @@ mod ranks {
                 voluntary_switches: 3,
                 involuntary_switches: 4,
             };
-            let sent = Cost { usage, peak_rss_bytes: 5 };
+            let sent = Cost { usage, setup: Duration::from_nanos(6), peak_rss_bytes: 5 };
             assert_eq!(cost(&numbers(&sent)), sent);
         }
     }

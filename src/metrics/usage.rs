@@ -21,6 +21,11 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// Processor time in user mode and in the kernel.
+    pub fn processor_time(&self) -> Duration {
+        self.user + self.system
+    }
+
     /// What this process has used until now; all zeros where the system doesn't tell.
     pub fn now() -> Self {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
@@ -54,16 +59,18 @@ fn duration(time: TimeVal) -> Duration {
 }
 
 /// Remembers what had been used when a run's own work began: after its payload was made, which
-/// costs processor time too but is no part of the run. Clones share what they remember.
+/// costs processor time too but is no part of the run; and when its swarm opened, which is when its
+/// makespan begins. Clones share what they remember.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     readings: Arc<Mutex<Readings>>,
 }
 
-/// What had been used when the work began, and when it ended.
+/// What had been used when the work began, when the swarm opened, and when the work ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Readings {
     began: Option<Usage>,
+    opened: Option<Usage>,
     ended: Option<Usage>,
 }
 
@@ -73,16 +80,29 @@ impl Meter {
         self.readings().began = Some(Usage::now());
     }
 
+    /// The swarm is open: what was used to make ready for it counts apart. The first call counts.
+    pub fn open(&self) {
+        self.readings().opened.get_or_insert_with(Usage::now);
+    }
+
     /// The run's own work is over, and something follows that is no part of it. The first call
     /// counts.
     pub fn end(&self) {
         self.readings().ended.get_or_insert_with(Usage::now);
     }
 
-    /// What was used since the work began, until it ended or until now; none where it never did.
+    /// What was used since the swarm opened, or since the work began where none was opened, until it
+    /// ended or until now; none where it never did.
     pub fn used(&self) -> Option<Usage> {
-        let Readings { began, ended } = *self.readings();
-        began.map(|began| ended.unwrap_or_else(Usage::now).since(&began))
+        let Readings { began, opened, ended } = *self.readings();
+        let since = opened.or(began)?;
+        Some(ended.unwrap_or_else(Usage::now).since(&since))
+    }
+
+    /// What was used to make ready: from the beginning of the work until the swarm opened.
+    pub fn made_ready(&self) -> Usage {
+        let Readings { began, opened, .. } = *self.readings();
+        opened.zip(began).map_or_else(Usage::default, |(opened, began)| opened.since(&began))
     }
 
     fn readings(&self) -> MutexGuard<'_, Readings> {
@@ -123,6 +143,10 @@ mod tests {
                 break used;
             }
         };
+        assert_eq!(meter.made_ready(), Usage::default());
+        meter.open();
+        assert!(meter.made_ready().user >= used.user);
+        assert!(meter.used().expect("it began").user < used.user);
         meter.end();
         let ended = meter.used().expect("it began");
         (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));

@@ -102,6 +102,8 @@ pub struct Ask {
     pub sequence: u32,
     /// How many segments it can take on.
     pub room: u16,
+    /// It says no more before it hears that this was heard: the tracker was busy.
+    pub waits: bool,
     /// The blocks show segments that were asked for and have not come: another holder, please.
     pub end_game: bool,
     /// Segments that it lacks and was not given, as far as they fit.

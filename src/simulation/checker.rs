@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Config, WINDOW_MAX};
+use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
 
 /// What one node is known to have and to wait for, kept apart from what the node itself thinks.
@@ -21,6 +21,7 @@ struct NodeFacts {
 #[derive(Debug)]
 pub(super) struct Checker {
     nodes: Vec<NodeFacts>,
+    flights_max: usize,
     uploads_max: usize,
     served: u64,
     landed: u64,
@@ -31,6 +32,7 @@ impl Checker {
     pub(super) fn new(nodes: usize, config: &Config) -> Self {
         Self {
             nodes: vec![NodeFacts::default(); nodes],
+            flights_max: config.flights_max(),
             // What goes to slow receivers has as much room again.
             uploads_max: config.uploads * if config.paced { 2 } else { 1 },
             served: 0,
@@ -67,7 +69,7 @@ impl Checker {
         );
         let before = expected.insert((segment, from), ());
         assert!(before.is_none(), "{node} asks {from} for {segment:?} twice");
-        assert!(expected.len() <= 2 * WINDOW_MAX, "{node} expects {} segments", expected.len());
+        assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
     }
 
     /// A node dropped what it expected, or took it in.

@@ -144,11 +144,19 @@ impl<I: Open> Round<'_, I> {
             }
         }
         while self.offers.len() < self.enough {
+            let (before, is_new) = (self.offers.len(), !readiness.is_known());
             shortlist.begin(few, chance.random());
             self.gather_ready(shortlist, readiness);
             self.offer_from(chance, shortlist.finish(), readiness);
             if !shortlist.is_cut() {
                 return;
+            }
+            if self.offers.len() == before && self.wish.excluded.is_empty() {
+                if is_new {
+                    return;
+                }
+                // Holders that had time have none by now: those who are left are sought anew.
+                readiness.forget();
             }
         }
     }

@@ -8,6 +8,7 @@ use crate::driver::Idle;
 use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::NodeId;
 use crate::metrics::Activity;
+use crate::metrics::usage::Meter;
 use crate::protocol::Message;
 use crate::time::Clock;
 use crate::transport::{Completion, Transport, TransportError};
@@ -28,10 +29,14 @@ pub(super) struct Link<'a, T> {
 }
 
 impl<'a, T: Transport> Link<'a, T> {
-    pub(super) fn new(transport: &'a mut T, parker: Parker, clock: &Clock) -> Self {
+    pub(super) fn new(
+        transport: &'a mut T,
+        parker: Parker,
+        (clock, meter): (&Clock, &Meter),
+    ) -> Self {
         let idle = Idle::new(parker, transport.wakes());
         let (come, early) = (VecDeque::new(), VecDeque::new());
-        let (watch, resting) = (Stopwatch::start(clock), Activity::Idle);
+        let (watch, resting) = (Stopwatch::start(clock, meter), Activity::Idle);
         Self { transport, idle, watch, resting, polled: Vec::new(), come, early }
     }
 

@@ -182,7 +182,7 @@ pub fn run_threads(
     let (started, peers) = thread::scope(|scope| {
         let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
             scope.spawn(move || {
-                let mut link = Link::new(&mut end, parker, clock);
+                let mut link = Link::new(&mut end, parker, (clock, &job.meter));
                 let peer = Peer { job, node, nodes, clock };
                 let report = peer.relay(algorithm, &mut link);
                 if let Err(error) = &report {
@@ -192,7 +192,8 @@ pub fn run_threads(
             })
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(ends).map(peer).collect();
-        let started = starter::run(&mut Link::new(&mut end, parker, clock), nodes, clock);
+        let started =
+            starter::run(&mut Link::new(&mut end, parker, (clock, &job.meter)), nodes, clock);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         (started, peers.collect::<Result<Vec<_>, _>>())
     });

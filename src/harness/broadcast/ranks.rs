@@ -41,7 +41,7 @@ pub fn run_rank(
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let peers = world.split_by_color(color);
-    let mut link = Link::new(&mut transport, Parker::new(), clock);
+    let mut link = Link::new(&mut transport, Parker::new(), (clock, &job.meter));
     let Some(peers) = peers else {
         let times = starter::run(&mut link, nodes, clock)?;
         let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();

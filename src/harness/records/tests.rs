@@ -9,7 +9,8 @@ pub(crate) fn example(repetition: u32) -> Record {
     let run = serde_json::json!({
         "record_schema": 1, "workload": "w", "contender": "a b,c", "parameters": {"window": 4},
         "repetition": repetition, "ended_at_s": 12.5, "verification": "inline",
-        "verification_s": 0.5, "cpu_s": 1.25, "cpu_system_s": 0.25, "peak_rss_bytes": 4096,
+        "verification_s": 0.5, "cpu_s": 1.25, "cpu_system_s": 0.25, "cpu_setup_s": 0.75,
+        "peak_rss_bytes": 4096,
         "processes": 1, "voluntary_switches": 7, "involuntary_switches": 8,
     });
     let summary = Summary::new(crate::report::RunFacts {

@@ -34,6 +34,8 @@ pub(super) struct Fetch {
     /// The last ask that the tracker is known to have heard, and whether it was busy then.
     heard: u32,
     tracker_is_busy: bool,
+    /// The last ask that said that it waits to be heard.
+    awaited: u32,
     /// The missing segments that the last ask showed.
     shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether an answer to the last ask is still to come.
@@ -50,13 +52,14 @@ impl Fetch {
         Self {
             wants: Wants::default(),
             mishaps: Mishaps::default(),
-            flights: Flights::new(),
+            flights: Flights::new(config.flights_max()),
             verified_count: 0,
             verified: Vec::with_capacity(WINDOW_MAX),
             returned: Vec::with_capacity(WINDOW_MAX),
             sequence: 0,
             heard: 0,
             tracker_is_busy: false,
+            awaited: 0,
             shown: ArrayVec::new(),
             pending: false,
             window: config.window,
@@ -244,7 +247,7 @@ impl Fetch {
         let idle = self.flights.is_empty();
         let worth_saying = unsaid >= self.announcement || (idle && unsaid > 0);
         // What there is to say to a busy tracker gathers until it has heard the last.
-        let may_say = !self.tracker_is_busy || self.heard == self.sequence;
+        let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
             || (!self.pending && (can_take >= self.announcement || (idle && can_take > 0)))
         {
@@ -256,8 +259,7 @@ impl Fetch {
     /// An ask with all that is not confirmed. One that repeats another has a new number all the
     /// same: what it says differs by then, and an answer must name what it answers.
     pub(super) fn ask(&mut self) -> Ask {
-        self.sequence += 1;
-        let mut ask = Ask { sequence: self.sequence, ..Ask::default() };
+        let mut ask = self.next_number();
         let room = self.window.saturating_sub(self.flights.len());
         ask.room = u16::try_from(room).unwrap_or(u16::MAX);
         if room > 0 && self.wants.missing() > 0 {
@@ -362,30 +364,39 @@ impl Fetch {
     /// With nothing else to ask for, late segments are asked for a second time elsewhere.
     fn end_game_ask(&mut self, now: Timestamp) -> Option<Ask> {
         let age = self.end_game_age()?;
-        let mut ask = Ask { end_game: true, ..Ask::default() };
+        let (mut room, mut blocks) = (0, ArrayVec::<Block, BLOCKS_MAX>::new());
         for flight in self.flights.iter_mut() {
             let late = flight.stage == Stage::Requested && now >= flight.since + age;
             if late && !flight.doubled {
                 let block = Block::of(flight.segment);
-                let known = ask.blocks.iter().position(|known| known.index == block.index);
+                let known = blocks.iter().position(|known| known.index == block.index);
                 match known {
-                    Some(place) => ask.blocks[place].bits |= block.bits,
-                    None if ask.blocks.is_full() => continue,
-                    None => ask.blocks.push(block),
+                    Some(place) => blocks[place].bits |= block.bits,
+                    None if blocks.is_full() => continue,
+                    None => blocks.push(block),
                 }
                 flight.doubled = true;
-                ask.room += 1;
+                room += 1;
             }
         }
-        if ask.room == 0 {
+        if room == 0 {
             return None;
         }
-        self.sequence += 1;
-        ask.sequence = self.sequence;
+        let mut ask = Ask { end_game: true, room, blocks, ..self.next_number() };
         self.shown.clear();
         self.tell(&mut ask);
         self.pending = true;
         Some(ask)
+    }
+
+    /// An empty ask with the next number.
+    fn next_number(&mut self) -> Ask {
+        self.sequence += 1;
+        let (sequence, waits) = (self.sequence, self.tracker_is_busy);
+        if waits {
+            self.awaited = sequence;
+        }
+        Ask { sequence, waits, ..Ask::default() }
     }
 
     /// How old a request must be to be made a second time; none while there is other work, and

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{HOLDERS_MAX, WINDOW_MAX};
+use crate::config::HOLDERS_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::time::{Timestamp, mean_of_late, nanoseconds};
 
@@ -44,17 +44,19 @@ pub(super) struct Flight {
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
+    most: usize,
     mean_latency_ns: u64,
 }
 
 impl Flights {
-    pub(super) fn new() -> Self {
-        Self { flights: Vec::with_capacity(2 * WINDOW_MAX), mean_latency_ns: 0 }
+    /// No requests, of `most` that there may be at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self { flights: Vec::with_capacity(most), most, mean_latency_ns: 0 }
     }
 
     /// Whether there is room for one more request, twice the window with those made twice.
     pub(super) fn has_room(&self) -> bool {
-        self.flights.len() < 2 * WINDOW_MAX
+        self.flights.len() < self.most
     }
 
     pub(super) fn push(&mut self, flight: Flight) {

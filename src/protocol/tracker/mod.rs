@@ -468,7 +468,7 @@ impl Node for Tracker {
             Input::Deadline => self.handle_deadline(now, out),
             Input::Message { from, message } => {
                 let (before, leaves) = (out.len(), message == Message::Bye);
-                let asks = matches!(message, Message::Ask(_));
+                let waits = matches!(&message, Message::Ask(ask) if ask.waits);
                 self.hearing.note_message();
                 let busy = self.hearing.is_busy();
                 if let Some(counter) = &mut self.counter {
@@ -476,7 +476,7 @@ impl Node for Tracker {
                 }
                 self.handle_message(now, from, message, out);
                 if !leaves {
-                    self.reassure(now, (from, busy && asks), before, out);
+                    self.reassure(now, (from, waits), before, out);
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),

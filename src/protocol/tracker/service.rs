@@ -147,7 +147,7 @@ impl Service {
         let blocks = account.missing(ask);
         let slow = self.pace.is_slow(account.latency_ns);
         let window = self.pace.window(account.latency_ns, self.window);
-        let window = if ask.end_game { 2 * WINDOW_MAX } else { window };
+        let window = if ask.end_game { 2 * self.window } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
