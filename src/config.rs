@@ -140,7 +140,7 @@ impl Config {
     /// Slots beyond the payload: at the end of a run each segment of a window may be in flight twice,
     /// or have come twice; and slots come back late from requests that were withdrawn.
     pub fn spare_slots(&self) -> usize {
-        (2 * self.window).max(16)
+        self.flights_max().max(16)
     }
 
     /// The defaults for segments of `segment_bytes`, where the nodes are on several hosts or share
