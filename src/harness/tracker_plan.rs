@@ -1,5 +1,7 @@
 //! The load test of the tracker alone, as a plan names it.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
@@ -19,8 +21,15 @@ pub struct TrackerPlan {
     handout: Sweep<usize>,
     index: Option<Sweep<Index>>,
     counters: Option<Sweep<Counters>>,
-    /// How long each case is loaded, seconds.
+    /// How long each case is loaded at a time, seconds.
     pub seconds: f64,
+    /// How often each case is loaded; the cases take turns.
+    #[serde(default = "three")]
+    pub loads: NonZeroU32,
+}
+
+fn three() -> NonZeroU32 {
+    NonZeroU32::new(3).expect("three is not zero")
 }
 
 /// One case of the load test.

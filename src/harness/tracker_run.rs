@@ -21,9 +21,6 @@ const FILE: &str = "tracker.jsonl";
 /// The version of a record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
 
-/// How often each case is loaded; the cases take turns.
-const REPETITIONS: u32 = 3;
-
 /// One load of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TrackerRecord {
@@ -65,7 +62,7 @@ pub fn run(
     let system = |cause| RecordsError::System { path: path.clone(), cause };
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
     let mut records = Vec::new();
-    for repetition in 0..REPETITIONS {
+    for repetition in 0..plan.loads.get() {
         for case in plan.cases() {
             let load = Load {
                 index: case.index,
@@ -163,5 +160,6 @@ pub fn render(records: &[TrackerRecord]) -> String {
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("the tracker alone, medians of {REPETITIONS} loads\n{table}\n")
+    let loads = records.iter().map(|record| record.repetition + 1).max().unwrap_or(0);
+    format!("the tracker alone, medians of {loads} loads\n{table}\n")
 }
