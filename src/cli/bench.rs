@@ -70,7 +70,7 @@ fn measure(
 ) -> Result<u8, Broken> {
     show::note(&format!("records in {}", journal.dir().display()));
     if let Some(load) = &plan.tracker {
-        match tracker_run::run(load, plan.seed, clock, journal.dir()) {
+        match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
             Ok(records) => show::text(&tracker_run::render(&records)),
             Err(error) => {
                 show::error(&error.to_string());

@@ -47,13 +47,15 @@ pub struct TrackerRecord {
     pub service_ns: LatencySummary,
 }
 
-/// Loads the tracker in every case of a plan, and adds a line each to the records.
+/// Loads the tracker in every case of a plan in turn, as often as it says or until the budget is
+/// spent, but once at least; adds a line each to the records.
 ///
 /// # Errors
 ///
 /// When the records can't be written.
 pub fn run(
     plan: &TrackerPlan,
+    budget: Duration,
     seed: u64,
     clock: &Clock,
     dir: &Path,
@@ -62,7 +64,11 @@ pub fn run(
     let system = |cause| RecordsError::System { path: path.clone(), cause };
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
     let mut records = Vec::new();
+    let began = clock.now();
     for repetition in 0..plan.loads.get() {
+        if repetition > 0 && clock.now().since(began) >= budget {
+            break;
+        }
         for case in plan.cases() {
             let load = Load {
                 index: case.index,

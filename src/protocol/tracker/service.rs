@@ -54,6 +54,7 @@ pub struct Service {
     pub(super) roster: Roster,
     pub(super) swarm: Swarm,
     window: usize,
+    flights_max: usize,
     pace: Pace,
     /// Segments that may wait at a holder that is not slow; none where nobody is taken for slow.
     paced_load: Option<u32>,
@@ -109,7 +110,8 @@ impl Service {
         }
         let paced = config.paced && config.admission == Admission::Slots;
         let paced_load = paced.then_some(config.holder_load);
-        Self { roster, swarm, window: config.window, pace: Pace::new(nodes), paced_load }
+        let (window, flights_max) = (config.window, config.flights_max());
+        Self { roster, swarm, window, flights_max, pace: Pace::new(nodes), paced_load }
     }
 
     /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
@@ -147,7 +149,7 @@ impl Service {
         let blocks = account.missing(ask);
         let slow = self.pace.is_slow(account.latency_ns);
         let window = self.pace.window(account.latency_ns, self.window);
-        let window = if ask.end_game { 2 * self.window } else { window };
+        let window = if ask.end_game { self.flights_max } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
