@@ -86,6 +86,17 @@ impl Block {
         })
     }
 
+    /// The segments, the last of them first.
+    pub fn segments_backwards(self) -> impl Iterator<Item = SegmentId> {
+        let first = self.index * Self::SEGMENTS;
+        let mut bits = self.bits;
+        std::iter::from_fn(move || {
+            let bit = bits.checked_ilog2()?;
+            bits &= !(1 << bit);
+            Some(SegmentId(first + bit))
+        })
+    }
+
     /// The part of a range of segments that lies in block `index`, as bits.
     pub fn overlap(index: u32, segments: &Range<u32>) -> u64 {
         let first = index * Self::SEGMENTS;
@@ -120,6 +131,10 @@ mod tests {
     fn blocks_list_their_segments() {
         let block = Block { index: 2, bits: 1 | 1 << 63 };
         assert_eq!(block.segments().collect::<Vec<_>>(), [SegmentId(128), SegmentId(191)]);
+        assert_eq!(
+            block.segments_backwards().collect::<Vec<_>>(),
+            [SegmentId(191), SegmentId(128)]
+        );
         assert_eq!(Block::of(SegmentId(191)), Block { index: 2, bits: 1 << 63 });
     }
 

@@ -6,42 +6,41 @@ use super::counters::Load;
 use crate::config::{Balance, HOLDERS_MAX};
 use crate::manifest::NodeId;
 
-/// A holder that has time; the smaller, the sooner it is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Able {
-    /// What the rule goes by; the upper half before the lower.
-    key: (u64, u64),
-    chance: u32,
-    node: NodeId,
-    in_flight: u32,
-}
+/// A holder that has time, in one word; the smaller, the sooner it is asked. What the rule goes by
+/// comes first, then a chance, and its rank last.
+type Able = u128;
+
+/// Nobody: it comes after everybody else.
+const NOBODY: Able = Able::MAX;
+
+/// More requests than this are not told apart: there are 48 bits for them.
+const REQUESTS_MAX: u64 = (1 << 48) - 1;
 
 /// The holders that are asked first, in order, of all that were considered.
 #[derive(Debug)]
 pub(super) struct Ranking {
     rule: Balance,
-    best: ArrayVec<Able, HOLDERS_MAX>,
+    best: [Able; HOLDERS_MAX],
 }
 
 impl Ranking {
     pub(super) fn new(rule: Balance) -> Self {
-        Self { rule, best: ArrayVec::new() }
+        Self { rule, best: [NOBODY; HOLDERS_MAX] }
     }
 
     /// Takes a holder into account.
     pub(super) fn consider(&mut self, node: NodeId, load: Load, chance: u32) {
-        let key = match self.rule {
-            Balance::InFlight => (u64::from(load.in_flight), load.requests),
-            Balance::RequestCount => (load.requests, 0),
-            Balance::Random | Balance::TwoChoices => (0, 0),
-        };
-        let able = Able { key, chance, node, in_flight: load.in_flight };
-        let place = self.best.iter().position(|other| able < *other).unwrap_or(self.best.len());
-        if place < HOLDERS_MAX {
-            if self.best.is_full() {
-                self.best.pop();
-            }
-            self.best.insert(place, able);
+        let [in_flight, chance, rank] = [load.in_flight, chance, node.0].map(Able::from);
+        let requests = Able::from(load.requests.min(REQUESTS_MAX));
+        let mut able = rank
+            | match self.rule {
+                Balance::InFlight => in_flight << 96 | requests << 48 | chance >> 16 << 32,
+                Balance::RequestCount => requests << 64 | chance << 32,
+                Balance::Random | Balance::TwoChoices => chance << 64 | in_flight << 32,
+            };
+        // Whoever comes sooner takes the place, and who had it seeks one further on.
+        for place in &mut self.best {
+            (*place, able) = ((*place).min(able), (*place).max(able));
         }
     }
 
@@ -50,15 +49,16 @@ impl Ranking {
         match self.rule {
             // Chance has put two in front: the less charged of them is asked.
             Balance::TwoChoices => {
-                if let [first, second, ..] = &mut self.best[..]
-                    && second.in_flight < first.in_flight
-                {
-                    std::mem::swap(first, second);
+                let in_flight = |able: Able| able << 64 >> 96;
+                if in_flight(self.best[1]) < in_flight(self.best[0]) {
+                    self.best.swap(0, 1);
                 }
             }
             Balance::RequestCount | Balance::Random | Balance::InFlight => {}
         }
-        self.best.iter().map(|able| able.node).collect()
+        let best = self.best.into_iter().take_while(|&able| able != NOBODY);
+        let rank = |able| u32::try_from(able & Able::from(u32::MAX)).expect("it has 32 bits");
+        best.map(|able| NodeId(rank(able))).collect()
     }
 }
 

@@ -137,7 +137,7 @@ impl<I: Open> Round<'_, I> {
         // found that they are not.
         if !readiness.is_known() {
             shortlist.begin(few, chance.random());
-            self.gather(shortlist);
+            self.gather(shortlist, chance.random());
             self.offer_from(chance, shortlist.finish(), readiness);
             if !shortlist.is_cut() {
                 return;
@@ -146,7 +146,7 @@ impl<I: Open> Round<'_, I> {
         while self.offers.len() < self.enough {
             let (before, is_new) = (self.offers.len(), !readiness.is_known());
             shortlist.begin(few, chance.random());
-            self.gather_ready(shortlist, readiness);
+            self.gather_ready(shortlist, readiness, chance.random());
             self.offer_from(chance, shortlist.finish(), readiness);
             if !shortlist.is_cut() {
                 return;
@@ -206,13 +206,16 @@ impl<I: Open> Round<'_, I> {
     }
 
     /// Lists segments of the wish that somebody has.
-    fn gather(&self, shortlist: &mut Shortlist) {
+    fn gather(&self, shortlist: &mut Shortlist, start: u32) {
         let selection = self.swarm.rules.selection;
-        for (place, block) in self.blocks.iter().enumerate() {
-            self.look_at_files_of(block, |segments, first, file| {
+        for (place, block) in self.blocks_from(start) {
+            self.look_at_files_of(&block, |segments, first, file| {
                 let owners = self.owners_now(&file.owners);
-                for segment in segments.segments() {
+                for segment in segments.segments_backwards() {
                     let tally = file.copies.tally((segment.0 - first) as usize);
+                    if !shortlist.seeks(tally) {
+                        continue;
+                    }
                     let unseeded = tally.is_unseeded();
                     let owners_can = owners.for_all || (owners.for_unseeded && unseeded);
                     let spared = unseeded && self.wish.spares_unseeded;
@@ -225,20 +228,38 @@ impl<I: Open> Round<'_, I> {
     }
 
     /// Lists segments of the wish for which somebody has time.
-    fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness) {
+    fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness, start: u32) {
         let selection = self.swarm.rules.selection;
-        for (place, block) in self.blocks.iter().enumerate().filter(|(_, block)| block.bits != 0) {
+        for (place, block) in self.blocks_from(start) {
             let ready = readiness.of(block.index, || self.ready_in(block.index));
-            let block = Block { bits: block.bits & ready, ..*block };
+            let block = Block { bits: block.bits & ready, ..block };
             self.look_at_files_of(&block, |segments, first, file| {
-                for segment in segments.segments() {
+                for segment in segments.segments_backwards() {
                     let tally = file.copies.tally((segment.0 - first) as usize);
-                    if !(self.wish.spares_unseeded && tally.is_unseeded()) {
+                    let spared = self.wish.spares_unseeded && tally.is_unseeded();
+                    if !spared && shortlist.seeks(tally) {
                         shortlist.consider(selection, place, segment, tally);
                     }
                 }
             });
         }
+    }
+
+    /// What is left of the wish, and where in it: once around, from any segment on, so that of
+    /// those that are equally rare each is found about as often. It goes backwards: peers fetch
+    /// what is in front first, so that what is rare is likely to come early, and most of the rest need
+    /// only be compared with it.
+    fn blocks_from(&self, start: u32) -> impl Iterator<Item = (usize, Block)> {
+        let below = (1 << (start % Block::SEGMENTS)) - 1;
+        let start = (start / Block::SEGMENTS) as usize % self.blocks.len().max(1);
+        let part = |bits: u64| {
+            let block = self.blocks.get(start).copied().unwrap_or_default();
+            std::iter::once((start, Block { bits: block.bits & bits, ..block }))
+        };
+        let places = (0..start).rev().chain((start + 1..self.blocks.len()).rev());
+        let whole = places.map(|place| (place, self.blocks[place]));
+        let parts = part(below).chain(whole).chain(part(!below));
+        parts.filter(|(_, block)| block.bits != 0)
     }
 
     /// The segments of a block for which somebody has time, whoever asks: those for which
@@ -266,8 +287,8 @@ impl<I: Open> Round<'_, I> {
         ready
     }
 
-    /// Looks at the files that some segments of one block are of; each look is told which of them,
-    /// and the first segment of the file.
+    /// Looks at the files that some segments of one block are of, the last of them first; each look
+    /// is told which segments, and the first one of the file.
     fn look_at_files_of(
         &self,
         block: &Block,
@@ -276,8 +297,8 @@ impl<I: Open> Round<'_, I> {
         let Swarm { geometry, .. } = self.swarm;
         let Block { index, mut bits } = *block;
         while bits != 0 {
-            let first = SegmentId(index * Block::SEGMENTS + bits.trailing_zeros());
-            let number = geometry.file_of(first);
+            let last = SegmentId(index * Block::SEGMENTS + bits.ilog2());
+            let number = geometry.file_of(last);
             let segments = geometry.segments_of(number);
             let of_file = Block::overlap(index, &segments) & bits;
             bits &= !of_file;

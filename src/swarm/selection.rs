@@ -1,5 +1,7 @@
 //! Which segments first?
 
+use std::mem;
+
 use super::index::copies::Tally;
 use crate::config::{BLOCKS_MAX, Selection};
 use crate::manifest::{Block, SegmentId};
@@ -15,8 +17,11 @@ const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_ze
 /// Bits of a chance, which comes before the place.
 const CHANCE_BITS: u32 = 32;
 
+/// Where the rarity begins, which comes before both.
+const RARITY_SHIFT: u32 = CHANCE_BITS + PLACE_BITS;
+
 /// What is rarer than this is told apart.
-const RARITY_MAX: u64 = u64::MAX >> (CHANCE_BITS + PLACE_BITS);
+const RARITY_MAX: u64 = u64::MAX >> RARITY_SHIFT;
 
 impl Candidate {
     /// Which segment of a wish: the place of its block, and the segment as a block of itself.
@@ -36,8 +41,10 @@ pub(super) struct Shortlist {
     salt: u64,
     /// What comes after it is not among the few.
     limit: Candidate,
-    /// How many candidates there were.
-    seen: usize,
+    /// What is as common as this, or more so, is not among them either.
+    common: u64,
+    /// Whether some were left out.
+    is_cut: bool,
     candidates: Vec<Candidate>,
 }
 
@@ -45,7 +52,21 @@ impl Shortlist {
     /// Begins anew: `few` are sought, by chances that follow from `salt`.
     pub(super) fn begin(&mut self, few: usize, salt: u64) {
         self.candidates.clear();
-        (self.few, self.salt, self.limit, self.seen) = (few, salt, Candidate(u64::MAX), 0);
+        *self = Self {
+            few,
+            salt,
+            limit: Candidate(u64::MAX),
+            common: u64::MAX,
+            is_cut: false,
+            candidates: mem::take(&mut self.candidates),
+        };
+    }
+
+    /// Whether a segment may still be among the few. Of segments that are equally rare those that
+    /// come first are kept, so that it is for the caller to begin anywhere.
+    #[inline]
+    pub(super) fn seeks(&self, tally: Tally) -> bool {
+        tally.rarity() < self.common
     }
 
     /// Takes a segment into account; `block` says which of the wish's blocks it is in.
@@ -57,21 +78,25 @@ impl Shortlist {
         segment: SegmentId,
         tally: Tally,
     ) {
-        self.seen += 1;
-        let rarity = tally.rarity().min(RARITY_MAX) << (CHANCE_BITS + PLACE_BITS);
         let in_block = u64::from(segment.0 % Block::SEGMENTS);
         let place = block as u64 * u64::from(Block::SEGMENTS) + in_block;
+        let rarity = tally.rarity().min(RARITY_MAX);
         let candidate = Candidate(match rule {
             Selection::FileOrder => u64::from(segment.0) << PLACE_BITS | place,
             Selection::Random => self.chance(segment) << PLACE_BITS | place,
-            // What is too common anyway needs no chance.
-            Selection::Rarest if rarity > self.limit.0 => return,
-            Selection::Rarest => rarity | self.chance(segment) << PLACE_BITS | place,
+            Selection::Rarest => {
+                rarity << RARITY_SHIFT | self.chance(segment) << PLACE_BITS | place
+            }
         });
-        if candidate <= self.limit {
-            self.candidates.push(candidate);
-            if self.candidates.len() / 2 >= self.few {
-                self.shorten();
+        if candidate > self.limit {
+            self.is_cut = true;
+            return;
+        }
+        self.candidates.push(candidate);
+        if self.candidates.len() / 2 >= self.few {
+            self.shorten();
+            if rule == Selection::Rarest {
+                self.common = self.limit.0 >> RARITY_SHIFT;
             }
         }
     }
@@ -81,11 +106,13 @@ impl Shortlist {
         self.candidates.select_nth_unstable(self.few - 1);
         self.candidates.truncate(self.few);
         self.limit = self.candidates[self.few - 1];
+        self.is_cut = true;
     }
 
     /// The few, in order.
     pub(super) fn finish(&mut self) -> &[Candidate] {
         self.candidates.sort_unstable();
+        self.is_cut |= self.candidates.len() > self.few;
         self.candidates.truncate(self.few);
         &self.candidates
     }
@@ -100,9 +127,9 @@ impl Shortlist {
         mixed >> 32
     }
 
-    /// Whether there were more than the few.
+    /// Whether there were more than the few that it finished with.
     pub(super) fn is_cut(&self) -> bool {
-        self.seen > self.few
+        self.is_cut
     }
 }
 
@@ -119,12 +146,13 @@ mod tests {
         for ((number, segment), &copies) in (first..).map(SegmentId).enumerate().zip(rarities) {
             list.consider(rule, number / 64, segment, Tally { copies, in_flight: 0 });
         }
-        assert_eq!(list.is_cut(), rarities.len() > few);
         let segment_of = |found: &Candidate| {
             let (_, Block { index, bits }) = found.in_wish(&blocks);
             index * Block::SEGMENTS + bits.trailing_zeros()
         };
-        list.finish().iter().map(|found| segment_of(found) - first).collect()
+        let found = list.finish().iter().map(|found| segment_of(found) - first).collect();
+        assert_eq!(list.is_cut(), rarities.len() > few);
+        found
     }
 
     #[test]
@@ -133,6 +161,20 @@ mod tests {
         let found = shortlist(Selection::Rarest, 10, &rarities);
         let found: Vec<u32> = found.iter().map(|&segment| rarities[segment as usize]).collect();
         assert_eq!(found, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_as_common_as_the_last_of_the_few_is_sought_no_more() {
+        let mut list = Shortlist::default();
+        list.begin(2, 0);
+        let tally = |copies| Tally { copies, in_flight: 0 };
+        for segment in 0..4 {
+            assert!(list.seeks(tally(3)));
+            list.consider(Selection::Rarest, 0, SegmentId(segment), tally(3));
+        }
+        assert!(!list.seeks(tally(3)) && list.seeks(tally(2)));
+        list.begin(2, 0);
+        assert!(list.seeks(tally(3)), "begun anew");
     }
 
     #[test]

@@ -72,6 +72,34 @@ fn play(config: &Config) -> Vec<Offer> {
     given
 }
 
+/// A wish is looked at from anywhere, and of equals those that come first are kept: that must not
+/// show in how often each of them is chosen. The blocks of the wish are not all of one file.
+#[test]
+fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
+    const SEGMENTS: u32 = 300;
+    const TIMES: u32 = 6000;
+    let geometry = Geometry::new([150, SEGMENTS - 150]).expect("few segments");
+    let config = Config { holder_load: 1000, ..Config::for_segments_of(1) };
+    let mut swarm = Swarm::new(geometry, 8, &config);
+    (0..2).for_each(|file| swarm.register(FileId(file), &[OWNER], true));
+    let blocks: Vec<_> = (0..SEGMENTS.div_ceil(Block::SEGMENTS))
+        .map(|index| Block { index, bits: Block::overlap(index, &(0..SEGMENTS)) })
+        .collect();
+    let (mut clerk, mut times) = (Clerk::new(3), [0_u32; SEGMENTS as usize]);
+    for _ in 0..TIMES {
+        let mut offers = ArrayVec::new();
+        swarm.hand_out(&mut clerk, &Wish { room: 4, ..wish_of(2, &blocks) }, &mut offers);
+        for Offer { segment, holders } in offers {
+            times[segment.0 as usize] += 1;
+            swarm.give_back(segment, holders[0]);
+        }
+    }
+    let mean = 4 * TIMES / SEGMENTS;
+    assert_eq!(times.iter().sum::<u32>(), 4 * TIMES);
+    // It begins in the last block, which is shorter, as often as in any other.
+    assert!(times.iter().all(|&n| (mean / 2..=2 * mean).contains(&n)), "of {mean}: {times:?}");
+}
+
 /// Peers try in turn while nothing changes, then some of what is under way arrives: what a clerk that
 /// remembers does not find, one that looks anew does not find either.
 #[test]
