@@ -36,7 +36,7 @@ pub(super) struct Download<'a, L> {
     tracker: Tracker<'a, L>,
     segments: &'a Segments,
     injection: Injection,
-    writer: Writer<Segment>,
+    writer: Writer<Vec<Segment>>,
     parker: Parker,
     /// Of a segment.
     length: Length,

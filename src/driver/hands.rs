@@ -3,6 +3,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use rustc_hash::{FxBuildHasher, FxHashMap};
+
 use super::prepare::OwnedFiles;
 use super::stopwatch::Stopwatch;
 use super::writer::{Writer, Written};
@@ -43,7 +45,7 @@ pub(super) struct Hands {
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     delayed: VecDeque<Delayed>,
     /// When each expected segment was asked for.
-    asked: HashMap<(NodeId, SegmentId), Timestamp>,
+    asked: FxHashMap<(NodeId, SegmentId), Timestamp>,
     metrics: RankMetrics,
 }
 
@@ -70,7 +72,7 @@ impl Hands {
             injection,
             arrived: Vec::with_capacity(2 * WINDOW_MAX),
             delayed: VecDeque::new(),
-            asked: HashMap::with_capacity(4 * WINDOW_MAX),
+            asked: FxHashMap::with_capacity_and_hasher(4 * WINDOW_MAX, FxBuildHasher),
             metrics: RankMetrics::default(),
         }
     }
@@ -83,10 +85,9 @@ impl Hands {
         peer: &Peer,
         transport: &mut impl Transport,
         watch: &mut Stopwatch,
-        inputs: &mut Vec<Input>,
+        inputs: &mut Vec<Input<'_>>,
     ) -> Result<(), TransportError> {
         match output {
-            Output::Send { to, message } => transport.send(to, &message)?,
             Output::Reserve => {
                 let trouble = self.reserve(peer).err();
                 let trouble = trouble.map(|error| format!("wanted files: {error}").into());
@@ -128,7 +129,8 @@ impl Hands {
                 self.publish(file);
                 self.collect(now, inputs);
             }
-            Output::Finish => {}
+            // The loop does it.
+            Output::Send { .. } | Output::Finish => {}
         }
         Ok(())
     }
@@ -138,13 +140,9 @@ impl Hands {
         &mut self,
         now: Timestamp,
         completion: Completion,
-        inputs: &mut Vec<Input>,
+        inputs: &mut Vec<Input<'_>>,
     ) {
         match completion {
-            Completion::Message { from, message } => {
-                self.metrics.messages += 1;
-                inputs.push(Input::Message { from, message });
-            }
             Completion::Arrived { from, segment, slot } => {
                 // Forgotten while it came: the slot is all that is left of it.
                 if !self.asked.contains_key(&(from, segment)) {
@@ -166,7 +164,7 @@ impl Hands {
     }
 
     /// Collects checks that have ended, files that were written, and segments that were held back long enough.
-    pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input>) {
+    pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input<'_>>) {
         while let Some(checked) = self.checks.next() {
             let (from, segment) = (checked.from, checked.segment);
             let asked = self.asked.remove(&(from, segment));
@@ -214,13 +212,15 @@ impl Hands {
 
     /// Enters own segments under their numbers, and reserves a slot for every wanted one.
     fn reserve(&mut self, peer: &Peer) -> Result<(), StoreError> {
+        let range = |listing: &Listing| listing.first..listing.first + listing.count;
         let owned = std::mem::take(&mut self.owned);
+        let files = peer.owned().iter().chain(peer.wanted().iter().flatten());
+        files.for_each(|listing| self.store.shelve(range(listing)));
         for (listing, segments) in peer.owned().iter().zip(owned) {
             for (id, sealed) in (listing.first..).zip(segments) {
                 self.store.insert(SegmentId(id), sealed);
             }
         }
-        let range = |listing: &Listing| listing.first..listing.first + listing.count;
         self.own = peer.owned().iter().map(range).filter(|range| !range.is_empty()).collect();
         self.own.sort_unstable_by_key(|range| range.start);
         let wanted = peer.wanted().iter().enumerate();
@@ -244,9 +244,10 @@ impl Hands {
 
     fn publish(&self, file: FileId) {
         let (place, ids) = &self.numbered[&file];
-        let segments = ids.clone().map(SegmentId).map(|id| self.store.segment(id).cloned());
-        let segments = segments.map(|segment| segment.expect("a whole file is all here"));
-        self.writer.begin(file, self.wanted[*place].clone(), segments.collect());
+        // A file without segments has no shelf, and an empty one is as good.
+        let shelf = if ids.is_empty() { None } else { self.store.shelf(SegmentId(ids.start)) };
+        let content = shelf.cloned().unwrap_or_default();
+        self.writer.begin(file, self.wanted[*place].clone(), content);
     }
 
     fn take_arrived(&mut self, from: NodeId, segment: SegmentId) -> Option<FilledSlot> {

@@ -18,7 +18,7 @@ use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
-use crate::transport::{Completion, Transport, TransportError};
+use crate::transport::{News, Transport, TransportError};
 use hands::Hands;
 use stopwatch::Stopwatch;
 use writer::Writer;
@@ -52,9 +52,9 @@ pub fn run_tracker(
     loop {
         watch.lap(Activity::Idle);
         watch.count(tracker.is_open());
-        for output in turn.outbox.drain() {
+        while let Some(output) = turn.outbox.take() {
             match output {
-                Output::Send { to, message } => transport.send(to, &message)?,
+                Output::Send { to, letter } => transport.send(to, turn.outbox.read(letter))?,
                 Output::Finish => turn.finished = true,
                 // The tracker holds no segments and wants none.
                 Output::Reserve
@@ -71,15 +71,13 @@ pub fn run_tracker(
             show(tracker.progress());
             return Ok(RankMetrics { messages, spent: watch.spent(), ..RankMetrics::default() });
         }
-        transport.poll(&mut turn.done)?;
+        transport.poll(&mut turn.news)?;
         // A poll in vain is waiting: MPI may well have given the core away in it.
-        let mut worked = !turn.done.is_empty();
+        let mut worked = !turn.news.is_empty();
         let now = watch.lap(if worked { Activity::Moving } else { Activity::Idle });
-        for completion in turn.done.drain(..) {
-            if let Completion::Message { from, message } = completion {
-                messages += 1;
-                tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
-            }
+        for &(from, ref message) in &turn.news.messages {
+            messages += 1;
+            tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
         }
         worked |= turn.strike(now, tracker);
         if !worked {
@@ -115,15 +113,20 @@ pub fn run_peer(
     let mut watch = Stopwatch::start(clock, meter);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut inputs = Vec::new();
+    let mut messages = 0;
     loop {
         let now = watch.lap(resting(&peer));
         watch.count(peer.waits_for().is_some());
         let mut worked = false;
         while !turn.outbox.is_empty() || !inputs.is_empty() {
             worked = true;
-            for output in turn.outbox.drain() {
-                turn.finished |= output == Output::Finish;
-                hands.perform(now, output, &peer, transport, &mut watch, &mut inputs)?;
+            while let Some(output) = turn.outbox.take() {
+                if let Output::Send { to, letter } = output {
+                    transport.send(to, turn.outbox.read(letter))?;
+                } else {
+                    turn.finished |= output == Output::Finish;
+                    hands.perform(now, output, &peer, transport, &mut watch, &mut inputs)?;
+                }
             }
             for input in inputs.drain(..) {
                 peer.handle(now, input, &mut turn.outbox);
@@ -133,13 +136,17 @@ pub fn run_peer(
             return Err(TransportError::Silent(NodeId::TRACKER));
         }
         if turn.finished && transport.is_flushed() {
-            return Ok(RankMetrics { spent: watch.spent(), ..hands.metrics(&peer) });
+            return Ok(RankMetrics { messages, spent: watch.spent(), ..hands.metrics(&peer) });
         }
         watch.lap(Activity::Deciding);
-        transport.poll(&mut turn.done)?;
-        watch.lap(if turn.done.is_empty() { resting(&peer) } else { Activity::Moving });
-        worked |= !turn.done.is_empty();
-        for completion in turn.done.drain(..) {
+        transport.poll(&mut turn.news)?;
+        watch.lap(if turn.news.is_empty() { resting(&peer) } else { Activity::Moving });
+        worked |= !turn.news.is_empty();
+        for &(from, ref message) in &turn.news.messages {
+            messages += 1;
+            peer.handle(now, Input::Message { from, message }, &mut turn.outbox);
+        }
+        for completion in turn.news.completions.drain(..) {
             hands.take_in(now, completion, &mut inputs);
         }
         hands.collect(now, &mut inputs);
@@ -163,7 +170,7 @@ fn resting(peer: &Peer) -> Activity {
 /// What one turn of the loop needs and keeps.
 struct Turn {
     outbox: Outbox,
-    done: Vec<Completion>,
+    news: News,
     idle: Idle,
     finished: bool,
 }
@@ -172,7 +179,7 @@ impl Turn {
     fn new(transport: &impl Transport, parker: Parker) -> Self {
         Self {
             outbox: Outbox::default(),
-            done: Vec::with_capacity(crate::config::MAILBOX_EVENTS),
+            news: News::default(),
             idle: Idle::new(parker, transport.wakes()),
             finished: false,
         }

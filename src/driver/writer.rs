@@ -9,14 +9,15 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{FileId, FileName};
-use crate::store::{OutputDir, SealedSegment, Verified};
+use crate::store::shelf::Shelf;
+use crate::store::{Content, OutputDir};
 
 /// A whole file that has no name yet.
 #[derive(Debug)]
-struct Whole<S> {
+struct Whole<C> {
     file: FileId,
     name: FileName,
-    segments: Vec<S>,
+    content: Arc<C>,
 }
 
 /// A file that was written, or could not be.
@@ -26,26 +27,25 @@ pub(crate) struct Written {
     pub(crate) trouble: Option<Box<str>>,
 }
 
-/// Writes the finished files of one peer. As many may wait as the peer wants: each costs a pointer
-/// a segment.
+/// Writes the finished files of one peer. As many may wait as the peer wants.
 #[derive(Debug)]
-pub(crate) struct Writer<S = SealedSegment> {
-    waiting: Option<Sender<Whole<S>>>,
+pub(crate) struct Writer<C = Shelf> {
+    waiting: Option<Sender<Whole<C>>>,
     done: Arc<SegQueue<Written>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl<S: Verified + Send + 'static> Writer<S> {
+impl<C: Content + Send + Sync + 'static> Writer<C> {
     /// A writer into `output`; without one, files count as written at once. `bell` wakes the node
     /// after each file.
     pub(crate) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
         let Some(output) = output else { return Self { waiting: None, done, thread: None } };
-        let (waiting, files) = channel::unbounded::<Whole<S>>();
+        let (waiting, files) = channel::unbounded::<Whole<C>>();
         let written = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
-            for Whole { file, name, segments } in files {
-                let result = output.publish(&name, file.0, segments.iter());
+            for Whole { file, name, content } in files {
+                let result = output.publish(&name, file.0, content.segments());
                 let trouble = result.err().map(|error| error.to_string().into());
                 written.push(Written { file, trouble });
                 bell.unpark();
@@ -55,10 +55,10 @@ impl<S: Verified + Send + 'static> Writer<S> {
     }
 
     /// Begins to write a file.
-    pub(crate) fn begin(&self, file: FileId, name: FileName, segments: Vec<S>) {
+    pub(crate) fn begin(&self, file: FileId, name: FileName, content: impl Into<Arc<C>>) {
         match &self.waiting {
             Some(waiting) => {
-                let whole = Whole { file, name, segments };
+                let whole = Whole { file, name, content: content.into() };
                 waiting.send(whole).expect("the thread runs as long as the writer");
             }
             None => self.done.push(Written { file, trouble: None }),
@@ -71,7 +71,7 @@ impl<S: Verified + Send + 'static> Writer<S> {
     }
 }
 
-impl<S> Drop for Writer<S> {
+impl<C> Drop for Writer<C> {
     fn drop(&mut self) {
         // The thread ends when nothing more can come.
         self.waiting = None;

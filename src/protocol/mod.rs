@@ -22,7 +22,7 @@ pub use tracker::{Outcome, Tracker};
 /// A node of the swarm: pure. It never blocks, reads no clock, touches no payload.
 pub trait Node {
     /// Takes in what happened at `now`, and adds what is to be done to `out`.
-    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox);
+    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox);
 
     /// When the node wants [`Input::Deadline`] if nothing else happens before.
     fn deadline(&self) -> Option<Timestamp>;
@@ -30,8 +30,7 @@ pub trait Node {
 
 /// What can happen to a node.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
-pub enum Input {
+pub enum Input<'a> {
     /// The run begins.
     Start,
     /// The time that [`Node::deadline`] named has come.
@@ -41,7 +40,7 @@ pub enum Input {
         /// Who sent it.
         from: NodeId,
         /// What it says.
-        message: Message,
+        message: &'a Message,
     },
     /// A segment that was expected lies in its slot, unchecked.
     Arrived {
@@ -98,15 +97,14 @@ pub enum Verdict {
 }
 
 /// What a node can want done.
-#[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send a message.
     Send {
         /// To whom.
         to: NodeId,
-        /// What it says.
-        message: Message,
+        /// Which.
+        letter: Letter,
     },
     /// The segments have numbers: enter the own ones, and reserve a slot for each wanted one, so
     /// that no transfer waits for memory later.
@@ -150,10 +148,18 @@ pub enum Output {
     Finish,
 }
 
-/// What a node wants done, in order. The same memory serves every call.
+/// Which message of an [`Outbox`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Letter(usize);
+
+/// What a node wants done, in order. The same memory serves every call. Messages lie apart: the rest
+/// is small and moves often.
 #[derive(Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
+    letters: Vec<Message>,
+    /// How many outputs were taken out.
+    taken: usize,
 }
 
 impl Outbox {
@@ -164,10 +170,11 @@ impl Outbox {
 
     /// Adds a message to be sent.
     pub fn send(&mut self, to: NodeId, message: Message) {
-        self.push(Output::Send { to, message });
+        self.push(Output::Send { to, letter: Letter(self.letters.len()) });
+        self.letters.push(message);
     }
 
-    /// How many things are to be done.
+    /// How many things are to be done, when none of them is taken out.
     pub fn len(&self) -> usize {
         self.outputs.len()
     }
@@ -180,13 +187,25 @@ impl Outbox {
         self.outputs[count..].iter().filter_map(sent)
     }
 
-    /// Takes out everything, in order.
-    pub fn drain(&mut self) -> impl Iterator<Item = Output> + '_ {
-        self.outputs.drain(..)
+    /// Takes out what is to be done next. With the last thing gone, so are the messages.
+    pub fn take(&mut self) -> Option<Output> {
+        let output = self.outputs.get(self.taken).copied();
+        self.taken += 1;
+        if output.is_none() {
+            self.outputs.clear();
+            self.letters.clear();
+            self.taken = 0;
+        }
+        output
+    }
+
+    /// A message that is to be sent: one that an output named which was taken out last.
+    pub fn read(&self, letter: Letter) -> &Message {
+        &self.letters[letter.0]
     }
 
     /// Whether there is nothing to be done.
     pub fn is_empty(&self) -> bool {
-        self.outputs.is_empty()
+        self.taken == self.outputs.len()
     }
 }

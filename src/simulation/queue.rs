@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::manifest::{Digest, NodeId, SegmentId};
-use crate::protocol::Input;
+use crate::protocol::{Input, Message};
 use crate::time::Timestamp;
 
 /// Something that will happen.
@@ -12,7 +12,9 @@ use crate::time::Timestamp;
 #[expect(clippy::large_enum_variant, reason = "events are moved, never allocated one by one")]
 pub(super) enum Event {
     /// A node learns something.
-    Input { to: NodeId, input: Input },
+    Input { to: NodeId, input: Input<'static> },
+    /// A message comes to a node.
+    Message { from: NodeId, to: NodeId, message: Message },
     /// A node's deadline may have come.
     Wake { node: NodeId },
     /// A node's uplink is free for the next segment.

@@ -141,6 +141,9 @@ impl World {
         self.run.events += 1;
         match event {
             Event::Input { to, input } => self.input(to, input),
+            Event::Message { from, to, message } => {
+                self.input(to, Input::Message { from, message: &message });
+            }
             Event::Wake { node } => {
                 self.armed[node.index()] = None;
                 let due = self.deadline(node).is_some_and(|deadline| deadline <= self.now);
@@ -162,7 +165,7 @@ impl World {
         }
     }
 
-    fn input(&mut self, to: NodeId, input: Input) {
+    fn input(&mut self, to: NodeId, input: Input<'_>) {
         if self.gone[to.index()] {
             return;
         }
@@ -179,15 +182,15 @@ impl World {
             }
             Some(peer) => peer.handle(self.now, input, &mut outbox),
         }
-        for output in outbox.drain() {
-            self.perform(to, output);
+        while let Some(output) = outbox.take() {
+            self.perform(to, output, &outbox);
         }
         self.outbox = outbox;
         self.arm(to);
     }
 
     /// Folds an event into the fingerprint of the run.
-    fn note(&mut self, to: NodeId, input: &Input) {
+    fn note(&mut self, to: NodeId, input: &Input<'_>) {
         let (kind, detail) = match input {
             Input::Start => (1, 0),
             Input::Deadline => (2, 0),
@@ -227,9 +230,9 @@ impl World {
         self.later(self.scenario.reserve_time, Event::Input { to: node, input });
     }
 
-    fn perform(&mut self, node: NodeId, output: Output) {
+    fn perform(&mut self, node: NodeId, output: Output, outbox: &Outbox) {
         match output {
-            Output::Send { to, message } => self.send(node, to, message),
+            Output::Send { to, letter } => self.send(node, to, outbox.read(letter)),
             Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
                 let missing = self.peers[node.index()].as_ref().map_or(0, Peer::missing);
@@ -269,10 +272,10 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
         self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
         if self.scenario.weighs_messages {
-            let encoded = codec::encode(&message, &mut self.encoded);
+            let encoded = codec::encode(message, &mut self.encoded);
             let encoded = encoded.expect("messages have a bound");
             self.run.message_bytes += encoded.len() as u64;
         }
@@ -294,7 +297,7 @@ impl World {
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;
         }
-        self.queue.push(at, Event::Input { to, input: Input::Message { from, message } });
+        self.queue.push(at, Event::Message { from, to, message: message.clone() });
     }
 
     fn serve(&mut self, from: NodeId, to: NodeId, segment: SegmentId) {

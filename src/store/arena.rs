@@ -77,10 +77,11 @@ impl Arena {
     /// Allocates and touches room for `slots` slots of `slot_bytes`, and hands out all of them.
     pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
         let stride = slot_bytes.next_multiple_of(LINE_BYTES);
+        let numbers = 0..u32::try_from(slots).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
         let memory = if bytes == 0 { Memory::Nothing } else { Memory::Map(populated(bytes)?) };
         let arena = Arc::new(Self::within(memory, stride, slot_bytes));
-        Ok((0..slots).map(|index| VacantSlot { arena: Arc::clone(&arena), index }).collect())
+        Ok(numbers.map(|index| VacantSlot { arena: Arc::clone(&arena), index }).collect())
     }
 
     /// One slot with memory of its own.
@@ -99,9 +100,9 @@ impl Arena {
     }
 
     /// Where a slot begins.
-    fn slot(&self, index: usize) -> NonNull<u8> {
+    fn slot(&self, index: u32) -> NonNull<u8> {
         // SAFETY: indices come from `allocate`, which reserved a stride for each.
-        unsafe { self.base.add(index * self.stride) }
+        unsafe { self.base.add(index as usize * self.stride) }
     }
 }
 
@@ -123,22 +124,22 @@ fn populated(bytes: usize) -> io::Result<MmapMut> {
 /// A slot that nobody reads and whose holder alone may write.
 pub struct VacantSlot {
     arena: Arc<Arena>,
-    index: usize,
+    index: u32,
 }
 
 /// A slot whose bytes stand, but were not checked: they can be read and nothing else.
 pub struct FilledSlot {
     arena: Arc<Arena>,
-    index: usize,
-    len: usize,
+    index: u32,
+    len: u32,
 }
 
 /// A verified segment: it never changes, and may be served and read by anybody.
 #[derive(Clone)]
 pub struct SealedSegment {
     arena: Arc<Arena>,
-    index: usize,
-    len: usize,
+    index: u32,
+    len: u32,
 }
 
 impl VacantSlot {
@@ -157,6 +158,7 @@ impl VacantSlot {
     /// When a slot is shorter.
     pub fn fill(self, len: usize) -> FilledSlot {
         assert!(len <= self.arena.slot_bytes, "a payload is no longer than a slot");
+        let len = u32::try_from(len).expect("a segment is shorter than 2 GiB");
         FilledSlot { arena: self.arena, index: self.index, len }
     }
 }
@@ -212,11 +214,11 @@ impl Verified for SealedSegment {
     }
 }
 
-fn read(arena: &Arena, index: usize, len: usize) -> &[u8] {
+fn read(arena: &Arena, index: u32, len: u32) -> &[u8] {
     let start = arena.slot(index).as_ptr();
     // SAFETY: only `FilledSlot` and `SealedSegment` come here: while one of them exists there is
     // no `VacantSlot` with this index, so that nobody writes; `len` was checked in `fill`.
-    unsafe { std::slice::from_raw_parts(start, len) }
+    unsafe { std::slice::from_raw_parts(start, len as usize) }
 }
 
 impl fmt::Debug for VacantSlot {

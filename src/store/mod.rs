@@ -5,12 +5,15 @@ pub mod arena;
 mod fresh;
 mod memory;
 pub mod output;
+pub mod shelf;
 
-use std::collections::HashMap;
 use std::io;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::manifest::SegmentId;
 use arena::Arena;
+use shelf::Shelf;
 
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use fresh::FreshSegment;
@@ -22,6 +25,23 @@ pub trait Verified {
     fn bytes(&self) -> &[u8];
 }
 
+/// A file whose segments are all verified.
+pub trait Content {
+    /// How they lie in memory.
+    type Segment: Verified;
+
+    /// All of them, in order.
+    fn segments(&self) -> impl Iterator<Item = &Self::Segment> + Clone;
+}
+
+impl<S: Verified> Content for Vec<S> {
+    type Segment = S;
+
+    fn segments(&self) -> impl Iterator<Item = &S> + Clone {
+        self.iter()
+    }
+}
+
 /// Memory that is allocated and touched at a time.
 const STEP_BYTES: usize = 256 << 20;
 
@@ -29,7 +49,8 @@ const STEP_BYTES: usize = 256 << 20;
 #[derive(Debug, Default)]
 pub struct Store {
     vacant: Vec<VacantSlot>,
-    segments: HashMap<SegmentId, SealedSegment>,
+    /// One a file, in the order of their segments.
+    shelves: Vec<Arc<Shelf>>,
     /// The size of slots that are allocated one by one, when they are wanted; none where all are
     /// reserved.
     fresh_bytes: Option<usize>,
@@ -86,7 +107,6 @@ impl Store {
     pub fn extend(&mut self, slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
         let in_a_step = (STEP_BYTES / slot_bytes.max(1)).max(1);
         self.vacant.reserve(slots);
-        self.segments.reserve(slots);
         let mut left = slots;
         while left > 0 {
             let needed = left as u64 * slot_bytes as u64;
@@ -139,14 +159,30 @@ impl Store {
         }
     }
 
-    /// Keeps a verified segment. One that is here already stays: the second copy's slot is lost
+    /// Makes room for the segments of one file, to be kept when they are verified.
+    pub fn shelve(&mut self, segments: Range<u32>) {
+        if !segments.is_empty() {
+            let place = self.shelves.partition_point(|shelf| shelf.first() < segments.start);
+            self.shelves.insert(place, Arc::new(Shelf::new(segments)));
+        }
+    }
+
+    /// The segments of the file that one segment is of; none where it is not of a file that is wanted
+    /// or owned.
+    pub fn shelf(&self, segment: SegmentId) -> Option<&Arc<Shelf>> {
+        let place = self.shelves.partition_point(|shelf| shelf.first() <= segment.0);
+        self.shelves.get(place.checked_sub(1)?)
+    }
+
+    /// Keeps a verified segment of a file that has its shelf. One that is here already stays: the second copy's slot is lost
     /// until the end of the run, which the spare slots allow for.
     pub fn insert(&mut self, segment: SegmentId, sealed: SealedSegment) {
-        self.segments.entry(segment).or_insert(sealed);
+        let shelf = self.shelf(segment).and_then(|shelf| shelf.place(segment));
+        drop(shelf.expect("there is room for all that is wanted or owned").set(sealed));
     }
 
     /// A verified segment, if it is here.
     pub fn segment(&self, segment: SegmentId) -> Option<&SealedSegment> {
-        self.segments.get(&segment)
+        self.shelf(segment)?.place(segment)?.get()
     }
 }

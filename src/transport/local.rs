@@ -2,13 +2,12 @@
 //! from where the segment lies to where it belongs.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
-use super::{Completion, Transport, TransportError};
+use super::{Completion, Envelope, News, Transport, TransportError};
 use crate::config::{ENVELOPES_PER_NODE, MAILBOX_EVENTS, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
@@ -21,10 +20,6 @@ enum Event {
     Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
     Received { by: NodeId, segment: SegmentId },
 }
-
-/// Where a message lies on its way. A message has room for the longest there is; what moves through
-/// mailboxes is only where it lies.
-type Envelope = Box<Message>;
 
 /// What all nodes share.
 #[derive(Debug)]
@@ -172,19 +167,20 @@ impl Transport for LocalTransport {
         self.post(to, Event::Segment { from, segment, payload })
     }
 
-    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+    fn poll(&mut self, news: &mut News) -> Result<(), TransportError> {
+        for (_, envelope) in news.messages.drain(..) {
+            // Where there are too many, it is freed.
+            drop(self.common.envelopes.push(envelope));
+        }
+        news.completions.clear();
         self.flush();
+        let done = &mut news.completions;
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
         // No more than what lies there now, so that a busy mailbox does not keep the node.
         for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
             let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {
-                Event::Message { from, mut envelope } => {
-                    let message = mem::replace(&mut *envelope, Message::Stop);
-                    done.push(Completion::Message { from, message });
-                    // Where there are too many, it is freed.
-                    drop(self.common.envelopes.push(envelope));
-                }
+                Event::Message { from, envelope } => news.messages.push((from, envelope)),
                 Event::Segment { from, segment, payload } => {
                     done.extend(self.receive(from, segment, &payload));
                     drop(payload);

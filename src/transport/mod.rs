@@ -49,12 +49,12 @@ pub trait Transport {
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
-    /// Moves on and reports what has happened.
+    /// Moves on and reports what has happened, in place of what `news` said before.
     ///
     /// # Errors
     ///
     /// When the job is broken.
-    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError>;
+    fn poll(&mut self, news: &mut News) -> Result<(), TransportError>;
 
     /// Whether everything that was sent has left.
     fn is_flushed(&self) -> bool;
@@ -63,17 +63,29 @@ pub trait Transport {
     fn wakes(&self) -> bool;
 }
 
+/// What has happened at a node. The same memory serves every poll: whoever reads a message leaves it
+/// where it lies.
+#[derive(Debug, Default)]
+pub struct News {
+    /// Messages that came, and from whom; those of one node in order.
+    pub messages: Vec<(NodeId, Envelope)>,
+    /// What else a transport finished.
+    pub completions: Vec<Completion>,
+}
+
+/// Where a message lies. It has room for the longest there is; what moves is only where it lies.
+pub type Envelope = Box<Message>;
+
+impl News {
+    /// Whether nothing has happened.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.completions.is_empty()
+    }
+}
+
 /// Something that a transport finished.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "messages are moved, never allocated one by one")]
 pub enum Completion {
-    /// A message came.
-    Message {
-        /// From whom.
-        from: NodeId,
-        /// What it says.
-        message: Message,
-    },
     /// A segment lies in its slot.
     Arrived {
         /// From whom.

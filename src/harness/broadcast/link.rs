@@ -11,7 +11,15 @@ use crate::metrics::Activity;
 use crate::metrics::usage::Meter;
 use crate::protocol::Message;
 use crate::time::Clock;
-use crate::transport::{Completion, Transport, TransportError};
+use crate::transport::{Completion, Envelope, News, Transport, TransportError};
+
+/// Something that happened at a node.
+pub(super) enum Event {
+    /// A message came.
+    Message { from: NodeId, message: Envelope },
+    /// The transport finished something else.
+    Finished(Completion),
+}
 
 /// What happens at a node, one thing after the other. A node with nothing to do leaves its core
 /// to others, exactly as the swarm's nodes do.
@@ -22,10 +30,10 @@ pub(super) struct Link<'a, T> {
     pub(super) watch: Stopwatch,
     /// What the node does while nothing happens.
     pub(super) resting: Activity,
-    polled: Vec<Completion>,
-    come: VecDeque<Completion>,
+    news: News,
+    come: VecDeque<Event>,
     /// What came too early, in order: others may be at work before this node knows of the start.
-    early: VecDeque<Completion>,
+    early: VecDeque<Event>,
 }
 
 impl<'a, T: Transport> Link<'a, T> {
@@ -37,7 +45,7 @@ impl<'a, T: Transport> Link<'a, T> {
         let idle = Idle::new(parker, transport.wakes());
         let (come, early) = (VecDeque::new(), VecDeque::new());
         let (watch, resting) = (Stopwatch::start(clock, meter), Activity::Idle);
-        Self { transport, idle, watch, resting, polled: Vec::new(), come, early }
+        Self { transport, idle, watch, resting, news: News::default(), come, early }
     }
 
     /// The transport, to give it something to do.
@@ -46,7 +54,7 @@ impl<'a, T: Transport> Link<'a, T> {
     }
 
     /// The next thing that happened, however long it takes.
-    pub(super) fn wait(&mut self) -> Result<Completion, TransportError> {
+    pub(super) fn wait(&mut self) -> Result<Event, TransportError> {
         if let Some(early) = self.early.pop_front() {
             return Ok(early);
         }
@@ -58,13 +66,12 @@ impl<'a, T: Transport> Link<'a, T> {
     pub(super) fn wait_for_word(&mut self) -> Result<(NodeId, Message), TransportError> {
         loop {
             match self.wait_for_more()? {
-                Completion::Message { from, message } if !is_about_moving(&message) => {
-                    return Ok((from, message));
+                Event::Message { from, message } if !is_about_moving(&message) => {
+                    return Ok((from, *message));
                 }
-                moving @ (Completion::Message { .. }
-                | Completion::Arrived { .. }
-                | Completion::Sent { .. }
-                | Completion::Forgotten { .. }) => self.early.push_back(moving),
+                moving @ (Event::Message { .. } | Event::Finished(_)) => {
+                    self.early.push_back(moving);
+                }
             }
         }
     }
@@ -72,25 +79,32 @@ impl<'a, T: Transport> Link<'a, T> {
     /// Waits until everything that was sent has left.
     pub(super) fn flush(&mut self) -> Result<(), TransportError> {
         while !self.transport.is_flushed() {
-            self.transport.poll(&mut self.polled)?;
-            self.come.extend(self.polled.drain(..));
+            self.poll()?;
             std::thread::yield_now();
         }
         Ok(())
     }
 
-    fn wait_for_more(&mut self) -> Result<Completion, TransportError> {
+    /// Whether anything has come.
+    fn poll(&mut self) -> Result<bool, TransportError> {
+        self.transport.poll(&mut self.news)?;
+        let came = !self.news.is_empty();
+        let messages = self.news.messages.drain(..);
+        self.come.extend(messages.map(|(from, message)| Event::Message { from, message }));
+        self.come.extend(self.news.completions.drain(..).map(Event::Finished));
+        Ok(came)
+    }
+
+    fn wait_for_more(&mut self) -> Result<Event, TransportError> {
         loop {
             if let Some(next) = self.come.pop_front() {
                 return Ok(next);
             }
-            self.transport.poll(&mut self.polled)?;
+            let came = self.poll()?;
             // A poll in vain is waiting.
-            let came = !self.polled.is_empty();
             self.watch.lap(if came { Activity::Moving } else { self.resting });
             if came {
                 self.idle.reset();
-                self.come.extend(self.polled.drain(..));
             } else if self.transport.wakes() && !self.transport.is_flushed() {
                 // A mailbox is full: nothing tells when it is not any more.
                 std::thread::yield_now();

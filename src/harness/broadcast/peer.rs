@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::freight::{Freight, digests_of, part_of};
-use super::link::Link;
+use super::link::{Event, Link};
 use super::plan::{Place, Plan, binomial, chain, circulant};
 use super::relay::Relay;
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
@@ -13,7 +13,7 @@ use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
 use crate::protocol::message::Farewell;
 use crate::time::Clock;
-use crate::transport::{Completion, Transport};
+use crate::transport::Transport;
 
 /// What a peer measured.
 #[derive(Debug, Default)]
@@ -54,11 +54,11 @@ impl Peer<'_> {
             link.watch.lap(Activity::Moving);
             let complete = relay.is_complete();
             link.resting = if complete { Activity::Idle } else { Activity::AwaitingHolder };
-            let completion = link.wait()?;
-            if matches!(completion, Completion::Message { message: Message::Stop, .. }) {
-                break;
+            match link.wait()? {
+                Event::Message { message, .. } if *message == Message::Stop => break,
+                Event::Message { from, message } => relay.hear(from, &message),
+                Event::Finished(completion) => relay.take_in(completion, &mut link.watch)?,
             }
-            relay.take_in(completion, &mut link.watch)?;
         }
         if !relay.is_complete() {
             return Err(BroadcastError::Stopped);

@@ -87,6 +87,16 @@ impl<'a> Relay<'a> {
         self.serve(transport)
     }
 
+    /// Takes in what another node said.
+    pub(super) fn hear(&mut self, from: NodeId, message: &Message) {
+        let hop = |&segment| Hop { with: from, segment };
+        if let Message::Request { segments } = message {
+            self.requested.extend(segments.iter().map(hop));
+        } else if let Message::Withdraw { segment } = message {
+            self.declined.insert(hop(segment));
+        }
+    }
+
     /// Takes in what the transport finished.
     pub(super) fn take_in(
         &mut self,
@@ -96,14 +106,7 @@ impl<'a> Relay<'a> {
         match completion {
             Completion::Arrived { segment, slot, .. } => self.keep(segment, slot, watch)?,
             Completion::Sent { .. } => self.sending -= 1,
-            Completion::Message { from, message: Message::Request { segments } } => {
-                let hops = segments.into_iter().map(|segment| Hop { with: from, segment });
-                self.requested.extend(hops);
-            }
-            Completion::Message { from, message: Message::Withdraw { segment } } => {
-                self.declined.insert(Hop { with: from, segment });
-            }
-            Completion::Message { .. } | Completion::Forgotten { .. } => {}
+            Completion::Forgotten { .. } => {}
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Ask, Handout, Message};
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
-use crate::transport::{Completion, Transport as _};
+use crate::transport::{News, Transport as _};
 
 /// The peers that one thread plays.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Clients {
         let mut now = clock.now();
         self.peers.iter_mut().for_each(|peer| peer.ask(now));
         let mut began = None;
-        let mut done = Vec::new();
+        let mut news = News::default();
         // ORDERING: Relaxed; it only ends the loop.
         while !self.peers.is_empty() && !finished.load(Ordering::Relaxed) {
             now = clock.now();
@@ -78,7 +78,7 @@ impl Clients {
             }
             let mut worked = false;
             for peer in &mut self.peers {
-                worked |= peer.turn(now, &mut done, &mut self.measured, warmth);
+                worked |= peer.turn(now, &mut news, &mut self.measured, warmth);
             }
             self.peers.retain(|peer| peer.remaining > 0);
             if !worked {
@@ -150,23 +150,22 @@ impl Client {
     fn turn(
         &mut self,
         now: Timestamp,
-        done: &mut Vec<Completion>,
+        news: &mut News,
         measured: &mut Measured,
         warmth: &Warmth,
     ) -> bool {
-        self.end.poll(done).expect("the local transport does not break");
-        let worked = !done.is_empty();
-        for completion in done.drain(..) {
-            if let Completion::Message { message: Message::Handout(handout), .. } = completion {
+        self.end.poll(news).expect("the local transport does not break");
+        for (_, message) in &news.messages {
+            if let Message::Handout(handout) = &**message {
                 measured.latency.record(now.since(self.asked));
-                measured.count(&handout);
+                measured.count(handout);
                 let before = self.taken;
-                self.take(&handout);
+                self.take(handout);
                 warmth.note(before, self.taken);
                 self.ask(now);
             }
         }
-        worked
+        !news.is_empty()
     }
 
     fn take(&mut self, handout: &Handout) {

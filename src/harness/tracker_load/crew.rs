@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use super::clients::Warmth;
-use crate::config::MAILBOX_EVENTS;
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::{Account, Service, Terms};
@@ -13,7 +12,7 @@ use crate::protocol::{Ask, Handout, Message};
 use crate::swarm::Clerk;
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
-use crate::transport::{Completion, Transport as _};
+use crate::transport::{News, Transport as _};
 
 /// What the service threads share: the service, and an account a peer. A peer waits for its answer
 /// before it asks again, so that nobody ever waits for an account.
@@ -51,24 +50,22 @@ impl<'a> Crew<'a> {
     ) -> Latency {
         let _guard = EndsAll(finished);
         let mut clerk = Clerk::new(seed);
-        let mut done = Vec::with_capacity(MAILBOX_EVENTS);
+        let mut news = News::default();
         let mut took = Latency::new();
         let mut now = clock.now();
         loop {
-            end.poll(&mut done).expect("the local transport does not break");
+            end.poll(&mut news).expect("the local transport does not break");
             // ORDERING: Relaxed; it only ends the loop.
-            if done.is_empty() && finished.load(Ordering::Relaxed) {
+            if news.is_empty() && finished.load(Ordering::Relaxed) {
                 return took;
             }
-            if done.is_empty() {
+            if news.is_empty() {
                 thread::yield_now();
                 now = clock.now();
             }
-            for completion in done.drain(..) {
-                let Completion::Message { from, message: Message::Ask(ask) } = completion else {
-                    continue;
-                };
-                let handout = self.answer(&mut clerk, now, from, &ask);
+            for &(from, ref message) in &news.messages {
+                let Message::Ask(ask) = &**message else { continue };
+                let handout = self.answer(&mut clerk, now, from, ask);
                 let after = clock.now();
                 if warmth.is_reached() {
                     took.record(after.since(now));

@@ -77,7 +77,7 @@ impl Fetch {
     pub(super) fn handle_handout(
         &mut self,
         now: Timestamp,
-        handout: Handout,
+        handout: &Handout,
         out: &mut Outbox,
     ) -> Vec<FileId> {
         self.handle_heard(handout.answers, handout.busy);
@@ -85,8 +85,8 @@ impl Fetch {
             self.pending = handout.open;
         }
         let mut asked: ArrayVec<(NodeId, SegmentId), HANDOUT_MAX> = ArrayVec::new();
-        for entry in handout.entries {
-            asked.extend(self.start(now, entry, out));
+        for entry in &handout.entries {
+            asked.extend(self.start(now, entry.clone(), out));
         }
         // Small segments cost little more than their messages: one for all that a holder is to send.
         asked.sort_by_key(|&(holder, _)| holder);

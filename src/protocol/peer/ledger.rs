@@ -26,6 +26,18 @@ struct Planes {
     low: u64,
 }
 
+impl Planes {
+    /// The state of the segment that is this bit.
+    fn state(self, bit: u64) -> State {
+        match (self.high & bit != 0, self.low & bit != 0) {
+            (false, false) => State::Unwanted,
+            (false, true) => State::Missing,
+            (true, false) => State::Taken,
+            (true, true) => State::Verified,
+        }
+    }
+}
+
 /// The states of all segments that a peer owns or wants.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
@@ -85,15 +97,8 @@ impl Ledger {
 
     pub(super) fn state(&self, segment: SegmentId) -> State {
         let Block { index, bits } = Block::of(segment);
-        let Some(planes) = self.position(index).map(|position| self.blocks[position]) else {
-            return State::Unwanted;
-        };
-        match (planes.high & bits != 0, planes.low & bits != 0) {
-            (false, false) => State::Unwanted,
-            (false, true) => State::Missing,
-            (true, false) => State::Taken,
-            (true, true) => State::Verified,
-        }
+        let position = self.position(index);
+        position.map_or(State::Unwanted, |position| self.blocks[position].state(bits))
     }
 
     /// How many segments are missing.
@@ -114,16 +119,21 @@ impl Ledger {
     }
 
     fn position(&self, index: u32) -> Option<usize> {
+        // In most runs something is wanted or owned in every block.
+        let likely = index.checked_sub(self.blocks.first()?.index)? as usize;
+        if self.blocks.get(likely).is_some_and(|planes| planes.index == index) {
+            return Some(likely);
+        }
         self.blocks.binary_search_by_key(&index, |planes| planes.index).ok()
     }
 
     fn change(&mut self, segment: SegmentId, from: State, to: State) -> bool {
         let Block { index, bits } = Block::of(segment);
-        if self.state(segment) != from {
+        let Some(position) = self.position(index) else { return false };
+        let planes = &mut self.blocks[position];
+        if planes.state(bits) != from {
             return false;
         }
-        let position = self.position(index).expect("a segment with a state has a block");
-        let planes = &mut self.blocks[position];
         let (high, low) = match to {
             State::Unwanted => (0, 0),
             State::Missing => (0, bits),

@@ -146,13 +146,13 @@ impl Peer {
         out.send(NodeId::TRACKER, message);
     }
 
-    fn handle_message(&mut self, now: Timestamp, from: NodeId, message: Message, out: &mut Outbox) {
+    fn hear(&mut self, now: Timestamp, from: NodeId, message: &Message, out: &mut Outbox) {
         if from == NodeId::TRACKER {
             self.unanswered = 0;
         }
         match message {
-            Message::Registered { index } => self.handle_registered(now, index, out),
-            Message::Described(part) => self.handle_described(now, &part, out),
+            &Message::Registered { index } => self.handle_registered(now, index, out),
+            Message::Described(part) => self.handle_described(now, part, out),
             Message::Open if self.phase == Phase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == Phase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
@@ -160,17 +160,17 @@ impl Peer {
                 }
             }
             Message::Request { segments } => {
-                let each = segments.into_iter();
-                each.for_each(|segment| self.handle_request(now, from, segment, out));
+                let each = segments.iter();
+                each.for_each(|&segment| self.handle_request(now, from, segment, out));
             }
-            Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
-            Message::Withdraw { segment } => {
+            &Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
+            &Message::Withdraw { segment } => {
                 if self.uploads.withdraw(from, segment) == Withdrawal::Dropped {
                     out.send(from, Message::Withdrawn { segment });
                 }
             }
-            Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
-            Message::Heard { answers, busy } => self.fetch.handle_heard(answers, busy),
+            &Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
+            &Message::Heard { answers, busy } => self.fetch.handle_heard(answers, busy),
             Message::Stop if self.phase != Phase::Gone => {
                 self.phase = Phase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -331,7 +331,7 @@ impl Peer {
 }
 
 impl Node for Peer {
-    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox) {
+    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Start => self.say(now, out),
             Input::Deadline => {
@@ -342,7 +342,7 @@ impl Node for Peer {
                     self.repeat(now, out);
                 }
             }
-            Input::Message { from, message } => self.handle_message(now, from, message, out),
+            Input::Message { from, message } => self.hear(now, from, message, out),
             Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
             Input::Sent { to, segment } => {
                 self.uploads.sent(now, to, segment);

@@ -4,8 +4,10 @@
 //! A receiver on a slow link does not keep the others waiting: what goes there, one segment at a
 //! time and no more of them at once than there are slots, takes none.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
@@ -62,7 +64,7 @@ enum Lane {
 struct Times {
     all_ns: u64,
     /// By receiver.
-    to_ns: HashMap<NodeId, u64>,
+    to_ns: FxHashMap<NodeId, u64>,
 }
 
 /// Segments on their way out and requests that wait.

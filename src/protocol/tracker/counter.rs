@@ -84,7 +84,7 @@ impl Counter {
         self.desks[from.index()].ask.sequence
     }
 
-    pub(super) fn handle_ask(&mut self, now: Timestamp, from: NodeId, ask: Ask, out: &mut Outbox) {
+    pub(super) fn handle_ask(&mut self, now: Timestamp, from: NodeId, ask: &Ask, out: &mut Outbox) {
         if self.desks[from.index()].stage != Stage::Fetching {
             return;
         }
@@ -102,7 +102,7 @@ impl Counter {
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        self.desks[from.index()].ask = ask;
+        self.desks[from.index()].ask.clone_from(ask);
         if waits {
             // Others may need it more.
             self.join_line(from);

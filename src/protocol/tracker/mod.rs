@@ -124,30 +124,30 @@ impl Tracker {
         self.counter.as_ref().map_or(0, Counter::grants_max)
     }
 
-    fn handle_message(&mut self, now: Timestamp, from: NodeId, message: Message, out: &mut Outbox) {
+    fn hear(&mut self, now: Timestamp, from: NodeId, message: &Message, out: &mut Outbox) {
         if let Some(counter) = &mut self.counter {
             counter.hear(now, from);
         }
-        if message != Message::Bye && self.is_left_over(from) {
+        if *message != Message::Bye && self.is_left_over(from) {
             // It did not hear that the run is over, or is not lost as it seemed.
             self.watch = now + self.config.silence_patience;
             out.send(from, Message::Stop);
             return;
         }
         match message {
-            Message::Register(part) => self.handle_register(now, from, &part, out),
-            Message::Describe { index } => self.handle_describe(from, index, out),
-            Message::Ready { trouble } => self.handle_ready(now, from, trouble, out),
+            Message::Register(part) => self.handle_register(now, from, part, out),
+            &Message::Describe { index } => self.handle_describe(from, index, out),
+            Message::Ready { trouble } => self.handle_ready(now, from, trouble.as_deref(), out),
             Message::Ask(ask) => {
                 if let Some(counter) = &mut self.counter {
                     counter.handle_ask(now, from, ask, out);
                 }
             }
             Message::Finished { .. } => self.files_finished += 1,
-            Message::Complete { segments } => self.handle_complete(now, from, segments, out),
+            &Message::Complete { segments } => self.handle_complete(now, from, segments, out),
             Message::Done(farewell) => {
                 self.handle_complete(now, from, farewell.segments, out);
-                self.handle_done(from, &farewell, out);
+                self.handle_done(from, farewell, out);
             }
             Message::Bye => self.handle_bye(from, out),
             // What peers say to each other, and what only the tracker says.
@@ -282,7 +282,7 @@ impl Tracker {
         &mut self,
         now: Timestamp,
         from: NodeId,
-        trouble: Option<Box<str>>,
+        trouble: Option<&str>,
         out: &mut Outbox,
     ) {
         let Some(counter) = &mut self.counter else { return };
@@ -457,7 +457,7 @@ impl Tracker {
 }
 
 impl Node for Tracker {
-    fn handle(&mut self, now: Timestamp, input: Input, out: &mut Outbox) {
+    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox) {
         match input {
             Input::Start => {
                 self.started = now;
@@ -467,14 +467,14 @@ impl Node for Tracker {
             }
             Input::Deadline => self.handle_deadline(now, out),
             Input::Message { from, message } => {
-                let (before, leaves) = (out.len(), message == Message::Bye);
-                let waits = matches!(&message, Message::Ask(ask) if ask.waits);
+                let (before, leaves) = (out.len(), *message == Message::Bye);
+                let waits = matches!(message, Message::Ask(ask) if ask.waits);
                 self.hearing.note_message();
                 let busy = self.hearing.is_busy();
                 if let Some(counter) = &mut self.counter {
                     counter.set_busy(busy);
                 }
-                self.handle_message(now, from, message, out);
+                self.hear(now, from, message, out);
                 if !leaves {
                     self.reassure(now, (from, waits), before, out);
                 }

@@ -1,13 +1,14 @@
 //! One map behind one mutex: whoever computes a handout has the whole index to itself.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
+
+use rustc_hash::FxHashMap;
 
 use super::copies::PlainCopies;
 use super::{FileSwarm, Index, Open};
 use crate::manifest::FileId;
 
-type Map = HashMap<FileId, FileSwarm<PlainCopies>>;
+type Map = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 
 /// Plain data that one thread at a time may look at.
 ///

@@ -5,12 +5,13 @@
 //! is one for all look-ups of one file.
 
 use dashmap::DashMap;
+use rustc_hash::FxBuildHasher;
 
 use super::copies::AtomicCopies;
 use super::{FileSwarm, Index, Open};
 use crate::manifest::FileId;
 
-type Map = DashMap<FileId, FileSwarm<AtomicCopies>>;
+type Map = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
 /// Atomics in a sharded map.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{Completion, Transport, TransportError};
+use super::{Completion, Envelope, News, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
@@ -65,7 +65,9 @@ pub struct MpiTransport {
     /// Sends among the active requests.
     sending: usize,
     /// Messages that came before an earlier posted receive has ended.
-    early: Vec<(u64, NodeId, Message)>,
+    early: Vec<(u64, NodeId, Envelope)>,
+    /// Envelopes of messages that were read, to be used again.
+    envelopes: Vec<Envelope>,
     posted: u64,
     read: u64,
     /// Buffers of messages that were read, to be received to again.
@@ -90,6 +92,7 @@ impl MpiTransport {
             active: Slab::new(),
             sending: 0,
             early: Vec::new(),
+            envelopes: Vec::new(),
             posted: 0,
             read: 0,
             free: Vec::with_capacity(RING),
@@ -160,7 +163,7 @@ impl MpiTransport {
     }
 
     /// Posts the receives again whose messages have been read, and passes on those that are next.
-    fn pass_messages_on(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
+    fn pass_messages_on(&mut self, news: &mut News) -> Result<(), TransportError> {
         while let Some(buffer) = self.free.pop() {
             self.post_inbox(buffer)?;
         }
@@ -169,7 +172,7 @@ impl MpiTransport {
         let count = in_turn.count();
         self.read += count as u64;
         let next = self.early.drain(..count);
-        done.extend(next.map(|(_, from, message)| Completion::Message { from, message }));
+        news.messages.extend(next.map(|(_, from, envelope)| (from, envelope)));
         Ok(())
     }
 }
@@ -211,14 +214,21 @@ impl Transport for MpiTransport {
         self.active.send(self.segments.as_raw(), rank(to), tag(segment), mode, owner)
     }
 
-    fn poll(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, .. } = self;
+    fn poll(&mut self, news: &mut News) -> Result<(), TransportError> {
+        let Self { active, sending, buffers, free, early, envelopes, .. } = self;
+        envelopes.extend(news.messages.drain(..).map(|(_, envelope)| envelope));
+        news.completions.clear();
+        let done = &mut news.completions;
         let mut bad = None;
         active.poll(|Ended { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
                 let from = NodeId(u32::try_from(source).unwrap_or(0));
                 match codec::decode(&buffer[..count]) {
-                    Ok(message) => early.push((turn, from, message)),
+                    Ok(message) => {
+                        let mut envelope = envelopes.pop().unwrap_or_else(|| Message::Stop.into());
+                        *envelope = message;
+                        early.push((turn, from, envelope));
+                    }
                     Err(error) => bad = Some(error),
                 }
                 free.push(buffer);
@@ -241,7 +251,7 @@ impl Transport for MpiTransport {
         })?;
         match bad {
             Some(error) => Err(error.into()),
-            None => self.pass_messages_on(done),
+            None => self.pass_messages_on(news),
         }
     }
 
