@@ -58,7 +58,7 @@ pub const WITHDRAWALS_MAX: u32 = 3;
 /// Segments that a broadcast without a swarm has under way to a node, for segments of
 /// `segment_bytes`: as many bytes as a peer of a swarm, and some for every partner.
 pub fn relay_window(segment_bytes: usize) -> usize {
-    (Config::WINDOW_BYTES / segment_bytes.max(1)).clamp(8, WINDOW_MAX)
+    (Config::WINDOW_LEAST_BYTES / segment_bytes.max(1)).clamp(8, WINDOW_MAX)
 }
 
 /// Segments after which a peer of the mutex engine renews its list of holders, and says what it has.
@@ -70,6 +70,9 @@ pub const RENEWAL_SEGMENTS: usize = 10;
 pub struct Config {
     /// Segments that a peer may have outstanding: asked for and not yet verified.
     pub window: usize,
+    /// What of its window a peer may always use. More of it only as far as that is a small part of
+    /// what it lacks: nobody should hoard what others lack too.
+    pub window_least: usize,
     /// Segments in one handout, at most [`HANDOUT_MAX`].
     pub handout: usize,
     /// Segments that the tracker lets wait at one holder at a time.
@@ -117,10 +120,12 @@ pub struct Config {
 }
 
 impl Config {
-    /// Payload that a peer keeps outstanding where segments are small.
-    const WINDOW_BYTES: usize = 1 << 20;
-    /// Payload that the tracker lets wait at one holder where segments are small.
-    const HOLDER_BYTES: usize = 1 << 19;
+    /// Payload that a peer keeps outstanding while it lacks much, and always.
+    const WINDOW_BYTES: usize = 16 << 20;
+    const WINDOW_LEAST_BYTES: usize = 1 << 20;
+    /// Windows that the tracker lets wait at one holder: were it one, who comes first would leave
+    /// nothing to the others.
+    const HOLDER_WINDOWS: usize = 4;
 
     /// Likewise over links, where segments are small.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
@@ -159,8 +164,10 @@ impl Config {
     pub fn over_links(segment_bytes: usize) -> Self {
         let segments = |bytes: usize| bytes / segment_bytes.max(1);
         let load = segments(Self::LINK_HOLDER_BYTES).clamp(4, WINDOW_MAX);
+        let window = segments(Self::LINK_WINDOW_BYTES).clamp(8, WINDOW_MAX);
         Self {
-            window: segments(Self::LINK_WINDOW_BYTES).clamp(8, WINDOW_MAX),
+            window,
+            window_least: window,
             holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
             upload_queue: 2 * load,
             uploads: segments(Self::LINK_UPLOAD_BYTES).clamp(2, 8),
@@ -171,14 +178,15 @@ impl Config {
         }
     }
 
-    /// The defaults where the nodes share one memory: small segments need many in flight to hide
-    /// the latency of asking, large ones few, so that nobody hoards what others lack.
+    /// The defaults where the nodes share one memory. Each has a core for a part of the time only, so
+    /// that it needs much in flight to hide the latency of asking, whatever the size of a segment.
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
-        let load = (Self::HOLDER_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
+        let load = (Self::HOLDER_WINDOWS * window).min(WINDOW_MAX);
         Self {
             window,
+            window_least: (Self::WINDOW_LEAST_BYTES / segment_bytes).clamp(2, WINDOW_MAX),
             handout: HANDOUT_MAX,
             holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
             uploads: load.min(8),

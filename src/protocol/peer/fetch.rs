@@ -13,6 +13,9 @@ use super::wants::Wants;
 use super::{Listing, Mishaps};
 use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Output, Return, Verdict};
 
+/// A peer takes on a small part of what it lacks: no more than one of so many.
+const PARTS_MIN: usize = 8;
+
 /// Something the tracker should know, and the ask that told it: 0 while none has.
 #[derive(Clone, Copy, Debug)]
 struct Notice<T> {
@@ -41,6 +44,7 @@ pub(super) struct Fetch {
     /// Whether an answer to the last ask is still to come.
     pending: bool,
     window: usize,
+    window_least: usize,
     /// What is worth telling the tracker, or asking it for, while there is something under way.
     announcement: usize,
     request_patience: Duration,
@@ -63,7 +67,8 @@ impl Fetch {
             shown: ArrayVec::new(),
             pending: false,
             window: config.window,
-            announcement: (config.window / 4).min(config.announcement).max(1),
+            window_least: config.window_least,
+            announcement: config.announcement,
             request_patience: config.request_patience,
             end_game_latencies: config.end_game_latencies,
         }
@@ -240,27 +245,35 @@ impl Fetch {
 
     /// What to tell the tracker now, if anything.
     pub(super) fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
-        let room = self.window.saturating_sub(self.flights.len());
+        let window = self.window();
+        let room = window.saturating_sub(self.flights.len());
+        let announcement = (window / 4).min(self.announcement).max(1);
         let unsaid = self.verified.iter().filter(|notice| notice.said == 0).count()
             + self.returned.iter().filter(|notice| notice.said == 0).count();
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
-        let worth_saying = unsaid >= self.announcement || (idle && unsaid > 0);
+        let worth_saying = unsaid >= announcement || (idle && unsaid > 0);
         // What there is to say to a busy tracker gathers until it has heard the last.
         let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
-            || (!self.pending && (can_take >= self.announcement || (idle && can_take > 0)))
+            || (!self.pending && (can_take >= announcement || (idle && can_take > 0)))
         {
             return Some(self.ask());
         }
         self.end_game_ask(now)
     }
 
+    /// Segments that may be under way now.
+    fn window(&self) -> usize {
+        let share = self.wants.missing() as usize / PARTS_MIN;
+        self.window.min(share.max(self.window_least))
+    }
+
     /// An ask with all that is not confirmed. One that repeats another has a new number all the
     /// same: what it says differs by then, and an answer must name what it answers.
     pub(super) fn ask(&mut self) -> Ask {
         let mut ask = self.next_number();
-        let room = self.window.saturating_sub(self.flights.len());
+        let room = self.window().saturating_sub(self.flights.len());
         ask.room = u16::try_from(room).unwrap_or(u16::MAX);
         if room > 0 && self.wants.missing() > 0 {
             ask.blocks = self.wants.interest();
