@@ -124,8 +124,9 @@ impl Config {
     const WINDOW_BYTES: usize = 16 << 20;
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
     /// Windows that the tracker lets wait at one holder: were it one, who comes first would leave
-    /// nothing to the others.
-    const HOLDER_WINDOWS: usize = 4;
+    /// nothing to the others. Several peers may ask for a few segments in any case.
+    const HOLDER_WINDOWS: usize = 2;
+    const HOLDER_LOAD_LEAST: usize = 8;
 
     /// Likewise over links, where segments are small.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
@@ -183,7 +184,7 @@ impl Config {
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
-        let load = (Self::HOLDER_WINDOWS * window).min(WINDOW_MAX);
+        let load = (Self::HOLDER_WINDOWS * window).clamp(Self::HOLDER_LOAD_LEAST, WINDOW_MAX);
         Self {
             window,
             window_least: (Self::WINDOW_LEAST_BYTES / segment_bytes).clamp(2, WINDOW_MAX),

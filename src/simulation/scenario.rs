@@ -94,7 +94,12 @@ impl Scenario {
         let segment_time = Duration::from_millis(1);
         Self {
             enrolments,
+            // Every node has a link of its own here, and a segment takes it for long.
             config: Config {
+                window: 2,
+                holder_load: 2,
+                uploads: 2,
+                upload_queue: 4,
                 request_patience: 50 * segment_time,
                 ask_patience: 50 * segment_time,
                 silence_patience: 2000 * segment_time,

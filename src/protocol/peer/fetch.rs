@@ -14,7 +14,7 @@ use super::{Listing, Mishaps};
 use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Output, Return, Verdict};
 
 /// A peer takes on a small part of what it lacks: no more than one of so many.
-const PARTS_MIN: usize = 8;
+const PARTS_MIN: usize = 4;
 
 /// Something the tracker should know, and the ask that told it: 0 while none has.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use crate::manifest::{FileId, Geometry};
 const OWNER: NodeId = NodeId(1);
 
 fn kinds() -> impl Iterator<Item = Config> {
-    let base = Config::for_segments_of(1 << 20);
+    let base = Config { holder_load: 2, ..Config::for_segments_of(1 << 20) };
     [Index::Mutex, Index::DashMap, Index::Atomic].into_iter().flat_map(move |index| {
         let base = base.clone();
         [Counters::Mutex, Counters::Atomic].map(|counters| Config {
