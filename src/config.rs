@@ -123,10 +123,10 @@ impl Config {
     /// Payload that a peer keeps outstanding while it lacks much, and always.
     const WINDOW_BYTES: usize = 16 << 20;
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
-    /// Windows that the tracker lets wait at one holder: were it one, who comes first would leave
-    /// nothing to the others. Several peers may ask for a few segments in any case.
-    const HOLDER_WINDOWS: usize = 2;
-    const HOLDER_LOAD_LEAST: usize = 8;
+    /// Payload that the tracker lets wait at one holder where segments are small.
+    const HOLDER_BYTES: usize = 1 << 19;
+    /// Segments that it lets wait there in any case: several peers may ask for several.
+    const HOLDER_LOAD_LEAST: usize = 16;
 
     /// Likewise over links, where segments are small.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
@@ -184,7 +184,7 @@ impl Config {
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
-        let load = (Self::HOLDER_WINDOWS * window).clamp(Self::HOLDER_LOAD_LEAST, WINDOW_MAX);
+        let load = (Self::HOLDER_BYTES / segment_bytes).clamp(Self::HOLDER_LOAD_LEAST, WINDOW_MAX);
         Self {
             window,
             window_least: (Self::WINDOW_LEAST_BYTES / segment_bytes).clamp(2, WINDOW_MAX),
