@@ -102,7 +102,7 @@ pub(super) struct RunArgs {
     /// Who moves the segments
     #[arg(long, value_enum, default_value_t = Engine::Lockfree)]
     pub(super) engine: Engine,
-    /// Segments that a peer keeps outstanding [default: by segment size]
+    /// Segments that a peer keeps outstanding, at most [default: by segment size]
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(super) window: Option<u8>,
     /// Segments in one handout, at most [default: 16]

@@ -167,15 +167,14 @@ impl Store {
         }
     }
 
-    /// The segments of the file that one segment is of; none where it is not of a file that is wanted
-    /// or owned.
+    /// The last shelf that does not begin behind a segment: that of its file, where that has one.
     pub fn shelf(&self, segment: SegmentId) -> Option<&Arc<Shelf>> {
         let place = self.shelves.partition_point(|shelf| shelf.first() <= segment.0);
         self.shelves.get(place.checked_sub(1)?)
     }
 
-    /// Keeps a verified segment of a file that has its shelf. One that is here already stays: the second copy's slot is lost
-    /// until the end of the run, which the spare slots allow for.
+    /// Keeps a verified segment of a file that has its shelf. One that is here already stays: the second
+    /// copy's slot is lost until the end of the run, which the spare slots allow for.
     pub fn insert(&mut self, segment: SegmentId, sealed: SealedSegment) {
         let shelf = self.shelf(segment).and_then(|shelf| shelf.place(segment));
         drop(shelf.expect("there is room for all that is wanted or owned").set(sealed));
