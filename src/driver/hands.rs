@@ -215,7 +215,7 @@ impl Hands {
         let range = |listing: &Listing| listing.first..listing.first + listing.count;
         let owned = std::mem::take(&mut self.owned);
         let files = peer.owned().iter().chain(peer.wanted().iter().flatten());
-        files.for_each(|listing| self.store.shelve(range(listing)));
+        self.store.shelve(files.map(range));
         for (listing, segments) in peer.owned().iter().zip(owned) {
             for (id, sealed) in (listing.first..).zip(segments) {
                 self.store.insert(SegmentId(id), sealed);

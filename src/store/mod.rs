@@ -159,12 +159,11 @@ impl Store {
         }
     }
 
-    /// Makes room for the segments of one file, to be kept when they are verified.
-    pub fn shelve(&mut self, segments: Range<u32>) {
-        if !segments.is_empty() {
-            let place = self.shelves.partition_point(|shelf| shelf.first() < segments.start);
-            self.shelves.insert(place, Arc::new(Shelf::new(segments)));
-        }
+    /// Makes room for the segments of some files, to be kept when they are verified.
+    pub fn shelve(&mut self, files: impl Iterator<Item = Range<u32>>) {
+        let files = files.filter(|segments| !segments.is_empty());
+        self.shelves.extend(files.map(|segments| Arc::new(Shelf::new(segments))));
+        self.shelves.sort_unstable_by_key(|shelf| shelf.first());
     }
 
     /// The last shelf that does not begin behind a segment: that of its file, where that has one.
