@@ -23,7 +23,7 @@ pub fn payload_bytes(token_len: usize, segment_bytes: usize) -> usize {
 /// The token that a payload begins with; `None` when its first line is not one.
 pub fn token_of(payload: &[u8]) -> Option<&str> {
     let head = &payload[..payload.len().min(TOKEN_BYTES_MAX + 1)];
-    let line_bytes = head.iter().position(|&byte| byte == b'\n')?;
+    let line_bytes = memchr::memchr(b'\n', head)?;
     let token = &head[..line_bytes];
     if !is_token(token) {
         return None;
