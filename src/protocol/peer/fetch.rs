@@ -32,6 +32,8 @@ pub(super) struct Fetch {
     verified_count: u32,
     verified: Vec<Notice<SegmentId>>,
     returned: Vec<Notice<Return>>,
+    /// How many of both were never said: the last ones of each.
+    unsaid: usize,
     /// Counts asks; the last one's number.
     sequence: u32,
     /// The last ask that the tracker is known to have heard, and whether it was busy then.
@@ -60,6 +62,7 @@ impl Fetch {
             verified_count: 0,
             verified: Vec::with_capacity(WINDOW_MAX),
             returned: Vec::with_capacity(WINDOW_MAX),
+            unsaid: 0,
             sequence: 0,
             heard: 0,
             tracker_is_busy: false,
@@ -141,6 +144,7 @@ impl Fetch {
             Verdict::Right if self.wants.is_taken(segment) => {
                 self.flights.note_latency(now.since(flight.since));
                 self.verified.push(Notice { what: segment, said: 0 });
+                self.unsaid += 1;
                 self.verified_count += 1;
                 let file = self.wants.verify(segment);
                 self.withdraw_others(now, segment, out);
@@ -177,7 +181,7 @@ impl Fetch {
             Stage::Requested | Stage::Checking => {
                 self.mishaps.declined += 1;
                 let spare = flight.spares.pop_at(0);
-                let twice = self.flights.iter().any(|flight| flight.segment == segment);
+                let twice = self.flights.of_segment(segment).next().is_some();
                 let may_ask = !twice || self.wants.missing() == 0;
                 let spare = spare.filter(|&s| may_ask && self.flights.find(segment, s).is_none());
                 match spare {
@@ -241,6 +245,7 @@ impl Fetch {
         for (segment, holder) in gone {
             self.drop_flight(segment, holder, Cause::Gone, out);
         }
+        self.flights.look_up_eldest();
     }
 
     /// What to tell the tracker now, if anything.
@@ -248,11 +253,9 @@ impl Fetch {
         let window = self.window();
         let room = window.saturating_sub(self.flights.len());
         let announcement = (window / 4).min(self.announcement).max(1);
-        let unsaid = self.verified.iter().filter(|notice| notice.said == 0).count()
-            + self.returned.iter().filter(|notice| notice.said == 0).count();
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
-        let worth_saying = unsaid >= announcement || (idle && unsaid > 0);
+        let worth_saying = self.unsaid >= announcement || (idle && self.unsaid > 0);
         // What there is to say to a busy tracker gathers until it has heard the last.
         let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
@@ -284,19 +287,13 @@ impl Fetch {
         ask
     }
 
+    /// When something here may be due.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        let end_game = self.end_game_age();
-        self.flights
-            .iter()
-            .filter_map(|flight| match flight.stage {
-                Stage::Requested => {
-                    let early = end_game.filter(|_| !flight.doubled);
-                    Some(flight.since + early.unwrap_or(self.request_patience))
-                }
-                Stage::Withdrawn { told, .. } => Some(told + self.request_patience),
-                Stage::Checking => None,
-            })
-            .min()
+        let overdue = self.flights.eldest()? + self.request_patience;
+        let Some(age) = self.end_game_age() else { return Some(overdue) };
+        let may_double = |f: &&Flight| f.stage == Stage::Requested && !f.doubled;
+        let early = self.flights.iter().filter(may_double).map(|flight| flight.since + age).min();
+        early.into_iter().chain([overdue]).min()
     }
 
     /// How many segments were verified.
@@ -321,10 +318,11 @@ impl Fetch {
         let holder = holders.pop_at(0)?;
         // A second holder for a segment that is late, or a new segment; anything else was said
         // twice. With something missing again, the end is not near any more.
-        let of_segment = |flight: &&Flight| flight.segment == segment;
-        let flights = self.flights.iter().filter(of_segment).count();
-        let one_is_late = flights == 1
-            && self.flights.iter().any(|f| f.segment == segment && f.doubled && f.holder != holder);
+        let one_is_late = {
+            let mut flights = self.flights.of_segment(segment);
+            let is_late = |flight: &Flight| flight.doubled && flight.holder != holder;
+            flights.next().is_some_and(is_late) && flights.next().is_none()
+        };
         let late = one_is_late && self.wants.is_taken(segment) && self.wants.missing() == 0;
         let takes = self.flights.has_room() && (late || self.wants.take(segment));
         takes.then(|| {
@@ -360,13 +358,14 @@ impl Fetch {
     fn give_back(&mut self, segment: SegmentId, holder: NodeId, cause: Cause) {
         let what = Return { segment, holder, cause, said: 0 };
         self.returned.push(Notice { what, said: 0 });
+        self.unsaid += 1;
         if !self.flights.is_awaited(segment) {
             self.wants.release(segment);
         }
     }
 
     fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
-        for flight in self.flights.iter_mut().filter(|flight| flight.segment == segment) {
+        for flight in self.flights.of_segment_mut(segment) {
             if flight.stage != Stage::Checking {
                 flight.stage = Stage::Withdrawn { told: now, times: 1, superfluous: true };
                 out.send(flight.holder, Message::Withdraw { segment });
@@ -430,5 +429,7 @@ impl Fetch {
             notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
             ask.returned.push(Return { said: notice.said, ..notice.what });
         }
+        self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
+            + self.returned.len().saturating_sub(RETURNS_MAX);
     }
 }

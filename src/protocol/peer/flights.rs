@@ -44,14 +44,23 @@ pub(super) struct Flight {
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
+    /// What each of them is for, at the same places, and close together: each segment is sought
+    /// several times.
+    keys: Vec<Key>,
     most: usize,
     mean_latency_ns: u64,
+    /// No request has waited since before this.
+    eldest: Timestamp,
 }
+
+/// A segment, and whom it was asked of.
+type Key = (SegmentId, NodeId);
 
 impl Flights {
     /// No requests, of `most` that there may be at a time.
     pub(super) fn new(most: usize) -> Self {
-        Self { flights: Vec::with_capacity(most), most, mean_latency_ns: 0 }
+        let (flights, keys) = (Vec::with_capacity(most), Vec::with_capacity(most));
+        Self { flights, keys, most, mean_latency_ns: 0, eldest: Timestamp(u64::MAX) }
     }
 
     /// Whether there is room for one more request, twice the window with those made twice.
@@ -60,16 +69,33 @@ impl Flights {
     }
 
     pub(super) fn push(&mut self, flight: Flight) {
+        self.eldest = self.eldest.min(flight.since);
+        self.keys.push((flight.segment, flight.holder));
         self.flights.push(flight);
     }
 
     pub(super) fn find(&mut self, segment: SegmentId, holder: NodeId) -> Option<&mut Flight> {
-        self.flights.iter_mut().find(|f| f.segment == segment && f.holder == holder)
+        self.place(segment, holder).map(|place| &mut self.flights[place])
     }
 
     pub(super) fn remove(&mut self, segment: SegmentId, holder: NodeId) -> Option<Flight> {
-        let place = self.flights.iter().position(|f| f.segment == segment && f.holder == holder)?;
+        let place = self.place(segment, holder)?;
+        self.keys.swap_remove(place);
         Some(self.flights.swap_remove(place))
+    }
+
+    /// All requests for one segment.
+    pub(super) fn of_segment(&self, segment: SegmentId) -> impl Iterator<Item = &Flight> {
+        let keys = self.keys.iter().zip(&self.flights);
+        keys.filter(move |(key, _)| key.0 == segment).map(|(_, flight)| flight)
+    }
+
+    pub(super) fn of_segment_mut(
+        &mut self,
+        segment: SegmentId,
+    ) -> impl Iterator<Item = &mut Flight> {
+        let keys = self.keys.iter().zip(&mut self.flights);
+        keys.filter(move |(key, _)| key.0 == segment).map(|(_, flight)| flight)
     }
 
     /// Enters how long a segment took into the mean, with the weight of an eighth.
@@ -95,13 +121,33 @@ impl Flights {
 
     /// Whether a segment is in flight from any holder, and still wanted from there.
     pub(super) fn is_awaited(&self, segment: SegmentId) -> bool {
-        self.flights.iter().any(|f| {
-            f.segment == segment && !matches!(f.stage, Stage::Withdrawn { superfluous: true, .. })
-        })
+        let superfluous =
+            |flight: &Flight| matches!(flight.stage, Stage::Withdrawn { superfluous: true, .. });
+        self.of_segment(segment).any(|flight| !superfluous(flight))
+    }
+
+    /// Since when a request may have waited, or none. It is asked at every turn, and may be too
+    /// early: [`look_up_eldest`](Self::look_up_eldest) finds the time itself.
+    pub(super) fn eldest(&self) -> Option<Timestamp> {
+        (!self.is_empty()).then_some(self.eldest)
+    }
+
+    pub(super) fn look_up_eldest(&mut self) {
+        let waits_since = |flight: &Flight| match flight.stage {
+            Stage::Requested => Some(flight.since),
+            Stage::Withdrawn { told, .. } => Some(told),
+            Stage::Checking => None,
+        };
+        let eldest = self.flights.iter().filter_map(waits_since).min();
+        self.eldest = eldest.unwrap_or(Timestamp(u64::MAX));
     }
 
     /// The mean latency of late; none before the first segment.
     pub(super) fn mean_latency(&self) -> Option<Duration> {
         (self.mean_latency_ns > 0).then(|| Duration::from_nanos(self.mean_latency_ns))
+    }
+
+    fn place(&self, segment: SegmentId, holder: NodeId) -> Option<usize> {
+        self.keys.iter().position(|&key| key == (segment, holder))
     }
 }

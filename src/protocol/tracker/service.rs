@@ -8,7 +8,7 @@
 use arrayvec::ArrayVec;
 
 use super::pace::Pace;
-use crate::config::{Admission, Config, HANDOUT_MAX, WINDOW_MAX};
+use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Enrolment, Entry, Handout};
@@ -29,6 +29,8 @@ pub(super) struct Grant {
 #[derive(Clone, Debug, Default)]
 pub struct Account {
     pub(super) grants: Vec<Grant>,
+    /// Whether some segment may have been given twice.
+    doubles: bool,
     /// Holders that sent it something wrong, each for one segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
     /// From handout to announcement in the mean of late, nanoseconds; 0 where nobody is slow.
@@ -77,12 +79,27 @@ impl Account {
 
     /// What the peer lacks and was not given. At the end of a run it asks again for what it was
     /// given.
-    fn missing(&self, ask: &Ask) -> ArrayVec<Block, { crate::config::BLOCKS_MAX }> {
+    fn missing(&self, ask: &Ask) -> ArrayVec<Block, BLOCKS_MAX> {
         let mut blocks = ask.blocks.clone();
-        let given = self.grants.iter().take(WINDOW_MAX).filter(|_| !ask.end_game);
-        for given in given.map(|grant| Block::of(grant.segment)) {
-            for block in blocks.iter_mut().filter(|block| block.index == given.index) {
-                block.bits &= !given.bits;
+        if ask.end_game {
+            return blocks;
+        }
+        // Where a block is in the ask, by the end of its number: there are many grants.
+        let mut places = [usize::MAX; 4 * BLOCKS_MAX];
+        let end = |index: u32| index as usize % (4 * BLOCKS_MAX);
+        for (place, block) in blocks.iter().enumerate() {
+            places[end(block.index)] = place;
+        }
+        for given in self.grants.iter().map(|grant| Block::of(grant.segment)) {
+            let place = places[end(given.index)];
+            let is_there = |block: &Block| block.index == given.index;
+            let found = match blocks.get(place) {
+                None => None,
+                Some(block) if is_there(block) => Some(place),
+                Some(_) => blocks.iter().position(is_there),
+            };
+            if let Some(place) = found {
+                blocks[place].bits &= !given.bits;
             }
         }
         blocks
@@ -129,7 +146,9 @@ impl Service {
         }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
-        while let Some(superfluous) = account.settle(segment) {
+        while account.doubles
+            && let Some(superfluous) = account.settle(segment)
+        {
             self.swarm.give_back(segment, superfluous.holder);
             settled += 1;
         }
@@ -157,6 +176,7 @@ impl Service {
             // The holder that is late already is no help.
             let late = account.grants.iter().map(|grant| (grant.segment, grant.holder));
             account.excluded.extend(late);
+            account.doubles = true;
         }
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
         let wish = Wish {
