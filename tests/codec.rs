@@ -44,15 +44,18 @@ fn ask() -> impl Strategy<Value = Ask> {
         vec(segment(), 0..=WINDOW_MAX),
         vec(returned(), 0..=RETURNS_MAX),
     );
-    (any::<(u32, u16, bool, bool)>(), lists).prop_map(|(plain, (blocks, verified, returned))| Ask {
-        sequence: plain.0,
-        room: plain.1,
-        end_game: plain.2,
-        waits: plain.3,
-        blocks: blocks.into_iter().collect(),
-        verified: verified.into_iter().collect(),
-        returned: returned.into_iter().collect(),
-    })
+    (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(
+        |(plain, (blocks, verified, returned))| Ask {
+            sequence: plain.0,
+            room: plain.1,
+            end_game: plain.2,
+            waits: plain.3,
+            blocks: blocks.into_iter().collect(),
+            verified: verified.into_iter().collect(),
+            known: plain.4,
+            returned: returned.into_iter().collect(),
+        },
+    )
 }
 
 fn handout() -> impl Strategy<Value = Handout> {
@@ -164,6 +167,7 @@ fn the_largest_messages_fit() {
         waits: true,
         blocks: [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into(),
         verified: [segment; WINDOW_MAX].into(),
+        known: u16::MAX,
         returned: [returned; RETURNS_MAX].into(),
     };
     let entry = Entry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };

@@ -6,12 +6,11 @@ use std::ops::Range;
 use rustc_hash::{FxBuildHasher, FxHashMap};
 
 use super::prepare::OwnedFiles;
-use super::stopwatch::Stopwatch;
 use super::writer::{Writer, Written};
 use super::{Checks, Injection};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
-use crate::metrics::{Activity, RankMetrics};
+use crate::metrics::RankMetrics;
 use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
@@ -84,7 +83,6 @@ impl Hands {
         output: Output,
         peer: &Peer,
         transport: &mut impl Transport,
-        watch: &mut Stopwatch,
         inputs: &mut Vec<Input<'_>>,
     ) -> Result<(), TransportError> {
         match output {
@@ -120,15 +118,9 @@ impl Hands {
             }
             Output::Check { from, segment, digest } => {
                 let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
-                watch.lap(Activity::Deciding);
                 self.checks.begin(from, segment, digest, slot);
-                watch.lap(Activity::Verifying);
-                self.collect(now, inputs);
             }
-            Output::Publish { file } => {
-                self.publish(file);
-                self.collect(now, inputs);
-            }
+            Output::Publish { file } => self.publish(file),
             // The loop does it.
             Output::Send { .. } | Output::Finish => {}
         }

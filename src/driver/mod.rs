@@ -120,14 +120,25 @@ pub fn run_peer(
         let mut worked = false;
         while !turn.outbox.is_empty() || !inputs.is_empty() {
             worked = true;
+            let mut checks = false;
             while let Some(output) = turn.outbox.take() {
+                // Checks come in rows. A look at the clock costs as much as half a small one.
+                let is_check = matches!(output, Output::Check { .. });
+                if is_check != checks {
+                    watch.lap(if checks { Activity::Verifying } else { Activity::Deciding });
+                    checks = is_check;
+                }
                 if let Output::Send { to, letter } = output {
                     transport.send(to, turn.outbox.read(letter))?;
                 } else {
                     turn.finished |= output == Output::Finish;
-                    hands.perform(now, output, &peer, transport, &mut watch, &mut inputs)?;
+                    hands.perform(now, output, &peer, transport, &mut inputs)?;
                 }
             }
+            if checks {
+                watch.lap(Activity::Verifying);
+            }
+            hands.collect(now, &mut inputs);
             for input in inputs.drain(..) {
                 peer.handle(now, input, &mut turn.outbox);
             }
@@ -138,7 +149,9 @@ pub fn run_peer(
         if turn.finished && transport.is_flushed() {
             return Ok(RankMetrics { messages, spent: watch.spent(), ..hands.metrics(&peer) });
         }
-        watch.lap(Activity::Deciding);
+        if worked {
+            watch.lap(Activity::Deciding);
+        }
         transport.poll(&mut turn.news)?;
         watch.lap(if turn.news.is_empty() { resting(&peer) } else { Activity::Moving });
         worked |= !turn.news.is_empty();
@@ -152,7 +165,9 @@ pub fn run_peer(
         hands.collect(now, &mut inputs);
         worked |= !inputs.is_empty() | turn.strike(now, &mut peer);
         let deadline = peer.deadline().into_iter().chain(hands.deadline()).min();
-        watch.lap(Activity::Deciding);
+        if worked {
+            watch.lap(Activity::Deciding);
+        }
         turn.rest(worked, now, deadline, transport);
     }
 }

@@ -110,8 +110,27 @@ pub struct Ask {
     pub blocks: ArrayVec<Block, BLOCKS_MAX>,
     /// Segments that it verified and the tracker has not confirmed.
     pub verified: ArrayVec<SegmentId, WINDOW_MAX>,
+    /// How many of them, the first ones, the ask before this one has named too.
+    pub known: u16,
     /// Segments that it was given and could not get.
     pub returned: ArrayVec<Return, RETURNS_MAX>,
+}
+
+impl Ask {
+    /// The verified segments that a tracker may not know of whose last ask was `heard`: whoever heard
+    /// the one just before this need not look at the rest again.
+    pub(crate) fn news_after(&self, heard: u32) -> &[SegmentId] {
+        let is_next = heard.checked_add(1) == Some(self.sequence);
+        let known = if is_next { usize::from(self.known) } else { 0 };
+        &self.verified[known.min(self.verified.len())..]
+    }
+
+    /// Takes over what another one asks for, but not what it tells.
+    pub(crate) fn copy_wish(&mut self, other: &Self) {
+        let Self { sequence, room, waits, end_game, ref blocks, .. } = *other;
+        (self.sequence, self.room, self.waits, self.end_game) = (sequence, room, waits, end_game);
+        self.blocks.clone_from(blocks);
+    }
 }
 
 /// A segment that could not be had as the tracker meant.

@@ -423,6 +423,7 @@ impl Fetch {
     fn tell(&mut self, ask: &mut Ask) {
         for notice in self.verified.iter_mut().take(WINDOW_MAX) {
             ask.verified.push(notice.what);
+            ask.known += u16::from(notice.said != 0);
             notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
         }
         for notice in self.returned.iter_mut().take(RETURNS_MAX) {

@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 
 use super::desk::{Desk, Stage};
 use super::line::{Line, Turn};
-use super::service::{Grant, Service, Terms};
+use super::service::{Service, Terms};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 2;
@@ -92,7 +92,7 @@ impl Counter {
         if ask.sequence < heard {
             return;
         }
-        for &segment in &ask.verified {
+        for &segment in ask.news_after(heard) {
             self.settle(now, from, segment);
         }
         for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
@@ -102,7 +102,7 @@ impl Counter {
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        self.desks[from.index()].ask.clone_from(ask);
+        self.desks[from.index()].ask.copy_wish(ask);
         if waits {
             // Others may need it more.
             self.join_line(from);
@@ -122,7 +122,7 @@ impl Counter {
         segments: u32,
         out: &mut Outbox,
     ) {
-        while let Some(grant) = self.desks[from.index()].account.grants.first().copied() {
+        while let Some(grant) = self.desks[from.index()].account.grants.front().copied() {
             self.settle(now, from, grant.segment);
         }
         self.leave_line(from);
@@ -347,13 +347,16 @@ impl Counter {
             let Block { index, bits } = Block::of(segment);
             blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
         };
-        let lost = |grant: &mut Grant| now.since(grant.at) > patience && lacks(grant.segment);
         let account = &mut self.desks[peer.index()].account;
-        for grant in account.grants.extract_if(.., lost) {
-            self.grants -= 1;
-            self.unchanged = false;
-            self.service.swarm.give_back(grant.segment, grant.holder);
-        }
+        account.grants.retain(|grant| {
+            let lost = now.since(grant.at) > patience && lacks(grant.segment);
+            if lost {
+                self.grants -= 1;
+                self.unchanged = false;
+                self.service.swarm.give_back(grant.segment, grant.holder);
+            }
+            !lost
+        });
     }
 
     /// Has a peer wait in line, behind those that need as much.

@@ -5,6 +5,8 @@
 //! [`Account`], which whoever serves the peer has to itself. The tracker's own `handle` and every
 //! service thread call the same functions here.
 
+use std::collections::VecDeque;
+
 use arrayvec::ArrayVec;
 
 use super::pace::Pace;
@@ -28,7 +30,8 @@ pub(super) struct Grant {
 /// what holders sent it wrong.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    pub(super) grants: Vec<Grant>,
+    /// In the order in which they were given: most are settled in about the same.
+    pub(super) grants: VecDeque<Grant>,
     /// Whether some segment may have been given twice.
     doubles: bool,
     /// Holders that sent it something wrong, each for one segment.
@@ -68,13 +71,13 @@ impl Account {
         let of_segment = |grant: &Grant| grant.segment == segment;
         let exact = self.grants.iter().position(|g| of_segment(g) && g.holder == holder);
         let place = exact.or_else(|| self.grants.iter().position(of_segment))?;
-        Some(self.grants.swap_remove(place))
+        self.grants.remove(place)
     }
 
     /// Takes out the first grant of a segment, and keeps the order of the others.
     fn settle(&mut self, segment: SegmentId) -> Option<Grant> {
         let place = self.grants.iter().position(|grant| grant.segment == segment)?;
-        Some(self.grants.remove(place))
+        self.grants.remove(place)
     }
 
     /// What the peer lacks and was not given. At the end of a run it asks again for what it was
@@ -194,7 +197,7 @@ impl Service {
         let open = offers.len() < room.min(lacks as usize);
         let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
         for Offer { segment, holders } in offers {
-            account.grants.push(Grant { segment, holder: holders[0], at: terms.now });
+            account.grants.push_back(Grant { segment, holder: holders[0], at: terms.now });
             handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
         }
         handout
