@@ -203,3 +203,36 @@ impl Service {
         handout
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn account(given: &[u32]) -> Account {
+        let grant =
+            |&segment| Grant { segment: SegmentId(segment), holder: NodeId(1), at: Timestamp(0) };
+        Account { grants: given.iter().map(grant).collect(), ..Account::default() }
+    }
+
+    #[test]
+    fn what_was_given_is_not_missing_wherever_its_block_is_in_the_ask() {
+        // Blocks 1, 65 and 129 have the same end of their numbers, and block 7 is not in the ask.
+        let blocks = [129, 2, 65, 1].map(|index| Block { index, bits: u64::MAX });
+        let ask = Ask { blocks: blocks.into_iter().collect(), ..Ask::default() };
+        let account = account(&[64, 65, 128, 65 * 64 + 3, 129 * 64 + 63, 7 * 64]);
+        let bits: Vec<_> = account.missing(&ask).iter().map(|block| !block.bits).collect();
+        assert_eq!(bits, [1 << 63, 1, 1 << 3, 0b11]);
+        let at_end = Ask { end_game: true, ..ask.clone() };
+        assert_eq!(account.missing(&at_end), ask.blocks, "asked for again");
+    }
+
+    #[test]
+    fn only_who_heard_the_last_ask_skips_what_this_one_repeats() {
+        let verified = (0..5).map(SegmentId).collect();
+        let ask = Ask { sequence: 8, verified, known: 3, ..Ask::default() };
+        assert_eq!(ask.news_after(7), [SegmentId(3), SegmentId(4)]);
+        assert_eq!(ask.news_after(6), &ask.verified[..], "one was lost");
+        let odd = Ask { known: 9, ..ask };
+        assert_eq!(odd.news_after(7), []);
+    }
+}
