@@ -125,8 +125,10 @@ impl Config {
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
     /// Payload that the tracker lets wait at one holder where segments are small.
     const HOLDER_BYTES: usize = 1 << 19;
-    /// Segments that it lets wait there in any case: several peers may ask for several.
+    /// Segments that it lets wait there in any case, since several peers may ask for several, and at
+    /// most: what is small is sent sooner than a search for somebody with more time ends.
     const HOLDER_LOAD_LEAST: usize = 16;
+    const HOLDER_LOAD_MOST: usize = 4 * WINDOW_MAX;
 
     /// Likewise over links, where segments are small.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
@@ -184,12 +186,13 @@ impl Config {
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
-        let load = (Self::HOLDER_BYTES / segment_bytes).clamp(Self::HOLDER_LOAD_LEAST, WINDOW_MAX);
+        let load = (Self::HOLDER_BYTES / segment_bytes)
+            .clamp(Self::HOLDER_LOAD_LEAST, Self::HOLDER_LOAD_MOST);
         Self {
             window,
             window_least: (Self::WINDOW_LEAST_BYTES / segment_bytes).clamp(2, WINDOW_MAX),
             handout: HANDOUT_MAX,
-            holder_load: u32::try_from(load).expect("a load is at most WINDOW_MAX"),
+            holder_load: u32::try_from(load).expect("a load has a bound"),
             uploads: load.min(8),
             announcement: WINDOW_MAX,
             paced: false,

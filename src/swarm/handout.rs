@@ -209,6 +209,9 @@ impl<I: Open> Round<'_, I> {
     fn gather(&self, shortlist: &mut Shortlist, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
+            if shortlist.is_settled() {
+                return;
+            }
             self.look_at_files_of(&block, |segments, first, file| {
                 let owners = self.owners_now(&file.owners);
                 for segment in segments.segments_backwards() {
@@ -231,6 +234,9 @@ impl<I: Open> Round<'_, I> {
     fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
+            if shortlist.is_settled() {
+                return;
+            }
             let ready = readiness.of(block.index, || self.ready_in(block.index));
             let block = Block { bits: block.bits & ready, ..block };
             self.look_at_files_of(&block, |segments, first, file| {

@@ -69,6 +69,11 @@ impl Shortlist {
         tally.rarity() < self.common
     }
 
+    /// Whether all of the few are as rare as can be, so that nothing else is sought.
+    pub(super) fn is_settled(&self) -> bool {
+        self.common == 0
+    }
+
     /// Takes a segment into account; `block` says which of the wish's blocks it is in.
     #[inline]
     pub(super) fn consider(
@@ -173,6 +178,11 @@ mod tests {
             list.consider(Selection::Rarest, 0, SegmentId(segment), tally(3));
         }
         assert!(!list.seeks(tally(3)) && list.seeks(tally(2)));
+        assert!(!list.is_settled());
+        for segment in 4..8 {
+            list.consider(Selection::Rarest, 0, SegmentId(segment), tally(0));
+        }
+        assert!(list.is_settled());
         list.begin(2, 0);
         assert!(list.seeks(tally(3)), "begun anew");
     }
