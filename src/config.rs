@@ -125,9 +125,9 @@ impl Config {
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
     /// Payload that the tracker lets wait at one holder where segments are small.
     const HOLDER_BYTES: usize = 1 << 19;
-    /// Segments that it lets wait there in any case, since several peers may ask for several, and at
-    /// most: what is small is sent sooner than a search for somebody with more time ends.
+    /// Segments that it lets wait there in any case: several peers may ask for several.
     const HOLDER_LOAD_LEAST: usize = 16;
+    /// And at most. With fewer, those who ask for small ones wait in line at the tracker instead.
     const HOLDER_LOAD_MOST: usize = 4 * WINDOW_MAX;
 
     /// Likewise over links, where segments are small.

@@ -122,7 +122,7 @@ pub fn run_peer(
             worked = true;
             let mut checks = false;
             while let Some(output) = turn.outbox.take() {
-                // Checks come in rows. A look at the clock costs as much as half a small one.
+                // Checks come in rows, and a look at the clock costs a third of a small one.
                 let is_check = matches!(output, Output::Check { .. });
                 if is_check != checks {
                     watch.lap(if checks { Activity::Verifying } else { Activity::Deciding });
