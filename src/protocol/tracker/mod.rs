@@ -1,7 +1,7 @@
 //! The tracker: collects registrations, opens the swarm, hands out segments, and ends the run
 //! when the last peer is done.
 
-mod counter;
+mod dispatcher;
 mod desk;
 mod hearing;
 mod line;
@@ -18,8 +18,8 @@ use crate::time::Timestamp;
 use super::enrolment::{Incoming, Outgoing, Progress as Reading};
 use super::roster::Roster;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
-use counter::Counter;
 use desk::Stage;
+use dispatcher::Dispatcher;
 use hearing::Hearing;
 
 pub use outcome::{Outcome, Progress};
@@ -54,7 +54,7 @@ pub struct Tracker {
     nodes: u32,
     seed: u64,
     phase: Phase,
-    counter: Option<Counter>,
+    dispatcher: Option<Dispatcher>,
     /// Catalogues that peers are reading.
     catalogues: BTreeMap<NodeId, Outgoing>,
     /// Peers that left or were lost before a swarm was opened.
@@ -75,7 +75,7 @@ impl Tracker {
             nodes,
             seed,
             phase: Phase::Enrolling { registrations },
-            counter: None,
+            dispatcher: None,
             catalogues: BTreeMap::new(),
             left: BTreeSet::new(),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
@@ -94,12 +94,12 @@ impl Tracker {
 
     /// How far the run has come.
     pub fn progress(&self) -> Progress {
-        let Some(counter) = &self.counter else { return Progress::default() };
+        let Some(dispatcher) = &self.dispatcher else { return Progress::default() };
         Progress {
-            segments_wanted: counter.wanted_segments(),
-            segments_verified: counter.verified_segments(),
+            segments_wanted: dispatcher.wanted_segments(),
+            segments_verified: dispatcher.verified_segments(),
             files_finished: self.files_finished,
-            peers_complete: counter.count(Stage::Complete),
+            peers_complete: dispatcher.count(Stage::Complete),
         }
     }
 
@@ -110,23 +110,23 @@ impl Tracker {
 
     /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
-        self.counter.as_ref().map(|counter| counter.digest(segment))
+        self.dispatcher.as_ref().map(|dispatcher| dispatcher.digest(segment))
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
     pub fn distinct_bytes_wanted(&self, segment_bytes: usize) -> u64 {
-        let Some(counter) = &self.counter else { return 0 };
-        counter.roster().distinct_bytes_wanted(segment_bytes)
+        let Some(dispatcher) = &self.dispatcher else { return 0 };
+        dispatcher.roster().distinct_bytes_wanted(segment_bytes)
     }
 
     /// The most segments that peers had been given and not announced at one moment.
     pub fn grants_max(&self) -> usize {
-        self.counter.as_ref().map_or(0, Counter::grants_max)
+        self.dispatcher.as_ref().map_or(0, Dispatcher::grants_max)
     }
 
     fn hear(&mut self, now: Timestamp, from: NodeId, message: &Message, out: &mut Outbox) {
-        if let Some(counter) = &mut self.counter {
-            counter.hear(now, from);
+        if let Some(dispatcher) = &mut self.dispatcher {
+            dispatcher.hear(now, from);
         }
         if *message != Message::Bye && self.is_left_over(from) {
             // It did not hear that the run is over, or is not lost as it seemed.
@@ -139,8 +139,8 @@ impl Tracker {
             &Message::Describe { index } => self.handle_describe(from, index, out),
             Message::Ready { trouble } => self.handle_ready(now, from, trouble.as_deref(), out),
             Message::Ask(ask) => {
-                if let Some(counter) = &mut self.counter {
-                    counter.handle_ask(now, from, ask, out);
+                if let Some(dispatcher) = &mut self.dispatcher {
+                    dispatcher.handle_ask(now, from, ask, out);
                 }
             }
             Message::Finished { .. } => self.files_finished += 1,
@@ -180,7 +180,7 @@ impl Tracker {
         }
         if (waits && !told) || now >= self.hearing.spoken(from) + self.config.ask_patience {
             self.hearing.note_spoken(now, from);
-            let answers = self.counter.as_ref().map_or(0, |counter| counter.heard(from));
+            let answers = self.dispatcher.as_ref().map_or(0, |dispatcher| dispatcher.heard(from));
             let busy = self.hearing.is_busy();
             out.send(from, Message::Heard { answers, busy });
         }
@@ -239,9 +239,9 @@ impl Tracker {
     /// Ends a run in which nothing was moved.
     fn refuse(&mut self, now: Timestamp, out: &mut Outbox) {
         self.outcome.refused = true;
-        if let Some(counter) = self.counter.take() {
+        if let Some(dispatcher) = self.dispatcher.take() {
             let peers = (1..self.nodes).map(NodeId);
-            self.left = peers.filter(|&peer| counter.stage(peer) == Stage::Gone).collect();
+            self.left = peers.filter(|&peer| dispatcher.stage(peer) == Stage::Gone).collect();
         }
         self.watch = now + self.config.silence_patience;
         self.close(out);
@@ -249,8 +249,8 @@ impl Tracker {
 
     /// Whether a peer has no part in the run any more, and should be told so.
     fn is_left_over(&self, peer: NodeId) -> bool {
-        match &self.counter {
-            Some(counter) => counter.stage(peer) == Stage::Gone,
+        match &self.dispatcher {
+            Some(dispatcher) => dispatcher.stage(peer) == Stage::Gone,
             None => matches!(self.phase, Phase::Closing | Phase::Finished),
         }
     }
@@ -266,15 +266,16 @@ impl Tracker {
             out.send(peer, Message::Described(part));
         }
         self.watch = now + self.config.silence_patience / 4;
-        self.counter = Some(Counter::new(now, roster, self.nodes, self.config.clone(), self.seed));
+        self.dispatcher =
+            Some(Dispatcher::new(now, roster, self.nodes, self.config.clone(), self.seed));
     }
 
     fn handle_describe(&mut self, peer: NodeId, index: u32, out: &mut Outbox) {
-        let Some(counter) = &self.counter else { return };
+        let Some(dispatcher) = &self.dispatcher else { return };
         let catalogue = self
             .catalogues
             .entry(peer)
-            .or_insert_with(|| Outgoing::new(&counter.roster().catalogue(peer)));
+            .or_insert_with(|| Outgoing::new(&dispatcher.roster().catalogue(peer)));
         out.send(peer, Message::Described(catalogue.part(index)));
     }
 
@@ -285,7 +286,7 @@ impl Tracker {
         trouble: Option<&str>,
         out: &mut Outbox,
     ) {
-        let Some(counter) = &mut self.counter else { return };
+        let Some(dispatcher) = &mut self.dispatcher else { return };
         self.catalogues.remove(&from);
         match (&self.phase, trouble) {
             (Phase::Reserving, Some(trouble)) => {
@@ -293,7 +294,7 @@ impl Tracker {
                 self.refuse(now, out);
             }
             (Phase::Reserving, None) => {
-                counter.set_stage(from, Stage::Fetching);
+                dispatcher.set_stage(from, Stage::Fetching);
                 self.open_when_ready(now, out);
             }
             // It did not hear that the swarm is open.
@@ -304,8 +305,8 @@ impl Tracker {
 
     /// Opens the swarm when every peer that is left has room for what it wants.
     fn open_when_ready(&mut self, now: Timestamp, out: &mut Outbox) {
-        let Some(counter) = &mut self.counter else { return };
-        let ready = counter.count(Stage::Fetching) == self.nodes as usize - 1;
+        let Some(dispatcher) = &mut self.dispatcher else { return };
+        let ready = dispatcher.count(Stage::Fetching) == self.nodes as usize - 1;
         if !ready || !matches!(self.phase, Phase::Reserving) {
             return;
         }
@@ -313,8 +314,8 @@ impl Tracker {
         self.outcome.opened = Some(now);
         self.watch = now + self.config.silence_patience / 4;
         for peer in (1..self.nodes).map(NodeId) {
-            if counter.stage(peer) != Stage::Gone {
-                counter.hear(now, peer);
+            if dispatcher.stage(peer) != Stage::Gone {
+                dispatcher.hear(now, peer);
                 out.send(peer, Message::Open);
             }
         }
@@ -322,19 +323,19 @@ impl Tracker {
     }
 
     fn handle_complete(&mut self, now: Timestamp, from: NodeId, segments: u32, out: &mut Outbox) {
-        let Some(counter) = &mut self.counter else { return };
-        if counter.stage(from) == Stage::Fetching {
-            counter.complete(now, from, segments, out);
+        let Some(dispatcher) = &mut self.dispatcher else { return };
+        if dispatcher.stage(from) == Stage::Fetching {
+            dispatcher.complete(now, from, segments, out);
             self.outcome.finished[from.index()] = Some(now);
         }
     }
 
     fn handle_done(&mut self, from: NodeId, farewell: &Farewell, out: &mut Outbox) {
-        let Some(counter) = &mut self.counter else { return };
-        match counter.stage(from) {
+        let Some(dispatcher) = &mut self.dispatcher else { return };
+        match dispatcher.stage(from) {
             Stage::Fetching | Stage::Complete => {
-                counter.set_stage(from, Stage::Done);
-                self.outcome.take_farewell(from, farewell, counter.roster());
+                dispatcher.set_stage(from, Stage::Done);
+                self.outcome.take_farewell(from, farewell, dispatcher.roster());
             }
             Stage::Done => {
                 // Said again: if all were told to stop, this one did not hear it.
@@ -349,9 +350,9 @@ impl Tracker {
 
     fn close_when_done(&mut self, out: &mut Outbox) {
         let done = self
-            .counter
+            .dispatcher
             .as_ref()
-            .is_some_and(|counter| counter.count(Stage::Done) == self.nodes as usize - 1);
+            .is_some_and(|dispatcher| dispatcher.count(Stage::Done) == self.nodes as usize - 1);
         if done && matches!(self.phase, Phase::Open) {
             self.close(out);
         }
@@ -360,8 +361,8 @@ impl Tracker {
     fn close(&mut self, out: &mut Outbox) {
         self.phase = Phase::Closing;
         for peer in (1..self.nodes).map(NodeId) {
-            let gone = match &self.counter {
-                Some(counter) => counter.stage(peer) == Stage::Gone,
+            let gone = match &self.dispatcher {
+                Some(dispatcher) => dispatcher.stage(peer) == Stage::Gone,
                 None => self.left.contains(&peer),
             };
             if !gone {
@@ -372,16 +373,16 @@ impl Tracker {
     }
 
     fn handle_bye(&mut self, from: NodeId, out: &mut Outbox) {
-        match &mut self.counter {
-            Some(counter) => counter.set_stage(from, Stage::Gone),
+        match &mut self.dispatcher {
+            Some(dispatcher) => dispatcher.set_stage(from, Stage::Gone),
             None => drop(self.left.insert(from)),
         }
         self.finish_when_gone(out);
     }
 
     fn finish_when_gone(&mut self, out: &mut Outbox) {
-        let gone = match &self.counter {
-            Some(counter) => counter.count(Stage::Gone),
+        let gone = match &self.dispatcher {
+            Some(dispatcher) => dispatcher.count(Stage::Gone),
             None => self.left.len(),
         };
         if matches!(self.phase, Phase::Closing) && gone == self.nodes as usize - 1 {
@@ -391,18 +392,18 @@ impl Tracker {
     }
 
     fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        let Some(counter) = &mut self.counter else { return self.lose_early(now, node, out) };
-        if counter.stage(node) == Stage::Gone {
+        let Some(dispatcher) = &mut self.dispatcher else { return self.lose_early(now, node, out) };
+        if dispatcher.stage(node) == Stage::Gone {
             return;
         }
         self.outcome.lost.push(node);
-        if counter.stage(node) != Stage::Done {
+        if dispatcher.stage(node) != Stage::Done {
             self.outcome.errors.push(format!("{node} is lost: it did not finish"));
         } else if matches!(self.phase, Phase::Open) {
             self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         // At the end it may have left unheard: what it had to do, it has said to be done.
-        counter.lose(now, node, out);
+        dispatcher.lose(now, node, out);
         self.open_when_ready(now, out);
         self.close_when_done(out);
         self.finish_when_gone(out);
@@ -434,7 +435,7 @@ impl Tracker {
                 self.refuse(now, out);
             }
             // The last farewells are lost, or never were said.
-            Phase::Closing if self.counter.is_none() && now >= self.watch => {
+            Phase::Closing if self.dispatcher.is_none() && now >= self.watch => {
                 self.phase = Phase::Finished;
                 out.push(Output::Finish);
             }
@@ -446,7 +447,7 @@ impl Tracker {
                 } else {
                     self.config.silence_patience
                 };
-                let silent = self.counter.as_ref().map(|c| c.silent(now, patience));
+                let silent = self.dispatcher.as_ref().map(|c| c.silent(now, patience));
                 for node in silent.unwrap_or_default() {
                     self.handle_lost(now, node, out);
                 }
@@ -471,8 +472,8 @@ impl Node for Tracker {
                 let waits = matches!(message, Message::Ask(ask) if ask.waits);
                 self.hearing.note_message();
                 let busy = self.hearing.is_busy();
-                if let Some(counter) = &mut self.counter {
-                    counter.set_busy(busy);
+                if let Some(dispatcher) = &mut self.dispatcher {
+                    dispatcher.set_busy(busy);
                 }
                 self.hear(now, from, message, out);
                 if !leaves {

@@ -1,4 +1,4 @@
-//! The counter at which peers ask: what they announce goes into the index, what they get comes
+//! The dispatcher at which peers ask: what they announce goes into the index, what they get comes
 //! out of it, and those for whom there is nothing wait in line.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ const VAIN_TRIES_MAX: usize = 2;
 
 /// The open swarm, as the tracker runs it.
 #[derive(Debug)]
-pub(super) struct Counter {
+pub(super) struct Dispatcher {
     config: Config,
     service: Service,
     clerk: Clerk,
@@ -44,7 +44,7 @@ pub(super) struct Counter {
     verified_segments: u64,
 }
 
-impl Counter {
+impl Dispatcher {
     pub(super) fn new(
         now: Timestamp,
         roster: Roster,
@@ -272,9 +272,12 @@ impl Counter {
     /// wait for nobody will have.
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
         // This is asked at every message, and peers are counted only where nothing is under way.
-        let fetching = |counter: &Self| counter.desks.len() - 1 - counter.count(Stage::Complete);
-        let stuck = |counter: &Self| {
-            counter.grants == 0 && counter.line.len() > 0 && counter.line.len() == fetching(counter)
+        let fetching =
+            |dispatcher: &Self| dispatcher.desks.len() - 1 - dispatcher.count(Stage::Complete);
+        let stuck = |dispatcher: &Self| {
+            dispatcher.grants == 0
+                && dispatcher.line.len() > 0
+                && dispatcher.line.len() == fetching(dispatcher)
         };
         if !stuck(self) {
             return;
