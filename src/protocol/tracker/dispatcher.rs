@@ -1,5 +1,5 @@
 //! The dispatcher at which peers ask: what they announce goes into the index, what they get comes
-//! out of it, and those for whom there is nothing wait in line.
+//! out of it, and those for whom there is nothing wait in the queue.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::swarm::{Clerk, Swarm};
 use crate::time::Timestamp;
 
 use super::desk::{Desk, Stage};
-use super::line::{Line, Turn};
 use super::service::{Service, Terms};
+use super::wait_queue::{QueuePosition, WaitQueue};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
 const VAIN_TRIES_MAX: usize = 2;
@@ -28,9 +28,9 @@ pub(super) struct Dispatcher {
     /// By rank.
     desks: Vec<Desk>,
     /// Peers whose asks wait, those first that have least under way.
-    line: Line,
-    /// Where in the line the last occasion stopped.
-    resume: Option<Turn>,
+    queue: WaitQueue,
+    /// Where in the queue the last occasion stopped.
+    resume: Option<QueuePosition>,
     /// The handouts of the moment: each peer gets one message with all that it is given.
     drafts: Vec<(NodeId, Handout)>,
     /// Wrong segments by sender.
@@ -58,7 +58,7 @@ impl Dispatcher {
             clerk: Clerk::new(seed),
             unchanged: false,
             desks: (0..nodes).map(|_| Desk::new(now)).collect(),
-            line: Line::new(nodes as usize),
+            queue: WaitQueue::new(nodes as usize),
             resume: None,
             drafts: Vec::new(),
             busy: false,
@@ -98,14 +98,14 @@ impl Dispatcher {
         for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
             self.take_back(from, returned);
         }
-        self.leave_line(from);
+        self.dequeue(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
         self.desks[from.index()].ask.copy_wish(ask);
         if waits {
             // Others may need it more.
-            self.join_line(from);
+            self.enqueue(from);
         } else if self.answer(now, from).is_none() {
             let busy = self.busy;
             out.send(from, Message::Handout(Handout { answers, busy, ..Handout::default() }));
@@ -125,7 +125,7 @@ impl Dispatcher {
         while let Some(grant) = self.desks[from.index()].account.grants.front().copied() {
             self.settle(now, from, grant.segment);
         }
-        self.leave_line(from);
+        self.dequeue(from);
         let desk = &mut self.desks[from.index()];
         self.verified_segments += u64::from(segments);
         self.verified_segments -= std::mem::replace(&mut desk.verified, segments.into());
@@ -141,7 +141,7 @@ impl Dispatcher {
             self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
-        self.leave_line(node);
+        self.dequeue(node);
         self.desks[node.index()].stage = Stage::Gone;
         self.go_on(now, out);
     }
@@ -190,13 +190,13 @@ impl Dispatcher {
 
     /// Something has changed: gives those who wait what there is now.
     fn go_on(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.serve_line(now, VAIN_TRIES_MAX);
+        self.serve_waiting(now, VAIN_TRIES_MAX);
         self.give_up_when_stuck(now, out);
         let busy = self.busy;
         let mut drafts = std::mem::take(&mut self.drafts);
         for (peer, handout) in drafts.drain(..) {
             self.desks[peer.index()].draft = None;
-            let open = self.line.has(peer);
+            let open = self.queue.has(peer);
             out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
         }
         self.drafts = drafts;
@@ -206,7 +206,7 @@ impl Dispatcher {
     /// there is nothing.
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
         // While others wait, there is too little: everybody gets one at a time.
-        let others = self.line.len() - usize::from(self.line.has(to));
+        let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
         let Desk { account, ask, draft, .. } = &mut self.desks[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
@@ -230,37 +230,37 @@ impl Dispatcher {
         Some(open)
     }
 
-    /// Gives those who wait what there is now: first from the front of the line, then from where
+    /// Gives those who wait what there is now: first from the front of the queue, then from where
     /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
     /// would keep all others from what is there for them.
-    fn serve_line(&mut self, now: Timestamp, vain_tries: usize) {
-        let front = self.serve_after(now, None, vain_tries);
+    fn serve_waiting(&mut self, now: Timestamp, vain_tries: usize) {
+        let front = self.serve_waiting_after(now, None, vain_tries);
         self.resume = match front {
-            Some(_) => self.serve_after(now, front.max(self.resume), vain_tries),
+            Some(_) => self.serve_waiting_after(now, front.max(self.resume), vain_tries),
             None => None,
         };
     }
 
-    /// Serves the line behind a place, or from its front; returns the last place that was tried,
-    /// or none at the end of the line.
-    fn serve_after(
+    /// Serves the queue behind a place, or from its front; returns the last place that was tried,
+    /// or none at the end of the queue.
+    fn serve_waiting_after(
         &mut self,
         now: Timestamp,
-        mut place: Option<Turn>,
+        mut place: Option<QueuePosition>,
         mut vain_tries: usize,
-    ) -> Option<Turn> {
+    ) -> Option<QueuePosition> {
         while vain_tries > 0 && self.swarm().counters().anybody_has_time() {
-            let turn = self.line.after(place)?;
-            match self.answer(now, turn.peer) {
+            let position = self.queue.after(place)?;
+            match self.answer(now, position.peer) {
                 Some(lacks_more) => {
-                    place = self.leave_line(turn.peer);
+                    place = self.dequeue(position.peer);
                     if lacks_more {
                         // It waits on, as one that has more under way.
-                        self.join_line(turn.peer);
+                        self.enqueue(position.peer);
                     }
                 }
                 None => {
-                    place = Some(turn);
+                    place = Some(position);
                     vain_tries -= 1;
                 }
             }
@@ -276,8 +276,8 @@ impl Dispatcher {
             |dispatcher: &Self| dispatcher.desks.len() - 1 - dispatcher.count(Stage::Complete);
         let stuck = |dispatcher: &Self| {
             dispatcher.grants == 0
-                && dispatcher.line.len() > 0
-                && dispatcher.line.len() == fetching(dispatcher)
+                && dispatcher.queue.len() > 0
+                && dispatcher.queue.len() == fetching(dispatcher)
         };
         if !stuck(self) {
             return;
@@ -285,13 +285,13 @@ impl Dispatcher {
         // An owner may still be spared for segments that those who wanted them will never ask for.
         self.swarm().counters().spare_owners(false);
         self.unchanged = false;
-        self.serve_line(now, usize::MAX);
+        self.serve_waiting(now, usize::MAX);
         self.swarm().counters().spare_owners(true);
         if !stuck(self) {
             return;
         }
-        while let Some(Turn { peer, .. }) = self.line.after(None) {
-            self.leave_line(peer);
+        while let Some(QueuePosition { peer, .. }) = self.queue.after(None) {
+            self.dequeue(peer);
             let answers = self.desks[peer.index()].ask.sequence;
             let handout = Handout { answers, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
@@ -362,16 +362,16 @@ impl Dispatcher {
         });
     }
 
-    /// Has a peer wait in line, behind those that need as much.
-    fn join_line(&mut self, peer: NodeId) {
+    /// Has a peer wait in the queue, behind those that need as much.
+    fn enqueue(&mut self, peer: NodeId) {
         let desk = &self.desks[peer.index()];
-        self.line.join(peer, desk.account.grants.len(), desk.has_some);
+        self.queue.join(peer, desk.account.grants.len(), desk.has_some);
     }
 
-    /// Takes a peer out of the line; returns the place just before its own.
-    fn leave_line(&mut self, peer: NodeId) -> Option<Turn> {
-        let (turn, before) = self.line.leave(peer)?;
-        if self.resume == Some(turn) {
+    /// Takes a peer out of the queue; returns the place just before its own.
+    fn dequeue(&mut self, peer: NodeId) -> Option<QueuePosition> {
+        let (position, before) = self.queue.leave(peer)?;
+        if self.resume == Some(position) {
             self.resume = Some(before);
         }
         Some(before)

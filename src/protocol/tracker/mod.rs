@@ -4,7 +4,7 @@
 mod dispatcher;
 mod desk;
 mod hearing;
-mod line;
+mod wait_queue;
 mod outcome;
 mod pace;
 mod service;
@@ -236,7 +236,7 @@ impl Tracker {
         self.refuse(now, out);
     }
 
-    /// Ends a run in which nothing was moved.
+    /// ListEnds a run in which nothing was moved.
     fn refuse(&mut self, now: Timestamp, out: &mut Outbox) {
         self.outcome.refused = true;
         if let Some(dispatcher) = self.dispatcher.take() {

@@ -160,7 +160,7 @@ impl Service {
     }
 
     /// Gives a peer what there is; a handout without entries when there is nothing. It is open where
-    /// the peer lacks more and has room for it: whoever keeps a line may let the ask wait there.
+    /// the peer lacks more and has room for it: whoever keeps a queue may let the ask wait there.
     pub fn answer(
         &self,
         clerk: &mut Clerk,

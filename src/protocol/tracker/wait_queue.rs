@@ -1,6 +1,6 @@
-//! The line of peers whose asks wait.
+//! The queue of peers whose asks wait.
 //!
-//! Its order is that of [`Turn`], and its memory is taken once: peers of the same worth stand in a
+//! Its order is that of [`QueuePosition`], and its memory is taken once: peers of the same worth stand in a
 //! list of their own, linked through a table by rank, and whoever joins is the last of its list.
 
 use crate::config::WINDOW_MAX;
@@ -15,10 +15,10 @@ const KINDS: usize = 2 * (GRANTS_MAX + 1);
 /// Nobody: rank 0 never waits.
 const NOBODY: NodeId = NodeId::TRACKER;
 
-/// A place in the line: a peer that has nothing to pass on and nothing under way is worth most,
+/// A place in the queue: a peer that has nothing to pass on and nothing under way is worth most,
 /// since its uplink idles until it gets something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+pub(super) struct QueuePosition {
     grants: usize,
     has_some: bool,
     /// Among equals, who waits longest; 0 is the place before all of them.
@@ -28,45 +28,45 @@ pub(super) struct Turn {
 
 /// Who stands before and behind a peer, and where it stands; none where it does not wait.
 #[derive(Clone, Copy, Debug)]
-struct Links {
-    turn: Option<Turn>,
+struct QueueLinks {
+    position: Option<QueuePosition>,
     before: NodeId,
     behind: NodeId,
 }
 
 /// The ends of a list.
 #[derive(Clone, Copy, Debug)]
-struct Ends {
+struct ListEnds {
     first: NodeId,
     last: NodeId,
 }
 
 /// All peers that wait.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct WaitQueue {
     /// By kind.
-    lists: Box<[Ends]>,
+    lists: Box<[ListEnds]>,
     /// A bit a kind: whether its list has anybody.
     present: [u64; KINDS.div_ceil(64)],
     /// By rank.
-    links: Box<[Links]>,
+    links: Box<[QueueLinks]>,
     len: usize,
     /// Counts places taken.
     turns: u64,
 }
 
-impl Turn {
+impl QueuePosition {
     fn kind(self) -> usize {
         2 * self.grants + usize::from(self.has_some)
     }
 }
 
-impl Line {
-    /// A line for the peers of `nodes` nodes, in which nobody stands.
+impl WaitQueue {
+    /// A queue for the peers of `nodes` nodes, in which nobody stands.
     pub(super) fn new(nodes: usize) -> Self {
-        let alone = Links { turn: None, before: NOBODY, behind: NOBODY };
+        let alone = QueueLinks { position: None, before: NOBODY, behind: NOBODY };
         Self {
-            lists: vec![Ends { first: NOBODY, last: NOBODY }; KINDS].into(),
+            lists: vec![ListEnds { first: NOBODY, last: NOBODY }; KINDS].into(),
             present: [0; KINDS.div_ceil(64)],
             links: vec![alone; nodes].into(),
             len: 0,
@@ -77,10 +77,11 @@ impl Line {
     /// Has a peer that does not wait take its place.
     pub(super) fn join(&mut self, peer: NodeId, grants: usize, has_some: bool) {
         self.turns += 1;
-        let turn = Turn { grants: grants.min(GRANTS_MAX), has_some, number: self.turns, peer };
-        let kind = turn.kind();
+        let position =
+            QueuePosition { grants: grants.min(GRANTS_MAX), has_some, number: self.turns, peer };
+        let kind = position.kind();
         let before = self.lists[kind].last;
-        self.links[peer.index()] = Links { turn: Some(turn), before, behind: NOBODY };
+        self.links[peer.index()] = QueueLinks { position: Some(position), before, behind: NOBODY };
         match before {
             NOBODY => self.lists[kind].first = peer,
             before => self.links[before.index()].behind = peer,
@@ -91,12 +92,12 @@ impl Line {
     }
 
     /// Takes a peer out; returns the place that it had, and the one just before it: from there the
-    /// line goes on as it did from the peer's own.
-    pub(super) fn leave(&mut self, peer: NodeId) -> Option<(Turn, Turn)> {
-        let Links { turn, before, behind } = self.links[peer.index()];
-        let turn = turn?;
-        let kind = turn.kind();
-        self.links[peer.index()].turn = None;
+    /// queue goes on as it did from the peer's own.
+    pub(super) fn leave(&mut self, peer: NodeId) -> Option<(QueuePosition, QueuePosition)> {
+        let QueueLinks { position, before, behind } = self.links[peer.index()];
+        let position = position?;
+        let kind = position.kind();
+        self.links[peer.index()].position = None;
         match before {
             NOBODY => self.lists[kind].first = behind,
             before => self.links[before.index()].behind = behind,
@@ -109,27 +110,27 @@ impl Line {
             self.present[kind / 64] &= !(1 << (kind % 64));
         }
         self.len -= 1;
-        let head = Turn { number: 0, peer: NOBODY, ..turn };
-        Some((turn, self.links[before.index()].turn.unwrap_or(head)))
+        let head = QueuePosition { number: 0, peer: NOBODY, ..position };
+        Some((position, self.links[before.index()].position.unwrap_or(head)))
     }
 
-    /// Who comes behind a place, or at the front of the line.
+    /// Who comes behind a place, or at the front of the queue.
     ///
     /// The place is one that is taken, or one that [`leave`](Self::leave) returned and that is not
     /// left since.
-    pub(super) fn after(&self, place: Option<Turn>) -> Option<Turn> {
+    pub(super) fn after(&self, place: Option<QueuePosition>) -> Option<QueuePosition> {
         let Some(place) = place else { return self.first_from(0) };
         let kind = place.kind();
         let next = match place.peer {
             NOBODY => self.lists[kind].first,
             peer => self.links[peer.index()].behind,
         };
-        self.links[next.index()].turn.or_else(|| self.first_from(kind + 1))
+        self.links[next.index()].position.or_else(|| self.first_from(kind + 1))
     }
 
-    /// Whether a peer stands in the line.
+    /// Whether a peer stands in the queue.
     pub(super) fn has(&self, peer: NodeId) -> bool {
-        self.links[peer.index()].turn.is_some()
+        self.links[peer.index()].position.is_some()
     }
 
     /// How many wait.
@@ -138,12 +139,12 @@ impl Line {
     }
 
     /// Who comes first among those of a kind, or a later one.
-    fn first_from(&self, kind: usize) -> Option<Turn> {
+    fn first_from(&self, kind: usize) -> Option<QueuePosition> {
         let mut mask = u64::MAX << (kind % 64);
         for (word, &bits) in self.present.iter().enumerate().skip(kind / 64) {
             if bits & mask != 0 {
                 let kind = 64 * word + (bits & mask).trailing_zeros() as usize;
-                return self.links[self.lists[kind].first.index()].turn;
+                return self.links[self.lists[kind].first.index()].position;
             }
             mask = u64::MAX;
         }
@@ -160,52 +161,52 @@ mod tests {
 
     use super::*;
 
-    fn ranks(line: &Line) -> Vec<u32> {
+    fn ranks(queue: &WaitQueue) -> Vec<u32> {
         let mut place = None;
         let next = || {
-            place = Some(line.after(place)?);
-            place.map(|turn: Turn| turn.peer.0)
+            place = Some(queue.after(place)?);
+            place.map(|position: QueuePosition| position.peer.0)
         };
         std::iter::from_fn(next).collect()
     }
 
     #[test]
     fn those_with_least_come_first_and_among_equals_who_waits_longest() {
-        let mut line = Line::new(6);
+        let mut queue = WaitQueue::new(6);
         for (peer, grants, has_some) in
             [(1, 2, false), (2, 0, true), (3, 0, false), (4, 0, true), (5, 128, true)]
         {
-            line.join(NodeId(peer), grants, has_some);
+            queue.join(NodeId(peer), grants, has_some);
         }
-        assert_eq!(ranks(&line), [3, 2, 4, 1, 5]);
-        line.leave(NodeId(2));
-        line.join(NodeId(2), 0, true);
-        assert_eq!(ranks(&line), [3, 4, 2, 1, 5]);
-        assert_eq!(line.leave(NodeId(0)), None);
+        assert_eq!(ranks(&queue), [3, 2, 4, 1, 5]);
+        queue.leave(NodeId(2));
+        queue.join(NodeId(2), 0, true);
+        assert_eq!(ranks(&queue), [3, 4, 2, 1, 5]);
+        assert_eq!(queue.leave(NodeId(0)), None);
     }
 
     /// Against a sorted set, in which a place that was left can still be looked up.
     #[test]
     fn it_goes_on_from_where_somebody_left() {
         let mut chance = Xoshiro256PlusPlus::seed_from_u64(1);
-        let (mut line, mut set) = (Line::new(40), BTreeSet::new());
+        let (mut queue, mut set) = (WaitQueue::new(40), BTreeSet::new());
         let mut resume = None;
         for _ in 0..20_000 {
             let peer = NodeId(chance.random_range(1..40));
-            if line.has(peer) {
-                let (turn, before) = line.leave(peer).expect("it waits");
-                assert!(set.remove(&turn));
-                if resume.is_none_or(|(place, _)| place == turn) {
-                    resume = Some((before, turn));
+            if queue.has(peer) {
+                let (position, before) = queue.leave(peer).expect("it waits");
+                assert!(set.remove(&position));
+                if resume.is_none_or(|(place, _)| place == position) {
+                    resume = Some((before, position));
                 }
             } else {
-                line.join(peer, chance.random_range(0..4), chance.random());
-                set.extend(line.links[peer.index()].turn);
+                queue.join(peer, chance.random_range(0..4), chance.random());
+                set.extend(queue.links[peer.index()].position);
             }
             let (place, left) = resume.unzip();
-            let expected = set.iter().find(|&&turn| left.is_none_or(|left| turn > left));
-            assert_eq!(line.after(place), expected.copied());
-            assert_eq!(line.len(), set.len());
+            let expected = set.iter().find(|&&position| left.is_none_or(|left| position > left));
+            assert_eq!(queue.after(place), expected.copied());
+            assert_eq!(queue.len(), set.len());
         }
     }
 }
