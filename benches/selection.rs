@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::config::{Config, HANDOUT_MAX, Index, Selection};
 use mpiswarm::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
-use mpiswarm::swarm::{Clerk, Offer, Swarm, Wish};
+use mpiswarm::swarm::{HandoutScratch, Offer, Swarm, Wish};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -24,7 +24,7 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
         swarm.register(FileId(file), &[NodeId(1 + file)], true);
     }
     let mut chance = Xoshiro256PlusPlus::seed_from_u64(1);
-    let mut clerk = Clerk::new(1);
+    let mut scratch = HandoutScratch::new(1);
     for segment in (0..FILES * segments).map(SegmentId) {
         for _ in 0..chance.random_range(1..=4) {
             let holder = NodeId(FILES + chance.random_range(1..=HOLDERS));
@@ -37,7 +37,7 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
                 unchanged: false,
             };
             let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
-            swarm.hand_out(&mut clerk, &wish, &mut offers);
+            swarm.hand_out(&mut scratch, &wish, &mut offers);
             for offer in offers {
                 swarm.announce(segment, holder, offer.holders[0]);
             }
@@ -59,7 +59,7 @@ fn selection(criterion: &mut Criterion) {
                 let blocks: ArrayVec<Block, 16> =
                     (0..16).map(|index| Block { index, bits: u64::MAX }).collect();
                 let blocks = &blocks[..];
-                let mut clerk = Clerk::new(2);
+                let mut scratch = HandoutScratch::new(2);
                 let name = BenchmarkId::new(format!("{selection}/{index}"), segments * FILES);
                 group.bench_function(name, |bencher| {
                     bencher.iter_batched(
@@ -73,7 +73,7 @@ fn selection(criterion: &mut Criterion) {
                                 spares_unseeded: false,
                                 unchanged: false,
                             };
-                            swarm.hand_out(&mut clerk, &wish, &mut offers);
+                            swarm.hand_out(&mut scratch, &wish, &mut offers);
                             assert_eq!(offers.len(), 10, "all can be had");
                             for offer in &offers {
                                 swarm.give_back(offer.segment, offer.holders[0]);

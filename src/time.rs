@@ -35,8 +35,8 @@ pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A mean of late, after one more value that has the weight of one in `weight`; 0 stands for none yet.
-pub fn mean_of_late(mean_ns: u64, latest_ns: u64, weight: u64) -> u64 {
+/// An exponentially weighted moving average after one more value, whose weight is 1 in `weight`; 0 stands for none yet.
+pub fn ewma(mean_ns: u64, latest_ns: u64, weight: u64) -> u64 {
     if mean_ns == 0 { latest_ns } else { mean_ns - mean_ns / weight + latest_ns / weight }
 }
 

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::balance::Ranking;
-use super::counters::Leisure;
+use super::counters::Capacity;
 use super::index::copies::Copies;
 use super::readiness::Readiness;
 use super::selection::{Candidate, Shortlist};
@@ -38,7 +38,7 @@ pub struct Wish<'a> {
     pub excluded: &'a [(SegmentId, NodeId)],
     /// Whether it leaves segments that nobody was given yet to others.
     pub spares_unseeded: bool,
-    /// Whether nothing was announced or given back since the clerk's last handout, so that what
+    /// Whether nothing was announced or given back since the scratch's last handout, so that what
     /// nobody had time for then nobody has time for now.
     pub unchanged: bool,
 }
@@ -56,7 +56,7 @@ type Chance = Xoshiro256PlusPlus;
 
 /// What one thread needs to compute handouts: chance, and memory that is used again.
 #[derive(Debug)]
-pub struct Clerk {
+pub struct HandoutScratch {
     chance: Chance,
     shortlist: Shortlist,
     readiness: Readiness,
@@ -71,8 +71,8 @@ struct OwnersNow {
     for_all: bool,
 }
 
-impl Clerk {
-    /// A clerk whose choices follow from `seed`.
+impl HandoutScratch {
+    /// A scratch whose choices follow from `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
             chance: Chance::seed_from_u64(seed),
@@ -86,33 +86,33 @@ impl Swarm {
     /// Chooses segments for `wish`, charges their holders, and adds them to `offers`.
     pub fn hand_out(
         &self,
-        clerk: &mut Clerk,
+        scratch: &mut HandoutScratch,
         wish: &Wish<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
         match &self.files {
-            Files::Locked(index) => self.hand_out_from(index, clerk, wish, offers),
-            Files::Sharded(index) => self.hand_out_from(index, clerk, wish, offers),
-            Files::Numbered(index) => self.hand_out_from(index, clerk, wish, offers),
+            Files::Locked(index) => self.hand_out_from(index, scratch, wish, offers),
+            Files::Sharded(index) => self.hand_out_from(index, scratch, wish, offers),
+            Files::Numbered(index) => self.hand_out_from(index, scratch, wish, offers),
         }
     }
 
     fn hand_out_from(
         &self,
         index: &impl Index,
-        clerk: &mut Clerk,
+        scratch: &mut HandoutScratch,
         wish: &Wish<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
         if !wish.unchanged {
-            clerk.readiness.forget();
+            scratch.readiness.forget();
         }
         let room = wish.room.min(offers.remaining_capacity());
-        if room > 0 && self.counters.anybody_has_time() {
+        if room > 0 && self.counters.anybody_is_available() {
             let enough = offers.len() + room;
             let blocks = wish.blocks.iter().copied().collect();
             Round { swarm: self, index: index.open(), wish, blocks, enough, offers }
-                .run(clerk, room);
+                .run(scratch, room);
         }
     }
 }
@@ -130,8 +130,8 @@ struct Round<'a, I> {
 }
 
 impl<I: Open> Round<'_, I> {
-    fn run(&mut self, clerk: &mut Clerk, room: usize) {
-        let Clerk { chance, shortlist, readiness } = clerk;
+    fn run(&mut self, scratch: &mut HandoutScratch, room: usize) {
+        let HandoutScratch { chance, shortlist, readiness } = scratch;
         let few = FEW.max(if self.seeks_idle_holders() { 4 * room } else { 2 * room });
         // Most candidates can be had, so that the first few are enough: unless somebody has just
         // found that they are not.
@@ -176,12 +176,12 @@ impl<I: Open> Round<'_, I> {
         candidates: &[Candidate],
         readiness: &mut Readiness,
     ) {
-        let turns: &[Leisure] = if self.seeks_idle_holders() {
-            &[Leisure::Idle, Leisure::Time]
+        let turns: &[Capacity] = if self.seeks_idle_holders() {
+            &[Capacity::Idle, Capacity::Available]
         } else {
-            &[Leisure::Time]
+            &[Capacity::Available]
         };
-        for &leisure in turns {
+        for &capacity in turns {
             for candidate in candidates {
                 if self.offers.len() == self.enough {
                     return;
@@ -191,8 +191,8 @@ impl<I: Open> Round<'_, I> {
                     continue;
                 }
                 let segment = SegmentId(index * Block::SEGMENTS + bits.trailing_zeros());
-                let offer = self.offer(chance, segment, leisure);
-                if offer.is_none() && leisure == Leisure::Idle {
+                let offer = self.offer(chance, segment, capacity);
+                if offer.is_none() && capacity == Capacity::Idle {
                     continue;
                 }
                 self.blocks[place].bits &= !bits;
@@ -285,7 +285,8 @@ impl<I: Open> Round<'_, I> {
                     (unseeded && owners.for_unseeded)
                         || (owners.for_all && (unseeded || rules.paced || !others()))
                 };
-                if !counters.at_leisure(Leisure::Time, holders()).is_empty() || of_owners() {
+                if !counters.with_capacity(Capacity::Available, holders()).is_empty() || of_owners()
+                {
                     ready |= Block::of(segment).bits;
                 }
             }
@@ -313,16 +314,16 @@ impl<I: Open> Round<'_, I> {
         }
     }
 
-    /// Finds holders for one segment and charges the best, or finds none that has leisure.
-    fn offer(&self, chance: &mut Chance, segment: SegmentId, leisure: Leisure) -> Option<Offer> {
+    /// Finds holders for one segment and charges the best, or finds none that has capacity.
+    fn offer(&self, chance: &mut Chance, segment: SegmentId, capacity: Capacity) -> Option<Offer> {
         let (number, place) = self.swarm.place_of(segment);
         self.index.look(number, |file| {
             let tally = file.copies.tally(place);
-            if leisure == Leisure::Idle {
+            if capacity == Capacity::Idle {
                 let idle = if tally.is_unseeded() {
-                    self.with(Leisure::Idle, segment, file.owners.iter().copied())
+                    self.with(Capacity::Idle, segment, file.owners.iter().copied())
                 } else {
-                    self.with(Leisure::Idle, segment, file.copies.holders(place))
+                    self.with(Capacity::Idle, segment, file.copies.holders(place))
                 };
                 if idle.is_empty() {
                     return None;
@@ -338,15 +339,15 @@ impl<I: Open> Round<'_, I> {
         })
     }
 
-    /// The first few of some holders that may be asked for a segment and have leisure.
+    /// The first few of some holders that may be asked for a segment and have capacity.
     fn with(
         &self,
-        leisure: Leisure,
+        capacity: Capacity,
         segment: SegmentId,
         holders: impl Iterator<Item = NodeId>,
     ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
         let eligible = holders.filter(|&node| self.may_be_asked(segment, node));
-        self.swarm.counters.at_leisure(leisure, eligible)
+        self.swarm.counters.with_capacity(capacity, eligible)
     }
 
     fn may_be_asked(&self, segment: SegmentId, node: NodeId) -> bool {
@@ -366,7 +367,7 @@ impl<I: Open> Round<'_, I> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
         let mut others_can = false;
-        for node in self.with(Leisure::Time, segment, file.copies.holders(place)) {
+        for node in self.with(Capacity::Available, segment, file.copies.holders(place)) {
             let standing = counters.standing(node);
             others_can |= standing.limit >= rules.holder_load;
             ranking.consider(node, standing.load_beside(rules.holder_load), chance.random());
@@ -410,12 +411,12 @@ impl<I: Open> Round<'_, I> {
     ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
         let unseeded = file.copies.tally(place).is_unseeded();
         let spared = |owner| !unseeded && self.swarm.counters.is_seeding(owner);
-        self.with(Leisure::Time, segment, owners.filter(|&owner| !spared(owner)))
+        self.with(Capacity::Available, segment, owners.filter(|&owner| !spared(owner)))
     }
 
     fn owners_now(&self, owners: &[NodeId]) -> OwnersNow {
         let Swarm { counters, .. } = self.swarm;
-        let with_time = counters.at_leisure(Leisure::Time, owners.iter().copied());
+        let with_time = counters.with_capacity(Capacity::Available, owners.iter().copied());
         OwnersNow {
             for_unseeded: !with_time.is_empty(),
             for_all: with_time.iter().any(|&owner| !counters.is_seeding(owner)),

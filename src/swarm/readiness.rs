@@ -2,7 +2,7 @@
 
 use crate::manifest::Block;
 
-/// Segments for which somebody has time, by block, as far as one clerk has looked since something
+/// Segments for which somebody has time, by block, as far as one scratch has looked since something
 /// changed. To see it takes a look at all holders of a segment, and those who wait in a line would
 /// each take it anew, most of them in vain.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::{Account, Service, Terms};
 use crate::protocol::{Ask, Handout, Message};
-use crate::swarm::Clerk;
+use crate::swarm::HandoutScratch;
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
 use crate::transport::{News, Transport as _};
@@ -49,7 +49,7 @@ impl<'a> Crew<'a> {
         (warmth, finished): (&Warmth, &AtomicBool),
     ) -> Latency {
         let _guard = EndsAll(finished);
-        let mut clerk = Clerk::new(seed);
+        let mut scratch = HandoutScratch::new(seed);
         let mut news = News::default();
         let mut took = Latency::new();
         let mut now = clock.now();
@@ -65,7 +65,7 @@ impl<'a> Crew<'a> {
             }
             for &(from, ref message) in &news.messages {
                 let Message::Ask(ask) = &**message else { continue };
-                let handout = self.answer(&mut clerk, now, from, ask);
+                let handout = self.answer(&mut scratch, now, from, ask);
                 let after = clock.now();
                 if warmth.is_reached() {
                     took.record(after.since(now));
@@ -76,13 +76,19 @@ impl<'a> Crew<'a> {
         }
     }
 
-    fn answer(&self, clerk: &mut Clerk, now: Timestamp, peer: NodeId, ask: &Ask) -> Handout {
+    fn answer(
+        &self,
+        scratch: &mut HandoutScratch,
+        now: Timestamp,
+        peer: NodeId,
+        ask: &Ask,
+    ) -> Handout {
         let account = self.accounts[peer.index()].lock();
         let mut account = account.expect("nobody panicked with an account");
         for &segment in &ask.verified {
             self.service.settle(now, &mut account, peer, segment);
         }
         let terms = Terms { now, peer, most: self.handout, unchanged: false };
-        self.service.answer(clerk, &mut account, terms, ask)
+        self.service.answer(scratch, &mut account, terms, ask)
     }
 }

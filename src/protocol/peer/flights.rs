@@ -6,7 +6,7 @@ use arrayvec::ArrayVec;
 
 use crate::config::HOLDERS_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
-use crate::time::{Timestamp, mean_of_late, nanoseconds};
+use crate::time::{Timestamp, ewma, nanoseconds};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Flights {
 
     /// Enters how long a segment took into the mean, with the weight of an eighth.
     pub(super) fn note_latency(&mut self, latency: Duration) {
-        self.mean_latency_ns = mean_of_late(self.mean_latency_ns, nanoseconds(latency), 8);
+        self.mean_latency_ns = ewma(self.mean_latency_ns, nanoseconds(latency), 8);
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Flight> {

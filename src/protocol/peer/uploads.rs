@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 
 use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
-use crate::time::{Timestamp, mean_of_late, nanoseconds};
+use crate::time::{Timestamp, ewma, nanoseconds};
 
 /// A receiver to which a segment takes so many times as long as to all in the mean is slow.
 const SLOW_TIMES: u64 = 2;
@@ -59,7 +59,7 @@ enum Lane {
     Stuck,
 }
 
-/// How long segments take to leave, in the mean of late, nanoseconds.
+/// How long segments take to leave, as EWMAs, nanoseconds.
 #[derive(Clone, Debug, Default)]
 struct Times {
     all_ns: u64,
@@ -194,8 +194,8 @@ impl Times {
     fn note(&mut self, to: NodeId, time: Duration) {
         let time_ns = nanoseconds(time).max(1);
         let to_ns = self.to_ns.entry(to).or_default();
-        *to_ns = mean_of_late(*to_ns, time_ns, WEIGHT_ONE);
-        self.all_ns = mean_of_late(self.all_ns, time_ns, WEIGHT_ALL);
+        *to_ns = ewma(*to_ns, time_ns, WEIGHT_ONE);
+        self.all_ns = ewma(self.all_ns, time_ns, WEIGHT_ALL);
     }
 
     fn is_slow(&self, to: NodeId) -> bool {

@@ -7,10 +7,10 @@ use crate::config::{Config, STRIKES_MAX};
 use crate::manifest::{Block, Digest, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
-use crate::swarm::{Clerk, Swarm};
+use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
-use super::desk::{Desk, Stage};
+use super::peer_state::{PeerStage, PeerState};
 use super::service::{Service, Terms};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
@@ -22,11 +22,11 @@ const VAIN_TRIES_MAX: usize = 2;
 pub(super) struct Dispatcher {
     config: Config,
     service: Service,
-    clerk: Clerk,
-    /// Whether nothing was announced or given back since the clerk's last answer.
+    scratch: HandoutScratch,
+    /// Whether nothing was announced or given back since the scratch's last answer.
     unchanged: bool,
     /// By rank.
-    desks: Vec<Desk>,
+    peers: Vec<PeerState>,
     /// Peers whose asks wait, those first that have least under way.
     queue: WaitQueue,
     /// Where in the queue the last occasion stopped.
@@ -55,9 +55,9 @@ impl Dispatcher {
         Self {
             wanted_segments: roster.wanted_segments(),
             service: Service::new(roster, nodes as usize, &config),
-            clerk: Clerk::new(seed),
+            scratch: HandoutScratch::new(seed),
             unchanged: false,
-            desks: (0..nodes).map(|_| Desk::new(now)).collect(),
+            peers: (0..nodes).map(|_| PeerState::new(now)).collect(),
             queue: WaitQueue::new(nodes as usize),
             resume: None,
             drafts: Vec::new(),
@@ -71,7 +71,7 @@ impl Dispatcher {
     }
 
     pub(super) fn hear(&mut self, now: Timestamp, from: NodeId) {
-        self.desks[from.index()].heard_at = now;
+        self.peers[from.index()].heard_at = now;
     }
 
     /// From now on peers are told so.
@@ -81,14 +81,14 @@ impl Dispatcher {
 
     /// The last ask that was heard from a peer.
     pub(super) fn heard(&self, from: NodeId) -> u32 {
-        self.desks[from.index()].ask.sequence
+        self.peers[from.index()].ask.sequence
     }
 
     pub(super) fn handle_ask(&mut self, now: Timestamp, from: NodeId, ask: &Ask, out: &mut Outbox) {
-        if self.desks[from.index()].stage != Stage::Fetching {
+        if self.peers[from.index()].stage != PeerStage::Fetching {
             return;
         }
-        let heard = self.desks[from.index()].ask.sequence;
+        let heard = self.peers[from.index()].ask.sequence;
         if ask.sequence < heard {
             return;
         }
@@ -102,7 +102,7 @@ impl Dispatcher {
         self.recover(now, from, &ask.blocks, ask.end_game);
         let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        self.desks[from.index()].ask.copy_wish(ask);
+        self.peers[from.index()].ask.copy_wish(ask);
         if waits {
             // Others may need it more.
             self.enqueue(from);
@@ -122,48 +122,50 @@ impl Dispatcher {
         segments: u32,
         out: &mut Outbox,
     ) {
-        while let Some(grant) = self.desks[from.index()].account.grants.front().copied() {
+        while let Some(grant) = self.peers[from.index()].account.grants.front().copied() {
             self.settle(now, from, grant.segment);
         }
         self.dequeue(from);
-        let desk = &mut self.desks[from.index()];
+        let state = &mut self.peers[from.index()];
         self.verified_segments += u64::from(segments);
-        self.verified_segments -= std::mem::replace(&mut desk.verified, segments.into());
-        desk.stage = Stage::Complete;
+        self.verified_segments -= std::mem::replace(&mut state.verified, segments.into());
+        state.stage = PeerStage::Complete;
         self.go_on(now, out);
     }
 
     /// The peer is gone: nobody is sent to it, and what it was given others may have.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         self.swarm().avoid(node);
-        for grant in std::mem::take(&mut self.desks[node.index()].account.grants) {
+        for grant in std::mem::take(&mut self.peers[node.index()].account.grants) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.dequeue(node);
-        self.desks[node.index()].stage = Stage::Gone;
+        self.peers[node.index()].stage = PeerStage::Gone;
         self.go_on(now, out);
     }
 
-    pub(super) fn set_stage(&mut self, node: NodeId, stage: Stage) {
-        self.desks[node.index()].stage = stage;
+    pub(super) fn set_stage(&mut self, node: NodeId, stage: PeerStage) {
+        self.peers[node.index()].stage = stage;
     }
 
-    pub(super) fn stage(&self, node: NodeId) -> Stage {
-        self.desks[node.index()].stage
+    pub(super) fn stage(&self, node: NodeId) -> PeerStage {
+        self.peers[node.index()].stage
     }
 
     /// Peers that have come as far as `stage`.
-    pub(super) fn count(&self, stage: Stage) -> usize {
-        self.desks[1..].iter().filter(|desk| desk.stage >= stage).count()
+    pub(super) fn count(&self, stage: PeerStage) -> usize {
+        self.peers[1..].iter().filter(|peer| peer.stage >= stage).count()
     }
 
     /// Peers that have said nothing for longer than `patience`.
     pub(super) fn silent(&self, now: Timestamp, patience: Duration) -> Vec<NodeId> {
-        let peers = (1..).map(NodeId).zip(&self.desks[1..]);
+        let peers = (1..).map(NodeId).zip(&self.peers[1..]);
         peers
-            .filter(|(_, desk)| desk.stage != Stage::Gone && now.since(desk.heard_at) > patience)
+            .filter(|(_, peer)| {
+                peer.stage != PeerStage::Gone && now.since(peer.heard_at) > patience
+            })
             .map(|(node, _)| node)
             .collect()
     }
@@ -195,7 +197,7 @@ impl Dispatcher {
         let busy = self.busy;
         let mut drafts = std::mem::take(&mut self.drafts);
         for (peer, handout) in drafts.drain(..) {
-            self.desks[peer.index()].draft = None;
+            self.peers[peer.index()].draft = None;
             let open = self.queue.has(peer);
             out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
         }
@@ -208,10 +210,10 @@ impl Dispatcher {
         // While others wait, there is too little: everybody gets one at a time.
         let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
-        let Desk { account, ask, draft, .. } = &mut self.desks[to.index()];
+        let PeerState { account, ask, draft, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
         let terms = Terms { now, peer: to, most, unchanged };
-        let handout = self.service.answer(&mut self.clerk, account, terms, ask);
+        let handout = self.service.answer(&mut self.scratch, account, terms, ask);
         if handout.entries.is_empty() {
             return None;
         }
@@ -249,7 +251,7 @@ impl Dispatcher {
         mut place: Option<QueuePosition>,
         mut vain_tries: usize,
     ) -> Option<QueuePosition> {
-        while vain_tries > 0 && self.swarm().counters().anybody_has_time() {
+        while vain_tries > 0 && self.swarm().counters().anybody_is_available() {
             let position = self.queue.after(place)?;
             match self.answer(now, position.peer) {
                 Some(lacks_more) => {
@@ -273,7 +275,7 @@ impl Dispatcher {
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
         // This is asked at every message, and peers are counted only where nothing is under way.
         let fetching =
-            |dispatcher: &Self| dispatcher.desks.len() - 1 - dispatcher.count(Stage::Complete);
+            |dispatcher: &Self| dispatcher.peers.len() - 1 - dispatcher.count(PeerStage::Complete);
         let stuck = |dispatcher: &Self| {
             dispatcher.grants == 0
                 && dispatcher.queue.len() > 0
@@ -292,7 +294,7 @@ impl Dispatcher {
         }
         while let Some(QueuePosition { peer, .. }) = self.queue.after(None) {
             self.dequeue(peer);
-            let answers = self.desks[peer.index()].ask.sequence;
+            let answers = self.peers[peer.index()].ask.sequence;
             let handout = Handout { answers, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
         }
@@ -300,13 +302,13 @@ impl Dispatcher {
 
     /// A peer verified a segment.
     fn settle(&mut self, now: Timestamp, peer: NodeId, segment: SegmentId) {
-        let desk = &mut self.desks[peer.index()];
-        let settled = self.service.settle(now, &mut desk.account, peer, segment);
+        let state = &mut self.peers[peer.index()];
+        let settled = self.service.settle(now, &mut state.account, peer, segment);
         if settled > 0 {
-            desk.has_some = true;
+            state.has_some = true;
             self.unchanged = false;
             self.grants -= settled;
-            desk.verified += 1;
+            state.verified += 1;
             self.verified_segments += 1;
         }
     }
@@ -314,7 +316,7 @@ impl Dispatcher {
     /// A peer could not get a segment as it was told to.
     fn take_back(&mut self, peer: NodeId, returned: &Return) {
         let &Return { segment, holder, cause, .. } = returned;
-        let account = &mut self.desks[peer.index()].account;
+        let account = &mut self.peers[peer.index()].account;
         if let Some(grant) = account.withdraw(segment, holder) {
             self.grants -= 1;
             self.unchanged = false;
@@ -350,7 +352,7 @@ impl Dispatcher {
             let Block { index, bits } = Block::of(segment);
             blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
         };
-        let account = &mut self.desks[peer.index()].account;
+        let account = &mut self.peers[peer.index()].account;
         account.grants.retain(|grant| {
             let lost = now.since(grant.at) > patience && lacks(grant.segment);
             if lost {
@@ -364,8 +366,8 @@ impl Dispatcher {
 
     /// Has a peer wait in the queue, behind those that need as much.
     fn enqueue(&mut self, peer: NodeId) {
-        let desk = &self.desks[peer.index()];
-        self.queue.join(peer, desk.account.grants.len(), desk.has_some);
+        let state = &self.peers[peer.index()];
+        self.queue.join(peer, state.account.grants.len(), state.has_some);
     }
 
     /// Takes a peer out of the queue; returns the place just before its own.

@@ -2,8 +2,8 @@
 //! when the last peer is done.
 
 mod dispatcher;
-mod desk;
-mod hearing;
+mod peer_state;
+mod backpressure;
 mod wait_queue;
 mod outcome;
 mod pace;
@@ -18,9 +18,9 @@ use crate::time::Timestamp;
 use super::enrolment::{Incoming, Outgoing, Progress as Reading};
 use super::roster::Roster;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
-use desk::Stage;
+use backpressure::Backpressure;
 use dispatcher::Dispatcher;
-use hearing::Hearing;
+use peer_state::PeerStage;
 
 pub use outcome::{Outcome, Progress};
 pub use service::{Account, Service, Terms};
@@ -61,7 +61,7 @@ pub struct Tracker {
     left: BTreeSet<NodeId>,
     outcome: Outcome,
     files_finished: u64,
-    hearing: Hearing,
+    backpressure: Backpressure,
     started: Timestamp,
     /// When the silent are looked for next.
     watch: Timestamp,
@@ -80,7 +80,7 @@ impl Tracker {
             left: BTreeSet::new(),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             files_finished: 0,
-            hearing: Hearing::new(nodes as usize),
+            backpressure: Backpressure::new(nodes as usize),
             started: Timestamp::default(),
             watch: Timestamp::default(),
             config,
@@ -99,7 +99,7 @@ impl Tracker {
             segments_wanted: dispatcher.wanted_segments(),
             segments_verified: dispatcher.verified_segments(),
             files_finished: self.files_finished,
-            peers_complete: dispatcher.count(Stage::Complete),
+            peers_complete: dispatcher.count(PeerStage::Complete),
         }
     }
 
@@ -175,13 +175,13 @@ impl Tracker {
     ) {
         let mut told = false;
         for to in out.receivers_after(before) {
-            self.hearing.note_spoken(now, to);
+            self.backpressure.note_spoken(now, to);
             told |= to == from;
         }
-        if (waits && !told) || now >= self.hearing.spoken(from) + self.config.ask_patience {
-            self.hearing.note_spoken(now, from);
+        if (waits && !told) || now >= self.backpressure.spoken(from) + self.config.ask_patience {
+            self.backpressure.note_spoken(now, from);
             let answers = self.dispatcher.as_ref().map_or(0, |dispatcher| dispatcher.heard(from));
-            let busy = self.hearing.is_busy();
+            let busy = self.backpressure.is_busy();
             out.send(from, Message::Heard { answers, busy });
         }
     }
@@ -241,7 +241,7 @@ impl Tracker {
         self.outcome.refused = true;
         if let Some(dispatcher) = self.dispatcher.take() {
             let peers = (1..self.nodes).map(NodeId);
-            self.left = peers.filter(|&peer| dispatcher.stage(peer) == Stage::Gone).collect();
+            self.left = peers.filter(|&peer| dispatcher.stage(peer) == PeerStage::Gone).collect();
         }
         self.watch = now + self.config.silence_patience;
         self.close(out);
@@ -250,7 +250,7 @@ impl Tracker {
     /// Whether a peer has no part in the run any more, and should be told so.
     fn is_left_over(&self, peer: NodeId) -> bool {
         match &self.dispatcher {
-            Some(dispatcher) => dispatcher.stage(peer) == Stage::Gone,
+            Some(dispatcher) => dispatcher.stage(peer) == PeerStage::Gone,
             None => matches!(self.phase, Phase::Closing | Phase::Finished),
         }
     }
@@ -294,7 +294,7 @@ impl Tracker {
                 self.refuse(now, out);
             }
             (Phase::Reserving, None) => {
-                dispatcher.set_stage(from, Stage::Fetching);
+                dispatcher.set_stage(from, PeerStage::Fetching);
                 self.open_when_ready(now, out);
             }
             // It did not hear that the swarm is open.
@@ -306,7 +306,7 @@ impl Tracker {
     /// Opens the swarm when every peer that is left has room for what it wants.
     fn open_when_ready(&mut self, now: Timestamp, out: &mut Outbox) {
         let Some(dispatcher) = &mut self.dispatcher else { return };
-        let ready = dispatcher.count(Stage::Fetching) == self.nodes as usize - 1;
+        let ready = dispatcher.count(PeerStage::Fetching) == self.nodes as usize - 1;
         if !ready || !matches!(self.phase, Phase::Reserving) {
             return;
         }
@@ -314,7 +314,7 @@ impl Tracker {
         self.outcome.opened = Some(now);
         self.watch = now + self.config.silence_patience / 4;
         for peer in (1..self.nodes).map(NodeId) {
-            if dispatcher.stage(peer) != Stage::Gone {
+            if dispatcher.stage(peer) != PeerStage::Gone {
                 dispatcher.hear(now, peer);
                 out.send(peer, Message::Open);
             }
@@ -324,7 +324,7 @@ impl Tracker {
 
     fn handle_complete(&mut self, now: Timestamp, from: NodeId, segments: u32, out: &mut Outbox) {
         let Some(dispatcher) = &mut self.dispatcher else { return };
-        if dispatcher.stage(from) == Stage::Fetching {
+        if dispatcher.stage(from) == PeerStage::Fetching {
             dispatcher.complete(now, from, segments, out);
             self.outcome.finished[from.index()] = Some(now);
         }
@@ -333,17 +333,17 @@ impl Tracker {
     fn handle_done(&mut self, from: NodeId, farewell: &Farewell, out: &mut Outbox) {
         let Some(dispatcher) = &mut self.dispatcher else { return };
         match dispatcher.stage(from) {
-            Stage::Fetching | Stage::Complete => {
-                dispatcher.set_stage(from, Stage::Done);
+            PeerStage::Fetching | PeerStage::Complete => {
+                dispatcher.set_stage(from, PeerStage::Done);
                 self.outcome.take_farewell(from, farewell, dispatcher.roster());
             }
-            Stage::Done => {
+            PeerStage::Done => {
                 // Said again: if all were told to stop, this one did not hear it.
                 if matches!(self.phase, Phase::Closing) {
                     out.send(from, Message::Stop);
                 }
             }
-            Stage::Reserving | Stage::Gone => {}
+            PeerStage::Reserving | PeerStage::Gone => {}
         }
         self.close_when_done(out);
     }
@@ -352,7 +352,7 @@ impl Tracker {
         let done = self
             .dispatcher
             .as_ref()
-            .is_some_and(|dispatcher| dispatcher.count(Stage::Done) == self.nodes as usize - 1);
+            .is_some_and(|dispatcher| dispatcher.count(PeerStage::Done) == self.nodes as usize - 1);
         if done && matches!(self.phase, Phase::Open) {
             self.close(out);
         }
@@ -362,7 +362,7 @@ impl Tracker {
         self.phase = Phase::Closing;
         for peer in (1..self.nodes).map(NodeId) {
             let gone = match &self.dispatcher {
-                Some(dispatcher) => dispatcher.stage(peer) == Stage::Gone,
+                Some(dispatcher) => dispatcher.stage(peer) == PeerStage::Gone,
                 None => self.left.contains(&peer),
             };
             if !gone {
@@ -374,7 +374,7 @@ impl Tracker {
 
     fn handle_bye(&mut self, from: NodeId, out: &mut Outbox) {
         match &mut self.dispatcher {
-            Some(dispatcher) => dispatcher.set_stage(from, Stage::Gone),
+            Some(dispatcher) => dispatcher.set_stage(from, PeerStage::Gone),
             None => drop(self.left.insert(from)),
         }
         self.finish_when_gone(out);
@@ -382,7 +382,7 @@ impl Tracker {
 
     fn finish_when_gone(&mut self, out: &mut Outbox) {
         let gone = match &self.dispatcher {
-            Some(dispatcher) => dispatcher.count(Stage::Gone),
+            Some(dispatcher) => dispatcher.count(PeerStage::Gone),
             None => self.left.len(),
         };
         if matches!(self.phase, Phase::Closing) && gone == self.nodes as usize - 1 {
@@ -393,11 +393,11 @@ impl Tracker {
 
     fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         let Some(dispatcher) = &mut self.dispatcher else { return self.lose_early(now, node, out) };
-        if dispatcher.stage(node) == Stage::Gone {
+        if dispatcher.stage(node) == PeerStage::Gone {
             return;
         }
         self.outcome.lost.push(node);
-        if dispatcher.stage(node) != Stage::Done {
+        if dispatcher.stage(node) != PeerStage::Done {
             self.outcome.errors.push(format!("{node} is lost: it did not finish"));
         } else if matches!(self.phase, Phase::Open) {
             self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
@@ -470,8 +470,8 @@ impl Node for Tracker {
             Input::Message { from, message } => {
                 let (before, leaves) = (out.len(), *message == Message::Bye);
                 let waits = matches!(message, Message::Ask(ask) if ask.waits);
-                self.hearing.note_message();
-                let busy = self.hearing.is_busy();
+                self.backpressure.note_message();
+                let busy = self.backpressure.is_busy();
                 if let Some(dispatcher) = &mut self.dispatcher {
                     dispatcher.set_busy(busy);
                 }
@@ -481,7 +481,7 @@ impl Node for Tracker {
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),
-            Input::Idle => self.hearing.rest(),
+            Input::Idle => self.backpressure.rest(),
             // The tracker holds no segments.
             Input::Arrived { .. }
             | Input::Sent { .. }

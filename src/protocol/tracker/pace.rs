@@ -7,7 +7,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU64, Ordering};
-use crate::time::{mean_of_late, nanoseconds};
+use crate::time::{ewma, nanoseconds};
 
 /// What is so many halves of the mean latency of all is slow.
 const SLOW_HALVES: u64 = 3;
@@ -16,7 +16,7 @@ const SLOW_HALVES: u64 = 3;
 const WEIGHT_ONE: u64 = 8;
 const WEIGHT_ALL: u64 = 64;
 
-/// Latencies from handout to announcement, in the mean of late, nanoseconds. Of threads that enter
+/// Latencies from handout to announcement, as EWMAs, nanoseconds. Of threads that enter
 /// one at once, one may be lost: no choice depends on a single one.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -34,7 +34,7 @@ impl Pace {
     pub(super) fn note(&self, receiver_ns: &mut u64, holder: NodeId, latency: Duration) {
         let latency_ns = nanoseconds(latency).max(1);
         let was_slow = self.is_slow(*receiver_ns);
-        *receiver_ns = mean_of_late(*receiver_ns, latency_ns, WEIGHT_ONE);
+        *receiver_ns = ewma(*receiver_ns, latency_ns, WEIGHT_ONE);
         // What takes a slow receiver long says nothing of who sent it.
         if !was_slow {
             enter(&self.holders_ns[holder.index()], latency_ns, WEIGHT_ONE);
@@ -86,7 +86,7 @@ fn read(mean_ns: &AtomicU64) -> u64 {
 
 fn enter(mean_ns: &AtomicU64, latency_ns: u64, weight: u64) {
     // ORDERING: Relaxed; see `read`.
-    mean_ns.store(mean_of_late(read(mean_ns), latency_ns, weight), Ordering::Relaxed);
+    mean_ns.store(ewma(read(mean_ns), latency_ns, weight), Ordering::Relaxed);
 }
 
 #[cfg(all(test, not(loom)))]

@@ -14,7 +14,7 @@ use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Enrolment, Entry, Handout};
-use crate::swarm::{Clerk, Offer, Swarm, Wish};
+use crate::swarm::{HandoutScratch, Offer, Swarm, Wish};
 use crate::time::Timestamp;
 
 /// A segment that a peer was given and has neither announced nor given back.
@@ -36,7 +36,7 @@ pub struct Account {
     doubles: bool,
     /// Holders that sent it something wrong, each for one segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
-    /// From handout to announcement in the mean of late, nanoseconds; 0 where nobody is slow.
+    /// From handout to announcement as EWMAs, nanoseconds; 0 where nobody is slow.
     latency_ns: u64,
 }
 
@@ -49,7 +49,7 @@ pub struct Terms {
     pub peer: NodeId,
     /// Segments in the answer, at most.
     pub most: usize,
-    /// Whether nothing was announced or given back since the clerk's last answer.
+    /// Whether nothing was announced or given back since the scratch's last answer.
     pub unchanged: bool,
 }
 
@@ -163,7 +163,7 @@ impl Service {
     /// the peer lacks more and has room for it: whoever keeps a queue may let the ask wait there.
     pub fn answer(
         &self,
-        clerk: &mut Clerk,
+        scratch: &mut HandoutScratch,
         account: &mut Account,
         terms: Terms,
         ask: &Ask,
@@ -191,7 +191,7 @@ impl Service {
             spares_unseeded: slow && !account.grants.is_empty(),
             unchanged: terms.unchanged,
         };
-        self.swarm.hand_out(clerk, &wish, &mut offers);
+        self.swarm.hand_out(scratch, &wish, &mut offers);
         // It may be asked again when it has answered that it can't.
         account.excluded.truncate(excluded);
         let open = offers.len() < room.min(lacks as usize);

@@ -2,7 +2,7 @@
 
 use crossbeam::utils::CachePadded;
 
-use super::{Leisure, Load, Standing, UNLIMITED};
+use super::{Capacity, Load, Standing, UNLIMITED};
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -25,9 +25,9 @@ impl State {
         u32::try_from(self.0 >> LIMIT_SHIFT & LIMIT_MASK).expect("a limit is 30 bits wide")
     }
 
-    fn has(self, leisure: Leisure) -> bool {
+    fn has(self, capacity: Capacity) -> bool {
         let willing = self.0 & (OFFERS | AVOIDED) == OFFERS;
-        willing && leisure.is_left(self.in_flight(), self.limit())
+        willing && capacity.has_room(self.in_flight(), self.limit())
     }
 }
 
@@ -119,13 +119,13 @@ impl AtomicCounters {
     }
 
     #[inline]
-    pub(super) fn has(&self, leisure: Leisure, node: NodeId) -> bool {
+    pub(super) fn has(&self, capacity: Capacity, node: NodeId) -> bool {
         // ORDERING: Relaxed; a choice made a moment late is no worse.
-        let word = self.bits(leisure)[node.index() / 64].load(Ordering::Relaxed);
+        let word = self.bits(capacity)[node.index() / 64].load(Ordering::Relaxed);
         word & bit_of(node) != 0
     }
 
-    pub(super) fn anybody_has_time(&self) -> bool {
+    pub(super) fn anybody_is_available(&self) -> bool {
         // ORDERING: Relaxed; see `has`.
         self.time.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
@@ -157,9 +157,9 @@ impl AtomicCounters {
     /// Has the bits of a node follow its state, which went from one value to another.
     #[inline]
     fn follow(&self, node: NodeId, before: State, after: State) {
-        for leisure in [Leisure::Idle, Leisure::Time] {
-            if before.has(leisure) != after.has(leisure) {
-                self.set(node, leisure, after.has(leisure));
+        for capacity in [Capacity::Idle, Capacity::Available] {
+            if before.has(capacity) != after.has(capacity) {
+                self.set(node, capacity, after.has(capacity));
             }
         }
     }
@@ -170,8 +170,8 @@ impl AtomicCounters {
     /// each reads the state once more after it has set the bit, by an instruction that reads and
     /// writes, and so sees the last change: the last that sets the bit leaves it right.
     #[cold]
-    fn set(&self, node: NodeId, leisure: Leisure, mut value: bool) {
-        let word = &self.bits(leisure)[node.index() / 64];
+    fn set(&self, node: NodeId, capacity: Capacity, mut value: bool) {
+        let word = &self.bits(capacity)[node.index() / 64];
         loop {
             if value {
                 // ORDERING: AcqRel; whoever changes the bit next sees the state that this thread saw.
@@ -183,17 +183,17 @@ impl AtomicCounters {
             // ORDERING: AcqRel; it reads the last value there is, and who changes it next sees the
             // bit.
             let now = State(self.nodes[node.index()].state.fetch_add(0, Ordering::AcqRel));
-            if now.has(leisure) == value {
+            if now.has(capacity) == value {
                 return;
             }
             value = !value;
         }
     }
 
-    fn bits(&self, leisure: Leisure) -> &[AtomicU64] {
-        match leisure {
-            Leisure::Idle => &self.idle,
-            Leisure::Time => &self.time,
+    fn bits(&self, capacity: Capacity) -> &[AtomicU64] {
+        match capacity {
+            Capacity::Idle => &self.idle,
+            Capacity::Available => &self.time,
         }
     }
 }
@@ -222,7 +222,7 @@ mod loom_tests {
             counters.charge(node);
             counters.discharge(node);
             thread.join().expect("the thread ends");
-            assert!(counters.has(Leisure::Idle, node) && counters.has(Leisure::Time, node));
+            assert!(counters.has(Capacity::Idle, node) && counters.has(Capacity::Available, node));
             assert_eq!(counters.standing(node).load.in_flight, 0);
         });
     }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
 
-use super::{Leisure, Standing};
+use super::{Capacity, Standing};
 use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 
@@ -60,10 +60,10 @@ impl LockedCounters {
         self.change(node, |standing| standing.limit = limit);
     }
 
-    /// The first few of some nodes that have leisure: the mutex is taken once for as many.
-    pub(super) fn at_leisure(
+    /// The first few of some nodes that have capacity: the mutex is taken once for as many.
+    pub(super) fn with_capacity(
         &self,
-        leisure: Leisure,
+        capacity: Capacity,
         mut nodes: impl Iterator<Item = NodeId>,
     ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
         let mut found = ArrayVec::new();
@@ -74,12 +74,12 @@ impl LockedCounters {
                 return found;
             }
             let counted = self.open();
-            let free = few.into_iter().filter(|node| counted.nodes[node.index()].has(leisure));
+            let free = few.into_iter().filter(|node| counted.nodes[node.index()].has(capacity));
             found.extend(free.take(found.remaining_capacity()));
         }
     }
 
-    pub(super) fn anybody_has_time(&self) -> bool {
+    pub(super) fn anybody_is_available(&self) -> bool {
         self.open().with_time > 0
     }
 
@@ -90,9 +90,9 @@ impl LockedCounters {
     fn change(&self, node: NodeId, change: impl FnOnce(&mut Standing)) {
         let mut counted = self.open();
         let standing = &mut counted.nodes[node.index()];
-        let before = standing.has(Leisure::Time);
+        let before = standing.has(Capacity::Available);
         change(standing);
-        match (before, standing.has(Leisure::Time)) {
+        match (before, standing.has(Capacity::Available)) {
             (false, true) => counted.with_time += 1,
             (true, false) => counted.with_time -= 1,
             (true, true) | (false, false) => {}

@@ -39,19 +39,19 @@ pub struct Load {
 
 /// How free a node is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leisure {
+pub(super) enum Capacity {
     /// It has nothing under way.
     Idle,
     /// It may be charged with one more.
-    Time,
+    Available,
 }
 
-impl Leisure {
+impl Capacity {
     /// Whether a node has it that has so much in flight of what may be.
-    fn is_left(self, in_flight: u32, limit: u32) -> bool {
+    fn has_room(self, in_flight: u32, limit: u32) -> bool {
         match self {
             Self::Idle => in_flight == 0,
-            Self::Time => in_flight < limit,
+            Self::Available => in_flight < limit,
         }
     }
 }
@@ -71,8 +71,8 @@ pub(super) struct Standing {
 }
 
 impl Standing {
-    fn has(&self, leisure: Leisure) -> bool {
-        self.offers && !self.avoided && leisure.is_left(self.load.in_flight, self.limit)
+    fn has(&self, capacity: Capacity) -> bool {
+        self.offers && !self.avoided && capacity.has_room(self.load.in_flight, self.limit)
     }
 
     /// The load as it compares with those of others, where the rules let `most` be in flight: from a
@@ -154,24 +154,24 @@ impl RequestCounters {
     }
 
     /// Whether any node at all may be charged with one more.
-    pub fn anybody_has_time(&self) -> bool {
+    pub fn anybody_is_available(&self) -> bool {
         match &self.kind {
-            Kind::Locked(counters) => counters.anybody_has_time(),
-            Kind::Atomic(counters) => counters.anybody_has_time(),
+            Kind::Locked(counters) => counters.anybody_is_available(),
+            Kind::Atomic(counters) => counters.anybody_is_available(),
         }
     }
 
-    /// The first few of some nodes that have leisure.
+    /// The first few of some nodes that have capacity.
     #[inline]
-    pub(super) fn at_leisure(
+    pub(super) fn with_capacity(
         &self,
-        leisure: Leisure,
+        capacity: Capacity,
         nodes: impl Iterator<Item = NodeId>,
     ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
         match &self.kind {
-            Kind::Locked(counters) => counters.at_leisure(leisure, nodes),
+            Kind::Locked(counters) => counters.with_capacity(capacity, nodes),
             Kind::Atomic(counters) => {
-                nodes.filter(|&node| counters.has(leisure, node)).take(FRESH_HOLDERS).collect()
+                nodes.filter(|&node| counters.has(capacity, node)).take(FRESH_HOLDERS).collect()
             }
         }
     }
@@ -261,21 +261,21 @@ mod tests {
     #[test]
     fn who_has_something_to_send_and_little_to_do_has_time() {
         for counters in kinds(3) {
-            let at = |leisure| counters.at_leisure(leisure, [1, 2].map(NodeId).into_iter());
-            assert!(at(Leisure::Time).is_empty() && !counters.anybody_has_time());
+            let at = |capacity| counters.with_capacity(capacity, [1, 2].map(NodeId).into_iter());
+            assert!(at(Capacity::Available).is_empty() && !counters.anybody_is_available());
             counters.offer(NodeId(1));
             counters.offer(NodeId(2));
             counters.charge(NodeId(1));
-            assert_eq!(at(Leisure::Idle)[..], [NodeId(2)]);
-            assert_eq!(at(Leisure::Time)[..], [NodeId(1), NodeId(2)]);
+            assert_eq!(at(Capacity::Idle)[..], [NodeId(2)]);
+            assert_eq!(at(Capacity::Available)[..], [NodeId(1), NodeId(2)]);
             counters.charge(NodeId(1));
             counters.limit(NodeId(2), 0);
-            assert!(!counters.anybody_has_time());
+            assert!(!counters.anybody_is_available());
             counters.limit(NodeId(2), 1);
-            assert_eq!(at(Leisure::Time)[..], [NodeId(2)]);
+            assert_eq!(at(Capacity::Available)[..], [NodeId(2)]);
             counters.avoid(NodeId(2));
             counters.discharge(NodeId(1));
-            assert_eq!(at(Leisure::Time)[..], [NodeId(1)]);
+            assert_eq!(at(Capacity::Available)[..], [NodeId(1)]);
         }
     }
 

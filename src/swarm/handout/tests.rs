@@ -39,19 +39,25 @@ fn wish_of(peer: u32, blocks: &[Block]) -> Wish<'_> {
 }
 
 fn ask(swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
-    ask_through(&mut Clerk::new(1), swarm, peer, room, bits)
+    ask_through(&mut HandoutScratch::new(1), swarm, peer, room, bits)
 }
 
-fn ask_through(clerk: &mut Clerk, swarm: &Swarm, peer: u32, room: usize, bits: u64) -> Vec<Offer> {
+fn ask_through(
+    scratch: &mut HandoutScratch,
+    swarm: &Swarm,
+    peer: u32,
+    room: usize,
+    bits: u64,
+) -> Vec<Offer> {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits }];
-    swarm.hand_out(clerk, &Wish { room, ..wish_of(peer, &blocks) }, &mut offers);
+    swarm.hand_out(scratch, &Wish { room, ..wish_of(peer, &blocks) }, &mut offers);
     offers.into_iter().collect()
 }
 
 /// Peers ask in turn, and what they are given they have at the next turn, until all have all.
 fn play(config: &Config) -> Vec<Offer> {
-    let (swarm, mut clerk) = (swarm_of(40, config), Clerk::new(7));
+    let (swarm, mut scratch) = (swarm_of(40, config), HandoutScratch::new(7));
     let mut missing = [(1_u64 << 40) - 1; 8];
     let mut given = Vec::new();
     let mut under_way: Vec<(u32, Offer)> = Vec::new();
@@ -61,7 +67,7 @@ fn play(config: &Config) -> Vec<Offer> {
         }
         for peer in 2..8 {
             let bits = &mut missing[peer as usize];
-            for offer in ask_through(&mut clerk, &swarm, peer, 3, *bits) {
+            for offer in ask_through(&mut scratch, &swarm, peer, 3, *bits) {
                 *bits &= !Block::of(offer.segment).bits;
                 given.push(offer.clone());
                 under_way.push((peer, offer));
@@ -85,10 +91,10 @@ fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     let blocks: Vec<_> = (0..SEGMENTS.div_ceil(Block::SEGMENTS))
         .map(|index| Block { index, bits: Block::overlap(index, &(0..SEGMENTS)) })
         .collect();
-    let (mut clerk, mut times) = (Clerk::new(3), [0_u32; SEGMENTS as usize]);
+    let (mut scratch, mut times) = (HandoutScratch::new(3), [0_u32; SEGMENTS as usize]);
     for _ in 0..TIMES {
         let mut offers = ArrayVec::new();
-        swarm.hand_out(&mut clerk, &Wish { room: 4, ..wish_of(2, &blocks) }, &mut offers);
+        swarm.hand_out(&mut scratch, &Wish { room: 4, ..wish_of(2, &blocks) }, &mut offers);
         for Offer { segment, holders } in offers {
             times[segment.0 as usize] += 1;
             swarm.give_back(segment, holders[0]);
@@ -100,13 +106,13 @@ fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     assert!(times.iter().all(|&n| (mean / 2..=2 * mean).contains(&n)), "of {mean}: {times:?}");
 }
 
-/// Peers try in turn while nothing changes, then some of what is under way arrives: what a clerk that
+/// Peers try in turn while nothing changes, then some of what is under way arrives: what a scratch that
 /// remembers does not find, one that looks anew does not find either.
 #[test]
 fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again() {
     for config in kinds() {
         let swarm = swarm_of(60, &Config { holder_load: 1, ..config });
-        let mut clerk = Clerk::new(7);
+        let mut scratch = HandoutScratch::new(7);
         let mut missing = [(1_u64 << 60) - 1; 8];
         let mut under_way: Vec<(u32, Offer)> = Vec::new();
         let (mut given, mut in_vain) = (0, 0);
@@ -120,7 +126,7 @@ fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again(
                 let unchanged = peer > 2;
                 let wish = Wish { room: 2, unchanged, ..wish_of(peer, &blocks) };
                 let mut offers = ArrayVec::new();
-                swarm.hand_out(&mut clerk, &wish, &mut offers);
+                swarm.hand_out(&mut scratch, &wish, &mut offers);
                 if offers.is_empty() {
                     in_vain += 1;
                     assert_eq!(ask(&swarm, peer, 2, *bits), []);
@@ -174,7 +180,7 @@ fn random_selection_does_not_heed_rarity() {
         let swarm = swarm_of(2, &config);
         ask(&swarm, 2, 2, 0b11);
         swarm.announce(SegmentId(0), NodeId(2), OWNER);
-        let offer = ask_through(&mut Clerk::new(seed), &swarm, 4, 1, 0b11).remove(0);
+        let offer = ask_through(&mut HandoutScratch::new(seed), &swarm, 4, 1, 0b11).remove(0);
         firsts[offer.segment.index()] += 1;
     }
     assert!(firsts.iter().all(|&first| first >= 16), "{firsts:?}: one as likely as the other");
@@ -255,7 +261,7 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
     let blocks = [Block { index: 0, bits: 1 }];
     let excluded = [(SegmentId(0), NodeId(2)), (SegmentId(0), OWNER)];
     let wish = Wish { excluded: &excluded, ..wish_of(4, &blocks) };
-    swarm.hand_out(&mut Clerk::new(1), &wish, &mut offers);
+    swarm.hand_out(&mut HandoutScratch::new(1), &wish, &mut offers);
     assert!(offers.is_empty());
 }
 

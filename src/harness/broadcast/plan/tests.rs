@@ -29,8 +29,8 @@ fn play(mut plans: Vec<Plan>, segments: u32) -> Vec<Vec<bool>> {
             }
         }
         if !moved {
-            let is_left = plans.iter().any(|p| !p.receives.is_empty() || !p.sends.is_empty());
-            assert!(!is_left, "nodes wait in a circle: {plans:?}");
+            let has_room = plans.iter().any(|p| !p.receives.is_empty() || !p.sends.is_empty());
+            assert!(!has_room, "nodes wait in a circle: {plans:?}");
             return held;
         }
     }

@@ -6,14 +6,14 @@ use crate::time::Timestamp;
 
 /// When each peer was told something, and how long there was always something to handle.
 #[derive(Debug)]
-pub(super) struct Hearing {
+pub(super) struct Backpressure {
     /// When each rank was last told anything.
     spoken: Vec<Timestamp>,
     /// Messages since there was nothing to do.
     unrested: usize,
 }
 
-impl Hearing {
+impl Backpressure {
     pub(super) fn new(nodes: usize) -> Self {
         Self { spoken: vec![Timestamp::default(); nodes], unrested: 0 }
     }

@@ -6,7 +6,7 @@ use crate::time::Timestamp;
 
 /// How far a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum PeerStage {
     /// It reserves slots.
     Reserving,
     /// It fetches.
@@ -21,7 +21,7 @@ pub(super) enum Stage {
 
 /// The tracker's side of the talk with one peer. Its size is bounded by the peer's window.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct PeerState {
     pub(super) account: Account,
     /// Whether it has verified a segment.
     pub(super) has_some: bool,
@@ -32,10 +32,10 @@ pub(super) struct Desk {
     /// Segments that it verified, as far as the tracker can tell.
     pub(super) verified: u64,
     pub(super) heard_at: Timestamp,
-    pub(super) stage: Stage,
+    pub(super) stage: PeerStage,
 }
 
-impl Desk {
+impl PeerState {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             account: Account::default(),
@@ -44,7 +44,7 @@ impl Desk {
             draft: None,
             verified: 0,
             heard_at: now,
-            stage: Stage::Reserving,
+            stage: PeerStage::Reserving,
         }
     }
 }
