@@ -1,7 +1,7 @@
 //! The loop: the one place where node, transport, store, verifier and clock meet.
 
 mod checks;
-mod hands;
+mod peer_io;
 pub mod idle;
 pub mod injection;
 pub mod job;
@@ -19,7 +19,7 @@ use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{News, Transport, TransportError};
-use hands::Hands;
+use peer_io::PeerIo;
 use stopwatch::Stopwatch;
 use writer::Writer;
 
@@ -107,8 +107,8 @@ pub fn run_peer(
 ) -> Result<RankMetrics, TransportError> {
     let Prepared { mut peer, store, owned, wanted, output, slot_bytes, buffers } = prepared;
     let writer = Writer::new(output, parker.unparker().clone());
-    let mut hands =
-        Hands::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
+    let mut io =
+        PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
     let mut turn = Turn::new(transport, parker);
     let mut watch = Stopwatch::start(clock, meter);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);
@@ -132,13 +132,13 @@ pub fn run_peer(
                     transport.send(to, turn.outbox.read(letter))?;
                 } else {
                     turn.finished |= output == Output::Finish;
-                    hands.perform(now, output, &peer, transport, &mut inputs)?;
+                    io.perform(now, output, &peer, transport, &mut inputs)?;
                 }
             }
             if checks {
                 watch.lap(Activity::Verifying);
             }
-            hands.collect(now, &mut inputs);
+            io.collect(now, &mut inputs);
             for input in inputs.drain(..) {
                 peer.handle(now, input, &mut turn.outbox);
             }
@@ -147,7 +147,7 @@ pub fn run_peer(
             return Err(TransportError::Silent(NodeId::TRACKER));
         }
         if turn.finished && transport.is_flushed() {
-            return Ok(RankMetrics { messages, spent: watch.spent(), ..hands.metrics(&peer) });
+            return Ok(RankMetrics { messages, spent: watch.spent(), ..io.metrics(&peer) });
         }
         if worked {
             watch.lap(Activity::Deciding);
@@ -160,11 +160,11 @@ pub fn run_peer(
             peer.handle(now, Input::Message { from, message }, &mut turn.outbox);
         }
         for completion in turn.news.completions.drain(..) {
-            hands.take_in(now, completion, &mut inputs);
+            io.take_in(now, completion, &mut inputs);
         }
-        hands.collect(now, &mut inputs);
+        io.collect(now, &mut inputs);
         worked |= !inputs.is_empty() | turn.strike(now, &mut peer);
-        let deadline = peer.deadline().into_iter().chain(hands.deadline()).min();
+        let deadline = peer.deadline().into_iter().chain(io.deadline()).min();
         if worked {
             watch.lap(Activity::Deciding);
         }

@@ -26,7 +26,7 @@ struct Delayed {
 
 /// The store, the checks and the output of a peer, and what they measured.
 #[derive(Debug)]
-pub(super) struct Hands {
+pub(super) struct PeerIo {
     store: Store,
     /// Own segments, until they have numbers.
     owned: OwnedFiles,
@@ -48,7 +48,7 @@ pub(super) struct Hands {
     metrics: RankMetrics,
 }
 
-impl Hands {
+impl PeerIo {
     pub(super) fn new(
         store: Store,
         files: (OwnedFiles, Vec<FileName>),
