@@ -61,16 +61,16 @@ pub fn run_threads(
 ) -> Result<Ended, JobError> {
     let office = &PostOffice::new(nodes);
     let peers = (1..nodes).map(NodeId);
-    let furnished: Vec<_> = peers.map(|node| (node, peer::furnish(job, node))).collect();
+    let setup: Vec<_> = peers.map(|node| (node, peer::prepare(job, node))).collect();
     job.meter.begin();
     let results: Vec<_> = thread::scope(|scope| {
-        let peer = |(node, furnished)| {
+        let peer = |(node, setup)| {
             scope.spawn(move || {
-                let ended = peer::run(&office.link(node), node, job, furnished, clock);
+                let ended = peer::run(&office.link(node), node, job, setup, clock);
                 close_if_broken(office, ended.map(|()| None))
             })
         };
-        let peers: Vec<_> = furnished.into_iter().map(peer).collect();
+        let peers: Vec<_> = setup.into_iter().map(peer).collect();
         let tracked = tracker::run(&office.link(NodeId::TRACKER), job, nodes, clock, show);
         let tracked = close_if_broken(office, tracked.map(Some));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
@@ -119,9 +119,9 @@ pub fn run_rank(
         job.meter.begin();
         tracker::run(&link::MpiLink, job, number(world.size()), clock, show).map(Some)
     } else {
-        let furnished = peer::furnish(job, node);
+        let setup = peer::prepare(job, node);
         job.meter.begin();
-        peer::run(&link::MpiLink, node, job, furnished, clock).map(|()| None)
+        peer::run(&link::MpiLink, node, job, setup, clock).map(|()| None)
     };
     result.map_err(|source| JobError { node, source })
 }

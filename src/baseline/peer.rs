@@ -7,7 +7,7 @@ use super::link::{Length, Link, Tag};
 use super::message::{Answer, Word, decode, encode};
 use super::segments::{Segment, Segments};
 use super::upload;
-use crate::driver::Furnished;
+use crate::driver::PeerSetup;
 use crate::driver::job::Job;
 use crate::driver::prepare::OwnedFiles;
 use crate::manifest::{NodeId, SegmentId};
@@ -18,8 +18,8 @@ use crate::time::Clock;
 use crate::transport::TransportError;
 
 /// What a peer starts from, or what stands in its way.
-pub(super) fn furnish(job: &Job, node: NodeId) -> Result<Furnished, String> {
-    job.furnish(node, 0)
+pub(super) fn prepare(job: &Job, node: NodeId) -> Result<PeerSetup, String> {
+    job.prepare(node, 0)
 }
 
 /// Runs a peer to the end.
@@ -27,18 +27,18 @@ pub(super) fn run(
     link: &impl Link,
     node: NodeId,
     job: &Job,
-    furnished: Result<Furnished, String>,
+    setup: Result<PeerSetup, String>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
     let tracker = Tracker(link);
-    let furnished = match furnished {
-        Ok(furnished) => furnished,
+    let setup = match setup {
+        Ok(setup) => setup,
         Err(reason) => {
             tracker.tell(&Word::Register(Enrolment::Refused { reason: reason.into() }))?;
             return tracker.hear().map(drop);
         }
     };
-    let Furnished { enrolment, store: _, owned, wanted, output, slot_bytes } = furnished;
+    let PeerSetup { enrolment, store: _, owned, wanted, output, slot_bytes } = setup;
     tracker.tell(&Word::Register(enrolment))?;
     let Answer::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
     tracker.tell(&Word::Ready { trouble: shortage(&catalogue, slot_bytes) })?;

@@ -7,7 +7,7 @@ use std::thread;
 use crossbeam::sync::Parker;
 
 use super::injection::Fault;
-use super::prepare::{Furnished, furnish};
+use super::prepare::{PeerSetup, prepare};
 use super::{Checks, Injection, Prepared, Terms, run_peer, run_tracker};
 use crate::config::{Config, Verify};
 use crate::manifest::{NodeId, PeerInput};
@@ -77,16 +77,16 @@ pub struct JobError {
 
 impl Job {
     /// Reads a peer's input and makes it ready, or lets it say why not.
-    fn prepare(&self, node: NodeId) -> Prepared {
-        match self.furnish(node, self.config.spare_slots()) {
-            Ok(furnished) => Prepared::ready(furnished, self.config.clone()),
+    fn prepare_peer(&self, node: NodeId) -> Prepared {
+        match self.prepare(node, self.config.spare_slots()) {
+            Ok(setup) => Prepared::ready(setup, self.config.clone()),
             Err(reason) => Prepared::refused(reason, self.config.clone()),
         }
     }
 
     /// Reads a peer's input and makes what it owns, with `spare` slots beyond that; else says what
     /// stands in the way.
-    pub(crate) fn furnish(&self, node: NodeId, spare: usize) -> Result<Furnished, String> {
+    pub(crate) fn prepare(&self, node: NodeId, spare: usize) -> Result<PeerSetup, String> {
         let input = match &self.inputs {
             Inputs::Folder(dir) => PeerInput::read(dir, node).map_err(|error| error.to_string())?,
             Inputs::Made(inputs) => inputs[node.index() - 1].clone(),
@@ -94,7 +94,7 @@ impl Job {
         for warning in &input.warnings {
             (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
         }
-        furnish(node, input, &self.terms(), spare)
+        prepare(node, input, &self.terms(), spare)
     }
 
     fn terms(&self) -> Terms<'_> {
@@ -140,7 +140,7 @@ pub fn run_threads(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<Ended, JobError> {
-    let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare(NodeId(rank))).collect();
+    let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare_peer(NodeId(rank))).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
@@ -256,7 +256,7 @@ mod ranks {
         clock: &Clock,
     ) -> Result<(), TransportError> {
         let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
-        let prepared = job.prepare(node);
+        let prepared = job.prepare_peer(node);
         job.meter.begin();
         let parker = Parker::new();
         let checks = job.checks(&parker);

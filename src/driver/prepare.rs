@@ -36,8 +36,8 @@ pub struct Prepared {
 
 impl Prepared {
     /// A peer that can run.
-    pub fn ready(furnished: Furnished, config: Config) -> Self {
-        let Furnished { enrolment, store, owned, wanted, output, slot_bytes } = furnished;
+    pub fn ready(setup: PeerSetup, config: Config) -> Self {
+        let PeerSetup { enrolment, store, owned, wanted, output, slot_bytes } = setup;
         let buffers = config.buffers;
         let peer = Peer::new(&enrolment, config);
         Self { peer, store, owned, wanted, output, slot_bytes, buffers }
@@ -60,7 +60,7 @@ impl Prepared {
 
 /// What a peer starts from, whichever engine runs it.
 #[derive(Debug)]
-pub struct Furnished {
+pub struct PeerSetup {
     /// What it registers.
     pub enrolment: Enrolment,
     /// Slots that are left.
@@ -101,12 +101,12 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 /// # Errors
 ///
 /// What stands in its way, for people to read.
-pub fn furnish(
+pub fn prepare(
     node: NodeId,
     input: PeerInput,
     terms: &Terms<'_>,
     spare: usize,
-) -> Result<Furnished, String> {
+) -> Result<PeerSetup, String> {
     let &Terms { segment_bytes, seed, out, digests, config: _ } = terms;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         return Err(format!("{node}: {first:?} and {second:?} would be written to one file"));
@@ -120,7 +120,7 @@ pub fn furnish(
     let output = output.map_err(|error| format!("{node}: {error}"))?;
     let output = output.map(|output| output.with_digests(digests));
     let (enrolment, owned) = enrol(&input, segment_bytes, seed, &mut store);
-    Ok(Furnished { enrolment, store, owned, wanted: input.wanted, output, slot_bytes })
+    Ok(PeerSetup { enrolment, store, owned, wanted: input.wanted, output, slot_bytes })
 }
 
 /// What a peer with this input registers: for whoever runs the nodes without their payload.
