@@ -9,15 +9,15 @@ use mpiswarm::manifest::{NodeId, SegmentId};
 use mpiswarm::protocol::Message;
 use mpiswarm::store::Store;
 use mpiswarm::transport::local::{LocalTransport, connect};
-use mpiswarm::transport::{Completion, News, Transport};
+use mpiswarm::transport::{Completion, PolledEvents, Transport};
 
 const SEGMENT: SegmentId = SegmentId(7);
 
 /// What one end has got, where it is no message.
-fn poll(end: &mut LocalTransport, news: &mut News) -> Option<Completion> {
-    end.poll(news).expect("the local transport does not break");
-    assert!(!news.is_empty(), "it was sent before");
-    news.completions.pop()
+fn poll(end: &mut LocalTransport, events: &mut PolledEvents) -> Option<Completion> {
+    end.poll(events).expect("the local transport does not break");
+    assert!(!events.is_empty(), "it was sent before");
+    events.completions.pop()
 }
 
 fn transport(criterion: &mut Criterion) {
@@ -28,7 +28,7 @@ fn transport(criterion: &mut Criterion) {
     let parkers = [Parker::new(), Parker::new()];
     let ends = connect(parkers.iter().map(|parker| parker.unparker().clone()).collect());
     let [mut left, mut right] = <[LocalTransport; 2]>::try_from(ends).expect("two ends");
-    let mut news = News::default();
+    let mut events = PolledEvents::default();
     let (request, decline) = (
         Message::Request { segments: [SEGMENT].into_iter().collect() },
         Message::Decline { segment: SEGMENT },
@@ -36,9 +36,9 @@ fn transport(criterion: &mut Criterion) {
     group.bench_function("message-round-trip", |bencher| {
         bencher.iter(|| {
             left.send(NodeId(1), &request).expect("there is room");
-            poll(&mut right, &mut news);
+            poll(&mut right, &mut events);
             right.send(NodeId(0), &decline).expect("there is room");
-            poll(&mut left, &mut news)
+            poll(&mut left, &mut events)
         });
     });
     for bytes in [64, 1 << 10, 64 << 10, 1 << 20] {
@@ -50,13 +50,13 @@ fn transport(criterion: &mut Criterion) {
                 let slot = store.take().expect("one segment is under way at a time");
                 left.expect(NodeId(1), SEGMENT, slot).expect("there is room");
                 left.send(NodeId(1), &request).expect("there is room");
-                poll(&mut right, &mut news);
+                poll(&mut right, &mut events);
                 right.serve(NodeId(0), SEGMENT, sealed.clone()).expect("there is room");
-                let Some(Completion::Arrived { slot, .. }) = poll(&mut left, &mut news) else {
+                let Some(Completion::Arrived { slot, .. }) = poll(&mut left, &mut events) else {
                     panic!("a segment was served, and something else came");
                 };
                 store.give_back(slot.vacate());
-                poll(&mut right, &mut news);
+                poll(&mut right, &mut events);
             });
         });
     }

@@ -18,7 +18,7 @@ use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
-use crate::transport::{News, Transport, TransportError};
+use crate::transport::{PolledEvents, Transport, TransportError};
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
 use writer::Writer;
@@ -71,11 +71,11 @@ pub fn run_tracker(
             show(tracker.progress());
             return Ok(RankMetrics { messages, spent: watch.spent(), ..RankMetrics::default() });
         }
-        transport.poll(&mut turn.news)?;
+        transport.poll(&mut turn.events)?;
         // A poll in vain is waiting: MPI may well have given the core away in it.
-        let mut worked = !turn.news.is_empty();
+        let mut worked = !turn.events.is_empty();
         let now = watch.lap(if worked { Activity::Moving } else { Activity::Idle });
-        for &(from, ref message) in &turn.news.messages {
+        for &(from, ref message) in &turn.events.messages {
             messages += 1;
             tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
         }
@@ -152,14 +152,14 @@ pub fn run_peer(
         if worked {
             watch.lap(Activity::Deciding);
         }
-        transport.poll(&mut turn.news)?;
-        watch.lap(if turn.news.is_empty() { resting(&peer) } else { Activity::Moving });
-        worked |= !turn.news.is_empty();
-        for &(from, ref message) in &turn.news.messages {
+        transport.poll(&mut turn.events)?;
+        watch.lap(if turn.events.is_empty() { resting(&peer) } else { Activity::Moving });
+        worked |= !turn.events.is_empty();
+        for &(from, ref message) in &turn.events.messages {
             messages += 1;
             peer.handle(now, Input::Message { from, message }, &mut turn.outbox);
         }
-        for completion in turn.news.completions.drain(..) {
+        for completion in turn.events.completions.drain(..) {
             io.take_in(now, completion, &mut inputs);
         }
         io.collect(now, &mut inputs);
@@ -185,7 +185,7 @@ fn resting(peer: &Peer) -> Activity {
 /// What one turn of the loop needs and keeps.
 struct Turn {
     outbox: Outbox,
-    news: News,
+    events: PolledEvents,
     idle: Idle,
     finished: bool,
 }
@@ -194,7 +194,7 @@ impl Turn {
     fn new(transport: &impl Transport, parker: Parker) -> Self {
         Self {
             outbox: Outbox::default(),
-            news: News::default(),
+            events: PolledEvents::default(),
             idle: Idle::new(parker, transport.wakes()),
             finished: false,
         }

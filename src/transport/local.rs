@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
-use super::{Completion, Envelope, News, Transport, TransportError};
+use super::{Completion, Envelope, PolledEvents, Transport, TransportError};
 use crate::config::{ENVELOPES_PER_NODE, MAILBOX_EVENTS, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
@@ -167,20 +167,20 @@ impl Transport for LocalTransport {
         self.post(to, Event::Segment { from, segment, payload })
     }
 
-    fn poll(&mut self, news: &mut News) -> Result<(), TransportError> {
-        for (_, envelope) in news.messages.drain(..) {
+    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
+        for (_, envelope) in events.messages.drain(..) {
             // Where there are too many, it is freed.
             drop(self.common.envelopes.push(envelope));
         }
-        news.completions.clear();
+        events.completions.clear();
         self.flush();
-        let done = &mut news.completions;
+        let done = &mut events.completions;
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
         // No more than what lies there now, so that a busy mailbox does not keep the node.
         for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
             let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {
-                Event::Message { from, envelope } => news.messages.push((from, envelope)),
+                Event::Message { from, envelope } => events.messages.push((from, envelope)),
                 Event::Segment { from, segment, payload } => {
                     done.extend(self.receive(from, segment, &payload));
                     drop(payload);

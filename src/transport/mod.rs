@@ -49,12 +49,12 @@ pub trait Transport {
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
-    /// Moves on and reports what has happened, in place of what `news` said before.
+    /// Moves on and reports what has happened, in place of what `events` said before.
     ///
     /// # Errors
     ///
     /// When the job is broken.
-    fn poll(&mut self, news: &mut News) -> Result<(), TransportError>;
+    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError>;
 
     /// Whether everything that was sent has left.
     fn is_flushed(&self) -> bool;
@@ -66,7 +66,7 @@ pub trait Transport {
 /// What has happened at a node. The same memory serves every poll: whoever reads a message leaves it
 /// where it lies.
 #[derive(Debug, Default)]
-pub struct News {
+pub struct PolledEvents {
     /// Messages that came, and from whom; those of one node in order.
     pub messages: Vec<(NodeId, Envelope)>,
     /// What else a transport finished.
@@ -76,7 +76,7 @@ pub struct News {
 /// Where a message lies. It has room for the longest there is; what moves is only where it lies.
 pub type Envelope = Box<Message>;
 
-impl News {
+impl PolledEvents {
     /// Whether nothing has happened.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.completions.is_empty()

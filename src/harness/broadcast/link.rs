@@ -11,7 +11,7 @@ use crate::metrics::Activity;
 use crate::metrics::usage::Meter;
 use crate::protocol::Message;
 use crate::time::Clock;
-use crate::transport::{Completion, Envelope, News, Transport, TransportError};
+use crate::transport::{Completion, Envelope, PolledEvents, Transport, TransportError};
 
 /// Something that happened at a node.
 pub(super) enum Event {
@@ -30,7 +30,7 @@ pub(super) struct Link<'a, T> {
     pub(super) watch: Stopwatch,
     /// What the node does while nothing happens.
     pub(super) resting: Activity,
-    news: News,
+    events: PolledEvents,
     come: VecDeque<Event>,
     /// What came too early, in order: others may be at work before this node knows of the start.
     early: VecDeque<Event>,
@@ -45,7 +45,7 @@ impl<'a, T: Transport> Link<'a, T> {
         let idle = Idle::new(parker, transport.wakes());
         let (come, early) = (VecDeque::new(), VecDeque::new());
         let (watch, resting) = (Stopwatch::start(clock, meter), Activity::Idle);
-        Self { transport, idle, watch, resting, news: News::default(), come, early }
+        Self { transport, idle, watch, resting, events: PolledEvents::default(), come, early }
     }
 
     /// The transport, to give it something to do.
@@ -87,11 +87,11 @@ impl<'a, T: Transport> Link<'a, T> {
 
     /// Whether anything has come.
     fn poll(&mut self) -> Result<bool, TransportError> {
-        self.transport.poll(&mut self.news)?;
-        let came = !self.news.is_empty();
-        let messages = self.news.messages.drain(..);
+        self.transport.poll(&mut self.events)?;
+        let came = !self.events.is_empty();
+        let messages = self.events.messages.drain(..);
         self.come.extend(messages.map(|(from, message)| Event::Message { from, message }));
-        self.come.extend(self.news.completions.drain(..).map(Event::Finished));
+        self.come.extend(self.events.completions.drain(..).map(Event::Finished));
         Ok(came)
     }
 

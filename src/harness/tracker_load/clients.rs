@@ -12,7 +12,7 @@ use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Ask, Handout, Message};
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
-use crate::transport::{News, Transport as _};
+use crate::transport::{PolledEvents, Transport as _};
 
 /// The peers that one thread plays.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Clients {
         let mut now = clock.now();
         self.peers.iter_mut().for_each(|peer| peer.ask(now));
         let mut began = None;
-        let mut news = News::default();
+        let mut events = PolledEvents::default();
         // ORDERING: Relaxed; it only ends the loop.
         while !self.peers.is_empty() && !finished.load(Ordering::Relaxed) {
             now = clock.now();
@@ -78,7 +78,7 @@ impl Clients {
             }
             let mut worked = false;
             for peer in &mut self.peers {
-                worked |= peer.turn(now, &mut news, &mut self.measured, warmth);
+                worked |= peer.turn(now, &mut events, &mut self.measured, warmth);
             }
             self.peers.retain(|peer| peer.remaining > 0);
             if !worked {
@@ -150,12 +150,12 @@ impl Client {
     fn turn(
         &mut self,
         now: Timestamp,
-        news: &mut News,
+        events: &mut PolledEvents,
         measured: &mut Measured,
         warmth: &Warmth,
     ) -> bool {
-        self.end.poll(news).expect("the local transport does not break");
-        for (_, message) in &news.messages {
+        self.end.poll(events).expect("the local transport does not break");
+        for (_, message) in &events.messages {
             if let Message::Handout(handout) = &**message {
                 measured.latency.record(now.since(self.asked));
                 measured.count(handout);
@@ -165,7 +165,7 @@ impl Client {
                 self.ask(now);
             }
         }
-        !news.is_empty()
+        !events.is_empty()
     }
 
     fn take(&mut self, handout: &Handout) {

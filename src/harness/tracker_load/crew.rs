@@ -12,7 +12,7 @@ use crate::protocol::{Ask, Handout, Message};
 use crate::swarm::HandoutScratch;
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
-use crate::transport::{News, Transport as _};
+use crate::transport::{PolledEvents, Transport as _};
 
 /// What the service threads share: the service, and an account a peer. A peer waits for its answer
 /// before it asks again, so that nobody ever waits for an account.
@@ -50,20 +50,20 @@ impl<'a> Crew<'a> {
     ) -> Latency {
         let _guard = EndsAll(finished);
         let mut scratch = HandoutScratch::new(seed);
-        let mut news = News::default();
+        let mut events = PolledEvents::default();
         let mut took = Latency::new();
         let mut now = clock.now();
         loop {
-            end.poll(&mut news).expect("the local transport does not break");
+            end.poll(&mut events).expect("the local transport does not break");
             // ORDERING: Relaxed; it only ends the loop.
-            if news.is_empty() && finished.load(Ordering::Relaxed) {
+            if events.is_empty() && finished.load(Ordering::Relaxed) {
                 return took;
             }
-            if news.is_empty() {
+            if events.is_empty() {
                 thread::yield_now();
                 now = clock.now();
             }
-            for &(from, ref message) in &news.messages {
+            for &(from, ref message) in &events.messages {
                 let Message::Ask(ask) = &**message else { continue };
                 let handout = self.answer(&mut scratch, now, from, ask);
                 let after = clock.now();

@@ -39,11 +39,11 @@ pub enum Tone {
     /// As it is.
     #[default]
     Plain,
-    /// Good news.
+    /// Good events.
     Good,
-    /// Bad news.
+    /// Bad events.
     Bad,
-    /// No news.
+    /// No events.
     Faint,
 }
 

@@ -14,7 +14,7 @@ use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{Completion, Envelope, News, Transport, TransportError};
+use super::{Completion, Envelope, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
@@ -163,7 +163,7 @@ impl MpiTransport {
     }
 
     /// Posts the receives again whose messages have been read, and passes on those that are next.
-    fn pass_messages_on(&mut self, news: &mut News) -> Result<(), TransportError> {
+    fn pass_messages_on(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         while let Some(buffer) = self.free.pop() {
             self.post_inbox(buffer)?;
         }
@@ -172,7 +172,7 @@ impl MpiTransport {
         let count = in_turn.count();
         self.read += count as u64;
         let next = self.early.drain(..count);
-        news.messages.extend(next.map(|(_, from, envelope)| (from, envelope)));
+        events.messages.extend(next.map(|(_, from, envelope)| (from, envelope)));
         Ok(())
     }
 }
@@ -214,11 +214,11 @@ impl Transport for MpiTransport {
         self.active.send(self.segments.as_raw(), rank(to), tag(segment), mode, owner)
     }
 
-    fn poll(&mut self, news: &mut News) -> Result<(), TransportError> {
+    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         let Self { active, sending, buffers, free, early, envelopes, .. } = self;
-        envelopes.extend(news.messages.drain(..).map(|(_, envelope)| envelope));
-        news.completions.clear();
-        let done = &mut news.completions;
+        envelopes.extend(events.messages.drain(..).map(|(_, envelope)| envelope));
+        events.completions.clear();
+        let done = &mut events.completions;
         let mut bad = None;
         active.poll(|Ended { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
@@ -251,7 +251,7 @@ impl Transport for MpiTransport {
         })?;
         match bad {
             Some(error) => Err(error.into()),
-            None => self.pass_messages_on(news),
+            None => self.pass_messages_on(events),
         }
     }
 
