@@ -50,7 +50,7 @@ pub const FAILED_FILES_MAX: usize = 4096;
 
 /// Wrong segments from one holder after which the tracker avoids it, if they are a quarter of
 /// what it was asked for.
-pub const STRIKES_MAX: u32 = 8;
+pub const CORRUPT_SEGMENTS_MAX: u32 = 8;
 
 /// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
 pub const WITHDRAWALS_MAX: u32 = 3;

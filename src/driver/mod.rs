@@ -79,7 +79,7 @@ pub fn run_tracker(
             messages += 1;
             tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
         }
-        worked |= turn.strike(now, tracker);
+        worked |= turn.fire_deadline(now, tracker);
         if !worked {
             tracker.handle(now, Input::Idle, &mut turn.outbox);
         }
@@ -163,7 +163,7 @@ pub fn run_peer(
             io.take_in(now, completion, &mut inputs);
         }
         io.collect(now, &mut inputs);
-        worked |= !inputs.is_empty() | turn.strike(now, &mut peer);
+        worked |= !inputs.is_empty() | turn.fire_deadline(now, &mut peer);
         let deadline = peer.deadline().into_iter().chain(io.deadline()).min();
         if worked {
             watch.lap(Activity::Deciding);
@@ -201,7 +201,7 @@ impl Turn {
     }
 
     /// Tells a node that its time has come, if it has.
-    fn strike(&mut self, now: Timestamp, node: &mut impl Node) -> bool {
+    fn fire_deadline(&mut self, now: Timestamp, node: &mut impl Node) -> bool {
         let due = node.deadline().is_some_and(|deadline| deadline <= now);
         if due {
             node.handle(now, Input::Deadline, &mut self.outbox);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, STRIKES_MAX};
+use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
 use crate::manifest::{Block, Digest, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
@@ -34,7 +34,7 @@ pub(super) struct Dispatcher {
     /// The handouts of the moment: each peer gets one message with all that it is given.
     drafts: Vec<(NodeId, Handout)>,
     /// Wrong segments by sender.
-    strikes: Vec<u32>,
+    corrupt_counts: Vec<u32>,
     /// Whether the tracker falls behind.
     busy: bool,
     /// Segments given and neither announced nor given back.
@@ -62,7 +62,7 @@ impl Dispatcher {
             resume: None,
             drafts: Vec::new(),
             busy: false,
-            strikes: vec![0; nodes as usize],
+            corrupt_counts: vec![0; nodes as usize],
             grants: 0,
             grants_max: 0,
             verified_segments: 0,
@@ -325,11 +325,12 @@ impl Dispatcher {
         match cause {
             Cause::Corrupt => {
                 account.excluded.push((segment, holder));
-                let strikes = &mut self.strikes[holder.index()];
-                *strikes += 1;
+                let corrupt_counts = &mut self.corrupt_counts[holder.index()];
+                *corrupt_counts += 1;
                 let requests = self.service.swarm.counters().load(holder).requests;
-                let often = u64::from(*strikes) * 4 >= requests;
-                if *strikes >= STRIKES_MAX && often && self.others_can_serve(holder) {
+                let often = u64::from(*corrupt_counts) * 4 >= requests;
+                if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
+                {
                     self.swarm().avoid(holder);
                 }
             }
