@@ -54,7 +54,7 @@ pub fn run_tracker(
         watch.count(tracker.is_open());
         while let Some(output) = turn.outbox.take() {
             match output {
-                Output::Send { to, letter } => transport.send(to, turn.outbox.read(letter))?,
+                Output::Send { to, message } => transport.send(to, turn.outbox.read(message))?,
                 Output::Finish => turn.finished = true,
                 // The tracker holds no segments and wants none.
                 Output::Reserve
@@ -128,8 +128,8 @@ pub fn run_peer(
                     watch.lap(if checks { Activity::Verifying } else { Activity::Deciding });
                     checks = is_check;
                 }
-                if let Output::Send { to, letter } = output {
-                    transport.send(to, turn.outbox.read(letter))?;
+                if let Output::Send { to, message } = output {
+                    transport.send(to, turn.outbox.read(message))?;
                 } else {
                     turn.finished |= output == Output::Finish;
                     io.perform(now, output, &peer, transport, &mut inputs)?;

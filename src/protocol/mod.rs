@@ -104,7 +104,7 @@ pub enum Output {
         /// To whom.
         to: NodeId,
         /// Which.
-        letter: Letter,
+        message: MessageIndex,
     },
     /// The segments have numbers: enter the own ones, and reserve a slot for each wanted one, so
     /// that no transfer waits for memory later.
@@ -150,14 +150,14 @@ pub enum Output {
 
 /// Which message of an [`Outbox`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Letter(usize);
+pub struct MessageIndex(usize);
 
 /// What a node wants done, in order. The same memory serves every call. Messages lie apart: the rest
 /// is small and moves often.
 #[derive(Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
-    letters: Vec<Message>,
+    messages: Vec<Message>,
     /// How many outputs were taken out.
     taken: usize,
 }
@@ -170,8 +170,8 @@ impl Outbox {
 
     /// Adds a message to be sent.
     pub fn send(&mut self, to: NodeId, message: Message) {
-        self.push(Output::Send { to, letter: Letter(self.letters.len()) });
-        self.letters.push(message);
+        self.push(Output::Send { to, message: MessageIndex(self.messages.len()) });
+        self.messages.push(message);
     }
 
     /// How many things are to be done, when none of them is taken out.
@@ -193,15 +193,15 @@ impl Outbox {
         self.taken += 1;
         if output.is_none() {
             self.outputs.clear();
-            self.letters.clear();
+            self.messages.clear();
             self.taken = 0;
         }
         output
     }
 
     /// A message that is to be sent: one that an output named which was taken out last.
-    pub fn read(&self, letter: Letter) -> &Message {
-        &self.letters[letter.0]
+    pub fn read(&self, message: MessageIndex) -> &Message {
+        &self.messages[message.0]
     }
 
     /// Whether there is nothing to be done.

@@ -232,7 +232,7 @@ impl World {
 
     fn perform(&mut self, node: NodeId, output: Output, outbox: &Outbox) {
         match output {
-            Output::Send { to, letter } => self.send(node, to, outbox.read(letter)),
+            Output::Send { to, message } => self.send(node, to, outbox.read(message)),
             Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
                 let missing = self.peers[node.index()].as_ref().map_or(0, Peer::missing);

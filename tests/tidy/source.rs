@@ -39,7 +39,7 @@ impl Source {
     }
 }
 
-/// Whether `text` contains `word` with no letter, digit or underscore on either side.
+/// Whether `text` contains `word` with no message, digit or underscore on either side.
 pub(crate) fn has_word(text: &str, word: &str) -> bool {
     word_places(text, word).next().is_some()
 }
