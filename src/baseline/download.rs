@@ -5,10 +5,13 @@ use std::ops::Range;
 
 use crossbeam::sync::Parker;
 
-use super::link::{Length, Link, Tag};
-use super::message::{Answer, Ask, Got, List, Next, PeerRequestInfo, Word};
-use super::peer::Tracker;
-use super::segments::{Segment, Segments};
+use super::endpoint::{Endpoint, Length, Tag};
+use super::message::{
+    HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
+    WantedSegment,
+};
+use super::peer::TrackerClient;
+use super::segment_table::{SegmentTable, StoredSegment};
 use crate::config::RENEWAL_SEGMENTS;
 use crate::driver::Injection;
 use crate::driver::idle::hold_back;
@@ -24,7 +27,7 @@ use crate::time::Clock;
 use crate::transport::TransportError;
 
 /// A file that this peer wants and somebody owns.
-struct Wanted {
+struct PendingFile {
     file: FileId,
     name: FileName,
     segments: Range<u32>,
@@ -32,29 +35,29 @@ struct Wanted {
 
 /// The download side of a peer.
 pub(super) struct Download<'a, L> {
-    link: &'a L,
-    tracker: Tracker<'a, L>,
-    segments: &'a Segments,
+    endpoint: &'a L,
+    tracker: TrackerClient<'a, L>,
+    segments: &'a SegmentTable,
     injection: Injection,
-    writer: Writer<Vec<Segment>>,
+    writer: Writer<Vec<StoredSegment>>,
     parker: Parker,
     /// Of a segment.
     length: Length,
     /// Files that have no name yet.
     unwritten: usize,
     /// Verified since the tracker was last told.
-    got: Vec<Got>,
-    /// Segments that no holder had right; they are asked for again when all else is here.
-    stuck: Vec<Next>,
+    got: Vec<ReceivedSegment>,
+    /// SegmentTable that no holder had right; they are asked for again when all else is here.
+    stuck: Vec<WantedSegment>,
     farewell: Farewell,
     metrics: RankMetrics,
     watch: Stopwatch,
 }
 
-impl<'a, L: Link> Download<'a, L> {
+impl<'a, L: Endpoint> Download<'a, L> {
     pub(super) fn new(
-        link: &'a L,
-        segments: &'a Segments,
+        endpoint: &'a L,
+        segments: &'a SegmentTable,
         job: &Job,
         node: NodeId,
         clock: &Clock,
@@ -64,8 +67,8 @@ impl<'a, L: Link> Download<'a, L> {
         let mut watch = Stopwatch::start(clock, &job.meter);
         watch.count(true);
         Self {
-            link,
-            tracker: Tracker(link),
+            endpoint,
+            tracker: TrackerClient(endpoint),
             segments,
             injection: Injection::new(&job.faults, job.seed, node),
             writer: Writer::new(output, parker.unparker().clone()),
@@ -88,7 +91,7 @@ impl<'a, L: Link> Download<'a, L> {
     ) -> Result<(), TransportError> {
         let wanted = names.into_iter().zip(&catalogue.wanted).filter_map(|(name, listing)| {
             let Listing { file, first, count } = (*listing)?;
-            Some(Wanted { file, name, segments: first..first + count })
+            Some(PendingFile { file, name, segments: first..first + count })
         });
         let wanted: Vec<_> = wanted.collect();
         for file in &wanted {
@@ -96,11 +99,11 @@ impl<'a, L: Link> Download<'a, L> {
         }
         self.fetch_stuck(&wanted)?;
         let got = std::mem::take(&mut self.got);
-        self.tracker.tell(&Word::AllFinished { got })?;
+        self.tracker.tell(&PeerMessage::AllFinished { got })?;
         self.watch.lap(Activity::Deciding);
         self.finish_writing()?;
         self.watch.lap(Activity::Writing);
-        self.tracker.tell(&Word::Done(Box::new(std::mem::take(&mut self.farewell))))
+        self.tracker.tell(&PeerMessage::Done(Box::new(std::mem::take(&mut self.farewell))))
     }
 
     /// What both threads measured, now that both have ended.
@@ -112,10 +115,10 @@ impl<'a, L: Link> Download<'a, L> {
     }
 
     /// Fetches a file in its order, with a new list of holders for every few segments.
-    fn fetch_file(&mut self, file: &Wanted) -> Result<(), TransportError> {
+    fn fetch_file(&mut self, file: &PendingFile) -> Result<(), TransportError> {
         for first in file.segments.clone().step_by(RENEWAL_SEGMENTS) {
             let segments = (first..file.segments.end).take(RENEWAL_SEGMENTS).map(SegmentId);
-            let next = |segment| Next { segment, tried: Vec::new() };
+            let next = |segment| WantedSegment { segment, tried: Vec::new() };
             let mut list = self.ask(segments.clone().map(next).collect(), false)?;
             for segment in segments {
                 let mut next = next(segment);
@@ -131,8 +134,9 @@ impl<'a, L: Link> Download<'a, L> {
     }
 
     /// Fetches what no holder had right, as others get it right; what nobody gets is given up.
-    fn fetch_stuck(&mut self, wanted: &[Wanted]) -> Result<(), TransportError> {
-        let mut lacking: Vec<&Wanted> = wanted.iter().filter(|file| self.lacks(file)).collect();
+    fn fetch_stuck(&mut self, wanted: &[PendingFile]) -> Result<(), TransportError> {
+        let mut lacking: Vec<&PendingFile> =
+            wanted.iter().filter(|file| self.lacks(file)).collect();
         while !self.stuck.is_empty() {
             let mut list = self.ask(self.stuck.clone(), true)?;
             if list.segments.is_empty() {
@@ -152,13 +156,17 @@ impl<'a, L: Link> Download<'a, L> {
     }
 
     /// Whether a file has segments that no holder had right.
-    fn lacks(&self, file: &Wanted) -> bool {
+    fn lacks(&self, file: &PendingFile) -> bool {
         self.stuck.iter().any(|next| file.segments.contains(&next.segment.0))
     }
 
     /// Fetches a segment from the holder with the fewest requests, and from another when what comes
     /// is wrong; false when there is none left. Counts the requests in the list.
-    fn fetch(&mut self, next: &mut Next, list: &mut List) -> Result<bool, TransportError> {
+    fn fetch(
+        &mut self,
+        next: &mut WantedSegment,
+        list: &mut HolderList,
+    ) -> Result<bool, TransportError> {
         let named = list.segments.iter().position(|&(segment, _)| segment == next.segment);
         let Some(place) = named else { return Ok(false) };
         let digest = list.segments[place].1;
@@ -181,8 +189,8 @@ impl<'a, L: Link> Download<'a, L> {
         holder: NodeId,
     ) -> Result<bool, TransportError> {
         let asked = self.watch.lap(Activity::Deciding);
-        self.link.send(holder, Tag::Request, &id.0.to_le_bytes())?;
-        let mut bytes = self.link.receive_from(holder, Tag::Segment, self.length)?;
+        self.endpoint.send(holder, Tag::Request, &id.0.to_le_bytes())?;
+        let mut bytes = self.endpoint.receive_from(holder, Tag::Segment, self.length)?;
         if let Some(delay) = self.injection.delay() {
             hold_back(delay);
         }
@@ -198,8 +206,8 @@ impl<'a, L: Link> Download<'a, L> {
             self.metrics.corrupt_segments += u64::from(!is_refusal);
             return Ok(false);
         };
-        self.segments.insert(id, Segment::Fetched(segment));
-        self.got.push(Got { segment: id, holder });
+        self.segments.insert(id, StoredSegment::Fetched(segment));
+        self.got.push(ReceivedSegment { segment: id, holder });
         self.metrics.received_segments += 1;
         self.metrics.received_bytes += len;
         self.metrics.latency.record(checked.since(asked));
@@ -207,19 +215,21 @@ impl<'a, L: Link> Download<'a, L> {
     }
 
     /// Tells the tracker what has come since the last time, and waits for a new list.
-    fn ask(&mut self, next: Vec<Next>, waits: bool) -> Result<List, TransportError> {
+    fn ask(&mut self, next: Vec<WantedSegment>, waits: bool) -> Result<HolderList, TransportError> {
         self.report_written()?;
         let got = std::mem::take(&mut self.got);
         self.watch.lap(Activity::Deciding);
-        self.tracker.tell(&Word::Ask(Ask { got, next, waits }))?;
+        self.tracker.tell(&PeerMessage::HolderQuery(HolderQuery { got, next, waits }))?;
         let answer = self.tracker.hear()?;
         self.watch.lap(Activity::AwaitingTracker);
-        let Answer::List(list) = answer else { unreachable!("an ask is answered by a list") };
+        let TrackerMessage::HolderList(list) = answer else {
+            unreachable!("an ask is answered by a list")
+        };
         Ok(list)
     }
 
     /// Begins to write a whole file, on the writer's thread.
-    fn write(&mut self, file: &Wanted) {
+    fn write(&mut self, file: &PendingFile) {
         let segments = self.segments.whole(file.segments.clone()).expect("all of them have come");
         self.unwritten += 1;
         self.writer.begin(file.file, file.name.clone(), segments);
@@ -230,7 +240,7 @@ impl<'a, L: Link> Download<'a, L> {
         while let Some(Written { file, trouble }) = self.writer.next() {
             self.unwritten -= 1;
             match trouble {
-                None => self.tracker.tell(&Word::FileFinished { file })?,
+                None => self.tracker.tell(&PeerMessage::FileFinished { file })?,
                 Some(trouble) => self.farewell.add_trouble(&trouble),
             }
         }

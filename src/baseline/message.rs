@@ -10,17 +10,17 @@ use crate::protocol::{Enrolment, Farewell};
 
 /// What a peer says to the tracker.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Word {
+pub(super) enum PeerMessage {
     /// What it has and wants.
     Register(Enrolment),
     /// There is room here for all that it wants, or it says why not.
     Ready { trouble: Option<Box<str>> },
     /// What it has got, and what it wants next: send the holders.
-    Ask(Ask),
+    HolderQuery(HolderQuery),
     /// A whole file has its name.
     FileFinished { file: FileId },
     /// All files that can be had are here; what it has got since the last ask.
-    AllFinished { got: Vec<Got> },
+    AllFinished { got: Vec<ReceivedSegment> },
     /// And all of them have their names, or it says here why not.
     Done(Box<Farewell>),
     /// Both threads have ended: what they measured.
@@ -29,30 +29,30 @@ pub(super) enum Word {
 
 /// A peer's ask for a list of holders.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(super) struct Ask {
-    pub(super) got: Vec<Got>,
-    pub(super) next: Vec<Next>,
+pub(super) struct HolderQuery {
+    pub(super) got: Vec<ReceivedSegment>,
+    pub(super) next: Vec<WantedSegment>,
     /// Nothing else is left to do: answer when one of `next` can be had, or none ever will.
     pub(super) waits: bool,
 }
 
 /// A segment that a peer has verified, and from whom it came.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) struct Got {
+pub(super) struct ReceivedSegment {
     pub(super) segment: SegmentId,
     pub(super) holder: NodeId,
 }
 
 /// A segment that a peer wants, and who sent something else in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Next {
+pub(super) struct WantedSegment {
     pub(super) segment: SegmentId,
     pub(super) tried: Vec<NodeId>,
 }
 
 /// What the tracker answers.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum TrackerMessage {
     /// How the files that the peer named are numbered.
     Catalogue(Catalogue),
     /// All are ready: ask.
@@ -60,12 +60,12 @@ pub(super) enum Answer {
     /// The run ends before it began.
     Refused,
     /// Who has what was asked for.
-    List(List),
+    HolderList(HolderList),
 }
 
 /// Holders of at most [`RENEWAL_SEGMENTS`](crate::config::RENEWAL_SEGMENTS) segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct List {
+pub(super) struct HolderList {
     /// Those that can be had now; none at all where nothing ever will.
     pub(super) segments: Vec<(SegmentId, Digest)>,
     /// Those with the fewest requests first.
@@ -76,7 +76,7 @@ pub(super) struct List {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerRequestInfo {
     pub(super) peer: NodeId,
-    /// Segments that it has sent, as far as the tracker has heard.
+    /// SegmentTable that it has sent, as far as the tracker has heard.
     pub(super) requests: u32,
     /// Bit `b`: it has segment `b` of the list, and was not tried for it in vain.
     pub(super) has: u16,

@@ -13,9 +13,9 @@
 //! | --- | --- | --- | --- | --- |
 //! | at first | download | tracker | `Register`: owned files with digests, wanted names | `Catalogue`, or `Refused` where an input is bad or owners disagree |
 //! | then | download | tracker | `Ready`: there is memory, or why there is none | `Open` when all are ready, or `Refused` |
-//! | every ten segments | download | tracker | `Ask`: what it got and from whom, and the next ten segments | `List`: their digests and holders, fewest requests first |
+//! | every ten segments | download | tracker | `HolderQuery`: what it got and from whom, and the next ten segments | `HolderList`: their digests and holders, fewest requests first |
 //! | each segment | download | upload | its number, in four bytes | the payload; empty where it is not there |
-//! | with wrong segments left | download | tracker | `Ask` that waits: those, and who was tried | `List` as soon as one can be had elsewhere; an empty one when nobody fetches any more |
+//! | with wrong segments left | download | tracker | `HolderQuery` that waits: those, and who was tried | `HolderList` as soon as one can be had elsewhere; an empty one when nobody fetches any more |
 //! | a file is written | download | tracker | `FileFinished` | |
 //! | all have come | download | tracker | `AllFinished`: the last that it got | |
 //! | all are written | download | tracker | `Done`: what went wrong | |
@@ -24,17 +24,17 @@
 //!
 //! A segment that is wrong is asked for at the next holder, never again at the same one. When all
 //! are tried it is put aside, and asked for again when all else is here. Nothing times out: nobody
-//! waits but for an answer that comes, so that no run ends with a letter under way.
+//! waits but for an answer that comes, so that no run ends with a message under way.
 //!
 //! Finished files are written by a thread of their own, as in the tuned engine: disks are not what
 //! is compared.
 
 mod download;
-mod link;
+mod endpoint;
 mod message;
 mod peer;
-mod segments;
-mod swarm;
+mod segment_table;
+mod holder_map;
 mod tracker;
 mod upload;
 
@@ -45,7 +45,7 @@ use crate::manifest::NodeId;
 use crate::protocol::tracker::Progress;
 use crate::time::Clock;
 use crate::transport::TransportError;
-use link::PostOffice;
+use endpoint::Mailboxes;
 
 /// Runs `nodes` nodes, each of two threads but the tracker. `show` is told of the progress now and
 /// then.
@@ -59,20 +59,20 @@ pub fn run_threads(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<Ended, JobError> {
-    let office = &PostOffice::new(nodes);
+    let mailboxes = &Mailboxes::new(nodes);
     let peers = (1..nodes).map(NodeId);
     let setup: Vec<_> = peers.map(|node| (node, peer::prepare(job, node))).collect();
     job.meter.begin();
     let results: Vec<_> = thread::scope(|scope| {
         let peer = |(node, setup)| {
             scope.spawn(move || {
-                let ended = peer::run(&office.link(node), node, job, setup, clock);
-                close_if_broken(office, ended.map(|()| None))
+                let ended = peer::run(&mailboxes.endpoint(node), node, job, setup, clock);
+                close_if_broken(mailboxes, ended.map(|()| None))
             })
         };
         let peers: Vec<_> = setup.into_iter().map(peer).collect();
-        let tracked = tracker::run(&office.link(NodeId::TRACKER), job, nodes, clock, show);
-        let tracked = close_if_broken(office, tracked.map(Some));
+        let tracked = tracker::run(&mailboxes.endpoint(NodeId::TRACKER), job, nodes, clock, show);
+        let tracked = close_if_broken(mailboxes, tracked.map(Some));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         std::iter::once(tracked).chain(peers).collect()
     });
@@ -88,11 +88,11 @@ pub fn run_threads(
 
 /// Lets the other nodes end too when one breaks.
 fn close_if_broken<T>(
-    office: &PostOffice,
+    mailboxes: &Mailboxes,
     result: Result<T, TransportError>,
 ) -> Result<T, TransportError> {
     if result.is_err() {
-        office.close();
+        mailboxes.close();
     }
     result
 }
@@ -117,11 +117,11 @@ pub fn run_rank(
     let node = NodeId(number(world.rank()));
     let result = if node == NodeId::TRACKER {
         job.meter.begin();
-        tracker::run(&link::MpiLink, job, number(world.size()), clock, show).map(Some)
+        tracker::run(&endpoint::MpiEndpoint, job, number(world.size()), clock, show).map(Some)
     } else {
         let setup = peer::prepare(job, node);
         job.meter.begin();
-        peer::run(&link::MpiLink, node, job, setup, clock).map(|()| None)
+        peer::run(&endpoint::MpiEndpoint, node, job, setup, clock).map(|()| None)
     };
     result.map_err(|source| JobError { node, source })
 }

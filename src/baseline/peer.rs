@@ -3,9 +3,9 @@
 use std::thread;
 
 use super::download::Download;
-use super::link::{Length, Link, Tag};
-use super::message::{Answer, Word, decode, encode};
-use super::segments::{Segment, Segments};
+use super::endpoint::{Endpoint, Length, Tag};
+use super::message::{PeerMessage, TrackerMessage, decode, encode};
+use super::segment_table::{SegmentTable, StoredSegment};
 use super::upload;
 use crate::driver::PeerSetup;
 use crate::driver::job::Job;
@@ -24,38 +24,39 @@ pub(super) fn prepare(job: &Job, node: NodeId) -> Result<PeerSetup, String> {
 
 /// Runs a peer to the end.
 pub(super) fn run(
-    link: &impl Link,
+    endpoint: &impl Endpoint,
     node: NodeId,
     job: &Job,
     setup: Result<PeerSetup, String>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
-    let tracker = Tracker(link);
+    let tracker = TrackerClient(endpoint);
     let setup = match setup {
         Ok(setup) => setup,
         Err(reason) => {
-            tracker.tell(&Word::Register(Enrolment::Refused { reason: reason.into() }))?;
+            tracker.tell(&PeerMessage::Register(Enrolment::Refused { reason: reason.into() }))?;
             return tracker.hear().map(drop);
         }
     };
     let PeerSetup { enrolment, store: _, owned, wanted, output, slot_bytes } = setup;
-    tracker.tell(&Word::Register(enrolment))?;
-    let Answer::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
-    tracker.tell(&Word::Ready { trouble: shortage(&catalogue, slot_bytes) })?;
-    let Answer::Open = tracker.hear()? else { return Ok(()) };
+    tracker.tell(&PeerMessage::Register(enrolment))?;
+    let TrackerMessage::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
+    tracker.tell(&PeerMessage::Ready { trouble: shortage(&catalogue, slot_bytes) })?;
+    let TrackerMessage::Open = tracker.hear()? else { return Ok(()) };
     let segments = number(&catalogue, owned);
     let metrics = thread::scope(|scope| {
-        let upload = scope.spawn(|| upload::run(link, &segments));
-        let mut download = Download::new(link, &segments, job, node, clock, (output, slot_bytes));
+        let upload = scope.spawn(|| upload::run(endpoint, &segments));
+        let mut download =
+            Download::new(endpoint, &segments, job, node, clock, (output, slot_bytes));
         let downloaded = download.run(&catalogue, wanted);
         if downloaded.is_err() {
             // Nobody else will stop it.
-            link.send(node, Tag::Request, &[])?;
+            endpoint.send(node, Tag::Request, &[])?;
         }
         let served = upload.join().expect("an upload thread does not panic");
         downloaded.and(served).map(|served| download.metrics(&served))
     })?;
-    tracker.tell(&Word::Report(metrics.encode()))
+    tracker.tell(&PeerMessage::Report(metrics.encode()))
 }
 
 /// Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer
@@ -67,11 +68,11 @@ fn shortage(catalogue: &Catalogue, slot_bytes: usize) -> Option<Box<str>> {
 }
 
 /// Own segments under their numbers.
-fn number(catalogue: &Catalogue, owned: OwnedFiles) -> Segments {
-    let segments = Segments::default();
+fn number(catalogue: &Catalogue, owned: OwnedFiles) -> SegmentTable {
+    let segments = SegmentTable::default();
     for (listing, file) in catalogue.owned.iter().zip(owned) {
         for (id, segment) in (listing.first..).zip(file) {
-            segments.insert(SegmentId(id), Segment::Own(segment));
+            segments.insert(SegmentId(id), StoredSegment::Own(segment));
         }
     }
     segments
@@ -79,15 +80,15 @@ fn number(catalogue: &Catalogue, owned: OwnedFiles) -> Segments {
 
 /// The tracker, as a peer's download thread talks to it.
 #[derive(Debug)]
-pub(super) struct Tracker<'a, L>(pub(super) &'a L);
+pub(super) struct TrackerClient<'a, L>(pub(super) &'a L);
 
-impl<L: Link> Tracker<'_, L> {
-    pub(super) fn tell(&self, word: &Word) -> Result<(), TransportError> {
-        self.0.send(NodeId::TRACKER, Tag::Word, &encode(word))
+impl<L: Endpoint> TrackerClient<'_, L> {
+    pub(super) fn tell(&self, message: &PeerMessage) -> Result<(), TransportError> {
+        self.0.send(NodeId::TRACKER, Tag::ToTracker, &encode(message))
     }
 
-    pub(super) fn hear(&self) -> Result<Answer, TransportError> {
-        let bytes = self.0.receive_from(NodeId::TRACKER, Tag::Answer, Length::Any)?;
+    pub(super) fn hear(&self) -> Result<TrackerMessage, TransportError> {
+        let bytes = self.0.receive_from(NodeId::TRACKER, Tag::FromTracker, Length::Any)?;
         Ok(decode(&bytes)?)
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::link::{Length, Link, Tag};
-use super::message::{Answer, Ask, Next, Word, decode, encode};
-use super::swarm::Swarm;
+use super::endpoint::{Endpoint, Length, Tag};
+use super::holder_map::HolderMap;
+use super::message::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Ended, Job};
 use crate::driver::stopwatch::Stopwatch;
@@ -18,14 +18,14 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
 /// Runs rank 0 to the end. `show` is told of the progress now and then.
-pub(super) fn run<L: Link>(
-    link: &L,
+pub(super) fn run<L: Endpoint>(
+    endpoint: &L,
     job: &Job,
     nodes: u32,
     clock: &Clock,
     mut show: impl FnMut(Progress),
 ) -> Result<Ended, TransportError> {
-    let mut tracker = Tracker::new(link, nodes, (clock, &job.meter));
+    let mut tracker = MutexTracker::new(endpoint, nodes, (clock, &job.meter));
     let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
     if tracker.open()? {
@@ -36,23 +36,23 @@ pub(super) fn run<L: Link>(
     Ok(tracker.ended(distinct_bytes))
 }
 
-struct Tracker<'a, L> {
-    link: &'a L,
+struct MutexTracker<'a, L> {
+    endpoint: &'a L,
     nodes: u32,
     clock: &'a Clock,
     watch: Stopwatch,
     outcome: Outcome,
     progress: Progress,
     /// Peers with nothing left to do until one of these segments can be had.
-    waiting: BTreeMap<NodeId, Vec<Next>>,
+    waiting: BTreeMap<NodeId, Vec<WantedSegment>>,
     /// By rank.
     metrics: Vec<RankMetrics>,
 }
 
-impl<'a, L: Link> Tracker<'a, L> {
-    fn new(link: &'a L, nodes: u32, (clock, meter): (&'a Clock, &Meter)) -> Self {
+impl<'a, L: Endpoint> MutexTracker<'a, L> {
+    fn new(endpoint: &'a L, nodes: u32, (clock, meter): (&'a Clock, &Meter)) -> Self {
         Self {
-            link,
+            endpoint,
             nodes,
             clock,
             watch: Stopwatch::start(clock, meter),
@@ -65,11 +65,13 @@ impl<'a, L: Link> Tracker<'a, L> {
 
     /// Collects all registrations, and tells every peer how its files are numbered; no swarm where
     /// one can't take part or owners disagree.
-    fn enrol(&mut self) -> Result<Option<Swarm>, TransportError> {
+    fn enrol(&mut self) -> Result<Option<HolderMap>, TransportError> {
         let (mut enrolments, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
-            let (from, word) = self.hear()?;
-            let Word::Register(enrolment) = word else { unreachable!("peers register first") };
+            let (from, message) = self.hear()?;
+            let PeerMessage::Register(enrolment) = message else {
+                unreachable!("peers register first")
+            };
             enrolments.insert(from, enrolment);
         }
         for (&node, enrolment) in &enrolments {
@@ -83,7 +85,7 @@ impl<'a, L: Link> Tracker<'a, L> {
             match Roster::new(&enrolments) {
                 Ok(roster) => {
                     self.describe(&roster)?;
-                    return Ok(Some(Swarm::new(roster, self.nodes)));
+                    return Ok(Some(HolderMap::new(roster, self.nodes)));
                 }
                 Err(error) => self.outcome.errors.push(error.to_string()),
             }
@@ -95,15 +97,18 @@ impl<'a, L: Link> Tracker<'a, L> {
     fn describe(&mut self, roster: &Roster) -> Result<(), TransportError> {
         self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
         self.progress.segments_wanted = roster.wanted_segments();
-        self.peers()
-            .try_for_each(|peer| self.answer(peer, &Answer::Catalogue(roster.catalogue(peer))))
+        self.peers().try_for_each(|peer| {
+            self.answer(peer, &TrackerMessage::Catalogue(roster.catalogue(peer)))
+        })
     }
 
     /// Opens the swarm when all have room for what they want; whether they have.
     fn open(&mut self) -> Result<bool, TransportError> {
         for _ in self.peers() {
-            let (from, word) = self.hear()?;
-            let Word::Ready { trouble } = word else { unreachable!("peers that know are ready") };
+            let (from, message) = self.hear()?;
+            let PeerMessage::Ready { trouble } = message else {
+                unreachable!("peers that know are ready")
+            };
             if let Some(trouble) = trouble {
                 self.outcome.errors.push(format!("{from}: {trouble}"));
             }
@@ -115,42 +120,42 @@ impl<'a, L: Link> Tracker<'a, L> {
         self.watch.lap(Activity::Idle);
         self.watch.count(true);
         self.outcome.opened = Some(self.clock.now());
-        self.peers().try_for_each(|peer| self.answer(peer, &Answer::Open))?;
+        self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Open))?;
         Ok(true)
     }
 
     /// Ends a run in which nothing was moved.
     fn refuse(&mut self) -> Result<(), TransportError> {
         self.outcome.refused = true;
-        self.peers().try_for_each(|peer| self.answer(peer, &Answer::Refused))
+        self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Refused))
     }
 
     /// Answers peers until all are done.
     fn serve(
         &mut self,
-        swarm: &Swarm,
+        swarm: &HolderMap,
         show: &mut impl FnMut(Progress),
     ) -> Result<(), TransportError> {
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
-            let (from, word) = self.hear()?;
+            let (from, message) = self.hear()?;
             self.metrics[0].messages += 1;
             let now = self.watch.lap(Activity::Idle);
-            match word {
-                Word::Ask(ask) => self.handle_ask(swarm, from, ask)?,
-                Word::FileFinished { .. } => self.progress.files_finished += 1,
-                Word::AllFinished { got } => {
+            match message {
+                PeerMessage::HolderQuery(ask) => self.handle_ask(swarm, from, ask)?,
+                PeerMessage::FileFinished { .. } => self.progress.files_finished += 1,
+                PeerMessage::AllFinished { got } => {
                     self.progress.peers_complete += 1;
                     self.progress.segments_verified += got.len() as u64;
                     self.outcome.finished[from.index()] = Some(now);
                     swarm.note(from, &got);
                     self.answer_waiting(swarm)?;
                 }
-                Word::Done(farewell) => {
+                PeerMessage::Done(farewell) => {
                     self.outcome.take_farewell(from, &farewell, swarm.roster());
                     done += 1;
                 }
-                Word::Register(_) | Word::Ready { .. } | Word::Report(_) => {
+                PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {
                     unreachable!("a swarm that is open has begun and has not ended")
                 }
             }
@@ -163,13 +168,18 @@ impl<'a, L: Link> Tracker<'a, L> {
         Ok(())
     }
 
-    fn handle_ask(&mut self, swarm: &Swarm, from: NodeId, ask: Ask) -> Result<(), TransportError> {
+    fn handle_ask(
+        &mut self,
+        swarm: &HolderMap,
+        from: NodeId,
+        ask: HolderQuery,
+    ) -> Result<(), TransportError> {
         self.progress.segments_verified += ask.got.len() as u64;
         swarm.note(from, &ask.got);
         if ask.waits {
             self.waiting.insert(from, ask.next);
         } else {
-            self.answer(from, &Answer::List(swarm.list(from, &ask.next)))?;
+            self.answer(from, &TrackerMessage::HolderList(swarm.list(from, &ask.next)))?;
             if ask.got.is_empty() {
                 return Ok(());
             }
@@ -179,7 +189,7 @@ impl<'a, L: Link> Tracker<'a, L> {
 
     /// Answers those who wait for what can be had now; when nobody else fetches any more, nothing
     /// new will come, and the answer to all who wait is empty.
-    fn answer_waiting(&mut self, swarm: &Swarm) -> Result<(), TransportError> {
+    fn answer_waiting(&mut self, swarm: &HolderMap) -> Result<(), TransportError> {
         let mut answered = Vec::new();
         for (&peer, next) in &self.waiting {
             let list = swarm.list(peer, next);
@@ -193,19 +203,21 @@ impl<'a, L: Link> Tracker<'a, L> {
         }
         for (peer, list) in answered {
             self.waiting.remove(&peer);
-            self.answer(peer, &Answer::List(list))?;
+            self.answer(peer, &TrackerMessage::HolderList(list))?;
         }
         Ok(())
     }
 
     /// Stops the upload threads, and collects what each peer measured.
     fn stop(&mut self) -> Result<(), TransportError> {
-        self.peers().try_for_each(|peer| self.link.send(peer, Tag::Request, &[]))?;
+        self.peers().try_for_each(|peer| self.endpoint.send(peer, Tag::Request, &[]))?;
         self.watch.lap(Activity::Deciding);
         self.metrics[0].spent = self.watch.spent();
         for _ in self.peers() {
-            let (from, word) = self.hear()?;
-            let Word::Report(bytes) = word else { unreachable!("peers that ended report") };
+            let (from, message) = self.hear()?;
+            let PeerMessage::Report(bytes) = message else {
+                unreachable!("peers that ended report")
+            };
             match RankMetrics::decode(&bytes) {
                 Ok(metrics) => self.metrics[from.index()] = metrics,
                 Err(error) => {
@@ -216,13 +228,13 @@ impl<'a, L: Link> Tracker<'a, L> {
         Ok(())
     }
 
-    fn hear(&self) -> Result<(NodeId, Word), TransportError> {
-        let (from, bytes) = self.link.receive(Tag::Word, Length::Any)?;
+    fn hear(&self) -> Result<(NodeId, PeerMessage), TransportError> {
+        let (from, bytes) = self.endpoint.receive(Tag::ToTracker, Length::Any)?;
         Ok((from, decode(&bytes)?))
     }
 
-    fn answer(&self, peer: NodeId, answer: &Answer) -> Result<(), TransportError> {
-        self.link.send(peer, Tag::Answer, &encode(answer))
+    fn answer(&self, peer: NodeId, answer: &TrackerMessage) -> Result<(), TransportError> {
+        self.endpoint.send(peer, Tag::FromTracker, &encode(answer))
     }
 
     fn peers(&self) -> impl Iterator<Item = NodeId> + use<L> {

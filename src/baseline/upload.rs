@@ -1,7 +1,7 @@
 //! A peer's upload thread: sends what others ask for, one segment at a time, until it is stopped.
 
-use super::link::{Length, Link, Tag};
-use super::segments::{Segment, Segments};
+use super::endpoint::{Endpoint, Length, Tag};
+use super::segment_table::{SegmentTable, StoredSegment};
 use crate::manifest::SegmentId;
 use crate::metrics::RankMetrics;
 use crate::store::Verified as _;
@@ -11,24 +11,27 @@ use crate::transport::TransportError;
 const NUMBER_BYTES: usize = size_of::<u32>();
 
 /// Serves until a request comes that names no segment; returns what was sent.
-pub(super) fn run(link: &impl Link, segments: &Segments) -> Result<RankMetrics, TransportError> {
+pub(super) fn run(
+    endpoint: &impl Endpoint,
+    segments: &SegmentTable,
+) -> Result<RankMetrics, TransportError> {
     let mut metrics = RankMetrics::default();
     loop {
-        let (from, request) = link.receive(Tag::Request, Length::AtMost(NUMBER_BYTES))?;
+        let (from, request) = endpoint.receive(Tag::Request, Length::AtMost(NUMBER_BYTES))?;
         let Ok(number) = request.try_into() else { return Ok(metrics) };
         let id = SegmentId(u32::from_le_bytes(number));
         let Some(segment) = segments.segment(id) else {
             // No payload is empty: not from here.
-            link.send(from, Tag::Segment, &[])?;
+            endpoint.send(from, Tag::Segment, &[])?;
             continue;
         };
         let bytes = segment.bytes();
-        link.send(from, Tag::Segment, bytes)?;
+        endpoint.send(from, Tag::Segment, bytes)?;
         metrics.served_segments += 1;
         metrics.served_bytes += bytes.len() as u64;
         metrics.origin_bytes += match segment {
-            Segment::Own(_) => bytes.len() as u64,
-            Segment::Fetched(_) => 0,
+            StoredSegment::Own(_) => bytes.len() as u64,
+            StoredSegment::Fetched(_) => 0,
         };
     }
 }

@@ -1,20 +1,20 @@
-//! Letters between ranks of an MPI job, by blocking calls from several threads at once.
+//! MailboxState between ranks of an MPI job, by blocking calls from several threads at once.
 
 use mpi::Tag as MpiTag;
 use mpi::datatype::Equivalence as _;
 use mpi::point_to_point::{Destination as _, MatchedReceiveVec as _, Source, Status};
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
-use super::{Length, Link, Tag};
+use super::{Endpoint, Length, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
 /// This rank's end. A communicator of one's own can't be shared by threads, the world's can; what
 /// travels there besides is told apart by its tags.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::baseline) struct MpiLink;
+pub(in crate::baseline) struct MpiEndpoint;
 
-impl Link for MpiLink {
+impl Endpoint for MpiEndpoint {
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
         SimpleCommunicator::world().process_at_rank(rank(to)).send_with_tag(bytes, number(tag));
         Ok(())
@@ -37,7 +37,7 @@ impl Link for MpiLink {
     }
 }
 
-/// Waits for a letter, in the buffer that is ready for it where its length allows: that saves MPI
+/// Waits for a message, in the buffer that is ready for it where its length allows: that saves MPI
 /// one of its own.
 fn take(source: &impl Source, tag: Tag, length: Length) -> (Vec<u8>, Status) {
     match length {
@@ -59,8 +59,8 @@ fn rank(node: NodeId) -> std::ffi::c_int {
 /// Tags of this engine; its first is not the one that everybody uses.
 fn number(tag: Tag) -> MpiTag {
     match tag {
-        Tag::Word => 301,
-        Tag::Answer => 302,
+        Tag::ToTracker => 301,
+        Tag::FromTracker => 302,
         Tag::Request => 303,
         Tag::Segment => 304,
     }

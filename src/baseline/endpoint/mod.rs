@@ -1,4 +1,4 @@
-//! Letters between nodes, with calls that block.
+//! MailboxState between nodes, with calls that block.
 
 mod local;
 #[cfg(feature = "mpi")]
@@ -7,17 +7,17 @@ mod mpi;
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
-pub(super) use local::PostOffice;
+pub(super) use local::Mailboxes;
 #[cfg(feature = "mpi")]
-pub(super) use mpi::MpiLink;
+pub(super) use mpi::MpiEndpoint;
 
-/// What a letter is about: each thread waits for those of one kind at a time.
+/// What a message is about: each thread waits for those of one kind at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Any peer's download thread to the tracker.
-    Word,
+    ToTracker,
     /// The tracker to a peer's download thread.
-    Answer,
+    FromTracker,
     /// A peer's download thread, or the tracker, to a peer's upload thread.
     Request,
     /// A peer's upload thread to another peer's download thread.
@@ -29,7 +29,7 @@ impl Tag {
     const COUNT: usize = 4;
 }
 
-/// What is known of a letter before it comes.
+/// What is known of a message before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
     /// It has at most so many bytes: its buffer can wait for it.
@@ -38,24 +38,24 @@ pub(super) enum Length {
     Any,
 }
 
-/// One node's end, which its threads share. Letters of one kind from one node to another arrive in
+/// One node's end, which its threads share. MailboxState of one kind from one node to another arrive in
 /// order.
-pub(super) trait Link: Sync {
-    /// Sends a letter; `bytes` can be used again at once.
+pub(super) trait Endpoint: Sync {
+    /// Sends a message; `bytes` can be used again at once.
     ///
     /// # Errors
     ///
     /// When the run is broken.
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError>;
 
-    /// Waits for the next letter of a kind from anybody, which comes in a buffer of its own.
+    /// Waits for the next message of a kind from anybody, which comes in a buffer of its own.
     ///
     /// # Errors
     ///
     /// When the run is broken.
     fn receive(&self, tag: Tag, length: Length) -> Result<(NodeId, Vec<u8>), TransportError>;
 
-    /// Waits for the next letter of a kind from one node, likewise.
+    /// Waits for the next message of a kind from one node, likewise.
     ///
     /// # Errors
     ///

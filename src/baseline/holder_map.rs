@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use super::message::{Got, List, Next, PeerRequestInfo};
+use super::message::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
 use crate::config::RENEWAL_SEGMENTS;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
@@ -21,15 +21,15 @@ struct Holder {
 
 /// The tracker's index.
 #[derive(Debug)]
-pub(super) struct Swarm {
+pub(super) struct HolderMap {
     nodes: u32,
     roster: Roster,
     files: Mutex<HashMap<FileId, Vec<Holder>>>,
-    /// Segments that each peer has sent, as far as others have said.
+    /// SegmentTable that each peer has sent, as far as others have said.
     requests: Mutex<HashMap<NodeId, u32>>,
 }
 
-impl Swarm {
+impl HolderMap {
     pub(super) fn new(roster: Roster, nodes: u32) -> Self {
         let files = (0..).map(FileId).zip(&roster.files).map(|(id, file)| {
             let segments = vec![true; roster.geometry.segments_of(id).len()];
@@ -45,9 +45,9 @@ impl Swarm {
     }
 
     /// Notes what `peer` has got.
-    pub(super) fn note(&self, peer: NodeId, got: &[Got]) {
+    pub(super) fn note(&self, peer: NodeId, got: &[ReceivedSegment]) {
         let mut files = lock(&self.files);
-        for &Got { segment, .. } in got {
+        for &ReceivedSegment { segment, .. } in got {
             let (file, place) = self.place(segment);
             let holders = files.entry(file).or_default();
             let known = holders.iter().position(|holder| holder.peer == peer);
@@ -70,8 +70,8 @@ impl Swarm {
     ///
     /// Holders with equally many requests are listed from the asker's own rank on, so that askers
     /// don't all turn to the same one.
-    pub(super) fn list(&self, asker: NodeId, next: &[Next]) -> List {
-        let mut list = List::default();
+    pub(super) fn list(&self, asker: NodeId, next: &[WantedSegment]) -> HolderList {
+        let mut list = HolderList::default();
         let mut has = vec![0_u16; self.nodes as usize];
         let files = lock(&self.files);
         for next in next {
@@ -123,7 +123,7 @@ mod tests {
     use crate::protocol::{Enrolment, OwnedEntry};
 
     /// Ranks 1 and 2 own a file of 12 segments; ranks 3 and 4 want it.
-    fn swarm() -> Swarm {
+    fn swarm() -> HolderMap {
         let entry = OwnedEntry {
             name: "a".into(),
             hashes: "00112233\n".repeat(12).into(),
@@ -135,20 +135,20 @@ mod tests {
         let peer =
             |node| (NodeId(node), Enrolment::Ready { owned: Vec::new(), wanted: vec!["a".into()] });
         let roster = Roster::new(&[owner(1), owner(2), peer(3), peer(4)]).expect("they agree");
-        Swarm::new(roster, 5)
+        HolderMap::new(roster, 5)
     }
 
-    fn next(segments: &[u32], tried: &[u32]) -> Vec<Next> {
+    fn next(segments: &[u32], tried: &[u32]) -> Vec<WantedSegment> {
         let tried: Vec<_> = tried.iter().copied().map(NodeId).collect();
-        let next = |&segment| Next { segment: SegmentId(segment), tried: tried.clone() };
+        let next = |&segment| WantedSegment { segment: SegmentId(segment), tried: tried.clone() };
         segments.iter().map(next).collect()
     }
 
-    fn got(segment: u32, holder: u32) -> Got {
-        Got { segment: SegmentId(segment), holder: NodeId(holder) }
+    fn got(segment: u32, holder: u32) -> ReceivedSegment {
+        ReceivedSegment { segment: SegmentId(segment), holder: NodeId(holder) }
     }
 
-    fn holders(list: &List) -> Vec<(u32, u32, u16)> {
+    fn holders(list: &HolderList) -> Vec<(u32, u32, u16)> {
         list.holders.iter().map(|info| (info.peer.0, info.requests, info.has)).collect()
     }
 
@@ -175,7 +175,7 @@ mod tests {
         let swarm = swarm();
         let all: Vec<_> = (0..12).collect();
         assert_eq!(swarm.list(NodeId(3), &next(&all, &[])).segments.len(), RENEWAL_SEGMENTS);
-        assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), List::default());
+        assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), HolderList::default());
         swarm.note(NodeId(4), &[got(6, 1)]);
         let list = swarm.list(NodeId(3), &next(&[5, 6], &[1, 2]));
         assert_eq!(holders(&list), [(4, 0, 1)]);

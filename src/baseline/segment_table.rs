@@ -9,14 +9,14 @@ use crate::store::{FreshSegment, SealedSegment, Verified};
 
 /// A verified segment.
 #[derive(Clone, Debug)]
-pub(super) enum Segment {
+pub(super) enum StoredSegment {
     /// It was here before the start.
     Own(SealedSegment),
     /// It came in a buffer of its own.
     Fetched(FreshSegment),
 }
 
-impl Verified for Segment {
+impl Verified for StoredSegment {
     fn bytes(&self) -> &[u8] {
         match self {
             Self::Own(segment) => segment.bytes(),
@@ -27,25 +27,25 @@ impl Verified for Segment {
 
 /// All verified segments of a peer.
 #[derive(Debug, Default)]
-pub(super) struct Segments(Mutex<HashMap<SegmentId, Segment>>);
+pub(super) struct SegmentTable(Mutex<HashMap<SegmentId, StoredSegment>>);
 
-impl Segments {
-    pub(super) fn insert(&self, id: SegmentId, segment: Segment) {
+impl SegmentTable {
+    pub(super) fn insert(&self, id: SegmentId, segment: StoredSegment) {
         self.lock().insert(id, segment);
     }
 
     /// A segment, to be used without the lock.
-    pub(super) fn segment(&self, id: SegmentId) -> Option<Segment> {
+    pub(super) fn segment(&self, id: SegmentId) -> Option<StoredSegment> {
         self.lock().get(&id).cloned()
     }
 
     /// All segments of a file, in order; none where one is missing.
-    pub(super) fn whole(&self, ids: Range<u32>) -> Option<Vec<Segment>> {
+    pub(super) fn whole(&self, ids: Range<u32>) -> Option<Vec<StoredSegment>> {
         let segments = self.lock();
         ids.map(|id| segments.get(&SegmentId(id)).cloned()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, Segment>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SegmentId, StoredSegment>> {
         self.0.lock().expect("nothing that holds the lock panics")
     }
 }

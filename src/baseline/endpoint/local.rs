@@ -1,28 +1,28 @@
-//! Letters between threads of one process: a locked mailbox for each node and kind.
+//! MailboxState between threads of one process: a locked mailbox for each node and kind.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use super::{Length, Link, Tag};
+use super::{Endpoint, Length, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
 /// All mailboxes of a run.
 #[derive(Debug)]
-pub(in crate::baseline) struct PostOffice {
+pub(in crate::baseline) struct Mailboxes {
     /// By node, by kind.
-    mailboxes: Vec<[Mailbox; Tag::COUNT]>,
+    mailboxes: Vec<[TagMailbox; Tag::COUNT]>,
 }
 
-/// Letters that wait. No more come in than senders wait for answers to.
+/// MailboxState that wait. No more come in than senders wait for answers to.
 #[derive(Debug, Default)]
-struct Mailbox {
-    letters: Mutex<Letters>,
+struct TagMailbox {
+    messages: Mutex<MailboxState>,
     bell: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Letters {
+struct MailboxState {
     waiting: VecDeque<(NodeId, Vec<u8>)>,
     /// A node broke: nobody will write any more.
     closed: bool,
@@ -30,18 +30,18 @@ struct Letters {
 
 /// One node's end.
 #[derive(Debug)]
-pub(in crate::baseline) struct LocalLink<'a> {
-    office: &'a PostOffice,
+pub(in crate::baseline) struct LocalEndpoint<'a> {
+    mailboxes: &'a Mailboxes,
     node: NodeId,
 }
 
-impl PostOffice {
+impl Mailboxes {
     pub(in crate::baseline) fn new(nodes: u32) -> Self {
         Self { mailboxes: (0..nodes).map(|_| Default::default()).collect() }
     }
 
-    pub(in crate::baseline) fn link(&self, node: NodeId) -> LocalLink<'_> {
-        LocalLink { office: self, node }
+    pub(in crate::baseline) fn endpoint(&self, node: NodeId) -> LocalEndpoint<'_> {
+        LocalEndpoint { mailboxes: self, node }
     }
 
     /// Lets all who wait or will wait know that the run is broken.
@@ -53,37 +53,37 @@ impl PostOffice {
     }
 }
 
-impl Mailbox {
-    fn lock(&self) -> MutexGuard<'_, Letters> {
-        self.letters.lock().expect("nothing that holds the lock panics")
+impl TagMailbox {
+    fn lock(&self) -> MutexGuard<'_, MailboxState> {
+        self.messages.lock().expect("nothing that holds the lock panics")
     }
 
-    /// Waits for the first letter that `fits`.
+    /// Waits for the first message that `fits`.
     fn take(&self, fits: impl Fn(NodeId) -> bool) -> Result<(NodeId, Vec<u8>), TransportError> {
-        let mut letters = self.lock();
+        let mut messages = self.lock();
         loop {
-            if let Some(place) = letters.waiting.iter().position(|&(from, _)| fits(from)) {
-                return Ok(letters.waiting.remove(place).expect("it was found there"));
+            if let Some(place) = messages.waiting.iter().position(|&(from, _)| fits(from)) {
+                return Ok(messages.waiting.remove(place).expect("it was found there"));
             }
-            if letters.closed {
+            if messages.closed {
                 return Err(TransportError::BrokenOff);
             }
-            letters = self.bell.wait(letters).expect("nothing that holds the lock panics");
+            messages = self.bell.wait(messages).expect("nothing that holds the lock panics");
         }
     }
 }
 
-impl LocalLink<'_> {
-    fn mailbox(&self, node: NodeId, tag: Tag) -> &Mailbox {
-        &self.office.mailboxes[node.index()][tag as usize]
+impl LocalEndpoint<'_> {
+    fn mailbox(&self, node: NodeId, tag: Tag) -> &TagMailbox {
+        &self.mailboxes.mailboxes[node.index()][tag as usize]
     }
 }
 
-impl Link for LocalLink<'_> {
+impl Endpoint for LocalEndpoint<'_> {
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
-        let letter = bytes.to_vec();
+        let message = bytes.to_vec();
         let mailbox = self.mailbox(to, tag);
-        mailbox.lock().waiting.push_back((self.node, letter));
+        mailbox.lock().waiting.push_back((self.node, message));
         // One thread at a time reads a mailbox.
         mailbox.bell.notify_one();
         Ok(())
@@ -105,9 +105,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_arrive_in_order_and_by_sender() {
-        let office = PostOffice::new(3);
-        let [first, second, reader] = [0, 1, 2].map(|node| office.link(NodeId(node)));
+    fn messages_arrive_in_order_and_by_sender() {
+        let mailboxes = Mailboxes::new(3);
+        let [first, second, reader] = [0, 1, 2].map(|node| mailboxes.endpoint(NodeId(node)));
         let to = NodeId(2);
         first.send(to, Tag::Segment, b"a").expect("it is open");
         second.send(to, Tag::Segment, b"b").expect("it is open");
@@ -127,18 +127,21 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_woken_by_a_letter_and_by_the_end() {
-        let office = PostOffice::new(2);
+    fn who_waits_is_woken_by_a_message_and_by_the_end() {
+        let mailboxes = Mailboxes::new(2);
         thread::scope(|scope| {
-            let reader = office.link(NodeId(1));
+            let reader = mailboxes.endpoint(NodeId(1));
             let both = scope.spawn(move || {
                 (
-                    reader.receive(Tag::Word, Length::Any).is_ok(),
-                    reader.receive(Tag::Word, Length::Any).is_ok(),
+                    reader.receive(Tag::ToTracker, Length::Any).is_ok(),
+                    reader.receive(Tag::ToTracker, Length::Any).is_ok(),
                 )
             });
-            office.link(NodeId(0)).send(NodeId(1), Tag::Word, b"a").expect("it is open");
-            office.close();
+            mailboxes
+                .endpoint(NodeId(0))
+                .send(NodeId(1), Tag::ToTracker, b"a")
+                .expect("it is open");
+            mailboxes.close();
             assert_eq!(both.join().expect("it does not panic"), (true, false));
         });
     }
