@@ -37,7 +37,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 pub const MAILBOX_EVENTS: usize = 256;
 
 /// Empty envelopes that the local transport keeps, for each node.
-pub const ENVELOPES_PER_NODE: usize = 16;
+pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
 /// Problems that a peer reports by name when it is done; more are only counted.
 pub const TROUBLES_MAX: usize = 16;

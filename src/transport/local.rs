@@ -8,14 +8,14 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
 use super::{Completion, Envelope, PolledEvents, Transport, TransportError};
-use crate::config::{ENVELOPES_PER_NODE, MAILBOX_EVENTS, WINDOW_MAX};
+use crate::config::{MAILBOX_EVENTS, SPARE_MESSAGES_PER_NODE, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
 use crate::store::{SealedSegment, VacantSlot};
 
 /// What lies in a mailbox.
 #[derive(Debug)]
-enum Event {
+enum MailboxEvent {
     Message { from: NodeId, envelope: Envelope },
     Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
     Received { by: NodeId, segment: SegmentId },
@@ -23,7 +23,7 @@ enum Event {
 
 /// What all nodes share.
 #[derive(Debug)]
-struct Post {
+struct SharedMailboxes {
     /// By rank.
     mailboxes: Box<[Mailbox]>,
     /// Those that are empty, to be used again: with as many as are ever on their way at once,
@@ -34,7 +34,7 @@ struct Post {
 /// Where one node's events wait, and how it is woken.
 #[derive(Debug)]
 struct Mailbox {
-    events: ArrayQueue<Event>,
+    events: ArrayQueue<MailboxEvent>,
     bell: Unparker,
 }
 
@@ -42,9 +42,9 @@ struct Mailbox {
 #[derive(Debug)]
 pub struct LocalTransport {
     node: NodeId,
-    common: Arc<Post>,
+    common: Arc<SharedMailboxes>,
     /// Events for full mailboxes, in order. Bounded by what the protocol has in flight.
-    backlog: VecDeque<(NodeId, Event)>,
+    backlog: VecDeque<(NodeId, MailboxEvent)>,
     expected: Vec<(NodeId, SegmentId, VacantSlot)>,
     forgotten: Vec<VacantSlot>,
 }
@@ -52,12 +52,12 @@ pub struct LocalTransport {
 /// The ends of all nodes, by rank. `bells` wake them.
 pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
     let nodes = u32::try_from(bells.len()).expect("ranks are numbered in 32 bits");
-    let envelopes = ArrayQueue::new(ENVELOPES_PER_NODE * bells.len().max(1));
+    let envelopes = ArrayQueue::new(SPARE_MESSAGES_PER_NODE * bells.len().max(1));
     let mailboxes = bells
         .into_iter()
         .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
         .collect();
-    let common = Arc::new(Post { mailboxes, envelopes });
+    let common = Arc::new(SharedMailboxes { mailboxes, envelopes });
     (0..nodes).map(|node| LocalTransport::of(NodeId(node), &common)).collect()
 }
 
@@ -69,7 +69,7 @@ impl LocalTransport {
         Self::of(self.node, &self.common)
     }
 
-    fn of(node: NodeId, common: &Arc<Post>) -> Self {
+    fn of(node: NodeId, common: &Arc<SharedMailboxes>) -> Self {
         Self {
             node,
             common: Arc::clone(common),
@@ -79,7 +79,7 @@ impl LocalTransport {
         }
     }
 
-    fn post(&mut self, to: NodeId, event: Event) -> Result<(), TransportError> {
+    fn shared(&mut self, to: NodeId, event: MailboxEvent) -> Result<(), TransportError> {
         if to.index() >= self.common.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));
         }
@@ -93,7 +93,7 @@ impl LocalTransport {
     }
 
     /// Puts an event into a mailbox; gives it back when that is full.
-    fn try_post(&self, to: NodeId, event: Event) -> Option<Event> {
+    fn try_post(&self, to: NodeId, event: MailboxEvent) -> Option<MailboxEvent> {
         let mailbox = &self.common.mailboxes[to.index()];
         let refused = mailbox.events.push(event).err();
         if refused.is_none() {
@@ -136,7 +136,7 @@ impl Transport for LocalTransport {
             }
             None => Box::new(message.clone()),
         };
-        self.post(to, Event::Message { from, envelope })
+        self.shared(to, MailboxEvent::Message { from, envelope })
     }
 
     fn expect(
@@ -164,7 +164,7 @@ impl Transport for LocalTransport {
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
         let from = self.node;
-        self.post(to, Event::Segment { from, segment, payload })
+        self.shared(to, MailboxEvent::Segment { from, segment, payload })
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
@@ -180,13 +180,15 @@ impl Transport for LocalTransport {
         for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
             let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {
-                Event::Message { from, envelope } => events.messages.push((from, envelope)),
-                Event::Segment { from, segment, payload } => {
+                MailboxEvent::Message { from, envelope } => events.messages.push((from, envelope)),
+                MailboxEvent::Segment { from, segment, payload } => {
                     done.extend(self.receive(from, segment, &payload));
                     drop(payload);
-                    self.post(from, Event::Received { by: self.node, segment })?;
+                    self.shared(from, MailboxEvent::Received { by: self.node, segment })?;
                 }
-                Event::Received { by, segment } => done.push(Completion::Sent { to: by, segment }),
+                MailboxEvent::Received { by, segment } => {
+                    done.push(Completion::Sent { to: by, segment })
+                }
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ const PARTS_MIN: usize = 4;
 
 /// Something the tracker should know, and the ask that told it: 0 while none has.
 #[derive(Clone, Copy, Debug)]
-struct Notice<T> {
+struct Announcement<T> {
     what: T,
     said: u32,
 }
@@ -30,8 +30,8 @@ pub(super) struct Fetch {
     pub(super) mishaps: Mishaps,
     flights: Flights,
     verified_count: u32,
-    verified: Vec<Notice<SegmentId>>,
-    returned: Vec<Notice<Return>>,
+    verified: Vec<Announcement<SegmentId>>,
+    returned: Vec<Announcement<Return>>,
     /// How many of both were never said: the last ones of each.
     unsaid: usize,
     /// Counts asks; the last one's number.
@@ -113,8 +113,8 @@ impl Fetch {
     /// The tracker has heard all asks up to one.
     pub(super) fn handle_heard(&mut self, answers: u32, busy: bool) {
         let told = |said: u32| said != 0 && said <= answers;
-        self.verified.retain(|notice| !told(notice.said));
-        self.returned.retain(|notice| !told(notice.said));
+        self.verified.retain(|announcement| !told(announcement.said));
+        self.returned.retain(|announcement| !told(announcement.said));
         self.heard = self.heard.max(answers);
         self.tracker_is_busy = busy;
     }
@@ -143,7 +143,7 @@ impl Fetch {
         match verdict {
             Verdict::Right if self.wants.is_taken(segment) => {
                 self.flights.note_latency(now.since(flight.since));
-                self.verified.push(Notice { what: segment, said: 0 });
+                self.verified.push(Announcement { what: segment, said: 0 });
                 self.unsaid += 1;
                 self.verified_count += 1;
                 let file = self.wants.verify(segment);
@@ -357,7 +357,7 @@ impl Fetch {
 
     fn give_back(&mut self, segment: SegmentId, holder: NodeId, cause: Cause) {
         let what = Return { segment, holder, cause, said: 0 };
-        self.returned.push(Notice { what, said: 0 });
+        self.returned.push(Announcement { what, said: 0 });
         self.unsaid += 1;
         if !self.flights.is_awaited(segment) {
             self.wants.release(segment);
@@ -421,14 +421,16 @@ impl Fetch {
 
     /// Adds what the tracker has not confirmed, as far as it fits.
     fn tell(&mut self, ask: &mut Ask) {
-        for notice in self.verified.iter_mut().take(WINDOW_MAX) {
-            ask.verified.push(notice.what);
-            ask.known += u16::from(notice.said != 0);
-            notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
+        for announcement in self.verified.iter_mut().take(WINDOW_MAX) {
+            ask.verified.push(announcement.what);
+            ask.known += u16::from(announcement.said != 0);
+            announcement.said =
+                if announcement.said == 0 { ask.sequence } else { announcement.said };
         }
-        for notice in self.returned.iter_mut().take(RETURNS_MAX) {
-            notice.said = if notice.said == 0 { ask.sequence } else { notice.said };
-            ask.returned.push(Return { said: notice.said, ..notice.what });
+        for announcement in self.returned.iter_mut().take(RETURNS_MAX) {
+            announcement.said =
+                if announcement.said == 0 { ask.sequence } else { announcement.said };
+            ask.returned.push(Return { said: announcement.said, ..announcement.what });
         }
         self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
             + self.returned.len().saturating_sub(RETURNS_MAX);
