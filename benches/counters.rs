@@ -77,10 +77,10 @@ fn time(counters: &dyn Counters, threads: u32, operations: u64) -> Duration {
         let work = |seed: u64| {
             let barrier = &barrier;
             scope.spawn(move || {
-                let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
+                let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
                 barrier.wait();
                 for _ in 0..share {
-                    let [read, charged] = [(); 2].map(|()| chance.random_range(0..NODES));
+                    let [read, charged] = [(); 2].map(|()| rng.random_range(0..NODES));
                     black_box(counters.load(read));
                     counters.charge(charged);
                 }

@@ -145,10 +145,10 @@ fn time(index: &dyn Index, threads: u32, hot: bool, announce: u32, operations: u
         let work = |seed: u64| {
             let barrier = &barrier;
             scope.spawn(move || {
-                let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
+                let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
                 barrier.wait();
                 for _ in 0..share {
-                    let draw: u64 = chance.random();
+                    let draw: u64 = rng.random();
                     let [file, choice] = [draw & 0xffff_ffff, draw >> 32]
                         .map(|half| u32::try_from(half).expect("half of 64 bits"));
                     let file = if hot { 0 } else { file % FILES };

@@ -23,11 +23,11 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
     for file in 0..FILES {
         swarm.register(FileId(file), &[NodeId(1 + file)], true);
     }
-    let mut chance = Xoshiro256PlusPlus::seed_from_u64(1);
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
     let mut scratch = HandoutScratch::new(1);
     for segment in (0..FILES * segments).map(SegmentId) {
-        for _ in 0..chance.random_range(1..=4) {
-            let holder = NodeId(FILES + chance.random_range(1..=HOLDERS));
+        for _ in 0..rng.random_range(1..=4) {
+            let holder = NodeId(FILES + rng.random_range(1..=HOLDERS));
             let wish = Wish {
                 peer: holder,
                 room: 1,

@@ -36,7 +36,7 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Events that a node's mailbox holds in the local transport before senders keep theirs back.
 pub const MAILBOX_EVENTS: usize = 256;
 
-/// Empty envelopes that the local transport keeps, for each node.
+/// Empty spares that the local transport keeps, for each node.
 pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
 /// Problems that a peer reports by name when it is done; more are only counted.

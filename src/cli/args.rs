@@ -93,7 +93,7 @@ pub(super) struct RunArgs {
     /// Payload of a segment; 0 moves the hash alone
     #[arg(long, default_value_t = 32 << 10)]
     pub(super) segment_bytes: usize,
-    /// All payload and all chance follow from it
+    /// all payload and all random choices follow from it
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// What carries messages and segments
@@ -248,7 +248,7 @@ pub(super) struct SynthesizeArgs {
     /// How wanted files are drawn: `uniform` or `zipf:S`
     #[arg(long, default_value = "uniform")]
     pub(super) popularity: Popularity,
-    /// All chance follows from it
+    /// All random choices follow from it
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// Replace inputs that are there, those of higher ranks included
@@ -316,7 +316,7 @@ pub(super) struct SimulateArgs {
     /// How long a message takes one way, µs
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub(super) latency_us: f64,
-    /// All chance follows from it
+    /// All random choices follow from it
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
     /// Folder for scale.jsonl, table.txt and scale.svg

@@ -97,10 +97,9 @@ fn draw(rates: Rates, peers: u32, seed: u64) -> Vec<f64> {
     let nodes = peers as usize + 2;
     let Rates::LogNormal(sigma) = rates else { return vec![1.0; nodes] };
     let distribution = LogNormal::new(0.0, sigma).expect("a sigma that was parsed is positive");
-    let mut chance = Xoshiro256PlusPlus::seed_from_u64(seed);
-    let mut drawn: Vec<f64> = (0..nodes)
-        .map(|_| distribution.inverse_cdf(chance.random_range(0.000_1..0.999_9)))
-        .collect();
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let mut drawn: Vec<f64> =
+        (0..nodes).map(|_| distribution.inverse_cdf(rng.random_range(0.000_1..0.999_9))).collect();
     // The tracker sends no segments, and the owner is an ordinary host.
     drawn[..2].fill(1.0);
     drawn

@@ -43,20 +43,20 @@ impl FromStr for Fault {
     }
 }
 
-/// The faults of one node, and the chance that they follow.
+/// The faults of one node, and the generator that they follow.
 #[derive(Clone, Debug)]
 pub struct Injection {
     corrupt: f64,
     drop: f64,
     delay: Duration,
-    chance: Xoshiro256PlusPlus,
+    rng: Xoshiro256PlusPlus,
 }
 
 impl Injection {
     /// The faults of `node`; different nodes and seeds meet different ones.
     pub fn new(faults: &[Fault], seed: u64, node: NodeId) -> Self {
-        let chance = Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0) << 32);
-        let mut this = Self { corrupt: 0.0, drop: 0.0, delay: Duration::ZERO, chance };
+        let rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0) << 32);
+        let mut this = Self { corrupt: 0.0, drop: 0.0, delay: Duration::ZERO, rng };
         for fault in faults {
             match *fault {
                 Fault::Corrupt(rate) => this.corrupt = rate,
@@ -68,11 +68,11 @@ impl Injection {
     }
 
     pub(crate) fn corrupts(&mut self) -> bool {
-        self.corrupt > 0.0 && self.chance.random_bool(self.corrupt)
+        self.corrupt > 0.0 && self.rng.random_bool(self.corrupt)
     }
 
     pub(crate) fn drops(&mut self) -> bool {
-        self.drop > 0.0 && self.chance.random_bool(self.drop)
+        self.drop > 0.0 && self.rng.random_bool(self.drop)
     }
 
     pub(crate) fn delay(&self) -> Option<Duration> {

@@ -38,7 +38,7 @@ pub struct Job {
     pub digests: bool,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
-    /// What all payload and all chance follow from.
+    /// What all payload and all random choices follow from.
     pub seed: u64,
     /// How all nodes behave.
     pub config: Config,

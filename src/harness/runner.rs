@@ -356,7 +356,7 @@ fn once(
     Ok((ended, stage.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
-/// The same job for every contender of a repetition but for its switches. Payload and chance are
+/// The same job for every contender of a repetition but for its switches. Payload and random choices are
 /// others in every repetition.
 fn job(
     (stage, scenario, entry): (&Stage, &Scenario, &Entry),

@@ -55,7 +55,7 @@ pub struct Load {
     pub handout: usize,
     /// How long to measure, the warm-up not counted. When all peers have everything, they begin anew, with a new swarm.
     pub budget: Duration,
-    /// All chance follows from it.
+    /// All random choices follow from it.
     pub seed: u64,
 }
 

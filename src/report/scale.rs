@@ -24,7 +24,7 @@ pub struct Scaled {
     pub rates: String,
     /// How long the tracker is busy with a message, seconds.
     pub message_s: f64,
-    /// All chance follows from it.
+    /// All random choices follow from it.
     pub seed: u64,
     /// From the opening of the swarm until the last peer has all, seconds of virtual time.
     pub makespan_s: f64,

@@ -14,7 +14,7 @@ pub struct Scenario {
     pub enrolments: Vec<Enrolment>,
     /// How all nodes behave.
     pub config: Config,
-    /// All chance follows from it.
+    /// All random choices follow from it.
     pub seed: u64,
     /// How long a segment takes on a link of rate 1, up or down.
     pub segment_time: Duration,
@@ -40,15 +40,15 @@ pub struct Scenario {
 /// What goes wrong in a world, each with its probability or its moment.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    /// The chance that a message is lost.
+    /// The probability that a message is lost.
     pub loss: f64,
     /// Messages take up to so much longer; those from one node to another keep their order.
     pub jitter: Duration,
-    /// The chance that a segment arrives as something else.
+    /// The probability that a segment arrives as something else.
     pub corrupt: f64,
     /// Holders whose segments are always wrong.
     pub liars: Vec<NodeId>,
-    /// The chance that a holder loses a segment that it should send.
+    /// The probability that a holder loses a segment that it should send.
     pub drop: f64,
     /// Peers that have no memory for what they want.
     pub short: Vec<NodeId>,

@@ -33,7 +33,7 @@ pub struct World {
     peers: Vec<Option<Peer>>,
     outbox: Outbox,
     checker: Checker,
-    chance: Xoshiro256PlusPlus,
+    rng: Xoshiro256PlusPlus,
     /// What arrived and is not checked yet.
     unchecked: BTreeMap<(NodeId, SegmentId, NodeId), Digest>,
     contents: Vec<BTreeMap<SegmentId, Digest>>,
@@ -101,7 +101,7 @@ impl World {
             peers: std::iter::once(None).chain(peers).collect(),
             outbox: Outbox::default(),
             checker: Checker::new(nodes, config),
-            chance: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
+            rng: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
             unchecked: BTreeMap::new(),
             contents: vec![BTreeMap::new(); nodes],
             armed: vec![None; nodes],
@@ -280,12 +280,12 @@ impl World {
             self.run.message_bytes += encoded.len() as u64;
         }
         let faults = &self.scenario.faults;
-        if faults.loss > 0.0 && self.chance.random_bool(faults.loss) {
+        if faults.loss > 0.0 && self.rng.random_bool(faults.loss) {
             return;
         }
         let mut at = self.now + self.scenario.latency;
         if !faults.jitter.is_zero() {
-            at = at + faults.jitter.mul_f64(self.chance.random());
+            at = at + faults.jitter.mul_f64(self.rng.random());
             let last = self.ordered.entry((from, to)).or_default();
             *last = at.max(*last);
             at = *last;
@@ -304,7 +304,7 @@ impl World {
         self.checker.serve(from, to, segment);
         self.run.served[from.index()] += 1;
         let faults = &self.scenario.faults;
-        if faults.drop > 0.0 && self.chance.random_bool(faults.drop) {
+        if faults.drop > 0.0 && self.rng.random_bool(faults.drop) {
             self.checker.left(from, false);
             self.later(
                 Duration::ZERO,
@@ -320,7 +320,7 @@ impl World {
         self.queue.push(uplink_free, Event::UplinkFree { node: from });
         let faults = &self.scenario.faults;
         let wrong = faults.liars.contains(&from)
-            || (faults.corrupt > 0.0 && self.chance.random_bool(faults.corrupt));
+            || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
         let mut content = self.registered(from, segment);
         if wrong {
             content.0[31] ^= 1;

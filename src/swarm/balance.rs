@@ -7,11 +7,11 @@ use crate::config::{Balance, HOLDERS_MAX};
 use crate::manifest::NodeId;
 
 /// A holder that has time, in one word; the smaller, the sooner it is asked. What the rule goes by
-/// comes first, then a chance, and its rank last.
-type Able = u128;
+/// comes first, then a tie break, and its rank last.
+type RankedHolder = u128;
 
 /// Nobody: it comes after everybody else.
-const NOBODY: Able = Able::MAX;
+const NOBODY: RankedHolder = RankedHolder::MAX;
 
 /// More requests than this are not told apart: there are 48 bits for them.
 const REQUESTS_MAX: u64 = (1 << 48) - 1;
@@ -20,7 +20,7 @@ const REQUESTS_MAX: u64 = (1 << 48) - 1;
 #[derive(Debug)]
 pub(super) struct Ranking {
     rule: Balance,
-    best: [Able; HOLDERS_MAX],
+    best: [RankedHolder; HOLDERS_MAX],
 }
 
 impl Ranking {
@@ -29,18 +29,19 @@ impl Ranking {
     }
 
     /// Takes a holder into account.
-    pub(super) fn consider(&mut self, node: NodeId, load: Load, chance: u32) {
-        let [in_flight, chance, rank] = [load.in_flight, chance, node.0].map(Able::from);
-        let requests = Able::from(load.requests.min(REQUESTS_MAX));
-        let mut able = rank
+    pub(super) fn consider(&mut self, node: NodeId, load: Load, tie_break: u32) {
+        let [in_flight, tie_break, rank] =
+            [load.in_flight, tie_break, node.0].map(RankedHolder::from);
+        let requests = RankedHolder::from(load.requests.min(REQUESTS_MAX));
+        let mut holder = rank
             | match self.rule {
-                Balance::InFlight => in_flight << 96 | requests << 48 | chance >> 16 << 32,
-                Balance::RequestCount => requests << 64 | chance << 32,
-                Balance::Random | Balance::TwoChoices => chance << 64 | in_flight << 32,
+                Balance::InFlight => in_flight << 96 | requests << 48 | tie_break >> 16 << 32,
+                Balance::RequestCount => requests << 64 | tie_break << 32,
+                Balance::Random | Balance::TwoChoices => tie_break << 64 | in_flight << 32,
             };
         // Whoever comes sooner takes the place, and who had it seeks one further on.
         for place in &mut self.best {
-            (*place, able) = ((*place).min(able), (*place).max(able));
+            (*place, holder) = ((*place).min(holder), (*place).max(holder));
         }
     }
 
@@ -49,16 +50,17 @@ impl Ranking {
         match self.rule {
             // Chance has put two in front: the less charged of them is asked.
             Balance::TwoChoices => {
-                let in_flight = |able: Able| able << 64 >> 96;
+                let in_flight = |holder: RankedHolder| holder << 64 >> 96;
                 if in_flight(self.best[1]) < in_flight(self.best[0]) {
                     self.best.swap(0, 1);
                 }
             }
             Balance::RequestCount | Balance::Random | Balance::InFlight => {}
         }
-        let best = self.best.into_iter().take_while(|&able| able != NOBODY);
-        let rank = |able| u32::try_from(able & Able::from(u32::MAX)).expect("it has 32 bits");
-        best.map(|able| NodeId(rank(able))).collect()
+        let best = self.best.into_iter().take_while(|&holder| holder != NOBODY);
+        let rank =
+            |holder| u32::try_from(holder & RankedHolder::from(u32::MAX)).expect("it has 32 bits");
+        best.map(|holder| NodeId(rank(holder))).collect()
     }
 }
 
@@ -67,11 +69,11 @@ mod tests {
     use super::*;
 
     /// Nodes in the order in which they are asked; each is given as what is in flight, what was
-    /// ever requested, and its chance.
+    /// ever requested, and its tie break.
     fn order_of(rule: Balance, holders: &[(u32, u64, u32)]) -> Vec<u32> {
         let mut ranking = Ranking::new(rule);
-        for (rank, &(in_flight, requests, chance)) in (1..).zip(holders) {
-            ranking.consider(NodeId(rank), Load { in_flight, requests }, chance);
+        for (rank, &(in_flight, requests, tie_break)) in (1..).zip(holders) {
+            ranking.consider(NodeId(rank), Load { in_flight, requests }, tie_break);
         }
         ranking.holders().iter().map(|node| node.0).collect()
     }

@@ -52,12 +52,12 @@ pub struct Offer {
     pub holders: ArrayVec<NodeId, HOLDERS_MAX>,
 }
 
-type Chance = Xoshiro256PlusPlus;
+type Rng = Xoshiro256PlusPlus;
 
-/// What one thread needs to compute handouts: chance, and memory that is used again.
+/// What one thread needs to compute handouts: a random generator, and memory that is used again.
 #[derive(Debug)]
 pub struct HandoutScratch {
-    chance: Chance,
+    rng: Rng,
     shortlist: Shortlist,
     readiness: Readiness,
 }
@@ -75,7 +75,7 @@ impl HandoutScratch {
     /// A scratch whose choices follow from `seed`.
     pub fn new(seed: u64) -> Self {
         Self {
-            chance: Chance::seed_from_u64(seed),
+            rng: Rng::seed_from_u64(seed),
             shortlist: Shortlist::default(),
             readiness: Readiness::default(),
         }
@@ -131,23 +131,23 @@ struct Round<'a, I> {
 
 impl<I: Open> Round<'_, I> {
     fn run(&mut self, scratch: &mut HandoutScratch, room: usize) {
-        let HandoutScratch { chance, shortlist, readiness } = scratch;
+        let HandoutScratch { rng, shortlist, readiness } = scratch;
         let few = FEW.max(if self.seeks_idle_holders() { 4 * room } else { 2 * room });
         // Most candidates can be had, so that the first few are enough: unless somebody has just
         // found that they are not.
         if !readiness.is_known() {
-            shortlist.begin(few, chance.random());
-            self.gather(shortlist, chance.random());
-            self.offer_from(chance, shortlist.finish(), readiness);
+            shortlist.begin(few, rng.random());
+            self.gather(shortlist, rng.random());
+            self.offer_from(rng, shortlist.finish(), readiness);
             if !shortlist.is_cut() {
                 return;
             }
         }
         while self.offers.len() < self.enough {
             let (before, is_new) = (self.offers.len(), !readiness.is_known());
-            shortlist.begin(few, chance.random());
-            self.gather_ready(shortlist, readiness, chance.random());
-            self.offer_from(chance, shortlist.finish(), readiness);
+            shortlist.begin(few, rng.random());
+            self.gather_ready(shortlist, readiness, rng.random());
+            self.offer_from(rng, shortlist.finish(), readiness);
             if !shortlist.is_cut() {
                 return;
             }
@@ -170,12 +170,7 @@ impl<I: Open> Round<'_, I> {
     }
 
     /// Offers candidates in turn until there are enough, those first of which a holder idles.
-    fn offer_from(
-        &mut self,
-        chance: &mut Chance,
-        candidates: &[Candidate],
-        readiness: &mut Readiness,
-    ) {
+    fn offer_from(&mut self, rng: &mut Rng, candidates: &[Candidate], readiness: &mut Readiness) {
         let turns: &[Capacity] = if self.seeks_idle_holders() {
             &[Capacity::Idle, Capacity::Available]
         } else {
@@ -191,7 +186,7 @@ impl<I: Open> Round<'_, I> {
                     continue;
                 }
                 let segment = SegmentId(index * Block::SEGMENTS + bits.trailing_zeros());
-                let offer = self.offer(chance, segment, capacity);
+                let offer = self.offer(rng, segment, capacity);
                 if offer.is_none() && capacity == Capacity::Idle {
                     continue;
                 }
@@ -315,7 +310,7 @@ impl<I: Open> Round<'_, I> {
     }
 
     /// Finds holders for one segment and charges the best, or finds none that has capacity.
-    fn offer(&self, chance: &mut Chance, segment: SegmentId, capacity: Capacity) -> Option<Offer> {
+    fn offer(&self, rng: &mut Rng, segment: SegmentId, capacity: Capacity) -> Option<Offer> {
         let (number, place) = self.swarm.place_of(segment);
         self.index.look(number, |file| {
             let tally = file.copies.tally(place);
@@ -329,7 +324,7 @@ impl<I: Open> Round<'_, I> {
                     return None;
                 }
             }
-            let holders = self.ranked(chance, segment, place, file);
+            let holders = self.ranked(rng, segment, place, file);
             let &holder = holders.first()?;
             self.swarm.counters.charge(holder);
             if file.copies.hand_out(place).is_unseeded() {
@@ -359,7 +354,7 @@ impl<I: Open> Round<'_, I> {
     /// again only when nobody else can, or only who is slow.
     fn ranked<R: Copies>(
         &self,
-        chance: &mut Chance,
+        rng: &mut Rng,
         segment: SegmentId,
         place: usize,
         file: &FileSwarm<R>,
@@ -370,14 +365,14 @@ impl<I: Open> Round<'_, I> {
         for node in self.with(Capacity::Available, segment, file.copies.holders(place)) {
             let standing = counters.standing(node);
             others_can |= standing.limit >= rules.holder_load;
-            ranking.consider(node, standing.load_beside(rules.holder_load), chance.random());
+            ranking.consider(node, standing.load_beside(rules.holder_load), rng.random());
         }
         if self.asks_owners(segment, place, file, others_can) {
-            let start = chance.random_range(0..file.owners.len().max(1));
+            let start = rng.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for node in self.able_owners(segment, place, file, rotated) {
                 let load = counters.standing(node).load_beside(rules.holder_load);
-                ranking.consider(node, load, chance.random());
+                ranking.consider(node, load, rng.random());
             }
         }
         ranking.holders()

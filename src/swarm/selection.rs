@@ -14,7 +14,7 @@ pub(super) struct Candidate(u64);
 /// Bits of a place: a wish has no more segments.
 const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_zeros();
 
-/// Bits of a chance, which comes before the place.
+/// Bits of a tie break, which comes before the place.
 const CHANCE_BITS: u32 = 32;
 
 /// Where the rarity begins, which comes before both.
@@ -37,7 +37,7 @@ impl Candidate {
 #[derive(Debug, Default)]
 pub(super) struct Shortlist {
     few: usize,
-    /// What the chances of all candidates follow from.
+    /// What the tie breaks of all candidates follow from.
     salt: u64,
     /// What comes after it is not among the few.
     limit: Candidate,
@@ -49,7 +49,7 @@ pub(super) struct Shortlist {
 }
 
 impl Shortlist {
-    /// Begins anew: `few` are sought, by chances that follow from `salt`.
+    /// Begins anew: `few` are sought, by tie breaks that follow from `salt`.
     pub(super) fn begin(&mut self, few: usize, salt: u64) {
         self.candidates.clear();
         *self = Self {
@@ -88,9 +88,9 @@ impl Shortlist {
         let rarity = tally.rarity().min(RARITY_MAX);
         let candidate = Candidate(match rule {
             Selection::FileOrder => u64::from(segment.0) << PLACE_BITS | place,
-            Selection::Random => self.chance(segment) << PLACE_BITS | place,
+            Selection::Random => self.tie_break(segment) << PLACE_BITS | place,
             Selection::Rarest => {
-                rarity << RARITY_SHIFT | self.chance(segment) << PLACE_BITS | place
+                rarity << RARITY_SHIFT | self.tie_break(segment) << PLACE_BITS | place
             }
         });
         if candidate > self.limit {
@@ -125,7 +125,7 @@ impl Shortlist {
     /// 32 bits that look random. They are mixed from the salt and the number of the segment, which
     /// costs a fraction of a draw each from a generator, whose draws wait for each other.
     /// The mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-    fn chance(&self, segment: SegmentId) -> u64 {
+    fn tie_break(&self, segment: SegmentId) -> u64 {
         let mixed = self.salt ^ u64::from(segment.0);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
-use super::{Completion, Envelope, PolledEvents, Transport, TransportError};
+use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::{MAILBOX_EVENTS, SPARE_MESSAGES_PER_NODE, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
@@ -16,7 +16,7 @@ use crate::store::{SealedSegment, VacantSlot};
 /// What lies in a mailbox.
 #[derive(Debug)]
 enum MailboxEvent {
-    Message { from: NodeId, envelope: Envelope },
+    Message { from: NodeId, message: Box<Message> },
     Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
     Received { by: NodeId, segment: SegmentId },
 }
@@ -28,7 +28,7 @@ struct SharedMailboxes {
     mailboxes: Box<[Mailbox]>,
     /// Those that are empty, to be used again: with as many as are ever on their way at once,
     /// nothing is allocated any more.
-    envelopes: ArrayQueue<Envelope>,
+    spares: ArrayQueue<Box<Message>>,
 }
 
 /// Where one node's events wait, and how it is woken.
@@ -52,12 +52,12 @@ pub struct LocalTransport {
 /// The ends of all nodes, by rank. `bells` wake them.
 pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
     let nodes = u32::try_from(bells.len()).expect("ranks are numbered in 32 bits");
-    let envelopes = ArrayQueue::new(SPARE_MESSAGES_PER_NODE * bells.len().max(1));
+    let spares = ArrayQueue::new(SPARE_MESSAGES_PER_NODE * bells.len().max(1));
     let mailboxes = bells
         .into_iter()
         .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
         .collect();
-    let common = Arc::new(SharedMailboxes { mailboxes, envelopes });
+    let common = Arc::new(SharedMailboxes { mailboxes, spares });
     (0..nodes).map(|node| LocalTransport::of(NodeId(node), &common)).collect()
 }
 
@@ -79,7 +79,7 @@ impl LocalTransport {
         }
     }
 
-    fn shared(&mut self, to: NodeId, event: MailboxEvent) -> Result<(), TransportError> {
+    fn post(&mut self, to: NodeId, event: MailboxEvent) -> Result<(), TransportError> {
         if to.index() >= self.common.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));
         }
@@ -129,14 +129,14 @@ impl LocalTransport {
 impl Transport for LocalTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
         let from = self.node;
-        let envelope = match self.common.envelopes.pop() {
-            Some(mut envelope) => {
-                (*envelope).clone_from(message);
-                envelope
+        let message = match self.common.spares.pop() {
+            Some(mut spare) => {
+                (*spare).clone_from(message);
+                spare
             }
             None => Box::new(message.clone()),
         };
-        self.shared(to, MailboxEvent::Message { from, envelope })
+        self.post(to, MailboxEvent::Message { from, message })
     }
 
     fn expect(
@@ -164,13 +164,13 @@ impl Transport for LocalTransport {
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
         let from = self.node;
-        self.shared(to, MailboxEvent::Segment { from, segment, payload })
+        self.post(to, MailboxEvent::Segment { from, segment, payload })
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        for (_, envelope) in events.messages.drain(..) {
+        for (_, message) in events.messages.drain(..) {
             // Where there are too many, it is freed.
-            drop(self.common.envelopes.push(envelope));
+            drop(self.common.spares.push(message));
         }
         events.completions.clear();
         self.flush();
@@ -180,11 +180,11 @@ impl Transport for LocalTransport {
         for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
             let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {
-                MailboxEvent::Message { from, envelope } => events.messages.push((from, envelope)),
+                MailboxEvent::Message { from, message } => events.messages.push((from, message)),
                 MailboxEvent::Segment { from, segment, payload } => {
                     done.extend(self.receive(from, segment, &payload));
                     drop(payload);
-                    self.shared(from, MailboxEvent::Received { by: self.node, segment })?;
+                    self.post(from, MailboxEvent::Received { by: self.node, segment })?;
                 }
                 MailboxEvent::Received { by, segment } => {
                     done.push(Completion::Sent { to: by, segment })

@@ -68,13 +68,10 @@ pub trait Transport {
 #[derive(Debug, Default)]
 pub struct PolledEvents {
     /// Messages that came, and from whom; those of one node in order.
-    pub messages: Vec<(NodeId, Envelope)>,
+    pub messages: Vec<(NodeId, Box<Message>)>,
     /// What else a transport finished.
     pub completions: Vec<Completion>,
 }
-
-/// Where a message lies. It has room for the longest there is; what moves is only where it lies.
-pub type Envelope = Box<Message>;
 
 impl PolledEvents {
     /// Whether nothing has happened.

@@ -11,12 +11,12 @@ use crate::metrics::Activity;
 use crate::metrics::usage::Meter;
 use crate::protocol::Message;
 use crate::time::Clock;
-use crate::transport::{Completion, Envelope, PolledEvents, Transport, TransportError};
+use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 
 /// Something that happened at a node.
 pub(super) enum Event {
     /// A message came.
-    Message { from: NodeId, message: Envelope },
+    Message { from: NodeId, message: Box<Message> },
     /// The transport finished something else.
     Finished(Completion),
 }

@@ -188,11 +188,11 @@ mod tests {
     /// Against a sorted set, in which a place that was left can still be looked up.
     #[test]
     fn it_goes_on_from_where_somebody_left() {
-        let mut chance = Xoshiro256PlusPlus::seed_from_u64(1);
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         let (mut queue, mut set) = (WaitQueue::new(40), BTreeSet::new());
         let mut resume = None;
         for _ in 0..20_000 {
-            let peer = NodeId(chance.random_range(1..40));
+            let peer = NodeId(rng.random_range(1..40));
             if queue.has(peer) {
                 let (position, before) = queue.leave(peer).expect("it waits");
                 assert!(set.remove(&position));
@@ -200,7 +200,7 @@ mod tests {
                     resume = Some((before, position));
                 }
             } else {
-                queue.join(peer, chance.random_range(0..4), chance.random());
+                queue.join(peer, rng.random_range(0..4), rng.random());
                 set.extend(queue.links[peer.index()].position);
             }
             let (place, left) = resume.unzip();

@@ -16,7 +16,7 @@ pub const RUNS_LEAST: usize = 6;
 pub const SIGNIFICANT: f64 = 0.05;
 /// How often a ratio of medians is drawn anew.
 pub(super) const ROUNDS: usize = 2000;
-/// Intervals are drawn with chance that is the same every time.
+/// Intervals are drawn with one fixed seed.
 const SEED: u64 = 0x006d_7069_7377_6172;
 
 /// The runs of one group.

@@ -14,7 +14,7 @@ use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{Completion, Envelope, PolledEvents, Transport, TransportError};
+use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
@@ -65,9 +65,9 @@ pub struct MpiTransport {
     /// Sends among the active requests.
     sending: usize,
     /// Messages that came before an earlier posted receive has ended.
-    early: Vec<(u64, NodeId, Envelope)>,
+    early: Vec<(u64, NodeId, Box<Message>)>,
     /// Envelopes of messages that were read, to be used again.
-    envelopes: Vec<Envelope>,
+    spares: Vec<Box<Message>>,
     posted: u64,
     read: u64,
     /// Buffers of messages that were read, to be received to again.
@@ -92,7 +92,7 @@ impl MpiTransport {
             active: Slab::new(),
             sending: 0,
             early: Vec::new(),
-            envelopes: Vec::new(),
+            spares: Vec::new(),
             posted: 0,
             read: 0,
             free: Vec::with_capacity(RING),
@@ -172,7 +172,7 @@ impl MpiTransport {
         let count = in_turn.count();
         self.read += count as u64;
         let next = self.early.drain(..count);
-        events.messages.extend(next.map(|(_, from, envelope)| (from, envelope)));
+        events.messages.extend(next.map(|(_, from, message)| (from, message)));
         Ok(())
     }
 }
@@ -215,8 +215,8 @@ impl Transport for MpiTransport {
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, envelopes, .. } = self;
-        envelopes.extend(events.messages.drain(..).map(|(_, envelope)| envelope));
+        let Self { active, sending, buffers, free, early, spares, .. } = self;
+        spares.extend(events.messages.drain(..).map(|(_, message)| message));
         events.completions.clear();
         let done = &mut events.completions;
         let mut bad = None;
@@ -225,9 +225,9 @@ impl Transport for MpiTransport {
                 let from = NodeId(u32::try_from(source).unwrap_or(0));
                 match codec::decode(&buffer[..count]) {
                     Ok(message) => {
-                        let mut envelope = envelopes.pop().unwrap_or_else(|| Message::Stop.into());
-                        *envelope = message;
-                        early.push((turn, from, envelope));
+                        let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
+                        *spare = message;
+                        early.push((turn, from, spare));
                     }
                     Err(error) => bad = Some(error),
                 }
