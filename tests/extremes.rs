@@ -9,7 +9,7 @@ use std::path::Path;
 use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Ended, Inputs, Job, run_threads};
 use mpiswarm::manifest::{
-    FileName, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Tokens, Wanted,
+    FileName, Hashes, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Wanted,
     Workload, synthesize,
 };
 use mpiswarm::metrics::usage::Meter;
@@ -82,11 +82,11 @@ fn names_of_255_bytes() {
         let name = format!("{number:05}{}", "n".repeat(NAME_BYTES_MAX - 5));
         FileName::parse(&name).expect("it is as long as a name may be")
     };
-    let token = |number: u32| format!("{number:032x}");
+    let hash = |number: u32| format!("{number:032x}");
     let owned = (0..200).map(|number| {
-        let mut tokens = Tokens::with_capacity(1, 32);
-        tokens.push(&token(number));
-        OwnedFile { name: name(number), line: 0, tokens }
+        let mut hashes = Hashes::with_capacity(1, 32);
+        hashes.push(&hash(number));
+        OwnedFile { name: name(number), line: 0, hashes }
     });
     let owner = PeerInput { owned: owned.collect(), ..PeerInput::default() };
     let other = PeerInput { wanted: (0..200).map(name).collect(), ..PeerInput::default() };
@@ -94,7 +94,7 @@ fn names_of_255_bytes() {
     run(vec![owner, other.clone(), other], Some(out.path()));
     for (peer, number) in [(2, 0), (2, 199), (3, 7)] {
         let path = out.path().join(name(number).output_name(NodeId(peer)));
-        assert_eq!(fs::read_to_string(path).expect("it is whole"), token(number) + "\n");
+        assert_eq!(fs::read_to_string(path).expect("it is whole"), hash(number) + "\n");
     }
     assert_eq!(fs::read_dir(out.path()).expect("readable").count(), 400);
 }

@@ -20,7 +20,7 @@ fn read_all(dir: &Path) -> Vec<PeerInput> {
 fn segments_wanted(inputs: &[PeerInput]) -> usize {
     let segments = |name| {
         let mut owned = inputs.iter().flat_map(|input| &input.owned);
-        owned.find(|file| &file.name == name).map_or(0, |file| file.tokens.len())
+        owned.find(|file| &file.name == name).map_or(0, |file| file.hashes.len())
     };
     inputs.iter().flat_map(|input| &input.wanted).map(segments).sum()
 }
@@ -48,13 +48,13 @@ fn the_small_inputs_are_varied() {
     assert!(inputs.iter().all(|input| !input.wanted.is_empty() && input.warnings.is_empty()));
     let files = || inputs.iter().flat_map(|input| &input.owned);
     assert_eq!(files().count(), 7);
-    let mut lengths: Vec<_> = files().map(|file| file.tokens.len()).collect();
+    let mut lengths: Vec<_> = files().map(|file| file.hashes.len()).collect();
     lengths.sort_unstable();
     assert_eq!(lengths, [0, 1, 5, 12, 12, 20, 37]);
-    let is_upper = |token: &str| token.bytes().any(|byte| byte.is_ascii_uppercase());
-    assert!(files().any(|file| file.tokens.iter().any(is_upper)));
-    let twice: Vec<_> = files().filter(|file| file.tokens.len() == 12).collect();
-    assert_eq!((&twice[0].name, &twice[0].tokens), (&twice[1].name, &twice[1].tokens));
+    let is_upper = |hash: &str| hash.bytes().any(|byte| byte.is_ascii_uppercase());
+    assert!(files().any(|file| file.hashes.iter().any(is_upper)));
+    let twice: Vec<_> = files().filter(|file| file.hashes.len() == 12).collect();
+    assert_eq!((&twice[0].name, &twice[0].hashes), (&twice[1].name, &twice[1].hashes));
 }
 
 /// The table of the README lists, for each case that does not parse, the message after the path.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use mpiswarm::manifest::{FileName, OwnedFile, PeerInput, Tokens};
+use mpiswarm::manifest::{FileName, Hashes, OwnedFile, PeerInput};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -53,23 +53,23 @@ fn names() -> impl Strategy<Value = FileName> {
         .prop_filter_map("the name breaks a rule", |text| FileName::parse(&text).ok())
 }
 
-fn tokens() -> impl Strategy<Value = Tokens> {
+fn hashes() -> impl Strategy<Value = Hashes> {
     vec("([0-9a-fA-F]{2}){4,64}", 0..6).prop_map(|given| {
-        let mut tokens = Tokens::new();
-        given.iter().for_each(|token| tokens.push(token));
-        tokens
+        let mut hashes = Hashes::new();
+        given.iter().for_each(|hash| hashes.push(hash));
+        hashes
     })
 }
 
 fn inputs() -> impl Strategy<Value = PeerInput> {
-    (vec((names(), tokens()), 0..8), vec(names(), 0..8)).prop_map(|(owned, wanted)| {
+    (vec((names(), hashes()), 0..8), vec(names(), 0..8)).prop_map(|(owned, wanted)| {
         let mut seen = HashSet::new();
         let mut input = PeerInput::default();
         let mut line = 2;
-        for (name, tokens) in owned {
+        for (name, hashes) in owned {
             if seen.insert(name.clone()) {
-                let lines = 1 + tokens.len();
-                input.owned.push(OwnedFile { name, line, tokens });
+                let lines = 1 + hashes.len();
+                input.owned.push(OwnedFile { name, line, hashes });
                 line += lines;
             }
         }
@@ -138,8 +138,8 @@ fn a_million_segments_in_one_file() {
     (0..1_000_000).for_each(|segment| writeln!(text, "{segment:032x}").expect("a string grows"));
     text += "0\n";
     let input = parse(text.as_bytes());
-    assert_eq!(input.owned[0].tokens.len(), 1_000_000);
-    assert_eq!(input.owned[0].tokens.token(999_999), format!("{:032x}", 999_999));
+    assert_eq!(input.owned[0].hashes.len(), 1_000_000);
+    assert_eq!(input.owned[0].hashes.hash(999_999), format!("{:032x}", 999_999));
     assert!(written(&input) == text.as_bytes());
 }
 

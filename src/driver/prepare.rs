@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::config::{Buffers, Config};
 use crate::manifest::{
-    FileName, Filler, NodeId, OwnedFile, PeerInput, TOKEN_BYTES_MAX, payload_bytes,
+    FileName, Filler, HASH_BYTES_MAX, NodeId, OwnedFile, PeerInput, payload_bytes,
 };
 use crate::protocol::{Enrolment, OwnedEntry, Peer};
 use crate::store::{OutputDir, SealedSegment, Store, StoreError, VacantSlot};
@@ -93,7 +93,7 @@ pub struct Terms<'a> {
 
 /// Bytes of every slot.
 pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
-    payload_bytes(TOKEN_BYTES_MAX, segment_bytes)
+    payload_bytes(HASH_BYTES_MAX, segment_bytes)
 }
 
 /// Makes the payload of a peer's own files, with `spare` slots beyond it, and opens its output.
@@ -138,7 +138,7 @@ pub fn enrolment(
 }
 
 fn owned_segments(input: &PeerInput) -> usize {
-    input.owned.iter().map(|file| file.tokens.len()).sum()
+    input.owned.iter().map(|file| file.hashes.len()).sum()
 }
 
 /// Makes the payload of all own files, and what is registered for it.
@@ -163,20 +163,20 @@ fn make(
 ) -> (OwnedEntry, Vec<SealedSegment>) {
     let filler = Filler::new(seed, &file.name);
     let take = |_| store.take().expect("a slot was reserved for every owned segment");
-    let slots: Vec<VacantSlot> = (0..file.tokens.len()).map(take).collect();
+    let slots: Vec<VacantSlot> = (0..file.hashes.len()).map(take).collect();
     let made: Vec<_> = slots
         .into_par_iter()
         .enumerate()
         .map(|(position, mut slot)| {
-            let token = file.tokens.token(position);
-            let bytes = payload_bytes(token.len(), segment_bytes);
+            let hash = file.hashes.hash(position);
+            let bytes = payload_bytes(hash.len(), segment_bytes);
             let position = u32::try_from(position).expect("segments are numbered in 32 bits");
-            filler.write_payload(position, token, &mut slot.bytes_mut()[..bytes]);
+            filler.write_payload(position, hash, &mut slot.bytes_mut()[..bytes]);
             slot.fill(bytes).vouch()
         })
         .collect();
     let (digests, segments): (Vec<_>, Vec<_>) = made.into_iter().unzip();
-    let hashes: String = file.tokens.iter().flat_map(|token| [token, "\n"]).collect();
+    let hashes: String = file.hashes.iter().flat_map(|hash| [hash, "\n"]).collect();
     let name = file.name.as_str().into();
     (OwnedEntry { name, hashes: hashes.into(), digests: digests.into() }, segments)
 }

@@ -139,7 +139,7 @@ impl Contender for Broadcaster {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
         };
-        let segments = files.iter().map(|file| file.tokens.len()).sum::<usize>();
+        let segments = files.iter().map(|file| file.hashes.len()).sum::<usize>();
         let broadcast = BroadcastJob {
             segments: u32::try_from(segments).expect("segments are numbered in 32 bits"),
             segment_bytes: job.segment_bytes,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::quote::OneLine;
-use super::{FileName, NodeId, ParseCause, ParseError, Tokens, parser};
+use super::{FileName, Hashes, NodeId, ParseCause, ParseError, parser};
 
 /// What one peer owns and wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,9 +61,9 @@ impl PeerInput {
     pub fn write(&self, sink: &mut impl io::Write) -> io::Result<()> {
         writeln!(sink, "{}", self.owned.len())?;
         for file in &self.owned {
-            writeln!(sink, "{} {}", file.name, file.tokens.len())?;
-            for token in file.tokens.iter() {
-                sink.write_all(token.as_bytes())?;
+            writeln!(sink, "{} {}", file.name, file.hashes.len())?;
+            for hash in file.hashes.iter() {
+                sink.write_all(hash.as_bytes())?;
                 sink.write_all(b"\n")?;
             }
         }
@@ -76,7 +76,7 @@ impl PeerInput {
         self.owned.len() == other.owned.len()
             && self.wanted == other.wanted
             && std::iter::zip(&self.owned, &other.owned)
-                .all(|(left, right)| left.name == right.name && left.tokens == right.tokens)
+                .all(|(left, right)| left.name == right.name && left.hashes == right.hashes)
     }
 }
 
@@ -88,7 +88,7 @@ pub struct OwnedFile {
     /// The line of its header in the input, counted from 1.
     pub line: usize,
     /// The hash of each segment, in order.
-    pub tokens: Tokens,
+    pub hashes: Hashes,
 }
 
 /// A file that is owned and wanted: there is nothing to do, and it was dropped from the wanted.

@@ -2,9 +2,9 @@
 //!
 //! - [`ids`], [`geometry`]: nodes, files, segments and digests as the swarm numbers them.
 //! - [`FileName`]: a name that may become a path, because it was checked.
-//! - [`Tokens`]: the hashes of one file's segments, in order.
+//! - [`Hashes`]: the hashes of one file's segments, in order.
 //! - [`PeerInput`]: what one peer has and wants; its parser is the only one for `in<R>.txt`.
-//! - [`Filler`]: the bytes of a segment, generated from its token.
+//! - [`Filler`]: the bytes of a segment, generated from its hash.
 //! - [`Workload`]: who has and wants which files, and the inputs made from that.
 //!
 //! Nothing here knows a message, a clock or a thread.
@@ -19,16 +19,18 @@ mod parser;
 mod payload;
 mod quote;
 mod synthesis;
-mod tokens;
+mod hashes;
 mod workload;
 
 pub use geometry::{Block, Geometry, TooManySegments};
+pub use hashes::{HASH_BYTES_MAX, HASH_BYTES_MIN, Hashes};
 pub use ids::{Digest, FileId, NodeId, SegmentId};
 pub use input::{InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path};
 pub use name::{FileName, NAME_BYTES_MAX, NameError};
 pub use parse_error::{Count, ParseCause, ParseError};
-pub use payload::{Filler, payload_bytes, token_of};
+pub use payload::{Filler, hash_of, payload_bytes};
 pub use quote::{OneLine, Quoted};
-pub use synthesis::{TOKEN_BYTES as SYNTHETIC_TOKEN_BYTES, WriteError, synthesize, write_all};
-pub use tokens::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN, Tokens};
+pub use synthesis::{
+    SYNTHETIC_HASH_BYTES as SYNTHETIC_TOKEN_BYTES, WriteError, synthesize, write_all,
+};
 pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

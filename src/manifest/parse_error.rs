@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::NameError;
+use super::hashes::{HASH_BYTES_MAX, HASH_BYTES_MIN};
 use super::quote::Quoted;
-use super::tokens::{TOKEN_BYTES_MAX, TOKEN_BYTES_MIN};
 
 /// Why an input could not be parsed, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,8 +88,8 @@ pub enum ParseCause {
     },
     /// A hash that is too short, too long or odd.
     #[error(
-        "a hash of {characters} character{}: an even number from {TOKEN_BYTES_MIN} to \
-         {TOKEN_BYTES_MAX} is expected",
+        "a hash of {characters} character{}: an even number from {HASH_BYTES_MIN} to \
+         {HASH_BYTES_MAX} is expected",
         if *characters == 1 { "" } else { "s" }
     )]
     HashLength {

@@ -7,13 +7,13 @@ mod tests;
 use std::collections::HashMap;
 
 use self::lines::{Line, Lines, is_blank};
+use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
-use super::tokens::{TOKEN_BYTES_MIN, has_token_length};
-use super::{Count, FileName, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput, Tokens};
+use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
 
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What a classic token takes, for a first guess at the room that a file's tokens need.
+/// What a classic hash takes, for a first guess at the room that a file's hashes need.
 const CLASSIC_TOKEN_BYTES: usize = 32;
 
 /// Where each name stands, to name both lines of a file that comes twice.
@@ -58,8 +58,8 @@ fn parse_owned<'text>(
             return Err(header.error(ParseCause::OwnedTwice { name, first }));
         }
         let segments = parse_count(header, segments, Count::Segments)?;
-        let tokens = parse_tokens(lines, header, segments)?;
-        input.owned.push(OwnedFile { name: parsed, line: header.number, tokens });
+        let hashes = parse_tokens(lines, header, segments)?;
+        input.owned.push(OwnedFile { name: parsed, line: header.number, hashes });
     }
     Ok(places)
 }
@@ -68,21 +68,21 @@ fn parse_tokens(
     lines: &mut Lines<'_>,
     header: Line<'_>,
     announced: u32,
-) -> Result<Tokens, ParseError> {
+) -> Result<Hashes, ParseError> {
     // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
-    let segments_max = lines.rest_bytes() / (TOKEN_BYTES_MIN + 1) + 1;
+    let segments_max = lines.rest_bytes() / (HASH_BYTES_MIN + 1) + 1;
     let segments = segments_max.min(announced as usize);
     let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_TOKEN_BYTES));
-    let mut tokens = Tokens::with_capacity(segments, bytes);
+    let mut hashes = Hashes::with_capacity(segments, bytes);
     for found in 0..announced {
         let line = lines.next().ok_or_else(|| {
             let counted = Count::Segments;
             header.error(ParseCause::EndsEarly { counted, announced, found })
         })?;
         check_hash(line, header, found + 1, announced)?;
-        tokens.push(line.text);
+        hashes.push(line.text);
     }
-    Ok(tokens)
+    Ok(hashes)
 }
 
 fn check_hash(
@@ -98,7 +98,7 @@ fn check_hash(
         let found = strange.expect("a byte that is no digit belongs to such a character");
         return Err(line.error(ParseCause::HashDigit { value, found, place, announced, header }));
     }
-    if !has_token_length(line.text.len()) {
+    if !has_hash_length(line.text.len()) {
         return Err(line.error(ParseCause::HashLength { characters: line.text.len() }));
     }
     Ok(())

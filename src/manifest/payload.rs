@@ -1,9 +1,9 @@
-//! The bytes of a segment: its token, and filler up to the size that a run asks for.
+//! The bytes of a segment: its hash, and filler up to the size that a run asks for.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
-use super::tokens::{TOKEN_BYTES_MAX, is_token};
+use super::hashes::{HASH_BYTES_MAX, is_hash};
 use super::{Digest, FileName};
 use crate::verify;
 
@@ -14,21 +14,21 @@ const POSITION_SPREAD: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// How many bytes a segment's payload has.
 ///
-/// The token (`token_len` characters) and its line feed always travel; `segment_bytes` is the size
-/// that filler brings them up to. With 0 only the hash line moves: 33 bytes for a classic token.
-pub fn payload_bytes(token_len: usize, segment_bytes: usize) -> usize {
-    segment_bytes.max(token_len + 1)
+/// The hash (`hash_len` characters) and its line feed always travel; `segment_bytes` is the size
+/// that filler brings them up to. With 0 only the hash line moves: 33 bytes for a classic hash.
+pub fn payload_bytes(hash_len: usize, segment_bytes: usize) -> usize {
+    segment_bytes.max(hash_len + 1)
 }
 
-/// The token that a payload begins with; `None` when its first line is not one.
-pub fn token_of(payload: &[u8]) -> Option<&str> {
-    let head = &payload[..payload.len().min(TOKEN_BYTES_MAX + 1)];
+/// The hash that a payload begins with; `None` when its first line is not one.
+pub fn hash_of(payload: &[u8]) -> Option<&str> {
+    let head = &payload[..payload.len().min(HASH_BYTES_MAX + 1)];
     let line_bytes = memchr::memchr(b'\n', head)?;
-    let token = &head[..line_bytes];
-    if !is_token(token) {
+    let hash = &head[..line_bytes];
+    if !is_hash(hash) {
         return None;
     }
-    std::str::from_utf8(token).ok()
+    std::str::from_utf8(hash).ok()
 }
 
 /// Generates the payloads of one file: the same for every owner, whatever the machine.
@@ -49,17 +49,17 @@ impl Filler {
     /// Fills `out` with the payload of the segment at `position`, counted from 0 within the file.
     ///
     /// `out` has the length that [`payload_bytes`] tells; every byte of it is written. The result
-    /// depends on the seed, the name, the position and the token, and on nothing else. Filler is
+    /// depends on the seed, the name, the position and the hash, and on nothing else. Filler is
     /// the output of xoshiro256++ (Blackman and Vigna, 2019), seeded for each segment, so that any
     /// segment can be made alone.
     ///
     /// # Panics
     ///
-    /// When `out` has no room for the token and its line feed.
-    pub fn write_payload(&self, position: u32, token: &str, out: &mut [u8]) {
-        let (line, filler) = out.split_at_mut(token.len() + 1);
-        line[..token.len()].copy_from_slice(token.as_bytes());
-        line[token.len()] = b'\n';
+    /// When `out` has no room for the hash and its line feed.
+    pub fn write_payload(&self, position: u32, hash: &str, out: &mut [u8]) {
+        let (line, filler) = out.split_at_mut(hash.len() + 1);
+        line[..hash.len()].copy_from_slice(hash.as_bytes());
+        line[hash.len()] = b'\n';
         let seed = self.key ^ u64::from(position).wrapping_mul(POSITION_SPREAD);
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let (words, tail) = filler.as_chunks_mut::<8>();
@@ -77,15 +77,15 @@ mod tests {
 
     use super::*;
 
-    const TOKEN: &str = "0123456789abcdef0123456789ABCDEF";
+    const HASH: &str = "0123456789abcdef0123456789ABCDEF";
 
     fn filler(seed: u64, name: &str) -> Filler {
         Filler::new(seed, &FileName::parse(name).expect("the name keeps the rules"))
     }
 
     fn payload(filler: Filler, position: u32, segment_bytes: usize) -> Vec<u8> {
-        let mut out = vec![0xee; payload_bytes(TOKEN.len(), segment_bytes)];
-        filler.write_payload(position, TOKEN, &mut out);
+        let mut out = vec![0xee; payload_bytes(HASH.len(), segment_bytes)];
+        filler.write_payload(position, HASH, &mut out);
         out
     }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn without_filler_only_the_hash_line_stands() {
-        assert_eq!(payload(filler(1, "file1"), 0, 0), format!("{TOKEN}\n").as_bytes());
+        assert_eq!(payload(filler(1, "file1"), 0, 0), format!("{HASH}\n").as_bytes());
     }
 
     #[test]
@@ -137,14 +137,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_back() {
-        assert_eq!(token_of(&payload(filler(1, "file1"), 0, 500)), Some(TOKEN));
+    fn a_hash_is_read_back() {
+        assert_eq!(hash_of(&payload(filler(1, "file1"), 0, 500)), Some(HASH));
         let longest = format!("{}\n", "a".repeat(128));
-        assert_eq!(token_of(longest.as_bytes()), Some(&longest[..128]));
+        assert_eq!(hash_of(longest.as_bytes()), Some(&longest[..128]));
     }
 
     #[test]
-    fn a_damaged_first_line_is_no_token() {
+    fn a_damaged_first_line_is_no_hash() {
         let too_long = format!("{}\n", "a".repeat(130));
         for bytes in [
             &b""[..],
@@ -155,7 +155,7 @@ mod tests {
             b"\xff1234567\n",
             too_long.as_bytes(),
         ] {
-            assert_eq!(token_of(bytes), None, "{bytes:?}");
+            assert_eq!(hash_of(bytes), None, "{bytes:?}");
         }
     }
 }

@@ -13,12 +13,12 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 use super::input::peers_in;
 use super::quote::OneLine;
 use super::{
-    FileName, NodeId, OwnedFile, Owners, PeerInput, Tokens, Wanted, Workload, WorkloadError,
+    FileName, Hashes, NodeId, OwnedFile, Owners, PeerInput, Wanted, Workload, WorkloadError,
     input_path,
 };
 
-/// Characters of a synthetic token: those of an MD5, as the classic inputs have them.
-pub const TOKEN_BYTES: usize = 32;
+/// Characters of a synthetic hash: those of an MD5, as the classic inputs have them.
+pub const SYNTHETIC_HASH_BYTES: usize = 32;
 
 /// The increment of SplitMix64: odd, so that its multiples are distinct.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -26,7 +26,7 @@ const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Makes the inputs of all peers: the first belongs to rank 1, the next to rank 2, and so on.
 ///
 /// Equal workloads give equal inputs on every machine. Every file has an owner, and no two
-/// segments of a workload share a token.
+/// segments of a workload share a hash.
 ///
 /// # Errors
 ///
@@ -35,11 +35,11 @@ pub fn synthesize(workload: &Workload) -> Result<Vec<PeerInput>, WorkloadError> 
     workload.check()?;
     let mut inputs = vec![PeerInput::default(); workload.peers as usize];
     for file in 0..workload.files {
-        let tokens = tokens(workload, file);
+        let hashes = hashes(workload, file);
         for owner in owners(workload, file) {
             let owned = &mut inputs[owner as usize].owned;
             let line = 2 + owned.len() * (workload.segments as usize + 1);
-            owned.push(OwnedFile { name: name(file), line, tokens: tokens.clone() });
+            owned.push(OwnedFile { name: name(file), line, hashes: hashes.clone() });
         }
     }
     for (peer, input) in (0..workload.peers).zip(&mut inputs) {
@@ -106,20 +106,22 @@ fn name(file: u32) -> FileName {
         .expect("letters and digits are a valid name")
 }
 
-/// The tokens of a file. Their first half is a permutation of the segment's number, which makes
+/// The hashes of a file. Their first half is a permutation of the segment's number, which makes
 /// them distinct; the second hides that.
-fn tokens(workload: &Workload, file: u32) -> Tokens {
+fn hashes(workload: &Workload, file: u32) -> Hashes {
     let segments = u64::from(workload.segments);
     let first = u64::from(file) * segments;
     let offset = mix(workload.seed);
-    let mut tokens =
-        Tokens::with_capacity(workload.segments as usize, workload.segments as usize * TOKEN_BYTES);
+    let mut hashes = Hashes::with_capacity(
+        workload.segments as usize,
+        workload.segments as usize * SYNTHETIC_HASH_BYTES,
+    );
     for segment in first..first + segments {
         let high = mix(offset.wrapping_add(segment.wrapping_mul(GOLDEN)));
         let low = mix(high ^ offset);
-        tokens.push(&format!("{high:016x}{low:016x}"));
+        hashes.push(&format!("{high:016x}{low:016x}"));
     }
-    tokens
+    hashes
 }
 
 /// The owners of a file, as peers numbered from 0.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{FileName, NodeId, token_of};
+use crate::manifest::{FileName, NodeId, hash_of};
 
 use super::Verified;
 use crate::verify;
@@ -109,8 +109,8 @@ fn write_hashes<'a, S: Verified + 'a>(
     segments: impl Iterator<Item = &'a S>,
 ) -> io::Result<()> {
     for segment in segments {
-        let token = token_of(segment.bytes()).ok_or(io::ErrorKind::InvalidData)?;
-        file.write_all(token.as_bytes())?;
+        let hash = hash_of(segment.bytes()).ok_or(io::ErrorKind::InvalidData)?;
+        file.write_all(hash.as_bytes())?;
         file.write_all(b"\n")?;
     }
     Ok(())

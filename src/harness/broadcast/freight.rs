@@ -45,7 +45,7 @@ impl Source {
 
     fn write(&self, place: usize, out: &mut [u8]) {
         let position = u32::try_from(place).expect("segments are numbered in 32 bits");
-        self.filler.write_payload(position, self.file.tokens.token(place), out);
+        self.filler.write_payload(position, self.file.hashes.hash(place), out);
     }
 }
 

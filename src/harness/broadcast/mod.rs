@@ -51,7 +51,7 @@ const TROUBLE_UNSAID: &str = "it failed and did not say why";
 pub struct BroadcastJob {
     /// How many segments the file has.
     pub segments: u32,
-    /// The size of each, bytes; at least the token and its line feed move.
+    /// The size of each, bytes; at least the hash and its line feed move.
     pub segment_bytes: usize,
     /// What the bytes follow from: a swarm's only file with this seed has the same.
     pub seed: u64,

@@ -14,9 +14,9 @@ fn the_grammar_in_full() {
         .expect("the text keeps the grammar");
     assert_eq!(names(&input), ["file1", "file2"]);
     assert_eq!(input.owned[0].line, 2);
-    assert_eq!(input.owned[0].tokens.iter().collect::<Vec<_>>(), ["00112233", "AABBccdd"]);
+    assert_eq!(input.owned[0].hashes.iter().collect::<Vec<_>>(), ["00112233", "AABBccdd"]);
     assert_eq!(input.owned[1].line, 5);
-    assert!(input.owned[1].tokens.is_empty());
+    assert!(input.owned[1].hashes.is_empty());
     let wanted: Vec<_> = input.wanted.iter().map(FileName::as_str).collect();
     assert_eq!(wanted, ["file3", "file4"]);
     assert!(input.warnings.is_empty());
@@ -36,7 +36,7 @@ fn layout_counts_for_nothing_but_line_numbers() {
     .expect("the text keeps the grammar");
     assert_eq!(names(&input), ["two  words"]);
     assert_eq!(input.owned[0].line, 4);
-    assert_eq!(input.owned[0].tokens.token(0), "00112233");
+    assert_eq!(input.owned[0].hashes.hash(0), "00112233");
     assert_eq!(input.wanted[0].as_str(), "a b");
 }
 

@@ -54,7 +54,7 @@ fn several_owners_are_dealt_like_cards() {
     assert_eq!(owned(&inputs[1]), ["file1", "file3"]);
     assert_eq!(owned(&inputs[2]), ["file2", "file3"]);
     assert_eq!(wishes(&inputs[1]), ["file2"]);
-    assert_eq!(inputs[0].owned[0].tokens, inputs[1].owned[0].tokens);
+    assert_eq!(inputs[0].owned[0].hashes, inputs[1].owned[0].hashes);
 }
 
 #[test]
@@ -79,13 +79,13 @@ fn every_file_has_its_owners_and_nobody_wants_what_it_has() {
 }
 
 #[test]
-fn tokens_are_distinct_and_lowercase() {
+fn hashes_are_distinct_and_lowercase() {
     let inputs = made(&Workload { segments: 1000, ..workload(4, 10, "1", "all") });
-    let tokens: Vec<_> =
-        inputs.iter().flat_map(|input| &input.owned).flat_map(|file| file.tokens.iter()).collect();
-    assert_eq!(tokens.iter().collect::<HashSet<_>>().len(), 10_000);
+    let hashes: Vec<_> =
+        inputs.iter().flat_map(|input| &input.owned).flat_map(|file| file.hashes.iter()).collect();
+    assert_eq!(hashes.iter().collect::<HashSet<_>>().len(), 10_000);
     let lowercase = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    assert!(tokens.iter().all(|token| token.len() == 32 && token.bytes().all(lowercase)));
+    assert!(hashes.iter().all(|hash| hash.len() == 32 && hash.bytes().all(lowercase)));
 }
 
 #[test]
