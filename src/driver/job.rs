@@ -8,7 +8,7 @@ use crossbeam::sync::Parker;
 
 use super::injection::Fault;
 use super::prepare::{PeerSetup, prepare};
-use super::{Checks, Injection, Prepared, Terms, run_peer, run_tracker};
+use super::{Checks, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::{Config, Verify};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
@@ -97,8 +97,8 @@ impl Job {
         prepare(node, input, &self.terms(), spare)
     }
 
-    fn terms(&self) -> Terms<'_> {
-        Terms {
+    fn terms(&self) -> PeerOptions<'_> {
+        PeerOptions {
             segment_bytes: self.segment_bytes,
             seed: self.seed,
             out: self.out.as_deref(),

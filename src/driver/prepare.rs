@@ -77,7 +77,7 @@ pub struct PeerSetup {
 
 /// What a run gives each of its peers to start from.
 #[derive(Clone, Debug)]
-pub struct Terms<'a> {
+pub struct PeerOptions<'a> {
     /// Payload of a segment.
     pub segment_bytes: usize,
     /// What all payload follows from.
@@ -104,10 +104,10 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 pub fn prepare(
     node: NodeId,
     input: PeerInput,
-    terms: &Terms<'_>,
+    terms: &PeerOptions<'_>,
     spare: usize,
 ) -> Result<PeerSetup, String> {
-    let &Terms { segment_bytes, seed, out, digests, config: _ } = terms;
+    let &PeerOptions { segment_bytes, seed, out, digests, config: _ } = terms;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         return Err(format!("{node}: {first:?} and {second:?} would be written to one file"));
     }

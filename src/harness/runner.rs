@@ -23,7 +23,7 @@ use super::stage::{Cost, Order, Stage};
 use super::workload::Scenario;
 use crate::config::Verify;
 use crate::driver::job::{Ended, Inputs, Job};
-use crate::manifest::{self, PeerInput, SYNTHETIC_TOKEN_BYTES, payload_bytes};
+use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Meter, Usage};
 use crate::report::statistics::{median, median_interval};
@@ -85,7 +85,7 @@ fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt>
     let mut sizes: Vec<_> = plan.scenarios.iter().map(|one| one.segment_bytes).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let at = |bytes| LimitsAt::new(bytes, measure(payload_bytes(SYNTHETIC_TOKEN_BYTES, bytes)));
+    let at = |bytes| LimitsAt::new(bytes, measure(payload_bytes(SYNTHETIC_HASH_BYTES, bytes)));
     sizes.into_iter().map(at).collect()
 }
 

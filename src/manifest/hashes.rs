@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_of_different_lengths_come_back_in_order() {
+    fn hashes_of_different_lengths_come_back_in_order() {
         let given = ["00112233", "AABBCCDDEE", "0123456789abcdef"];
         let mut hashes = Hashes::with_capacity(3, 34);
         given.iter().for_each(|hash| hashes.push(hash));
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_an_even_number_of_hexadecimal_digits() {
+    fn a_hash_is_an_even_number_of_hexadecimal_digits() {
         for (text, expected) in [
             ("01234567", true),
             ("ABCDEFab", true),

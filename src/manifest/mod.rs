@@ -30,7 +30,5 @@ pub use name::{FileName, NAME_BYTES_MAX, NameError};
 pub use parse_error::{Count, ParseCause, ParseError};
 pub use payload::{Filler, hash_of, payload_bytes};
 pub use quote::{OneLine, Quoted};
-pub use synthesis::{
-    SYNTHETIC_HASH_BYTES as SYNTHETIC_TOKEN_BYTES, WriteError, synthesize, write_all,
-};
+pub use synthesis::{SYNTHETIC_HASH_BYTES, WriteError, synthesize, write_all};
 pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

@@ -14,7 +14,7 @@ use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseE
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What a classic hash takes, for a first guess at the room that a file's hashes need.
-const CLASSIC_TOKEN_BYTES: usize = 32;
+const CLASSIC_HASH_BYTES: usize = 32;
 
 /// Where each name stands, to name both lines of a file that comes twice.
 type Places<'text> = HashMap<&'text str, usize>;
@@ -58,13 +58,13 @@ fn parse_owned<'text>(
             return Err(header.error(ParseCause::OwnedTwice { name, first }));
         }
         let segments = parse_count(header, segments, Count::Segments)?;
-        let hashes = parse_tokens(lines, header, segments)?;
+        let hashes = parse_hashes(lines, header, segments)?;
         input.owned.push(OwnedFile { name: parsed, line: header.number, hashes });
     }
     Ok(places)
 }
 
-fn parse_tokens(
+fn parse_hashes(
     lines: &mut Lines<'_>,
     header: Line<'_>,
     announced: u32,
@@ -72,7 +72,7 @@ fn parse_tokens(
     // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
     let segments_max = lines.rest_bytes() / (HASH_BYTES_MIN + 1) + 1;
     let segments = segments_max.min(announced as usize);
-    let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_TOKEN_BYTES));
+    let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_HASH_BYTES));
     let mut hashes = Hashes::with_capacity(segments, bytes);
     for found in 0..announced {
         let line = lines.next().ok_or_else(|| {

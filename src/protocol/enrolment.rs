@@ -90,7 +90,7 @@ pub(super) struct Incoming {
 
 /// What a part did for what is on its way in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum PartProgress {
     /// It had come before, or comes too early.
     Ignored,
     /// The next one is wanted.
@@ -100,13 +100,13 @@ pub(super) enum Progress {
 }
 
 impl Incoming {
-    pub(super) fn accept(&mut self, part: &Part) -> Progress {
+    pub(super) fn accept(&mut self, part: &Part) -> PartProgress {
         if part.index != self.next {
-            return Progress::Ignored;
+            return PartProgress::Ignored;
         }
         self.bytes.extend_from_slice(&part.bytes);
         self.next += 1;
-        if part.last { Progress::Whole } else { Progress::More }
+        if part.last { PartProgress::Whole } else { PartProgress::More }
     }
 
     /// The part that should come next.

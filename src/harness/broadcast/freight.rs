@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{BroadcastError, BroadcastJob};
 use crate::config::PART_BYTES_MAX;
 use crate::manifest::{
-    Digest, Filler, OwnedFile, Owners, Popularity, SYNTHETIC_TOKEN_BYTES, Wanted, Workload,
+    Digest, Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload,
     payload_bytes, synthesize,
 };
 use crate::protocol::message::Part;
@@ -144,7 +144,7 @@ impl Whole {
 impl BroadcastJob {
     /// Payload of every segment, bytes.
     pub fn payload_bytes(&self) -> usize {
-        payload_bytes(SYNTHETIC_TOKEN_BYTES, self.segment_bytes)
+        payload_bytes(SYNTHETIC_HASH_BYTES, self.segment_bytes)
     }
 }
 

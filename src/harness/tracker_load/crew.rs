@@ -7,7 +7,7 @@ use std::thread;
 use super::clients::Warmth;
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
-use crate::protocol::tracker::{Account, Service, Terms};
+use crate::protocol::tracker::{Account, AnswerLimits, Service};
 use crate::protocol::{Ask, Handout, Message};
 use crate::swarm::HandoutScratch;
 use crate::time::{Clock, Timestamp};
@@ -88,7 +88,7 @@ impl<'a> Crew<'a> {
         for &segment in &ask.verified {
             self.service.settle(now, &mut account, peer, segment);
         }
-        let terms = Terms { now, peer, most: self.handout, unchanged: false };
-        self.service.answer(scratch, &mut account, terms, ask)
+        let limits = AnswerLimits { now, peer, most: self.handout, unchanged: false };
+        self.service.answer(scratch, &mut account, limits, ask)
     }
 }

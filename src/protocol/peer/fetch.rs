@@ -8,7 +8,7 @@ use crate::config::{BLOCKS_MAX, Config, HANDOUT_MAX, RETURNS_MAX, WINDOW_MAX, WI
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
-use super::flights::{Flight, Flights, Stage};
+use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, Mishaps};
 use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Output, Return, Verdict};
@@ -121,12 +121,12 @@ impl Fetch {
 
     pub(super) fn handle_arrived(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
         let Some(flight) = self.flights.find(segment, from) else { return };
-        if let Stage::Withdrawn { superfluous: true, .. } = flight.stage {
+        if let FlightStage::Withdrawn { superfluous: true, .. } = flight.stage {
             self.flights.remove(segment, from);
             out.push(Output::Forget { from, segment });
             return;
         }
-        flight.stage = Stage::Checking;
+        flight.stage = FlightStage::Checking;
         out.push(Output::Check { from, segment, digest: flight.digest });
     }
 
@@ -168,17 +168,17 @@ impl Fetch {
         out: &mut Outbox,
     ) {
         // Here already: this answers an earlier request.
-        if self.flights.find(segment, from).is_some_and(|f| f.stage == Stage::Checking) {
+        if self.flights.find(segment, from).is_some_and(|f| f.stage == FlightStage::Checking) {
             return;
         }
         let Some(mut flight) = self.flights.remove(segment, from) else { return };
         out.push(Output::Forget { from, segment });
         match flight.stage {
-            Stage::Withdrawn { superfluous: true, .. } => {}
-            Stage::Withdrawn { superfluous: false, .. } => {
+            FlightStage::Withdrawn { superfluous: true, .. } => {}
+            FlightStage::Withdrawn { superfluous: false, .. } => {
                 self.give_back(segment, from, Cause::Lapsed);
             }
-            Stage::Requested | Stage::Checking => {
+            FlightStage::Requested | FlightStage::Checking => {
                 self.mishaps.declined += 1;
                 let spare = flight.spares.pop_at(0);
                 let twice = self.flights.of_segment(segment).next().is_some();
@@ -187,7 +187,10 @@ impl Fetch {
                 match spare {
                     Some(holder) => {
                         flight.holder = holder;
-                        self.expect(Flight { since: now, stage: Stage::Requested, ..flight }, out);
+                        self.expect(
+                            Flight { since: now, stage: FlightStage::Requested, ..flight },
+                            out,
+                        );
                         let segments = [segment].into_iter().collect();
                         out.send(holder, Message::Request { segments });
                     }
@@ -198,7 +201,7 @@ impl Fetch {
     }
 
     pub(super) fn handle_withdrawn(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
-        let withdrawn = |flight: &Flight| matches!(flight.stage, Stage::Withdrawn { .. });
+        let withdrawn = |flight: &Flight| matches!(flight.stage, FlightStage::Withdrawn { .. });
         if !self.flights.find(segment, from).is_some_and(|flight| withdrawn(flight)) {
             return;
         }
@@ -210,7 +213,7 @@ impl Fetch {
         let lost: Vec<SegmentId> = self
             .flights
             .iter()
-            .filter(|flight| flight.holder == node && flight.stage != Stage::Checking)
+            .filter(|flight| flight.holder == node && flight.stage != FlightStage::Checking)
             .map(|flight| flight.segment)
             .collect();
         for segment in lost {
@@ -225,12 +228,13 @@ impl Fetch {
         for flight in self.flights.iter_mut() {
             let (holder, segment) = (flight.holder, flight.segment);
             match &mut flight.stage {
-                Stage::Requested if now >= flight.since + patience => {
+                FlightStage::Requested if now >= flight.since + patience => {
                     self.mishaps.lapsed += 1;
-                    flight.stage = Stage::Withdrawn { told: now, times: 1, superfluous: false };
+                    flight.stage =
+                        FlightStage::Withdrawn { told: now, times: 1, superfluous: false };
                     out.send(holder, Message::Withdraw { segment });
                 }
-                Stage::Withdrawn { told, times, .. } if now >= *told + patience => {
+                FlightStage::Withdrawn { told, times, .. } if now >= *told + patience => {
                     if *times == WITHDRAWALS_MAX {
                         gone.push((segment, holder));
                     } else {
@@ -239,7 +243,7 @@ impl Fetch {
                         out.send(holder, Message::Withdraw { segment });
                     }
                 }
-                Stage::Requested | Stage::Withdrawn { .. } | Stage::Checking => {}
+                FlightStage::Requested | FlightStage::Withdrawn { .. } | FlightStage::Checking => {}
             }
         }
         for (segment, holder) in gone {
@@ -291,7 +295,7 @@ impl Fetch {
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let overdue = self.flights.eldest()? + self.request_patience;
         let Some(age) = self.end_game_age() else { return Some(overdue) };
-        let may_double = |f: &&Flight| f.stage == Stage::Requested && !f.doubled;
+        let may_double = |f: &&Flight| f.stage == FlightStage::Requested && !f.doubled;
         let early = self.flights.iter().filter(may_double).map(|flight| flight.since + age).min();
         early.into_iter().chain([overdue]).min()
     }
@@ -332,7 +336,7 @@ impl Fetch {
                 spares: holders,
                 digest,
                 since: now,
-                stage: Stage::Requested,
+                stage: FlightStage::Requested,
                 doubled: late,
             };
             self.expect(flight, out);
@@ -350,7 +354,7 @@ impl Fetch {
     fn drop_flight(&mut self, segment: SegmentId, holder: NodeId, cause: Cause, out: &mut Outbox) {
         let Some(flight) = self.flights.remove(segment, holder) else { return };
         out.push(Output::Forget { from: holder, segment });
-        if !matches!(flight.stage, Stage::Withdrawn { superfluous: true, .. }) {
+        if !matches!(flight.stage, FlightStage::Withdrawn { superfluous: true, .. }) {
             self.give_back(segment, holder, cause);
         }
     }
@@ -366,8 +370,8 @@ impl Fetch {
 
     fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
         for flight in self.flights.of_segment_mut(segment) {
-            if flight.stage != Stage::Checking {
-                flight.stage = Stage::Withdrawn { told: now, times: 1, superfluous: true };
+            if flight.stage != FlightStage::Checking {
+                flight.stage = FlightStage::Withdrawn { told: now, times: 1, superfluous: true };
                 out.send(flight.holder, Message::Withdraw { segment });
             }
         }
@@ -378,7 +382,7 @@ impl Fetch {
         let age = self.end_game_age()?;
         let (mut room, mut blocks) = (0, ArrayVec::<Block, BLOCKS_MAX>::new());
         for flight in self.flights.iter_mut() {
-            let late = flight.stage == Stage::Requested && now >= flight.since + age;
+            let late = flight.stage == FlightStage::Requested && now >= flight.since + age;
             if late && !flight.doubled {
                 let block = Block::of(flight.segment);
                 let known = blocks.iter().position(|known| known.index == block.index);

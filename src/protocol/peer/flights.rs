@@ -10,7 +10,7 @@ use crate::time::{Timestamp, ewma, nanoseconds};
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum FlightStage {
     /// The holder was asked.
     Requested,
     /// The holder was told that it is not needed any more, and has not answered.
@@ -35,7 +35,7 @@ pub(super) struct Flight {
     pub(super) spares: ArrayVec<NodeId, HOLDERS_MAX>,
     pub(super) digest: Digest,
     pub(super) since: Timestamp,
-    pub(super) stage: Stage,
+    pub(super) stage: FlightStage,
     /// Whether the tracker was asked for a second holder.
     pub(super) doubled: bool,
 }
@@ -46,7 +46,7 @@ pub(super) struct Flights {
     flights: Vec<Flight>,
     /// What each of them is for, at the same places, and close together: each segment is sought
     /// several times.
-    keys: Vec<Key>,
+    keys: Vec<FlightKey>,
     most: usize,
     mean_latency_ns: u64,
     /// No request has waited since before this.
@@ -54,7 +54,7 @@ pub(super) struct Flights {
 }
 
 /// A segment, and whom it was asked of.
-type Key = (SegmentId, NodeId);
+type FlightKey = (SegmentId, NodeId);
 
 impl Flights {
     /// No requests, of `most` that there may be at a time.
@@ -121,8 +121,9 @@ impl Flights {
 
     /// Whether a segment is in flight from any holder, and still wanted from there.
     pub(super) fn is_awaited(&self, segment: SegmentId) -> bool {
-        let superfluous =
-            |flight: &Flight| matches!(flight.stage, Stage::Withdrawn { superfluous: true, .. });
+        let superfluous = |flight: &Flight| {
+            matches!(flight.stage, FlightStage::Withdrawn { superfluous: true, .. })
+        };
         self.of_segment(segment).any(|flight| !superfluous(flight))
     }
 
@@ -134,9 +135,9 @@ impl Flights {
 
     pub(super) fn look_up_eldest(&mut self) {
         let waits_since = |flight: &Flight| match flight.stage {
-            Stage::Requested => Some(flight.since),
-            Stage::Withdrawn { told, .. } => Some(told),
-            Stage::Checking => None,
+            FlightStage::Requested => Some(flight.since),
+            FlightStage::Withdrawn { told, .. } => Some(told),
+            FlightStage::Checking => None,
         };
         let eldest = self.flights.iter().filter_map(waits_since).min();
         self.eldest = eldest.unwrap_or(Timestamp(u64::MAX));

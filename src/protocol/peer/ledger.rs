@@ -7,7 +7,7 @@ use crate::manifest::{Block, SegmentId};
 
 /// The state of one segment; a segment is in exactly one at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SegmentState {
     /// Not ours to fetch.
     Unwanted,
     /// Wanted, and nobody was asked for it.
@@ -28,12 +28,12 @@ struct Planes {
 
 impl Planes {
     /// The state of the segment that is this bit.
-    fn state(self, bit: u64) -> State {
+    fn state(self, bit: u64) -> SegmentState {
         match (self.high & bit != 0, self.low & bit != 0) {
-            (false, false) => State::Unwanted,
-            (false, true) => State::Missing,
-            (true, false) => State::Taken,
-            (true, true) => State::Verified,
+            (false, false) => SegmentState::Unwanted,
+            (false, true) => SegmentState::Missing,
+            (true, false) => SegmentState::Taken,
+            (true, true) => SegmentState::Verified,
         }
     }
 }
@@ -71,34 +71,34 @@ impl Ledger {
 
     /// From missing to taken; false when it was not missing.
     pub(super) fn take(&mut self, segment: SegmentId) -> bool {
-        let taken = self.change(segment, State::Missing, State::Taken);
+        let taken = self.change(segment, SegmentState::Missing, SegmentState::Taken);
         self.missing -= u32::from(taken);
         taken
     }
 
     /// From taken back to missing; false when it was not taken.
     pub(super) fn release(&mut self, segment: SegmentId) -> bool {
-        let released = self.change(segment, State::Taken, State::Missing);
+        let released = self.change(segment, SegmentState::Taken, SegmentState::Missing);
         self.missing += u32::from(released);
         released
     }
 
     /// From taken to verified; false when it was not taken.
     pub(super) fn verify(&mut self, segment: SegmentId) -> bool {
-        self.change(segment, State::Taken, State::Verified)
+        self.change(segment, SegmentState::Taken, SegmentState::Verified)
     }
 
     /// From missing to unwanted; false when it was not missing.
     pub(super) fn abandon(&mut self, segment: SegmentId) -> bool {
-        let abandoned = self.change(segment, State::Missing, State::Unwanted);
+        let abandoned = self.change(segment, SegmentState::Missing, SegmentState::Unwanted);
         self.missing -= u32::from(abandoned);
         abandoned
     }
 
-    pub(super) fn state(&self, segment: SegmentId) -> State {
+    pub(super) fn state(&self, segment: SegmentId) -> SegmentState {
         let Block { index, bits } = Block::of(segment);
         let position = self.position(index);
-        position.map_or(State::Unwanted, |position| self.blocks[position].state(bits))
+        position.map_or(SegmentState::Unwanted, |position| self.blocks[position].state(bits))
     }
 
     /// How many segments are missing.
@@ -127,7 +127,7 @@ impl Ledger {
         self.blocks.binary_search_by_key(&index, |planes| planes.index).ok()
     }
 
-    fn change(&mut self, segment: SegmentId, from: State, to: State) -> bool {
+    fn change(&mut self, segment: SegmentId, from: SegmentState, to: SegmentState) -> bool {
         let Block { index, bits } = Block::of(segment);
         let Some(position) = self.position(index) else { return false };
         let planes = &mut self.blocks[position];
@@ -135,10 +135,10 @@ impl Ledger {
             return false;
         }
         let (high, low) = match to {
-            State::Unwanted => (0, 0),
-            State::Missing => (0, bits),
-            State::Taken => (bits, 0),
-            State::Verified => (bits, bits),
+            SegmentState::Unwanted => (0, 0),
+            SegmentState::Missing => (0, bits),
+            SegmentState::Taken => (bits, 0),
+            SegmentState::Verified => (bits, bits),
         };
         planes.high = planes.high & !bits | high;
         planes.low = planes.low & !bits | low;
@@ -158,19 +158,19 @@ mod tests {
     fn states_follow_each_other_by_name() {
         let mut ledger = Ledger::new(&[0..3, 200..201], std::slice::from_ref(&(3..70)));
         assert_eq!(ledger.missing(), 67);
-        assert_eq!(ledger.state(segment(2)), State::Verified);
-        assert_eq!(ledger.state(segment(100)), State::Unwanted);
-        assert_eq!(ledger.state(segment(150)), State::Unwanted);
+        assert_eq!(ledger.state(segment(2)), SegmentState::Verified);
+        assert_eq!(ledger.state(segment(100)), SegmentState::Unwanted);
+        assert_eq!(ledger.state(segment(150)), SegmentState::Unwanted);
         assert!(ledger.take(segment(69)));
         assert!(!ledger.take(segment(69)), "only once");
         assert!(!ledger.verify(segment(68)), "not before it was taken");
         assert!(ledger.release(segment(69)));
         assert!(ledger.take(segment(69)));
         assert!(ledger.verify(segment(69)));
-        assert_eq!(ledger.state(segment(69)), State::Verified);
+        assert_eq!(ledger.state(segment(69)), SegmentState::Verified);
         assert_eq!(ledger.missing(), 66);
         assert!(ledger.abandon(segment(3)));
-        assert_eq!(ledger.state(segment(3)), State::Unwanted);
+        assert_eq!(ledger.state(segment(3)), SegmentState::Unwanted);
         assert_eq!(ledger.missing(), 65);
     }
 

@@ -11,15 +11,15 @@ use crate::config::Config;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
-use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, Progress};
+use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
 use super::message::shortened;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
 use fetch::Fetch;
-use uploads::{Admission, Uploads, Withdrawal};
+use uploads::{UploadDecision, Uploads, Withdrawal};
 
 /// Where a peer stands on its way through a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum PeerPhase {
     /// It sends its registration, this part now.
     Registering { part: u32 },
     /// It waits for the catalogue, or reads it.
@@ -42,7 +42,7 @@ enum Phase {
 #[derive(Debug)]
 pub struct Peer {
     config: Config,
-    phase: Phase,
+    phase: PeerPhase,
     registration: Outgoing,
     catalogue: Incoming,
     /// Every file that this peer owns or wants, once it has read the catalogue.
@@ -66,7 +66,7 @@ impl Peer {
     /// A peer that will register `enrolment`.
     pub fn new(enrolment: &Enrolment, config: Config) -> Self {
         Self {
-            phase: Phase::Registering { part: 0 },
+            phase: PeerPhase::Registering { part: 0 },
             registration: Outgoing::new(enrolment),
             catalogue: Incoming::default(),
             listings: Catalogue::default(),
@@ -106,15 +106,15 @@ impl Peer {
     /// What it waits for while nothing happens; none before the swarm is open, and at the end.
     pub fn waits_for(&self) -> Option<Wait> {
         match self.phase {
-            Phase::Registering { .. }
-            | Phase::Reading
-            | Phase::Reserving
-            | Phase::Waiting
-            | Phase::Gone => None,
-            Phase::Publishing => Some(Wait::Disk),
-            Phase::Serving => Some(Wait::Nothing),
-            Phase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
-            Phase::Fetching => Some(Wait::Holder),
+            PeerPhase::Registering { .. }
+            | PeerPhase::Reading
+            | PeerPhase::Reserving
+            | PeerPhase::Waiting
+            | PeerPhase::Gone => None,
+            PeerPhase::Publishing => Some(Wait::Disk),
+            PeerPhase::Serving => Some(Wait::Nothing),
+            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            PeerPhase::Fetching => Some(Wait::Holder),
         }
     }
 
@@ -131,13 +131,13 @@ impl Peer {
     /// Says to the tracker what this phase has to say; also again, when there is no answer.
     fn say(&mut self, now: Timestamp, out: &mut Outbox) {
         let message = match self.phase {
-            Phase::Registering { part } => Message::Register(self.registration.part(part)),
-            Phase::Reading => Message::Describe { index: self.catalogue.next() },
-            Phase::Reserving | Phase::Gone => return,
-            Phase::Waiting => Message::Ready { trouble: self.shortage.clone() },
-            Phase::Fetching => Message::Ask(self.fetch.ask()),
-            Phase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
-            Phase::Serving => {
+            PeerPhase::Registering { part } => Message::Register(self.registration.part(part)),
+            PeerPhase::Reading => Message::Describe { index: self.catalogue.next() },
+            PeerPhase::Reserving | PeerPhase::Gone => return,
+            PeerPhase::Waiting => Message::Ready { trouble: self.shortage.clone() },
+            PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
+            PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
+            PeerPhase::Serving => {
                 let segments = self.fetch.verified_count();
                 Message::Done(Box::new(Farewell { segments, ..self.farewell.clone() }))
             }
@@ -153,8 +153,8 @@ impl Peer {
         match message {
             &Message::Registered { index } => self.handle_registered(now, index, out),
             Message::Described(part) => self.handle_described(now, part, out),
-            Message::Open if self.phase == Phase::Waiting => self.begin(out),
-            Message::Handout(handout) if self.phase == Phase::Fetching => {
+            Message::Open if self.phase == PeerPhase::Waiting => self.begin(out),
+            Message::Handout(handout) if self.phase == PeerPhase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
                     self.farewell.add_failed(file);
                 }
@@ -171,8 +171,8 @@ impl Peer {
             }
             &Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
             &Message::Heard { answers, busy } => self.fetch.handle_heard(answers, busy),
-            Message::Stop if self.phase != Phase::Gone => {
-                self.phase = Phase::Gone;
+            Message::Stop if self.phase != PeerPhase::Gone => {
+                self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
                 out.push(Output::Finish);
             }
@@ -192,53 +192,52 @@ impl Peer {
     }
 
     fn handle_registered(&mut self, now: Timestamp, index: u32, out: &mut Outbox) {
-        let Phase::Registering { part } = self.phase else { return };
+        let PeerPhase::Registering { part } = self.phase else { return };
         if index != part {
             return;
         }
         if self.registration.part(part).last {
             // The catalogue comes by itself when all have registered.
             self.registration = Outgoing::default();
-            self.phase = Phase::Reading;
+            self.phase = PeerPhase::Reading;
             self.said = now;
         } else {
-            self.phase = Phase::Registering { part: part + 1 };
+            self.phase = PeerPhase::Registering { part: part + 1 };
             self.say(now, out);
         }
     }
 
     fn handle_described(&mut self, now: Timestamp, part: &Part, out: &mut Outbox) {
-        let registered =
-            matches!(self.phase, Phase::Registering { part } if self.registration.part(part).last);
-        if self.phase != Phase::Reading && !registered {
+        let registered = matches!(self.phase, PeerPhase::Registering { part } if self.registration.part(part).last);
+        if self.phase != PeerPhase::Reading && !registered {
             return;
         }
-        self.phase = Phase::Reading;
+        self.phase = PeerPhase::Reading;
         match self.catalogue.accept(part) {
-            Progress::Ignored => {}
-            Progress::More => self.say(now, out),
-            Progress::Whole => {
+            PartProgress::Ignored => {}
+            PartProgress::More => self.say(now, out),
+            PartProgress::Whole => {
                 let catalogue = std::mem::take(&mut self.catalogue);
                 self.listings = catalogue.open().expect("the tracker sends a catalogue");
                 let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
                 // It may be asked for its own segments as soon as any peer hears that all are ready.
                 self.fetch.begin(&self.listings.owned, &wanted);
-                self.phase = Phase::Reserving;
+                self.phase = PeerPhase::Reserving;
                 out.push(Output::Reserve);
             }
         }
     }
 
     fn handle_reserved(&mut self, now: Timestamp, trouble: Option<Box<str>>, out: &mut Outbox) {
-        if self.phase == Phase::Reserving {
+        if self.phase == PeerPhase::Reserving {
             self.shortage = trouble.map(|trouble| shortened(&trouble).into());
-            self.phase = Phase::Waiting;
+            self.phase = PeerPhase::Waiting;
             self.say(now, out);
         }
     }
 
     fn begin(&mut self, out: &mut Outbox) {
-        self.phase = Phase::Fetching;
+        self.phase = PeerPhase::Fetching;
         let empty: Vec<FileId> = {
             let wanted = self.listings.wanted.iter().flatten();
             wanted.filter(|listing| listing.count == 0).map(|listing| listing.file).collect()
@@ -260,9 +259,9 @@ impl Peer {
             return;
         }
         match self.uploads.admit(now, from, segment) {
-            Admission::Serve => out.push(Output::Serve { to: from, segment }),
-            Admission::Wait => {}
-            Admission::Busy => out.send(from, Message::Decline { segment }),
+            UploadDecision::Serve => out.push(Output::Serve { to: from, segment }),
+            UploadDecision::Wait => {}
+            UploadDecision::Busy => out.send(from, Message::Decline { segment }),
         }
     }
 
@@ -283,8 +282,8 @@ impl Peer {
     fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
         if node == NodeId::TRACKER {
             // Nobody can end the run any more.
-            if self.phase != Phase::Gone {
-                self.phase = Phase::Gone;
+            if self.phase != PeerPhase::Gone {
+                self.phase = PeerPhase::Gone;
                 self.orphaned = true;
                 out.push(Output::Finish);
             }
@@ -312,9 +311,9 @@ impl Peer {
 
     /// Moves on when this phase has nothing left to do.
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
-        if self.phase == Phase::Fetching {
+        if self.phase == PeerPhase::Fetching {
             if self.fetch.wants.is_settled() {
-                self.phase = Phase::Publishing;
+                self.phase = PeerPhase::Publishing;
                 self.say(now, out);
             } else if let Some(ask) = self.fetch.next_ask(now) {
                 self.said = now;
@@ -323,8 +322,8 @@ impl Peer {
         }
         // A segment that was asked for twice must be here or withdrawn before the peer says that
         // it is done: afterwards its holders may be gone.
-        if self.phase == Phase::Publishing && self.unpublished == 0 && self.fetch.is_idle() {
-            self.phase = Phase::Serving;
+        if self.phase == PeerPhase::Publishing && self.unpublished == 0 && self.fetch.is_idle() {
+            self.phase = PeerPhase::Serving;
             self.say(now, out);
         }
     }
@@ -363,7 +362,7 @@ impl Node for Peer {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        if matches!(self.phase, Phase::Gone | Phase::Reserving) {
+        if matches!(self.phase, PeerPhase::Gone | PeerPhase::Reserving) {
             return None;
         }
         let repeat = self.said + self.config.ask_patience;

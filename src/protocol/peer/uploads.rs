@@ -1,4 +1,4 @@
-//! Admission at a holder: a few segments go out at once, a few requests wait, the rest is told
+//! UploadDecision at a holder: a few segments go out at once, a few requests wait, the rest is told
 //! to ask elsewhere.
 //!
 //! A receiver on a slow link does not keep the others waiting: what goes there, one segment at a
@@ -22,7 +22,7 @@ const WEIGHT_ALL: u64 = 32;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum UploadDecision {
     /// Send it now.
     Serve,
     /// It waits its turn.
@@ -61,7 +61,7 @@ enum Lane {
 
 /// How long segments take to leave, as EWMAs, nanoseconds.
 #[derive(Clone, Debug, Default)]
-struct Times {
+struct SendTimes {
     all_ns: u64,
     /// By receiver.
     to_ns: FxHashMap<NodeId, u64>,
@@ -73,7 +73,7 @@ pub(super) struct Uploads {
     active: Vec<Active>,
     patience: Duration,
     /// None where nobody is taken for slow.
-    times: Option<Times>,
+    times: Option<SendTimes>,
     waiting: VecDeque<(NodeId, SegmentId)>,
     active_max: usize,
     /// Requests that may wait; a queue is bounded by the windows of all peers instead.
@@ -89,26 +89,31 @@ impl Uploads {
         Self {
             active: Vec::with_capacity(config.uploads),
             patience: config.request_patience,
-            times: config.paced.then(Times::default),
+            times: config.paced.then(SendTimes::default),
             waiting: VecDeque::with_capacity(config.upload_queue),
             active_max: config.uploads,
             waiting_max,
         }
     }
 
-    pub(super) fn admit(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) -> Admission {
+    pub(super) fn admit(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        segment: SegmentId,
+    ) -> UploadDecision {
         let upload = (to, segment);
         if self.is_active(upload) || self.waiting.contains(&upload) {
             // Asked again after an answer was lost: once is enough.
-            Admission::Wait
+            UploadDecision::Wait
         } else if self.may_leave(to) {
             self.begin(now, upload);
-            Admission::Serve
+            UploadDecision::Serve
         } else if self.waiting.len() < self.waiting_max {
             self.waiting.push_back(upload);
-            Admission::Wait
+            UploadDecision::Wait
         } else {
-            Admission::Busy
+            UploadDecision::Busy
         }
     }
 
@@ -190,7 +195,7 @@ impl Uploads {
     }
 }
 
-impl Times {
+impl SendTimes {
     fn note(&mut self, to: NodeId, time: Duration) {
         let time_ns = nanoseconds(time).max(1);
         let to_ns = self.to_ns.entry(to).or_default();
@@ -207,7 +212,7 @@ impl Times {
 mod tests {
     use super::*;
 
-    fn admissions(admission: config::Admission, requests: u32) -> Vec<Admission> {
+    fn admissions(admission: config::Admission, requests: u32) -> Vec<UploadDecision> {
         let base = Config::for_segments_of(1 << 20);
         let config = Config { uploads: 1, upload_queue: 2, admission, ..base };
         let mut uploads = Uploads::new(&config);
@@ -221,15 +226,15 @@ mod tests {
         let mut uploads = Uploads::new(&config);
         let start = Timestamp::default();
         let (gone, other) = ((NodeId(1), SegmentId(1)), (NodeId(2), SegmentId(2)));
-        assert_eq!(uploads.admit(start, gone.0, gone.1), Admission::Serve);
-        assert_eq!(uploads.admit(start, other.0, other.1), Admission::Wait);
+        assert_eq!(uploads.admit(start, gone.0, gone.1), UploadDecision::Serve);
+        assert_eq!(uploads.admit(start, other.0, other.1), UploadDecision::Wait);
         let late = uploads.deadline().expect("one is on its way");
         assert_eq!(late, start + config.request_patience);
         uploads.tick(start);
         assert_eq!(uploads.next(start), None);
         uploads.tick(late);
         assert_eq!(uploads.next(late), Some(other));
-        assert_eq!(uploads.admit(late, gone.0, gone.1), Admission::Wait, "once is enough");
+        assert_eq!(uploads.admit(late, gone.0, gone.1), UploadDecision::Wait, "once is enough");
         uploads.sent(late, gone.0, gone.1);
         assert_eq!(uploads.next(late), None);
     }
@@ -242,14 +247,14 @@ mod tests {
         let mut now = Timestamp::default();
         for segment in 0..40 {
             let (to, time_ms) = if segment % 4 == 3 { (slow, 20) } else { (fast, 1) };
-            assert_eq!(uploads.admit(now, to, SegmentId(segment)), Admission::Serve);
+            assert_eq!(uploads.admit(now, to, SegmentId(segment)), UploadDecision::Serve);
             now = now + Duration::from_millis(time_ms);
             uploads.sent(now, to, SegmentId(segment));
         }
-        assert_eq!(uploads.admit(now, slow, SegmentId(40)), Admission::Serve);
-        assert_eq!(uploads.admit(now, slow, SegmentId(41)), Admission::Wait, "one at a time");
-        assert_eq!(uploads.admit(now, fast, SegmentId(42)), Admission::Serve);
-        assert_eq!(uploads.admit(now, fast, SegmentId(43)), Admission::Wait);
+        assert_eq!(uploads.admit(now, slow, SegmentId(40)), UploadDecision::Serve);
+        assert_eq!(uploads.admit(now, slow, SegmentId(41)), UploadDecision::Wait, "one at a time");
+        assert_eq!(uploads.admit(now, fast, SegmentId(42)), UploadDecision::Serve);
+        assert_eq!(uploads.admit(now, fast, SegmentId(43)), UploadDecision::Wait);
         uploads.sent(now, slow, SegmentId(40));
         assert_eq!(uploads.next(now), Some((slow, SegmentId(41))));
         assert_eq!(uploads.next(now), None);
@@ -259,7 +264,7 @@ mod tests {
 
     #[test]
     fn slots_turn_away_what_a_queue_takes() {
-        use Admission::{Busy, Serve, Wait};
+        use UploadDecision::{Busy, Serve, Wait};
         let slots = admissions(config::Admission::Slots, 5);
         assert_eq!(slots, [Serve, Wait, Wait, Busy, Busy]);
         let queue = admissions(config::Admission::Queue, 1000);

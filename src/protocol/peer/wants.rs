@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use arrayvec::ArrayVec;
 
-use super::ledger::{Ledger, State};
+use super::ledger::{Ledger, SegmentState};
 use crate::config::BLOCKS_MAX;
 use crate::manifest::{Block, FileId, SegmentId};
 use crate::protocol::enrolment::Listing;
@@ -101,7 +101,7 @@ impl Wants {
     pub(super) fn fail(&mut self, blocks: &[Block]) -> Vec<FileId> {
         let mut failed = Vec::new();
         for segment in blocks.iter().flat_map(|block| block.segments()) {
-            if self.ledger.state(segment) != State::Missing {
+            if self.ledger.state(segment) != SegmentState::Missing {
                 continue;
             }
             let index = self.wanted_file(segment).expect("a missing segment is of a wanted file");
@@ -149,12 +149,12 @@ impl Wants {
 
     /// Whether a segment is here, verified.
     pub(super) fn holds(&self, segment: SegmentId) -> bool {
-        self.ledger.state(segment) == State::Verified
+        self.ledger.state(segment) == SegmentState::Verified
     }
 
     /// Whether a segment was asked for and is not verified yet.
     pub(super) fn is_taken(&self, segment: SegmentId) -> bool {
-        self.ledger.state(segment) == State::Taken
+        self.ledger.state(segment) == SegmentState::Taken
     }
 
     /// Segments that are missing.

@@ -11,7 +11,7 @@ use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
 use super::peer_state::{PeerStage, PeerState};
-use super::service::{Service, Terms};
+use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
@@ -212,8 +212,8 @@ impl Dispatcher {
         let most = if others == 0 { self.config.handout } else { 1 };
         let PeerState { account, ask, draft, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
-        let terms = Terms { now, peer: to, most, unchanged };
-        let handout = self.service.answer(&mut self.scratch, account, terms, ask);
+        let limits = AnswerLimits { now, peer: to, most, unchanged };
+        let handout = self.service.answer(&mut self.scratch, account, limits, ask);
         if handout.entries.is_empty() {
             return None;
         }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::time::Timestamp;
 
-use super::enrolment::{Incoming, Outgoing, Progress as Reading};
+use super::enrolment::{Incoming, Outgoing, PartProgress};
 use super::roster::Roster;
 use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
 use backpressure::Backpressure;
@@ -23,13 +23,13 @@ use dispatcher::Dispatcher;
 use peer_state::PeerStage;
 
 pub use outcome::{Outcome, Progress};
-pub use service::{Account, Service, Terms};
+pub use service::{Account, AnswerLimits, Service};
 
 /// Where the tracker stands on its way through a run.
 #[derive(Debug)]
-enum Phase {
+enum TrackerPhase {
     /// Peers register.
-    Enrolling { registrations: Vec<Registration> },
+    Enrolling { registrations: Vec<IncomingRegistration> },
     /// They know the catalogue and reserve slots.
     Reserving,
     /// They download from each other.
@@ -42,7 +42,7 @@ enum Phase {
 
 /// One peer's registration on its way in.
 #[derive(Debug, Default)]
-struct Registration {
+struct IncomingRegistration {
     incoming: Incoming,
     whole: bool,
 }
@@ -53,7 +53,7 @@ pub struct Tracker {
     config: Config,
     nodes: u32,
     seed: u64,
-    phase: Phase,
+    phase: TrackerPhase,
     dispatcher: Option<Dispatcher>,
     /// Catalogues that peers are reading.
     catalogues: BTreeMap<NodeId, Outgoing>,
@@ -70,11 +70,11 @@ pub struct Tracker {
 impl Tracker {
     /// The tracker of a run with `nodes` nodes, itself included. Its choices follow from `seed`.
     pub fn new(nodes: u32, config: Config, seed: u64) -> Self {
-        let registrations = (0..nodes).map(|_| Registration::default()).collect();
+        let registrations = (0..nodes).map(|_| IncomingRegistration::default()).collect();
         Self {
             nodes,
             seed,
-            phase: Phase::Enrolling { registrations },
+            phase: TrackerPhase::Enrolling { registrations },
             dispatcher: None,
             catalogues: BTreeMap::new(),
             left: BTreeSet::new(),
@@ -105,7 +105,7 @@ impl Tracker {
 
     /// Whether peers download now.
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::Open)
+        matches!(self.phase, TrackerPhase::Open)
     }
 
     /// What the owners registered for a segment; none before all have registered.
@@ -187,7 +187,7 @@ impl Tracker {
     }
 
     fn handle_register(&mut self, now: Timestamp, from: NodeId, part: &Part, out: &mut Outbox) {
-        let Phase::Enrolling { registrations } = &mut self.phase else {
+        let TrackerPhase::Enrolling { registrations } = &mut self.phase else {
             if part.last {
                 // Neither the confirmation nor the catalogue reached it.
                 self.handle_describe(from, 0, out);
@@ -195,7 +195,7 @@ impl Tracker {
             return;
         };
         let registration = &mut registrations[from.index()];
-        if registration.incoming.accept(part) == Reading::Whole {
+        if registration.incoming.accept(part) == PartProgress::Whole {
             registration.whole = true;
         }
         // A part that had come before is confirmed again: the first answer may be lost.
@@ -209,8 +209,8 @@ impl Tracker {
 
     /// All have registered: numbers the files, and tells every peer how.
     fn number(&mut self, now: Timestamp, out: &mut Outbox) {
-        let Phase::Enrolling { registrations } =
-            std::mem::replace(&mut self.phase, Phase::Reserving)
+        let TrackerPhase::Enrolling { registrations } =
+            std::mem::replace(&mut self.phase, TrackerPhase::Reserving)
         else {
             return;
         };
@@ -251,7 +251,7 @@ impl Tracker {
     fn is_left_over(&self, peer: NodeId) -> bool {
         match &self.dispatcher {
             Some(dispatcher) => dispatcher.stage(peer) == PeerStage::Gone,
-            None => matches!(self.phase, Phase::Closing | Phase::Finished),
+            None => matches!(self.phase, TrackerPhase::Closing | TrackerPhase::Finished),
         }
     }
 
@@ -289,17 +289,20 @@ impl Tracker {
         let Some(dispatcher) = &mut self.dispatcher else { return };
         self.catalogues.remove(&from);
         match (&self.phase, trouble) {
-            (Phase::Reserving, Some(trouble)) => {
+            (TrackerPhase::Reserving, Some(trouble)) => {
                 self.outcome.errors.push(format!("{from}: {trouble}"));
                 self.refuse(now, out);
             }
-            (Phase::Reserving, None) => {
+            (TrackerPhase::Reserving, None) => {
                 dispatcher.set_stage(from, PeerStage::Fetching);
                 self.open_when_ready(now, out);
             }
             // It did not hear that the swarm is open.
-            (Phase::Open, _) => out.send(from, Message::Open),
-            (Phase::Enrolling { .. } | Phase::Closing | Phase::Finished, _) => {}
+            (TrackerPhase::Open, _) => out.send(from, Message::Open),
+            (
+                TrackerPhase::Enrolling { .. } | TrackerPhase::Closing | TrackerPhase::Finished,
+                _,
+            ) => {}
         }
     }
 
@@ -307,10 +310,10 @@ impl Tracker {
     fn open_when_ready(&mut self, now: Timestamp, out: &mut Outbox) {
         let Some(dispatcher) = &mut self.dispatcher else { return };
         let ready = dispatcher.count(PeerStage::Fetching) == self.nodes as usize - 1;
-        if !ready || !matches!(self.phase, Phase::Reserving) {
+        if !ready || !matches!(self.phase, TrackerPhase::Reserving) {
             return;
         }
-        self.phase = Phase::Open;
+        self.phase = TrackerPhase::Open;
         self.outcome.opened = Some(now);
         self.watch = now + self.config.silence_patience / 4;
         for peer in (1..self.nodes).map(NodeId) {
@@ -339,7 +342,7 @@ impl Tracker {
             }
             PeerStage::Done => {
                 // Said again: if all were told to stop, this one did not hear it.
-                if matches!(self.phase, Phase::Closing) {
+                if matches!(self.phase, TrackerPhase::Closing) {
                     out.send(from, Message::Stop);
                 }
             }
@@ -353,13 +356,13 @@ impl Tracker {
             .dispatcher
             .as_ref()
             .is_some_and(|dispatcher| dispatcher.count(PeerStage::Done) == self.nodes as usize - 1);
-        if done && matches!(self.phase, Phase::Open) {
+        if done && matches!(self.phase, TrackerPhase::Open) {
             self.close(out);
         }
     }
 
     fn close(&mut self, out: &mut Outbox) {
-        self.phase = Phase::Closing;
+        self.phase = TrackerPhase::Closing;
         for peer in (1..self.nodes).map(NodeId) {
             let gone = match &self.dispatcher {
                 Some(dispatcher) => dispatcher.stage(peer) == PeerStage::Gone,
@@ -385,8 +388,8 @@ impl Tracker {
             Some(dispatcher) => dispatcher.count(PeerStage::Gone),
             None => self.left.len(),
         };
-        if matches!(self.phase, Phase::Closing) && gone == self.nodes as usize - 1 {
-            self.phase = Phase::Finished;
+        if matches!(self.phase, TrackerPhase::Closing) && gone == self.nodes as usize - 1 {
+            self.phase = TrackerPhase::Finished;
             out.push(Output::Finish);
         }
     }
@@ -399,7 +402,7 @@ impl Tracker {
         self.outcome.lost.push(node);
         if dispatcher.stage(node) != PeerStage::Done {
             self.outcome.errors.push(format!("{node} is lost: it did not finish"));
-        } else if matches!(self.phase, Phase::Open) {
+        } else if matches!(self.phase, TrackerPhase::Open) {
             self.outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         // At the end it may have left unheard: what it had to do, it has said to be done.
@@ -415,7 +418,7 @@ impl Tracker {
             return;
         }
         self.outcome.lost.push(node);
-        if matches!(self.phase, Phase::Enrolling { .. }) {
+        if matches!(self.phase, TrackerPhase::Enrolling { .. }) {
             self.outcome.errors.push(format!("{node} is lost: the swarm was not open yet"));
             return self.refuse(now, out);
         }
@@ -424,7 +427,7 @@ impl Tracker {
 
     fn handle_deadline(&mut self, now: Timestamp, out: &mut Outbox) {
         match &self.phase {
-            Phase::Enrolling { registrations } => {
+            TrackerPhase::Enrolling { registrations } => {
                 if now < self.started + self.config.enrolment_patience {
                     return;
                 }
@@ -435,14 +438,16 @@ impl Tracker {
                 self.refuse(now, out);
             }
             // The last farewells are lost, or never were said.
-            Phase::Closing if self.dispatcher.is_none() && now >= self.watch => {
-                self.phase = Phase::Finished;
+            TrackerPhase::Closing if self.dispatcher.is_none() && now >= self.watch => {
+                self.phase = TrackerPhase::Finished;
                 out.push(Output::Finish);
             }
-            Phase::Reserving | Phase::Open | Phase::Closing if now >= self.watch => {
+            TrackerPhase::Reserving | TrackerPhase::Open | TrackerPhase::Closing
+                if now >= self.watch =>
+            {
                 self.watch = now + self.config.silence_patience / 4;
                 // Who touches much memory for the first time has no time to talk.
-                let patience = if matches!(self.phase, Phase::Reserving) {
+                let patience = if matches!(self.phase, TrackerPhase::Reserving) {
                     self.config.enrolment_patience
                 } else {
                     self.config.silence_patience
@@ -452,7 +457,10 @@ impl Tracker {
                     self.handle_lost(now, node, out);
                 }
             }
-            Phase::Reserving | Phase::Open | Phase::Closing | Phase::Finished => {}
+            TrackerPhase::Reserving
+            | TrackerPhase::Open
+            | TrackerPhase::Closing
+            | TrackerPhase::Finished => {}
         }
     }
 }
@@ -493,9 +501,11 @@ impl Node for Tracker {
 
     fn deadline(&self) -> Option<Timestamp> {
         match &self.phase {
-            Phase::Enrolling { .. } => Some(self.started + self.config.enrolment_patience),
-            Phase::Reserving | Phase::Open | Phase::Closing => Some(self.watch),
-            Phase::Finished => None,
+            TrackerPhase::Enrolling { .. } => Some(self.started + self.config.enrolment_patience),
+            TrackerPhase::Reserving | TrackerPhase::Open | TrackerPhase::Closing => {
+                Some(self.watch)
+            }
+            TrackerPhase::Finished => None,
         }
     }
 }

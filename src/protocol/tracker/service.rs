@@ -42,7 +42,7 @@ pub struct Account {
 
 /// What an answer is for, beside the ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Terms {
+pub struct AnswerLimits {
     /// The time, which the grants keep.
     pub now: Timestamp,
     /// Who asks.
@@ -165,7 +165,7 @@ impl Service {
         &self,
         scratch: &mut HandoutScratch,
         account: &mut Account,
-        terms: Terms,
+        limits: AnswerLimits,
         ask: &Ask,
     ) -> Handout {
         let blocks = account.missing(ask);
@@ -183,13 +183,13 @@ impl Service {
         }
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
         let wish = Wish {
-            peer: terms.peer,
-            room: room.min(terms.most),
+            peer: limits.peer,
+            room: room.min(limits.most),
             blocks: &blocks,
             excluded: &account.excluded,
             // Others would wait for it.
             spares_unseeded: slow && !account.grants.is_empty(),
-            unchanged: terms.unchanged,
+            unchanged: limits.unchanged,
         };
         self.swarm.hand_out(scratch, &wish, &mut offers);
         // It may be asked again when it has answered that it can't.
@@ -197,7 +197,7 @@ impl Service {
         let open = offers.len() < room.min(lacks as usize);
         let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
         for Offer { segment, holders } in offers {
-            account.grants.push_back(Grant { segment, holder: holders[0], at: terms.now });
+            account.grants.push_back(Grant { segment, holder: holders[0], at: limits.now });
             handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
         }
         handout
