@@ -19,12 +19,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 const NODES: usize = 64;
 
 /// A kind of counters: one small adapter each.
-trait Counters: Sync {
+trait CounterKind: Sync {
     fn charge(&self, node: usize);
     fn load(&self, node: usize) -> u64;
 }
 
-impl Counters for Mutex<Vec<u64>> {
+impl CounterKind for Mutex<Vec<u64>> {
     fn charge(&self, node: usize) {
         self.lock().expect("nobody panics")[node] += 1;
     }
@@ -34,7 +34,7 @@ impl Counters for Mutex<Vec<u64>> {
     }
 }
 
-impl Counters for Vec<AtomicU64> {
+impl CounterKind for Vec<AtomicU64> {
     fn charge(&self, node: usize) {
         // ORDERING: Relaxed; a statistic, publishes nothing.
         self[node].fetch_add(1, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Counters for Vec<AtomicU64> {
     }
 }
 
-impl Counters for Vec<CachePadded<AtomicU64>> {
+impl CounterKind for Vec<CachePadded<AtomicU64>> {
     fn charge(&self, node: usize) {
         // ORDERING: Relaxed; a statistic, publishes nothing.
         self[node].fetch_add(1, Ordering::Relaxed);
@@ -58,7 +58,7 @@ impl Counters for Vec<CachePadded<AtomicU64>> {
     }
 }
 
-impl Counters for ShardedLock<Vec<AtomicU64>> {
+impl CounterKind for ShardedLock<Vec<AtomicU64>> {
     fn charge(&self, node: usize) {
         self.read().expect("nobody panics").charge(node);
     }
@@ -69,7 +69,7 @@ impl Counters for ShardedLock<Vec<AtomicU64>> {
 }
 
 /// Wall time of `operations` in all, shared by some threads.
-fn time(counters: &dyn Counters, threads: u32, operations: u64) -> Duration {
+fn time(counters: &dyn CounterKind, threads: u32, operations: u64) -> Duration {
     let clock = Clock::start();
     let share = operations.div_ceil(threads.into());
     let barrier = Barrier::new(threads as usize + 1);
@@ -101,7 +101,7 @@ fn counters(criterion: &mut Criterion) {
     group.measurement_time(Duration::from_millis(500));
     let atomics = || -> Vec<AtomicU64> { (0..NODES).map(|_| AtomicU64::new(0)).collect() };
     let padded: Vec<CachePadded<AtomicU64>> = (0..NODES).map(|_| CachePadded::default()).collect();
-    let kinds: [(&str, Box<dyn Counters>); 4] = [
+    let kinds: [(&str, Box<dyn CounterKind>); 4] = [
         ("mutex", Box::new(Mutex::new(vec![0_u64; NODES]))),
         ("atomic", Box::new(atomics())),
         ("atomic-padded", Box::new(padded)),

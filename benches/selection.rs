@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mpiswarm::config::{Config, HANDOUT_MAX, Index, Selection};
+use mpiswarm::config::{Config, HANDOUT_MAX, IndexKind, Selection};
 use mpiswarm::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
 use mpiswarm::swarm::{HandoutScratch, Offer, Swarm, Wish};
 use rand::{RngExt, SeedableRng};
@@ -53,7 +53,7 @@ fn selection(criterion: &mut Criterion) {
     group.measurement_time(Duration::from_secs(1));
     for segments in [1_000, 100_000] {
         for selection in [Selection::FileOrder, Selection::Random, Selection::Rarest] {
-            for index in [Index::Mutex, Index::DashMap, Index::Atomic] {
+            for index in [IndexKind::Mutex, IndexKind::DashMap, IndexKind::Atomic] {
                 let config = Config { selection, index, ..Config::for_segments_of(1 << 10) };
                 let swarm = swarm(segments, &config);
                 let blocks: ArrayVec<Block, 16> =

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::baseline;
-use mpiswarm::config::{Config, Index, Selection};
+use mpiswarm::config::{Config, IndexKind, Selection};
 use mpiswarm::driver::job::{Ended, Inputs, Job, JobError, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
 use mpiswarm::metrics::usage::Meter;
@@ -54,8 +54,8 @@ fn swarm(criterion: &mut Criterion) {
         let tuned = job.config.clone();
         let contenders = [
             ("tuned", tuned.clone()),
-            ("mutex-index", Config { index: Index::Mutex, ..tuned.clone() }),
-            ("atomic-index", Config { index: Index::Atomic, ..tuned.clone() }),
+            ("mutex-index", Config { index: IndexKind::Mutex, ..tuned.clone() }),
+            ("atomic-index", Config { index: IndexKind::Atomic, ..tuned.clone() }),
             ("file-order", Config { selection: Selection::FileOrder, ..tuned.clone() }),
             ("window-1", Config { window: 1, ..tuned }),
         ];

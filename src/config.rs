@@ -4,7 +4,9 @@ mod choices;
 
 use std::time::Duration;
 
-pub use choices::{Admission, Balance, Buffers, Counters, Index, Selection, UnknownChoice, Verify};
+pub use choices::{
+    Admission, Balance, Buffers, CounterKind, IndexKind, Selection, UnknownChoice, Verify,
+};
 
 /// Segments in one handout, at most. The classic figure is 10.
 pub const HANDOUT_MAX: usize = 16;
@@ -104,9 +106,9 @@ pub struct Config {
     /// With nothing else to ask for, a request this many mean latencies old is made twice.
     pub end_game_latencies: u32,
     /// Where the tracker keeps who has what.
-    pub index: Index,
+    pub index: IndexKind,
     /// How it counts what was asked of each node.
-    pub counters: Counters,
+    pub counters: CounterKind,
     /// Which segments it hands out first.
     pub selection: Selection,
     /// Which of their holders it names first.
@@ -204,8 +206,8 @@ impl Config {
             enrolment_patience: Duration::from_secs(600),
             segments_max: u32::MAX,
             end_game_latencies: 4,
-            index: Index::default(),
-            counters: Counters::default(),
+            index: IndexKind::default(),
+            counters: CounterKind::default(),
             selection: Selection::default(),
             balance: Balance::default(),
             admission: Admission::default(),

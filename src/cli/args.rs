@@ -8,7 +8,9 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::show;
-use crate::config::{Admission, Balance, Buffers, Config, Counters, Index, Selection, Verify};
+use crate::config::{
+    Admission, Balance, Buffers, Config, CounterKind, IndexKind, Selection, Verify,
+};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::harness;
@@ -180,11 +182,11 @@ impl RunArgs {
 #[command(next_help_heading = "Choices of the tuned engine")]
 pub(super) struct Choices {
     /// Where the tracker keeps who has what
-    #[arg(long, value_enum, default_value_t = Index::default())]
-    index: Index,
+    #[arg(long, value_enum, default_value_t = IndexKind::default())]
+    index: IndexKind,
     /// How the tracker counts what was asked of each node
-    #[arg(long, value_enum, default_value_t = Counters::default())]
-    counters: Counters,
+    #[arg(long, value_enum, default_value_t = CounterKind::default())]
+    counters: CounterKind,
     /// Which segments a peer is told to fetch next
     #[arg(long, value_enum, default_value_t = Selection::default())]
     selection: Selection,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[value(rename_all = "lowercase")]
-pub enum Index {
+pub enum IndexKind {
     /// One map of plain data behind one mutex, held for a whole handout.
     Mutex,
     /// A sharded map: a read-write lock a shard, held for one look-up; atomics inside.
@@ -24,7 +24,7 @@ pub enum Index {
 /// How the tracker counts what was asked of each node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Counters {
+pub enum CounterKind {
     /// Plain numbers behind one mutex.
     Mutex,
     /// Atomics, a cache line or two a node.
@@ -140,7 +140,7 @@ macro_rules! named {
     )*};
 }
 
-named!(Index, Counters, Selection, Balance, Admission, Buffers, Verify);
+named!(IndexKind, CounterKind, Selection, Balance, Admission, Buffers, Verify);
 
 #[cfg(test)]
 mod tests {
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn choices_have_one_name_everywhere() {
-        named_alike::<Index>(&["mutex", "dashmap", "atomic"]);
-        named_alike::<Counters>(&["mutex", "atomic"]);
+        named_alike::<IndexKind>(&["mutex", "dashmap", "atomic"]);
+        named_alike::<CounterKind>(&["mutex", "atomic"]);
         named_alike::<Selection>(&["file-order", "random", "rarest"]);
         named_alike::<Balance>(&["request-count", "random", "two-choices", "in-flight"]);
         named_alike::<Admission>(&["queue", "slots"]);
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_word_that_names_nothing_is_refused_in_a_sentence() {
-        let error = <Index as FromStr>::from_str("btree").expect_err("there is no such index");
+        let error = <IndexKind as FromStr>::from_str("btree").expect_err("there is no such index");
         assert_eq!(error.to_string(), "`btree` is none of mutex, dashmap, atomic");
     }
 }

@@ -20,7 +20,7 @@ use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
 use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
-use crate::config::{Counters, Index, Verify};
+use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
 /// The version of an environment that this program reads.
@@ -234,7 +234,7 @@ fn observation(record: Record) -> Observation {
 fn load(record: TrackerRecord) -> Observation {
     let TrackerCase { peers, segments, service_threads, handout, index, counters } = record.case;
     let contender = match (index, counters) {
-        (Index::Mutex, Counters::Mutex) => "mutex".to_owned(),
+        (IndexKind::Mutex, CounterKind::Mutex) => "mutex".to_owned(),
         (index, counters) => format!("{index} index, {counters} counters"),
     };
     let threads = if service_threads == 1 { "thread" } else { "threads" };

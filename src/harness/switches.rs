@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
 use crate::config::{
-    Admission, Balance, Buffers, Config, Counters, HANDOUT_MAX, Index, Selection, Verify,
+    Admission, Balance, Buffers, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection, Verify,
     WINDOW_MAX,
 };
 
@@ -92,10 +92,10 @@ pub struct Switches {
     pub handout: Option<usize>,
     /// Where the tracker keeps who has what.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub index: Option<Index>,
+    pub index: Option<IndexKind>,
     /// How it counts requests.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub counters: Option<Counters>,
+    pub counters: Option<CounterKind>,
     /// Where a peer receives to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffers: Option<Buffers>,
@@ -230,8 +230,8 @@ fn set<T>(place: &mut T, value: Option<T>) {
 pub struct SwitchSweeps {
     window: Option<Sweep<usize>>,
     handout: Option<Sweep<usize>>,
-    index: Option<Sweep<Index>>,
-    counters: Option<Sweep<Counters>>,
+    index: Option<Sweep<IndexKind>>,
+    counters: Option<Sweep<CounterKind>>,
     buffers: Option<Sweep<Buffers>>,
     selection: Option<Sweep<Selection>>,
     balance: Option<Sweep<Balance>>,
@@ -269,7 +269,7 @@ mod tests {
     fn lists_give_their_product() {
         let all = sweeps("window = [1, 4]\nindex = [\"mutex\", \"atomic\"]\n").product();
         let all: Vec<_> = all.into_iter().map(|one| (one.window, one.index)).collect();
-        let (mutex, atomic) = (Some(Index::Mutex), Some(Index::Atomic));
+        let (mutex, atomic) = (Some(IndexKind::Mutex), Some(IndexKind::Atomic));
         let expected = [(Some(1), mutex), (Some(1), atomic), (Some(4), mutex), (Some(4), atomic)];
         assert_eq!(all, expected);
         assert_eq!(sweeps("").product(), [Switches::default()]);
@@ -285,7 +285,7 @@ mod tests {
             assert_eq!((config.window, config.handout, config.paced), (3, 2, has_links));
         }
         let config = sweeps(text).product()[0].config(1024, false);
-        assert_eq!((config.index, config.counters), (Index::Atomic, Counters::Mutex));
+        assert_eq!((config.index, config.counters), (IndexKind::Atomic, CounterKind::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
         assert_eq!(config.verify, Verify::Off);

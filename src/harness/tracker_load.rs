@@ -20,7 +20,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 
 use super::tracker_plan::TrackerCase;
-use crate::config::{Config, Counters, HANDOUT_MAX, Index};
+use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind};
 use crate::manifest::{Digest, NodeId};
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
@@ -40,9 +40,9 @@ const WARM_UP_HANDOUTS: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Load {
     /// Where the tracker keeps who has what.
-    pub index: Index,
+    pub index: IndexKind,
     /// How it counts what was asked of each node.
-    pub counters: Counters,
+    pub counters: CounterKind,
     /// Threads that compute handouts.
     pub service_threads: usize,
     /// Threads that play the peers.
@@ -101,8 +101,8 @@ impl Load {
     /// The load that the figures are quoted for: handouts of 10, for one second.
     pub fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
         Self {
-            index: Index::default(),
-            counters: Counters::default(),
+            index: IndexKind::default(),
+            counters: CounterKind::default(),
             service_threads,
             client_threads: service_threads,
             peers,
@@ -229,8 +229,8 @@ mod tests {
     #[test]
     fn every_kind_hands_out_every_segment_to_every_peer() {
         let clock = Clock::start();
-        for index in [Index::Mutex, Index::DashMap, Index::Atomic] {
-            for counters in [Counters::Mutex, Counters::Atomic] {
+        for index in [IndexKind::Mutex, IndexKind::DashMap, IndexKind::Atomic] {
+            for counters in [CounterKind::Mutex, CounterKind::Atomic] {
                 for service_threads in [1, 2] {
                     let load = Load { index, counters, ..Load::new(6, 200, service_threads) };
                     let enrolments = load.enrolments();

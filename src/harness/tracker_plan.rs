@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use serde::{Deserialize, Serialize};
 
 use super::sweep::{Sweep, spread};
-use crate::config::{Counters, Index};
+use crate::config::{CounterKind, IndexKind};
 
 /// Threads or ranks that only announce and ask. Every field may be a list.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,8 +19,8 @@ pub struct TrackerPlan {
     service_threads: Sweep<usize>,
     /// Segments in one handout.
     handout: Sweep<usize>,
-    index: Option<Sweep<Index>>,
-    counters: Option<Sweep<Counters>>,
+    index: Option<Sweep<IndexKind>>,
+    counters: Option<Sweep<CounterKind>>,
     /// How long each case is loaded at a time, seconds.
     pub seconds: f64,
     /// How often each case is loaded; the cases take turns.
@@ -44,9 +44,9 @@ pub struct TrackerCase {
     /// Segments in one handout.
     pub handout: usize,
     /// Where the tracker keeps who has what.
-    pub index: Index,
+    pub index: IndexKind,
     /// How it counts requests.
-    pub counters: Counters,
+    pub counters: CounterKind,
 }
 
 impl TrackerPlan {
@@ -78,8 +78,8 @@ mod tests {
             segments: 1000,
             service_threads: 1,
             handout: 10,
-            index: Index::Atomic,
-            counters: Counters::default(),
+            index: IndexKind::Atomic,
+            counters: CounterKind::default(),
         };
         assert_eq!(cases[1], second);
     }

@@ -89,10 +89,10 @@ impl Standing {
 impl RequestCounters {
     /// Counters at zero for `nodes` nodes that have nothing to send; from each, `load_max` segments
     /// may be in flight.
-    pub fn new(kind: config::Counters, nodes: usize, load_max: u32) -> Self {
+    pub fn new(kind: config::CounterKind, nodes: usize, load_max: u32) -> Self {
         let kind = match kind {
-            config::Counters::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
-            config::Counters::Atomic => Kind::Atomic(AtomicCounters::new(nodes, load_max)),
+            config::CounterKind::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
+            config::CounterKind::Atomic => Kind::Atomic(AtomicCounters::new(nodes, load_max)),
         };
         Self { unsparing: AtomicBool::new(false), kind }
     }
@@ -219,7 +219,7 @@ mod tests {
     use super::*;
 
     fn kinds(nodes: usize) -> [RequestCounters; 2] {
-        [config::Counters::Mutex, config::Counters::Atomic]
+        [config::CounterKind::Mutex, config::CounterKind::Atomic]
             .map(|kind| RequestCounters::new(kind, nodes, 2))
     }
 

@@ -1,14 +1,14 @@
 use super::*;
-use crate::config::{Config, Counters, Index};
+use crate::config::{Config, CounterKind, IndexKind};
 use crate::manifest::{FileId, Geometry};
 
 const OWNER: NodeId = NodeId(1);
 
 fn kinds() -> impl Iterator<Item = Config> {
     let base = Config { holder_load: 2, ..Config::for_segments_of(1 << 20) };
-    [Index::Mutex, Index::DashMap, Index::Atomic].into_iter().flat_map(move |index| {
+    [IndexKind::Mutex, IndexKind::DashMap, IndexKind::Atomic].into_iter().flat_map(move |index| {
         let base = base.clone();
-        [Counters::Mutex, Counters::Atomic].map(|counters| Config {
+        [CounterKind::Mutex, CounterKind::Atomic].map(|counters| Config {
             index,
             counters,
             ..base.clone()

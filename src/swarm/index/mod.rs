@@ -62,11 +62,11 @@ pub(super) enum Files {
 }
 
 impl Files {
-    pub(super) fn new(kind: config::Index) -> Self {
+    pub(super) fn new(kind: config::IndexKind) -> Self {
         match kind {
-            config::Index::Mutex => Self::Locked(LockedIndex::default()),
-            config::Index::DashMap => Self::Sharded(ShardedIndex::default()),
-            config::Index::Atomic => Self::Numbered(NumberedIndex::default()),
+            config::IndexKind::Mutex => Self::Locked(LockedIndex::default()),
+            config::IndexKind::DashMap => Self::Sharded(ShardedIndex::default()),
+            config::IndexKind::Atomic => Self::Numbered(NumberedIndex::default()),
         }
     }
 
