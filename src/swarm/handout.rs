@@ -14,7 +14,7 @@ use super::counters::Capacity;
 use super::index::copies::Copies;
 use super::readiness::Readiness;
 use super::selection::{Candidate, Shortlist};
-use super::{FileSwarm, Files, Index, Open, Swarm};
+use super::{FileSwarm, Files, OpenIndex, Swarm, SwarmIndex};
 use crate::config::{BLOCKS_MAX, Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
 use crate::manifest::{Block, NodeId, SegmentId};
 
@@ -99,7 +99,7 @@ impl Swarm {
 
     fn hand_out_from(
         &self,
-        index: &impl Index,
+        index: &impl SwarmIndex,
         scratch: &mut HandoutScratch,
         wish: &Wish<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
@@ -111,14 +111,14 @@ impl Swarm {
         if room > 0 && self.counters.anybody_is_available() {
             let enough = offers.len() + room;
             let blocks = wish.blocks.iter().copied().collect();
-            Round { swarm: self, index: index.open(), wish, blocks, enough, offers }
+            HandoutRound { swarm: self, index: index.open(), wish, blocks, enough, offers }
                 .run(scratch, room);
         }
     }
 }
 
 /// One handout while it is computed.
-struct Round<'a, I> {
+struct HandoutRound<'a, I> {
     swarm: &'a Swarm,
     index: I,
     wish: &'a Wish<'a>,
@@ -129,7 +129,7 @@ struct Round<'a, I> {
     offers: &'a mut ArrayVec<Offer, HANDOUT_MAX>,
 }
 
-impl<I: Open> Round<'_, I> {
+impl<I: OpenIndex> HandoutRound<'_, I> {
     fn run(&mut self, scratch: &mut HandoutScratch, room: usize) {
         let HandoutScratch { rng, shortlist, readiness } = scratch;
         let few = FEW.max(if self.seeks_idle_holders() { 4 * room } else { 2 * room });
@@ -363,15 +363,15 @@ impl<I: Open> Round<'_, I> {
         let mut ranking = Ranking::new(rules.balance);
         let mut others_can = false;
         for node in self.with(Capacity::Available, segment, file.copies.holders(place)) {
-            let standing = counters.standing(node);
-            others_can |= standing.limit >= rules.holder_load;
-            ranking.consider(node, standing.load_beside(rules.holder_load), rng.random());
+            let status = counters.status(node);
+            others_can |= status.limit >= rules.holder_load;
+            ranking.consider(node, status.load_beside(rules.holder_load), rng.random());
         }
         if self.asks_owners(segment, place, file, others_can) {
             let start = rng.random_range(0..file.owners.len().max(1));
             let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
             for node in self.able_owners(segment, place, file, rotated) {
-                let load = counters.standing(node).load_beside(rules.holder_load);
+                let load = counters.status(node).load_beside(rules.holder_load);
                 ranking.consider(node, load, rng.random());
             }
         }

@@ -14,7 +14,7 @@ use crate::config::{Admission, Balance, Config, Selection};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use counters::RequestCounters;
 use index::copies::Copies as _;
-use index::{FileSwarm, Files, Index, Open};
+use index::{FileSwarm, Files, OpenIndex, SwarmIndex};
 
 pub use handout::{HandoutScratch, Offer, Wish};
 
@@ -105,12 +105,12 @@ impl Swarm {
         &self.counters
     }
 
-    fn announce_in(&self, index: &impl Index, segment: SegmentId, peer: NodeId) {
+    fn announce_in(&self, index: &impl SwarmIndex, segment: SegmentId, peer: NodeId) {
         let (file, place) = self.place_of(segment);
         index.open().look(file, |file| file.copies.announce(place, peer));
     }
 
-    fn give_back_in(&self, index: &impl Index, segment: SegmentId) {
+    fn give_back_in(&self, index: &impl SwarmIndex, segment: SegmentId) {
         let (file, place) = self.place_of(segment);
         index.open().look(file, |file| {
             if file.copies.give_back(place).rarity() == 1 {

@@ -2,7 +2,7 @@
 
 use crossbeam::utils::CachePadded;
 
-use super::{Capacity, Load, Standing, UNLIMITED};
+use super::{Capacity, Load, NodeStatus, UNLIMITED};
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -14,9 +14,9 @@ const AVOIDED: u64 = 1 << 63;
 
 /// All that decides whether a node has time, in one word: it changes as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct State(u64);
+struct PackedState(u64);
 
-impl State {
+impl PackedState {
     fn in_flight(self) -> u32 {
         u32::try_from(self.0 & u64::from(u32::MAX)).expect("the lower half is 32 bits wide")
     }
@@ -35,7 +35,7 @@ impl State {
 #[derive(Debug)]
 struct NodeCounters {
     /// Segments handed out with this node as the holder to ask and not yet verified or given back,
-    /// in the lower half; see [`State`].
+    /// in the lower half; see [`PackedState`].
     state: AtomicU64,
     /// Segments ever handed out with this node as the holder to ask.
     requests: AtomicU64,
@@ -74,14 +74,14 @@ impl AtomicCounters {
         // ORDERING: Relaxed; a statistic that steers choices, publishes nothing.
         counters.requests.fetch_add(1, Ordering::Relaxed);
         // ORDERING: AcqRel; see `set`.
-        let before = State(counters.state.fetch_add(1, Ordering::AcqRel));
-        self.follow(node, before, State(before.0 + 1));
+        let before = PackedState(counters.state.fetch_add(1, Ordering::AcqRel));
+        self.follow(node, before, PackedState(before.0 + 1));
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
         // ORDERING: AcqRel; see `set`.
-        let before = State(self.nodes[node.index()].state.fetch_sub(1, Ordering::AcqRel));
-        self.follow(node, before, State(before.0 - 1));
+        let before = PackedState(self.nodes[node.index()].state.fetch_sub(1, Ordering::AcqRel));
+        self.follow(node, before, PackedState(before.0 - 1));
     }
 
     pub(super) fn add_unseeded(&self, owner: NodeId, segments: u32) {
@@ -114,7 +114,7 @@ impl AtomicCounters {
         let state = &self.nodes[node.index()].state;
         // ORDERING: AcqRel; see `set`. Relaxed for a try that fails: it is made again.
         if let Ok(before) = state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set) {
-            self.follow(node, State(before), State(set(before).unwrap_or(before)));
+            self.follow(node, PackedState(before), PackedState(set(before).unwrap_or(before)));
         }
     }
 
@@ -130,11 +130,11 @@ impl AtomicCounters {
         self.time.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
-    pub(super) fn standing(&self, node: NodeId) -> Standing {
+    pub(super) fn status(&self, node: NodeId) -> NodeStatus {
         let counters = &self.nodes[node.index()];
         // ORDERING: Relaxed; counts that may be a moment old.
-        let state = State(counters.state.load(Ordering::Relaxed));
-        Standing {
+        let state = PackedState(counters.state.load(Ordering::Relaxed));
+        NodeStatus {
             load: Load {
                 in_flight: state.in_flight(),
                 // ORDERING: Relaxed; a count that may be a moment old.
@@ -150,13 +150,13 @@ impl AtomicCounters {
 
     fn mark(&self, node: NodeId, mark: u64) {
         // ORDERING: AcqRel; see `set`.
-        let before = State(self.nodes[node.index()].state.fetch_or(mark, Ordering::AcqRel));
-        self.follow(node, before, State(before.0 | mark));
+        let before = PackedState(self.nodes[node.index()].state.fetch_or(mark, Ordering::AcqRel));
+        self.follow(node, before, PackedState(before.0 | mark));
     }
 
     /// Has the bits of a node follow its state, which went from one value to another.
     #[inline]
-    fn follow(&self, node: NodeId, before: State, after: State) {
+    fn follow(&self, node: NodeId, before: PackedState, after: PackedState) {
         for capacity in [Capacity::Idle, Capacity::Available] {
             if before.has(capacity) != after.has(capacity) {
                 self.set(node, capacity, after.has(capacity));
@@ -182,7 +182,7 @@ impl AtomicCounters {
             }
             // ORDERING: AcqRel; it reads the last value there is, and who changes it next sees the
             // bit.
-            let now = State(self.nodes[node.index()].state.fetch_add(0, Ordering::AcqRel));
+            let now = PackedState(self.nodes[node.index()].state.fetch_add(0, Ordering::AcqRel));
             if now.has(capacity) == value {
                 return;
             }
@@ -223,7 +223,7 @@ mod loom_tests {
             counters.discharge(node);
             thread.join().expect("the thread ends");
             assert!(counters.has(Capacity::Idle, node) && counters.has(Capacity::Available, node));
-            assert_eq!(counters.standing(node).load.in_flight, 0);
+            assert_eq!(counters.status(node).load.in_flight, 0);
         });
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard};
 
 use arrayvec::ArrayVec;
 
-use super::{Capacity, Standing};
+use super::{Capacity, NodeStatus};
 use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 
@@ -17,47 +17,47 @@ pub(super) struct LockedCounters {
 /// What the mutex guards.
 #[derive(Debug)]
 struct Counted {
-    nodes: Box<[Standing]>,
+    nodes: Box<[NodeStatus]>,
     /// Nodes that have time.
     with_time: usize,
 }
 
 impl LockedCounters {
     pub(super) fn new(nodes: usize, load_max: u32) -> Self {
-        let standing = Standing { limit: load_max, ..Standing::default() };
-        let nodes = vec![standing; nodes].into();
+        let status = NodeStatus { limit: load_max, ..NodeStatus::default() };
+        let nodes = vec![status; nodes].into();
         Self { counted: Mutex::new(Counted { nodes, with_time: 0 }) }
     }
 
     pub(super) fn charge(&self, node: NodeId) {
-        self.change(node, |standing| {
-            standing.load.requests += 1;
-            standing.load.in_flight += 1;
+        self.change(node, |status| {
+            status.load.requests += 1;
+            status.load.in_flight += 1;
         });
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
-        self.change(node, |standing| standing.load.in_flight -= 1);
+        self.change(node, |status| status.load.in_flight -= 1);
     }
 
     pub(super) fn add_unseeded(&self, owner: NodeId, segments: u32) {
-        self.change(owner, |standing| standing.unseeded += segments);
+        self.change(owner, |status| status.unseeded += segments);
     }
 
     pub(super) fn seed(&self, owner: NodeId) {
-        self.change(owner, |standing| standing.unseeded -= 1);
+        self.change(owner, |status| status.unseeded -= 1);
     }
 
     pub(super) fn offer(&self, node: NodeId) {
-        self.change(node, |standing| standing.offers = true);
+        self.change(node, |status| status.offers = true);
     }
 
     pub(super) fn avoid(&self, node: NodeId) {
-        self.change(node, |standing| standing.avoided = true);
+        self.change(node, |status| status.avoided = true);
     }
 
     pub(super) fn limit(&self, node: NodeId, limit: u32) {
-        self.change(node, |standing| standing.limit = limit);
+        self.change(node, |status| status.limit = limit);
     }
 
     /// The first few of some nodes that have capacity: the mutex is taken once for as many.
@@ -83,16 +83,16 @@ impl LockedCounters {
         self.open().with_time > 0
     }
 
-    pub(super) fn standing(&self, node: NodeId) -> Standing {
+    pub(super) fn status(&self, node: NodeId) -> NodeStatus {
         self.open().nodes[node.index()]
     }
 
-    fn change(&self, node: NodeId, change: impl FnOnce(&mut Standing)) {
+    fn change(&self, node: NodeId, change: impl FnOnce(&mut NodeStatus)) {
         let mut counted = self.open();
-        let standing = &mut counted.nodes[node.index()];
-        let before = standing.has(Capacity::Available);
-        change(standing);
-        match (before, standing.has(Capacity::Available)) {
+        let status = &mut counted.nodes[node.index()];
+        let before = status.has(Capacity::Available);
+        change(status);
+        match (before, status.has(Capacity::Available)) {
             (false, true) => counted.with_time += 1,
             (true, false) => counted.with_time -= 1,
             (true, true) | (false, false) => {}

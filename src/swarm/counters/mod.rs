@@ -58,7 +58,7 @@ impl Capacity {
 
 /// All that the counters say of one node at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub(super) struct NodeStatus {
     pub(super) load: Load,
     /// Wanted segments that this node owns and that were never handed out.
     pub(super) unseeded: u32,
@@ -70,7 +70,7 @@ pub(super) struct Standing {
     pub(super) limit: u32,
 }
 
-impl Standing {
+impl NodeStatus {
     fn has(&self, capacity: Capacity) -> bool {
         self.offers && !self.avoided && capacity.has_room(self.load.in_flight, self.limit)
     }
@@ -185,32 +185,32 @@ impl RequestCounters {
 
     /// Whether nobody should be sent to `node`.
     pub fn is_avoided(&self, node: NodeId) -> bool {
-        self.standing(node).avoided
+        self.status(node).avoided
     }
 
     /// Whether `owner` still has segments that nobody else was ever sent to fetch.
     pub fn is_seeding(&self, owner: NodeId) -> bool {
-        self.seeds(&self.standing(owner))
+        self.seeds(&self.status(owner))
     }
 
     /// What `node` is charged with.
     pub fn load(&self, node: NodeId) -> Load {
-        self.standing(node).load
+        self.status(node).load
     }
 
     /// All at once: with a mutex it is taken once.
     #[inline]
-    pub(super) fn standing(&self, node: NodeId) -> Standing {
+    pub(super) fn status(&self, node: NodeId) -> NodeStatus {
         match &self.kind {
-            Kind::Locked(counters) => counters.standing(node),
-            Kind::Atomic(counters) => counters.standing(node),
+            Kind::Locked(counters) => counters.status(node),
+            Kind::Atomic(counters) => counters.status(node),
         }
     }
 
-    /// Whether an owner of that standing still has segments that nobody else was sent to fetch.
-    pub(super) fn seeds(&self, standing: &Standing) -> bool {
+    /// Whether an owner of that status still has segments that nobody else was sent to fetch.
+    pub(super) fn seeds(&self, status: &NodeStatus) -> bool {
         // ORDERING: Relaxed; see `spare_owners`.
-        standing.unseeded > 0 && !self.unsparing.load(Ordering::Relaxed)
+        status.unseeded > 0 && !self.unsparing.load(Ordering::Relaxed)
     }
 }
 

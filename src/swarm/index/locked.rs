@@ -5,10 +5,10 @@ use std::sync::{Mutex, MutexGuard};
 use rustc_hash::FxHashMap;
 
 use super::copies::PlainCopies;
-use super::{FileSwarm, Index, Open};
+use super::{FileSwarm, OpenIndex, SwarmIndex};
 use crate::manifest::FileId;
 
-type Map = FxHashMap<FileId, FileSwarm<PlainCopies>>;
+type LockedMap = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 
 /// Plain data that one thread at a time may look at.
 ///
@@ -16,7 +16,7 @@ type Map = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 /// one thread, and with several, since the look-ups follow each other closely.
 #[derive(Debug, Default)]
 pub(in crate::swarm) struct LockedIndex {
-    map: Mutex<Map>,
+    map: Mutex<LockedMap>,
 }
 
 impl LockedIndex {
@@ -26,16 +26,16 @@ impl LockedIndex {
     }
 }
 
-impl Index for LockedIndex {
+impl SwarmIndex for LockedIndex {
     type Copies = PlainCopies;
-    type Open<'a> = MutexGuard<'a, Map>;
+    type Open<'a> = MutexGuard<'a, LockedMap>;
 
-    fn open(&self) -> MutexGuard<'_, Map> {
+    fn open(&self) -> MutexGuard<'_, LockedMap> {
         self.map.lock().expect("nobody panicked with the index open")
     }
 }
 
-impl Open for MutexGuard<'_, Map> {
+impl OpenIndex for MutexGuard<'_, LockedMap> {
     type Copies = PlainCopies;
 
     fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<PlainCopies>) -> T) -> T {

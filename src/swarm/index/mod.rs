@@ -30,11 +30,11 @@ impl<R: Copies> FileSwarm<R> {
 }
 
 /// A kind of index.
-pub(super) trait Index {
+pub(super) trait SwarmIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
     /// The index while somebody works with it.
-    type Open<'a>: Open<Copies = Self::Copies>
+    type Open<'a>: OpenIndex<Copies = Self::Copies>
     where
         Self: 'a;
 
@@ -44,7 +44,7 @@ pub(super) trait Index {
 }
 
 /// An index that is open.
-pub(super) trait Open {
+pub(super) trait OpenIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
 

@@ -2,7 +2,7 @@
 //! nothing is written but atomics, so that there is nothing to lock.
 
 use super::copies::AtomicCopies;
-use super::{FileSwarm, Index, Open};
+use super::{FileSwarm, OpenIndex, SwarmIndex};
 use crate::manifest::FileId;
 
 /// Atomics in a slice.
@@ -21,7 +21,7 @@ impl NumberedIndex {
     }
 }
 
-impl Index for NumberedIndex {
+impl SwarmIndex for NumberedIndex {
     type Copies = AtomicCopies;
     type Open<'a> = &'a [FileSwarm<AtomicCopies>];
 
@@ -30,7 +30,7 @@ impl Index for NumberedIndex {
     }
 }
 
-impl Open for &[FileSwarm<AtomicCopies>] {
+impl OpenIndex for &[FileSwarm<AtomicCopies>] {
     type Copies = AtomicCopies;
 
     fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<AtomicCopies>) -> T) -> T {

@@ -8,15 +8,15 @@ use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
 
 use super::copies::AtomicCopies;
-use super::{FileSwarm, Index, Open};
+use super::{FileSwarm, OpenIndex, SwarmIndex};
 use crate::manifest::FileId;
 
-type Map = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
+type ShardedMap = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
 /// Atomics in a sharded map.
 #[derive(Debug, Default)]
 pub(in crate::swarm) struct ShardedIndex {
-    map: Map,
+    map: ShardedMap,
 }
 
 impl ShardedIndex {
@@ -25,16 +25,16 @@ impl ShardedIndex {
     }
 }
 
-impl Index for ShardedIndex {
+impl SwarmIndex for ShardedIndex {
     type Copies = AtomicCopies;
-    type Open<'a> = &'a Map;
+    type Open<'a> = &'a ShardedMap;
 
-    fn open(&self) -> &Map {
+    fn open(&self) -> &ShardedMap {
         &self.map
     }
 }
 
-impl Open for &Map {
+impl OpenIndex for &ShardedMap {
     type Copies = AtomicCopies;
 
     fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<AtomicCopies>) -> T) -> T {
