@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use mpiswarm::config::MESSAGE_BYTES_MAX;
 use mpiswarm::manifest::{Block, Digest, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{decode, encode};
-use mpiswarm::protocol::{Ask, Entry, Handout, Message};
+use mpiswarm::protocol::{Ask, Handout, HandoutEntry, Message};
 
 /// Peers announce ten segments and show 16 blocks.
 fn ask() -> Message {
@@ -24,7 +24,7 @@ fn ask() -> Message {
 
 /// And get ten, with four holders each.
 fn handout() -> Message {
-    let entry = |position: u8| Entry {
+    let entry = |position: u8| HandoutEntry {
         segment: SegmentId(60_000 + 11 * u32::from(position)),
         digest: Digest([0xa0 | position; 32]),
         holders: (1..=4).map(|rank| NodeId(rank * 200)).collect(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::baseline;
 use mpiswarm::config::{Config, IndexKind, Selection};
-use mpiswarm::driver::job::{Ended, Inputs, Job, JobError, run_threads};
+use mpiswarm::driver::job::{Inputs, Job, JobError, JobResult, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
 use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
@@ -82,7 +82,7 @@ fn mutex_engine(job: &Job) -> u64 {
     delivered(baseline::run_threads(job, PEERS + 1, &Clock::start(), |_| {}))
 }
 
-fn delivered(ended: Result<Ended, JobError>) -> u64 {
+fn delivered(ended: Result<JobResult, JobError>) -> u64 {
     let progress = ended.expect("the local transport does not break").progress;
     assert_eq!(progress.segments_verified, progress.segments_wanted, "all is delivered");
     progress.segments_verified

@@ -7,7 +7,7 @@ use mpiswarm::config::{
 };
 use mpiswarm::manifest::{Block, Digest, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
-use mpiswarm::protocol::{Ask, Cause, Entry, Farewell, Handout, Message, Part, Return};
+use mpiswarm::protocol::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -60,7 +60,7 @@ fn ask() -> impl Strategy<Value = Ask> {
 
 fn handout() -> impl Strategy<Value = Handout> {
     let entry = (segment(), any::<[u8; 32]>(), vec(node(), 0..=HOLDERS_MAX)).prop_map(
-        |(segment, digest, holders)| Entry {
+        |(segment, digest, holders)| HandoutEntry {
             segment,
             digest: Digest(digest),
             holders: holders.into_iter().collect(),
@@ -170,7 +170,8 @@ fn the_largest_messages_fit() {
         known: u16::MAX,
         returned: [returned; RETURNS_MAX].into(),
     };
-    let entry = Entry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };
+    let entry =
+        HandoutEntry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };
     let handout = Handout {
         answers: u32::MAX,
         unobtainable: true,

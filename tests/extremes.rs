@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use mpiswarm::config::Config;
-use mpiswarm::driver::job::{Ended, Inputs, Job, run_threads};
+use mpiswarm::driver::job::{Inputs, Job, JobResult, run_threads};
 use mpiswarm::manifest::{
     FileName, Hashes, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Wanted,
     Workload, synthesize,
@@ -30,7 +30,7 @@ fn broadcast(files: u32, segments: u32) -> Vec<PeerInput> {
 }
 
 /// Runs it to the end, and says how long the swarm took, in seconds.
-fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (Ended, f64) {
+fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (JobResult, f64) {
     let nodes = u32::try_from(inputs.len()).expect("a few peers") + 1;
     let job = Job {
         inputs: Inputs::Made(inputs.into()),

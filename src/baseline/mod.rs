@@ -40,7 +40,7 @@ mod upload;
 
 use std::thread;
 
-use crate::driver::job::{Ended, Job, JobError};
+use crate::driver::job::{Job, JobError, JobResult};
 use crate::manifest::NodeId;
 use crate::protocol::tracker::Progress;
 use crate::time::Clock;
@@ -58,7 +58,7 @@ pub fn run_threads(
     nodes: u32,
     clock: &Clock,
     show: impl FnMut(Progress),
-) -> Result<Ended, JobError> {
+) -> Result<JobResult, JobError> {
     let mailboxes = &Mailboxes::new(nodes);
     let peers = (1..nodes).map(NodeId);
     let setup: Vec<_> = peers.map(|node| (node, peer::prepare(job, node))).collect();
@@ -111,7 +111,7 @@ pub fn run_rank(
     world: &mpi::topology::SimpleCommunicator,
     clock: &Clock,
     show: impl FnMut(Progress),
-) -> Result<Option<Ended>, JobError> {
+) -> Result<Option<JobResult>, JobError> {
     use mpi::topology::Communicator as _;
     let number = |number| u32::try_from(number).expect("ranks are not negative");
     let node = NodeId(number(world.rank()));

@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, Length, Tag};
 use super::holder_map::HolderMap;
 use super::message::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
 use crate::driver::SHOW_EVERY;
-use crate::driver::job::{Ended, Job};
+use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
@@ -24,7 +24,7 @@ pub(super) fn run<L: Endpoint>(
     nodes: u32,
     clock: &Clock,
     mut show: impl FnMut(Progress),
-) -> Result<Ended, TransportError> {
+) -> Result<JobResult, TransportError> {
     let mut tracker = MutexTracker::new(endpoint, nodes, (clock, &job.meter));
     let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
@@ -241,8 +241,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         (1..self.nodes).map(NodeId)
     }
 
-    fn ended(self, distinct_bytes: u64) -> Ended {
+    fn ended(self, distinct_bytes: u64) -> JobResult {
         let Self { outcome, progress, metrics, .. } = self;
-        Ended { outcome, progress, metrics, distinct_bytes }
+        JobResult { outcome, progress, metrics, distinct_bytes }
     }
 }

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::RunArgs;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
-use crate::driver::job::Ended;
+use crate::driver::job::JobResult;
 use crate::harness;
 use crate::protocol::tracker::Progress;
 use crate::report::{Carrier, Limits, RunFacts, Summary, render};
@@ -75,7 +75,7 @@ pub(super) fn summary(
     clock: &Clock,
     transport: &'static str,
     cores: Option<usize>,
-    ended: Ended,
+    ended: JobResult,
 ) -> u8 {
     let outcome = &ended.outcome;
     for line in &outcome.errors {

@@ -1,4 +1,4 @@
-//! A whole run: all nodes as threads of this process, or one of them as a rank of an MPI job.
+//! A job_file run: all nodes as threads of this process, or one of them as a rank of an MPI job.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Job {
 
 /// What rank 0 knows when a run is over.
 #[derive(Clone, Debug)]
-pub struct Ended {
+pub struct JobResult {
     /// How it went.
     pub outcome: Outcome,
     /// How far it came.
@@ -119,8 +119,8 @@ impl Job {
         pool.map_or_else(|_| Checks::inline(), |pool| Checks::on(&pool, parker.unparker()))
     }
 
-    fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> Ended {
-        Ended {
+    fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> JobResult {
+        JobResult {
             outcome: tracker.outcome().clone(),
             progress: tracker.progress(),
             distinct_bytes: tracker.distinct_bytes_wanted(self.segment_bytes),
@@ -139,7 +139,7 @@ pub fn run_threads(
     nodes: u32,
     clock: &Clock,
     show: impl FnMut(Progress),
-) -> Result<Ended, JobError> {
+) -> Result<JobResult, JobError> {
     let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare_peer(NodeId(rank))).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
@@ -169,7 +169,7 @@ pub fn run_threads(
 #[cfg(feature = "mpi")]
 mod ranks {
     use super::{
-        Config, Ended, Injection, Job, JobError, NodeId, Parker, Progress, RankMetrics, Tracker,
+        Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
     use crate::driver::idle::hold_back;
@@ -185,7 +185,7 @@ mod ranks {
 
     /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended. Where
     /// the outcome names lost ranks, nothing that all ranks do together can follow: the job is to be
-    /// aborted, and what the others finished is whole by then.
+    /// aborted, and what the others finished is job_file by then.
     ///
     /// # Errors
     ///
@@ -195,7 +195,7 @@ mod ranks {
         world: &SimpleCommunicator,
         clock: &Clock,
         show: impl FnMut(Progress),
-    ) -> Result<Option<Ended>, JobError> {
+    ) -> Result<Option<JobResult>, JobError> {
         let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
         let result = if node == NodeId::TRACKER {
             track(job, world, clock, show).map(Some)
@@ -220,7 +220,7 @@ mod ranks {
         world: &SimpleCommunicator,
         clock: &Clock,
         show: impl FnMut(Progress),
-    ) -> Result<Ended, TransportError> {
+    ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };

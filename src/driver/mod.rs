@@ -44,7 +44,7 @@ pub fn run_tracker(
     (clock, meter): (&Clock, &Meter),
     mut show: impl FnMut(Progress),
 ) -> Result<RankMetrics, TransportError> {
-    let mut turn = Turn::new(transport, parker);
+    let mut turn = LoopState::new(transport, parker);
     let mut watch = Stopwatch::start(clock, meter);
     let mut messages = 0;
     tracker.handle(clock.now(), Input::Start, &mut turn.outbox);
@@ -109,7 +109,7 @@ pub fn run_peer(
     let writer = Writer::new(output, parker.unparker().clone());
     let mut io =
         PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
-    let mut turn = Turn::new(transport, parker);
+    let mut turn = LoopState::new(transport, parker);
     let mut watch = Stopwatch::start(clock, meter);
     peer.handle(clock.now(), Input::Start, &mut turn.outbox);
     let mut inputs = Vec::new();
@@ -183,14 +183,14 @@ fn resting(peer: &Peer) -> Activity {
 }
 
 /// What one turn of the loop needs and keeps.
-struct Turn {
+struct LoopState {
     outbox: Outbox,
     events: PolledEvents,
     idle: Idle,
     finished: bool,
 }
 
-impl Turn {
+impl LoopState {
     fn new(transport: &impl Transport, parker: Parker) -> Self {
         Self {
             outbox: Outbox::default(),

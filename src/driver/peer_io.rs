@@ -11,7 +11,7 @@ use super::{Checks, Injection};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
-use crate::protocol::{Input, Output, Peer, Verdict, enrolment::Listing};
+use crate::protocol::{CheckResult, Input, Output, Peer, enrolment::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
@@ -168,11 +168,11 @@ impl PeerIo {
                         self.metrics.latency.record(now.since(asked.unwrap_or(now)));
                     }
                     self.store.insert(segment, sealed);
-                    Verdict::Right
+                    CheckResult::Valid
                 }
                 Err(slot) => {
                     self.store.give_back(slot);
-                    Verdict::Wrong
+                    CheckResult::Corrupt
                 }
             };
             inputs.push(Input::Checked { from, segment, verdict });

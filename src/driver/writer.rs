@@ -12,9 +12,9 @@ use crate::manifest::{FileId, FileName};
 use crate::store::shelf::Shelf;
 use crate::store::{Content, OutputDir};
 
-/// A whole file that has no name yet.
+/// A job file that has no name yet.
 #[derive(Debug)]
-struct Whole<C> {
+struct WriteJob<C> {
     file: FileId,
     name: FileName,
     content: Arc<C>,
@@ -30,7 +30,7 @@ pub(crate) struct Written {
 /// Writes the finished files of one peer. As many may wait as the peer wants.
 #[derive(Debug)]
 pub(crate) struct Writer<C = Shelf> {
-    waiting: Option<Sender<Whole<C>>>,
+    waiting: Option<Sender<WriteJob<C>>>,
     done: Arc<SegQueue<Written>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -41,10 +41,10 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
     pub(crate) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
         let Some(output) = output else { return Self { waiting: None, done, thread: None } };
-        let (waiting, files) = channel::unbounded::<Whole<C>>();
+        let (waiting, files) = channel::unbounded::<WriteJob<C>>();
         let written = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
-            for Whole { file, name, content } in files {
+            for WriteJob { file, name, content } in files {
                 let result = output.publish(&name, file.0, content.segments());
                 let trouble = result.err().map(|error| error.to_string().into());
                 written.push(Written { file, trouble });
@@ -58,8 +58,8 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
     pub(crate) fn begin(&self, file: FileId, name: FileName, content: impl Into<Arc<C>>) {
         match &self.waiting {
             Some(waiting) => {
-                let whole = Whole { file, name, content: content.into() };
-                waiting.send(whole).expect("the thread runs as long as the writer");
+                let job = WriteJob { file, name, content: content.into() };
+                waiting.send(job).expect("the thread runs as long as the writer");
             }
             None => self.done.push(Written { file, trouble: None }),
         }

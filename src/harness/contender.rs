@@ -10,7 +10,7 @@ use super::switches::Engine;
 use super::workload::Scenario;
 use crate::baseline;
 use crate::config::Verify;
-use crate::driver::job::{self, Ended, Inputs, Job, JobError};
+use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::protocol::Outcome;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
@@ -23,7 +23,7 @@ pub trait Contender: Debug {
     /// # Errors
     ///
     /// When the run broke.
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken>;
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken>;
 }
 
 /// Why a run broke.
@@ -101,7 +101,7 @@ pub fn contender(
 struct Lockfree;
 
 impl Contender for Lockfree {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
         match turn.stage {
             Stage::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
             #[cfg(feature = "mpi")]
@@ -115,7 +115,7 @@ impl Contender for Lockfree {
 struct Mutex;
 
 impl Contender for Mutex {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
         match turn.stage {
             Stage::Threads => {
                 Ok(Some(baseline::run_threads(job, turn.peers + 1, turn.clock, |_| ())?))
@@ -134,7 +134,7 @@ struct Broadcaster {
 }
 
 impl Contender for Broadcaster {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
         let files = match &job.inputs {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
@@ -162,12 +162,12 @@ impl Contender for Broadcaster {
 }
 
 /// A broadcast in the words of a swarm.
-fn ended(job: &BroadcastJob, report: Report, files: usize) -> Ended {
+fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     let Report { opened, ranks } = report;
     let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();
     let receivers = ranks.len().saturating_sub(2) as u64;
     let delivered = ranks.iter().map(|rank| rank.metrics.received_segments).sum();
-    Ended {
+    JobResult {
         outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
         progress: Progress {
             segments_wanted: u64::from(job.segments) * receivers,
@@ -187,13 +187,13 @@ struct Mock {
 }
 
 impl Contender for Mock {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<Ended>, Broken> {
+    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
         job.meter.begin();
         let opened = Timestamp::default();
         let finished = opened + self.times[turn.repetition as usize % self.times.len()];
         let peers = (0..turn.peers).map(|_| Some(finished));
         let finished = std::iter::once(None).chain(peers).collect();
-        Ok(Some(Ended {
+        Ok(Some(JobResult {
             outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
             progress: Progress::default(),
             metrics: Vec::new(),

@@ -22,7 +22,7 @@ use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::stage::{Cost, Order, Stage};
 use super::workload::Scenario;
 use crate::config::Verify;
-use crate::driver::job::{Ended, Inputs, Job};
+use crate::driver::job::{Inputs, Job, JobResult};
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Meter, Usage};
@@ -240,7 +240,7 @@ impl Bench<'_> {
         field: &Field<'_>,
         place: usize,
         repetition: u32,
-    ) -> Result<(Ended, Vec<Cost>), BenchError> {
+    ) -> Result<(JobResult, Vec<Cost>), BenchError> {
         let (number, entry, contender) = &field.contenders[place];
         let order = Order { scenario: field.number, contender: *number, repetition };
         self.stage.give(Some(order));
@@ -259,7 +259,7 @@ impl Bench<'_> {
         field: &Field<'_>,
         place: usize,
         repetition: u32,
-        ended: Ended,
+        ended: JobResult,
         costs: &[Cost],
     ) -> Result<Record, BenchError> {
         let Field { scenario, .. } = field;
@@ -341,7 +341,7 @@ fn once(
     contender: &dyn Contender,
     job: &Job,
     (stage, peers, repetition): (&Stage, u32, u32),
-) -> Result<(Option<Ended>, Vec<Cost>), Broken> {
+) -> Result<(Option<JobResult>, Vec<Cost>), Broken> {
     usage::reset_peak_rss();
     let before = Usage::now();
     stage.meet();

@@ -135,7 +135,7 @@ mod ranks {
     use super::{Cost, Order};
     use crate::metrics::usage::Usage;
     use crate::time::nanoseconds;
-    use crate::transport::mpi::{Here, here};
+    use crate::transport::mpi::{HostRanks, here};
 
     /// How long a rank that has no orders rests, so that rank 0 has the cores to itself.
     const REST: Duration = Duration::from_micros(200);
@@ -148,7 +148,7 @@ mod ranks {
         pub world: SimpleCommunicator,
         /// Orders and costs, apart from all that contenders say.
         orders: SimpleCommunicator,
-        pub(super) here: Here,
+        pub(super) here: HostRanks,
     }
 
     impl Ranks {

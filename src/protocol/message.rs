@@ -171,12 +171,12 @@ pub struct Handout {
     /// The tracker falls behind: who has more to say should wait until it was heard.
     pub busy: bool,
     /// What to fetch.
-    pub entries: ArrayVec<Entry, HANDOUT_MAX>,
+    pub entries: ArrayVec<HandoutEntry, HANDOUT_MAX>,
 }
 
 /// One segment to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct HandoutEntry {
     /// Which segment.
     pub segment: SegmentId,
     /// Its registered SHA-256.

@@ -15,7 +15,7 @@ use crate::manifest::{Digest, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
 pub use enrolment::{Enrolment, OwnedEntry};
-pub use message::{Ask, Cause, Entry, Farewell, Handout, Message, Part, Return};
+pub use message::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
 pub use peer::{Peer, Wait};
 pub use tracker::{Outcome, Tracker};
 
@@ -64,7 +64,7 @@ pub enum Input<'a> {
         /// Which segment.
         segment: SegmentId,
         /// Whether it is what its owner registered.
-        verdict: Verdict,
+        verdict: CheckResult,
     },
     /// Slots are reserved, or could not be.
     Reserved {
@@ -89,11 +89,11 @@ pub enum Input<'a> {
 
 /// Whether a segment's SHA-256 is the registered one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CheckResult {
     /// It is: the segment may be served and counted.
-    Right,
+    Valid,
     /// It is not: the segment was dropped.
-    Wrong,
+    Corrupt,
 }
 
 /// What a node can want done.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Limits;
 use crate::config::Verify;
-use crate::driver::job::{Ended, Job};
+use crate::driver::job::{Job, JobResult};
 use crate::metrics::RankMetrics;
 use crate::time::Timestamp;
 
@@ -64,8 +64,8 @@ pub struct Carrier {
 
 impl RunFacts {
     /// The facts of a run of `job` that began at time 0.
-    pub fn new(job: &Job, carrier: &Carrier, ended: Ended) -> Self {
-        let Ended { outcome, progress, metrics, distinct_bytes } = ended;
+    pub fn new(job: &Job, carrier: &Carrier, ended: JobResult) -> Self {
+        let JobResult { outcome, progress, metrics, distinct_bytes } = ended;
         let opened = outcome.opened.unwrap_or_default();
         let finished: Vec<Option<Duration>> =
             outcome.finished.iter().map(|at| at.map(|at| at.since(opened))).collect();

@@ -13,7 +13,7 @@ use super::scenario::Scenario;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::protocol::{
-    Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, Verdict, codec,
+    CheckResult, Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, codec,
     enrolment::Listing,
 };
 use crate::time::Timestamp;
@@ -246,7 +246,7 @@ impl World {
             Output::Check { from, segment, digest } => {
                 let content = self.unchecked[&(node, segment, from)];
                 let right = content == digest;
-                let verdict = if right { Verdict::Right } else { Verdict::Wrong };
+                let verdict = if right { CheckResult::Valid } else { CheckResult::Corrupt };
                 self.run.corrupt += u64::from(!right);
                 let input = Input::Checked { from, segment, verdict };
                 self.later(self.scenario.check_time, Event::Input { to: node, input });
@@ -260,11 +260,11 @@ impl World {
         }
     }
 
-    fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: Verdict) {
+    fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: CheckResult) {
         let content = self.unchecked.remove(&(node, segment, from));
         self.checker.settled(node, from, segment);
         let content = content.expect("it was looked at a moment ago");
-        if verdict == Verdict::Right && !self.checker.has(node, segment) {
+        if verdict == CheckResult::Valid && !self.checker.has(node, segment) {
             self.checker.verified(node, segment);
             if self.scenario.keep_contents {
                 self.contents[node.index()].insert(segment, content);

@@ -21,7 +21,7 @@ pub(crate) struct Job {
 
 /// A job that has ended by itself.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub(crate) struct JobResult {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
@@ -58,17 +58,18 @@ impl Job {
     }
 
     /// Waits for its end.
-    pub(crate) fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> JobResult {
         let status = self.child.wait().expect("timeout ends");
         let read = |name| fs::read(self.folder.path().join(name)).expect("it was made");
         let text = |name| String::from_utf8_lossy(&read(name)).into_owned();
-        let ended = Ended { code: status.code(), stdout: text("stdout"), stderr: text("stderr") };
+        let ended =
+            JobResult { code: status.code(), stdout: text("stdout"), stderr: text("stderr") };
         assert_ne!(ended.code, Some(ENDLESS), "the job did not end: {ended:?}");
         ended
     }
 }
 
-impl Ended {
+impl JobResult {
     /// What the program itself said on stderr; launchers add words of their own.
     pub(crate) fn errors(&self) -> Vec<&str> {
         self.stderr.lines().filter_map(|line| line.strip_prefix("mpiswarm: ")).collect()
@@ -81,7 +82,7 @@ impl Ended {
 }
 
 /// Runs a job to its end, which comes within minutes, however busy the machine.
-pub(crate) fn run(nodes: u32, args: &[&str]) -> Ended {
+pub(crate) fn run(nodes: u32, args: &[&str]) -> JobResult {
     Job::start(nodes, args, Duration::from_secs(180)).end()
 }
 

@@ -11,7 +11,9 @@ use crate::time::Timestamp;
 use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, Mishaps};
-use crate::protocol::{Ask, Cause, Entry, Handout, Message, Outbox, Output, Return, Verdict};
+use crate::protocol::{
+    Ask, Cause, CheckResult, Handout, HandoutEntry, Message, Outbox, Output, Return,
+};
 
 /// A peer takes on a small part of what it lacks: no more than one of so many.
 const PARTS_MIN: usize = 4;
@@ -136,12 +138,12 @@ impl Fetch {
         now: Timestamp,
         from: NodeId,
         segment: SegmentId,
-        verdict: Verdict,
+        verdict: CheckResult,
         out: &mut Outbox,
     ) -> Option<FileId> {
         let flight = self.flights.remove(segment, from)?;
         match verdict {
-            Verdict::Right if self.wants.is_taken(segment) => {
+            CheckResult::Valid if self.wants.is_taken(segment) => {
                 self.flights.note_latency(now.since(flight.since));
                 self.verified.push(Announcement { what: segment, said: 0 });
                 self.unsaid += 1;
@@ -151,8 +153,8 @@ impl Fetch {
                 file
             }
             // The same segment came twice and was checked twice.
-            Verdict::Right => None,
-            Verdict::Wrong => {
+            CheckResult::Valid => None,
+            CheckResult::Corrupt => {
                 self.mishaps.corrupt += 1;
                 self.give_back(segment, from, Cause::Corrupt);
                 None
@@ -315,10 +317,10 @@ impl Fetch {
     fn start(
         &mut self,
         now: Timestamp,
-        entry: Entry,
+        entry: HandoutEntry,
         out: &mut Outbox,
     ) -> Option<(NodeId, SegmentId)> {
-        let Entry { segment, digest, mut holders } = entry;
+        let HandoutEntry { segment, digest, mut holders } = entry;
         let holder = holders.pop_at(0)?;
         // A second holder for a segment that is late, or a new segment; anything else was said
         // twice. With something missing again, the end is not near any more.

@@ -13,7 +13,7 @@ use super::pace::Pace;
 use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
-use crate::protocol::{Ask, Enrolment, Entry, Handout};
+use crate::protocol::{Ask, Enrolment, Handout, HandoutEntry};
 use crate::swarm::{HandoutScratch, Offer, Swarm, Wish};
 use crate::time::Timestamp;
 
@@ -198,7 +198,11 @@ impl Service {
         let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
         for Offer { segment, holders } in offers {
             account.grants.push_back(Grant { segment, holder: holders[0], at: limits.now });
-            handout.entries.push(Entry { segment, digest: self.roster.digest(segment), holders });
+            handout.entries.push(HandoutEntry {
+                segment,
+                digest: self.roster.digest(segment),
+                holders,
+            });
         }
         handout
     }

@@ -20,7 +20,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{Ended, Mode, Owner, Slab};
+use slab::{CompletedRequest, Mode, Owner, Slab};
 
 /// Receives that wait for messages.
 const RING: usize = 16;
@@ -30,7 +30,7 @@ const TAG: std::ffi::c_int = 0;
 
 /// What of a job is on one machine.
 #[derive(Clone, Debug)]
-pub struct Here {
+pub struct HostRanks {
     /// Ranks, this one among them.
     pub ranks: Rank,
     /// Cores that any of them may use: launchers like to give each its own.
@@ -39,12 +39,12 @@ pub struct Here {
 
 /// What is on this machine: all ranks that this one can share memory with. Launchers have variables
 /// that say so too, but each its own, and Slurm's none. All ranks must come here.
-pub fn here(world: &SimpleCommunicator) -> Here {
+pub fn here(world: &SimpleCommunicator) -> HostRanks {
     let machine = world.split_shared(world.rank());
     let mine = Cores::mine();
     let mut words = mine.words().to_vec();
     machine.all_reduce_into(mine.words(), &mut words[..], SystemOperation::bitwise_or());
-    Here { ranks: machine.size(), cores: mine.with_words(words) }
+    HostRanks { ranks: machine.size(), cores: mine.with_words(words) }
 }
 
 impl fmt::Debug for MpiTransport {
@@ -220,7 +220,7 @@ impl Transport for MpiTransport {
         events.completions.clear();
         let done = &mut events.completions;
         let mut bad = None;
-        active.poll(|Ended { owner, source, count, cancelled }| match owner {
+        active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
                 let from = NodeId(u32::try_from(source).unwrap_or(0));
                 match codec::decode(&buffer[..count]) {

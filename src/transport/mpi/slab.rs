@@ -70,7 +70,7 @@ pub(super) enum Mode {
 }
 
 /// How MPI is told to send.
-type Send = unsafe extern "C" fn(
+type SendFunction = unsafe extern "C" fn(
     *const c_void,
     c_int,
     ffi::MPI_Datatype,
@@ -82,7 +82,7 @@ type Send = unsafe extern "C" fn(
 
 /// A request that has ended.
 #[derive(Debug)]
-pub(super) struct Ended {
+pub(super) struct CompletedRequest {
     pub(super) owner: Owner,
     /// Who sent it, for receives.
     pub(super) source: c_int,
@@ -137,8 +137,8 @@ impl Slab {
         let (start, len) = owner.bytes();
         let mut request = MaybeUninit::uninit();
         let (name, send) = match mode {
-            Mode::Standard => ("MPI_Isend", ffi::MPI_Isend as Send),
-            Mode::Synchronous => ("MPI_Issend", ffi::MPI_Issend as Send),
+            Mode::Standard => ("MPI_Isend", ffi::MPI_Isend as SendFunction),
+            Mode::Synchronous => ("MPI_Issend", ffi::MPI_Issend as SendFunction),
         };
         // SAFETY: the bytes are valid for reads of `len` and stay in place and unwritten until
         // the request ends, as the slab keeps their owner (see the module).
@@ -157,7 +157,10 @@ impl Slab {
     }
 
     /// Takes out the requests that have ended.
-    pub(super) fn poll(&mut self, mut ended: impl FnMut(Ended)) -> Result<(), TransportError> {
+    pub(super) fn poll(
+        &mut self,
+        mut ended: impl FnMut(CompletedRequest),
+    ) -> Result<(), TransportError> {
         let active = self.requests.len();
         if active == 0 {
             return Ok(());
@@ -225,7 +228,7 @@ impl std::fmt::Debug for Slab {
     }
 }
 
-fn read(owner: Owner, status: &ffi::MPI_Status) -> Result<Ended, TransportError> {
+fn read(owner: Owner, status: &ffi::MPI_Status) -> Result<CompletedRequest, TransportError> {
     let (mut bytes, mut cancelled) = (0, 0);
     // SAFETY: the status is one that MPI wrote, and both results are plain integers.
     let code = unsafe { ffi::MPI_Test_cancelled(status, &raw mut cancelled) };
@@ -236,7 +239,7 @@ fn read(owner: Owner, status: &ffi::MPI_Status) -> Result<Ended, TransportError>
         check("MPI_Get_count", code)?;
     }
     let count = usize::try_from(bytes).unwrap_or(0);
-    Ok(Ended { owner, source: status.MPI_SOURCE, count, cancelled: cancelled != 0 })
+    Ok(CompletedRequest { owner, source: status.MPI_SOURCE, count, cancelled: cancelled != 0 })
 }
 
 fn check(call: &'static str, code: c_int) -> Result<(), TransportError> {
