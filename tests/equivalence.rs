@@ -14,7 +14,7 @@ use std::process::Command;
 use mpiswarm::driver;
 use mpiswarm::manifest::{FileName, NodeId, PeerInput, highest_peer};
 use mpiswarm::protocol::Enrolment;
-use mpiswarm::simulation::{Scenario, World};
+use mpiswarm::simulation::{World, WorldConfig};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
 const SEED: u64 = 7;
@@ -60,7 +60,8 @@ impl Case {
     }
 
     fn simulated(&self) -> Contents {
-        let scenario = Scenario { keep_contents: true, ..Scenario::of(self.enrolments(), SEED) };
+        let scenario =
+            WorldConfig { keep_contents: true, ..WorldConfig::of(self.enrolments(), SEED) };
         let run = World::new(scenario).run();
         assert_eq!(run.outcome.errors, [""; 0]);
         let text = |file: Option<Vec<_>>| -> Vec<String> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpiswarm::config::Config;
 use mpiswarm::manifest::Digest;
 use mpiswarm::protocol::{Enrolment, OwnedEntry};
-use mpiswarm::simulation::{Run, Scenario, World};
+use mpiswarm::simulation::{Run, World, WorldConfig};
 
 /// M + ⌊log2 N⌋ segment times.
 fn bound(peers: u32, segments: u32) -> f64 {
@@ -13,7 +13,7 @@ fn bound(peers: u32, segments: u32) -> f64 {
 }
 
 fn broadcast(peers: u32, segments: u32, seed: u64) -> Run {
-    World::new(Scenario::broadcast(peers, segments, seed)).run()
+    World::new(WorldConfig::broadcast(peers, segments, seed)).run()
 }
 
 fn max_over_mean(served: &[u64]) -> f64 {
@@ -47,10 +47,10 @@ fn a_broadcast_over_equal_links_is_near_the_bound() {
 fn who_waits_at_the_tracker_is_served_without_asking_again() {
     let (peers, segments) = (8, 128);
     for seed in 1..=5 {
-        let scenario = Scenario::all_to_all(peers, segments, seed);
+        let scenario = WorldConfig::all_to_all(peers, segments, seed);
         let config = Config { window: 16, holder_load: 8, ..Config::over_links(1 << 15) };
         let latency = 2 * scenario.segment_time;
-        let run = World::new(Scenario { config, latency, ..scenario }).run();
+        let run = World::new(WorldConfig { config, latency, ..scenario }).run();
         let received = f64::from((peers - 1) * segments);
         let ratio = run.makespan.as_secs_f64() * 1e3 / received;
         println!("seed {seed}: {ratio:.3} of the bound");
@@ -66,10 +66,10 @@ fn a_tracker_that_falls_behind_hears_more_at_once() {
     let segments = 200;
     for (peers, part, limit) in [(100, 25, 2.6), (30, 30, 1.4), (30, 33, 1.3)] {
         for seed in 1..=3 {
-            let scenario = Scenario::broadcast(peers, segments, seed);
+            let scenario = WorldConfig::broadcast(peers, segments, seed);
             let tracker_time = scenario.segment_time / part;
             let config = Config { announcement: 1, ..Config::over_links(1 << 23) };
-            let run = World::new(Scenario { config, tracker_time, ..scenario }).run();
+            let run = World::new(WorldConfig { config, tracker_time, ..scenario }).run();
             let ratio = run.makespan.as_secs_f64() * 1e3 / bound(peers, segments);
             println!("{peers} peers, tracker time 1/{part}, seed {seed}: {ratio:.3} of the bound");
             assert!(ratio <= limit, "makespan, seed {seed}");
@@ -91,13 +91,14 @@ fn nobody_waits_for_a_tracker_that_is_busy_no_more() {
     let owner = Enrolment::Ready { owned, wanted: Vec::new() };
     let other = Enrolment::Ready { owned: Vec::new(), wanted };
     for seed in 1..=20 {
-        let scenario = Scenario::of(vec![owner.clone(), other.clone(), other.clone()], seed);
+        let scenario = WorldConfig::of(vec![owner.clone(), other.clone(), other.clone()], seed);
         let config = Config::for_segments_of(0);
         let patience = config.ask_patience;
         let (segment_time, latency) = (Duration::from_micros(1), Duration::from_micros(20));
         let tracker_time = Duration::from_nanos(500 * seed);
         let run =
-            World::new(Scenario { config, segment_time, latency, tracker_time, ..scenario }).run();
+            World::new(WorldConfig { config, segment_time, latency, tracker_time, ..scenario })
+                .run();
         assert!(run.makespan < patience, "{:?}, seed {seed}", run.makespan);
     }
 }

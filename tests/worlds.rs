@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use mpiswarm::manifest::{Digest, NodeId};
 use mpiswarm::protocol::{Enrolment, OwnedEntry};
-use mpiswarm::simulation::{Faults, Run, Scenario, World};
+use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
 use mpiswarm::time::Timestamp;
 
 /// Runs a world and what it asserts for many seeds; a failure names world and seed.
@@ -26,17 +26,17 @@ fn pick(seed: u64, salt: u64, low: u32, high: u32) -> u32 {
     low + u32::try_from((mixed >> 33) % u64::from(high - low + 1)).expect("it is small")
 }
 
-fn broadcast(seed: u64) -> Scenario {
-    Scenario::broadcast(pick(seed, 1, 2, 20), pick(seed, 2, 1, 120), seed)
+fn broadcast(seed: u64) -> WorldConfig {
+    WorldConfig::broadcast(pick(seed, 1, 2, 20), pick(seed, 2, 1, 120), seed)
 }
 
 /// Peers enough that every segment has a second holder somewhere, nearly always.
-fn crowd(seed: u64) -> Scenario {
-    Scenario::broadcast(pick(seed, 1, 8, 20), pick(seed, 2, 1, 60), seed)
+fn crowd(seed: u64) -> WorldConfig {
+    WorldConfig::broadcast(pick(seed, 1, 8, 20), pick(seed, 2, 1, 60), seed)
 }
 
-fn all_to_all(seed: u64) -> Scenario {
-    Scenario::all_to_all(pick(seed, 1, 2, 9), pick(seed, 2, 1, 20), seed)
+fn all_to_all(seed: u64) -> WorldConfig {
+    WorldConfig::all_to_all(pick(seed, 1, 2, 9), pick(seed, 2, 1, 20), seed)
 }
 
 fn entry(name: &str, segments: u32, mark: u8) -> OwnedEntry {
@@ -60,7 +60,7 @@ fn milliseconds(count: u64) -> Timestamp {
     Timestamp::default() + Duration::from_millis(count)
 }
 
-fn run(mut scenario: Scenario) -> Run {
+fn run(mut scenario: WorldConfig) -> Run {
     scenario.keep_contents = true;
     // The window, and each request of it made twice at the end.
     let grants_max = 2 * scenario.config.window * scenario.enrolments.len();
@@ -70,7 +70,7 @@ fn run(mut scenario: Scenario) -> Run {
 }
 
 /// What the owners registered for a file.
-fn registered(scenario: &Scenario, name: &str) -> Option<Vec<Digest>> {
+fn registered(scenario: &WorldConfig, name: &str) -> Option<Vec<Digest>> {
     let owned = scenario.enrolments.iter().flat_map(|enrolment| match enrolment {
         Enrolment::Ready { owned, .. } => owned.as_slice(),
         Enrolment::Refused { .. } => &[],
@@ -80,7 +80,7 @@ fn registered(scenario: &Scenario, name: &str) -> Option<Vec<Digest>> {
 
 /// Asserts that every peer but `lost` got exactly what was registered of every file but
 /// `missing`, and that the tracker saw it.
-fn assert_delivered(scenario: &Scenario, run: &Run, lost: &[u32], missing: &[&str]) {
+fn assert_delivered(scenario: &WorldConfig, run: &Run, lost: &[u32], missing: &[&str]) {
     for (rank, enrolment) in (1..).zip(&scenario.enrolments) {
         let Enrolment::Ready { wanted, .. } = enrolment else { continue };
         if lost.contains(&rank) {
@@ -101,7 +101,7 @@ fn assert_delivered(scenario: &Scenario, run: &Run, lost: &[u32], missing: &[&st
 }
 
 /// Runs it twice: it ends without errors, all is delivered, and both runs are the same.
-fn assert_flawless(scenario: &Scenario) -> Run {
+fn assert_flawless(scenario: &WorldConfig) -> Run {
     let first = run(scenario.clone());
     assert_eq!(first.outcome.errors, [""; 0]);
     assert_eq!(first.outcome.unavailable, [""; 0]);
@@ -186,7 +186,7 @@ fn several_owners() {
 
 #[test]
 fn lost_and_late_messages() {
-    let worse = |mut scenario: Scenario, seed| {
+    let worse = |mut scenario: WorldConfig, seed| {
         let jitter = Duration::from_micros(u64::from(pick(seed, 4, 0, 2000)));
         scenario.faults = Faults { loss: 0.02, jitter, ..Faults::default() };
         scenario.check_time = Duration::from_micros(u64::from(pick(seed, 5, 0, 1500)));
@@ -343,7 +343,7 @@ fn an_owner_is_spared_for_those_who_vanished() {
     seeds("spared for nobody", 10, |seed| {
         let owned = vec![entry("long", 400, 1), entry("short", 4, 2)];
         let wants = |name| peer(Vec::new(), &[name]);
-        let mut scenario = Scenario::of(
+        let mut scenario = WorldConfig::of(
             vec![peer(owned, &[]), wants("short"), wants("long"), wants("short"), wants("short")],
             seed,
         );
@@ -377,7 +377,7 @@ fn the_only_owner_lies() {
         for _ in 0..pick(seed, 3, 1, 8) {
             enrolments.push(peer(Vec::new(), &["good", "bad"]));
         }
-        let mut scenario = Scenario::of(enrolments, seed);
+        let mut scenario = WorldConfig::of(enrolments, seed);
         scenario.faults.liars = vec![NodeId(2)];
         let run = run(scenario.clone());
         assert_eq!(run.outcome.unavailable, ["bad"]);
@@ -391,7 +391,7 @@ fn more_files_fail_than_a_farewell_names() {
     let owned = (0..5000).map(|file| entry(&format!("file{file:04}"), 1, 3)).collect();
     let names: Vec<String> = (0..5000).map(|file| format!("file{file:04}")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut scenario = Scenario::of(vec![peer(owned, &[]), peer(Vec::new(), &wanted)], 1);
+    let mut scenario = WorldConfig::of(vec![peer(owned, &[]), peer(Vec::new(), &wanted)], 1);
     scenario.faults.liars = vec![NodeId(1)];
     let run = run(scenario);
     assert_eq!(run.outcome.unavailable.len(), mpiswarm::config::FAILED_FILES_MAX);

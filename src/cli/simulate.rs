@@ -13,7 +13,7 @@ use super::{FAILED, OK, REFUSED, show};
 use crate::config::Config;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::report::scale::{self, Scaled};
-use crate::simulation::{Run, Scenario, World};
+use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
 
 /// Patience of all nodes, in segment times: a link that is slow must not look like one that is cut.
@@ -45,14 +45,14 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
     let segment_s = args.segment_bytes as f64 * 8.0 / (args.link_gbit * 1e9);
     let segment_time = Duration::from_secs_f64(segment_s);
     let drawn = draw(rates, peers, args.seed);
-    let scenario = Scenario::broadcast(peers, args.segments, args.seed);
+    let scenario = WorldConfig::broadcast(peers, args.segments, args.seed);
     let config = Config {
         request_patience: PATIENCE_SEGMENTS * segment_time,
         ask_patience: PATIENCE_SEGMENTS * segment_time,
         silence_patience: 100 * PATIENCE_SEGMENTS * segment_time,
         ..Config::over_links(args.segment_bytes)
     };
-    let scenario = Scenario {
+    let scenario = WorldConfig {
         config,
         segment_time,
         latency: Duration::from_secs_f64(args.latency_us / 1e6),

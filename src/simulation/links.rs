@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 /// One node's connection.
 #[derive(Clone, Debug)]
-struct Link {
+struct SimulatedLink {
     segment_time: Duration,
     sending: bool,
     queue: VecDeque<(NodeId, SegmentId)>,
@@ -22,8 +22,8 @@ struct Link {
 
 /// All connections.
 #[derive(Debug)]
-pub(super) struct Links {
-    links: Vec<Link>,
+pub(super) struct LinkTable {
+    links: Vec<SimulatedLink>,
     latency: Duration,
 }
 
@@ -38,14 +38,14 @@ pub(super) struct Transfer {
     pub(super) landed: Timestamp,
 }
 
-impl Links {
+impl LinkTable {
     pub(super) fn new(
         nodes: usize,
         segment_time: Duration,
         rates: &[f64],
         latency: Duration,
     ) -> Self {
-        let link = |rank: usize| Link {
+        let link = |rank: usize| SimulatedLink {
             segment_time: segment_time.div_f64(rates.get(rank).copied().unwrap_or(1.0)),
             sending: false,
             queue: VecDeque::new(),

@@ -6,8 +6,8 @@
 mod checker;
 mod links;
 mod queue;
-mod scenario;
+mod world_config;
 mod world;
 
-pub use scenario::{Faults, Scenario};
 pub use world::{Run, World};
+pub use world_config::{Faults, WorldConfig};

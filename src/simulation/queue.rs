@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 /// Something that will happen.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "events are moved, never allocated one by one")]
-pub(super) enum Event {
+pub(super) enum SimulatedEvent {
     /// A node learns something.
     Input { to: NodeId, input: Input<'static> },
     /// A message comes to a node.
@@ -30,13 +30,13 @@ pub(super) enum Event {
 pub(super) struct Queue {
     /// Small keys, so that ordering moves no messages.
     order: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
-    events: Vec<Option<Event>>,
+    events: Vec<Option<SimulatedEvent>>,
     free: Vec<usize>,
     made: u64,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, at: Timestamp, event: Event) {
+    pub(super) fn push(&mut self, at: Timestamp, event: SimulatedEvent) {
         let place = match self.free.pop() {
             Some(place) => {
                 self.events[place] = Some(event);
@@ -51,7 +51,7 @@ impl Queue {
         self.made += 1;
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Timestamp, Event)> {
+    pub(super) fn pop(&mut self) -> Option<(Timestamp, SimulatedEvent)> {
         let Reverse((at, _, place)) = self.order.pop()?;
         self.free.push(place);
         let event = self.events[place].take().expect("every key has its event");

@@ -7,9 +7,9 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::checker::Checker;
-use super::links::{Links, Transfer};
-use super::queue::{Event, Queue};
-use super::scenario::Scenario;
+use super::links::{LinkTable, Transfer};
+use super::queue::{Queue, SimulatedEvent};
+use super::world_config::WorldConfig;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{Digest, NodeId, SegmentId};
 use crate::protocol::{
@@ -24,10 +24,10 @@ const ENDLESS: Duration = Duration::from_secs(3600);
 /// A simulated run in progress.
 #[derive(Debug)]
 pub struct World {
-    scenario: Scenario,
+    scenario: WorldConfig,
     now: Timestamp,
     queue: Queue,
-    links: Links,
+    links: LinkTable,
     tracker: Tracker,
     /// By rank; rank 0 stays empty.
     peers: Vec<Option<Peer>>,
@@ -88,7 +88,7 @@ pub struct Run {
 
 impl World {
     /// Sets a world up at time 0.
-    pub fn new(scenario: Scenario) -> Self {
+    pub fn new(scenario: WorldConfig) -> Self {
         let nodes = scenario.enrolments.len() + 1;
         let config = &scenario.config;
         let count = u32::try_from(nodes).expect("ranks are numbered in 32 bits");
@@ -96,7 +96,7 @@ impl World {
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),
-            links: Links::new(nodes, scenario.segment_time, &scenario.rates, scenario.latency),
+            links: LinkTable::new(nodes, scenario.segment_time, &scenario.rates, scenario.latency),
             tracker: Tracker::new(count, config.clone(), scenario.seed),
             peers: std::iter::once(None).chain(peers).collect(),
             outbox: Outbox::default(),
@@ -123,10 +123,10 @@ impl World {
     pub fn run(mut self) -> Run {
         for rank in 0..self.peers.len() {
             let node = node_at(rank);
-            self.queue.push(self.now, Event::Input { to: node, input: Input::Start });
+            self.queue.push(self.now, SimulatedEvent::Input { to: node, input: Input::Start });
         }
         for (node, at) in self.scenario.faults.vanish.clone() {
-            self.queue.push(at, Event::Vanish { node });
+            self.queue.push(at, SimulatedEvent::Vanish { node });
         }
         while let Some((at, event)) = self.queue.pop() {
             assert!(at.since(Timestamp::default()) < ENDLESS, "the run never ends");
@@ -137,14 +137,14 @@ impl World {
         self.finish()
     }
 
-    fn happen(&mut self, event: Event) {
+    fn happen(&mut self, event: SimulatedEvent) {
         self.run.events += 1;
         match event {
-            Event::Input { to, input } => self.input(to, input),
-            Event::Message { from, to, message } => {
+            SimulatedEvent::Input { to, input } => self.input(to, input),
+            SimulatedEvent::Message { from, to, message } => {
                 self.input(to, Input::Message { from, message: &message });
             }
-            Event::Wake { node } => {
+            SimulatedEvent::Wake { node } => {
                 self.armed[node.index()] = None;
                 let due = self.deadline(node).is_some_and(|deadline| deadline <= self.now);
                 if due {
@@ -153,15 +153,15 @@ impl World {
                     self.arm(node);
                 }
             }
-            Event::UplinkFree { node } => {
+            SimulatedEvent::UplinkFree { node } => {
                 if let Some(transfer) = self.links.next(self.now, node) {
                     self.transfer(node, transfer);
                 }
             }
-            Event::Landed { from, to, segment, content } => {
+            SimulatedEvent::Landed { from, to, segment, content } => {
                 self.land(from, to, segment, content);
             }
-            Event::Vanish { node } => self.vanish(node),
+            SimulatedEvent::Vanish { node } => self.vanish(node),
         }
     }
 
@@ -227,7 +227,7 @@ impl World {
         let short = self.scenario.faults.short.contains(&node);
         let trouble = short.then(|| "there is no memory".into());
         let input = Input::Reserved { trouble };
-        self.later(self.scenario.reserve_time, Event::Input { to: node, input });
+        self.later(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
     fn perform(&mut self, node: NodeId, output: Output, outbox: &Outbox) {
@@ -249,12 +249,12 @@ impl World {
                 let verdict = if right { CheckResult::Valid } else { CheckResult::Corrupt };
                 self.run.corrupt += u64::from(!right);
                 let input = Input::Checked { from, segment, verdict };
-                self.later(self.scenario.check_time, Event::Input { to: node, input });
+                self.later(self.scenario.check_time, SimulatedEvent::Input { to: node, input });
                 self.checked(node, from, segment, verdict);
             }
             Output::Publish { file } => {
                 let input = Input::Published { file, trouble: None };
-                self.later(Duration::ZERO, Event::Input { to: node, input });
+                self.later(Duration::ZERO, SimulatedEvent::Input { to: node, input });
             }
             Output::Finish => self.gone[node.index()] = true,
         }
@@ -297,7 +297,7 @@ impl World {
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;
         }
-        self.queue.push(at, Event::Message { from, to, message: message.clone() });
+        self.queue.push(at, SimulatedEvent::Message { from, to, message: message.clone() });
     }
 
     fn serve(&mut self, from: NodeId, to: NodeId, segment: SegmentId) {
@@ -308,7 +308,7 @@ impl World {
             self.checker.left(from, false);
             self.later(
                 Duration::ZERO,
-                Event::Input { to: from, input: Input::Sent { to, segment } },
+                SimulatedEvent::Input { to: from, input: Input::Sent { to, segment } },
             );
         } else if let Some(transfer) = self.links.send(self.now, from, to, segment) {
             self.transfer(from, transfer);
@@ -317,7 +317,7 @@ impl World {
 
     fn transfer(&mut self, from: NodeId, transfer: Transfer) {
         let Transfer { to, segment, uplink_free, landed } = transfer;
-        self.queue.push(uplink_free, Event::UplinkFree { node: from });
+        self.queue.push(uplink_free, SimulatedEvent::UplinkFree { node: from });
         let faults = &self.scenario.faults;
         let wrong = faults.liars.contains(&from)
             || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
@@ -325,7 +325,7 @@ impl World {
         if wrong {
             content.0[31] ^= 1;
         }
-        self.queue.push(landed, Event::Landed { from, to, segment, content });
+        self.queue.push(landed, SimulatedEvent::Landed { from, to, segment, content });
     }
 
     fn land(&mut self, from: NodeId, to: NodeId, segment: SegmentId, content: Digest) {
@@ -354,12 +354,12 @@ impl World {
             let to = node_at(rank);
             self.later(
                 10 * self.scenario.latency,
-                Event::Input { to, input: Input::Lost { node } },
+                SimulatedEvent::Input { to, input: Input::Lost { node } },
             );
         }
     }
 
-    fn later(&mut self, delay: Duration, event: Event) {
+    fn later(&mut self, delay: Duration, event: SimulatedEvent) {
         self.queue.push(self.now + delay, event);
     }
 
@@ -378,7 +378,7 @@ impl World {
         let armed = &mut self.armed[node.index()];
         if armed.is_none_or(|armed| deadline < armed) {
             *armed = Some(deadline);
-            self.queue.push(deadline.max(self.now), Event::Wake { node });
+            self.queue.push(deadline.max(self.now), SimulatedEvent::Wake { node });
         }
     }
 

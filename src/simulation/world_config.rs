@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// A world before it runs.
 #[derive(Clone, Debug)]
-pub struct Scenario {
+pub struct WorldConfig {
     /// What the peers register, rank 1 first.
     pub enrolments: Vec<Enrolment>,
     /// How all nodes behave.
@@ -29,7 +29,7 @@ pub struct Scenario {
     pub tracker_time: Duration,
     /// Whether the bytes of all messages are counted.
     pub weighs_messages: bool,
-    /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
+    /// SimulatedLink rates by rank, in segments per segment time; ranks beyond the list have 1.
     pub rates: Vec<f64>,
     /// What goes wrong.
     pub faults: Faults,
@@ -58,7 +58,7 @@ pub struct Faults {
     pub told: bool,
 }
 
-impl Scenario {
+impl WorldConfig {
     /// One owner of one file of `segments` segments, and `peers` others that want it; equal
     /// links, a segment a millisecond, messages a hundredth of that.
     pub fn broadcast(peers: u32, segments: u32, seed: u64) -> Self {
