@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, is_rank, show};
-use crate::harness::comparison::{self, Row, SUMMARY};
+use crate::harness::comparison::{self, ContenderRow, SUMMARY};
 use crate::harness::environment::{ENVIRONMENT, Environment, LimitsAt};
 use crate::harness::records::{Journal, Record, RecordsError};
-use crate::harness::runner::{self, Bench, BenchError, Measured};
-use crate::harness::{Plan, Stage, table, tracker_run};
+use crate::harness::runner::{self, Bench, BenchError, BenchOutcome};
+use crate::harness::{Launch, Plan, table, tracker_run};
 use crate::time::Clock;
 
 /// Where records go that nobody gave a place.
@@ -22,7 +22,7 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
             Ok(plan) => within(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
-        return lead(args, &plan, &Stage::Threads).unwrap_or_else(|Broken(code)| code);
+        return lead(args, &plan, &Launch::Threads).unwrap_or_else(|BrokenRun(code)| code);
     }
     #[cfg(feature = "mpi")]
     return ranks::bench(args);
@@ -42,20 +42,20 @@ fn refuse(sentence: &str) -> u8 {
 }
 
 /// The exit code of a measurement in which a contender broke: other ranks wait in vain.
-struct Broken(u8);
+struct BrokenRun(u8);
 
 /// Carries out a plan on rank 0, or on the only process, and lets the others go.
-fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
+fn lead(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, BrokenRun> {
     let clock = Clock::start();
-    let calibration = runner::calibrate(plan, stage, &clock);
-    let environment = Environment::capture(plan, stage, calibration);
+    let calibration = runner::calibrate(plan, launch, &clock);
+    let environment = Environment::capture(plan, launch, calibration);
     let code = match open(args, &environment) {
-        Ok((journal, earlier)) => measure(plan, stage, (&clock, &environment), journal, earlier),
+        Ok((journal, earlier)) => measure(plan, launch, (&clock, &environment), journal, earlier),
         Err(sentence) => Ok(refuse(&sentence)),
     };
     // Only now, because ranks that end keep their cores busy.
     if code.is_ok() {
-        stage.give(None);
+        launch.give(None);
     }
     code
 }
@@ -63,11 +63,11 @@ fn lead(args: &BenchArgs, plan: &Plan, stage: &Stage) -> Result<u8, Broken> {
 /// Runs all that is to be run, and says how it went.
 fn measure(
     plan: &Plan,
-    stage: &Stage,
+    launch: &Launch,
     (clock, environment): (&Clock, &Environment),
     mut journal: Journal,
     earlier: Vec<Record>,
-) -> Result<u8, Broken> {
+) -> Result<u8, BrokenRun> {
     show::note(&format!("records in {}", journal.dir().display()));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
@@ -84,13 +84,13 @@ fn measure(
     // What one machine can do bounds nothing where there are several.
     let before =
         if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
-    let mut bench = Bench { plan, stage, limits: before, clock, journal: &mut journal };
+    let mut bench = Bench { plan, launch, limits: before, clock, journal: &mut journal };
     let measured = match bench.lead(earlier, &mut show::note) {
         Ok(measured) => measured,
         Err(error) => {
             show::error(&error.to_string());
             return match error {
-                BenchError::Run { .. } => Err(Broken(FAILED)),
+                BenchError::Run { .. } => Err(BrokenRun(FAILED)),
                 BenchError::Records(_) => Ok(FAILED),
             };
         }
@@ -154,9 +154,9 @@ fn unused(environment: &Environment) -> PathBuf {
 /// Writes what the records say beside them.
 fn conclude(
     dir: &Path,
-    measured: &Measured,
+    measured: &BenchOutcome,
     limits: &[LimitsAt],
-    rows: &[Row],
+    rows: &[ContenderRow],
 ) -> Result<(), RecordsError> {
     let conclusion = serde_json::json!({
         "summary_schema": 1,
@@ -180,9 +180,9 @@ mod ranks {
     use mpi::topology::Communicator as _;
 
     use super::{
-        BenchArgs, Broken, FAILED, OK, Plan, Stage, fs, lead, refuse, runner, show, within,
+        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, fs, lead, refuse, runner, show, within,
     };
-    use crate::harness::stage::Ranks;
+    use crate::harness::launch::Ranks;
     use crate::harness::switches::Engine;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
@@ -203,14 +203,14 @@ mod ranks {
         // A plan that can't be read is an empty one, which all ranks refuse: no rank aborts.
         let text = ranks.share(text.unwrap_or_default());
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
-        let (leads, stage) = (ranks.leads(), Stage::Ranks(ranks));
+        let (leads, launch) = (ranks.leads(), Launch::Ranks(ranks));
         if let Some(problem) = problem {
             return refuse(&problem);
         }
         match plan {
-            Ok(plan) if leads => lead(args, &within(plan, args), &stage)
-                .unwrap_or_else(|Broken(code)| world.abort(code.into())),
-            Ok(plan) => match runner::follow(&plan, &stage) {
+            Ok(plan) if leads => lead(args, &within(plan, args), &launch)
+                .unwrap_or_else(|BrokenRun(code)| world.abort(code.into())),
+            Ok(plan) => match runner::follow(&plan, &launch) {
                 Ok(()) => OK,
                 Err(error) => {
                     show::error(&error.to_string());

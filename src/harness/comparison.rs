@@ -27,7 +27,7 @@ pub(super) const TOLERANCE: f64 = 0.05;
 
 /// All runs of one contender on one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Row {
+pub struct ContenderRow {
     /// The workload's name.
     pub workload: String,
     /// How many peers took part.
@@ -130,7 +130,7 @@ pub fn compare(
     contenders: &[&str],
     limits: &[LimitsAt],
     seed: u64,
-) -> Vec<Row> {
+) -> Vec<ContenderRow> {
     let mut scenarios: Vec<(&str, usize, usize)> = Vec::new();
     for record in records {
         if !scenarios.contains(&scenario(record)) {
@@ -161,7 +161,12 @@ fn makespans(runs: &[&Record]) -> Vec<f64> {
 }
 
 /// None where there are no runs.
-fn row(runs: &[&Record], baseline: Option<&[f64]>, limits: &[LimitsAt], seed: u64) -> Option<Row> {
+fn row(
+    runs: &[&Record],
+    baseline: Option<&[f64]>,
+    limits: &[LimitsAt],
+    seed: u64,
+) -> Option<ContenderRow> {
     let first = runs.first()?;
     let all = |of: fn(&Record) -> f64| runs.iter().map(|run| of(run)).collect::<Vec<_>>();
     let middle = |of: fn(&Record) -> f64| median(&all(of));
@@ -175,7 +180,7 @@ fn row(runs: &[&Record], baseline: Option<&[f64]>, limits: &[LimitsAt], seed: u6
         let marked = runs.iter().zip(is_so).filter(|(_, is_so)| *is_so);
         marked.map(|(run, _)| run.repetition).collect()
     };
-    Some(Row {
+    Some(ContenderRow {
         workload: first.workload.clone(),
         peers: first.run.peers,
         segment_bytes: first.run.segment_bytes,

@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::Stage;
+use super::Launch;
 use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
-use super::plan::Entry;
+use super::plan::PlannedContender;
 use super::switches::Engine;
-use super::workload::Scenario;
+use super::workload::BenchScenario;
 use crate::baseline;
 use crate::config::Verify;
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
@@ -17,18 +17,18 @@ use crate::time::{Clock, Timestamp};
 
 /// Anything that the harness can time on a workload.
 pub trait Contender: Debug {
-    /// Runs the job once. All ranks of the stage come here; rank 0, or the only process, learns
+    /// Runs the job once. All ranks of the launch come here; rank 0, or the only process, learns
     /// how it ended.
     ///
     /// # Errors
     ///
     /// When the run broke.
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken>;
+    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError>;
 }
 
 /// Why a run broke.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum ContenderError {
     /// A node of an engine.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -42,9 +42,9 @@ pub enum Broken {
 
 /// One run among many.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn<'a> {
+pub struct RunRequest<'a> {
     /// Where it takes place.
-    pub stage: &'a Stage,
+    pub launch: &'a Launch,
     /// How many peers take part.
     pub peers: u32,
     /// Which repetition it is.
@@ -70,9 +70,9 @@ pub enum Unfit {
 ///
 /// Why it is left out.
 pub fn contender(
-    entry: &Entry,
-    scenario: &Scenario,
-    stage: &Stage,
+    entry: &PlannedContender,
+    scenario: &BenchScenario,
+    launch: &Launch,
 ) -> Result<Box<dyn Contender>, Unfit> {
     if entry.engine.only_broadcasts() && !scenario.is_broadcast() {
         return Err(Unfit::NotBroadcast);
@@ -84,7 +84,7 @@ pub fn contender(
     match entry.engine {
         Engine::Lockfree => Ok(Box::new(Lockfree)),
         Engine::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
-        Engine::MpiBcast | Engine::MpiBcastSegments if stage.peers().is_none() => {
+        Engine::MpiBcast | Engine::MpiBcastSegments if launch.peers().is_none() => {
             Err(Unfit::NoRanks)
         }
         Engine::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
@@ -101,11 +101,11 @@ pub fn contender(
 struct Lockfree;
 
 impl Contender for Lockfree {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
-        match turn.stage {
-            Stage::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
+    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+        match turn.launch {
+            Launch::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
             #[cfg(feature = "mpi")]
-            Stage::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
         }
     }
 }
@@ -115,13 +115,13 @@ impl Contender for Lockfree {
 struct Mutex;
 
 impl Contender for Mutex {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
-        match turn.stage {
-            Stage::Threads => {
+    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+        match turn.launch {
+            Launch::Threads => {
                 Ok(Some(baseline::run_threads(job, turn.peers + 1, turn.clock, |_| ())?))
             }
             #[cfg(feature = "mpi")]
-            Stage::Ranks(ranks) => Ok(baseline::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => Ok(baseline::run_rank(job, &ranks.world, turn.clock, |_| ())?),
         }
     }
 }
@@ -134,7 +134,7 @@ struct Broadcaster {
 }
 
 impl Contender for Broadcaster {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
+    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
         let files = match &job.inputs {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
@@ -148,12 +148,12 @@ impl Contender for Broadcaster {
             meter: job.meter.clone(),
         };
         let algorithm = (self.algorithm)(job);
-        let report = match turn.stage {
-            Stage::Threads => {
+        let report = match turn.launch {
+            Launch::Threads => {
                 Some(broadcast::run_threads(&broadcast, algorithm, turn.peers + 1, turn.clock)?)
             }
             #[cfg(feature = "mpi")]
-            Stage::Ranks(ranks) => {
+            Launch::Ranks(ranks) => {
                 broadcast::run_rank(&broadcast, algorithm, &ranks.world, turn.clock)?
             }
         };
@@ -187,7 +187,7 @@ struct Mock {
 }
 
 impl Contender for Mock {
-    fn run(&self, job: &Job, turn: &Turn<'_>) -> Result<Option<JobResult>, Broken> {
+    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
         job.meter.begin();
         let opened = Timestamp::default();
         let finished = opened + self.times[turn.repetition as usize % self.times.len()];

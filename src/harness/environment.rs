@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Plan, Stage};
+use super::{Launch, Plan};
 use crate::report::{Limits, MpiLimits};
 use crate::time;
 
@@ -164,7 +164,7 @@ impl LimitsAt {
 
 impl Environment {
     /// Looks around.
-    pub fn capture(plan: &Plan, stage: &Stage, calibration: Calibration) -> Self {
+    pub fn capture(plan: &Plan, launch: &Launch, calibration: Calibration) -> Self {
         let Calibration { one_core, all_cores, mpi: mpi_limits } = calibration;
         let uname = rustix::system::uname();
         let [system, release] =
@@ -173,10 +173,10 @@ impl Environment {
             environment_schema: 1,
             began: format!("{:.0}", now()),
             host: uname.nodename().to_string_lossy().into_owned(),
-            machine: Machine::capture(format!("{system} {release}"), stage.cores().count()),
+            machine: Machine::capture(format!("{system} {release}"), launch.cores().count()),
             load_at_start: load(),
             program: Program::capture(),
-            mpi: mpi(stage, mpi_limits),
+            mpi: mpi(launch, mpi_limits),
             tuning: std::env::vars()
                 .filter(|(name, _)| TUNING.iter().any(|tuning| name.starts_with(tuning)))
                 .collect(),
@@ -333,14 +333,14 @@ fn older_than(dir: &Path) -> Option<bool> {
     Some(false)
 }
 
-fn mpi(stage: &Stage, limits: Option<MpiLimits>) -> Option<Mpi> {
-    match stage {
-        Stage::Threads => {
+fn mpi(launch: &Launch, limits: Option<MpiLimits>) -> Option<Mpi> {
+    match launch {
+        Launch::Threads => {
             let _no_ranks = limits;
             None
         }
         #[cfg(feature = "mpi")]
-        Stage::Ranks(ranks) => {
+        Launch::Ranks(ranks) => {
             let library = mpi::environment::library_version().unwrap_or_default();
             let (major, minor) = mpi::environment::version();
             Some(Mpi {

@@ -65,7 +65,7 @@ pub enum MeasuredError {
         "{path}: an environment of version {version}; this program reads {ENVIRONMENT_SCHEMA}",
         path = path.display()
     )]
-    Version {
+    RecordVersion {
         /// The file.
         path: PathBuf,
         /// Its version.
@@ -129,10 +129,10 @@ pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
 /// cut off.
 fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt>, MeasuredError> {
     #[derive(serde::Deserialize)]
-    struct Limits {
+    struct LimitsText {
         limits: Option<Vec<LimitsAt>>,
     }
-    let known = if summary.is_file() { json::<Limits>(summary)?.limits } else { None };
+    let known = if summary.is_file() { json::<LimitsText>(summary)?.limits } else { None };
     Ok(known.unwrap_or_else(|| environment.limits.clone()))
 }
 
@@ -258,12 +258,12 @@ fn load(record: TrackerRecord) -> Observation {
 
 fn environment(path: &Path) -> Result<Environment, MeasuredError> {
     #[derive(serde::Deserialize)]
-    struct Version {
+    struct RecordVersion {
         environment_schema: u32,
     }
-    let Version { environment_schema: version } = json(path)?;
+    let RecordVersion { environment_schema: version } = json(path)?;
     if version != ENVIRONMENT_SCHEMA {
-        return Err(MeasuredError::Version { path: path.to_owned(), version });
+        return Err(MeasuredError::RecordVersion { path: path.to_owned(), version });
     }
     json(path)
 }

@@ -2,7 +2,7 @@
 //! records of every run, and the limits that results stand beside.
 //!
 //! - [`plan`], [`workload`], [`switches`]: what is to be run.
-//! - [`contender`], [`broadcast`], [`stage`]: what runs, and where.
+//! - [`contender`], [`broadcast`], [`launch`]: what runs, and where.
 //! - [`runner`]: in which order and how often.
 //! - [`environment`], [`records`], [`comparison`], [`table`]: what is kept, and what it says.
 //! - [`limits`]: what one core could do at best.
@@ -19,7 +19,7 @@ pub mod measured;
 pub mod plan;
 pub mod records;
 pub mod runner;
-pub mod stage;
+pub mod launch;
 mod sweep;
 pub mod switches;
 pub mod table;
@@ -28,8 +28,8 @@ pub mod tracker_run;
 pub mod tracker_plan;
 pub mod workload;
 
+pub use launch::Launch;
 pub use plan::Plan;
-pub use stage::Stage;
 
 /// Cores that this process may use.
 pub fn cores() -> usize {

@@ -14,7 +14,7 @@ use toml::Spanned;
 
 use super::switches::{Engine, SwitchError, SwitchSweeps, Switches};
 use super::tracker_plan::TrackerPlan;
-use super::workload::{Scenario, WorkloadPlan};
+use super::workload::{BenchScenario, WorkloadPlan};
 use crate::manifest::WorkloadError;
 
 /// A plan as it is written. Every field that it doesn't know is an error.
@@ -103,16 +103,16 @@ pub struct Plan {
     /// Enough when the interval of the median reaches no further than this part of it to a side.
     pub target: f64,
     /// The workloads.
-    pub scenarios: Vec<Scenario>,
+    pub scenarios: Vec<BenchScenario>,
     /// The contenders.
-    pub contenders: Vec<Entry>,
+    pub contenders: Vec<PlannedContender>,
     /// The load test of the tracker alone.
     pub tracker: Option<TrackerPlan>,
 }
 
 /// One contender.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub struct PlannedContender {
     /// What records call it: with what a list of its plan switches, one name each.
     pub name: String,
     /// What moves the bytes.
@@ -191,7 +191,7 @@ impl Text {
                 })?,
             );
         }
-        let mut contenders: Vec<Entry> = Vec::new();
+        let mut contenders: Vec<PlannedContender> = Vec::new();
         for contender in &self.contenders {
             for entry in contender.as_ref().entries().map_err(|error| (contender.span(), error))? {
                 if contenders.iter().any(|other| other.name == entry.name) {
@@ -219,7 +219,7 @@ impl Text {
 
 impl ContenderPlan {
     /// Every contender that the lists give, with a name of its own.
-    fn entries(&self) -> Result<Vec<Entry>, Refusal> {
+    fn entries(&self) -> Result<Vec<PlannedContender>, Refusal> {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
         let is_mock = self.engine == Engine::Mock;
@@ -236,7 +236,7 @@ impl ContenderPlan {
             .map(|switches| {
                 switches.check(self.engine).map_err(refused)?;
                 let name = if many { with_switches(&base, &switches) } else { base.clone() };
-                Ok(Entry { name, engine: self.engine, switches, times: times.clone() })
+                Ok(PlannedContender { name, engine: self.engine, switches, times: times.clone() })
             })
             .collect()
     }

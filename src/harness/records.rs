@@ -126,7 +126,7 @@ impl<T> Default for Recovered<T> {
 }
 
 /// A line of a file that grows by one with each run.
-pub(super) trait Line: DeserializeOwned {
+pub(super) trait JournalLine: DeserializeOwned {
     /// What every version of a line has.
     type Versions: DeserializeOwned;
 
@@ -144,7 +144,7 @@ pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
 }
 
 /// Reads the lines of a file, as [`read`] does.
-pub(super) fn lines<T: Line>(path: &Path) -> Result<Recovered<T>, RecordsError> {
+pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, RecordsError> {
     let bytes = std::fs::read(path)
         .map_err(|cause| RecordsError::System { path: path.to_owned(), cause })?;
     let mut recovered = Recovered::default();
@@ -159,7 +159,7 @@ pub(super) fn lines<T: Line>(path: &Path) -> Result<Recovered<T>, RecordsError> 
     Ok(recovered)
 }
 
-fn line<T: Line>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
+fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
     let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
     // First, because a later record may lack what this program asks for.
     let said: T::Versions = serde_json::from_slice(text).map_err(damaged)?;
@@ -173,15 +173,15 @@ fn line<T: Line>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsErro
 
 /// What every version of a record has.
 #[derive(Deserialize)]
-pub(super) struct Versions {
+pub(super) struct RecordVersions {
     record_schema: u32,
     schema: u32,
 }
 
-impl Line for Record {
-    type Versions = Versions;
+impl JournalLine for Record {
+    type Versions = RecordVersions;
 
-    fn versions(said: &Versions) -> impl Iterator<Item = (u32, u32)> {
+    fn versions(said: &RecordVersions) -> impl Iterator<Item = (u32, u32)> {
         [(said.record_schema, RECORD_SCHEMA), (said.schema, SCHEMA)].into_iter()
     }
 }

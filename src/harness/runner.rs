@@ -15,12 +15,12 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::comparison::bound_s;
-use super::contender::{Broken, Contender, Turn, Unfit, contender};
+use super::contender::{Contender, ContenderError, RunRequest, Unfit, contender};
 use super::environment::{Calibration, LimitsAt};
-use super::plan::{Entry, Plan};
+use super::launch::{Cost, Launch, Order};
+use super::plan::{Plan, PlannedContender};
 use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
-use super::stage::{Cost, Order, Stage};
-use super::workload::Scenario;
+use super::workload::BenchScenario;
 use crate::config::Verify;
 use crate::driver::job::{Inputs, Job, JobResult};
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
@@ -46,7 +46,7 @@ pub enum BenchError {
         /// On which workload.
         workload: String,
         /// What happened.
-        cause: Broken,
+        cause: ContenderError,
     },
     /// The records cannot be written.
     #[error(transparent)]
@@ -55,7 +55,7 @@ pub enum BenchError {
 
 /// How a measurement went.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Measured {
+pub struct BenchOutcome {
     /// Every run that counts, those of an earlier process included.
     pub records: Vec<Record>,
     /// Runs before them, which are discarded.
@@ -63,10 +63,10 @@ pub struct Measured {
 }
 
 /// What the machine and its MPI can do. All ranks come here with `lead` and [`follow`].
-pub fn calibrate(plan: &Plan, stage: &Stage, clock: &Clock) -> Calibration {
+pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
     // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
-    let mpi = stage.mpi_limits(MPI_BUDGET, clock);
-    let cores = stage.cores();
+    let mpi = launch.mpi_limits(MPI_BUDGET, clock);
+    let cores = launch.cores();
     let all_cores = at_each_size(plan, |bytes| {
         Limits::measure_all(bytes, cores.count(), &cores, LIMITS_BUDGET, clock)
     });
@@ -106,7 +106,7 @@ pub struct Bench<'a> {
     /// What is run.
     pub plan: &'a Plan,
     /// Where it runs.
-    pub stage: &'a Stage,
+    pub launch: &'a Launch,
     /// What one core can do.
     pub limits: &'a [LimitsAt],
     /// The clock of the whole measurement.
@@ -116,11 +116,11 @@ pub struct Bench<'a> {
 }
 
 /// The contenders of one scenario that can run it.
-struct Field<'a> {
+struct ScenarioRun<'a> {
     number: u32,
-    scenario: &'a Scenario,
+    scenario: &'a BenchScenario,
     inputs: Arc<[PeerInput]>,
-    contenders: Vec<(u32, &'a Entry, Box<dyn Contender>)>,
+    contenders: Vec<(u32, &'a PlannedContender, Box<dyn Contender>)>,
 }
 
 impl Bench<'_> {
@@ -134,42 +134,42 @@ impl Bench<'_> {
         &mut self,
         earlier: Vec<Record>,
         tell: &mut dyn FnMut(&str),
-    ) -> Result<Measured, BenchError> {
-        let mut measured = Measured { records: earlier, warm_up_runs: 0 };
+    ) -> Result<BenchOutcome, BenchError> {
+        let mut measured = BenchOutcome { records: earlier, warm_up_runs: 0 };
         let began = self.clock.now();
         let plan = self.plan;
         let count = u32::try_from(plan.scenarios.len()).expect("a plan can be read");
         for (number, scenario) in (0..).zip(&plan.scenarios) {
             let left = plan.budget.saturating_sub(self.clock.now().since(began));
             let share = left / (count - number);
-            if let Some(field) = self.field(number, scenario, tell) {
+            if let Some(scenario_run) = self.scenario_run(number, scenario, tell) {
                 tell(&format!("{}: {}", scenario.name, scenario.size()));
-                self.compete(&field, share, &mut measured)?;
+                self.compete(&scenario_run, share, &mut measured)?;
             }
         }
         Ok(measured)
     }
 
     /// Who takes part in a scenario; none when nobody can.
-    fn field<'s>(
+    fn scenario_run<'s>(
         &self,
         number: u32,
-        scenario: &'s Scenario,
+        scenario: &'s BenchScenario,
         tell: &mut dyn FnMut(&str),
-    ) -> Option<Field<'s>>
+    ) -> Option<ScenarioRun<'s>>
     where
         Self: 's,
     {
         let plan: &'s Plan = self.plan;
         let (name, size) = (&scenario.name, scenario.size());
         let peers = scenario.workload.peers;
-        if let Some(ranks) = self.stage.peers().filter(|&ranks| ranks != peers) {
+        if let Some(ranks) = self.launch.peers().filter(|&ranks| ranks != peers) {
             tell(&format!("{name}: skipped: it has {peers} peers, and there are {ranks} here"));
             return None;
         }
         let mut contenders = Vec::new();
         for (place, entry) in (0..).zip(&plan.contenders) {
-            match contender(entry, scenario, self.stage) {
+            match contender(entry, scenario, self.launch) {
                 Ok(contender) => contenders.push((place, entry, contender)),
                 Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
                     tell(&format!("{name}, {size}: skipped: {}: {unfit}", entry.name));
@@ -177,21 +177,26 @@ impl Bench<'_> {
             }
         }
         let inputs = inputs(scenario);
-        (!contenders.is_empty()).then_some(Field { number, scenario, inputs, contenders })
+        (!contenders.is_empty()).then_some(ScenarioRun { number, scenario, inputs, contenders })
     }
 
     /// Repeats a scenario until it is enough.
     fn compete(
         &mut self,
-        field: &Field<'_>,
+        scenario_run: &ScenarioRun<'_>,
         share: Duration,
-        measured: &mut Measured,
+        measured: &mut BenchOutcome,
     ) -> Result<(), BenchError> {
         let began = self.clock.now();
         for warm_up in 0..self.plan.warm_up {
             let repetition = u32::MAX - 1 - warm_up;
-            for place in order(self.plan.seed, field.number, repetition, field.contenders.len()) {
-                self.run(field, place, repetition)?;
+            for place in order(
+                self.plan.seed,
+                scenario_run.number,
+                repetition,
+                scenario_run.contenders.len(),
+            ) {
+                self.run(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
         }
@@ -200,17 +205,22 @@ impl Bench<'_> {
             let start = self.clock.now();
             let used = start.since(began);
             let is_over = repetition > 0 && used + longest > share;
-            if is_over || self.is_enough(field, repetition, &measured.records) {
+            if is_over || self.is_enough(scenario_run, repetition, &measured.records) {
                 break;
             }
-            for place in order(self.plan.seed, field.number, repetition, field.contenders.len()) {
-                let (_, entry, _) = &field.contenders[place];
+            for place in order(
+                self.plan.seed,
+                scenario_run.number,
+                repetition,
+                scenario_run.contenders.len(),
+            ) {
+                let (_, entry, _) = &scenario_run.contenders[place];
                 let is_there = measured.records.iter().any(|record| {
-                    record.repetition == repetition && is_of(record, field.scenario, entry)
+                    record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
                 });
                 if !is_there {
-                    let (ended, costs) = self.run(field, place, repetition)?;
-                    let record = self.record(field, place, repetition, ended, &costs)?;
+                    let (ended, costs) = self.run(scenario_run, place, repetition)?;
+                    let record = self.record(scenario_run, place, repetition, ended, &costs)?;
                     measured.records.push(record);
                 }
             }
@@ -220,10 +230,16 @@ impl Bench<'_> {
     }
 
     /// Whether the median of every contender is known well enough after so many repetitions.
-    fn is_enough(&self, field: &Field<'_>, repetitions: u32, records: &[Record]) -> bool {
+    fn is_enough(
+        &self,
+        scenario_run: &ScenarioRun<'_>,
+        repetitions: u32,
+        records: &[Record],
+    ) -> bool {
         repetitions >= self.plan.repetitions.least
-            && field.contenders.iter().all(|(_, entry, _)| {
-                let runs = records.iter().filter(|record| is_of(record, field.scenario, entry));
+            && scenario_run.contenders.iter().all(|(_, entry, _)| {
+                let runs =
+                    records.iter().filter(|record| is_of(record, scenario_run.scenario, entry));
                 let makespans: Vec<_> = runs.map(|record| record.run.makespan_s).collect();
                 median(&makespans).zip(median_interval(&makespans)).is_some_and(
                     |(median, interval)| {
@@ -237,16 +253,16 @@ impl Bench<'_> {
     /// Has all ranks run one contender once.
     fn run(
         &self,
-        field: &Field<'_>,
+        scenario_run: &ScenarioRun<'_>,
         place: usize,
         repetition: u32,
     ) -> Result<(JobResult, Vec<Cost>), BenchError> {
-        let (number, entry, contender) = &field.contenders[place];
-        let order = Order { scenario: field.number, contender: *number, repetition };
-        self.stage.give(Some(order));
-        let scenario = field.scenario;
-        let job = job((self.stage, scenario, entry), Arc::clone(&field.inputs), repetition);
-        let turn = (self.stage, scenario.workload.peers, repetition);
+        let (number, entry, contender) = &scenario_run.contenders[place];
+        let order = Order { scenario: scenario_run.number, contender: *number, repetition };
+        self.launch.give(Some(order));
+        let scenario = scenario_run.scenario;
+        let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
+        let turn = (self.launch, scenario.workload.peers, repetition);
         let (ended, costs) = once(contender.as_ref(), &job, turn).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
@@ -256,25 +272,25 @@ impl Bench<'_> {
 
     fn record(
         &mut self,
-        field: &Field<'_>,
+        scenario_run: &ScenarioRun<'_>,
         place: usize,
         repetition: u32,
         ended: JobResult,
         costs: &[Cost],
     ) -> Result<Record, BenchError> {
-        let Field { scenario, .. } = field;
-        let (_, entry, _) = &field.contenders[place];
+        let ScenarioRun { scenario, .. } = scenario_run;
+        let (_, entry, _) = &scenario_run.contenders[place];
         let at = self.limits.iter().find(|at| at.segment_bytes == scenario.segment_bytes);
-        let cores = self.stage.cores().count();
+        let cores = self.launch.cores().count();
         let carrier = Carrier {
             engine: entry.engine.name(),
-            transport: self.stage.transport(),
+            transport: self.launch.transport(),
             cores,
             limits: at.map(LimitsAt::limits),
         };
         let mut latency = RankMetrics::default().latency;
         ended.metrics.iter().for_each(|metrics| latency.merge(&metrics.latency));
-        let job = job((self.stage, scenario, entry), Arc::clone(&field.inputs), repetition);
+        let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify();
@@ -314,20 +330,20 @@ impl Bench<'_> {
 ///
 /// When a contender breaks on this rank.
 #[cfg(feature = "mpi")]
-pub fn follow(plan: &Plan, stage: &Stage) -> Result<(), BenchError> {
-    let Stage::Ranks(ranks) = stage else {
+pub fn follow(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
+    let Launch::Ranks(ranks) = launch else {
         return Ok(());
     };
-    stage.mpi_limits(MPI_BUDGET, &Clock::start());
+    launch.mpi_limits(MPI_BUDGET, &Clock::start());
     let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
     while let Some(order) = ranks.follow() {
         let scenario = &plan.scenarios[order.scenario as usize];
         let entry = &plan.contenders[order.contender as usize];
         let known = made.take().filter(|(number, _)| *number == order.scenario);
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
-        let job = job((stage, scenario, entry), Arc::clone(inputs), order.repetition);
-        let contender = contender(entry, scenario, stage).expect("rank 0 found it fit");
-        let turn = (stage, scenario.workload.peers, order.repetition);
+        let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
+        let contender = contender(entry, scenario, launch).expect("rank 0 found it fit");
+        let turn = (launch, scenario.workload.peers, order.repetition);
         once(contender.as_ref(), &job, turn).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
@@ -340,26 +356,26 @@ pub fn follow(plan: &Plan, stage: &Stage) -> Result<(), BenchError> {
 fn once(
     contender: &dyn Contender,
     job: &Job,
-    (stage, peers, repetition): (&Stage, u32, u32),
-) -> Result<(Option<JobResult>, Vec<Cost>), Broken> {
+    (launch, peers, repetition): (&Launch, u32, u32),
+) -> Result<(Option<JobResult>, Vec<Cost>), ContenderError> {
     usage::reset_peak_rss();
     let before = Usage::now();
-    stage.meet();
+    launch.meet();
     let clock = Clock::start();
-    let ended = contender.run(job, &Turn { stage, peers, repetition, clock: &clock })?;
+    let ended = contender.run(job, &RunRequest { launch, peers, repetition, clock: &clock })?;
     if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
-        return Err(Broken::Lost(ended.outcome.errors.join("; ")));
+        return Err(ContenderError::Lost(ended.outcome.errors.join("; ")));
     }
     let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
     let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);
     let setup = job.meter.made_ready().processor_time();
-    Ok((ended, stage.gather(Cost { usage, setup, peak_rss_bytes })))
+    Ok((ended, launch.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
 /// The same job for every contender of a repetition but for its switches. Payload and random choices are
 /// others in every repetition.
 fn job(
-    (stage, scenario, entry): (&Stage, &Scenario, &Entry),
+    (launch, scenario, entry): (&Launch, &BenchScenario, &PlannedContender),
     inputs: Arc<[PeerInput]>,
     repetition: u32,
 ) -> Job {
@@ -370,7 +386,7 @@ fn job(
         digests: false,
         segment_bytes: scenario.segment_bytes,
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
-        config: entry.switches.config(scenario.segment_bytes, stage.has_links()),
+        config: entry.switches.config(scenario.segment_bytes, launch.has_links()),
         verify_threads: if on_a_pool { super::cores() } else { 0 },
         faults: Vec::new(),
         warn: |_| (),
@@ -378,7 +394,7 @@ fn job(
     }
 }
 
-fn inputs(scenario: &Scenario) -> Arc<[PeerInput]> {
+fn inputs(scenario: &BenchScenario) -> Arc<[PeerInput]> {
     manifest::synthesize(&scenario.workload).expect("the plan was checked").into()
 }
 
@@ -396,7 +412,10 @@ pub fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Ve
 }
 
 /// What a record says of the scenario and of the contender's switches.
-fn parameters(scenario: &Scenario, entry: &Entry) -> serde_json::Map<String, serde_json::Value> {
+fn parameters(
+    scenario: &BenchScenario,
+    entry: &PlannedContender,
+) -> serde_json::Map<String, serde_json::Value> {
     let mut parameters = entry.switches.named();
     let of_workload = [
         ("shape", serde_json::to_value(scenario.shape).expect("a word")),
@@ -410,7 +429,7 @@ fn parameters(scenario: &Scenario, entry: &Entry) -> serde_json::Map<String, ser
 }
 
 /// Whether a record is one of a contender on a scenario.
-fn is_of(record: &Record, scenario: &Scenario, entry: &Entry) -> bool {
+fn is_of(record: &Record, scenario: &BenchScenario, entry: &PlannedContender) -> bool {
     record.contender == entry.name
         && record.workload == scenario.name
         && record.run.segment_bytes == scenario.segment_bytes

@@ -3,20 +3,20 @@
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-use super::comparison::{Invalid, Row};
+use super::comparison::{ContenderRow, Invalid};
 use crate::report::statistics::Interval;
 use crate::report::units::{rate, seconds, size};
 
 /// One table a workload, each under a line that names it. The last line has its break.
-pub fn render(rows: &[Row]) -> String {
-    let is_same = |left: &Row, right: &Row| {
+pub fn render(rows: &[ContenderRow]) -> String {
+    let is_same = |left: &ContenderRow, right: &ContenderRow| {
         (&left.workload, left.peers, left.segment_bytes)
             == (&right.workload, right.peers, right.segment_bytes)
     };
     rows.chunk_by(is_same).map(one_workload).collect::<Vec<_>>().join("\n")
 }
 
-fn one_workload(rows: &[Row]) -> String {
+fn one_workload(rows: &[ContenderRow]) -> String {
     let first = &rows[0];
     let segment = match first.segment_bytes {
         0 => "hashes alone".to_owned(),
@@ -45,7 +45,7 @@ fn one_workload(rows: &[Row]) -> String {
     format!("{}: {} peers, {segment}\n{table}\n", first.workload, first.peers)
 }
 
-fn cells(row: &Row) -> [String; 11] {
+fn cells(row: &ContenderRow) -> [String; 11] {
     let interval = |Interval { low, high }| format!("{} … {}", seconds(low), seconds(high));
     let ratio = |ratio: Option<f64>| ratio.map_or_else(unknown, |ratio| format!("{ratio:.2}"));
     let baseline = match row.times_baseline_interval {
@@ -73,7 +73,7 @@ fn unknown() -> String {
     "–".to_owned()
 }
 
-fn notes(row: &Row) -> String {
+fn notes(row: &ContenderRow) -> String {
     let mut notes = Vec::new();
     if let Some(why) = row.invalid_why {
         let why = match why {
@@ -95,8 +95,8 @@ fn notes(row: &Row) -> String {
 mod tests {
     use super::*;
 
-    fn row(contender: &str, segment_bytes: usize) -> Row {
-        Row {
+    fn row(contender: &str, segment_bytes: usize) -> ContenderRow {
+        ContenderRow {
             workload: "w".to_owned(),
             peers: 4,
             segment_bytes,
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_noted() {
-        let invalid = Row {
+        let invalid = ContenderRow {
             invalid: vec![3],
             invalid_why: Some(Invalid::BeyondBound),
             is_verified: false,

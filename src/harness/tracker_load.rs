@@ -11,7 +11,7 @@
 //! simulating the peers and moving the messages are part of the cost where threads share cores.
 
 mod clients;
-mod crew;
+mod service_threads;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -27,8 +27,8 @@ use crate::protocol::tracker::Service;
 use crate::protocol::{Enrolment, OwnedEntry};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
-use clients::{Clients, Warmth};
-use crew::Crew;
+use clients::{Clients, WarmUp};
+use service_threads::ServiceThreads;
 
 /// Who owns the file; the peers that ask are the ranks above.
 const OWNER: NodeId = NodeId(1);
@@ -38,7 +38,7 @@ const WARM_UP_HANDOUTS: usize = 32;
 
 /// One load test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Load {
+pub struct LoadTest {
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
     /// How it counts what was asked of each node.
@@ -61,7 +61,7 @@ pub struct Load {
 
 /// What a load test found.
 #[derive(Clone, Debug, Default)]
-pub struct Measured {
+pub struct LoadResult {
     /// Answers that gave at least one segment.
     pub handouts: u64,
     /// Segments that they gave.
@@ -79,7 +79,7 @@ pub struct Measured {
     pub service: Latency,
 }
 
-impl Measured {
+impl LoadResult {
     /// Handouts a second of wall time; 0 when nothing was measured.
     pub fn handouts_per_second(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
@@ -97,7 +97,7 @@ impl Measured {
     }
 }
 
-impl Load {
+impl LoadTest {
     /// The load that the figures are quoted for: handouts of 10, for one second.
     pub fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
         Self {
@@ -126,12 +126,12 @@ impl Load {
     ///
     /// When there are no peers, no segments or no threads, or a handout is larger than
     /// [`HANDOUT_MAX`].
-    pub fn measure(&self, clock: &Clock) -> Measured {
+    pub fn measure(&self, clock: &Clock) -> LoadResult {
         assert!(self.peers > 0 && self.segments > 0, "somebody wants something");
         assert!(self.service_threads > 0 && self.client_threads > 0, "somebody works");
         assert!((1..=HANDOUT_MAX).contains(&self.handout), "a handout has a bound");
         let enrolments = self.enrolments();
-        let mut measured = Measured::default();
+        let mut measured = LoadResult::default();
         while measured.elapsed < self.budget {
             let left = self.budget - measured.elapsed;
             measured.add(&self.round(clock, &enrolments, left));
@@ -145,7 +145,7 @@ impl Load {
         clock: &Clock,
         enrolments: &[(NodeId, Enrolment)],
         budget: Duration,
-    ) -> Measured {
+    ) -> LoadResult {
         let nodes = self.peers as usize + 2;
         // Small segments: many are in flight at once.
         let config =
@@ -156,16 +156,16 @@ impl Load {
         let mut ends = local::connect(bells);
         let peers = ends.split_off(OWNER.index() + 1);
         let tracker = ends.swap_remove(NodeId::TRACKER.index());
-        let crew = Crew::new(&service, nodes, self.handout);
+        let service_threads = ServiceThreads::new(&service, nodes, self.handout);
         let finished = AtomicBool::new(false);
         let warm = self.segments / 4;
         let warm = warm.min(u32::try_from(WARM_UP_HANDOUTS * self.handout).unwrap_or(warm)).max(1);
-        let warmth = Warmth::new(self.peers, warm);
+        let warmth = WarmUp::new(self.peers, warm);
         let mut measured = thread::scope(|scope| {
             let serve = |thread: usize| {
                 let (end, seed) = (tracker.another_end(), self.seed + thread as u64);
-                let (crew, ending) = (&crew, (&warmth, &finished));
-                scope.spawn(move || crew.serve(end, seed, clock, ending))
+                let (service_threads, ending) = (&service_threads, (&warmth, &finished));
+                scope.spawn(move || service_threads.serve(end, seed, clock, ending))
             };
             let service: Vec<_> = (0..self.service_threads).map(serve).collect();
             let play = |ends: Vec<LocalTransport>| {
@@ -173,7 +173,7 @@ impl Load {
                 scope.spawn(move || Clients::new(ends, self).play(clock, budget, ending))
             };
             let clients: Vec<_> = deal(peers, self.client_threads).map(play).collect();
-            let mut measured = Measured::default();
+            let mut measured = LoadResult::default();
             for client in clients {
                 let client = client.join().expect("a client does not panic");
                 // They play side by side.
@@ -232,7 +232,8 @@ mod tests {
         for index in [IndexKind::Mutex, IndexKind::DashMap, IndexKind::Atomic] {
             for counters in [CounterKind::Mutex, CounterKind::Atomic] {
                 for service_threads in [1, 2] {
-                    let load = Load { index, counters, ..Load::new(6, 200, service_threads) };
+                    let load =
+                        LoadTest { index, counters, ..LoadTest::new(6, 200, service_threads) };
                     let enrolments = load.enrolments();
                     let measured = load.round(&clock, &enrolments, Duration::MAX);
                     assert_eq!(measured.warm_up + measured.segments, 6 * 200, "{load:?}");
@@ -256,8 +257,8 @@ mod tests {
             handout: 10,
             ..TrackerCase::default()
         };
-        let load = Load::of(&case, budget, 1);
-        assert_eq!(load, Load { budget, ..Load::new(16, 1000, 1) });
+        let load = LoadTest::of(&case, budget, 1);
+        assert_eq!(load, LoadTest { budget, ..LoadTest::new(16, 1000, 1) });
         let measured = load.measure(&clock);
         assert!(measured.elapsed >= budget);
         assert!(measured.handouts > 0 && measured.handouts_per_second() > 0.0);

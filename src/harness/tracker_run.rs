@@ -9,8 +9,8 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
-use super::records::{self, Line, RecordsError, Recovered};
-use super::tracker_load::{Load, Measured};
+use super::records::{self, JournalLine, RecordsError, Recovered};
+use super::tracker_load::{LoadResult, LoadTest};
 use super::tracker_plan::{TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
 use crate::report::statistics::median;
@@ -70,13 +70,13 @@ pub fn run(
             break;
         }
         for case in plan.cases() {
-            let load = Load {
+            let load = LoadTest {
                 index: case.index,
                 counters: case.counters,
                 handout: case.handout,
                 budget: Duration::try_from_secs_f64(plan.seconds).unwrap_or_default(),
                 seed: seed + u64::from(repetition),
-                ..Load::new(case.peers, case.segments, case.service_threads)
+                ..LoadTest::new(case.peers, case.segments, case.service_threads)
             };
             let record = record(case, &load, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
@@ -88,7 +88,12 @@ pub fn run(
     Ok(records)
 }
 
-fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> TrackerRecord {
+fn record(
+    case: TrackerCase,
+    load: &LoadTest,
+    repetition: u32,
+    found: &LoadResult,
+) -> TrackerRecord {
     let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     TrackerRecord {
         tracker_schema: SCHEMA,
@@ -106,14 +111,14 @@ fn record(case: TrackerCase, load: &Load, repetition: u32, found: &Measured) -> 
 
 /// What every version of a load has.
 #[derive(Deserialize)]
-pub(super) struct Version {
+pub(super) struct LoadVersion {
     tracker_schema: u32,
 }
 
-impl Line for TrackerRecord {
-    type Versions = Version;
+impl JournalLine for TrackerRecord {
+    type Versions = LoadVersion;
 
-    fn versions(said: &Version) -> impl Iterator<Item = (u32, u32)> {
+    fn versions(said: &LoadVersion) -> impl Iterator<Item = (u32, u32)> {
         std::iter::once((said.tracker_schema, SCHEMA))
     }
 }

@@ -59,10 +59,10 @@ fn first_seed() -> u64 {
 
 /// One workload: what all contenders run in turn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scenario {
+pub struct BenchScenario {
     /// What records call it; those that a sweep made share it.
     pub name: String,
-    /// Its shape, of which [`Scenario::workload`] is made.
+    /// Its shape, of which [`BenchScenario::workload`] is made.
     pub shape: Shape,
     /// Who has what and who wants what.
     pub workload: Workload,
@@ -77,14 +77,14 @@ impl WorkloadPlan {
     /// # Errors
     ///
     /// The first whose numbers don't fit each other.
-    pub fn scenarios(&self, ranks: Option<u32>) -> Result<Vec<Scenario>, WorkloadError> {
+    pub fn scenarios(&self, ranks: Option<u32>) -> Result<Vec<BenchScenario>, WorkloadError> {
         let peers = self.peers.clone().unwrap_or_else(|| ranks.unwrap_or(PEERS).into());
         let sizes = spread(vec![(0, 0)], Some(&peers), |one, peers| one.0 = peers);
         let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes);
         sizes.into_iter().map(|(peers, bytes)| self.scenario(peers, bytes)).collect()
     }
 
-    fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<Scenario, WorkloadError> {
+    fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<BenchScenario, WorkloadError> {
         let dealt = Owners::Each(self.owners.unwrap_or(NonZeroU32::MIN));
         let half = NonZeroU32::new(self.files / 2).unwrap_or(NonZeroU32::MIN);
         let drawn = |default| self.wanted.map_or(default, Wanted::Drawn);
@@ -103,7 +103,7 @@ impl WorkloadPlan {
             seed: self.seed,
         };
         workload.check()?;
-        Ok(Scenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })
+        Ok(BenchScenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })
     }
 
     fn segments_of(&self, segment_bytes: usize) -> u32 {
@@ -114,7 +114,7 @@ impl WorkloadPlan {
     }
 }
 
-impl Scenario {
+impl BenchScenario {
     /// What identifies it beside its name, for people: `4 peers, segments of 65536 B`.
     pub fn size(&self) -> String {
         format!("{} peers, segments of {} B", self.workload.peers, self.segment_bytes)
@@ -130,7 +130,7 @@ impl Scenario {
 mod tests {
     use super::*;
 
-    fn scenarios(text: &str, ranks: Option<u32>) -> Vec<Scenario> {
+    fn scenarios(text: &str, ranks: Option<u32>) -> Vec<BenchScenario> {
         let plan: WorkloadPlan = toml::from_str(text).expect("a workload");
         plan.scenarios(ranks).expect("its numbers fit")
     }

@@ -8,7 +8,7 @@ use super::*;
 use crate::harness::environment::Calibration;
 use crate::harness::records::Journal;
 use crate::harness::records::tests::example;
-use crate::harness::{Plan, Stage};
+use crate::harness::{Launch, Plan};
 use crate::metrics::{Latency, LatencySummary};
 
 const PLAN: &str = "purpose = \"a test\"\nbudget_s = 1\n\
@@ -30,7 +30,7 @@ fn line(repetition: u32, makespan_s: f64) -> String {
 fn folder(dir: &Path, records: &str) {
     fs::write(dir.join(RECORDS), records).expect("written");
     let plan = Plan::parse(Path::new("quick.toml"), PLAN.to_owned(), None).expect("a plan");
-    let mut environment = Environment::capture(&plan, &Stage::Threads, Calibration::default());
+    let mut environment = Environment::capture(&plan, &Launch::Threads, Calibration::default());
     environment.load_at_start = Some([1e3; 3]);
     environment.program.profile = "debug".to_owned();
     let text = serde_json::to_string_pretty(&environment).expect("plain data");

@@ -39,16 +39,16 @@ fn plan(text: &str) -> Plan {
     Plan::parse(Path::new("mocks.toml"), text.to_owned(), None).expect("a plan")
 }
 
-fn lead(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (Measured, Vec<String>) {
+fn lead(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutcome, Vec<String>) {
     let clock = Clock::start();
-    let mut bench = Bench { plan, stage: &Stage::Threads, limits: &[], clock: &clock, journal };
+    let mut bench = Bench { plan, launch: &Launch::Threads, limits: &[], clock: &clock, journal };
     let mut told = Vec::new();
     let measured = bench.lead(earlier, &mut |line| told.push(line.to_owned()));
     (measured.expect("mocks don't break"), told)
 }
 
 /// Runs a plan in a folder of its own.
-fn measured(text: &str) -> Measured {
+fn measured(text: &str) -> BenchOutcome {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::begin(&dir.path().join("out")).expect("nothing is there");
     lead(&plan(text), &mut journal, Vec::new()).0

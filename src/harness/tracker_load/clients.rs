@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use super::{Load, Measured};
+use super::{LoadResult, LoadTest};
 use crate::config::{BLOCKS_MAX, HANDOUT_MAX};
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Ask, Handout, Message};
@@ -18,13 +18,13 @@ use crate::transport::{PolledEvents, Transport as _};
 #[derive(Debug)]
 pub(super) struct Clients {
     peers: Vec<Client>,
-    measured: Measured,
+    measured: LoadResult,
 }
 
 /// How far the peers have come in the warm-up. At its beginning only the owner has anything, and
 /// most asks are in vain.
 #[derive(Debug)]
-pub(super) struct Warmth {
+pub(super) struct WarmUp {
     /// Segments that a peer must have been given, from 1 up.
     segments: u32,
     /// Peers that have fewer.
@@ -49,9 +49,9 @@ struct Client {
 }
 
 impl Clients {
-    pub(super) fn new(ends: Vec<LocalTransport>, load: &Load) -> Self {
+    pub(super) fn new(ends: Vec<LocalTransport>, load: &LoadTest) -> Self {
         let peers = ends.into_iter().map(|end| Client::new(end, load)).collect();
-        Self { peers, measured: Measured::default() }
+        Self { peers, measured: LoadResult::default() }
     }
 
     /// Plays until all peers have everything, or have been measured for as long as the budget, or a
@@ -60,8 +60,8 @@ impl Clients {
         mut self,
         clock: &Clock,
         budget: Duration,
-        (warmth, finished): (&Warmth, &AtomicBool),
-    ) -> Measured {
+        (warmth, finished): (&WarmUp, &AtomicBool),
+    ) -> LoadResult {
         let mut now = clock.now();
         self.peers.iter_mut().for_each(|peer| peer.ask(now));
         let mut began = None;
@@ -94,7 +94,7 @@ impl Clients {
     }
 }
 
-impl Measured {
+impl LoadResult {
     /// Nothing measured yet, and what was given so far in the warm-up.
     fn as_warm_up(&self) -> Self {
         Self { warm_up: self.segments, ..Self::default() }
@@ -108,7 +108,7 @@ impl Measured {
     }
 }
 
-impl Warmth {
+impl WarmUp {
     /// No peer is warm yet; each is once it has been given that many segments.
     pub(super) fn new(peers: u32, segments: u32) -> Self {
         Self { segments, cold: AtomicU32::new(peers) }
@@ -130,7 +130,7 @@ impl Warmth {
 }
 
 impl Client {
-    fn new(end: LocalTransport, load: &Load) -> Self {
+    fn new(end: LocalTransport, load: &LoadTest) -> Self {
         let segments = 0..load.segments;
         let blocks = 0..load.segments.div_ceil(Block::SEGMENTS);
         Self {
@@ -151,8 +151,8 @@ impl Client {
         &mut self,
         now: Timestamp,
         events: &mut PolledEvents,
-        measured: &mut Measured,
-        warmth: &Warmth,
+        measured: &mut LoadResult,
+        warmth: &WarmUp,
     ) -> bool {
         self.end.poll(events).expect("the local transport does not break");
         for (_, message) in &events.messages {

@@ -32,7 +32,7 @@ pub struct Cost {
 
 /// Where contenders run.
 #[derive(Debug)]
-pub enum Stage {
+pub enum Launch {
     /// All nodes are threads of this process.
     Threads,
     /// Every process is a rank.
@@ -40,7 +40,7 @@ pub enum Stage {
     Ranks(Ranks),
 }
 
-impl Stage {
+impl Launch {
     /// What carries the bytes, as records have it.
     pub fn transport(&self) -> &'static str {
         match self {

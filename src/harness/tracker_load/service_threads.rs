@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::clients::Warmth;
+use super::clients::WarmUp;
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::{Account, AnswerLimits, Service};
@@ -17,7 +17,7 @@ use crate::transport::{PolledEvents, Transport as _};
 /// What the service threads share: the service, and an account a peer. A peer waits for its answer
 /// before it asks again, so that nobody ever waits for an account.
 #[derive(Debug)]
-pub(super) struct Crew<'a> {
+pub(super) struct ServiceThreads<'a> {
     service: &'a Service,
     /// By rank.
     accounts: Vec<Mutex<Account>>,
@@ -25,16 +25,16 @@ pub(super) struct Crew<'a> {
 }
 
 /// Has all threads end when one ends, be it in a panic: the clients would wait for its answers.
-struct EndsAll<'a>(&'a AtomicBool);
+struct EndAllOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for EndsAll<'_> {
+impl Drop for EndAllOnDrop<'_> {
     fn drop(&mut self) {
         // ORDERING: Relaxed; it only ends the loops.
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-impl<'a> Crew<'a> {
+impl<'a> ServiceThreads<'a> {
     pub(super) fn new(service: &'a Service, nodes: usize, handout: usize) -> Self {
         let accounts = (0..nodes).map(|_| Mutex::default()).collect();
         Self { service, accounts, handout }
@@ -46,9 +46,9 @@ impl<'a> Crew<'a> {
         mut end: LocalTransport,
         seed: u64,
         clock: &Clock,
-        (warmth, finished): (&Warmth, &AtomicBool),
+        (warmth, finished): (&WarmUp, &AtomicBool),
     ) -> Latency {
-        let _guard = EndsAll(finished);
+        let _guard = EndAllOnDrop(finished);
         let mut scratch = HandoutScratch::new(seed);
         let mut events = PolledEvents::default();
         let mut took = Latency::new();
