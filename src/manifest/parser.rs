@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use self::lines::{Line, Lines, is_blank};
+use self::lines::{InputLine, InputLines, is_blank};
 use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
 use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
@@ -21,7 +21,7 @@ type Places<'text> = HashMap<&'text str, usize>;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<PeerInput, ParseError> {
     let text = decode(bytes)?;
-    let mut lines = Lines::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
+    let mut lines = InputLines::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
     let mut input = PeerInput::default();
     let places = parse_owned(&mut lines, &mut input)?;
     parse_wanted(&mut lines, &places, &mut input)?;
@@ -37,7 +37,7 @@ fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
 }
 
 fn parse_owned<'text>(
-    lines: &mut Lines<'text>,
+    lines: &mut InputLines<'text>,
     input: &mut PeerInput,
 ) -> Result<Places<'text>, ParseError> {
     let (opening, announced) = parse_section_count(lines, Count::OwnedFiles)?;
@@ -65,8 +65,8 @@ fn parse_owned<'text>(
 }
 
 fn parse_hashes(
-    lines: &mut Lines<'_>,
-    header: Line<'_>,
+    lines: &mut InputLines<'_>,
+    header: InputLine<'_>,
     announced: u32,
 ) -> Result<Hashes, ParseError> {
     // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
@@ -86,8 +86,8 @@ fn parse_hashes(
 }
 
 fn check_hash(
-    line: Line<'_>,
-    header: Line<'_>,
+    line: InputLine<'_>,
+    header: InputLine<'_>,
     place: u32,
     announced: u32,
 ) -> Result<(), ParseError> {
@@ -105,7 +105,7 @@ fn check_hash(
 }
 
 fn parse_wanted(
-    lines: &mut Lines<'_>,
+    lines: &mut InputLines<'_>,
     owned: &Places<'_>,
     input: &mut PeerInput,
 ) -> Result<(), ParseError> {
@@ -137,9 +137,9 @@ fn parse_wanted(
 }
 
 fn parse_section_count<'text>(
-    lines: &mut Lines<'text>,
+    lines: &mut InputLines<'text>,
     expected: Count,
-) -> Result<(Line<'text>, u32), ParseError> {
+) -> Result<(InputLine<'text>, u32), ParseError> {
     let Some(line) = lines.next() else {
         let cause = ParseCause::Missing { expected };
         return Err(ParseError { line: lines.last_number().max(1), cause });
@@ -147,7 +147,7 @@ fn parse_section_count<'text>(
     Ok((line, parse_count(line, line.text, expected)?))
 }
 
-fn parse_count(line: Line<'_>, text: &str, expected: Count) -> Result<u32, ParseError> {
+fn parse_count(line: InputLine<'_>, text: &str, expected: Count) -> Result<u32, ParseError> {
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number(text) {
         let too_large = |_| ParseCause::TooLarge { value: Quoted::new(text), expected };
@@ -160,7 +160,7 @@ fn parse_count(line: Line<'_>, text: &str, expected: Count) -> Result<u32, Parse
     }))
 }
 
-fn parse_name(line: Line<'_>) -> Result<FileName, ParseError> {
+fn parse_name(line: InputLine<'_>) -> Result<FileName, ParseError> {
     FileName::parse(line.text)
         .map_err(|cause| line.error(ParseCause::Name { value: Quoted::new(line.text), cause }))
 }

@@ -27,7 +27,7 @@ pub(super) struct Schedule {
 
 /// What a node does in one round: with whom, and which segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Round {
+pub(super) struct CirculantRound {
     pub(super) receive: Option<(u32, u32)>,
     pub(super) send: Option<(u32, u32)>,
 }
@@ -45,7 +45,7 @@ impl Schedule {
     ///
     /// The last segment stands in for those beyond it, so that a node may be sent it again in the
     /// last rounds.
-    pub(super) fn rounds(&self, segments: u32) -> impl Iterator<Item = Round> {
+    pub(super) fn rounds(&self, segments: u32) -> impl Iterator<Item = CirculantRound> {
         let q = i64::try_from(self.sends.len()).expect("a logarithm is small");
         let last = i64::from(segments) - 1;
         let is_idle = q == 0 || segments == 0;
@@ -58,12 +58,12 @@ impl Schedule {
         })
     }
 
-    fn round(&self, k: usize, shift: i64, last: i64) -> Round {
+    fn round(&self, k: usize, shift: i64, last: i64) -> CirculantRound {
         let segment = |first: i64| u32::try_from((first + shift).min(last)).ok();
         let from = sum(self.node, self.nodes - self.skips[k], self.nodes);
         let to = sum(self.node, self.skips[k], self.nodes);
         // The root has all segments from the start.
-        Round {
+        CirculantRound {
             receive: segment(self.receives[k]).filter(|_| self.node != 0).map(|s| (from, s)),
             send: segment(self.sends[k]).filter(|_| to != 0).map(|s| (to, s)),
         }

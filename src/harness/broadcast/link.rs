@@ -14,7 +14,7 @@ use crate::time::Clock;
 use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 
 /// Something that happened at a node.
-pub(super) enum Event {
+pub(super) enum RelayEvent {
     /// A message came.
     Message { from: NodeId, message: Box<Message> },
     /// The transport finished something else.
@@ -23,7 +23,7 @@ pub(super) enum Event {
 
 /// What happens at a node, one thing after the other. A node with nothing to do leaves its core
 /// to others, exactly as the swarm's nodes do.
-pub(super) struct Link<'a, T> {
+pub(super) struct RelayEndpoint<'a, T> {
     transport: &'a mut T,
     idle: Idle,
     /// What the time goes to.
@@ -31,12 +31,12 @@ pub(super) struct Link<'a, T> {
     /// What the node does while nothing happens.
     pub(super) resting: Activity,
     events: PolledEvents,
-    come: VecDeque<Event>,
+    come: VecDeque<RelayEvent>,
     /// What came too early, in order: others may be at work before this node knows of the start.
-    early: VecDeque<Event>,
+    early: VecDeque<RelayEvent>,
 }
 
-impl<'a, T: Transport> Link<'a, T> {
+impl<'a, T: Transport> RelayEndpoint<'a, T> {
     pub(super) fn new(
         transport: &'a mut T,
         parker: Parker,
@@ -54,7 +54,7 @@ impl<'a, T: Transport> Link<'a, T> {
     }
 
     /// The next thing that happened, however long it takes.
-    pub(super) fn wait(&mut self) -> Result<Event, TransportError> {
+    pub(super) fn wait(&mut self) -> Result<RelayEvent, TransportError> {
         if let Some(early) = self.early.pop_front() {
             return Ok(early);
         }
@@ -62,14 +62,14 @@ impl<'a, T: Transport> Link<'a, T> {
     }
 
     /// The next message about the run itself; what belongs to the moving waits for
-    /// [`Link::wait`].
-    pub(super) fn wait_for_word(&mut self) -> Result<(NodeId, Message), TransportError> {
+    /// [`RelayEndpoint::wait`].
+    pub(super) fn wait_for_message(&mut self) -> Result<(NodeId, Message), TransportError> {
         loop {
             match self.wait_for_more()? {
-                Event::Message { from, message } if !is_about_moving(&message) => {
+                RelayEvent::Message { from, message } if !is_about_moving(&message) => {
                     return Ok((from, *message));
                 }
-                moving @ (Event::Message { .. } | Event::Finished(_)) => {
+                moving @ (RelayEvent::Message { .. } | RelayEvent::Finished(_)) => {
                     self.early.push_back(moving);
                 }
             }
@@ -90,12 +90,12 @@ impl<'a, T: Transport> Link<'a, T> {
         self.transport.poll(&mut self.events)?;
         let came = !self.events.is_empty();
         let messages = self.events.messages.drain(..);
-        self.come.extend(messages.map(|(from, message)| Event::Message { from, message }));
-        self.come.extend(self.events.completions.drain(..).map(Event::Finished));
+        self.come.extend(messages.map(|(from, message)| RelayEvent::Message { from, message }));
+        self.come.extend(self.events.completions.drain(..).map(RelayEvent::Finished));
         Ok(came)
     }
 
-    fn wait_for_more(&mut self) -> Result<Event, TransportError> {
+    fn wait_for_more(&mut self) -> Result<RelayEvent, TransportError> {
         loop {
             if let Some(next) = self.come.pop_front() {
                 return Ok(next);

@@ -11,7 +11,7 @@
 //! between threads as between ranks.
 
 mod circulant;
-mod freight;
+mod segments;
 mod link;
 mod peer;
 mod plan;
@@ -33,9 +33,9 @@ use crate::store::StoreError;
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 use crate::transport::local::{self, LocalTransport};
-use link::Link;
-use peer::{Peer, PeerReport};
-use starter::Times;
+use link::RelayEndpoint;
+use peer::{BroadcastPeer, PeerReport};
+use starter::OpeningTimes;
 
 #[cfg(feature = "mpi")]
 pub use ranks::run_rank;
@@ -182,18 +182,21 @@ pub fn run_threads(
     let (started, peers) = thread::scope(|scope| {
         let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
             scope.spawn(move || {
-                let mut link = Link::new(&mut end, parker, (clock, &job.meter));
-                let peer = Peer { job, node, nodes, clock };
+                let mut link = RelayEndpoint::new(&mut end, parker, (clock, &job.meter));
+                let peer = BroadcastPeer { job, node, nodes, clock };
                 let report = peer.relay(algorithm, &mut link);
                 if let Err(error) = &report {
-                    Peer::complain(&mut link, error)?;
+                    BroadcastPeer::complain(&mut link, error)?;
                 }
                 report
             })
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(ends).map(peer).collect();
-        let started =
-            starter::run(&mut Link::new(&mut end, parker, (clock, &job.meter)), nodes, clock);
+        let started = starter::run(
+            &mut RelayEndpoint::new(&mut end, parker, (clock, &job.meter)),
+            nodes,
+            clock,
+        );
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         (started, peers.collect::<Result<Vec<_>, _>>())
     });
@@ -202,7 +205,7 @@ pub fn run_threads(
 }
 
 /// Puts together what rank 0 and what the peers know.
-fn report(times: Times, peers: Vec<PeerReport>) -> Result<Report, BroadcastError> {
+fn report(times: OpeningTimes, peers: Vec<PeerReport>) -> Result<Report, BroadcastError> {
     for (node, peer) in (1..).map(NodeId).zip(&peers) {
         if peer.metrics.corrupt_segments > 0 {
             return Err(BroadcastError::Unsound { node, segments: peer.metrics.corrupt_segments });

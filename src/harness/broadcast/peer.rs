@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::freight::{Freight, digests_of, part_of};
-use super::link::{Event, Link};
-use super::plan::{Place, Plan, binomial, chain, circulant};
+use super::link::{RelayEndpoint, RelayEvent};
+use super::plan::{Place, RelayPlan, binomial, chain, circulant};
 use super::relay::Relay;
+use super::segments::{ReceivedSegments, digests_of, part_of};
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
 use crate::config::{TROUBLE_BYTES_MAX, relay_window};
 use crate::manifest::{Digest, NodeId};
@@ -23,26 +23,29 @@ pub(super) struct PeerReport {
 }
 
 /// One peer of a broadcast.
-pub(super) struct Peer<'a> {
+pub(super) struct BroadcastPeer<'a> {
     pub(super) job: &'a BroadcastJob,
     pub(super) node: NodeId,
     pub(super) nodes: u32,
     pub(super) clock: &'a Clock,
 }
 
-impl Peer<'_> {
+impl BroadcastPeer<'_> {
     /// Moves segments as `algorithm` plans it.
     pub(super) fn relay<T: Transport>(
         &self,
         algorithm: Algorithm,
-        link: &mut Link<'_, T>,
+        link: &mut RelayEndpoint<'_, T>,
     ) -> Result<PeerReport, BroadcastError> {
-        let mut freight =
-            if self.node == OWNER { Freight::make(self.job) } else { Freight::reserve(self.job) }?;
-        self.get_ready(link, &mut freight.digests)?;
+        let mut segments = if self.node == OWNER {
+            ReceivedSegments::make(self.job)
+        } else {
+            ReceivedSegments::reserve(self.job)
+        }?;
+        self.get_ready(link, &mut segments.digests)?;
         let (plan, window) = self.plan(algorithm)?;
-        let mut relay = Relay::new(plan, freight, window, self.job.verify, self.clock);
-        self.open(link, &relay.freight.digests)?;
+        let mut relay = Relay::new(plan, segments, window, self.job.verify, self.clock);
+        self.open(link, &relay.segments.digests)?;
         let mut is_announced = false;
         link.watch.count(true);
         loop {
@@ -55,22 +58,22 @@ impl Peer<'_> {
             let complete = relay.is_complete();
             link.resting = if complete { Activity::Idle } else { Activity::AwaitingHolder };
             match link.wait()? {
-                Event::Message { message, .. } if *message == Message::Stop => break,
-                Event::Message { from, message } => relay.hear(from, &message),
-                Event::Finished(completion) => relay.take_in(completion, &mut link.watch)?,
+                RelayEvent::Message { message, .. } if *message == Message::Stop => break,
+                RelayEvent::Message { from, message } => relay.hear(from, &message),
+                RelayEvent::Finished(completion) => relay.take_in(completion, &mut link.watch)?,
             }
         }
         if !relay.is_complete() {
             return Err(BroadcastError::Stopped);
         }
-        let Relay { freight, mut metrics, mut verification, .. } = relay;
+        let Relay { segments, mut metrics, mut verification, .. } = relay;
         metrics.spent = link.watch.spent();
         if self.node == OWNER {
             metrics.origin_bytes = metrics.served_bytes;
         } else if !self.job.verify {
             self.job.meter.end();
             let start = self.clock.now();
-            metrics.corrupt_segments = freight.count_wrong();
+            metrics.corrupt_segments = segments.count_wrong();
             verification = self.clock.now().since(start);
         }
         Ok(PeerReport { metrics, verification })
@@ -79,7 +82,7 @@ impl Peer<'_> {
     /// Learns the digests from the owner.
     pub(super) fn get_ready<T: Transport>(
         &self,
-        link: &mut Link<'_, T>,
+        link: &mut RelayEndpoint<'_, T>,
         digests: &mut Vec<Digest>,
     ) -> Result<(), BroadcastError> {
         if self.node == OWNER {
@@ -87,7 +90,7 @@ impl Peer<'_> {
         }
         for index in 0.. {
             link.transport().send(OWNER, &Message::Describe { index })?;
-            let (_, message) = link.wait_for_word()?;
+            let (_, message) = link.wait_for_message()?;
             let Message::Described(part) = message else { return Err(BroadcastError::Stopped) };
             digests.extend(digests_of(&part));
             if part.last {
@@ -100,13 +103,13 @@ impl Peer<'_> {
     /// Says that this node is ready, and waits for the start. The owner tells the digests.
     pub(super) fn open<T: Transport>(
         &self,
-        link: &mut Link<'_, T>,
+        link: &mut RelayEndpoint<'_, T>,
         digests: &[Digest],
     ) -> Result<(), BroadcastError> {
         self.job.meter.begin();
         link.transport().send(NodeId::TRACKER, &Message::Ready { trouble: None })?;
         loop {
-            let (from, message) = link.wait_for_word()?;
+            let (from, message) = link.wait_for_message()?;
             if message == Message::Open {
                 return Ok(());
             }
@@ -117,15 +120,18 @@ impl Peer<'_> {
 
     /// Says that this node has everything, and waits for the others.
     #[cfg(feature = "mpi")]
-    pub(super) fn close<T: Transport>(&self, link: &mut Link<'_, T>) -> Result<(), BroadcastError> {
+    pub(super) fn close<T: Transport>(
+        &self,
+        link: &mut RelayEndpoint<'_, T>,
+    ) -> Result<(), BroadcastError> {
         link.transport().send(NodeId::TRACKER, &Message::Complete { segments: 0 })?;
-        while link.wait_for_word()?.1 != Message::Stop {}
+        while link.wait_for_message()?.1 != Message::Stop {}
         Ok(())
     }
 
     /// Lets rank 0 know what went wrong here, unless it knows.
     pub(super) fn complain<T: Transport>(
-        link: &mut Link<'_, T>,
+        link: &mut RelayEndpoint<'_, T>,
         error: &BroadcastError,
     ) -> Result<(), BroadcastError> {
         if matches!(error, BroadcastError::Stopped | BroadcastError::Transport(_)) {
@@ -142,7 +148,7 @@ impl Peer<'_> {
         Ok(())
     }
 
-    fn plan(&self, algorithm: Algorithm) -> Result<(Plan, usize), BroadcastError> {
+    fn plan(&self, algorithm: Algorithm) -> Result<(RelayPlan, usize), BroadcastError> {
         let (at, segments) = (Place::of(self.node, self.nodes), self.job.segments);
         let window = relay_window(self.job.payload_bytes());
         match algorithm {

@@ -23,7 +23,7 @@ pub(super) struct Hop {
 /// received, so that nodes that keep to their lists never wait for each other in a circle.
 /// Between two nodes no segment goes twice.
 #[derive(Debug, Default)]
-pub(super) struct Plan {
+pub(super) struct RelayPlan {
     pub(super) receives: VecDeque<Hop>,
     pub(super) sends: VecDeque<Hop>,
 }
@@ -43,26 +43,26 @@ impl Place {
 }
 
 /// A line of nodes, each of which sends on what it gets: a pipeline.
-pub(super) fn chain(at: Place, segments: u32) -> Plan {
+pub(super) fn chain(at: Place, segments: u32) -> RelayPlan {
     let before = at.place.checked_sub(1);
     let after = Some(at.place + 1).filter(|&after| after < at.places);
     let all = |with: Option<u32>| {
         let hops = with.into_iter().flat_map(|with| (0..segments).map(move |s| hop(with, s)));
         hops.collect()
     };
-    Plan { receives: all(before), sends: all(after) }
+    RelayPlan { receives: all(before), sends: all(after) }
 }
 
 /// A binomial tree: the parent of a node is the node without its lowest bit. Each segment goes to
 /// the child with the largest subtree first, and the next segment follows.
-pub(super) fn binomial(at: Place, segments: u32) -> Plan {
+pub(super) fn binomial(at: Place, segments: u32) -> RelayPlan {
     let Place { place, places } = at;
     let lowest = if place == 0 { places.next_power_of_two() } else { place & place.wrapping_neg() };
     let parent = Some(place - (place & lowest)).filter(|_| place != 0);
     let steps = (0..lowest.ilog2()).rev().map(|bit| 1 << bit);
     let children: Vec<u32> =
         steps.map(|step: u32| place + step).filter(|&child| child < places).collect();
-    Plan {
+    RelayPlan {
         receives: (0..segments).flat_map(|s| parent.map(|parent| hop(parent, s))).collect(),
         sends: (0..segments)
             .flat_map(|s| children.iter().map(move |&child| hop(child, s)))
@@ -71,8 +71,8 @@ pub(super) fn binomial(at: Place, segments: u32) -> Plan {
 }
 
 /// The round-optimal schedule, round after round.
-pub(super) fn circulant(at: Place, segments: u32) -> Plan {
-    let mut plan = Plan::default();
+pub(super) fn circulant(at: Place, segments: u32) -> RelayPlan {
+    let mut plan = RelayPlan::default();
     for round in Schedule::new(at.places, at.place).rounds(segments) {
         plan.receives.extend(round.receive.map(|(from, segment)| hop(from, segment)));
         plan.sends.extend(round.send.map(|(to, segment)| hop(to, segment)));

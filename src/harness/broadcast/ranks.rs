@@ -6,9 +6,9 @@ use crossbeam::sync::Parker;
 use mpi::collective::Root as _;
 use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 
-use super::freight::Whole;
-use super::link::Link;
-use super::peer::{Peer, PeerReport};
+use super::link::RelayEndpoint;
+use super::peer::{BroadcastPeer, PeerReport};
+use super::segments::WholeFile;
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, Report, report, starter};
 use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::{NodeId, SegmentId};
@@ -41,7 +41,7 @@ pub fn run_rank(
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let peers = world.split_by_color(color);
-    let mut link = Link::new(&mut transport, Parker::new(), (clock, &job.meter));
+    let mut link = RelayEndpoint::new(&mut transport, Parker::new(), (clock, &job.meter));
     let Some(peers) = peers else {
         let times = starter::run(&mut link, nodes, clock)?;
         let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
@@ -49,7 +49,7 @@ pub fn run_rank(
         let measured: Result<_, _> = measured.map(|(node, bytes)| decode(node, bytes)).collect();
         return report(times, measured?).map(Some);
     };
-    let peer = Peer { job, node, nodes, clock };
+    let peer = BroadcastPeer { job, node, nodes, clock };
     let measured = match algorithm {
         Algorithm::MpiBcast { segmented } => {
             let owner = peers.process_at_rank(0);
@@ -60,22 +60,25 @@ pub fn run_rank(
         }
     };
     if let Err(error) = &measured {
-        Peer::complain(&mut link, error)?;
+        BroadcastPeer::complain(&mut link, error)?;
     }
     transport.gather(&encode(&measured?))?;
     Ok(None)
 }
 
-impl Peer<'_> {
+impl BroadcastPeer<'_> {
     /// Lets MPI move the bytes.
     fn broadcast(
         &self,
         segmented: bool,
         owner: &Process<'_>,
-        link: &mut Link<'_, MpiTransport>,
+        link: &mut RelayEndpoint<'_, MpiTransport>,
     ) -> Result<PeerReport, BroadcastError> {
-        let mut whole =
-            if self.node == OWNER { Whole::make(self.job) } else { Whole::reserve(self.job) }?;
+        let mut whole = if self.node == OWNER {
+            WholeFile::make(self.job)
+        } else {
+            WholeFile::reserve(self.job)
+        }?;
         let mut digests = std::mem::take(&mut whole.digests);
         self.get_ready(link, &mut digests)?;
         self.open(link, &digests)?;
@@ -120,7 +123,7 @@ impl Peer<'_> {
     /// Each segment by a call of its own, and verified while it is in the cache.
     fn by_segments(
         &self,
-        whole: &mut Whole,
+        whole: &mut WholeFile,
         owner: &Process<'_>,
         verifies: bool,
         watch: &mut Stopwatch,
@@ -153,7 +156,7 @@ impl Peer<'_> {
 }
 
 /// Checks all segments.
-fn check(whole: &mut Whole) -> Result<(), BroadcastError> {
+fn check(whole: &mut WholeFile) -> Result<(), BroadcastError> {
     for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
         if verify::digest(segment) != digest {
             return Err(BroadcastError::Wrong { segment: SegmentId(id) });

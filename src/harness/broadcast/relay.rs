@@ -10,8 +10,8 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use super::BroadcastError;
-use super::freight::Freight;
-use super::plan::{Hop, Plan};
+use super::plan::{Hop, RelayPlan};
+use super::segments::ReceivedSegments;
 use crate::config::HANDOUT_MAX;
 use crate::driver::stopwatch::Stopwatch;
 use crate::manifest::{NodeId, SegmentId};
@@ -23,8 +23,8 @@ use crate::transport::{Completion, Transport, TransportError};
 
 /// One node's transfers.
 pub(super) struct Relay<'a> {
-    plan: Plan,
-    pub(super) freight: Freight,
+    plan: RelayPlan,
+    pub(super) segments: ReceivedSegments,
     /// Segments that were received or have a slot ready; those of the root are all here.
     asked: Vec<Option<Timestamp>>,
     /// Slots that are ready.
@@ -50,21 +50,21 @@ pub(super) struct Relay<'a> {
 
 impl<'a> Relay<'a> {
     pub(super) fn new(
-        plan: Plan,
-        freight: Freight,
+        plan: RelayPlan,
+        segments: ReceivedSegments,
         window: usize,
         is_verified: bool,
         clock: &'a Clock,
     ) -> Self {
         let here: Vec<_> =
-            freight.segments.iter().map(|s| s.as_ref().map(|_| Timestamp::default())).collect();
+            segments.segments.iter().map(|s| s.as_ref().map(|_| Timestamp::default())).collect();
         Self {
             plan,
             asked: here,
             posted: 0,
             sending: 0,
-            missing: freight.segments.iter().filter(|segment| segment.is_none()).count(),
-            freight,
+            missing: segments.segments.iter().filter(|segment| segment.is_none()).count(),
+            segments,
             window: window.max(1),
             requested: HashSet::new(),
             declined: HashSet::new(),
@@ -127,7 +127,7 @@ impl<'a> Relay<'a> {
                 continue;
             }
             *asked = Some(now);
-            let slot = self.freight.slots.pop().expect("there is a slot for every segment");
+            let slot = self.segments.slots.pop().expect("there is a slot for every segment");
             transport.expect(from, segment, slot)?;
             self.posted += 1;
             self.request(hop, transport)?;
@@ -163,7 +163,7 @@ impl<'a> Relay<'a> {
                 continue;
             }
             let may_go = self.sending < self.window && self.requested.contains(&hop);
-            let payload = self.freight.segments[segment.index()].as_ref();
+            let payload = self.segments.segments[segment.index()].as_ref();
             let Some(payload) = payload.filter(|_| may_go) else { break };
             self.requested.remove(&hop);
             self.metrics.served_segments += 1;
@@ -183,7 +183,7 @@ impl<'a> Relay<'a> {
     ) -> Result<(), BroadcastError> {
         let come = watch.lap(Activity::Moving);
         let sealed = if self.is_verified {
-            let digest = self.freight.digests[segment.index()];
+            let digest = self.segments.digests[segment.index()];
             slot.check(digest).map_err(|_| BroadcastError::Wrong { segment })?
         } else {
             slot.seal_unchecked()
@@ -196,7 +196,7 @@ impl<'a> Relay<'a> {
         self.metrics.received_bytes += sealed.bytes().len() as u64;
         let asked = self.asked[segment.index()].unwrap_or(now);
         self.metrics.latency.record(now.since(asked));
-        self.freight.segments[segment.index()] = Some(sealed);
+        self.segments.segments[segment.index()] = Some(sealed);
         self.posted -= 1;
         self.missing -= 1;
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::link::Link;
+use super::link::RelayEndpoint;
 use super::{BroadcastError, TROUBLE_UNSAID};
 use crate::manifest::NodeId;
 use crate::protocol::Message;
@@ -10,7 +10,7 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::{Transport, TransportError};
 
 /// What rank 0 saw.
-pub(super) struct Times {
+pub(super) struct OpeningTimes {
     /// When all were ready and it started them.
     pub(super) opened: Timestamp,
     /// How long after that each had everything, by rank; none for rank 0.
@@ -20,16 +20,16 @@ pub(super) struct Times {
 /// Waits until all are ready, starts them, and returns when each had everything. When one fails,
 /// all are stopped.
 pub(super) fn run<T: Transport>(
-    link: &mut Link<'_, T>,
+    link: &mut RelayEndpoint<'_, T>,
     nodes: u32,
     clock: &Clock,
-) -> Result<Times, BroadcastError> {
+) -> Result<OpeningTimes, BroadcastError> {
     let peers = nodes as usize - 1;
     let (mut ready, mut complete) = (0, 0);
     let mut opened = Timestamp::default();
     let mut finished = vec![None; nodes as usize];
     while complete < peers {
-        let (node, message) = link.wait_for_word()?;
+        let (node, message) = link.wait_for_message()?;
         let trouble = if let Message::Ready { trouble } = message {
             ready += 1;
             trouble
@@ -52,11 +52,11 @@ pub(super) fn run<T: Transport>(
         }
     }
     tell_all(link, nodes, &Message::Stop)?;
-    Ok(Times { opened, finished })
+    Ok(OpeningTimes { opened, finished })
 }
 
 fn tell_all<T: Transport>(
-    link: &mut Link<'_, T>,
+    link: &mut RelayEndpoint<'_, T>,
     nodes: u32,
     message: &Message,
 ) -> Result<(), TransportError> {

@@ -8,12 +8,12 @@ pub(super) fn is_blank(character: char) -> bool {
 
 /// A line that holds something, without the blanks around it.
 #[derive(Clone, Copy)]
-pub(super) struct Line<'text> {
+pub(super) struct InputLine<'text> {
     pub(super) number: usize,
     pub(super) text: &'text str,
 }
 
-impl<'text> Line<'text> {
+impl<'text> InputLine<'text> {
     /// The part `text` of this line, without the blanks that follow it.
     pub(super) fn trimmed_end(self, text: &'text str) -> Self {
         Self { number: self.number, text: text.trim_end_matches(is_blank) }
@@ -25,12 +25,12 @@ impl<'text> Line<'text> {
 }
 
 /// The lines of a text that hold something.
-pub(super) struct Lines<'text> {
+pub(super) struct InputLines<'text> {
     rest: &'text str,
     number: usize,
 }
 
-impl<'text> Lines<'text> {
+impl<'text> InputLines<'text> {
     pub(super) fn new(text: &'text str) -> Self {
         Self { rest: text, number: 0 }
     }
@@ -46,10 +46,10 @@ impl<'text> Lines<'text> {
     }
 }
 
-impl<'text> Iterator for Lines<'text> {
-    type Item = Line<'text>;
+impl<'text> Iterator for InputLines<'text> {
+    type Item = InputLine<'text>;
 
-    fn next(&mut self) -> Option<Line<'text>> {
+    fn next(&mut self) -> Option<InputLine<'text>> {
         while !self.rest.is_empty() {
             let (line, rest) = self.rest.split_once('\n').unwrap_or((self.rest, ""));
             self.rest = rest;
@@ -57,7 +57,7 @@ impl<'text> Iterator for Lines<'text> {
             let line = line.trim_end_matches(|end| is_blank(end) || end == '\r');
             let text = line.trim_start_matches(is_blank);
             if !text.is_empty() {
-                return Some(Line { number: self.number, text });
+                return Some(InputLine { number: self.number, text });
             }
         }
         None

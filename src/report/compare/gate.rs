@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::judge::{RUNS_LEAST, Row};
+use super::judge::{JudgedPair, RUNS_LEAST};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, table};
 
@@ -61,7 +61,7 @@ pub enum Missing {
 
 /// What a gate says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
+pub struct GateResult {
     /// What fails, a sentence each.
     pub failures: Vec<String>,
     /// What a reader must know though nothing fails by it, a sentence each.
@@ -147,8 +147,8 @@ impl GatePlan {
 
     /// Judges a comparison, which should hold the figures of this plan and no others: the alarms
     /// are shared among all of its results.
-    pub fn judge(&self, comparison: &Comparison) -> Outcome {
-        let mut outcome = Outcome::default();
+    pub fn judge(&self, comparison: &Comparison) -> GateResult {
+        let mut outcome = GateResult::default();
         let alarm = ALARM / self.figures.len() as f64;
         for figure in &self.figures {
             let of_figure: Vec<_> =
@@ -166,7 +166,7 @@ impl GatePlan {
         outcome
     }
 
-    fn judge_row(&self, pairing: &Pairing, row: &Row, alarm: f64, outcome: &mut Outcome) {
+    fn judge_row(&self, pairing: &Pairing, row: &JudgedPair, alarm: f64, outcome: &mut GateResult) {
         let what = format!("{}, {} ({})", row.contender, row.scenario, pairing.figure);
         let (Some(ratio_now), Some(interval), Some(p)) =
             (row.ratio, row.ratio_interval, row.p_holm)
@@ -202,7 +202,7 @@ impl GatePlan {
         }
     }
 
-    fn judge_missing(&self, pairing: &Pairing, outcome: &mut Outcome) {
+    fn judge_missing(&self, pairing: &Pairing, outcome: &mut GateResult) {
         let gone = pairing.only_base.iter().map(|what| {
             format!(
                 "{what} ({}): {} has it, {} has not",
@@ -215,7 +215,7 @@ impl GatePlan {
         }
     }
 
-    fn effect_for(&self, figure: Figure, row: &Row) -> f64 {
+    fn effect_for(&self, figure: Figure, row: &JudgedPair) -> f64 {
         let fits = |rule: &&Rule| {
             let is = |name: &Option<String>, value: &str| {
                 name.as_deref().is_none_or(|name| name == value)

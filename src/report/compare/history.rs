@@ -24,12 +24,12 @@ pub struct History {
     /// The figure.
     pub figure: Figure,
     /// A line for each machine, scenario and contender.
-    pub lines: Vec<Line>,
+    pub lines: Vec<HistoryLine>,
 }
 
 /// One scenario and contender on one machine, over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct HistoryLine {
     /// The machine.
     pub machine: String,
     /// What was run.
@@ -57,7 +57,7 @@ pub struct Point {
 pub fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
-    let mut lines: Vec<Line> = Vec::new();
+    let mut lines: Vec<HistoryLine> = Vec::new();
     for set in sets {
         let machine = machine(set);
         for scenario in set.scenarios() {
@@ -71,14 +71,14 @@ pub fn history(sets: &[Set], figure: Figure) -> History {
                     commit: set.commit.clone(),
                     group,
                 };
-                let is_its = |line: &&mut Line| {
+                let is_its = |line: &&mut HistoryLine| {
                     line.machine == machine
                         && line.scenario == *scenario
                         && line.contender == contender
                 };
                 match lines.iter_mut().find(is_its) {
                     Some(line) => line.points.push(point),
-                    None => lines.push(Line {
+                    None => lines.push(HistoryLine {
                         machine: machine.clone(),
                         scenario: scenario.clone(),
                         contender: contender.to_owned(),
@@ -89,8 +89,9 @@ pub fn history(sets: &[Set], figure: Figure) -> History {
         }
     }
     lines.sort_by(|left, right| {
-        let key =
-            |line: &Line| (line.machine.clone(), line.scenario.clone(), line.contender.clone());
+        let key = |line: &HistoryLine| {
+            (line.machine.clone(), line.scenario.clone(), line.contender.clone())
+        };
         key(left).cmp(&key(right))
     });
     History { history_schema: 1, figure, lines }
@@ -134,7 +135,7 @@ impl History {
         }
     }
 
-    fn row(&self, line: &Line) -> Vec<Cell> {
+    fn row(&self, line: &HistoryLine) -> Vec<Cell> {
         let medians: Vec<f64> = line.points.iter().map(|point| point.group.median).collect();
         let worst = |left: &f64, right: &f64| left.total_cmp(right);
         let best = if self.figure.more_is_better() {

@@ -34,7 +34,7 @@ pub struct Group {
 
 /// Two groups side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Row {
+pub struct JudgedPair {
     /// What was run.
     pub scenario: Scenario,
     /// The contender, or the one that is compared with the base.
@@ -111,7 +111,7 @@ pub(super) fn row(
     contender: &str,
     [base_runs, other_runs]: [&[&Observation]; 2],
     draw: Draw,
-) -> Option<Row> {
+) -> Option<JudgedPair> {
     let Draw { interleaved, rounds } = draw;
     let (base, other) = (Group::new(base_runs, figure)?, Group::new(other_runs, figure)?);
     let pairs = if interleaved { pairs(figure, other_runs, base_runs) } else { None };
@@ -128,7 +128,7 @@ pub(super) fn row(
     };
     let enough = base.values.len().min(other.values.len()) >= RUNS_LEAST;
     let test = mann_whitney(&other.values, &base.values).filter(|_| enough);
-    Some(Row {
+    Some(JudgedPair {
         scenario: scenario.clone(),
         contender: contender.to_owned(),
         ratio: median_ratio(&other.values, &base.values),
@@ -162,7 +162,7 @@ fn pairs(
 }
 
 /// Corrects the probabilities of all rows of a table and says what each comes to.
-pub(super) fn decide(figure: Figure, rows: &mut [&mut Row]) {
+pub(super) fn decide(figure: Figure, rows: &mut [&mut JudgedPair]) {
     let corrected = holm(&rows.iter().filter_map(|row| row.p).collect::<Vec<_>>());
     let tested = rows.iter_mut().filter(|row| row.p.is_some());
     for (row, p) in tested.zip(corrected) {
@@ -171,7 +171,7 @@ pub(super) fn decide(figure: Figure, rows: &mut [&mut Row]) {
     }
 }
 
-fn verdict(figure: Figure, row: &Row, p: f64) -> Verdict {
+fn verdict(figure: Figure, row: &JudgedPair, p: f64) -> Verdict {
     let (Some(ratio), Some(interval)) = (row.ratio, row.ratio_interval) else {
         return Verdict::Same;
     };

@@ -21,6 +21,6 @@ pub mod table;
 mod tests;
 
 pub use figure::Figure;
-pub use judge::{Group, RUNS_LEAST, Row, Verdict};
+pub use judge::{Group, JudgedPair, RUNS_LEAST, Verdict};
 pub use model::{Fact, Observation, Scenario, Set};
 pub use pairing::{CompareError, Comparison, Pairing, Question, compare};

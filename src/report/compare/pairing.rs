@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::judge::{self, Draw, Row, Verdict};
+use super::judge::{self, Draw, JudgedPair, Verdict};
 use super::{Figure, Scenario, Set};
 use crate::report::statistics::geometric_mean;
 
@@ -46,7 +46,7 @@ pub struct Pairing {
     /// Whether both are contenders of one set.
     pub within: bool,
     /// The results.
-    pub rows: Vec<Row>,
+    pub rows: Vec<JudgedPair>,
     /// The geometric mean of the ratios of all rows with enough runs; none where one of them has no
     /// ratio.
     pub geometric_mean: Option<f64>,
@@ -142,7 +142,7 @@ pub(super) fn compare_drawing(
             let (base, others) = contenders(first, question)?;
             others.iter().map(|other| within(figure, first, [base, other], rounds)).collect()
         };
-        let mut rows: Vec<&mut Row> =
+        let mut rows: Vec<&mut JudgedPair> =
             of_figure.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
         judge::decide(figure, &mut rows);
         pairings.append(&mut of_figure);

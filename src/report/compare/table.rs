@@ -1,7 +1,7 @@
 //! A comparison as text for a terminal, as Markdown and as CSV.
 
 use super::grid::{Cell, Column, Grid, Tone};
-use super::judge::{Group, RUNS_LEAST, Row, SIGNIFICANT, Verdict};
+use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
 use super::model::binary_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
@@ -94,7 +94,7 @@ const CSV_HEAD: [&str; 28] = [
     "better",
 ];
 
-fn csv_line(pairing: &Pairing, row: &Row) -> Vec<String> {
+fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
     let some = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
     let whole = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
     let group = |group: &Group| {
@@ -167,7 +167,7 @@ pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
 /// Pairings of one figure and base as a table: a row a result. There is at least one.
 pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let Pairing { figure, base, other, within, .. } = &pairings[0];
-    let mut rows: Vec<&Row> = pairings.iter().flat_map(|pairing| &pairing.rows).collect();
+    let mut rows: Vec<&JudgedPair> = pairings.iter().flat_map(|pairing| &pairing.rows).collect();
     // Stable: the contenders of a scenario keep their order.
     rows.sort_by(|left, right| left.scenario.cmp(&right.scenario));
     let has_parameters = ambiguous(&rows);
@@ -187,7 +187,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "δ"];
     columns.extend(numbers.map(Column::numbers));
     columns.push(Column::words("verdict"));
-    let row = |row: &&Row| {
+    let row = |row: &&JudgedPair| {
         let mut cells = keys(&row.scenario);
         if has_contender {
             cells.push(row.contender.as_str().into());
@@ -207,8 +207,8 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
 }
 
 /// Whether two rows are told apart only by the parameters of their workloads.
-fn ambiguous(rows: &[&Row]) -> bool {
-    let short = |row: &&Row| {
+fn ambiguous(rows: &[&JudgedPair]) -> bool {
+    let short = |row: &&JudgedPair| {
         let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
         (workload, peers, segment_bytes, row.contender.clone())
     };
@@ -223,7 +223,7 @@ fn keys(scenario: &Scenario) -> Vec<Cell> {
     vec![scenario.workload.as_str().into(), peers.into(), bytes.into()]
 }
 
-fn judged(figure: Figure, row: &Row) -> Vec<Cell> {
+fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
     let percent = |part: Option<f64>| {
         part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}%", 100.0 * part))
     };
@@ -260,7 +260,7 @@ pub(super) fn ratio(ratio: f64) -> String {
 }
 
 /// An interval with as many digits as its ratio has.
-pub(super) fn interval(row: &Row) -> String {
+pub(super) fn interval(row: &JudgedPair) -> String {
     let Some(Interval { low, high }) = row.ratio_interval else { return "-".to_owned() };
     let digits = digits(row.ratio.unwrap_or(low));
     format!("[{}, {}]", with_digits(low, digits), with_digits(high, digits))
@@ -285,7 +285,7 @@ fn probability(p: f64) -> String {
 }
 
 /// `2.41× faster`, `~`, or that there are too few runs.
-pub(super) fn verdict(figure: Figure, row: &Row) -> Cell {
+pub(super) fn verdict(figure: Figure, row: &JudgedPair) -> Cell {
     let (better, worse) = figure.words();
     let factor = row.ratio.map(|ratio| ratio.max(ratio.recip())).map_or_else(String::new, ratio);
     match row.verdict {

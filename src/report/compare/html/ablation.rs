@@ -1,11 +1,11 @@
 //! What each choice buys: the makespan with one switch set back, beside the engine's own choice.
 
-use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::scale::Scale;
 use super::series::{plain_of, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};
-use crate::report::compare::judge::{self, Draw, Row, Verdict};
+use crate::report::compare::judge::{self, Draw, JudgedPair, Verdict};
 use crate::report::compare::{Figure, Scenario, Set, table};
 
 const ROW: f64 = 40.0;
@@ -17,11 +17,11 @@ struct Step {
     switched: String,
     /// How many switches that is.
     count: usize,
-    row: Row,
+    row: JudgedPair,
 }
 
 /// A drawing for each set and scenario that has switched contenders.
-pub(super) fn ablations(sets: &[Set]) -> Vec<Drawn> {
+pub(super) fn ablations(sets: &[Set]) -> Vec<DrawnFigure> {
     let of_set = |set| {
         let all = scenarios(std::slice::from_ref(set));
         all.into_iter().filter_map(move |scenario| ablation(set, scenario, sets.len() > 1))
@@ -29,13 +29,13 @@ pub(super) fn ablations(sets: &[Set]) -> Vec<Drawn> {
     sets.iter().flat_map(of_set).collect()
 }
 
-fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<Drawn> {
+fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<DrawnFigure> {
     let mut steps: Vec<Step> = set
         .contenders()
         .into_iter()
         .filter_map(|contender| step(set, scenario, contender))
         .collect();
-    let mut rows: Vec<&mut Row> = steps.iter_mut().map(|step| &mut step.row).collect();
+    let mut rows: Vec<&mut JudgedPair> = steps.iter_mut().map(|step| &mut step.row).collect();
     judge::decide(Figure::Makespan, &mut rows);
     let plain = plain_of(set, &steps.first()?.row.contender)?.to_owned();
     // Single switches first, the dearest on top; all together at the end.
@@ -63,12 +63,12 @@ fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<Drawn> {
         ("good", "faster without it"),
         ("faint", "not told from noise"),
     ];
-    Some(Drawn {
+    Some(DrawnFigure {
         name: format!("What each choice buys: {scenario}{place}"),
         description: format!("Makespan of {plain} with a choice set back, and its 95% interval."),
         svg,
         legend: legend
-            .map(|(class, name)| Key {
+            .map(|(class, name)| LegendEntry {
                 class: class.to_owned(),
                 shape: None,
                 name: name.to_owned(),
@@ -101,7 +101,7 @@ fn changes(steps: &[Step]) -> Scale {
     Scale::linear(low - room - 1.0, high + room - 1.0, 14.0, RIGHT)
 }
 
-fn class_of(row: &Row) -> &'static str {
+fn class_of(row: &JudgedPair) -> &'static str {
     match row.verdict {
         Verdict::Better => "good",
         Verdict::Worse => "bad",

@@ -1,6 +1,8 @@
 //! Who carried the load: bytes served by each rank, and how unevenly they lie.
 
-use super::frame::{Drawn, Key, LEFT, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical};
+use super::frame::{
+    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical,
+};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg};
@@ -14,15 +16,15 @@ const BOTTOM: f64 = 220.0;
 const BARS_MAX: usize = 256;
 
 /// Median bytes that each peer served, by rank from 1.
-struct Load<'a> {
+struct ServedByRank<'a> {
     series: &'a Series<'a>,
     served: Vec<f64>,
 }
 
 /// Two drawings for each scenario: the ranks, and Lorenz's curve.
-pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     let of = |scenario: &Scenario| {
-        let loads: Vec<Load<'_>> = series
+        let loads: Vec<ServedByRank<'_>> = series
             .iter()
             .filter(|one| !one.is_variant)
             .filter_map(|series| load(scenario, series))
@@ -40,7 +42,7 @@ pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
     scenarios(sets).into_iter().flat_map(of).collect()
 }
 
-fn load<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<Load<'a>> {
+fn load<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<ServedByRank<'a>> {
     let runs = series.runs(scenario);
     let tables: Vec<&[u64]> = runs
         .iter()
@@ -51,14 +53,14 @@ fn load<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<Load<'a>> {
     let middle =
         |rank: usize| median(&tables.iter().map(|served| served[rank] as f64).collect::<Vec<_>>());
     let served = (1..ranks).map(middle).collect::<Option<Vec<_>>>()?;
-    Some(Load { series, served })
+    Some(ServedByRank { series, served })
 }
 
-fn legend(loads: &[Load<'_>]) -> Vec<Key> {
-    loads.iter().map(|load| Key { shape: None, ..load.series.key() }).collect()
+fn legend(loads: &[ServedByRank<'_>]) -> Vec<LegendEntry> {
+    loads.iter().map(|load| LegendEntry { shape: None, ..load.series.key() }).collect()
 }
 
-fn ranks(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
+fn ranks(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     let ranks = loads.iter().map(|load| load.served.len()).max().unwrap_or(1);
     let largest = loads.iter().flat_map(|load| &load.served).copied().fold(0.0, f64::max);
     let (unit, one) = byte_unit(largest);
@@ -85,7 +87,7 @@ fn ranks(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
             svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], &(rank + 1).to_string());
         }
     }
-    Drawn {
+    DrawnFigure {
         name: format!("Bytes served by each rank: {scenario}"),
         description: "Median over the repetitions. Even bars are an even load.".to_owned(),
         svg,
@@ -94,11 +96,11 @@ fn ranks(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
     }
 }
 
-fn ranks_table(ranks: usize, loads: &[Load<'_>]) -> Grid {
+fn ranks_table(ranks: usize, loads: &[ServedByRank<'_>]) -> Grid {
     let mut columns = vec![Column::words("rank")];
     columns.extend(loads.iter().map(|load| Column::numbers(&load.series.name)));
     let row = |rank: usize| {
-        let at = |load: &Load<'_>| {
+        let at = |load: &ServedByRank<'_>| {
             let bytes = load.served.get(rank).copied();
             Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| Figure::Memory.show(bytes)))
         };
@@ -108,7 +110,7 @@ fn ranks_table(ranks: usize, loads: &[Load<'_>]) -> Grid {
 }
 
 /// The part of all bytes that the part of the peers that served least carried.
-fn lorenz(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
+fn lorenz(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
     let (x, y) = (Scale::linear(0.0, 1.0, LEFT, RIGHT - 8.0), Scale::linear(0.0, 1.0, BOTTOM, TOP));
     let percent = |scale: &Scale| -> Vec<(f64, String)> {
@@ -136,7 +138,7 @@ fn lorenz(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
         Column::numbers("Gini's index"),
         Column::numbers("served by the lower half"),
     ];
-    let row = |load: &Load<'_>| {
+    let row = |load: &ServedByRank<'_>| {
         let half = shares(&load.served).windows(2).find(|pair| pair[1].0 >= 0.5).map(|pair| {
             let part = (0.5 - pair[0].0) / (pair[1].0 - pair[0].0);
             pair[0].1 + part * (pair[1].1 - pair[0].1)
@@ -149,7 +151,7 @@ fn lorenz(scenario: &Scenario, loads: &[Load<'_>]) -> Drawn {
             half.into(),
         ]
     };
-    Drawn {
+    DrawnFigure {
         name: format!("Balance of the load: {scenario}"),
         description: "Lorenz's curve: on the dotted diagonal all peers serve alike.".to_owned(),
         svg,
@@ -191,7 +193,7 @@ fn gini(served: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// By hand: shares 1/8, 1/4, 1/2 and 1 at quarters enclose 1/64 + 3/64 + 6/64 + 12/64.
+    /// SweptBy hand: shares 1/8, 1/4, 1/2 and 1 at quarters enclose 1/64 + 3/64 + 6/64 + 12/64.
     #[test]
     fn lorenz_and_gini_by_hand() {
         let served = [4.0, 1.0, 2.0, 1.0];

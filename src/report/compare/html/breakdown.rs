@@ -1,6 +1,6 @@
 //! What the peers' time went to.
 
-use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
@@ -27,7 +27,7 @@ const ACTIVITIES: [(&str, Share); 7] = [
 ];
 
 /// A drawing for each scenario.
-pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| breakdown(scenario, series)).collect()
 }
 
@@ -44,7 +44,7 @@ fn shares(scenario: &Scenario, series: &Series<'_>) -> Option<[f64; 7]> {
     (sum > 0.0).then(|| medians.map(|share| share / sum))
 }
 
-fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let rows: Vec<(&Series<'_>, [f64; 7])> =
         series.iter().filter_map(|one| Some((one, shares(scenario, one)?))).collect();
     if rows.is_empty() {
@@ -79,12 +79,12 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
         let cells = shares.map(|share| Cell::from(format!("{:.1}%", 100.0 * share)));
         std::iter::once(Cell::from(series.name.as_str())).chain(cells).collect()
     };
-    let key = |(activity, (name, _)): (usize, (&str, _))| Key {
+    let key = |(activity, (name, _)): (usize, (&str, _))| LegendEntry {
         class: format!("p{activity}"),
         shape: None,
         name: name.to_owned(),
     };
-    Some(Drawn {
+    Some(DrawnFigure {
         name: format!("Where the time goes: {scenario}"),
         description: "What the peers' threads did from the opening of the swarm to its end."
             .to_owned(),

@@ -1,10 +1,10 @@
 //! Headline: the ratio of every result with its interval, around the line of no change.
 
-use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal, number};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, number};
 use super::scale::Scale;
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::Grid;
-use crate::report::compare::judge::{Row, Verdict};
+use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
 use crate::report::compare::table;
 
@@ -16,20 +16,21 @@ const ROWS_MAX: usize = 20;
 const LABEL_MAX: usize = 44;
 
 /// A drawing for each workload of a pairing.
-pub(super) fn forests(pairing: &Pairing) -> Vec<Drawn> {
-    let rows: Vec<&Row> = pairing.rows.iter().collect();
+pub(super) fn forests(pairing: &Pairing) -> Vec<DrawnFigure> {
+    let rows: Vec<&JudgedPair> = pairing.rows.iter().collect();
     if rows.is_empty() {
         return Vec::new();
     }
     if rows.len() <= ROWS_MAX {
         return vec![forest(pairing, &rows)];
     }
-    let same = |left: &&Row, right: &&Row| left.scenario.workload == right.scenario.workload;
+    let same =
+        |left: &&JudgedPair, right: &&JudgedPair| left.scenario.workload == right.scenario.workload;
     let of_workload = rows.chunk_by(same).flat_map(|rows| rows.chunks(ROWS_MAX));
     of_workload.map(|rows| forest(pairing, rows)).collect()
 }
 
-fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
+fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
     let workload = &rows[0].scenario.workload;
     let is_one = rows.iter().all(|row| row.scenario.workload == *workload);
     let of = if is_one { format!(" of {workload}") } else { String::new() };
@@ -71,14 +72,14 @@ fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
     rows_only.notes.clear();
     let legend = [("good", "better"), ("bad", "worse"), ("faint", "not told from noise")];
     let shapes = [0, 1, 3];
-    Drawn {
+    DrawnFigure {
         name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
         description: "Ratio of medians with its 95% interval; 1 is no change.".to_owned(),
         svg,
         legend: legend
             .iter()
             .zip(shapes)
-            .map(|((class, name), shape)| Key {
+            .map(|((class, name), shape)| LegendEntry {
                 class: (*class).to_owned(),
                 shape: Some(shape),
                 name: (*name).to_owned(),
@@ -88,7 +89,7 @@ fn forest(pairing: &Pairing, rows: &[&Row]) -> Drawn {
     }
 }
 
-fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &Row, is_one: bool, y: f64) {
+fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &JudgedPair, is_one: bool, y: f64) {
     let (class, shape) = match row.verdict {
         Verdict::Better => ("good", 0),
         Verdict::Worse => ("bad", 1),

@@ -15,7 +15,7 @@ pub(super) const RIGHT: f64 = WIDTH - 14.0;
 
 /// A figure that was drawn.
 #[derive(Debug)]
-pub(super) struct Drawn {
+pub(super) struct DrawnFigure {
     /// What it is called.
     pub(super) name: String,
     /// What it shows, in a sentence.
@@ -23,14 +23,14 @@ pub(super) struct Drawn {
     /// The drawing.
     pub(super) svg: Svg,
     /// What its colours and shapes mean.
-    pub(super) legend: Vec<Key>,
+    pub(super) legend: Vec<LegendEntry>,
     /// What it shows, as numbers.
     pub(super) table: Grid,
 }
 
 /// A line of a legend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Key {
+pub(super) struct LegendEntry {
     /// The classes of the sample.
     pub(super) class: String,
     /// The shape of the sample; none for a patch, or for a dashed line where the class says so.
@@ -39,7 +39,7 @@ pub(super) struct Key {
     pub(super) name: String,
 }
 
-impl Key {
+impl LegendEntry {
     /// The dashed line of the bound.
     pub(super) fn bound() -> Self {
         let name = "bound: what the machine allows at best".to_owned();
@@ -57,10 +57,10 @@ impl Key {
     }
 }
 
-impl Drawn {
+impl DrawnFigure {
     /// The figure as HTML. `id` is its own on the page.
     pub(super) fn html(self, id: &str) -> String {
-        let legend: String = self.legend.iter().map(Key::html).collect();
+        let legend: String = self.legend.iter().map(LegendEntry::html).collect();
         let legend = if legend.is_empty() {
             legend
         } else {

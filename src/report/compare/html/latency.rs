@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::frame::{Drawn, LEFT, RIGHT, WIDTH, horizontal, number, time_unit, vertical};
+use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, horizontal, number, time_unit, vertical};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
@@ -28,11 +28,11 @@ struct Tail<'a> {
 }
 
 /// A drawing for each scenario.
-pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| drawing(scenario, series)).collect()
 }
 
-fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let tails: Vec<Tail<'_>> = series.iter().filter_map(|one| tail(scenario, one)).collect();
     let all = || tails.iter().flat_map(|tail| &tail.points);
     let low = all().map(|(_, time)| *time).filter(|time| *time > 0.0).fold(f64::INFINITY, f64::min);
@@ -68,7 +68,7 @@ fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
             svg.mark(&format!("mark {class}"), series.shape(), *at, 3.6, &says);
         }
     }
-    Some(Drawn {
+    Some(DrawnFigure {
         name: format!("Latency of a segment: {scenario}"),
         description: "From the request until it was verified, over all runs and peers; the right \
                       end is the tail."

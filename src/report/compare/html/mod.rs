@@ -21,7 +21,7 @@ use super::history::History;
 use super::judge::{Group, Verdict};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Set, table};
-use frame::Drawn;
+use frame::DrawnFigure;
 use series::Series;
 
 /// So many figures of a kind are shown at once; the others on demand.
@@ -289,7 +289,7 @@ fn head(pairing: &Pairing) -> String {
 }
 
 /// Figures side by side, those beyond the first few on demand.
-fn figures(kind: &str, drawings: Vec<Drawn>) -> String {
+fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
     let count = drawings.len();
     let ids = (1..).map(|number| format!("{kind}-{number}"));
     let drawn: Vec<String> =

@@ -1,6 +1,6 @@
 //! The series of a page: who ran, in which set, with which colour and shape everywhere.
 
-use super::frame::Key;
+use super::frame::LegendEntry;
 use crate::report::compare::{Observation, Scenario, Set};
 
 /// How many colours there are; then they begin again, with other shapes.
@@ -58,8 +58,8 @@ impl<'a> Series<'a> {
         self.place + self.place / COLOURS
     }
 
-    pub(super) fn key(&self) -> Key {
-        Key { class: self.class(), shape: Some(self.shape()), name: self.name.clone() }
+    pub(super) fn key(&self) -> LegendEntry {
+        LegendEntry { class: self.class(), shape: Some(self.shape()), name: self.name.clone() }
     }
 }
 

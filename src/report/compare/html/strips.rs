@@ -1,6 +1,6 @@
 //! Every repetition as a point, over a box from the first to the third quartile.
 
-use super::frame::{Drawn, Key, RIGHT, WIDTH, horizontal, in_units, time_unit};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units, time_unit};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
@@ -14,17 +14,17 @@ const TOP: f64 = 6.0;
 const LANES: usize = 5;
 
 /// Repetitions and their times, seconds.
-type Times = Vec<(Option<u32>, f64)>;
+type RepetitionTimes = Vec<(Option<u32>, f64)>;
 /// A row of the drawing.
-type Strip<'a> = (&'a Series<'a>, Times);
+type Strip<'a> = (&'a Series<'a>, RepetitionTimes);
 
 /// A drawing for each scenario.
-pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
+pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
 }
 
 /// The times of a series: of runs, or of iterations of another tool.
-fn times(runs: &[&Observation]) -> Times {
+fn times(runs: &[&Observation]) -> RepetitionTimes {
     let time = |run: &&Observation| {
         let figures = [Figure::Makespan, Figure::Iteration, Figure::MessageLatency];
         let value = figures.iter().find_map(|figure| run.values.get(figure))?;
@@ -33,7 +33,7 @@ fn times(runs: &[&Observation]) -> Times {
     runs.iter().filter_map(time).collect()
 }
 
-fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
+fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let rows: Vec<Strip<'_>> = series
         .iter()
         .map(|one| (one, times(&one.runs(scenario))))
@@ -59,12 +59,12 @@ fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<Drawn> {
     for (index, (series, times)) in rows.iter().enumerate() {
         draw(&mut svg, &scale, series, times, TOP + ROW * index as f64);
     }
-    Some(Drawn {
+    Some(DrawnFigure {
         name: format!("Every repetition: {scenario}"),
         description: "A point a run; the box is the middle half of them, its line the median."
             .to_owned(),
         svg,
-        legend: bound.iter().map(|_| Key::bound()).collect(),
+        legend: bound.iter().map(|_| LegendEntry::bound()).collect(),
         table: table(&rows, bound),
     })
 }

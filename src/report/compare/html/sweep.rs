@@ -1,6 +1,8 @@
 //! Throughput by segment size and by peers, with the bound.
 
-use super::frame::{Drawn, Key, LEFT, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical};
+use super::frame::{
+    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical,
+};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
@@ -16,12 +18,12 @@ const BOTTOM: f64 = 250.0;
 
 /// What is swept: everything else of a scenario is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum By {
+enum SweptBy {
     SegmentBytes,
     Peers,
 }
 
-impl By {
+impl SweptBy {
     fn value(self, scenario: &Scenario) -> Option<usize> {
         match self {
             // A segment of no payload has no throughput in bytes.
@@ -49,16 +51,20 @@ impl By {
 }
 
 /// Throughput by segment size, a drawing for each workload and number of peers.
-pub(super) fn by_segment_size(sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<Drawn> {
-    sweeps(By::SegmentBytes, sets, series, beside)
+pub(super) fn by_segment_size(
+    sets: &[Set],
+    series: &[Series<'_>],
+    beside: &[Set],
+) -> Vec<DrawnFigure> {
+    sweeps(SweptBy::SegmentBytes, sets, series, beside)
 }
 
 /// Throughput by peers, a drawing for each workload and segment size.
-pub(super) fn by_peers(sets: &[Set], series: &[Series<'_>]) -> Vec<Drawn> {
-    sweeps(By::Peers, sets, series, &[])
+pub(super) fn by_peers(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
+    sweeps(SweptBy::Peers, sets, series, &[])
 }
 
-fn sweeps(by: By, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<Drawn> {
+fn sweeps(by: SweptBy, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<DrawnFigure> {
     let all = scenarios(sets);
     let mut fixed: Vec<Scenario> = all.iter().map(|scenario| by.fixed(scenario)).collect();
     fixed.sort();
@@ -80,17 +86,17 @@ fn sweeps(by: By, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<Dr
 
 /// A line: its place in the legend, and a group of rates at each value.
 struct Curve {
-    key: Key,
+    key: LegendEntry,
     points: Vec<(usize, Group)>,
 }
 
 fn sweep(
-    by: By,
+    by: SweptBy,
     fixed: &Scenario,
     points: &[(usize, &Scenario)],
     series: &[Series<'_>],
     beside: &[Set],
-) -> Option<Drawn> {
+) -> Option<DrawnFigure> {
     let curve = |one: &Series<'_>| {
         let rate = |(value, scenario): &(usize, &Scenario)| {
             Some((*value, Group::new(&one.runs(scenario), Figure::Rate)?))
@@ -119,8 +125,10 @@ fn sweep(
         .fold(0.0, f64::max);
     let (unit, one) = byte_unit(largest);
     let x = match by {
-        By::SegmentBytes => Scale::log(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
-        By::Peers => Scale::linear(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
+        SweptBy::SegmentBytes => {
+            Scale::log(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0)
+        }
+        SweptBy::Peers => Scale::linear(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
     };
     let y = Scale::zero_based(largest, BOTTOM, TOP);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
@@ -129,21 +137,21 @@ fn sweep(
     values.dedup();
     let ticks: Vec<_> = values.iter().map(|value| (*value as f64, by.show(*value))).collect();
     let label = match by {
-        By::SegmentBytes => "segment size, log scale",
-        By::Peers => "peers",
+        SweptBy::SegmentBytes => "segment size, log scale",
+        SweptBy::Peers => "peers",
     };
     horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], label);
     let bound_path: Vec<_> =
         bounds.iter().map(|(value, rate)| [x.place(*value as f64), y.place(*rate)]).collect();
     svg.path("bound", &bound_path);
     curves.iter().for_each(|curve| draw(&mut svg, curve, by, &x, &y));
-    let mut legend: Vec<Key> = curves.iter().map(|curve| curve.key.clone()).collect();
-    legend.extend((!bounds.is_empty()).then(Key::bound));
+    let mut legend: Vec<LegendEntry> = curves.iter().map(|curve| curve.key.clone()).collect();
+    legend.extend((!bounds.is_empty()).then(LegendEntry::bound));
     let what = match by {
-        By::SegmentBytes => "segment size",
-        By::Peers => "number of peers",
+        SweptBy::SegmentBytes => "segment size",
+        SweptBy::Peers => "number of peers",
     };
-    Some(Drawn {
+    Some(DrawnFigure {
         name: format!("Throughput by {what}: {fixed}"),
         description: "Median of the repetitions with its 95% interval; all peers together."
             .to_owned(),
@@ -153,8 +161,8 @@ fn sweep(
     })
 }
 
-fn draw(svg: &mut Svg, curve: &Curve, by: By, x: &Scale, y: &Scale) {
-    let Key { class, shape, name } = &curve.key;
+fn draw(svg: &mut Svg, curve: &Curve, by: SweptBy, x: &Scale, y: &Scale) {
+    let LegendEntry { class, shape, name } = &curve.key;
     let place = |value: usize, rate: f64| [x.place(value as f64), y.place(rate)];
     let line: Vec<_> =
         curve.points.iter().map(|(value, group)| place(*value, group.median)).collect();
@@ -190,7 +198,10 @@ fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curv
     };
     let points = of_first.filter_map(point).collect();
     let name = format!("{first} ({})", set.label);
-    Some(Curve { key: Key { class: format!("c{}", place % 8), shape: Some(place), name }, points })
+    Some(Curve {
+        key: LegendEntry { class: format!("c{}", place % 8), shape: Some(place), name },
+        points,
+    })
 }
 
 /// The rate that the machine allows, bytes/s: the median over all runs that know their bound.
@@ -205,10 +216,10 @@ pub(super) fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
     median(&rates)
 }
 
-fn table(by: By, values: &[usize], curves: &[Curve], bounds: &[(usize, f64)]) -> Grid {
+fn table(by: SweptBy, values: &[usize], curves: &[Curve], bounds: &[(usize, f64)]) -> Grid {
     let head = match by {
-        By::SegmentBytes => "segment",
-        By::Peers => "peers",
+        SweptBy::SegmentBytes => "segment",
+        SweptBy::Peers => "peers",
     };
     let mut columns = vec![Column::words(head)];
     columns.extend(curves.iter().map(|curve| Column::numbers(&curve.key.name)));

@@ -1,11 +1,11 @@
 //! A figure over commits. Commits are names in an order, not a measure: their points are not joined.
 
-use super::frame::Key;
-use super::frame::{Drawn, LEFT, RIGHT, WIDTH, byte_unit, in_units, time_unit, vertical};
+use super::frame::LegendEntry;
+use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, byte_unit, in_units, time_unit, vertical};
 use super::scale::Scale;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
-use crate::report::compare::history::{History, Line, Point};
+use crate::report::compare::history::{History, HistoryLine, Point};
 use crate::report::compare::{Figure, Scenario};
 
 const TOP: f64 = 24.0;
@@ -14,13 +14,13 @@ const BOTTOM: f64 = 220.0;
 const NAMED_MAX: usize = 6;
 
 /// A drawing for each machine and scenario.
-pub(super) fn trends(history: &History) -> Vec<Drawn> {
+pub(super) fn trends(history: &History) -> Vec<DrawnFigure> {
     let mut keys: Vec<(&str, &Scenario)> =
         history.lines.iter().map(|line| (line.machine.as_str(), &line.scenario)).collect();
     keys.dedup();
     keys.into_iter()
         .map(|(machine, scenario)| {
-            let of = |line: &&Line| line.machine == machine && line.scenario == *scenario;
+            let of = |line: &&HistoryLine| line.machine == machine && line.scenario == *scenario;
             trend(
                 history.figure,
                 machine,
@@ -49,7 +49,12 @@ fn unit(figure: Figure, largest: f64) -> (String, f64) {
     }
 }
 
-fn trend(figure: Figure, machine: &str, scenario: &Scenario, lines: &[&Line]) -> Drawn {
+fn trend(
+    figure: Figure,
+    machine: &str,
+    scenario: &Scenario,
+    lines: &[&HistoryLine],
+) -> DrawnFigure {
     let mut measured: Vec<&Point> = lines.iter().flat_map(|line| &line.points).collect();
     measured.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
     measured.dedup_by(|left, right| left.label == right.label);
@@ -67,7 +72,7 @@ fn trend(figure: Figure, machine: &str, scenario: &Scenario, lines: &[&Line]) ->
         let x = LEFT + slot * (index as f64 + 0.5);
         svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], point.name());
     }
-    let keys: Vec<Key> = (0..).zip(lines).map(|(place, line)| key(place, line)).collect();
+    let keys: Vec<LegendEntry> = (0..).zip(lines).map(|(place, line)| key(place, line)).collect();
     for (place, (line, key)) in lines.iter().zip(&keys).enumerate() {
         let shift = (place as f64 + 1.0) / (lines.len() as f64 + 1.0);
         for point in &line.points {
@@ -88,7 +93,7 @@ fn trend(figure: Figure, machine: &str, scenario: &Scenario, lines: &[&Line]) ->
             svg.mark(&format!("mark {}", key.class), place, at, 4.0, &says);
         }
     }
-    Drawn {
+    DrawnFigure {
         name: format!("{}: {scenario}", figure.title()),
         description: format!("Median of each measurement with its 95% interval, on {machine}."),
         svg,
@@ -97,15 +102,19 @@ fn trend(figure: Figure, machine: &str, scenario: &Scenario, lines: &[&Line]) ->
     }
 }
 
-fn key(place: usize, line: &Line) -> Key {
-    Key { class: format!("c{}", place % 8), shape: Some(place), name: line.contender.clone() }
+fn key(place: usize, line: &HistoryLine) -> LegendEntry {
+    LegendEntry {
+        class: format!("c{}", place % 8),
+        shape: Some(place),
+        name: line.contender.clone(),
+    }
 }
 
-fn table(figure: Figure, measured: &[&Point], lines: &[&Line]) -> Grid {
+fn table(figure: Figure, measured: &[&Point], lines: &[&HistoryLine]) -> Grid {
     let mut columns = vec![Column::words("commit"), Column::words("began")];
     columns.extend(lines.iter().map(|line| Column::numbers(&line.contender)));
     let row = |point: &&Point| {
-        let at = |line: &&Line| {
+        let at = |line: &&HistoryLine| {
             let mut found = line.points.iter().filter(|other| other.label == point.label);
             let shown = found.next().map(|found| figure.show(found.group.median));
             Cell::from(shown.unwrap_or_else(|| "-".to_owned()))

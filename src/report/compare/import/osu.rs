@@ -18,7 +18,7 @@ const HEADING: &str = "# OSU ";
 type Read = Option<(Figure, f64)>;
 
 /// A benchmark that is being read.
-struct Open {
+struct OpenBenchmark {
     name: String,
     repetition: u32,
     /// What each column after the size is.
@@ -61,7 +61,7 @@ fn read_text(
     seen: &mut BTreeMap<String, u32>,
     observations: &mut Vec<Observation>,
 ) -> Result<(), ImportError> {
-    let mut open: Option<Open> = None;
+    let mut open: Option<OpenBenchmark> = None;
     let mut rows = 0_usize;
     for (line, text) in (1..).zip(text.lines()) {
         let broken =
@@ -69,7 +69,7 @@ fn read_text(
         if let Some(title) = text.strip_prefix(HEADING) {
             let name = name(title);
             let repetition = seen.entry(name.clone()).and_modify(|count| *count += 1).or_insert(0);
-            open = Some(Open { name, repetition: *repetition, columns: None });
+            open = Some(OpenBenchmark { name, repetition: *repetition, columns: None });
             continue;
         }
         let Some(open) = &mut open else { continue };
@@ -125,7 +125,7 @@ fn columns(heading: &str) -> Vec<Read> {
     names.skip(1).map(figure).collect()
 }
 
-fn row(open: &Open, columns: &[Read], text: &str) -> Option<Observation> {
+fn row(open: &OpenBenchmark, columns: &[Read], text: &str) -> Option<Observation> {
     let mut words = text.split_whitespace();
     let bytes: usize = words.next()?.parse().ok()?;
     let mut values = BTreeMap::new();

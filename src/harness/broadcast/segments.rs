@@ -51,7 +51,7 @@ impl Source {
 
 /// A node's share of memory, segment by segment.
 #[derive(Debug, Default)]
-pub(super) struct Freight {
+pub(super) struct ReceivedSegments {
     /// The segments that are here.
     pub(super) segments: Vec<Option<SealedSegment>>,
     /// What each of them must hash to.
@@ -60,7 +60,7 @@ pub(super) struct Freight {
     pub(super) slots: Vec<VacantSlot>,
 }
 
-impl Freight {
+impl ReceivedSegments {
     /// All segments, made on all cores.
     pub(super) fn make(job: &BroadcastJob) -> Result<Self, BroadcastError> {
         let source = Source::new(job);
@@ -92,7 +92,7 @@ impl Freight {
 /// The whole file in one slot, for calls that want it so.
 #[derive(Debug)]
 #[cfg(feature = "mpi")]
-pub(super) struct Whole {
+pub(super) struct WholeFile {
     slot: VacantSlot,
     bytes: usize,
     segment_bytes: usize,
@@ -100,7 +100,7 @@ pub(super) struct Whole {
 }
 
 #[cfg(feature = "mpi")]
-impl Whole {
+impl WholeFile {
     /// The file, made on all cores.
     pub(super) fn make(job: &BroadcastJob) -> Result<Self, BroadcastError> {
         let source = Source::new(job);
