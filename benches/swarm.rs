@@ -51,19 +51,19 @@ fn swarm(criterion: &mut Criterion) {
         ("all-to-all/1KiB", job(each, PEERS, 250, 1 << 10)),
     ];
     for (workload, job) in workloads {
-        let tuned = job.config.clone();
+        let lockfree = job.config.clone();
         let contenders = [
-            ("tuned", tuned.clone()),
-            ("mutex-index", Config { index: IndexKind::Mutex, ..tuned.clone() }),
-            ("atomic-index", Config { index: IndexKind::Atomic, ..tuned.clone() }),
-            ("file-order", Config { selection: Selection::FileOrder, ..tuned.clone() }),
-            ("window-1", Config { window: 1, ..tuned }),
+            ("lockfree", lockfree.clone()),
+            ("mutex-index", Config { index: IndexKind::Mutex, ..lockfree.clone() }),
+            ("atomic-index", Config { index: IndexKind::Atomic, ..lockfree.clone() }),
+            ("file-order", Config { selection: Selection::FileOrder, ..lockfree.clone() }),
+            ("window-1", Config { window: 1, ..lockfree }),
         ];
         for (contender, config) in contenders {
             let job = Job { config, ..job.clone() };
-            group.throughput(Throughput::Elements(tuned_engine(&job)));
+            group.throughput(Throughput::Elements(lockfree_engine(&job)));
             group.bench_function(BenchmarkId::new(contender, workload), |bencher| {
-                bencher.iter(|| tuned_engine(&job));
+                bencher.iter(|| lockfree_engine(&job));
             });
         }
         group.bench_function(BenchmarkId::new("mutex-engine", workload), |bencher| {
@@ -73,7 +73,7 @@ fn swarm(criterion: &mut Criterion) {
 }
 
 /// Runs a job to its end; returns the segments that were delivered and verified.
-fn tuned_engine(job: &Job) -> u64 {
+fn lockfree_engine(job: &Job) -> u64 {
     delivered(run_threads(job, PEERS + 1, &Clock::start(), |_| {}))
 }
 

@@ -4,7 +4,7 @@
 //! ([`metrics`]), who has it ([`swarm`]), what is said ([`protocol`]), where bytes lie
 //! ([`store`]), how they move ([`transport`]), and the loop where all of them meet ([`driver`]).
 //! [`baseline`] is the classic engine that all of this is measured against, and [`simulation`]
-//! drives the tuned nodes in virtual time; [`report`] says what a run means, [`harness`] what the
+//! drives the lockfree nodes in virtual time; [`report`] says what a run means, [`harness`] what the
 //! machine could do, and [`cli`] is the command.
 
 pub mod time;

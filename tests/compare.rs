@@ -28,7 +28,7 @@ peers = [2, 4]
 segment_bytes = [1024, 4096]
 
 [[contenders]]
-name = "tuned"
+name = "lockfree"
 engine = "lockfree"
 
 [[contenders]]
@@ -73,9 +73,9 @@ fn stdout(output: &Output) -> String {
 
 #[test]
 fn contenders_of_a_folder_stand_in_every_format() {
-    let words = ["--contender", "tuned", "--against", "lockfree window=1"];
+    let words = ["--contender", "lockfree", "--against", "lockfree window=1"];
     let text = stdout(&compare(&words));
-    assert!(text.contains("Makespan: tuned → lockfree window=1"), "{text}");
+    assert!(text.contains("Makespan: lockfree → lockfree window=1"), "{text}");
     assert_eq!(
         text.matches("classic").count(),
         1,
@@ -151,7 +151,7 @@ fn a_page_opens_in_a_browser_at_any_width() {
     };
     let page = MEASURED.with_file_name("report.html");
     let path = page.to_str().expect("text");
-    stdout(&compare(&["--contender", "tuned", "--format", "html", "--out", path]));
+    stdout(&compare(&["--contender", "lockfree", "--format", "html", "--out", path]));
     browser::check(browser, &page);
     let history = MEASURED.with_file_name("history.html");
     let path = history.to_str().expect("text");

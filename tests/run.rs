@@ -51,7 +51,7 @@ fn threads_deliver_every_file() {
 
 #[test]
 fn the_classic_workload_is_eleven_thousand_segments() {
-    // Every peer owns files and wants others: only what it sends of its own counts. In the tuned
+    // Every peer owns files and wants others: only what it sends of its own counts. In the lockfree
     // engine that is each segment once, and again only while nobody else has it; the classic one
     // spares nobody.
     for (engine, copies_max) in ENGINES.into_iter().zip([2.0, 11.0]) {
@@ -138,7 +138,7 @@ fn segments_that_come_late_still_come() {
 fn what_the_classic_engine_has_no_use_for_is_refused() {
     for (more, word) in [
         (&["--window", "4"][..], "one request under way"),
-        (&["--index", "atomic"], "choices of the tuned engine"),
+        (&["--index", "atomic"], "choices of the lockfree engine"),
         (&["--inject", "drop:0.1"], "never sent"),
     ] {
         let out = tempfile::tempdir().expect("a folder");

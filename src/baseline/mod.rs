@@ -1,5 +1,5 @@
 //! The mutex engine: what the classic exercise builds, without its mistakes, as the measure for the
-//! tuned one. It moves the same verified bytes on the same inputs.
+//! lockfree one. It moves the same verified bytes on the same inputs.
 //!
 //! Each peer has a download thread and an upload thread, which share a locked table of segments
 //! and block in every call: over MPI under `MPI_THREAD_MULTIPLE`. A peer has one request under
@@ -26,7 +26,7 @@
 //! are tried it is put aside, and asked for again when all else is here. Nothing times out: nobody
 //! waits but for an answer that comes, so that no run ends with a message under way.
 //!
-//! Finished files are written by a thread of their own, as in the tuned engine: disks are not what
+//! Finished files are written by a thread of their own, as in the lockfree engine: disks are not what
 //! is compared.
 
 mod download;

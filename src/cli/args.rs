@@ -59,7 +59,7 @@ pub(super) enum Via {
 /// Who moves the segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Engine {
-    /// The tuned one: one thread a rank, many requests under way.
+    /// One communicating thread a rank, many requests under way.
     Lockfree,
     /// The classic one that it is measured against: two threads a rank, locks, one request at a
     /// time.
@@ -154,7 +154,7 @@ impl RunArgs {
         if self.handout.is_some() || self.choices != Choices::default() {
             return Some(
                 "--handout, --index, --counters, --selection, --balance, --admission, --buffers and \
-                 --verify are choices of the tuned engine: leave them out",
+                 --verify are choices of the lockfree engine: leave them out",
             );
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
@@ -177,9 +177,9 @@ impl RunArgs {
     }
 }
 
-/// What can be set back in the tuned engine, each by itself, to see what it buys.
+/// What can be set back in the lockfree engine, each by itself, to see what it buys.
 #[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
-#[command(next_help_heading = "Choices of the tuned engine")]
+#[command(next_help_heading = "Choices of the lockfree engine")]
 pub(super) struct Choices {
     /// Where the tracker keeps who has what
     #[arg(long, value_enum, default_value_t = IndexKind::default())]

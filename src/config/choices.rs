@@ -1,5 +1,5 @@
-//! What can be chosen in the tuned engine, each by itself, so that one can see what each choice
-//! buys. The defaults are what the engine is tuned to.
+//! What can be chosen in the lockfree engine, each by itself, so that one can see what each choice
+//! buys. The defaults are the fastest that were measured.
 
 use std::fmt;
 use std::str::FromStr;

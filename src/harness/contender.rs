@@ -96,7 +96,7 @@ pub fn contender(
     }
 }
 
-/// The tuned engine.
+/// The lockfree engine.
 #[derive(Debug)]
 struct Lockfree;
 

@@ -12,7 +12,7 @@ use crate::config::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Engine {
-    /// The tuned engine.
+    /// The lockfree engine.
     Lockfree,
     /// The classic design: two threads a rank, locks, one request at a time.
     Mutex,

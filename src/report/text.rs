@@ -17,7 +17,7 @@ const LABEL_WIDTH: usize = 13;
 /// The summary as text of several lines, each at most about a hundred characters wide, the last
 /// with its line break. The problems come last, where they are seen.
 pub fn render(summary: &Summary) -> String {
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     heading(summary, &mut lines);
     rates(summary, &mut lines);
     served(summary, &mut lines);
@@ -31,20 +31,20 @@ pub fn render(summary: &Summary) -> String {
     lines.text
 }
 
-/// Lines that begin with a label, where all values begin in one column.
+/// LabelledLines that begin with a label, where all values begin in one column.
 #[derive(Default)]
-struct Lines {
+struct LabelledLines {
     text: String,
 }
 
-impl Lines {
+impl LabelledLines {
     fn add(&mut self, label: &str, value: impl Display) {
         self.text += format!("  {label:<LABEL_WIDTH$}{value}").trim_end();
         self.text.push('\n');
     }
 }
 
-fn heading(summary: &Summary, lines: &mut Lines) {
+fn heading(summary: &Summary, lines: &mut LabelledLines) {
     let Summary { engine, transport, .. } = summary;
     let peers = count(summary.peers as u64, "peer");
     let segment = size(summary.segment_bytes as u64);
@@ -64,7 +64,7 @@ fn heading(summary: &Summary, lines: &mut Lines) {
 }
 
 /// The figure, the limit and the ratio on one line; what they come from on the next two.
-fn rates(summary: &Summary, lines: &mut Lines) {
+fn rates(summary: &Summary, lines: &mut LabelledLines) {
     let makespan = seconds(summary.makespan_s);
     let limit = match (summary.bound_s, summary.ratio_to_bound) {
         (Some(bound), Some(ratio)) => format!("bound {}, ratio {ratio:.2}", seconds(bound)),
@@ -81,7 +81,7 @@ fn rates(summary: &Summary, lines: &mut Lines) {
 }
 
 /// A bar a peer, then how even they are.
-fn served(summary: &Summary, lines: &mut Lines) {
+fn served(summary: &Summary, lines: &mut LabelledLines) {
     let mut peers: Vec<(usize, u64)> =
         summary.served_bytes.iter().copied().enumerate().skip(1).collect();
     let notes = if peers.len() > PEERS_LISTED_MAX {
@@ -108,7 +108,7 @@ fn served(summary: &Summary, lines: &mut Lines) {
 }
 
 /// What the time went to, in percent.
-fn time(summary: &Summary, lines: &mut Lines) {
+fn time(summary: &Summary, lines: &mut LabelledLines) {
     let shares = summary.time_shares;
     let parts = [
         ("wait tracker", shares.awaiting_tracker),
@@ -132,7 +132,7 @@ fn bar(bytes: u64, most: u64) -> String {
     (0..length.div_ceil(u128::from(most.max(1)))).map(|_| '#').collect()
 }
 
-fn finished(summary: &Summary, lines: &mut Lines) {
+fn finished(summary: &Summary, lines: &mut LabelledLines) {
     let mut times: Vec<f64> = summary.finished_s.iter().copied().flatten().collect();
     times.sort_by(f64::total_cmp);
     let all = format!("{} of {}", times.len(), count(summary.peers as u64, "peer"));
@@ -146,7 +146,7 @@ fn finished(summary: &Summary, lines: &mut Lines) {
     lines.add("finished", format!("{all}: first {first}, median {middle}, last {end}{ratio}"));
 }
 
-fn problems(summary: &Summary, lines: &mut Lines) {
+fn problems(summary: &Summary, lines: &mut LabelledLines) {
     let requests =
         [(summary.refused_requests, "answered busy"), (summary.lapsed_requests, "lapsed")];
     let troubled = requests.into_iter().filter(|&(number, _)| number > 0);
@@ -164,7 +164,7 @@ fn problems(summary: &Summary, lines: &mut Lines) {
 }
 
 /// The first problems of a kind. They carry names from inputs, which must not steer a terminal.
-fn list(label: &str, problems: &[String], lines: &mut Lines) {
+fn list(label: &str, problems: &[String], lines: &mut LabelledLines) {
     for (index, problem) in problems.iter().take(PROBLEMS_LISTED_MAX).enumerate() {
         let printable: String = problem
             .chars()

@@ -15,15 +15,15 @@ fn run(contender: &str, engine: &str, repetition: u32, makespan_s: f64) -> Recor
     record
 }
 
-/// Ten runs of each of two contenders; the tuned one takes 1, 2, … 10 ms, and once a second more.
+/// Ten runs of each of two contenders; the lockfree one takes 1, 2, … 10 ms, and once a second more.
 fn records() -> Vec<Record> {
     let mut records: Vec<_> = (0..10)
         .flat_map(|number| {
             let ms = f64::from(number + 1) / 1e3;
-            [run("slow", "mutex", number, 0.11), run("tuned", "lockfree", number, ms)]
+            [run("slow", "mutex", number, 0.11), run("lockfree", "lockfree", number, ms)]
         })
         .collect();
-    records.push(run("tuned", "lockfree", 10, 1.0));
+    records.push(run("lockfree", "lockfree", 10, 1.0));
     records
 }
 
@@ -41,23 +41,23 @@ fn limits() -> Vec<LimitsAt> {
 
 #[test]
 fn rows_have_figures_by_hand() {
-    let rows = compare(&records(), &["tuned", "slow", "absent"], &limits(), 1);
-    let [tuned, slow] = &rows[..] else { panic!("two contenders ran: {rows:?}") };
-    assert_eq!((tuned.contender.as_str(), tuned.runs), ("tuned", 11));
+    let rows = compare(&records(), &["lockfree", "slow", "absent"], &limits(), 1);
+    let [lockfree, slow] = &rows[..] else { panic!("two contenders ran: {rows:?}") };
+    assert_eq!((lockfree.contender.as_str(), lockfree.runs), ("lockfree", 11));
     // Of eleven sorted runs the sixth, and the second and the tenth: P(B < 2) = 12 ÷ 2048.
-    assert_eq!(tuned.makespan_s, 0.006);
-    assert_eq!(tuned.makespan_interval_s, Some(Interval { low: 0.002, high: 0.010 }));
-    assert!((tuned.times_baseline.expect("the baseline ran") - 0.11 / 0.006).abs() < 1e-9);
-    let interval = tuned.times_baseline_interval.expect("the baseline ran");
+    assert_eq!(lockfree.makespan_s, 0.006);
+    assert_eq!(lockfree.makespan_interval_s, Some(Interval { low: 0.002, high: 0.010 }));
+    assert!((lockfree.times_baseline.expect("the baseline ran") - 0.11 / 0.006).abs() < 1e-9);
+    let interval = lockfree.times_baseline_interval.expect("the baseline ran");
     assert!(interval.low < 0.11 / 0.006 && 0.11 / 0.006 < interval.high, "{interval:?}");
     assert_eq!(slow.times_baseline, Some(1.0));
-    assert!((tuned.ratio_to_bound.expect("limits are known") - 6.0).abs() < 1e-6);
-    assert_eq!(tuned.outliers, [10]);
-    assert_eq!(tuned.invalid, [0; 0]);
+    assert!((lockfree.ratio_to_bound.expect("limits are known") - 6.0).abs() < 1e-6);
+    assert_eq!(lockfree.outliers, [10]);
+    assert_eq!(lockfree.invalid, [0; 0]);
     // 11 × 40 MB in 1.055 s.
-    let harmonic = tuned.bytes_per_second_harmonic.expect("rates are positive");
+    let harmonic = lockfree.bytes_per_second_harmonic.expect("rates are positive");
     assert!((harmonic - 440e6 / 1.055).abs() < 1.0, "{harmonic}");
-    assert!((tuned.cpu_s_per_gb.expect("bytes were delivered") - 1.25 / 0.04).abs() < 1e-9);
+    assert!((lockfree.cpu_s_per_gb.expect("bytes were delivered") - 1.25 / 0.04).abs() < 1e-9);
 }
 
 #[test]

@@ -18,7 +18,7 @@ const PLAN: &str = "purpose = \"a test\"\nbudget_s = 1\n\
 /// A line as the harness writes it.
 fn line(repetition: u32, makespan_s: f64) -> String {
     let mut record = example(repetition);
-    record.contender = "tuned".to_owned();
+    record.contender = "lockfree".to_owned();
     let parameters = serde_json::json!({"window": 4, "shape": "all-to-all", "files": 4});
     record.parameters = parameters.as_object().expect("an object").clone();
     record.run.makespan_s = makespan_s;
@@ -55,7 +55,7 @@ fn records_become_a_set() {
         segment_bytes: Some(1024),
         parameters: "shape=all-to-all files=4".to_owned(),
     };
-    let runs = set.series(&scenario, "tuned");
+    let runs = set.series(&scenario, "lockfree");
     let makespans: Vec<f64> = runs.iter().map(|run| run.values[&Figure::Makespan]).collect();
     assert_eq!(makespans, [1.0, 1.5]);
     assert_eq!(runs[0].values[&Figure::LatencyP99], 2e-6);

@@ -18,7 +18,7 @@ segment_bytes = [0, 1024]
 engine = \"lockfree\"
 
 [[contenders]]
-name = \"tuned\"
+name = \"swept\"
 engine = \"lockfree\"
 switches = { window = [1, 4], index = \"mutex\" }
 
@@ -46,7 +46,7 @@ fn a_plan_is_multiplied_out() {
     assert_eq!((plan.warm_up, plan.target), (1, 0.05));
     assert_eq!(plan.scenarios.iter().map(|one| one.segment_bytes).collect::<Vec<_>>(), [0, 1024]);
     let names: Vec<_> = plan.contenders.iter().map(|one| one.name.as_str()).collect();
-    let expected = ["lockfree", "tuned index=mutex window=1", "tuned index=mutex window=4", "mock"];
+    let expected = ["lockfree", "swept index=mutex window=1", "swept index=mutex window=4", "mock"];
     assert_eq!(names, expected);
     assert_eq!(plan.contenders[3].times, [1500, 2000].map(Duration::from_micros));
 }
@@ -113,15 +113,15 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
     );
     assert_eq!(
         said("index = \"mutex\"", "handout = 99"),
-        "p.toml:14: contender \"tuned\": `handout = 99` is not among 1 to 16"
+        "p.toml:14: contender \"swept\": `handout = 99` is not among 1 to 16"
     );
     assert_eq!(
         said("engine = \"lockfree\"\nswitches", "engine = \"mutex\"\nswitches"),
-        "p.toml:14: contender \"tuned\": the engine `mutex` has no switch `index`"
+        "p.toml:14: contender \"swept\": the engine `mutex` has no switch `index`"
     );
     assert_eq!(
         said(
-            "name = \"tuned\"\nengine = \"lockfree\"\nswitches = { window = [1, 4], index = \"mutex\" }",
+            "name = \"swept\"\nengine = \"lockfree\"\nswitches = { window = [1, 4], index = \"mutex\" }",
             "engine = \"lockfree\""
         ),
         "p.toml:14: two contenders are called \"lockfree\""

@@ -72,15 +72,15 @@ fn set(label: &str, observations: Vec<Observation>) -> Set {
 /// Two measurements: one workload twice as fast, one as before, one with too few runs, one gone.
 fn before_and_after() -> Vec<Set> {
     let before = [
-        runs("tuned", "classic", 10, 0.4),
-        runs("tuned", "one-owner", 10, 1.25),
-        runs("tuned", "small", 3, 2e-3),
-        runs("tuned", "gone", 10, 1.0),
+        runs("lockfree", "classic", 10, 0.4),
+        runs("lockfree", "one-owner", 10, 1.25),
+        runs("lockfree", "small", 3, 2e-3),
+        runs("lockfree", "gone", 10, 1.0),
     ];
     let after = [
-        runs("tuned", "classic", 10, 0.2),
-        runs("tuned", "one-owner", 10, 1.2502),
-        runs("tuned", "small", 10, 1e-3),
+        runs("lockfree", "classic", 10, 0.2),
+        runs("lockfree", "one-owner", 10, 1.2502),
+        runs("lockfree", "small", 10, 1e-3),
     ];
     vec![set("aa", before.concat()), set("bbb", after.concat())]
 }
@@ -109,14 +109,14 @@ fn two_measurements_as_text() {
 fn contenders_of_one_measurement_as_text() {
     let all = [
         runs("mutex", "classic", 10, 0.9),
-        runs("tuned", "classic", 10, 0.3),
+        runs("lockfree", "classic", 10, 0.3),
         runs("chain", "classic", 4, 0.3),
     ];
     let sets = [set("aa", all.concat())];
     let comparison = answer(&sets);
     insta::assert_snapshot!("contenders", table::text(&comparison, false));
     let question = Question {
-        contender: Some("tuned".to_owned()),
+        contender: Some("lockfree".to_owned()),
         against: vec!["mutex".to_owned()],
         figures: vec![Figure::Rate],
     };
@@ -154,7 +154,7 @@ fn verdicts_follow_from_the_samples() {
     assert_eq!(classic.delta, Some(-1.0));
     assert!((classic.ratio.expect("a ratio") - 0.5).abs() < 1e-12);
     assert_eq!((small.p, small.ratio_interval), (None, None));
-    assert_eq!(pairing.only_base, ["tuned: gone, 4 peers, 64 KiB"]);
+    assert_eq!(pairing.only_base, ["lockfree: gone, 4 peers, 64 KiB"]);
     // Only of those with enough runs.
     let mean = pairing.geometric_mean.expect("ratios");
     assert!((mean - (0.5_f64 * 1.2502 / 1.25).sqrt()).abs() < 1e-9);
@@ -169,10 +169,10 @@ fn what_cannot_be_compared_is_said() {
         error.expect_err("there is nothing to compare").to_string()
     };
     assert_eq!(ask(&[], None), "there is nothing to compare: name folders of records");
-    assert!(ask(&sets, Some("tuned")).starts_with("contenders are compared within one folder"));
+    assert!(ask(&sets, Some("lockfree")).starts_with("contenders are compared within one folder"));
     let one = &sets[..1];
-    assert_eq!(ask(one, Some("mutex")), "aa has no contender \"mutex\"; it has tuned");
-    assert!(ask(one, None).contains("has one contender, \"tuned\""));
+    assert_eq!(ask(one, Some("mutex")), "aa has no contender \"mutex\"; it has lockfree");
+    assert!(ask(one, None).contains("has one contender, \"lockfree\""));
     let strangers = [sets[0].clone(), set("other", runs("chain", "classic", 6, 1.0))];
     assert!(
         ask(&strangers, None).contains("nothing") || ask(&strangers, None).contains("no workload")
@@ -186,7 +186,7 @@ fn a_contender_that_changed_its_switches_is_another_one() {
         one.switches.insert("window".to_owned(), "8".to_owned());
     }
     let expected =
-        "the contender \"tuned\" is another one: nothing switched in aa, window=8 in bbb";
+        "the contender \"lockfree\" is another one: nothing switched in aa, window=8 in bbb";
     assert_eq!(answer(&sets).warnings, [expected]);
 }
 
@@ -200,7 +200,7 @@ fn a_gate_names_what_is_worse() {
     assert_eq!(outcome.failures.len(), 1, "{outcome:?}");
     assert!(
         outcome.failures[0]
-            .starts_with("tuned, classic, 4 peers, 64 KiB (makespan): 100.0% worse than bbb"),
+            .starts_with("lockfree, classic, 4 peers, 64 KiB (makespan): 100.0% worse than bbb"),
         "{outcome:?}"
     );
     let mild = "effect = 0.05\n[[rules]]\nworkload = \"classic\"\neffect = 2.0\n";
@@ -213,7 +213,7 @@ fn a_gate_does_not_pass_what_is_no_longer_measured() {
     let outcome = plan("effect = 0.05").expect("a plan").judge(&answer(&sets));
     assert_eq!(
         outcome.failures,
-        ["tuned: gone, 4 peers, 64 KiB (makespan): aa has it, bbb has not"]
+        ["lockfree: gone, 4 peers, 64 KiB (makespan): aa has it, bbb has not"]
     );
     let lenient = plan("effect = 0.05\nmissing = \"warn\"").expect("a plan");
     let outcome = lenient.judge(&answer(&sets));
@@ -271,7 +271,7 @@ proptest! {
         let mut shuffled = sets.clone();
         shuffled[0].observations = order.iter().map(|&index| sets[0].observations[index].clone()).collect();
         prop_assert_eq!(answer(&sets), answer(&shuffled));
-        let contenders = [runs("mutex", "w", 9, 0.9), runs("tuned", "w", 9, 0.3)].concat();
+        let contenders = [runs("mutex", "w", 9, 0.9), runs("lockfree", "w", 9, 0.3)].concat();
         let one = [set("one", contenders.clone())];
         let places = order.iter().filter(|&&index| index < 18);
         let other = [set("one", places.map(|&index| contenders[index].clone()).collect())];
@@ -298,7 +298,7 @@ proptest! {
 
     #[test]
     fn a_measurement_beside_itself_is_the_same(times in prop::collection::vec(0.001_f64..10.0, 6..30)) {
-        let runs: Vec<_> = (0..).zip(&times).map(|(index, time)| run("tuned", "w", index, *time)).collect();
+        let runs: Vec<_> = (0..).zip(&times).map(|(index, time)| run("lockfree", "w", index, *time)).collect();
         let comparison = answer(&[set("a", runs.clone()), set("bb", runs)]);
         let row = &comparison.pairings[0].rows[0];
         prop_assert_eq!((row.verdict, row.ratio, row.p, row.delta), (Verdict::Same, Some(1.0), Some(1.0), Some(0.0)));

@@ -18,7 +18,7 @@ fn noisy(workload: &str, slower: f64, random: &mut Xoshiro256PlusPlus) -> Vec<Ob
         let late = if part() < 0.125 { 0.6 * part() } else { 0.0 };
         slower * (1.0 + wobble + late)
     };
-    (0..10).map(|repetition| run("tuned", workload, repetition, seconds())).collect()
+    (0..10).map(|repetition| run("lockfree", workload, repetition, seconds())).collect()
 }
 
 fn measured(label: &str, slower: f64, random: &mut Xoshiro256PlusPlus) -> Set {
