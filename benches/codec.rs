@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::config::MESSAGE_BYTES_MAX;
-use mpiswarm::manifest::{Block, Digest, NodeId, SegmentId};
+use mpiswarm::manifest::{Block, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{decode, encode};
 use mpiswarm::protocol::{Ask, Handout, HandoutEntry, Message};
+use mpiswarm::verify::Digest;
 
 /// Peers announce ten segments and show 16 blocks.
 fn ask() -> Message {

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use mpiswarm::verify::digest;
+use mpiswarm::verify::Digest;
 use rayon::prelude::*;
 
 fn verify(criterion: &mut Criterion) {
@@ -28,7 +28,7 @@ fn verify(criterion: &mut Criterion) {
                     bencher.iter(|| {
                         pool.install(|| {
                             (0..segments).into_par_iter().for_each(|_| {
-                                black_box(digest(black_box(payload)));
+                                black_box(Digest::of(black_box(payload)));
                             });
                         });
                     });

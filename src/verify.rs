@@ -1,10 +1,30 @@
-//! Are they right? The one user of `sha2`.
+//! Are the bytes right? [`Digest`], and the one user of `sha2`.
+
+use std::fmt;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::manifest::Digest;
+/// The SHA-256 of a segment's payload.
+#[derive(
+    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct Digest(pub [u8; 32]);
 
-/// The SHA-256 of a payload.
-pub fn digest(payload: &[u8]) -> Digest {
-    Digest(Sha256::digest(payload).into())
+impl Digest {
+    /// The digest of a payload.
+    pub fn of(payload: &[u8]) -> Self {
+        Self(Sha256::digest(payload).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
+    }
 }

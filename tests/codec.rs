@@ -5,9 +5,10 @@ use mpiswarm::config::{
     BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX, PART_BYTES_MAX,
     RETURNS_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX, WINDOW_MAX,
 };
-use mpiswarm::manifest::{Block, Digest, FileId, NodeId, SegmentId};
+use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
 use mpiswarm::protocol::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
+use mpiswarm::verify::Digest;
 use proptest::collection::vec;
 use proptest::prelude::*;
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use mpiswarm::config::Config;
-use mpiswarm::manifest::Digest;
 use mpiswarm::protocol::{Enrolment, OwnedEntry};
 use mpiswarm::simulation::{Run, World, WorldConfig};
+use mpiswarm::verify::Digest;
 
 /// M + ⌊log2 N⌋ segment times.
 fn bound(peers: u32, segments: u32) -> f64 {

@@ -4,10 +4,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use mpiswarm::manifest::{Digest, NodeId};
+use mpiswarm::manifest::NodeId;
 use mpiswarm::protocol::{Enrolment, OwnedEntry};
 use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
 use mpiswarm::time::Timestamp;
+use mpiswarm::verify::Digest;
 
 /// Runs a world and what it asserts for many seeds; a failure names world and seed.
 fn seeds(world: &str, count: u64, test: impl Fn(u64)) {

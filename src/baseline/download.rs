@@ -18,13 +18,14 @@ use crate::driver::idle::hold_back;
 use crate::driver::job::Job;
 use crate::driver::stopwatch::Stopwatch;
 use crate::driver::writer::{Writer, Written};
-use crate::manifest::{Digest, FileId, FileName, NodeId, SegmentId};
+use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Farewell;
 use crate::protocol::enrolment::{Catalogue, Listing};
 use crate::store::{FreshSegment, OutputDir};
 use crate::time::Clock;
 use crate::transport::TransportError;
+use crate::verify::Digest;
 
 /// A file that this peer wants and somebody owns.
 struct PendingFile {

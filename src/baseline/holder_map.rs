@@ -119,8 +119,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::manifest::Digest;
     use crate::protocol::{Enrolment, OwnedEntry};
+    use crate::verify::Digest;
 
     /// Ranks 1 and 2 own a file of 12 segments; ranks 3 and 4 want it.
     fn swarm() -> HolderMap {

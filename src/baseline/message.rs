@@ -3,10 +3,11 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::codec::CodecError;
 use crate::protocol::enrolment::Catalogue;
 use crate::protocol::{Enrolment, Farewell};
+use crate::verify::Digest;
 
 /// What a peer says to the tracker.
 #[derive(Debug, Serialize, Deserialize)]

@@ -8,8 +8,9 @@ use crossbeam::sync::Unparker;
 use rayon::ThreadPool;
 
 use crate::config::WINDOW_MAX;
-use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::verify::Digest;
 
 /// Segments of one node that can be under way to a check, or back from one.
 const UNDER_WAY_MAX: usize = 2 * WINDOW_MAX;

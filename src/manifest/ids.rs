@@ -1,4 +1,4 @@
-//! Identities that travel: nodes, files, segments and digests.
+//! Identities that travel: nodes, files and segments.
 
 use std::fmt;
 
@@ -47,23 +47,5 @@ impl SegmentId {
     /// The segment's place in tables indexed by segment.
     pub fn index(self) -> usize {
         self.0 as usize
-    }
-}
-
-/// The SHA-256 of a segment's payload.
-#[derive(
-    Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
-)]
-pub struct Digest(pub [u8; 32]);
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:02x}{:02x}{:02x}{:02x}…", self.0[0], self.0[1], self.0[2], self.0[3])
     }
 }

@@ -24,7 +24,7 @@ mod workload;
 
 pub use geometry::{Block, Geometry, TooManySegments};
 pub use hashes::{HASH_BYTES_MAX, HASH_BYTES_MIN, Hashes};
-pub use ids::{Digest, FileId, NodeId, SegmentId};
+pub use ids::{FileId, NodeId, SegmentId};
 pub use input::{InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path};
 pub use name::{FileName, NAME_BYTES_MAX, NameError};
 pub use parse_error::{Count, ParseCause, ParseError};

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::NodeId;
-use crate::verify;
+use crate::verify::Digest;
 
 /// How many bytes the name of a file has at most: what file systems allow.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -86,7 +86,7 @@ impl FileName {
         if self.0.len() <= room {
             return format!("{prefix}{}{suffix}", self.0);
         }
-        let digest = verify::digest(self.0.as_bytes()).to_string();
+        let digest = Digest::of(self.0.as_bytes()).to_string();
         let room = room - "~".len() - DIGEST_DIGITS;
         let cut = (0..=room).rev().find(|&cut| self.0.is_char_boundary(cut));
         let kept = &self.0[..cut.expect("the beginning of a text is a boundary")];

@@ -3,9 +3,9 @@
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
+use super::FileName;
 use super::hashes::{HASH_BYTES_MAX, is_hash};
-use super::{Digest, FileName};
-use crate::verify;
+use crate::verify::Digest;
 
 /// Spreads positions over the seeds. Any odd number keeps them distinct; this one is the prime of
 /// xxHash, and not the increment by which the generator's own seeding steps, so that neighbours do
@@ -42,7 +42,7 @@ impl Filler {
     pub fn new(seed: u64, name: &FileName) -> Self {
         let mut text = seed.to_le_bytes().to_vec();
         text.extend_from_slice(name.as_str().as_bytes());
-        let Digest([a, b, c, d, e, f, g, h, ..]) = verify::digest(&text);
+        let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of(&text);
         Self { key: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
     }
 
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn filler_is_the_same_on_every_machine() {
-        let digest = verify::digest(&payload(filler(1, "file1"), 3, 1000));
+        let digest = Digest::of(&payload(filler(1, "file1"), 3, 1000));
         assert_eq!(format!("{digest:?}"), "2015fb9c…");
     }
 

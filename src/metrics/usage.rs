@@ -134,9 +134,9 @@ mod tests {
         let meter = Meter::default();
         assert_eq!(meter.used(), None);
         meter.clone().begin();
-        let mut digest = crate::verify::digest(&[0; 1024]);
+        let mut digest = crate::verify::Digest::of(&[0; 1024]);
         let used = loop {
-            (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
+            (0..1000).for_each(|_| digest = crate::verify::Digest::of(&digest.0));
             let used = meter.used().expect("a clone began");
             // A kernel that counts by ticks may put the first ones down to itself.
             if used.user >= Duration::from_millis(5) {
@@ -149,7 +149,7 @@ mod tests {
         assert!(meter.used().expect("it began").user < used.user);
         meter.end();
         let ended = meter.used().expect("it began");
-        (0..1000).for_each(|_| digest = crate::verify::digest(&digest.0));
+        (0..1000).for_each(|_| digest = crate::verify::Digest::of(&digest.0));
         meter.end();
         assert_eq!(meter.used(), Some(ended), "what follows the end counts nowhere");
         assert_eq!(Usage::default().since(&used), Usage::default());

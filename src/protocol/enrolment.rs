@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::PART_BYTES_MAX;
-use crate::manifest::{Digest, FileId};
+use crate::manifest::FileId;
+use crate::verify::Digest;
 
 use super::Part;
 

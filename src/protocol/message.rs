@@ -7,7 +7,8 @@ use crate::config::{
     BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLE_BYTES_MAX,
     TROUBLES_MAX, WINDOW_MAX,
 };
-use crate::manifest::{Block, Digest, FileId, NodeId, SegmentId};
+use crate::manifest::{Block, FileId, NodeId, SegmentId};
+use crate::verify::Digest;
 
 /// Everything that nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -11,8 +11,9 @@ pub mod peer;
 pub mod roster;
 pub mod tracker;
 
-use crate::manifest::{Digest, FileId, NodeId, SegmentId};
+use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 pub use enrolment::{Enrolment, OwnedEntry};
 pub use message::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::enrolment::{Catalogue, Listing};
 use super::{Enrolment, OwnedEntry};
-use crate::manifest::{Digest, FileId, Geometry, NodeId, SegmentId};
+use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
+use crate::verify::Digest;
 
 /// A file of the swarm.
 #[derive(Debug)]

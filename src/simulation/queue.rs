@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Input, Message};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]

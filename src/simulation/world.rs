@@ -11,12 +11,13 @@ use super::links::{LinkTable, Transfer};
 use super::queue::{Queue, SimulatedEvent};
 use super::world_config::WorldConfig;
 use crate::config::MESSAGE_BYTES_MAX;
-use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{
     CheckResult, Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, codec,
     enrolment::Listing,
 };
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 /// Virtual time after which a run is taken for endless.
 const ENDLESS: Duration = Duration::from_secs(3600);

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::manifest::{Digest, NodeId};
+use crate::manifest::NodeId;
 use crate::protocol::{Enrolment, OwnedEntry};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 /// A world before it runs.
 #[derive(Clone, Debug)]

@@ -42,8 +42,7 @@ use memmap2::Advice;
 use memmap2::MmapMut;
 
 use super::Verified;
-use crate::manifest::Digest;
-use crate::verify;
+use crate::verify::Digest;
 
 /// Slots begin on a cache line, and at no time share one.
 const LINE_BYTES: usize = 64;
@@ -185,7 +184,7 @@ impl FilledSlot {
 
     /// Seals bytes that their owner made, and returns the SHA-256 to register for them.
     pub fn vouch(self) -> (Digest, SealedSegment) {
-        let digest = verify::digest(self.bytes());
+        let digest = Digest::of(self.bytes());
         (digest, SealedSegment { arena: self.arena, index: self.index, len: self.len })
     }
 
@@ -249,7 +248,7 @@ mod tests {
         let mut slot = slots.pop().expect("two slots");
         slot.bytes_mut()[..3].copy_from_slice(b"abc");
         let slot = slot.fill(3).check(Digest([0; 32])).expect_err("the digest is wrong");
-        let sealed = slot.fill(3).check(verify::digest(b"abc")).expect("the digest is right");
+        let sealed = slot.fill(3).check(Digest::of(b"abc")).expect("the digest is right");
         assert_eq!(sealed.bytes(), b"abc");
     }
 

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::manifest::Digest;
-use crate::verify;
+use crate::verify::Digest;
 
 use super::Verified;
 
@@ -14,7 +13,7 @@ pub struct FreshSegment(Arc<Vec<u8>>);
 impl FreshSegment {
     /// Checks bytes: a segment if their SHA-256 is `digest`, else none.
     pub fn check(bytes: Vec<u8>, digest: Digest) -> Option<Self> {
-        (verify::digest(&bytes) == digest).then(|| Self(Arc::new(bytes)))
+        (Digest::of(&bytes) == digest).then(|| Self(Arc::new(bytes)))
     }
 }
 
@@ -30,7 +29,7 @@ mod tests {
 
     #[test]
     fn only_the_right_bytes_become_a_segment() {
-        let digest = verify::digest(b"abc");
+        let digest = Digest::of(b"abc");
         let segment = FreshSegment::check(b"abc".to_vec(), digest).expect("the digest is right");
         assert_eq!(segment.bytes(), b"abc");
         assert!(FreshSegment::check(b"abd".to_vec(), digest).is_none());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::manifest::{FileName, NodeId, hash_of};
 
 use super::Verified;
-use crate::verify;
+use crate::verify::Digest;
 
 /// The folder into which a peer writes what it has got.
 #[derive(Clone, Debug)]
@@ -121,5 +121,5 @@ fn write_digests<'a, S: Verified + 'a>(
     file: &mut impl Write,
     mut segments: impl Iterator<Item = &'a S>,
 ) -> io::Result<()> {
-    segments.try_for_each(|segment| writeln!(file, "{}", verify::digest(segment.bytes())))
+    segments.try_for_each(|segment| writeln!(file, "{}", Digest::of(segment.bytes())))
 }

@@ -26,9 +26,6 @@ pub(crate) const MODULES: [&str; 16] = [
 ];
 /// Tools that every module may import, and that import only each other.
 const TOOLS: [&str; 3] = ["time", "sync", "config"];
-/// A leaf: a function from bytes to a digest. The data reaches it after `store`, but it stands above
-/// all that hashes, `manifest` among them. From below it imports only `Digest`, out of `manifest`.
-const LEAF: &str = "verify";
 
 /// No arrow runs back up: a module imports only from modules above it in [`MODULES`].
 pub(crate) fn imports(source: &Source) -> Vec<Violation> {
@@ -54,9 +51,8 @@ pub(crate) fn imports(source: &Source) -> Vec<Violation> {
 /// Tools import each other in any order, and nothing else stands above them.
 fn may_import(module: &str, target: &str) -> bool {
     let place = |name| MODULES.iter().position(|&module| module == name);
-    let leaf_needs = module == LEAF && target == "manifest";
     let both_tools = TOOLS.contains(&module) && TOOLS.contains(&target);
-    module == target || both_tools || leaf_needs || place(target) < place(module)
+    module == target || both_tools || place(target) < place(module)
 }
 
 /// The lines of code, where a group of imports that spans several lines is one line.

@@ -8,12 +8,13 @@ use super::relay::Relay;
 use super::segments::{ReceivedSegments, digests_of, part_of};
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
 use crate::config::{TROUBLE_BYTES_MAX, relay_window};
-use crate::manifest::{Digest, NodeId};
+use crate::manifest::NodeId;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
 use crate::protocol::message::Farewell;
 use crate::time::Clock;
 use crate::transport::Transport;
+use crate::verify::Digest;
 
 /// What a peer measured.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::{Activity, Latency, RankMetrics};
 use crate::time::{Clock, nanoseconds};
 use crate::transport::mpi::MpiTransport;
-use crate::verify;
+use crate::verify::Digest;
 
 /// Bytes in one call of `MPI_Bcast`, at most: MPI counts in 31 bits.
 const CALL_BYTES_MAX: usize = 1 << 30;
@@ -137,7 +137,7 @@ impl BroadcastPeer<'_> {
             }
             let come = watch.lap(Activity::Moving);
             // A wrong one does not end the calls that all ranks make together.
-            if verifies && verify::digest(segment) != digest {
+            if verifies && Digest::of(segment) != digest {
                 wrong = wrong.or(Some(SegmentId(id)));
             }
             let now = watch.lap(if verifies { Activity::Verifying } else { Activity::Moving });
@@ -158,7 +158,7 @@ impl BroadcastPeer<'_> {
 /// Checks all segments.
 fn check(whole: &mut WholeFile) -> Result<(), BroadcastError> {
     for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
-        if verify::digest(segment) != digest {
+        if Digest::of(segment) != digest {
             return Err(BroadcastError::Wrong { segment: SegmentId(id) });
         }
     }

@@ -5,12 +5,12 @@ use rayon::prelude::*;
 use super::{BroadcastError, BroadcastJob};
 use crate::config::PART_BYTES_MAX;
 use crate::manifest::{
-    Digest, Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload,
-    payload_bytes, synthesize,
+    Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload, payload_bytes,
+    synthesize,
 };
 use crate::protocol::message::Part;
 use crate::store::{SealedSegment, Store, VacantSlot};
-use crate::verify;
+use crate::verify::Digest;
 
 /// Bytes of a digest.
 const DIGEST_BYTES: usize = 32;
@@ -83,7 +83,7 @@ impl ReceivedSegments {
     pub(super) fn count_wrong(&self) -> u64 {
         let pairs = self.segments.iter().zip(&self.digests);
         let wrong = pairs.filter(|(segment, digest)| {
-            segment.as_ref().is_none_or(|segment| verify::digest(segment.bytes()) != **digest)
+            segment.as_ref().is_none_or(|segment| Digest::of(segment.bytes()) != **digest)
         });
         wrong.count() as u64
     }
@@ -108,7 +108,7 @@ impl WholeFile {
         let segments = whole.bytes_mut().par_chunks_mut(job.payload_bytes()).enumerate();
         let made = segments.map(|(place, segment)| {
             source.write(place, segment);
-            verify::digest(segment)
+            Digest::of(segment)
         });
         whole.digests = made.collect();
         Ok(whole)
@@ -136,7 +136,7 @@ impl WholeFile {
 
     /// How many segments are not what they must be.
     pub(super) fn count_wrong(&mut self) -> u64 {
-        let wrong = self.segments_mut().filter(|(bytes, digest)| verify::digest(bytes) != *digest);
+        let wrong = self.segments_mut().filter(|(bytes, digest)| Digest::of(bytes) != *digest);
         wrong.count() as u64
     }
 }

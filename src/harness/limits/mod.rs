@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::report::Limits;
 use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
-use crate::verify;
+use crate::verify::Digest;
 
 /// The size of each buffer, bytes: more than a core's second-level cache holds, because the bytes
 /// of a run come from memory too.
@@ -56,7 +56,7 @@ fn copier(source: &[u8], destination: &mut [u8], segment_bytes: usize) -> impl F
 }
 
 fn hash(segment: &[u8]) {
-    black_box(verify::digest(segment));
+    black_box(Digest::of(segment));
 }
 
 /// How long the source is: a whole number of segments.

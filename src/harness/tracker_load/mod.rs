@@ -21,12 +21,13 @@ use crossbeam::sync::Parker;
 
 use super::tracker_plan::TrackerCase;
 use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind};
-use crate::manifest::{Digest, NodeId};
+use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
 use crate::protocol::{Enrolment, OwnedEntry};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
+use crate::verify::Digest;
 use clients::{Clients, WarmUp};
 use service_threads::ServiceThreads;
 

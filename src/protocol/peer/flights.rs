@@ -5,8 +5,9 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::config::HOLDERS_MAX;
-use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::time::{Timestamp, ewma, nanoseconds};
+use crate::verify::Digest;
 
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

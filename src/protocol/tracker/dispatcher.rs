@@ -4,11 +4,12 @@
 use std::time::Duration;
 
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
-use crate::manifest::{Block, Digest, NodeId, SegmentId};
+use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};

@@ -12,8 +12,9 @@ mod service;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::Config;
-use crate::manifest::{Digest, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 use super::enrolment::{Incoming, Outgoing, PartProgress};
 use super::roster::Roster;
