@@ -9,7 +9,6 @@ use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
-use crate::verify::Digest;
 
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
@@ -173,10 +172,6 @@ impl Dispatcher {
 
     pub(super) fn roster(&self) -> &Roster {
         &self.service.roster
-    }
-
-    pub(super) fn digest(&self, segment: SegmentId) -> Digest {
-        self.roster().digest(segment)
     }
 
     pub(super) fn wanted_segments(&self) -> u64 {
