@@ -313,7 +313,7 @@ impl Dispatcher {
     fn take_back(&mut self, peer: NodeId, returned: &Return) {
         let &Return { segment, holder, cause, .. } = returned;
         let account = &mut self.peers[peer.index()].account;
-        if let Some(grant) = account.withdraw(segment, holder) {
+        if let Some(grant) = account.take_grant(segment, Some(holder)) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(segment, grant.holder);

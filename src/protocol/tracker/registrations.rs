@@ -8,7 +8,7 @@ use crate::protocol::roster::Roster;
 use crate::protocol::{Enrolment, Message, Outbox, Part};
 use crate::time::Timestamp;
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// What peers have registered so far.
 #[derive(Debug)]
