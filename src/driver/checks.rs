@@ -10,6 +10,7 @@ use rayon::ThreadPool;
 use crate::config::WINDOW_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::time::Timestamp;
 use crate::verify::Digest;
 
 /// Segments of one node that can be under way to a check, or back from one.
@@ -23,16 +24,19 @@ const BOUNDED: &str = "a node has no more segments under way than the queue hold
 pub(super) struct Checked {
     pub(super) from: NodeId,
     pub(super) segment: SegmentId,
+    pub(super) requested: Timestamp,
     pub(super) result: Result<SealedSegment, VacantSlot>,
 }
 
 /// A check to be made.
 #[derive(Debug)]
-struct Check {
-    from: NodeId,
-    segment: SegmentId,
-    digest: Digest,
-    slot: FilledSlot,
+pub(super) struct Check {
+    pub(super) from: NodeId,
+    pub(super) segment: SegmentId,
+    pub(super) digest: Digest,
+    pub(super) slot: FilledSlot,
+    /// When the segment was requested.
+    pub(super) requested: Timestamp,
 }
 
 /// Checks segments for one node.
@@ -73,14 +77,13 @@ impl Checks {
         this
     }
 
-    pub(super) fn begin(&self, from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot) {
-        if self.off {
-            let result = Ok(slot.seal_unchecked());
-            self.done.push(Checked { from, segment, result }).expect(BOUNDED);
-            return;
-        }
-        let check = Check { from, segment, digest, slot };
+    pub(super) fn begin(&self, check: Check) {
         match &self.pool {
+            None if self.off => {
+                let Check { from, segment, slot, requested, .. } = check;
+                let result = Ok(slot.seal_unchecked());
+                self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+            }
             None => make(check, &self.done),
             Some(pool) => pool.try_send(check).expect(BOUNDED),
         }
@@ -92,6 +95,7 @@ impl Checks {
 }
 
 fn make(check: Check, done: &ArrayQueue<Checked>) {
-    let Check { from, segment, digest, slot } = check;
-    done.push(Checked { from, segment, result: slot.check(digest) }).expect(BOUNDED);
+    let Check { from, segment, digest, slot, requested } = check;
+    let result = slot.check(digest);
+    done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
 }
