@@ -3,9 +3,9 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use super::checks::{Check, Checked};
 use super::prepare::OwnedFiles;
 use super::writer::{Writer, Written};
-use super::checks::{Check, Checked};
 use super::{Checks, Injection};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};

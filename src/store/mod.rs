@@ -17,7 +17,7 @@ use shelf::Shelf;
 
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use fresh::FreshSegment;
-pub use output::OutputDir;
+pub use output::{OutputDir, OutputError};
 
 /// A verified segment: what may be served and written, and nothing else may.
 pub trait Verified {
