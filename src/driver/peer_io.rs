@@ -165,7 +165,8 @@ impl PeerIo {
             };
             inputs.push(Input::Checked { from, segment, verdict });
         }
-        while let Some(Written { file, trouble }) = self.writer.next() {
+        while let Some(Written { file, error }) = self.writer.next() {
+            let trouble = error.map(|error| error.to_string().into());
             inputs.push(Input::Published { file, trouble });
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
@@ -195,7 +196,7 @@ impl PeerIo {
         let range = |listing: &Listing| listing.first..listing.first + listing.count;
         let owned = std::mem::take(&mut self.owned);
         let files = peer.owned().iter().chain(peer.wanted().iter().flatten());
-        self.store.shelve(files.map(range));
+        self.store.add_files(files.map(range));
         for (listing, segments) in peer.owned().iter().zip(owned) {
             for (id, sealed) in (listing.first..).zip(segments) {
                 self.store.insert(SegmentId(id), sealed);
@@ -224,9 +225,10 @@ impl PeerIo {
 
     fn publish(&self, file: FileId) {
         let (place, ids) = &self.numbered[&file];
-        // A file without segments has no shelf, and an empty one is as good.
-        let shelf = if ids.is_empty() { None } else { self.store.shelf(SegmentId(ids.start)) };
-        let content = shelf.cloned().unwrap_or_default();
+        // The store has no place for a file without segments, and an empty one is as good.
+        let is_empty = ids.is_empty();
+        let segments = if is_empty { None } else { self.store.file_of(SegmentId(ids.start)) };
+        let content = segments.cloned().unwrap_or_default();
         self.writer.begin(file, self.wanted[*place].clone(), content);
     }
 

@@ -190,7 +190,7 @@ fn make(
             let bytes = payload_bytes(hash.len(), segment_bytes);
             let position = u32::try_from(position).expect("segments are numbered in 32 bits");
             filler.write_payload(position, hash, &mut slot.bytes_mut()[..bytes]);
-            slot.fill(bytes).vouch()
+            slot.fill(bytes).hash_and_seal()
         })
         .collect();
     let (digests, segments): (Vec<_>, Vec<_>) = made.into_iter().unzip();
