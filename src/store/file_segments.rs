@@ -6,17 +6,16 @@ use std::sync::OnceLock;
 use super::{Content, SealedSegment};
 use crate::manifest::SegmentId;
 
-/// Where the segments of one file are kept. What is there stays, so that others may read a whole file
-/// while the node goes on.
+/// Keeps the verified segments of one file.
+// A `OnceLock` a segment: the node sets places while the writer's thread reads others, and neither
+// takes a lock. What was set never moves or changes, so the writer shares the file by `Arc`.
 #[derive(Debug, Default)]
-pub struct Shelf {
-    /// The number of its first segment.
+pub struct FileSegments {
     first: u32,
     places: Box<[OnceLock<SealedSegment>]>,
 }
 
-impl Shelf {
-    /// Room for segments of these numbers.
+impl FileSegments {
     pub(super) fn new(segments: Range<u32>) -> Self {
         let first = segments.start;
         Self { first, places: segments.map(|_| OnceLock::new()).collect() }
@@ -26,13 +25,13 @@ impl Shelf {
         self.first
     }
 
-    /// Where a segment is kept; none where it is not of this file.
+    /// The place of a segment; none where it is not of this file.
     pub(super) fn place(&self, segment: SegmentId) -> Option<&OnceLock<SealedSegment>> {
         self.places.get(segment.0.checked_sub(self.first)? as usize)
     }
 }
 
-impl Content for Shelf {
+impl Content for FileSegments {
     type Segment = SealedSegment;
 
     fn segments(&self) -> impl Iterator<Item = &SealedSegment> + Clone {
