@@ -13,6 +13,7 @@ use super::{FAILED, OK, REFUSED, show};
 use crate::config::Config;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::report::scale::{self, Scaled};
+use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
 
@@ -121,9 +122,8 @@ fn bound_segments(rates: &[f64], peers: u32, segments: u32) -> f64 {
 fn median_finish_s(run: &Run) -> f64 {
     let opened = run.outcome.opened.unwrap_or_default();
     let finishes = run.outcome.finished.iter().flatten();
-    let mut finishes: Vec<_> = finishes.map(|at| at.since(opened)).collect();
-    finishes.sort_unstable();
-    finishes.get(finishes.len() / 2).map_or(0.0, Duration::as_secs_f64)
+    let finishes: Vec<_> = finishes.map(|at| at.since(opened).as_secs_f64()).collect();
+    median(&finishes).unwrap_or(0.0)
 }
 
 /// Writes the runs, the table and the drawing to a folder.
