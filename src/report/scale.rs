@@ -9,6 +9,8 @@ use plotters::prelude::{
 };
 use serde::Serialize;
 
+use super::units::{seconds, size};
+
 /// One simulated run.
 #[derive(Clone, Debug, Serialize)]
 pub struct Scaled {
@@ -78,16 +80,16 @@ pub fn table(runs: &[Scaled]) -> String {
         table.add_row([
             run.peers.to_string(),
             run.rates.clone(),
-            format!("{:.4} s", run.makespan_s),
+            seconds(run.makespan_s),
             format!("{:.3}", run.ratio_to_bound),
             format!("{:.3}", run.median_finish_to_bound),
             format!("{:.3}", run.origin_copies),
             format!("{:.0}", run.tracker_messages_per_second),
             format!("{:.1}%", run.tracker_utilization * 100.0),
             format!("{:.6}", run.message_bytes_per_byte),
-            run.memory_bytes_per_peer.map_or("-".into(), |bytes| format!("{:.1} kB", bytes / 1e3)),
+            run.memory_bytes_per_peer.map_or("-".into(), size),
             format!("{:.0} peers", run.saturation_peers()),
-            format!("{:.1} s", run.took_s),
+            seconds(run.took_s),
         ]);
     }
     format!("{table}\n")

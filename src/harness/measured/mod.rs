@@ -22,6 +22,7 @@ use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
+use crate::report::units::size;
 
 /// The version of an environment that this program reads.
 const ENVIRONMENT_SCHEMA: u32 = 1;
@@ -299,7 +300,7 @@ fn facts(environment: &Environment) -> Vec<Fact> {
         ("host", host.clone(), true),
         ("processor", machine.cpu.clone(), true),
         ("cores", machine.cores.to_string(), true),
-        ("memory", format!("{:.1} GB", machine.memory_bytes as f64 / 1e9), true),
+        ("memory", size(machine.memory_bytes as f64), true),
         ("kernel", machine.kernel.clone(), true),
         ("large pages", unknown(&machine.transparent_hugepages), true),
         ("frequency governor", unknown(&machine.frequency_governor), true),

@@ -134,12 +134,21 @@ impl Figure {
     /// A value as a person reads it.
     pub fn show(self, value: f64) -> String {
         match self.described().2 {
-            Unit::Seconds if value < 1e-6 => format!("{:.1} ns", value * 1e9),
             Unit::Seconds => units::seconds(value),
-            Unit::Bytes => units::amount(value, "B"),
-            Unit::BytesPerSecond => units::amount(value, "B/s"),
-            Unit::PerSecond => units::amount(value, "/s"),
+            Unit::Bytes => units::size(value),
+            Unit::BytesPerSecond => units::rate(value),
+            Unit::PerSecond => units::per_second(value),
             Unit::Ratio => format!("{value:.2}"),
+        }
+    }
+
+    /// The unit of an axis of values up to `largest`.
+    pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
+        match self.described().2 {
+            Unit::Seconds => units::time_unit(largest),
+            Unit::Bytes => units::size_unit(largest),
+            Unit::BytesPerSecond => units::rate_unit(largest),
+            Unit::PerSecond | Unit::Ratio => (self.unit(), 1.0),
         }
     }
 }

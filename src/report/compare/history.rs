@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
-use super::model::binary_size;
+use super::model::segment_size;
 use super::table::ratio;
 use super::{Figure, Scenario, Set};
 
@@ -155,7 +155,7 @@ impl History {
         vec![
             scenario.workload.as_str().into(),
             scenario.peers.map(|peers| peers.to_string()).unwrap_or_default().into(),
-            scenario.segment_bytes.map(binary_size).unwrap_or_default().into(),
+            scenario.segment_bytes.map(segment_size).unwrap_or_default().into(),
             line.contender.as_str().into(),
             bars(&medians).into(),
             Cell::from(runs.join("+")).toned(Tone::Faint),

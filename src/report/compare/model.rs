@@ -91,21 +91,15 @@ impl fmt::Display for Scenario {
             write!(f, ", {}", units::count(peers as u64, "peer"))?;
         }
         if let Some(bytes) = self.segment_bytes {
-            write!(f, ", {}", binary_size(bytes))?;
+            write!(f, ", {}", segment_size(bytes))?;
         }
         Ok(())
     }
 }
 
-/// A size of segments or messages, which are mostly powers of two: `64 KiB`, `1000 B`.
-pub fn binary_size(bytes: usize) -> String {
-    match bytes {
-        0 => "hash only".to_owned(),
-        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
+/// The size of a segment or a message; a segment without a payload is a hash and nothing else.
+pub(super) fn segment_size(bytes: usize) -> String {
+    if bytes == 0 { "hash only".to_owned() } else { units::size(bytes as f64) }
 }
 
 impl Set {

@@ -2,7 +2,7 @@
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
-use super::model::binary_size;
+use super::model::segment_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
 use crate::report::statistics::Interval;
@@ -219,7 +219,7 @@ fn ambiguous(rows: &[&JudgedPair]) -> bool {
 
 fn keys(scenario: &Scenario) -> Vec<Cell> {
     let peers = scenario.peers.map(|peers| peers.to_string()).unwrap_or_default();
-    let bytes = scenario.segment_bytes.map(binary_size).unwrap_or_default();
+    let bytes = scenario.segment_bytes.map(segment_size).unwrap_or_default();
     vec![scenario.workload.as_str().into(), peers.into(), bytes.into()]
 }
 
