@@ -12,6 +12,6 @@ pub mod text;
 pub(crate) mod units;
 
 pub use facts::{Carrier, RunFacts};
-pub use limits::{Limits, MpiLimits, bound};
+pub use limits::{Limits, MpiLimits};
 pub use summary::Summary;
 pub use text::render;

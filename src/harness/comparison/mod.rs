@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::environment::LimitsAt;
 use super::records::Record;
 use crate::config::Verify;
+use crate::report::Summary;
+use crate::report::limits::bounds;
 use crate::report::statistics::{
     Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
 };
-use crate::report::{Summary, bound};
 
 /// The name of the file that holds the comparison.
 pub const SUMMARY: &str = "summary.json";
@@ -104,21 +105,14 @@ fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     Some(run.makespan_s / bound).filter(|ratio| ratio.is_finite())
 }
 
-/// The shortest makespan that a machine with such limits allows, seconds: each delivered byte costs a
-/// copy, and where somebody verifies a hash, and each segment a message.
+/// The shortest makespan that a machine with such limits allows, seconds: the longer of what its
+/// cores and what the messages of its MPI take.
 pub fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
-    let limits = at.limits();
-    if !limits.usable() {
-        return None;
-    }
-    let bytes = run.bytes_delivered;
-    let cores = match verification {
-        Verify::Inline | Verify::Pool => bound(bytes, run.cores, &limits).as_secs_f64(),
-        Verify::Off => bytes as f64 / limits.copy_bytes_per_second / run.cores.max(1) as f64,
-    };
-    // A broadcast of the whole file is no message a segment.
+    let is_checked = verification != Verify::Off;
+    let cores = bounds::one_machine(run.bytes_delivered, run.cores, &at.limits(), is_checked)?;
+    // A broadcast of the whole file does not send a message for each segment.
     let rate = at.messages_per_second.filter(|&rate| rate > 0.0 && run.engine != WHOLE_FILE);
-    Some(rate.map_or(cores, |rate| cores.max(run.segments as f64 / rate)))
+    Some(rate.map_or(cores, |rate| cores.max(bounds::messages(run.segments, rate))))
 }
 
 /// A row for each contender and workload, in the order in which `contenders` names them and the

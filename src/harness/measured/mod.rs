@@ -143,9 +143,7 @@ fn bound(records: &mut [Record], limits: &[LimitsAt]) {
         let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes);
         // None has a bound where the job ran on several machines.
         if let (Some(at), Some(_)) = (at, run.bound_s) {
-            run.bound_s = comparison::bound_s(run, *verification, at);
-            run.ratio_to_bound = run.bound_s.map(|bound| run.makespan_s / bound);
-            run.ratio_to_bound = run.ratio_to_bound.filter(|ratio| ratio.is_finite());
+            run.set_bound(comparison::bound_s(run, *verification, at));
         }
     }
 }

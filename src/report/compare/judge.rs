@@ -88,8 +88,7 @@ impl Group {
 
     /// How far the interval reaches from the median at most, as a part of it.
     pub fn reach(&self) -> Option<f64> {
-        let Interval { low, high } = self.interval?;
-        let reach = (self.median - low).max(high - self.median) / self.median;
+        let reach = self.interval?.reach(self.median) / self.median;
         reach.is_finite().then_some(reach)
     }
 }

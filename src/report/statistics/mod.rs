@@ -29,6 +29,13 @@ pub struct Interval {
     pub high: f64,
 }
 
+impl Interval {
+    /// How far its farther end is from a value inside.
+    pub fn reach(self, inside: f64) -> f64 {
+        (inside - self.low).max(self.high - inside)
+    }
+}
+
 /// The first, second and third quartile.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Quartiles {
