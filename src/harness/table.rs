@@ -8,7 +8,7 @@ use crate::report::statistics::Interval;
 use crate::report::units::{rate, seconds, segments};
 
 /// One table a workload, each under a line that names it. The last line has its break.
-pub fn render(rows: &[ContenderRow]) -> String {
+pub(crate) fn render(rows: &[ContenderRow]) -> String {
     let is_same = |left: &ContenderRow, right: &ContenderRow| {
         (&left.workload, left.peers, left.segment_bytes)
             == (&right.workload, right.peers, right.segment_bytes)

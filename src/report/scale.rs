@@ -13,7 +13,7 @@ use super::units::{seconds, size};
 
 /// One simulated run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Scaled {
+pub(crate) struct Scaled {
     /// Peers that want the file.
     pub peers: u32,
     /// Its segments.
@@ -54,13 +54,13 @@ pub struct Scaled {
 impl Scaled {
     /// Peers at which the tracker would be busy all the time, if what it is asked grows with them; of
     /// no use where it is so already.
-    pub fn saturation_peers(&self) -> f64 {
+    pub(crate) fn saturation_peers(&self) -> f64 {
         f64::from(self.peers) / self.tracker_utilization
     }
 }
 
 /// A table of runs.
-pub fn table(runs: &[Scaled]) -> String {
+pub(crate) fn table(runs: &[Scaled]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
         "peers",
@@ -100,7 +100,7 @@ pub fn table(runs: &[Scaled]) -> String {
 /// # Errors
 ///
 /// What the library that draws says.
-pub fn drawing(runs: &[Scaled]) -> Result<String, String> {
+pub(crate) fn drawing(runs: &[Scaled]) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (760, 640)).into_drawing_area();

@@ -9,7 +9,7 @@ use super::limits::{Limits, bounds};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
 /// The version of the record. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// One run, as it is written and read. The names of the fields are those of the JSON.
 ///
@@ -96,7 +96,7 @@ pub struct Summary {
 
 impl Summary {
     /// Draws the facts of a run together.
-    pub fn new(facts: RunFacts) -> Self {
+    pub(crate) fn new(facts: RunFacts) -> Self {
         let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));
         let finished_s = by_rank(&facts, None, |rank| {
             facts.finished.get(rank).map(|finished| finished.map(|at| at.as_secs_f64()))

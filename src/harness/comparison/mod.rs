@@ -15,7 +15,7 @@ use crate::report::statistics::{
 };
 
 /// The name of the file that holds the comparison.
-pub const SUMMARY: &str = "summary.json";
+pub(crate) const SUMMARY: &str = "summary.json";
 
 /// The engine that all others are compared with.
 const BASELINE: &str = "mutex";
@@ -28,7 +28,7 @@ pub(super) const TOLERANCE: f64 = 0.05;
 
 /// All runs of one contender on one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContenderRow {
+pub(crate) struct ContenderRow {
     /// The workload's name.
     pub workload: String,
     /// How many peers took part.
@@ -80,7 +80,7 @@ pub struct ContenderRow {
 /// Why the figures of a run can't be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Invalid {
+pub(crate) enum Invalid {
     /// Not all that was wanted was delivered.
     Incomplete,
     /// Faster than the machine can be.
@@ -88,7 +88,7 @@ pub enum Invalid {
 }
 
 /// Why the figures of a run can't be, if they can't, on a machine with such `limits`.
-pub fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
+pub(crate) fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
     if !record.run.is_complete() || !record.run.errors.is_empty() {
         return Some(Invalid::Incomplete);
     }
@@ -107,7 +107,7 @@ fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
 
 /// The shortest makespan that a machine with such limits allows, seconds: the longer of what its
 /// cores and what the messages of its MPI take.
-pub fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
+pub(crate) fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
     let is_checked = verification != Verify::Off;
     let cores = bounds::one_machine(run.bytes_delivered, run.cores, &at.limits(), is_checked)?;
     // A broadcast of the whole file does not send a message for each segment.
@@ -119,7 +119,7 @@ pub fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64
 /// records first do. All bounds are those of `limits`: of the best that was measured, because what
 /// disturbs a measurement of limits only makes them look lower. `seed` decides what the intervals
 /// of ratios are drawn from.
-pub fn compare(
+pub(crate) fn compare(
     records: &[Record],
     contenders: &[&str],
     limits: &[LimitsAt],

@@ -33,7 +33,7 @@ const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_
 
 /// Why a folder is no measurement.
 #[derive(Debug, thiserror::Error)]
-pub enum MeasuredError {
+pub(crate) enum MeasuredError {
     /// The records cannot be read.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -83,7 +83,7 @@ pub enum MeasuredError {
 }
 
 /// Whether there are records in the folder.
-pub fn has_records(dir: &Path) -> bool {
+pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
 }
 
@@ -92,7 +92,7 @@ pub fn has_records(dir: &Path) -> bool {
 /// # Errors
 ///
 /// When one of them is not what [`records`] writes, with its file and line.
-pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
+pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
     let loads = tracker_run::read(dir)?;
     if recovered.records.is_empty() && loads.records.is_empty() {

@@ -17,7 +17,7 @@ const LABEL_WIDTH: usize = 13;
 
 /// The summary as text of several lines, each at most about a hundred characters wide, the last
 /// with its line break. The problems come last, where they are seen.
-pub fn render(summary: &Summary) -> String {
+pub(crate) fn render(summary: &Summary) -> String {
     let mut lines = LabelledLines::default();
     heading(summary, &mut lines);
     rates(summary, &mut lines);
