@@ -11,7 +11,8 @@ use crate::config::Verify;
 use crate::report::Summary;
 use crate::report::limits::bounds;
 use crate::report::statistics::{
-    Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
+    Interval, RESAMPLES, harmonic_mean, median, median_interval, median_ratio,
+    median_ratio_interval, outliers,
 };
 
 /// The name of the file that holds the comparison.
@@ -21,8 +22,6 @@ pub(crate) const SUMMARY: &str = "summary.json";
 const BASELINE: &str = "mutex";
 /// The engine that does not move segments one by one.
 const WHOLE_FILE: &str = "mpi-bcast";
-/// How often the ratio of two medians is drawn anew.
-const ROUNDS: usize = 2000;
 /// A makespan this much below its bound is impossible; less is the error of measuring both.
 pub(super) const TOLERANCE: f64 = 0.05;
 
@@ -189,7 +188,7 @@ fn row(
         makespan_interval_s: median_interval(&makespans),
         times_baseline: baseline.and_then(|baseline| median_ratio(baseline, &makespans)),
         times_baseline_interval: baseline
-            .and_then(|baseline| median_ratio_interval(baseline, &makespans, ROUNDS, seed)),
+            .and_then(|baseline| median_ratio_interval(baseline, &makespans, RESAMPLES, seed)),
         ratio_to_bound: median(&ratios),
         bytes_per_second: middle(|run| run.run.bytes_per_second)?,
         bytes_per_second_harmonic: harmonic_mean(&all(|run| run.run.bytes_per_second)),

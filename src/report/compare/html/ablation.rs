@@ -5,8 +5,9 @@ use super::scale::Scale;
 use super::series::{plain_of, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};
-use crate::report::compare::judge::{self, Draw, JudgedPair, Verdict};
+use crate::report::compare::judge::{self, Bootstrap, JudgedPair, Verdict};
 use crate::report::compare::{Figure, Scenario, Set, table};
+use crate::report::statistics::RESAMPLES;
 
 const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
@@ -84,8 +85,8 @@ fn step(set: &Set, scenario: &Scenario, contender: &str) -> Option<Step> {
     let switches = &other.first()?.switches;
     let named: Vec<_> = switches.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let runs: [&[_]; 2] = [&base, &other];
-    let draw = Draw { interleaved: set.interleaved, rounds: judge::ROUNDS };
-    let row = judge::row(Figure::Makespan, scenario, contender, runs, draw)?;
+    let bootstrap = Bootstrap { interleaved: set.interleaved, resamples: RESAMPLES };
+    let row = judge::row(Figure::Makespan, scenario, contender, runs, bootstrap)?;
     Some(Step { switched: named.join(", "), count: named.len(), row })
 }
 
