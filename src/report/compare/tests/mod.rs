@@ -98,7 +98,7 @@ fn plan(text: &str) -> Result<GatePlan, GateError> {
 fn two_measurements_as_text() {
     let mut sets = before_and_after();
     sets[1].facts[1].value = "8".to_owned();
-    sets[1].warnings = vec!["the tree differed from its commit".to_owned()];
+    sets[1].warnings = vec!["the source had uncommitted changes".to_owned()];
     let comparison = answer(&sets);
     insta::assert_snapshot!("text", table::text(&comparison, false));
     insta::assert_snapshot!("markdown", table::markdown(&comparison));
@@ -214,7 +214,7 @@ fn a_gate_does_not_pass_what_is_no_longer_measured() {
     let outcome = plan("effect = 0.05").expect("a plan").judge(&answer(&sets));
     assert_eq!(
         outcome.failures,
-        ["lockfree: gone, 4 peers, 64 KiB (makespan): aa has it, bbb has not"]
+        ["lockfree: gone, 4 peers, 64 KiB (makespan): measured in aa, missing in bbb"]
     );
     let lenient = plan("effect = 0.05\nmissing = \"warn\"").expect("a plan");
     let outcome = lenient.judge(&answer(&sets));
@@ -232,9 +232,9 @@ fn a_broken_gate_has_its_line() {
     );
     assert_eq!(
         sentence("effect = nan"),
-        "gate.toml: an effect is a part above 0, such as 0.05, and not NaN"
+        "gate.toml: `effect` must be above 0, such as 0.05 for 5%, not NaN"
     );
-    assert!(sentence("effect = 0.1\nfigures = []").contains("names at least one"));
+    assert!(sentence("effect = 0.1\nfigures = []").contains("must name at least one figure"));
 }
 
 #[test]
