@@ -20,7 +20,7 @@ pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// The resamples of a bootstrap interval.
 // B. Efron and R. J. Tibshirani, "An Introduction to the Bootstrap", 1993, want at least 1,000 for
-// a percentile interval. Twice as many cost a few milliseconds; chosen, not tuned.
+// a percentile interval. This is twice that; chosen, not tuned.
 pub(crate) const RESAMPLES: usize = 2000;
 
 /// Tukey's fences lie 1.5 interquartile ranges outside of the quartiles.
