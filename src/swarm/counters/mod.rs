@@ -39,7 +39,7 @@ pub struct Load {
 
 /// How free a node is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Capacity {
+pub enum Capacity {
     /// It has nothing under way.
     Idle,
     /// It may be charged with one more.
@@ -163,7 +163,7 @@ impl RequestCounters {
 
     /// The first few of some nodes that have capacity.
     #[inline]
-    pub(super) fn with_capacity(
+    pub fn with_capacity(
         &self,
         capacity: Capacity,
         nodes: impl Iterator<Item = NodeId>,
