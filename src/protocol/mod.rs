@@ -9,6 +9,7 @@ pub mod enrolment;
 pub mod message;
 pub mod peer;
 pub mod roster;
+mod slow_peers;
 pub mod tracker;
 
 use crate::manifest::{FileId, NodeId, SegmentId};

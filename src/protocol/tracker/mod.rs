@@ -1,10 +1,10 @@
 //! The tracker: collects registrations, opens the swarm, hands out segments, and ends the run
 //! when the last peer is done.
 
+mod adaptive_limits;
 mod backpressure;
 mod dispatcher;
 mod outcome;
-mod pace;
 mod peer_state;
 mod registrations;
 mod running;

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
 
-use super::pace::Pace;
+use super::adaptive_limits::AdaptiveLimits;
 use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
@@ -60,7 +60,7 @@ pub struct Service {
     pub(super) swarm: Swarm,
     window: usize,
     flights_max: usize,
-    pace: Pace,
+    limits: AdaptiveLimits,
     /// Segments that may wait at a holder that is not slow; none where nobody is taken for slow.
     paced_load: Option<u32>,
 }
@@ -132,7 +132,7 @@ impl Service {
         let paced = config.paced && config.admission == Admission::Slots;
         let paced_load = paced.then_some(config.holder_load);
         let (window, flights_max) = (config.window, config.flights_max());
-        Self { roster, swarm, window, flights_max, pace: Pace::new(nodes), paced_load }
+        Self { roster, swarm, window, flights_max, limits: AdaptiveLimits::new(nodes), paced_load }
     }
 
     /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
@@ -145,8 +145,8 @@ impl Service {
     ) -> usize {
         let Some(first) = account.take_grant(segment, None) else { return 0 };
         if let Some(most) = self.paced_load {
-            self.pace.note(&mut account.latency_ns, first.holder, now.since(first.at));
-            self.swarm.counters().limit(first.holder, self.pace.load(first.holder, most));
+            self.limits.record(&mut account.latency_ns, first.holder, now.since(first.at));
+            self.swarm.counters().limit(first.holder, self.limits.holder_limit(first.holder, most));
         }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
@@ -170,8 +170,8 @@ impl Service {
         ask: &Ask,
     ) -> Handout {
         let blocks = account.missing(ask);
-        let slow = self.pace.is_slow(account.latency_ns);
-        let window = self.pace.window(account.latency_ns, self.window);
+        let slow = self.limits.is_slow(account.latency_ns);
+        let window = self.limits.window(account.latency_ns, self.window);
         let window = if ask.end_game { self.flights_max } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
