@@ -1,0 +1,65 @@
+//! The limits of a machine and of its MPI, which stand beside every result.
+
+pub(crate) mod bounds;
+
+use serde::{Deserialize, Serialize};
+
+/// What one core of this machine can do, or all of them together. The harness measures it on the
+/// spot.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Bytes that are copied in a second, from memory to memory.
+    pub copy_bytes_per_second: f64,
+    /// Bytes that are hashed in a second, SHA-256.
+    pub hash_bytes_per_second: f64,
+}
+
+impl Limits {
+    /// Whether both rates are numbers that a bound can be computed from.
+    pub fn usable(&self) -> bool {
+        [self.copy_bytes_per_second, self.hash_bytes_per_second]
+            .into_iter()
+            .all(|rate| rate.is_finite() && rate > 0.0)
+    }
+}
+
+/// What an MPI carries between ranks at best. The harness measures it on the spot.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MpiLimits {
+    /// Half a round trip of 8 bytes between the first rank and the last, ns.
+    pub latency_ns: f64,
+    /// Bytes that arrive in a second when one of these two sends 1 MiB at a time.
+    pub bytes_per_second: f64,
+    /// Messages of 64 bytes that arrive in a second when one of these two sends many at once.
+    pub messages_per_second: f64,
+    /// The same of all pairs of ranks at once, together.
+    pub all_pairs_messages_per_second: f64,
+    /// How many pairs these were.
+    pub pairs: u32,
+}
+
+impl MpiLimits {
+    /// Messages that all ranks together receive in a second at best, as far as it was seen.
+    pub fn best_messages_per_second(&self) -> f64 {
+        self.messages_per_second.max(self.all_pairs_messages_per_second)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_pass_at_the_best_rate_that_was_seen() {
+        let one_machine = MpiLimits {
+            latency_ns: 200.0,
+            bytes_per_second: 1e10,
+            messages_per_second: 4e6,
+            all_pairs_messages_per_second: 2e6,
+            pairs: 2,
+        };
+        assert!((one_machine.best_messages_per_second() - 4e6).abs() < 1.0);
+        let cluster = MpiLimits { all_pairs_messages_per_second: 8e6, ..one_machine };
+        assert!((cluster.best_messages_per_second() - 8e6).abs() < 1.0);
+    }
+}
