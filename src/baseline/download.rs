@@ -21,7 +21,7 @@ use crate::driver::writer::{Writer, Written};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Farewell;
-use crate::protocol::enrolment::{Catalogue, Listing};
+use crate::protocol::registration::{Catalogue, Listing};
 use crate::store::{FreshSegment, OutputDir};
 use crate::time::Clock;
 use crate::transport::TransportError;

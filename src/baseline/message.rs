@@ -5,15 +5,15 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::codec::CodecError;
-use crate::protocol::enrolment::Catalogue;
-use crate::protocol::{Enrolment, Farewell};
+use crate::protocol::registration::Catalogue;
+use crate::protocol::{Farewell, Registration};
 use crate::verify::Digest;
 
 /// What a peer says to the tracker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum PeerMessage {
     /// What it has and wants.
-    Register(Enrolment),
+    Register(Registration),
     /// There is room here for all that it wants, or it says why not.
     Ready { trouble: Option<Box<str>> },
     /// What it has got, and what it wants next: send the holders.

@@ -99,7 +99,7 @@ pub struct Config {
     /// A peer that says nothing for so long, once the swarm is open, is taken for lost.
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
-    pub enrolment_patience: Duration,
+    pub registration_patience: Duration,
     /// Segments that the transport can tell apart; where all files together have more, the run is
     /// refused.
     pub segments_max: u32,
@@ -203,7 +203,7 @@ impl Config {
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),
             silence_patience: Duration::from_secs(60),
-            enrolment_patience: Duration::from_secs(600),
+            registration_patience: Duration::from_secs(600),
             segments_max: u32::MAX,
             end_game_latencies: 4,
             index: IndexKind::default(),

@@ -10,7 +10,7 @@ use super::{Checks, Injection};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
-use crate::protocol::{CheckResult, Input, Output, Peer, enrolment::Listing};
+use crate::protocol::{CheckResult, Input, Output, Peer, registration::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};

@@ -5,7 +5,7 @@
 //! [`Outbox`]. The driver does it with real bytes, the simulation in virtual time.
 
 pub mod codec;
-pub mod enrolment;
+pub mod registration;
 pub mod message;
 pub mod peer;
 pub mod roster;
@@ -16,9 +16,9 @@ use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-pub use enrolment::{Enrolment, OwnedEntry};
 pub use message::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
 pub use peer::{Peer, Wait};
+pub use registration::{OwnedEntry, Registration};
 pub use tracker::{Outcome, Tracker};
 
 /// A node of the swarm: pure. It never blocks, reads no clock, touches no payload.

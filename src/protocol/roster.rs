@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::enrolment::{Catalogue, Listing};
-use super::{Enrolment, OwnedEntry};
+use super::registration::{Catalogue, Listing};
+use super::{OwnedEntry, Registration};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use crate::verify::Digest;
 
@@ -97,10 +97,10 @@ impl Roster {
     ///
     /// Files of different owners take turns in the numbering, so that peers, which fetch files
     /// about in this order, draw on all owners at once.
-    pub(crate) fn new(enrolments: &[(NodeId, Enrolment)]) -> Result<Self, RosterError> {
+    pub(crate) fn new(registrations: &[(NodeId, Registration)]) -> Result<Self, RosterError> {
         let mut entries: Vec<(usize, NodeId, &OwnedEntry)> = Vec::new();
-        for (node, enrolment) in enrolments {
-            if let Enrolment::Ready { owned, .. } = enrolment {
+        for (node, registration) in registrations {
+            if let Registration::Ready { owned, .. } = registration {
                 entries.extend(owned.iter().enumerate().map(|(turn, entry)| (turn, *node, entry)));
             }
         }
@@ -125,7 +125,7 @@ impl Roster {
         let counts = firsts.iter().map(|e| u32::try_from(e.digests.len()).unwrap_or(u32::MAX));
         let geometry = Geometry::new(counts)?;
         let digests = firsts.iter().flat_map(|entry| entry.digests.iter().copied()).collect();
-        let (named, unowned) = names(enrolments, &numbers, &mut files);
+        let (named, unowned) = names(registrations, &numbers, &mut files);
         Ok(Self { geometry, files, digests, named, unowned })
     }
 
@@ -178,15 +178,15 @@ impl Roster {
 }
 
 fn names(
-    enrolments: &[(NodeId, Enrolment)],
+    registrations: &[(NodeId, Registration)],
     numbers: &HashMap<&str, FileId>,
     files: &mut [RosterFile],
 ) -> (Vec<Named>, Vec<Box<str>>) {
-    let ranks = enrolments.iter().map(|(node, _)| node.index() + 1).max().unwrap_or(0);
+    let ranks = registrations.iter().map(|(node, _)| node.index() + 1).max().unwrap_or(0);
     let mut named: Vec<Named> = (0..ranks).map(|_| Named::default()).collect();
     let mut unowned: BTreeMap<Box<str>, ()> = BTreeMap::new();
-    for (node, enrolment) in enrolments {
-        let Enrolment::Ready { owned, wanted } = enrolment else { continue };
+    for (node, registration) in registrations {
+        let Registration::Ready { owned, wanted } = registration else { continue };
         let entry = &mut named[node.index()];
         entry.owned = owned.iter().map(|file| numbers[&*file.name]).collect();
         for name in wanted {
@@ -242,10 +242,10 @@ fn compare(
 mod tests {
     use super::*;
 
-    fn owner(rank: u32, name: &str, hashes: &str, digest: u8) -> (NodeId, Enrolment) {
+    fn owner(rank: u32, name: &str, hashes: &str, digest: u8) -> (NodeId, Registration) {
         let digests = hashes.lines().map(|_| Digest([digest; 32])).collect();
         let owned = vec![OwnedEntry { name: name.into(), hashes: hashes.into(), digests }];
-        (NodeId(rank), Enrolment::Ready { owned, wanted: vec!["other".into()] })
+        (NodeId(rank), Registration::Ready { owned, wanted: vec!["other".into()] })
     }
 
     #[test]
@@ -297,7 +297,7 @@ mod tests {
         };
         let peer = |rank, names: [&str; 2]| {
             let owned = names.map(entry).into();
-            (NodeId(rank), Enrolment::Ready { owned, wanted: Vec::new() })
+            (NodeId(rank), Registration::Ready { owned, wanted: Vec::new() })
         };
         let roster = Roster::new(&[peer(1, ["a", "b"]), peer(2, ["c", "d"])]).expect("no overlap");
         let names: Vec<_> = roster.files.iter().map(|file| &*file.name).collect();

@@ -14,7 +14,7 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{
     CheckResult, Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, codec,
-    enrolment::Listing,
+    registration::Listing,
 };
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -82,7 +82,7 @@ pub struct Run {
     pub events: u64,
     /// Stands for the whole run: equal when two runs are the same, event for event.
     pub fingerprint: u64,
-    /// By rank, by wanted file in the order of enrolment: the digests of its segments, where all
+    /// By rank, by wanted file in the order of registration: the digests of its segments, where all
     /// arrived. Kept on request.
     pub contents: Vec<Vec<Option<Vec<Digest>>>>,
 }
@@ -90,10 +90,10 @@ pub struct Run {
 impl World {
     /// Sets a world up at time 0.
     pub fn new(scenario: WorldConfig) -> Self {
-        let nodes = scenario.enrolments.len() + 1;
+        let nodes = scenario.registrations.len() + 1;
         let config = &scenario.config;
         let count = u32::try_from(nodes).expect("ranks are numbered in 32 bits");
-        let peers = scenario.enrolments.iter().map(|e| Some(Peer::new(e, config.clone())));
+        let peers = scenario.registrations.iter().map(|e| Some(Peer::new(e, config.clone())));
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
-use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
 use super::message::shortened;
-use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
+use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
+use super::{Farewell, Input, Message, Node, Outbox, Output, Part, Registration};
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
@@ -63,11 +63,11 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that will register `enrolment`.
-    pub fn new(enrolment: &Enrolment, config: Config) -> Self {
+    /// A peer that will register `registration`.
+    pub fn new(registration: &Registration, config: Config) -> Self {
         Self {
             phase: PeerPhase::Registering { part: 0 },
-            registration: Outgoing::new(enrolment),
+            registration: Outgoing::new(registration),
             catalogue: Incoming::default(),
             listings: Catalogue::default(),
             fetch: Fetch::new(&config),
@@ -82,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// Where its owned files lie in the numbering, in the order of the enrolment; empty before
+    /// Where its owned files lie in the numbering, in the order of the registration; empty before
     /// [`Output::Reserve`].
     pub fn owned(&self) -> &[Listing] {
         &self.listings.owned

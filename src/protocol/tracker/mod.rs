@@ -67,7 +67,7 @@ impl Tracker {
             seed,
             phase: TrackerPhase::Registering(Registrations::new(
                 nodes,
-                Timestamp::default() + config.enrolment_patience,
+                Timestamp::default() + config.registration_patience,
             )),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             backpressure: Backpressure::new(nodes as usize),
@@ -273,7 +273,7 @@ impl Node for Tracker {
             Input::Start if self.nodes == 1 => self.cancel(now, out),
             Input::Start => {
                 if let TrackerPhase::Registering(registrations) = &mut self.phase {
-                    registrations.deadline = now + self.config.enrolment_patience;
+                    registrations.deadline = now + self.config.registration_patience;
                 }
             }
             Input::Deadline => self.handle_deadline(now, out),

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use crate::config::Config;
 use crate::manifest::NodeId;
-use crate::protocol::enrolment::Outgoing;
+use crate::protocol::registration::Outgoing;
 use crate::protocol::roster::Roster;
 use crate::protocol::{Farewell, Message, Outbox, Output};
 use crate::time::Timestamp;
@@ -152,7 +152,7 @@ impl RunningSwarm {
         }
         let patience = match self.stage {
             // A peer that touches much memory for the first time has no time to talk.
-            SwarmStage::Reserving => self.config.enrolment_patience,
+            SwarmStage::Reserving => self.config.registration_patience,
             SwarmStage::Open | SwarmStage::Closing => self.config.silence_patience,
             SwarmStage::Finished => return,
         };

@@ -13,7 +13,7 @@ use super::adaptive_limits::AdaptiveLimits;
 use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
-use crate::protocol::{Ask, Enrolment, Handout, HandoutEntry};
+use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
 use crate::swarm::{HandoutScratch, Offer, Swarm, Wish};
 use crate::time::Timestamp;
 
@@ -117,11 +117,11 @@ impl Service {
     ///
     /// When the registrations don't fit together.
     pub fn open(
-        enrolments: &[(NodeId, Enrolment)],
+        registrations: &[(NodeId, Registration)],
         nodes: usize,
         config: &Config,
     ) -> Result<Self, RosterError> {
-        Ok(Self::new(Roster::new(enrolments)?, nodes, config))
+        Ok(Self::new(Roster::new(registrations)?, nodes, config))
     }
 
     pub(super) fn new(roster: Roster, nodes: usize, config: &Config) -> Self {

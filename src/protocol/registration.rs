@@ -10,7 +10,7 @@ use super::Part;
 
 /// What a peer registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Enrolment {
+pub enum Registration {
     /// What it has and what it wants.
     Ready {
         /// Files that it owns.
