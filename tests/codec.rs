@@ -7,7 +7,7 @@ use mpiswarm::config::{
 };
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
-use mpiswarm::protocol::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
+use mpiswarm::protocol::{Ask, Cause, DoneReport, Handout, HandoutEntry, Message, Part, Return};
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -78,9 +78,9 @@ fn handout() -> impl Strategy<Value = Handout> {
     )
 }
 
-fn farewell() -> impl Strategy<Value = Farewell> {
+fn report() -> impl Strategy<Value = DoneReport> {
     (vec(".{0,40}", 0..=TROUBLES_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
-        |(troubles, failed, more)| Farewell {
+        |(troubles, failed, more)| DoneReport {
             segments: more.0,
             troubles: troubles.into_iter().map(String::into_boxed_str).collect(),
             more_troubles: more.0,
@@ -115,7 +115,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => part().prop_map(Message::Described),
         2 => ask().prop_map(Message::Ask),
         2 => handout().prop_map(Message::Handout),
-        1 => farewell().prop_map(|farewell| Message::Done(Box::new(farewell))),
+        1 => report().prop_map(|report| Message::Done(Box::new(report))),
     ]
 }
 
@@ -181,7 +181,7 @@ fn the_largest_messages_fit() {
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
     let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();
-    let farewell = Farewell {
+    let report = DoneReport {
         segments: u32::MAX,
         troubles: std::iter::repeat_n(trouble, TROUBLES_MAX).collect(),
         more_troubles: u32::MAX,
@@ -192,7 +192,7 @@ fn the_largest_messages_fit() {
     for message in [
         Message::Ask(ask),
         Message::Handout(handout),
-        Message::Done(Box::new(farewell)),
+        Message::Done(Box::new(report)),
         Message::Register(part.clone()),
         Message::Described(part),
     ] {

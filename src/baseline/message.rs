@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::codec::CodecError;
 use crate::protocol::registration::Catalogue;
-use crate::protocol::{Farewell, Registration};
+use crate::protocol::{DoneReport, Registration};
 use crate::verify::Digest;
 
 /// What a peer says to the tracker.
@@ -23,7 +23,7 @@ pub(super) enum PeerMessage {
     /// All files that can be had are here; what it has got since the last ask.
     AllFinished { got: Vec<ReceivedSegment> },
     /// And all of them have their names, or it says here why not.
-    Done(Box<Farewell>),
+    Done(Box<DoneReport>),
     /// Both threads have ended: what they measured.
     Report(Vec<u8>),
 }

@@ -151,8 +151,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     swarm.note(from, &got);
                     self.answer_waiting(swarm)?;
                 }
-                PeerMessage::Done(farewell) => {
-                    self.outcome.take_farewell(from, &farewell, swarm.roster());
+                PeerMessage::Done(report) => {
+                    self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
                 PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {

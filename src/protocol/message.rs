@@ -49,7 +49,7 @@ pub enum Message {
         segments: u32,
     },
     /// Peer to tracker: and all of it has its name, or I say here why not.
-    Done(Box<Farewell>),
+    Done(Box<DoneReport>),
     /// Tracker to peer: I heard that, and there is nothing to say to it yet.
     Heard {
         /// The last ask that was heard; what it announced is confirmed.
@@ -188,7 +188,7 @@ pub struct HandoutEntry {
 
 /// What a peer says when it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Farewell {
+pub struct DoneReport {
     /// How many segments it verified.
     pub segments: u32,
     /// What went wrong here, a line each, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
@@ -202,7 +202,7 @@ pub struct Farewell {
     pub more_failed_files: u32,
 }
 
-impl Farewell {
+impl DoneReport {
     /// Something went wrong: a line for people, shortened to what a message has room for.
     pub(crate) fn add_trouble(&mut self, trouble: &str) {
         if self.troubles.is_full() {

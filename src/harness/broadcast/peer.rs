@@ -11,7 +11,7 @@ use crate::config::{TROUBLE_BYTES_MAX, relay_window};
 use crate::manifest::NodeId;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
-use crate::protocol::message::Farewell;
+use crate::protocol::message::DoneReport;
 use crate::time::Clock;
 use crate::transport::Transport;
 use crate::verify::Digest;
@@ -142,9 +142,9 @@ impl BroadcastPeer<'_> {
         while trouble.len() > TROUBLE_BYTES_MAX {
             trouble.pop();
         }
-        let mut farewell = Farewell::default();
-        farewell.troubles.push(trouble.into());
-        link.transport().send(NodeId::TRACKER, &Message::Done(Box::new(farewell)))?;
+        let mut report = DoneReport::default();
+        report.troubles.push(trouble.into());
+        link.transport().send(NodeId::TRACKER, &Message::Done(Box::new(report)))?;
         link.flush()?;
         Ok(())
     }

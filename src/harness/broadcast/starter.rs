@@ -33,8 +33,8 @@ pub(super) fn run<T: Transport>(
         let trouble = if let Message::Ready { trouble } = message {
             ready += 1;
             trouble
-        } else if let Message::Done(farewell) = message {
-            Some(farewell.troubles.into_iter().next().unwrap_or(TROUBLE_UNSAID.into()))
+        } else if let Message::Done(report) = message {
+            Some(report.troubles.into_iter().next().unwrap_or(TROUBLE_UNSAID.into()))
         } else {
             if matches!(message, Message::Complete { .. }) {
                 complete += 1;

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 
 use super::message::shortened;
 use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
-use super::{Farewell, Input, Message, Node, Outbox, Output, Part, Registration};
+use super::{DoneReport, Input, Message, Node, Outbox, Output, Part, Registration};
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
@@ -53,7 +53,7 @@ pub struct Peer {
     shortage: Option<Box<str>>,
     /// Whole files that have no name yet.
     unpublished: usize,
-    farewell: Farewell,
+    report: DoneReport,
     /// When the tracker was last told anything.
     said: Timestamp,
     /// How often it was told the same again since it last answered.
@@ -74,7 +74,7 @@ impl Peer {
             uploads: Uploads::new(&config),
             shortage: None,
             unpublished: 0,
-            farewell: Farewell::default(),
+            report: DoneReport::default(),
             said: Timestamp::default(),
             unanswered: 0,
             orphaned: false,
@@ -144,7 +144,7 @@ impl Peer {
             PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
             PeerPhase::Serving => {
                 let segments = self.fetch.verified_count();
-                Message::Done(Box::new(Farewell { segments, ..self.farewell.clone() }))
+                Message::Done(Box::new(DoneReport { segments, ..self.report.clone() }))
             }
         };
         self.said = now;
@@ -161,7 +161,7 @@ impl Peer {
             Message::Open if self.phase == PeerPhase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == PeerPhase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
-                    self.farewell.add_failed(file);
+                    self.report.add_failed(file);
                 }
             }
             Message::Request { segments } => {
@@ -280,7 +280,7 @@ impl Peer {
         self.unpublished -= 1;
         match trouble {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
-            Some(trouble) => self.farewell.add_trouble(&trouble),
+            Some(trouble) => self.report.add_trouble(&trouble),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::NodeId;
-use crate::protocol::{Farewell, roster::Roster};
+use crate::protocol::{DoneReport, roster::Roster};
 use crate::time::Timestamp;
 
 /// How a run went, as the tracker saw it.
@@ -42,15 +42,15 @@ impl Outcome {
     }
 
     /// Takes in what a peer says when it is done.
-    pub(crate) fn take_farewell(&mut self, from: NodeId, farewell: &Farewell, roster: &Roster) {
-        self.errors.extend(farewell.troubles.iter().map(|line| format!("{from}: {line}")));
-        if farewell.more_troubles > 0 {
-            self.errors.push(format!("{from}: and {} more like these", farewell.more_troubles));
+    pub(crate) fn take_report(&mut self, from: NodeId, report: &DoneReport, roster: &Roster) {
+        self.errors.extend(report.troubles.iter().map(|line| format!("{from}: {line}")));
+        if report.more_troubles > 0 {
+            self.errors.push(format!("{from}: and {} more like these", report.more_troubles));
         }
-        let failed = &farewell.failed_files;
+        let failed = &report.failed_files;
         self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));
-        if farewell.more_failed_files > 0 {
-            let more = farewell.more_failed_files;
+        if report.more_failed_files > 0 {
+            let more = report.more_failed_files;
             self.errors.push(format!("{from}: {more} more files could not be had"));
         }
         self.unavailable.sort_unstable();

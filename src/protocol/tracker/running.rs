@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::manifest::NodeId;
 use crate::protocol::registration::Outgoing;
 use crate::protocol::roster::Roster;
-use crate::protocol::{Farewell, Message, Outbox, Output};
+use crate::protocol::{DoneReport, Message, Outbox, Output};
 use crate::time::Timestamp;
 
 use super::dispatcher::Dispatcher;
@@ -93,9 +93,9 @@ impl RunningSwarm {
             &Message::Complete { segments } => {
                 self.handle_complete(now, from, segments, outcome, out);
             }
-            Message::Done(farewell) => {
-                self.handle_complete(now, from, farewell.segments, outcome, out);
-                self.handle_done(from, farewell, outcome, out);
+            Message::Done(report) => {
+                self.handle_complete(now, from, report.segments, outcome, out);
+                self.handle_done(from, report, outcome, out);
             }
             Message::Bye => {
                 self.dispatcher.set_stage(from, PeerStage::Gone);
@@ -249,14 +249,14 @@ impl RunningSwarm {
     fn handle_done(
         &mut self,
         from: NodeId,
-        farewell: &Farewell,
+        report: &DoneReport,
         outcome: &mut Outcome,
         out: &mut Outbox,
     ) {
         match self.dispatcher.stage(from) {
             PeerStage::Fetching | PeerStage::Complete => {
                 self.dispatcher.set_stage(from, PeerStage::Done);
-                outcome.take_farewell(from, farewell, self.dispatcher.roster());
+                outcome.take_report(from, report, self.dispatcher.roster());
             }
             // It says so again: if all were told to stop, this one did not hear it.
             PeerStage::Done if self.stage == SwarmStage::Closing => out.send(from, Message::Stop),
