@@ -3,7 +3,7 @@
 
 use mpiswarm::config::{
     BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX, PART_BYTES_MAX,
-    RETURNS_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX, WINDOW_MAX,
+    PROBLEM_BYTES_MAX, PROBLEMS_MAX, RETURNS_MAX, WINDOW_MAX,
 };
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
@@ -79,11 +79,11 @@ fn handout() -> impl Strategy<Value = Handout> {
 }
 
 fn report() -> impl Strategy<Value = DoneReport> {
-    (vec(".{0,40}", 0..=TROUBLES_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
-        |(troubles, failed, more)| DoneReport {
+    (vec(".{0,40}", 0..=PROBLEMS_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
+        |(problems, failed, more)| DoneReport {
             segments: more.0,
-            troubles: troubles.into_iter().map(String::into_boxed_str).collect(),
-            more_troubles: more.0,
+            problems: problems.into_iter().map(String::into_boxed_str).collect(),
+            more_problems: more.0,
             failed_files: failed.into_iter().map(FileId).collect(),
             more_failed_files: more.1,
         },
@@ -97,7 +97,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Open),
         any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Heard { answers, busy }),
         proptest::option::of(".{0,40}")
-            .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
+            .prop_map(|line| Message::Ready { problem: line.map(String::into_boxed_str) }),
         Just(Message::Stop),
         Just(Message::Bye),
         any::<u32>().prop_map(|index| Message::Registered { index }),
@@ -180,11 +180,11 @@ fn the_largest_messages_fit() {
         busy: true,
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
-    let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();
+    let problem: Box<str> = "x".repeat(PROBLEM_BYTES_MAX).into();
     let report = DoneReport {
         segments: u32::MAX,
-        troubles: std::iter::repeat_n(trouble, TROUBLES_MAX).collect(),
-        more_troubles: u32::MAX,
+        problems: std::iter::repeat_n(problem, PROBLEMS_MAX).collect(),
+        more_problems: u32::MAX,
         failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],
         more_failed_files: u32::MAX,
     };

@@ -242,7 +242,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             self.unwritten -= 1;
             match error {
                 None => self.tracker.tell(&PeerMessage::FileFinished { file })?,
-                Some(error) => self.report.add_trouble(&error.to_string()),
+                Some(error) => self.report.add_problem(&error.to_string()),
             }
         }
         Ok(())

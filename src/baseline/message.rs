@@ -15,7 +15,7 @@ pub(super) enum PeerMessage {
     /// What it has and wants.
     Register(Registration),
     /// There is room here for all that it wants, or it says why not.
-    Ready { trouble: Option<Box<str>> },
+    Ready { problem: Option<Box<str>> },
     /// What it has got, and what it wants next: send the holders.
     HolderQuery(HolderQuery),
     /// A whole file has its name.

@@ -42,7 +42,7 @@ pub(super) fn run(
     let PeerSetup { registration, store: _, owned, wanted, output, slot_bytes } = setup;
     tracker.tell(&PeerMessage::Register(registration))?;
     let TrackerMessage::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
-    tracker.tell(&PeerMessage::Ready { trouble: shortage(&catalogue, slot_bytes) })?;
+    tracker.tell(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
     let TrackerMessage::Open = tracker.hear()? else { return Ok(()) };
     let segments = number(&catalogue, owned);
     let metrics = thread::scope(|scope| {

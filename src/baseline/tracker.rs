@@ -106,11 +106,11 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     fn open(&mut self) -> Result<bool, TransportError> {
         for _ in self.peers() {
             let (from, message) = self.hear()?;
-            let PeerMessage::Ready { trouble } = message else {
+            let PeerMessage::Ready { problem } = message else {
                 unreachable!("peers that know are ready")
             };
-            if let Some(trouble) = trouble {
-                self.outcome.errors.push(format!("{from}: {trouble}"));
+            if let Some(problem) = problem {
+                self.outcome.errors.push(format!("{from}: {problem}"));
             }
         }
         if !self.outcome.errors.is_empty() {

@@ -42,10 +42,10 @@ pub const MAILBOX_EVENTS: usize = 256;
 pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
 /// Problems that a peer reports by name when it is done; more are only counted.
-pub const TROUBLES_MAX: usize = 16;
+pub const PROBLEMS_MAX: usize = 16;
 
 /// Bytes of each of them, at most.
-pub const TROUBLE_BYTES_MAX: usize = 1024;
+pub const PROBLEM_BYTES_MAX: usize = 1024;
 
 /// Files that a peer reports as not to be had when it is done; more are only counted.
 pub const FAILED_FILES_MAX: usize = 4096;

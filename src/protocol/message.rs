@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLE_BYTES_MAX,
-    TROUBLES_MAX, WINDOW_MAX,
+    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX,
+    RETURNS_MAX, WINDOW_MAX,
 };
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::verify::Digest;
@@ -29,8 +29,8 @@ pub enum Message {
     Described(Part),
     /// Peer to tracker: there is room here for all that I want, or I say why not.
     Ready {
-        /// What stands in the way, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
-        trouble: Option<Box<str>>,
+        /// What stands in the way, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
+        problem: Option<Box<str>>,
     },
     /// Tracker to peer: all are ready, ask.
     Open,
@@ -191,10 +191,10 @@ pub struct HandoutEntry {
 pub struct DoneReport {
     /// How many segments it verified.
     pub segments: u32,
-    /// What went wrong here, a line each, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
-    pub troubles: ArrayVec<Box<str>, TROUBLES_MAX>,
+    /// What went wrong here, a line each, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
+    pub problems: ArrayVec<Box<str>, PROBLEMS_MAX>,
     /// How much more went wrong.
-    pub more_troubles: u32,
+    pub more_problems: u32,
     /// Wanted files that could not be had although somebody owns them, at most
     /// [`crate::config::FAILED_FILES_MAX`].
     pub failed_files: Vec<FileId>,
@@ -204,11 +204,11 @@ pub struct DoneReport {
 
 impl DoneReport {
     /// Something went wrong: a line for people, shortened to what a message has room for.
-    pub(crate) fn add_trouble(&mut self, trouble: &str) {
-        if self.troubles.is_full() {
-            self.more_troubles += 1;
+    pub(crate) fn add_problem(&mut self, problem: &str) {
+        if self.problems.is_full() {
+            self.more_problems += 1;
         } else {
-            self.troubles.push(shortened(trouble).into());
+            self.problems.push(shortened(problem).into());
         }
     }
 
@@ -223,8 +223,8 @@ impl DoneReport {
 }
 
 /// A line for people, no longer than a message has room for.
-pub(crate) fn shortened(trouble: &str) -> &str {
-    let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
-    let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
-    &trouble[..end]
+pub(crate) fn shortened(problem: &str) -> &str {
+    let mut ends = (0..=PROBLEM_BYTES_MAX.min(problem.len())).rev();
+    let end = ends.find(|&end| problem.is_char_boundary(end)).unwrap_or(0);
+    &problem[..end]
 }

@@ -71,14 +71,14 @@ pub enum Input<'a> {
     /// Slots are reserved, or could not be.
     Reserved {
         /// What stood in the way, for people to read.
-        trouble: Option<Box<str>>,
+        problem: Option<Box<str>>,
     },
     /// A whole file has got its name, or could not get it.
     Published {
         /// Which file.
         file: FileId,
         /// What stood in the way, for people to read.
-        trouble: Option<Box<str>>,
+        problem: Option<Box<str>>,
     },
     /// All that came has been handled, and nothing else has come.
     Idle,

@@ -211,7 +211,7 @@ impl World {
             Input::Published { file, .. } => (7, u64::from(file.0)),
             Input::Idle => (10, 0),
             Input::Lost { node } => (8, u64::from(node.0)),
-            Input::Reserved { trouble } => (9, u64::from(trouble.is_some())),
+            Input::Reserved { problem } => (9, u64::from(problem.is_some())),
         };
         for word in [self.now.0, u64::from(to.0), kind, detail] {
             // FNV-1a, a word at a time.
@@ -226,8 +226,8 @@ impl World {
             self.checker.verified(node, segment);
         }
         let short = self.scenario.faults.short.contains(&node);
-        let trouble = short.then(|| "there is no memory".into());
-        let input = Input::Reserved { trouble };
+        let problem = short.then(|| "there is no memory".into());
+        let input = Input::Reserved { problem };
         self.later(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
@@ -254,7 +254,7 @@ impl World {
                 self.checked(node, from, segment, verdict);
             }
             Output::Publish { file } => {
-                let input = Input::Published { file, trouble: None };
+                let input = Input::Published { file, problem: None };
                 self.later(Duration::ZERO, SimulatedEvent::Input { to: node, input });
             }
             Output::Finish => self.gone[node.index()] = true,

@@ -139,7 +139,7 @@ impl Peer {
             PeerPhase::Registering { part } => Message::Register(self.registration.part(part)),
             PeerPhase::Reading => Message::Describe { index: self.catalogue.next() },
             PeerPhase::Reserving | PeerPhase::Gone => return,
-            PeerPhase::Waiting => Message::Ready { trouble: self.shortage.clone() },
+            PeerPhase::Waiting => Message::Ready { problem: self.shortage.clone() },
             PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
             PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
             PeerPhase::Serving => {
@@ -233,9 +233,9 @@ impl Peer {
         }
     }
 
-    fn handle_reserved(&mut self, now: Timestamp, trouble: Option<Box<str>>, out: &mut Outbox) {
+    fn handle_reserved(&mut self, now: Timestamp, problem: Option<Box<str>>, out: &mut Outbox) {
         if self.phase == PeerPhase::Reserving {
-            self.shortage = trouble.map(|trouble| shortened(&trouble).into());
+            self.shortage = problem.map(|problem| shortened(&problem).into());
             self.phase = PeerPhase::Waiting;
             self.say(now, out);
         }
@@ -276,11 +276,11 @@ impl Peer {
         }
     }
 
-    fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
+    fn handle_published(&mut self, file: FileId, problem: Option<Box<str>>, out: &mut Outbox) {
         self.unpublished -= 1;
-        match trouble {
+        match problem {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
-            Some(trouble) => self.report.add_trouble(&trouble),
+            Some(problem) => self.report.add_problem(&problem),
         }
     }
 
@@ -357,8 +357,8 @@ impl Node for Peer {
                     self.publish(file, out);
                 }
             }
-            Input::Reserved { trouble } => self.handle_reserved(now, trouble, out),
-            Input::Published { file, trouble } => self.handle_published(file, trouble, out),
+            Input::Reserved { problem } => self.handle_reserved(now, problem, out),
+            Input::Published { file, problem } => self.handle_published(file, problem, out),
             Input::Lost { node } => self.handle_lost(node, out),
             // Only a tracker falls behind.
             Input::Idle => {}

@@ -43,9 +43,9 @@ impl Outcome {
 
     /// Takes in what a peer says when it is done.
     pub(crate) fn take_report(&mut self, from: NodeId, report: &DoneReport, roster: &Roster) {
-        self.errors.extend(report.troubles.iter().map(|line| format!("{from}: {line}")));
-        if report.more_troubles > 0 {
-            self.errors.push(format!("{from}: and {} more like these", report.more_troubles));
+        self.errors.extend(report.problems.iter().map(|line| format!("{from}: {line}")));
+        if report.more_problems > 0 {
+            self.errors.push(format!("{from}: and {} more like these", report.more_problems));
         }
         let failed = &report.failed_files;
         self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));

@@ -85,8 +85,8 @@ impl RunningSwarm {
             // It repeats the last part: neither the confirmation nor the catalogue reached it.
             Message::Register(part) if part.last => self.handle_describe(from, 0, out),
             &Message::Describe { index } => self.handle_describe(from, index, out),
-            Message::Ready { trouble } => {
-                return self.handle_ready(now, from, trouble.as_deref(), outcome, out);
+            Message::Ready { problem } => {
+                return self.handle_ready(now, from, problem.as_deref(), outcome, out);
             }
             Message::Ask(ask) => self.dispatcher.handle_ask(now, from, ask, out),
             Message::Finished { .. } => self.files_finished += 1,
@@ -197,14 +197,14 @@ impl RunningSwarm {
         &mut self,
         now: Timestamp,
         from: NodeId,
-        trouble: Option<&str>,
+        problem: Option<&str>,
         outcome: &mut Outcome,
         out: &mut Outbox,
     ) -> ControlFlow<String> {
         self.catalogues.remove(&from);
-        match (self.stage, trouble) {
-            (SwarmStage::Reserving, Some(trouble)) => {
-                return ControlFlow::Break(format!("{from}: {trouble}"));
+        match (self.stage, problem) {
+            (SwarmStage::Reserving, Some(problem)) => {
+                return ControlFlow::Break(format!("{from}: {problem}"));
             }
             (SwarmStage::Reserving, None) => {
                 self.dispatcher.set_stage(from, PeerStage::Fetching);
