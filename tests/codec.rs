@@ -95,7 +95,7 @@ fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
         any::<u32>().prop_map(|segments| Message::Complete { segments }),
         Just(Message::Open),
-        any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Heard { answers, busy }),
+        any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Acknowledged { answers, busy }),
         proptest::option::of(".{0,40}")
             .prop_map(|line| Message::Ready { problem: line.map(String::into_boxed_str) }),
         Just(Message::Stop),

@@ -51,7 +51,7 @@ pub enum Message {
     /// Peer to tracker: and all of it has its name, or I say here why not.
     Done(Box<DoneReport>),
     /// Tracker to peer: I heard that, and there is nothing to say to it yet.
-    Heard {
+    Acknowledged {
         /// The last ask that was heard; what it announced is confirmed.
         answers: u32,
         /// As in [`Handout::busy`].

@@ -255,7 +255,7 @@ impl Tracker {
             self.backpressure.note_spoken(now, from);
             let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.heard(from));
             let busy = self.backpressure.is_busy();
-            out.send(from, Message::Heard { answers, busy });
+            out.send(from, Message::Acknowledged { answers, busy });
         }
     }
 

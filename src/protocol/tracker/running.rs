@@ -107,7 +107,7 @@ impl RunningSwarm {
             | Message::Described(_)
             | Message::Open
             | Message::Handout(_)
-            | Message::Heard { .. }
+            | Message::Acknowledged { .. }
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
