@@ -127,7 +127,7 @@ impl Ask {
     }
 
     /// Takes over what another one asks for, but not what it tells.
-    pub(crate) fn copy_wish(&mut self, other: &Self) {
+    pub(crate) fn copy_request(&mut self, other: &Self) {
         let Self { sequence, room, waits, end_game, ref blocks, .. } = *other;
         (self.sequence, self.room, self.waits, self.end_game) = (sequence, room, waits, end_game);
         self.blocks.clone_from(blocks);

@@ -16,7 +16,7 @@ use counters::RequestCounters;
 use index::copies::Copies as _;
 use index::{FileSwarm, Files, OpenIndex, SwarmIndex};
 
-pub use handout::{HandoutScratch, Offer, Wish};
+pub use handout::{HandoutRequest, HandoutScratch, Offer};
 
 /// The tracker's view of who has what and who is asked for how much.
 #[derive(Debug)]

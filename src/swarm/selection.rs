@@ -7,11 +7,11 @@ use crate::config::{BLOCKS_MAX, Selection};
 use crate::manifest::{Block, SegmentId};
 
 /// A segment that could be handed out, in one word; the smaller, the sooner. Its lowest bits are its
-/// place in the wish.
+/// place in the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate(u64);
 
-/// Bits of a place: a wish has no more segments.
+/// Bits of a place: a request has no more segments.
 const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_zeros();
 
 /// Bits of a tie break, which comes before the place.
@@ -24,12 +24,12 @@ const RARITY_SHIFT: u32 = CHANCE_BITS + PLACE_BITS;
 const RARITY_MAX: u64 = u64::MAX >> RARITY_SHIFT;
 
 impl Candidate {
-    /// Which segment of a wish: the place of its block, and the segment as a block of itself.
-    pub(super) fn in_wish(self, wish: &[Block]) -> (usize, Block) {
+    /// Which segment of a request: the place of its block, and the segment as a block of itself.
+    pub(super) fn in_request(self, request: &[Block]) -> (usize, Block) {
         let place = self.0 % (1 << PLACE_BITS);
         let block = (place / u64::from(Block::SEGMENTS)) as usize;
         let bits = 1 << (place % u64::from(Block::SEGMENTS));
-        (block, Block { index: wish[block].index, bits })
+        (block, Block { index: request[block].index, bits })
     }
 }
 
@@ -74,7 +74,7 @@ impl Shortlist {
         self.common == 0
     }
 
-    /// Takes a segment into account; `block` says which of the wish's blocks it is in.
+    /// Takes a segment into account; `block` says which of the request's blocks it is in.
     #[inline]
     pub(super) fn consider(
         &mut self,
@@ -152,7 +152,7 @@ mod tests {
             list.consider(rule, number / 64, segment, Tally { copies, in_flight: 0 });
         }
         let segment_of = |found: &Candidate| {
-            let (_, Block { index, bits }) = found.in_wish(&blocks);
+            let (_, Block { index, bits }) = found.in_request(&blocks);
             index * Block::SEGMENTS + bits.trailing_zeros()
         };
         let found = list.finish().iter().map(|found| segment_of(found) - first).collect();

@@ -100,9 +100,9 @@ impl Dispatcher {
         }
         self.dequeue(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
-        let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
-        let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        self.peers[from.index()].ask.copy_wish(ask);
+        let is_empty = ask.room == 0 || ask.blocks.is_empty();
+        let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
+        self.peers[from.index()].ask.copy_request(ask);
         if waits {
             // Others may need it more.
             self.enqueue(from);

@@ -14,7 +14,7 @@ use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
-use crate::swarm::{HandoutScratch, Offer, Swarm, Wish};
+use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
 use crate::time::Timestamp;
 
 /// A segment that a peer was given and has neither announced nor given back.
@@ -183,7 +183,7 @@ impl Service {
             account.doubles = true;
         }
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
-        let wish = Wish {
+        let request = HandoutRequest {
             peer: limits.peer,
             room: room.min(limits.most),
             blocks: &blocks,
@@ -192,7 +192,7 @@ impl Service {
             spares_unseeded: slow && !account.grants.is_empty(),
             unchanged: limits.unchanged,
         };
-        self.swarm.hand_out(scratch, &wish, &mut offers);
+        self.swarm.hand_out(scratch, &request, &mut offers);
         // It may be asked again when it has answered that it can't.
         account.excluded.truncate(excluded);
         let open = offers.len() < room.min(lacks as usize);
