@@ -220,12 +220,12 @@ fn corrupt_segments() {
 #[test]
 fn a_liar_among_the_peers() {
     let corrupt = std::cell::Cell::new(0);
-    seeds("liar", 20, |seed| {
+    seeds("corrupt holder", 20, |seed| {
         let mut scenario = crowd(seed);
-        scenario.faults.liars = vec![NodeId(pick(seed, 3, 2, 8))];
+        scenario.faults.corrupt_holders = vec![NodeId(pick(seed, 3, 2, 8))];
         corrupt.set(corrupt.get() + assert_flawless(&scenario).corrupt);
     });
-    assert!(corrupt.get() > 0, "nobody was lied to");
+    assert!(corrupt.get() > 0, "no segment was corrupt");
 }
 
 #[test]
@@ -370,7 +370,7 @@ fn a_file_that_nobody_owns() {
 
 #[test]
 fn the_only_owner_lies() {
-    seeds("the only owner lies", 10, |seed| {
+    seeds("the only owner sends corrupt segments", 10, |seed| {
         let mut registrations = vec![
             peer(vec![entry("good", pick(seed, 1, 1, 40), 1)], &[]),
             peer(vec![entry("bad", pick(seed, 2, 1, 40), 2)], &["good"]),
@@ -379,7 +379,7 @@ fn the_only_owner_lies() {
             registrations.push(peer(Vec::new(), &["good", "bad"]));
         }
         let mut scenario = WorldConfig::of(registrations, seed);
-        scenario.faults.liars = vec![NodeId(2)];
+        scenario.faults.corrupt_holders = vec![NodeId(2)];
         let run = run(scenario.clone());
         assert_eq!(run.outcome.unavailable, ["bad"]);
         assert!(run.corrupt > 0);
@@ -388,12 +388,12 @@ fn the_only_owner_lies() {
 }
 
 #[test]
-fn more_files_fail_than_a_farewell_names() {
+fn more_files_fail_than_a_report_names() {
     let owned = (0..5000).map(|file| entry(&format!("file{file:04}"), 1, 3)).collect();
     let names: Vec<String> = (0..5000).map(|file| format!("file{file:04}")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut scenario = WorldConfig::of(vec![peer(owned, &[]), peer(Vec::new(), &wanted)], 1);
-    scenario.faults.liars = vec![NodeId(1)];
+    scenario.faults.corrupt_holders = vec![NodeId(1)];
     let run = run(scenario);
     assert_eq!(run.outcome.unavailable.len(), mpiswarm::config::FAILED_FILES_MAX);
     assert_eq!(run.outcome.errors, ["rank 2: 904 more files could not be had"]);

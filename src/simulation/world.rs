@@ -320,7 +320,7 @@ impl World {
         let Transfer { to, segment, uplink_free, landed } = transfer;
         self.queue.push(uplink_free, SimulatedEvent::UplinkFree { node: from });
         let faults = &self.scenario.faults;
-        let wrong = faults.liars.contains(&from)
+        let wrong = faults.corrupt_holders.contains(&from)
             || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
         let mut content = self.registered(from, segment);
         if wrong {

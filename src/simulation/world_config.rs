@@ -48,7 +48,7 @@ pub struct Faults {
     /// The probability that a segment arrives as something else.
     pub corrupt: f64,
     /// Holders whose segments are always wrong.
-    pub liars: Vec<NodeId>,
+    pub corrupt_holders: Vec<NodeId>,
     /// The probability that a holder loses a segment that it should send.
     pub drop: f64,
     /// Peers that have no memory for what they want.

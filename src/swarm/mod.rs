@@ -85,14 +85,14 @@ impl Swarm {
         }
     }
 
-    /// Nobody is sent to `node` any more: it is gone, or it lied too often.
-    pub fn avoid(&self, node: NodeId) {
-        self.counters.avoid(node);
+    /// Nobody is sent to `node` any more: it is gone, or it sent too many corrupt segments.
+    pub fn ban(&self, node: NodeId) {
+        self.counters.ban(node);
     }
 
     /// Whether nobody is sent to `node` any more.
-    pub fn is_avoided(&self, node: NodeId) -> bool {
-        self.counters.is_avoided(node)
+    pub fn is_banned(&self, node: NodeId) -> bool {
+        self.counters.is_banned(node)
     }
 
     /// The numbering of files and segments.

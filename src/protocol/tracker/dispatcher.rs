@@ -135,7 +135,7 @@ impl Dispatcher {
 
     /// The peer is gone: nobody is sent to it, and what it was given others may have.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        self.swarm().avoid(node);
+        self.swarm().ban(node);
         for grant in std::mem::take(&mut self.peers[node.index()].account.grants) {
             self.grants -= 1;
             self.unchanged = false;
@@ -327,16 +327,16 @@ impl Dispatcher {
                 let often = u64::from(*corrupt_counts) * 4 >= requests;
                 if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
                 {
-                    self.swarm().avoid(holder);
+                    self.swarm().ban(holder);
                 }
             }
             Cause::Busy | Cause::Lapsed | Cause::Gone => {}
         }
     }
 
-    /// Whether a liar can be spared: an owner that alone has a file is asked all the same.
-    fn others_can_serve(&self, liar: NodeId) -> bool {
-        self.roster().files.iter().all(|file| !file.wanted || file.owners != [liar])
+    /// Whether a holder can be spared: an owner that alone has a file is asked all the same.
+    fn others_can_serve(&self, holder: NodeId) -> bool {
+        self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
     }
 
     /// A peer lacks what it was given long ago: the answer was lost, so that it is free again.

@@ -64,15 +64,15 @@ pub(super) struct NodeStatus {
     pub(super) unseeded: u32,
     /// Whether the node has anything to send.
     pub(super) offers: bool,
-    /// Whether the node is gone, or lied too often: nobody is sent there any more.
-    pub(super) avoided: bool,
+    /// Whether the node is gone, or sent too many corrupt segments: nobody is sent there any more.
+    pub(super) banned: bool,
     /// Segments that may be in flight from this node.
     pub(super) limit: u32,
 }
 
 impl NodeStatus {
     fn has(&self, capacity: Capacity) -> bool {
-        self.offers && !self.avoided && capacity.has_room(self.load.in_flight, self.limit)
+        self.offers && !self.banned && capacity.has_room(self.load.in_flight, self.limit)
     }
 
     /// The load as it compares with those of others, where the rules let `most` be in flight: from a
@@ -138,10 +138,10 @@ impl RequestCounters {
     }
 
     /// Nobody is sent to `node` any more.
-    pub fn avoid(&self, node: NodeId) {
+    pub fn ban(&self, node: NodeId) {
         match &self.kind {
-            Kind::Locked(counters) => counters.avoid(node),
-            Kind::Atomic(counters) => counters.avoid(node),
+            Kind::Locked(counters) => counters.ban(node),
+            Kind::Atomic(counters) => counters.ban(node),
         }
     }
 
@@ -184,8 +184,8 @@ impl RequestCounters {
     }
 
     /// Whether nobody should be sent to `node`.
-    pub fn is_avoided(&self, node: NodeId) -> bool {
-        self.status(node).avoided
+    pub fn is_banned(&self, node: NodeId) -> bool {
+        self.status(node).banned
     }
 
     /// Whether `owner` still has segments that nobody else was ever sent to fetch.
@@ -249,12 +249,12 @@ mod tests {
     fn who_is_avoided_stays_so_and_owners_need_not_be_spared() {
         for counters in kinds(3) {
             counters.add_unseeded(NodeId(1), 1);
-            counters.avoid(NodeId(2));
+            counters.ban(NodeId(2));
             counters.spare_owners(false);
             assert!(!counters.is_seeding(NodeId(1)));
             counters.spare_owners(true);
             assert!(counters.is_seeding(NodeId(1)));
-            assert!(counters.is_avoided(NodeId(2)) && !counters.is_avoided(NodeId(1)));
+            assert!(counters.is_banned(NodeId(2)) && !counters.is_banned(NodeId(1)));
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
             assert!(!counters.anybody_is_available());
             counters.limit(NodeId(2), 1);
             assert_eq!(at(Capacity::Available)[..], [NodeId(2)]);
-            counters.avoid(NodeId(2));
+            counters.ban(NodeId(2));
             counters.discharge(NodeId(1));
             assert_eq!(at(Capacity::Available)[..], [NodeId(1)]);
         }

@@ -276,7 +276,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                 let holders = || file.copies.holders(place);
                 let of_owners = || {
                     let unseeded = file.copies.tally(place).is_unseeded();
-                    let others = || holders().any(|node| !counters.is_avoided(node));
+                    let others = || holders().any(|node| !counters.is_banned(node));
                     (unseeded && owners.for_unseeded)
                         || (owners.for_all && (unseeded || rules.paced || !others()))
                 };
@@ -390,7 +390,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         let Swarm { counters, rules, .. } = self.swarm;
         let others = || {
             let mut holders = file.copies.holders(place);
-            holders.any(|node| self.may_be_asked(segment, node) && !counters.is_avoided(node))
+            holders.any(|node| self.may_be_asked(segment, node) && !counters.is_banned(node))
         };
         let unseeded = file.copies.tally(place).is_unseeded();
         unseeded || (!others_can && (rules.paced || !others()))

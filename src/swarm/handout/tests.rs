@@ -273,6 +273,6 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
 fn nobody_is_sent_to_itself_or_to_a_holder_that_is_avoided() {
     let swarm = swarm(1, 8);
     assert!(ask(&swarm, OWNER.0, 1, 1).is_empty());
-    swarm.avoid(OWNER);
+    swarm.ban(OWNER);
     assert!(ask(&swarm, 2, 1, 1).is_empty());
 }
