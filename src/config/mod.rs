@@ -24,7 +24,7 @@ pub const BLOCKS_MAX: usize = 16;
 pub const BUSY_ROUNDS: usize = 4;
 
 /// Segments that an ask may give back, at most.
-pub const RETURNS_MAX: usize = 16;
+pub const FAILED_FETCHES_MAX: usize = 16;
 
 /// Fresh holders that the index remembers for a segment, besides the owners of its file.
 pub const FRESH_HOLDERS: usize = 8;

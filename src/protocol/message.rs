@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX,
-    RETURNS_MAX, WINDOW_MAX,
+    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, PROBLEM_BYTES_MAX,
+    PROBLEMS_MAX, WINDOW_MAX,
 };
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::verify::Digest;
@@ -114,7 +114,7 @@ pub struct Ask {
     /// How many of them, the first ones, the ask before this one has named too.
     pub known: u16,
     /// Segments that it was given and could not get.
-    pub returned: ArrayVec<Return, RETURNS_MAX>,
+    pub failed: ArrayVec<FailedFetch, FAILED_FETCHES_MAX>,
 }
 
 impl Ask {
@@ -136,24 +136,24 @@ impl Ask {
 
 /// A segment that could not be had as the tracker meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Return {
+pub struct FailedFetch {
     /// Which segment.
     pub segment: SegmentId,
     /// The holder that was asked last.
     pub holder: NodeId,
     /// What went wrong there.
-    pub cause: Cause,
+    pub failure: FetchFailure,
     /// The ask that said so first: what was heard once does not count again.
     pub said: u32,
 }
 
 /// Why a segment did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
+pub enum FetchFailure {
     /// Every holder named was busy.
     Busy,
     /// The holder did not send it in time.
-    Lapsed,
+    TimedOut,
     /// The holder sent something else.
     Corrupt,
     /// The holder is gone.

@@ -16,7 +16,9 @@ use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-pub use message::{Ask, Cause, DoneReport, Handout, HandoutEntry, Message, Part, Return};
+pub use message::{
+    Ask, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Part,
+};
 pub use peer::{Peer, Wait};
 pub use registration::{OwnedEntry, Registration};
 pub use tracker::{Outcome, Tracker};

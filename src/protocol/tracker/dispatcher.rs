@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
+use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
@@ -95,8 +95,8 @@ impl Dispatcher {
         for &segment in ask.news_after(heard) {
             self.settle(now, from, segment);
         }
-        for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
-            self.take_back(from, returned);
+        for failed in ask.failed.iter().filter(|failed| failed.said > heard) {
+            self.take_back(from, failed);
         }
         self.dequeue(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
@@ -310,16 +310,16 @@ impl Dispatcher {
     }
 
     /// A peer could not get a segment as it was told to.
-    fn take_back(&mut self, peer: NodeId, returned: &Return) {
-        let &Return { segment, holder, cause, .. } = returned;
+    fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
+        let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
         if let Some(grant) = account.take_grant(segment, Some(holder)) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(segment, grant.holder);
         }
-        match cause {
-            Cause::Corrupt => {
+        match failure {
+            FetchFailure::Corrupt => {
                 account.excluded.push((segment, holder));
                 let corrupt_counts = &mut self.corrupt_counts[holder.index()];
                 *corrupt_counts += 1;
@@ -330,7 +330,7 @@ impl Dispatcher {
                     self.swarm().ban(holder);
                 }
             }
-            Cause::Busy | Cause::Lapsed | Cause::Gone => {}
+            FetchFailure::Busy | FetchFailure::TimedOut | FetchFailure::Gone => {}
         }
     }
 
