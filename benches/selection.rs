@@ -33,7 +33,7 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
                 room: 1,
                 blocks: &[Block::of(segment)],
                 excluded: &[],
-                spares_unseeded: false,
+                skips_unseeded: false,
                 unchanged: false,
             };
             let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
@@ -70,7 +70,7 @@ fn selection(criterion: &mut Criterion) {
                                 room: 10,
                                 blocks,
                                 excluded: &[],
-                                spares_unseeded: false,
+                                skips_unseeded: false,
                                 unchanged: false,
                             };
                             swarm.hand_out(&mut scratch, &request, &mut offers);

@@ -120,7 +120,7 @@ pub struct Ask {
 impl Ask {
     /// The verified segments that a tracker may not know of whose last ask was `heard`: whoever heard
     /// the one just before this need not look at the rest again.
-    pub(crate) fn news_after(&self, heard: u32) -> &[SegmentId] {
+    pub(crate) fn verified_since(&self, heard: u32) -> &[SegmentId] {
         let is_next = heard.checked_add(1) == Some(self.sequence);
         let known = if is_next { usize::from(self.known) } else { 0 };
         &self.verified[known.min(self.verified.len())..]

@@ -15,7 +15,7 @@ use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
 /// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
-const VAIN_TRIES_MAX: usize = 2;
+const FAILED_TRIES_MAX: usize = 2;
 
 /// The open swarm, as the tracker runs it.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Dispatcher {
     /// Where in the queue the last occasion stopped.
     resume: Option<QueuePosition>,
     /// The handouts of the moment: each peer gets one message with all that it is given.
-    drafts: Vec<(NodeId, Handout)>,
+    pending: Vec<(NodeId, Handout)>,
     /// Wrong segments by sender.
     corrupt_counts: Vec<u32>,
     /// Whether the tracker falls behind.
@@ -60,7 +60,7 @@ impl Dispatcher {
             peers: (0..nodes).map(|_| PeerState::new(now)).collect(),
             queue: WaitQueue::new(nodes as usize),
             resume: None,
-            drafts: Vec::new(),
+            pending: Vec::new(),
             busy: false,
             corrupt_counts: vec![0; nodes as usize],
             grants: 0,
@@ -70,8 +70,8 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn hear(&mut self, now: Timestamp, from: NodeId) {
-        self.peers[from.index()].heard_at = now;
+    pub(super) fn note_contact(&mut self, now: Timestamp, from: NodeId) {
+        self.peers[from.index()].last_contact = now;
     }
 
     /// From now on peers are told so.
@@ -80,7 +80,7 @@ impl Dispatcher {
     }
 
     /// The last ask that was heard from a peer.
-    pub(super) fn heard(&self, from: NodeId) -> u32 {
+    pub(super) fn last_ask(&self, from: NodeId) -> u32 {
         self.peers[from.index()].ask.sequence
     }
 
@@ -92,7 +92,7 @@ impl Dispatcher {
         if ask.sequence < heard {
             return;
         }
-        for &segment in ask.news_after(heard) {
+        for &segment in ask.verified_since(heard) {
             self.settle(now, from, segment);
         }
         for failed in ask.failed.iter().filter(|failed| failed.said > heard) {
@@ -110,7 +110,7 @@ impl Dispatcher {
             let busy = self.busy;
             out.send(from, Message::Handout(Handout { answers, busy, ..Handout::default() }));
         }
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
     /// The peer has all that can be had: what it was given last, it has verified. How many segments
@@ -130,7 +130,7 @@ impl Dispatcher {
         self.verified_segments += u64::from(segments);
         self.verified_segments -= std::mem::replace(&mut state.verified, segments.into());
         state.stage = PeerStage::Complete;
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
     /// The peer is gone: nobody is sent to it, and what it was given others may have.
@@ -143,7 +143,7 @@ impl Dispatcher {
         }
         self.dequeue(node);
         self.peers[node.index()].stage = PeerStage::Gone;
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
     pub(super) fn set_stage(&mut self, node: NodeId, stage: PeerStage) {
@@ -164,7 +164,7 @@ impl Dispatcher {
         let peers = (1..).map(NodeId).zip(&self.peers[1..]);
         peers
             .filter(|(_, peer)| {
-                peer.stage != PeerStage::Gone && now.since(peer.heard_at) > patience
+                peer.stage != PeerStage::Gone && now.since(peer.last_contact) > patience
             })
             .map(|(node, _)| node)
             .collect()
@@ -187,17 +187,17 @@ impl Dispatcher {
     }
 
     /// Something has changed: gives those who wait what there is now.
-    fn go_on(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.serve_waiting(now, VAIN_TRIES_MAX);
+    fn serve_queue(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.serve_waiting(now, FAILED_TRIES_MAX);
         self.give_up_when_stuck(now, out);
         let busy = self.busy;
-        let mut drafts = std::mem::take(&mut self.drafts);
-        for (peer, handout) in drafts.drain(..) {
-            self.peers[peer.index()].draft = None;
+        let mut pending = std::mem::take(&mut self.pending);
+        for (peer, handout) in pending.drain(..) {
+            self.peers[peer.index()].pending_index = None;
             let open = self.queue.has(peer);
             out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
         }
-        self.drafts = drafts;
+        self.pending = pending;
     }
 
     /// Gives a peer what there is of what it asked for; returns whether it lacks more, or none when
@@ -206,7 +206,7 @@ impl Dispatcher {
         // While others wait, there is too little: everybody gets one at a time.
         let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
-        let PeerState { account, ask, draft, .. } = &mut self.peers[to.index()];
+        let PeerState { account, ask, pending_index, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
         let limits = AnswerLimits { now, peer: to, most, unchanged };
         let handout = self.service.answer(&mut self.scratch, account, limits, ask);
@@ -217,12 +217,12 @@ impl Dispatcher {
         ask.room -= u16::try_from(count).expect("no more than there was room for");
         self.grants += count;
         self.grants_max = self.grants_max.max(self.grants);
-        let drafted = draft.map(|place| &mut self.drafts[place].1);
-        match drafted.filter(|drafted| drafted.entries.len() + count <= self.config.handout) {
-            Some(drafted) => drafted.entries.extend(handout.entries),
+        let earlier = pending_index.map(|place| &mut self.pending[place].1);
+        match earlier.filter(|earlier| earlier.entries.len() + count <= self.config.handout) {
+            Some(earlier) => earlier.entries.extend(handout.entries),
             None => {
-                *draft = Some(self.drafts.len());
-                self.drafts.push((to, handout));
+                *pending_index = Some(self.pending.len());
+                self.pending.push((to, handout));
             }
         }
         Some(open)
@@ -231,10 +231,10 @@ impl Dispatcher {
     /// Gives those who wait what there is now: first from the front of the queue, then from where
     /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
     /// would keep all others from what is there for them.
-    fn serve_waiting(&mut self, now: Timestamp, vain_tries: usize) {
-        let front = self.serve_waiting_after(now, None, vain_tries);
+    fn serve_waiting(&mut self, now: Timestamp, tries_left: usize) {
+        let front = self.serve_waiting_after(now, None, tries_left);
         self.resume = match front {
-            Some(_) => self.serve_waiting_after(now, front.max(self.resume), vain_tries),
+            Some(_) => self.serve_waiting_after(now, front.max(self.resume), tries_left),
             None => None,
         };
     }
@@ -245,9 +245,9 @@ impl Dispatcher {
         &mut self,
         now: Timestamp,
         mut place: Option<QueuePosition>,
-        mut vain_tries: usize,
+        mut tries_left: usize,
     ) -> Option<QueuePosition> {
-        while vain_tries > 0 && self.swarm().counters().anybody_is_available() {
+        while tries_left > 0 && self.swarm().counters().anybody_is_available() {
             let position = self.queue.after(place)?;
             match self.answer(now, position.peer) {
                 Some(lacks_more) => {
@@ -259,7 +259,7 @@ impl Dispatcher {
                 }
                 None => {
                     place = Some(position);
-                    vain_tries -= 1;
+                    tries_left -= 1;
                 }
             }
         }
@@ -281,10 +281,10 @@ impl Dispatcher {
             return;
         }
         // An owner may still be spared for segments that those who wanted them will never ask for.
-        self.swarm().counters().spare_owners(false);
+        self.swarm().counters().set_super_seeding(false);
         self.unchanged = false;
         self.serve_waiting(now, usize::MAX);
-        self.swarm().counters().spare_owners(true);
+        self.swarm().counters().set_super_seeding(true);
         if !stuck(self) {
             return;
         }

@@ -125,7 +125,7 @@ impl Tracker {
                 }
             }
             TrackerPhase::Running(swarm) => {
-                swarm.dispatcher.hear(now, from);
+                swarm.dispatcher.note_contact(now, from);
                 if swarm.dispatcher.stage(from) == PeerStage::Gone && *message != Message::Bye {
                     // It did not hear that the run is over, or is not lost as it seemed.
                     swarm.check_at = now + self.config.silence_patience;
@@ -253,7 +253,7 @@ impl Tracker {
         }
         if (waits && !told) || now >= self.backpressure.spoken(from) + self.config.ask_patience {
             self.backpressure.note_spoken(now, from);
-            let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.heard(from));
+            let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
             let busy = self.backpressure.is_busy();
             out.send(from, Message::Acknowledged { answers, busy });
         }

@@ -28,10 +28,10 @@ pub(super) struct PeerState {
     /// The last ask that was heard; its room is what is left of it.
     pub(super) ask: Ask,
     /// Where among the handouts of the moment its own lies.
-    pub(super) draft: Option<usize>,
+    pub(super) pending_index: Option<usize>,
     /// Segments that it verified, as far as the tracker can tell.
     pub(super) verified: u64,
-    pub(super) heard_at: Timestamp,
+    pub(super) last_contact: Timestamp,
     pub(super) stage: PeerStage,
 }
 
@@ -41,9 +41,9 @@ impl PeerState {
             account: Account::default(),
             has_some: false,
             ask: Ask::default(),
-            draft: None,
+            pending_index: None,
             verified: 0,
-            heard_at: now,
+            last_contact: now,
             stage: PeerStage::Reserving,
         }
     }

@@ -226,7 +226,7 @@ impl RunningSwarm {
         outcome.opened = Some(now);
         self.check_at = now + silence_check_interval(&self.config);
         for peer in self.peers() {
-            self.dispatcher.hear(now, peer);
+            self.dispatcher.note_contact(now, peer);
             out.send(peer, Message::Open);
         }
         self.close_when_done(out);

@@ -189,7 +189,7 @@ impl Service {
             blocks: &blocks,
             excluded: &account.excluded,
             // Others would wait for it.
-            spares_unseeded: slow && !account.grants.is_empty(),
+            skips_unseeded: slow && !account.grants.is_empty(),
             unchanged: limits.unchanged,
         };
         self.swarm.hand_out(scratch, &request, &mut offers);
@@ -235,9 +235,9 @@ mod tests {
     fn only_who_heard_the_last_ask_skips_what_this_one_repeats() {
         let verified = (0..5).map(SegmentId).collect();
         let ask = Ask { sequence: 8, verified, known: 3, ..Ask::default() };
-        assert_eq!(ask.news_after(7), [SegmentId(3), SegmentId(4)]);
-        assert_eq!(ask.news_after(6), &ask.verified[..], "one was lost");
+        assert_eq!(ask.verified_since(7), [SegmentId(3), SegmentId(4)]);
+        assert_eq!(ask.verified_since(6), &ask.verified[..], "one was lost");
         let odd = Ask { known: 9, ..ask };
-        assert_eq!(odd.news_after(7), []);
+        assert_eq!(odd.verified_since(7), []);
     }
 }

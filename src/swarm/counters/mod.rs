@@ -15,7 +15,7 @@ use locked::LockedCounters;
 #[derive(Debug)]
 pub struct RequestCounters {
     /// Whether owners are not spared just now.
-    unsparing: AtomicBool,
+    super_seeding_off: AtomicBool,
     kind: Kind,
 }
 
@@ -94,7 +94,7 @@ impl RequestCounters {
             config::CounterKind::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
             config::CounterKind::Atomic => Kind::Atomic(AtomicCounters::new(nodes, load_max)),
         };
-        Self { unsparing: AtomicBool::new(false), kind }
+        Self { super_seeding_off: AtomicBool::new(false), kind }
     }
 
     /// Counts one more segment to be asked of `node`.
@@ -178,9 +178,9 @@ impl RequestCounters {
 
     /// Whether owners count as seeding at all: where nothing moves any more, sparing them would
     /// keep from the others what only they can send.
-    pub fn spare_owners(&self, spare: bool) {
+    pub fn set_super_seeding(&self, spare: bool) {
         // ORDERING: Relaxed; it steers choices, publishes nothing.
-        self.unsparing.store(!spare, Ordering::Relaxed);
+        self.super_seeding_off.store(!spare, Ordering::Relaxed);
     }
 
     /// Whether nobody should be sent to `node`.
@@ -209,8 +209,8 @@ impl RequestCounters {
 
     /// Whether an owner of that status still has segments that nobody else was sent to fetch.
     pub(super) fn seeds(&self, status: &NodeStatus) -> bool {
-        // ORDERING: Relaxed; see `spare_owners`.
-        status.unseeded > 0 && !self.unsparing.load(Ordering::Relaxed)
+        // ORDERING: Relaxed; see `set_super_seeding`.
+        status.unseeded > 0 && !self.super_seeding_off.load(Ordering::Relaxed)
     }
 }
 
@@ -250,9 +250,9 @@ mod tests {
         for counters in kinds(3) {
             counters.add_unseeded(NodeId(1), 1);
             counters.ban(NodeId(2));
-            counters.spare_owners(false);
+            counters.set_super_seeding(false);
             assert!(!counters.is_seeding(NodeId(1)));
-            counters.spare_owners(true);
+            counters.set_super_seeding(true);
             assert!(counters.is_seeding(NodeId(1)));
             assert!(counters.is_banned(NodeId(2)) && !counters.is_banned(NodeId(1)));
         }

@@ -37,7 +37,7 @@ pub struct HandoutRequest<'a> {
     /// Holders that it should not be sent to, each for one segment.
     pub excluded: &'a [(SegmentId, NodeId)],
     /// Whether it leaves segments that nobody was given yet to others.
-    pub spares_unseeded: bool,
+    pub skips_unseeded: bool,
     /// Whether nothing was announced or given back since the scratch's last handout, so that what
     /// nobody had time for then nobody has time for now.
     pub unchanged: bool,
@@ -216,7 +216,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                     }
                     let unseeded = tally.is_unseeded();
                     let owners_can = owners.for_all || (owners.for_unseeded && unseeded);
-                    let spared = unseeded && self.request.spares_unseeded;
+                    let spared = unseeded && self.request.skips_unseeded;
                     if !spared && (owners_can || tally.copies > 0) {
                         shortlist.consider(selection, place, segment, tally);
                     }
@@ -237,7 +237,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
             self.look_at_files_of(&block, |segments, first, file| {
                 for segment in segments.segments_backwards() {
                     let tally = file.copies.tally((segment.0 - first) as usize);
-                    let spared = self.request.spares_unseeded && tally.is_unseeded();
+                    let spared = self.request.skips_unseeded && tally.is_unseeded();
                     if !spared && shortlist.seeks(tally) {
                         shortlist.consider(selection, place, segment, tally);
                     }

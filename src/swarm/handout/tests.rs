@@ -33,7 +33,7 @@ fn request_of(peer: u32, blocks: &[Block]) -> HandoutRequest<'_> {
         room: 1,
         blocks,
         excluded: &[],
-        spares_unseeded: false,
+        skips_unseeded: false,
         unchanged: false,
     }
 }
