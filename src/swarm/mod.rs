@@ -3,7 +3,7 @@
 //! The swarm is shared: everything here takes `&self`, so that several threads may compute
 //! handouts at once. It knows no messages and no clock.
 
-mod balance;
+mod holder_ranking;
 pub mod counters;
 pub mod handout;
 pub mod index;

@@ -1,5 +1,9 @@
-//! The dispatcher at which peers ask: what they announce goes into the index, what they get comes
-//! out of it, and those for whom there is nothing wait in the queue.
+//! The dispatcher: enters what peers announce into the index, answers their asks from it, and keeps
+//! the asks that it can't answer in the wait queue.
+//!
+//! This is credit-based flow control, as between a switch and its hosts: an ask grants the tracker a
+//! credit of `room` segments, each segment handed out uses one up, and whoever has credit left need
+//! not ask again. Without it each segment for a waiting peer would cost a round trip.
 
 use std::time::Duration;
 
@@ -14,10 +18,13 @@ use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
-/// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
+/// Waiting peers that can be tried without success before the rest waits for the next message.
+///
+/// With hundreds of waiting peers a look at each of them at every message would be quadratic. Most
+/// tries fail because all holders are busy, and then the next one fails too. 2 at the front and 2
+/// behind the last place tried (`resume`) reach everybody after a few messages.
 const FAILED_TRIES_MAX: usize = 2;
 
-/// The open swarm, as the tracker runs it.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     config: Config,
@@ -27,17 +34,16 @@ pub(super) struct Dispatcher {
     unchanged: bool,
     /// By rank.
     peers: Vec<PeerState>,
-    /// Peers whose asks wait, those first that have least under way.
     queue: WaitQueue,
-    /// Where in the queue the last occasion stopped.
+    /// The position at which the last walk through the queue stopped.
     resume: Option<QueuePosition>,
-    /// The handouts of the moment: each peer gets one message with all that it is given.
+    /// Handouts that leave when the queue is served: one message a peer.
     pending: Vec<(NodeId, Handout)>,
-    /// Wrong segments by sender.
+    /// Corrupt segments by sender.
     corrupt_counts: Vec<u32>,
-    /// Whether the tracker falls behind.
+    /// Whether the tracker falls behind; peers are told so.
     busy: bool,
-    /// Segments given and neither announced nor given back.
+    /// Segments granted and neither announced nor given back.
     grants: usize,
     grants_max: usize,
     wanted_segments: u64,
@@ -74,12 +80,11 @@ impl Dispatcher {
         self.peers[from.index()].last_contact = now;
     }
 
-    /// From now on peers are told so.
     pub(super) fn set_busy(&mut self, busy: bool) {
         self.busy = busy;
     }
 
-    /// The last ask that was heard from a peer.
+    /// The sequence number of a peer's last ask.
     pub(super) fn last_ask(&self, from: NodeId) -> u32 {
         self.peers[from.index()].ask.sequence
     }
@@ -88,14 +93,14 @@ impl Dispatcher {
         if self.peers[from.index()].stage != PeerStage::Fetching {
             return;
         }
-        let heard = self.peers[from.index()].ask.sequence;
-        if ask.sequence < heard {
+        let last = self.peers[from.index()].ask.sequence;
+        if ask.sequence < last {
             return;
         }
-        for &segment in ask.verified_since(heard) {
+        for &segment in ask.verified_since(last) {
             self.settle(now, from, segment);
         }
-        for failed in ask.failed.iter().filter(|failed| failed.said > heard) {
+        for failed in ask.failed.iter().filter(|failed| failed.said > last) {
             self.take_back(from, failed);
         }
         self.dequeue(from);
@@ -104,7 +109,7 @@ impl Dispatcher {
         let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
         self.peers[from.index()].ask.copy_request(ask);
         if waits {
-            // Others may need it more.
+            // Peers with fewer segments under way come before it.
             self.enqueue(from);
         } else if self.answer(now, from).is_none() {
             let busy = self.busy;
@@ -113,8 +118,8 @@ impl Dispatcher {
         self.serve_queue(now, out);
     }
 
-    /// The peer has all that can be had: what it was given last, it has verified. How many segments
-    /// that are it knows best: one may come that the tracker had given up.
+    /// The peer has verified all that it can get, and with it whatever it was granted last. Its own
+    /// count of segments replaces the tracker's: a segment may arrive after its grant was taken back.
     pub(super) fn complete(
         &mut self,
         now: Timestamp,
@@ -133,7 +138,7 @@ impl Dispatcher {
         self.serve_queue(now, out);
     }
 
-    /// The peer is gone: nobody is sent to it, and what it was given others may have.
+    /// The peer is gone: nobody is sent to it any more, and its grants end.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         self.swarm().ban(node);
         for grant in std::mem::take(&mut self.peers[node.index()].account.grants) {
@@ -154,12 +159,12 @@ impl Dispatcher {
         self.peers[node.index()].stage
     }
 
-    /// Peers that have come as far as `stage`.
+    /// Peers that have reached `stage`.
     pub(super) fn count(&self, stage: PeerStage) -> usize {
         self.peers[1..].iter().filter(|peer| peer.stage >= stage).count()
     }
 
-    /// Peers that have said nothing for longer than `patience`.
+    /// Peers that sent nothing for longer than `patience`.
     pub(super) fn silent(&self, now: Timestamp, patience: Duration) -> Vec<NodeId> {
         let peers = (1..).map(NodeId).zip(&self.peers[1..]);
         peers
@@ -186,7 +191,7 @@ impl Dispatcher {
         self.grants_max
     }
 
-    /// Something has changed: gives those who wait what there is now.
+    /// After every change: serves waiting peers, and sends the pending handouts.
     fn serve_queue(&mut self, now: Timestamp, out: &mut Outbox) {
         self.serve_waiting(now, FAILED_TRIES_MAX);
         self.give_up_when_stuck(now, out);
@@ -200,10 +205,10 @@ impl Dispatcher {
         self.pending = pending;
     }
 
-    /// Gives a peer what there is of what it asked for; returns whether it lacks more, or none when
-    /// there is nothing.
+    /// Adds what can be had now of a peer's ask to its pending handout; returns whether it lacks
+    /// more, or none if there was nothing.
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
-        // While others wait, there is too little: everybody gets one at a time.
+        // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
         let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
         let PeerState { account, ask, pending_index, .. } = &mut self.peers[to.index()];
@@ -228,9 +233,9 @@ impl Dispatcher {
         Some(open)
     }
 
-    /// Gives those who wait what there is now: first from the front of the queue, then from where
-    /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
-    /// would keep all others from what is there for them.
+    /// Serves waiting peers from the front of the queue, then from where the last walk stopped.
+    // The second walk prevents head-of-line blocking: a few peers at the front whose segments nobody
+    // can send now must not keep the others waiting.
     fn serve_waiting(&mut self, now: Timestamp, tries_left: usize) {
         let front = self.serve_waiting_after(now, None, tries_left);
         self.resume = match front {
@@ -239,8 +244,8 @@ impl Dispatcher {
         };
     }
 
-    /// Serves the queue behind a place, or from its front; returns the last place that was tried,
-    /// or none at the end of the queue.
+    /// Serves the queue behind a position, or from its front; returns the last position tried, or
+    /// none at the end of the queue.
     fn serve_waiting_after(
         &mut self,
         now: Timestamp,
@@ -253,7 +258,7 @@ impl Dispatcher {
                 Some(lacks_more) => {
                     place = self.dequeue(position.peer);
                     if lacks_more {
-                        // It waits on, as one that has more under way.
+                        // It has more under way now, and so another priority.
                         self.enqueue(position.peer);
                     }
                 }
@@ -266,10 +271,10 @@ impl Dispatcher {
         place
     }
 
-    /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
-    /// wait for nobody will have.
+    /// Detects a deadlock: nothing is under way and every peer that still fetches waits. Nobody will
+    /// ever have what they wait for, and they are told so.
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
-        // This is asked at every message, and peers are counted only where nothing is under way.
+        // Evaluated at every message. Peers are counted last: that looks at all of them.
         let fetching =
             |dispatcher: &Self| dispatcher.peers.len() - 1 - dispatcher.count(PeerStage::Complete);
         let stuck = |dispatcher: &Self| {
@@ -280,7 +285,8 @@ impl Dispatcher {
         if !stuck(self) {
             return;
         }
-        // An owner may still be spared for segments that those who wanted them will never ask for.
+        // Owners may still keep their capacity for segments that nobody will ask for any more,
+        // because the peers that wanted them are gone.
         self.swarm().counters().set_super_seeding(false);
         self.unchanged = false;
         self.serve_waiting(now, usize::MAX);
@@ -309,7 +315,7 @@ impl Dispatcher {
         }
     }
 
-    /// A peer could not get a segment as it was told to.
+    /// A peer could not fetch a segment from the holder it was sent to.
     fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
         let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
@@ -324,6 +330,9 @@ impl Dispatcher {
                 let corrupt_counts = &mut self.corrupt_counts[holder.index()];
                 *corrupt_counts += 1;
                 let requests = self.service.swarm.counters().load(holder).requests;
+                // A quarter: a holder that sent thousands of segments and a few corrupt ones, as
+                // a faulty link makes them, stays useful. One that corrupts every segment is over
+                // it at once.
                 let often = u64::from(*corrupt_counts) * 4 >= requests;
                 if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
                 {
@@ -334,16 +343,19 @@ impl Dispatcher {
         }
     }
 
-    /// Whether a holder can be spared: an owner that alone has a file is asked all the same.
+    /// Whether every file has an owner beside `holder`: the only owner of a file is never banned.
     fn others_can_serve(&self, holder: NodeId) -> bool {
         self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
     }
 
-    /// A peer lacks what it was given long ago: the answer was lost, so that it is free again.
+    /// Takes back grants that the peer does not know of: it still asks for these segments long after
+    /// the handout, so the handout was lost.
     fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
         if end_game {
             return;
         }
+        // Half of the time after which a peer repeats itself: a repeated ask is then always late
+        // enough, while an ask that crossed the handout on its way is not.
         let patience = self.config.ask_patience / 2;
         let lacks = |segment: SegmentId| {
             let Block { index, bits } = Block::of(segment);
@@ -361,13 +373,12 @@ impl Dispatcher {
         });
     }
 
-    /// Has a peer wait in the queue, behind those that need as much.
     fn enqueue(&mut self, peer: NodeId) {
         let state = &self.peers[peer.index()];
         self.queue.join(peer, state.account.grants.len(), state.has_some);
     }
 
-    /// Takes a peer out of the queue; returns the place just before its own.
+    /// Takes a peer out of the queue; returns the position just before its own.
     fn dequeue(&mut self, peer: NodeId) -> Option<QueuePosition> {
         let (position, before) = self.queue.leave(peer)?;
         if self.resume == Some(position) {

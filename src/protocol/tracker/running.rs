@@ -128,7 +128,7 @@ impl RunningSwarm {
             return;
         }
         outcome.lost.push(node);
-        // A peer that is done and lost while the swarm closes may have left unheard.
+        // Not an error while the swarm closes: the peer was done, and its last message was lost.
         if self.dispatcher.stage(node) != PeerStage::Done {
             outcome.errors.push(format!("{node} is lost: it did not finish"));
         } else if self.stage == SwarmStage::Open {
@@ -210,7 +210,7 @@ impl RunningSwarm {
                 self.dispatcher.set_stage(from, PeerStage::Fetching);
                 self.open_when_ready(now, outcome, out);
             }
-            // It did not hear that the swarm is open.
+            // The message that the swarm is open was lost.
             (SwarmStage::Open, _) => out.send(from, Message::Open),
             (SwarmStage::Closing | SwarmStage::Finished, _) => {}
         }
@@ -258,7 +258,7 @@ impl RunningSwarm {
                 self.dispatcher.set_stage(from, PeerStage::Done);
                 outcome.take_report(from, report, self.dispatcher.roster());
             }
-            // It says so again: if all were told to stop, this one did not hear it.
+            // It repeats itself: its Stop was lost.
             PeerStage::Done if self.stage == SwarmStage::Closing => out.send(from, Message::Stop),
             PeerStage::Done | PeerStage::Reserving | PeerStage::Gone => {}
         }

@@ -9,8 +9,8 @@ use arrayvec::ArrayVec;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::balance::Ranking;
 use super::counters::Capacity;
+use super::holder_ranking::Ranking;
 use super::index::copies::Copies;
 use super::readiness::Readiness;
 use super::selection::{Candidate, Shortlist};
