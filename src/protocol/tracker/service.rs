@@ -1,9 +1,8 @@
-//! What one peer is told: the tracker's dear step, and the one that several threads may take at
-//! once, each for another peer.
+//! Computes handouts. This is the tracker's costly step, and the one that several service threads may
+//! take at once, each for another peer.
 //!
-//! Everything that peers share is read through `&self`; what belongs to one peer alone is its
-//! [`Account`], which whoever serves the peer has to itself. The tracker's own `handle` and every
-//! service thread call the same functions here.
+//! What peers share is used through `&self`. What belongs to one peer is its [`Account`], which the
+//! thread that serves the peer has to itself. The tracker itself calls the same functions.
 
 use std::collections::VecDeque;
 
@@ -17,7 +16,7 @@ use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
 use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
 use crate::time::Timestamp;
 
-/// A segment that a peer was given and has neither announced nor given back.
+/// A segment that was handed out to a peer, until the peer announces it or gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) segment: SegmentId,
@@ -26,34 +25,34 @@ pub(super) struct Grant {
     pub(super) at: Timestamp,
 }
 
-/// What one peer was given, and by whom not again. Its size is bounded by the peer's window and by
-/// what holders sent it wrong.
+/// The grants of one peer. The size is bounded by its window and by the corrupt segments it was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// In the order in which they were given: most are settled in about the same.
+    // In the order of the handouts: peers announce in about the same order, so that the linear search
+    // for a grant ends near the front.
     pub(super) grants: VecDeque<Grant>,
-    /// Whether some segment may have been given twice.
-    doubles: bool,
-    /// Holders that sent it something wrong, each for one segment.
+    /// Whether a segment may have been granted twice, in an end game.
+    has_duplicates: bool,
+    /// Holders that sent the peer a corrupt segment, each with the segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
-    /// From handout to announcement as EWMAs, nanoseconds; 0 where nobody is slow.
+    /// The EWMA from handout to announcement, nanoseconds; 0 where slow peers are not looked for.
     latency_ns: u64,
 }
 
-/// What an answer is for, beside the ask.
+/// The circumstances of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerLimits {
-    /// The time, which the grants keep.
+    /// The time of the grants.
     pub now: Timestamp,
     /// Who asks.
     pub peer: NodeId,
-    /// Segments in the answer, at most.
+    /// The most segments in the answer.
     pub most: usize,
     /// Whether nothing was announced or given back since the scratch's last answer.
     pub unchanged: bool,
 }
 
-/// What all who serve peers share.
+/// What all service threads share.
 #[derive(Debug)]
 pub struct Service {
     pub(super) roster: Roster,
@@ -61,7 +60,8 @@ pub struct Service {
     window: usize,
     flights_max: usize,
     limits: AdaptiveLimits,
-    /// Segments that may wait at a holder that is not slow; none where nobody is taken for slow.
+    /// Segments that may wait at a holder that is not slow; none where slow peers are not looked
+    /// for.
     paced_load: Option<u32>,
 }
 
@@ -81,21 +81,21 @@ impl Account {
         self.grants.remove(place)
     }
 
-    /// What the peer lacks and was not given. At the end of a run it asks again for what it was
-    /// given.
+    /// Segments of the ask that are not granted; in an end game all of them.
     fn missing(&self, ask: &Ask) -> ArrayVec<Block, BLOCKS_MAX> {
         let mut blocks = ask.blocks.clone();
         if ask.end_game {
             return blocks;
         }
-        // Where a block is in the ask, by the end of its number: there are many grants.
+        // A small hash table from the block's number to its place in the ask, so that each grant is
+        // found in one step. Load factor at most 1/4; a collision costs a linear search.
         let mut places = [usize::MAX; 4 * BLOCKS_MAX];
-        let end = |index: u32| index as usize % (4 * BLOCKS_MAX);
+        let hash = |index: u32| index as usize % (4 * BLOCKS_MAX);
         for (place, block) in blocks.iter().enumerate() {
-            places[end(block.index)] = place;
+            places[hash(block.index)] = place;
         }
         for given in self.grants.iter().map(|grant| Block::of(grant.segment)) {
-            let place = places[end(given.index)];
+            let place = places[hash(given.index)];
             let is_there = |block: &Block| block.index == given.index;
             let found = match blocks.get(place) {
                 None => None,
@@ -135,7 +135,7 @@ impl Service {
         Self { roster, swarm, window, flights_max, limits: AdaptiveLimits::new(nodes), paced_load }
     }
 
-    /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
+    /// A peer verified a segment. Returns how many grants that settles: 0 if they were settled before.
     pub fn settle(
         &self,
         now: Timestamp,
@@ -150,7 +150,7 @@ impl Service {
         }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
-        while account.doubles
+        while account.has_duplicates
             && let Some(superfluous) = account.take_grant(segment, None)
         {
             self.swarm.give_back(segment, superfluous.holder);
@@ -160,8 +160,8 @@ impl Service {
         settled
     }
 
-    /// Gives a peer what there is; a handout without entries when there is nothing. It is open where
-    /// the peer lacks more and has room for it: whoever keeps a queue may let the ask wait there.
+    /// Hands out what can be had now of an ask, perhaps nothing. The handout is open if the peer has
+    /// credit left and lacks more: a caller with a queue lets the ask wait there.
     pub fn answer(
         &self,
         scratch: &mut HandoutScratch,
@@ -177,10 +177,11 @@ impl Service {
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
         if ask.end_game {
-            // The holder that is late already is no help.
+            // End game (Cohen 2003, section 2.4.4; BEP 3): the last segments are requested once more,
+            // from other holders than the late ones, and the copy that comes second is cancelled.
             let late = account.grants.iter().map(|grant| (grant.segment, grant.holder));
             account.excluded.extend(late);
-            account.doubles = true;
+            account.has_duplicates = true;
         }
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
         let request = HandoutRequest {
@@ -188,12 +189,12 @@ impl Service {
             room: room.min(limits.most),
             blocks: &blocks,
             excluded: &account.excluded,
-            // Others would wait for it.
+            // The first copy of a segment goes to a fast peer: all others wait for it.
             skips_unseeded: slow && !account.grants.is_empty(),
             unchanged: limits.unchanged,
         };
         self.swarm.hand_out(scratch, &request, &mut offers);
-        // It may be asked again when it has answered that it can't.
+        // Late holders are excluded from this answer only.
         account.excluded.truncate(excluded);
         let open = offers.len() < room.min(lacks as usize);
         let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
