@@ -204,7 +204,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
     fn gather(&self, shortlist: &mut Shortlist, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
-            if shortlist.is_settled() {
+            if shortlist.is_final() {
                 return;
             }
             self.look_at_files_of(&block, |segments, first, file| {
@@ -229,7 +229,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
     fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
-            if shortlist.is_settled() {
+            if shortlist.is_final() {
                 return;
             }
             let ready = readiness.of(block.index, || self.ready_in(block.index));
