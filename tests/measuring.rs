@@ -88,10 +88,10 @@ fn what_cannot_run_is_refused() {
 fn a_file_that_no_memory_holds_stops_all_nodes() {
     let job = BroadcastJob { segment_bytes: 1 << 40, ..job(1000, true) };
     let refused = run_threads(&job, Algorithm::Circulant, 4, &Clock::start());
-    let Err(BroadcastError::Failed { trouble, .. }) = refused else {
+    let Err(BroadcastError::Failed { problem, .. }) = refused else {
         panic!("there is no room: {refused:?}");
     };
-    assert!(trouble.contains("memory"), "{trouble}");
+    assert!(problem.contains("memory"), "{problem}");
 }
 
 #[cfg(feature = "mpi")]

@@ -24,7 +24,7 @@ pub const BLOCKS_MAX: usize = 16;
 pub const BUSY_ROUNDS: usize = 4;
 
 /// Segments that an ask may give back, at most.
-pub const RETURNS_MAX: usize = 16;
+pub const FAILED_FETCHES_MAX: usize = 16;
 
 /// Fresh holders that the index remembers for a segment, besides the owners of its file.
 pub const FRESH_HOLDERS: usize = 8;
@@ -42,10 +42,10 @@ pub const MAILBOX_EVENTS: usize = 256;
 pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
 /// Problems that a peer reports by name when it is done; more are only counted.
-pub const TROUBLES_MAX: usize = 16;
+pub const PROBLEMS_MAX: usize = 16;
 
 /// Bytes of each of them, at most.
-pub const TROUBLE_BYTES_MAX: usize = 1024;
+pub const PROBLEM_BYTES_MAX: usize = 1024;
 
 /// Files that a peer reports as not to be had when it is done; more are only counted.
 pub const FAILED_FILES_MAX: usize = 4096;
@@ -99,7 +99,7 @@ pub struct Config {
     /// A peer that says nothing for so long, once the swarm is open, is taken for lost.
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
-    pub enrolment_patience: Duration,
+    pub registration_patience: Duration,
     /// Segments that the transport can tell apart; where all files together have more, the run is
     /// refused.
     pub segments_max: u32,
@@ -203,7 +203,7 @@ impl Config {
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),
             silence_patience: Duration::from_secs(60),
-            enrolment_patience: Duration::from_secs(600),
+            registration_patience: Duration::from_secs(600),
             segments_max: u32::MAX,
             end_game_latencies: 4,
             index: IndexKind::default(),

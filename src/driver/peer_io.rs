@@ -10,7 +10,7 @@ use super::{Checks, Injection};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
-use crate::protocol::{CheckResult, Input, Output, Peer, enrolment::Listing};
+use crate::protocol::{CheckResult, Input, Output, Peer, registration::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
@@ -83,9 +83,9 @@ impl PeerIo {
     ) -> Result<(), TransportError> {
         match output {
             Output::Reserve => {
-                let trouble = self.reserve(peer).err();
-                let trouble = trouble.map(|error| format!("wanted files: {error}").into());
-                inputs.push(Input::Reserved { trouble });
+                let problem = self.reserve(peer).err();
+                let problem = problem.map(|error| format!("wanted files: {error}").into());
+                inputs.push(Input::Reserved { problem });
             }
             Output::Expect { from, segment } => {
                 let slot = self.store.take().expect("slots are spared for all that is in flight");
@@ -166,8 +166,8 @@ impl PeerIo {
             inputs.push(Input::Checked { from, segment, verdict });
         }
         while let Some(Written { file, error }) = self.writer.next() {
-            let trouble = error.map(|error| error.to_string().into());
-            inputs.push(Input::Published { file, trouble });
+            let problem = error.map(|error| error.to_string().into());
+            inputs.push(Input::Published { file, problem });
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
             let Some(Delayed { from, segment, .. }) = self.delayed.pop_front() else { return };

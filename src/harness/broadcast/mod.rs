@@ -44,7 +44,7 @@ pub use ranks::run_rank;
 const OWNER: NodeId = NodeId(1);
 
 /// What a node says whose complaint is empty.
-const TROUBLE_UNSAID: &str = "it failed and did not say why";
+const PROBLEM_UNSAID: &str = "it failed and did not say why";
 
 /// One file to bring from rank 1 to all ranks after it.
 #[derive(Clone, Debug)]
@@ -146,12 +146,12 @@ pub enum BroadcastError {
         segments: u64,
     },
     /// A node gave up.
-    #[error("{node}: {trouble}")]
+    #[error("{node}: {problem}")]
     Failed {
         /// Which one.
         node: NodeId,
         /// What it said.
-        trouble: String,
+        problem: String,
     },
     /// Another node gave up.
     #[error("stopped because another node failed")]

@@ -7,11 +7,11 @@ use super::plan::{Place, RelayPlan, binomial, chain, circulant};
 use super::relay::Relay;
 use super::segments::{ReceivedSegments, digests_of, part_of};
 use super::{Algorithm, BroadcastError, BroadcastJob, OWNER};
-use crate::config::{TROUBLE_BYTES_MAX, relay_window};
+use crate::config::{PROBLEM_BYTES_MAX, relay_window};
 use crate::manifest::NodeId;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::Message;
-use crate::protocol::message::Farewell;
+use crate::protocol::message::DoneReport;
 use crate::time::Clock;
 use crate::transport::Transport;
 use crate::verify::Digest;
@@ -108,7 +108,7 @@ impl BroadcastPeer<'_> {
         digests: &[Digest],
     ) -> Result<(), BroadcastError> {
         self.job.meter.begin();
-        link.transport().send(NodeId::TRACKER, &Message::Ready { trouble: None })?;
+        link.transport().send(NodeId::TRACKER, &Message::Ready { problem: None })?;
         loop {
             let (from, message) = link.wait_for_message()?;
             if message == Message::Open {
@@ -138,13 +138,13 @@ impl BroadcastPeer<'_> {
         if matches!(error, BroadcastError::Stopped | BroadcastError::Transport(_)) {
             return Ok(());
         }
-        let mut trouble = error.to_string();
-        while trouble.len() > TROUBLE_BYTES_MAX {
-            trouble.pop();
+        let mut problem = error.to_string();
+        while problem.len() > PROBLEM_BYTES_MAX {
+            problem.pop();
         }
-        let mut farewell = Farewell::default();
-        farewell.troubles.push(trouble.into());
-        link.transport().send(NodeId::TRACKER, &Message::Done(Box::new(farewell)))?;
+        let mut report = DoneReport::default();
+        report.problems.push(problem.into());
+        link.transport().send(NodeId::TRACKER, &Message::Done(Box::new(report)))?;
         link.flush()?;
         Ok(())
     }

@@ -172,7 +172,7 @@ fn encode(report: &PeerReport) -> Vec<u8> {
 }
 
 fn decode(node: NodeId, bytes: &[u8]) -> Result<PeerReport, BroadcastError> {
-    let lost = |trouble| BroadcastError::Failed { node, trouble };
+    let lost = |problem| BroadcastError::Failed { node, problem };
     let (time, metrics) =
         bytes.split_first_chunk().ok_or_else(|| lost("its report is cut off".into()))?;
     let metrics = RankMetrics::decode(metrics).map_err(|error| lost(error.to_string()))?;

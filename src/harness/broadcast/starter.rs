@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::link::RelayEndpoint;
-use super::{BroadcastError, TROUBLE_UNSAID};
+use super::{BroadcastError, PROBLEM_UNSAID};
 use crate::manifest::NodeId;
 use crate::protocol::Message;
 use crate::time::{Clock, Timestamp};
@@ -30,11 +30,11 @@ pub(super) fn run<T: Transport>(
     let mut finished = vec![None; nodes as usize];
     while complete < peers {
         let (node, message) = link.wait_for_message()?;
-        let trouble = if let Message::Ready { trouble } = message {
+        let problem = if let Message::Ready { problem } = message {
             ready += 1;
-            trouble
-        } else if let Message::Done(farewell) = message {
-            Some(farewell.troubles.into_iter().next().unwrap_or(TROUBLE_UNSAID.into()))
+            problem
+        } else if let Message::Done(report) = message {
+            Some(report.problems.into_iter().next().unwrap_or(PROBLEM_UNSAID.into()))
         } else {
             if matches!(message, Message::Complete { .. }) {
                 complete += 1;
@@ -42,9 +42,9 @@ pub(super) fn run<T: Transport>(
             }
             continue;
         };
-        if let Some(trouble) = trouble {
+        if let Some(problem) = problem {
             tell_all(link, nodes, &Message::Stop)?;
-            return Err(BroadcastError::Failed { node, trouble: trouble.into() });
+            return Err(BroadcastError::Failed { node, problem: problem.into() });
         }
         if ready == peers {
             opened = clock.now();
