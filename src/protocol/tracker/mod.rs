@@ -18,7 +18,7 @@ use crate::verify::Digest;
 
 use super::enrolment::{Incoming, Outgoing, PartProgress};
 use super::roster::Roster;
-use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
+use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part, Wait};
 use backpressure::Backpressure;
 use dispatcher::Dispatcher;
 use peer_state::PeerStage;
@@ -102,11 +102,6 @@ impl Tracker {
             files_finished: self.files_finished,
             peers_complete: dispatcher.count(PeerStage::Complete),
         }
-    }
-
-    /// Whether peers download now.
-    pub fn is_open(&self) -> bool {
-        matches!(self.phase, TrackerPhase::Open)
     }
 
     /// What the owners registered for a segment; none before all have registered.
@@ -508,5 +503,13 @@ impl Node for Tracker {
             }
             TrackerPhase::Finished => None,
         }
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        matches!(self.phase, TrackerPhase::Open).then_some(Wait::Nothing)
+    }
+
+    fn may_leave_unsent(&self) -> bool {
+        !self.outcome.lost.is_empty()
     }
 }
