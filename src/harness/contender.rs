@@ -12,6 +12,7 @@ use crate::baseline;
 use crate::config::Verify;
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::protocol::Outcome;
+use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
 
@@ -89,9 +90,11 @@ pub fn contender(
         }
         Engine::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
         Engine::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
-        Engine::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
-        Engine::Binomial => broadcaster(|_| Algorithm::Binomial),
-        Engine::Circulant => broadcaster(|_| Algorithm::Circulant),
+        Engine::Chain => {
+            broadcaster(|job| Algorithm::Relay(RelayAlgorithm::Chain { window: job.config.window }))
+        }
+        Engine::Binomial => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
+        Engine::Circulant => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
         Engine::Mutex => Ok(Box::new(Mutex)),
     }
 }
