@@ -7,10 +7,9 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
+use super::flags::{HEADING, OverrideFlags, choice};
 use super::show;
-use crate::config::{
-    Admission, Balance, Buffers, Config, CounterKind, IndexKind, Selection, Verify,
-};
+use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::harness;
@@ -56,26 +55,6 @@ pub(super) enum Via {
     Mpi,
 }
 
-/// Who moves the segments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Engine {
-    /// One communicating thread a rank, many requests under way.
-    Lockfree,
-    /// The classic one that it is measured against: two threads a rank, locks, one request at a
-    /// time.
-    Mutex,
-}
-
-impl Engine {
-    /// Its name in a summary.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Lockfree => "lockfree",
-            Self::Mutex => "mutex",
-        }
-    }
-}
-
 /// One run.
 #[derive(Clone, Debug, Parser)]
 pub(super) struct RunArgs {
@@ -101,17 +80,14 @@ pub(super) struct RunArgs {
     /// What carries messages and segments
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
-    /// Who moves the segments
-    #[arg(long, value_enum, default_value_t = Engine::Lockfree)]
+    /// Which program design moves the segments
+    #[arg(long, value_parser = choice::<Engine>(), default_value_t)]
     pub(super) engine: Engine,
-    /// Segments that a peer keeps outstanding, at most [default: by segment size]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=64))]
-    pub(super) window: Option<u8>,
-    /// Segments in one handout, at most [default: 16]
-    #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
-    pub(super) handout: Option<u8>,
     #[command(flatten)]
-    pub(super) choices: Choices,
+    overrides: OverrideFlags,
+    /// Threads of a rank that verify, with --verify pool [default: one per core]
+    #[arg(long, value_name = "N", help_heading = HEADING)]
+    verify_threads: Option<NonZeroUsize>,
     /// Print the summary as one JSON object on stdout, and nothing else there
     #[arg(long)]
     pub(super) json: bool,
@@ -135,95 +111,38 @@ impl RunArgs {
             digests: self.digests,
             segment_bytes: self.segment_bytes,
             seed: self.seed,
-            config: self.config(has_links),
-            verify_threads: self.choices.verify_threads(),
+            config: self.overrides.0.config(self.segment_bytes, has_links),
+            verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
             warn: show::error,
             meter: Meter::default(),
         }
     }
 
-    /// What the engine has no use for, as a sentence.
-    pub(super) fn contradiction(&self) -> Option<&'static str> {
+    /// The first flag that the mutex engine has no use for, as a sentence.
+    pub(super) fn contradiction(&self) -> Option<String> {
         if self.engine == Engine::Lockfree {
             return None;
         }
-        if self.window.is_some() {
-            return Some("--window: the mutex engine has one request under way: leave it out");
+        if let Some(flag) = self.overrides.0.named().keys().next() {
+            return Some(format!("--{flag}: the mutex engine has no such choice: leave it out"));
         }
-        if self.handout.is_some() || self.choices != Choices::default() {
-            return Some(
-                "--handout, --index, --counters, --selection, --balance, --admission, --buffers and \
-                 --verify are choices of the lockfree engine: leave them out",
-            );
+        if self.verify_threads.is_some() {
+            return Some("--verify-threads: the mutex engine has none: leave it out".to_owned());
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
-        self.inject.iter().any(drops).then_some(
-            "--inject drop: the mutex engine waits without a limit for what is never sent: leave it out",
-        )
+        self.inject.iter().any(drops).then(|| {
+            "--inject drop: the mutex engine waits forever for a lost message: leave it out"
+                .to_owned()
+        })
     }
 
-    /// How the nodes of this run behave.
-    fn config(&self, has_links: bool) -> Config {
-        let mut config = Config::defaults(self.segment_bytes, has_links);
-        if let Some(window) = self.window {
-            config.window = window.into();
-        }
-        if let Some(handout) = self.handout {
-            config.handout = handout.into();
-        }
-        self.choices.set(&mut config);
-        config
-    }
-}
-
-/// What can be set back in the lockfree engine, each by itself, to see what it buys.
-#[derive(Clone, Debug, Default, PartialEq, Eq, ClapArgs)]
-#[command(next_help_heading = "Choices of the lockfree engine")]
-pub(super) struct Choices {
-    /// Where the tracker keeps who has what
-    #[arg(long, value_enum, default_value_t = IndexKind::default())]
-    index: IndexKind,
-    /// How the tracker counts what was asked of each node
-    #[arg(long, value_enum, default_value_t = CounterKind::default())]
-    counters: CounterKind,
-    /// Which segments a peer is told to fetch next
-    #[arg(long, value_enum, default_value_t = Selection::default())]
-    selection: Selection,
-    /// Which of a segment's holders is asked
-    #[arg(long, value_enum, default_value_t = Balance::default())]
-    balance: Balance,
-    /// What becomes of requests beyond those that a holder serves at a time
-    #[arg(long, value_enum, default_value_t = Admission::default())]
-    admission: Admission,
-    /// Where a peer receives to
-    #[arg(long, value_enum, default_value_t = Buffers::default())]
-    buffers: Buffers,
-    /// Who checks what a peer receives
-    #[arg(long, value_enum, default_value_t = Verify::default())]
-    verify: Verify,
-    /// Threads of a rank that check, with --verify pool [default: as many as cores]
-    #[arg(long, value_name = "N")]
-    verify_threads: Option<NonZeroUsize>,
-}
-
-impl Choices {
-    fn set(&self, config: &mut Config) {
-        config.index = self.index;
-        config.counters = self.counters;
-        config.selection = self.selection;
-        config.balance = self.balance;
-        config.admission = self.admission;
-        config.buffers = self.buffers;
-        config.verify = self.verify;
-    }
-
-    /// Threads of a rank that check beside its own.
+    /// Threads of a rank that verify beside its own.
     fn verify_threads(&self) -> usize {
-        match (self.verify, self.verify_threads) {
-            (Verify::Pool, threads) => threads.map_or_else(harness::cores, NonZeroUsize::get),
-            (Verify::Inline | Verify::Off, _) => 0,
+        if self.overrides.0.verify != Some(Verify::Pool) {
+            return 0;
         }
+        self.verify_threads.map_or_else(harness::cores, NonZeroUsize::get)
     }
 }
 

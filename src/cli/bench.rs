@@ -183,7 +183,7 @@ mod ranks {
         BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, fs, lead, refuse, runner, show, within,
     };
     use crate::harness::launch::Ranks;
-    use crate::harness::switches::Engine;
+    use crate::harness::switches::ContenderKind;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
         let Some((universe, _)) = mpi::initialize_with_threading(threading(args)) else {
@@ -227,8 +227,9 @@ mod ranks {
     /// so that the plan decides, where this rank can read it.
     fn threading(args: &BenchArgs) -> Threading {
         let plan = Plan::read(&args.plan, None);
-        let needs_all =
-            |plan: Plan| plan.contenders.iter().any(|contender| contender.engine == Engine::Mutex);
+        let needs_all = |plan: Plan| {
+            plan.contenders.iter().any(|contender| contender.engine == ContenderKind::Mutex)
+        };
         if plan.map_or(true, needs_all) { Threading::Multiple } else { Threading::Funneled }
     }
 }

@@ -1,9 +1,10 @@
 //! A run whose nodes are threads of this process.
 
-use super::args::{Engine, RunArgs};
+use super::args::RunArgs;
 use super::show;
 use super::{FAILED, REFUSED};
 use crate::baseline;
+use crate::config::Engine;
 use crate::driver::job;
 use crate::harness;
 use crate::manifest::highest_peer;
@@ -37,7 +38,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
     let dir = args.inputs.display();
     if let Some(contradiction) = args.contradiction() {
-        return Err(contradiction.to_owned());
+        return Err(contradiction);
     }
     let highest = highest_peer(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
     let Some(highest) = highest else {

@@ -3,6 +3,7 @@
 mod args;
 mod bench;
 mod compare;
+mod flags;
 mod local;
 #[cfg(feature = "mpi")]
 mod ranks;

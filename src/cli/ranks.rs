@@ -4,11 +4,12 @@ use mpi::Threading;
 use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
-use super::args::{Engine, RunArgs};
+use super::args::RunArgs;
 use super::local::count_nodes;
 use super::show;
 use super::{FAILED, OK, REFUSED};
 use crate::baseline;
+use crate::config::Engine;
 use crate::driver::job;
 use crate::time::Clock;
 use crate::transport::mpi::here;

@@ -1,12 +1,18 @@
 //! Every bound of every queue and table, and every patience, in one place.
 
 mod choices;
+mod overrides;
+mod sweep;
 
 use std::time::Duration;
 
+pub(crate) use choices::choice;
 pub use choices::{
-    Admission, Balance, Buffers, CounterKind, IndexKind, Selection, UnknownChoice, Verify,
+    Admission, Balance, Buffers, Choice, CounterKind, Engine, IndexKind, Selection, UnknownChoice,
+    Verify,
 };
+pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
+pub(crate) use sweep::{Sweep, spread};
 
 /// Segments in one handout, at most. The classic figure is 10.
 pub const HANDOUT_MAX: usize = 16;

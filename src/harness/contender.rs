@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Launch;
 use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
 use super::plan::PlannedContender;
-use super::switches::Engine;
+use super::switches::ContenderKind;
 use super::workload::BenchScenario;
 use crate::baseline;
 use crate::config::Verify;
@@ -78,21 +78,21 @@ pub fn contender(
         return Err(Unfit::NotBroadcast);
     }
     let broadcaster = |algorithm| -> Result<Box<dyn Contender>, Unfit> {
-        let verify = entry.switches.verify() != Verify::Off;
+        let verify = entry.switches.verify.unwrap_or_default() != Verify::Off;
         Ok(Box::new(Broadcaster { algorithm, verify }))
     };
     match entry.engine {
-        Engine::Lockfree => Ok(Box::new(Lockfree)),
-        Engine::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
-        Engine::MpiBcast | Engine::MpiBcastSegments if launch.peers().is_none() => {
+        ContenderKind::Lockfree => Ok(Box::new(Lockfree)),
+        ContenderKind::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
+        ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments if launch.peers().is_none() => {
             Err(Unfit::NoRanks)
         }
-        Engine::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
-        Engine::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
-        Engine::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
-        Engine::Binomial => broadcaster(|_| Algorithm::Binomial),
-        Engine::Circulant => broadcaster(|_| Algorithm::Circulant),
-        Engine::Mutex => Ok(Box::new(Mutex)),
+        ContenderKind::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
+        ContenderKind::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
+        ContenderKind::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
+        ContenderKind::Binomial => broadcaster(|_| Algorithm::Binomial),
+        ContenderKind::Circulant => broadcaster(|_| Algorithm::Circulant),
+        ContenderKind::Mutex => Ok(Box::new(Mutex)),
     }
 }
 

@@ -20,7 +20,6 @@ pub mod plan;
 pub mod records;
 pub mod runner;
 pub mod launch;
-mod sweep;
 pub mod switches;
 pub mod table;
 pub mod tracker_load;

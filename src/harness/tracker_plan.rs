@@ -4,8 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Sweep, spread};
-use crate::config::{CounterKind, IndexKind};
+use crate::config::{CounterKind, IndexKind, Sweep, spread};
 
 /// Threads or ranks that only announce and ask. Every field may be a list.
 #[derive(Clone, Debug, Deserialize)]

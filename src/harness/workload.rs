@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Sweep, spread};
+use crate::config::{Sweep, spread};
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 
 /// Peers of a workload that names none, where no ranks decide.

@@ -12,9 +12,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::switches::{Engine, SwitchError, SwitchSweeps, Switches};
+use super::switches::{ContenderKind, SwitchError};
 use super::tracker_plan::TrackerPlan;
 use super::workload::{BenchScenario, WorkloadPlan};
+use crate::config::{OverrideSweeps, Overrides};
 use crate::manifest::WorkloadError;
 
 /// A plan as it is written. Every field that it doesn't know is an error.
@@ -59,9 +60,9 @@ pub struct Repetitions {
 struct ContenderPlan {
     /// What records call it; its engine where it is missing.
     name: Option<String>,
-    engine: Engine,
+    engine: ContenderKind,
     #[serde(default)]
-    switches: SwitchSweeps,
+    switches: OverrideSweeps,
     /// The makespans of a mock, ms, in turn.
     #[serde(default)]
     times_ms: Vec<f64>,
@@ -116,9 +117,9 @@ pub struct PlannedContender {
     /// What records call it: with what a list of its plan switches, one name each.
     pub name: String,
     /// What moves the bytes.
-    pub engine: Engine,
+    pub engine: ContenderKind,
     /// What it does differently from the engine's own choice.
-    pub switches: Switches,
+    pub switches: Overrides,
     /// The makespans of a mock, in turn; empty for others.
     pub times: Vec<Duration>,
 }
@@ -222,7 +223,7 @@ impl ContenderPlan {
     fn entries(&self) -> Result<Vec<PlannedContender>, Refusal> {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
-        let is_mock = self.engine == Engine::Mock;
+        let is_mock = self.engine == ContenderKind::Mock;
         let times: Result<Vec<_>, _> =
             self.times_ms.iter().map(|ms| Duration::try_from_secs_f64(ms / 1e3)).collect();
         let times = times.map_err(|_| Refusal::Times { name: base.clone() })?;
@@ -234,7 +235,7 @@ impl ContenderPlan {
         product
             .into_iter()
             .map(|switches| {
-                switches.check(self.engine).map_err(refused)?;
+                self.engine.check(&switches).map_err(refused)?;
                 let name = if many { with_switches(&base, &switches) } else { base.clone() };
                 Ok(PlannedContender { name, engine: self.engine, switches, times: times.clone() })
             })
@@ -243,7 +244,7 @@ impl ContenderPlan {
 }
 
 /// `lockfree window=4 index=mutex`.
-fn with_switches(base: &str, switches: &Switches) -> String {
+fn with_switches(base: &str, switches: &Overrides) -> String {
     let named = switches.named();
     let switched = named.iter().map(|(name, value)| match value.as_str() {
         Some(word) => format!("{name}={word}"),

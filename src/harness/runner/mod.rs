@@ -293,7 +293,7 @@ impl Bench<'_> {
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
-        let verification = entry.switches.verify();
+        let verification = entry.switches.verify.unwrap_or_default();
         run.bound_s = at.and_then(|at| bound_s(&run, verification, at));
         let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
         run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
@@ -379,7 +379,7 @@ fn job(
     inputs: Arc<[PeerInput]>,
     repetition: u32,
 ) -> Job {
-    let on_a_pool = entry.switches.verify() == Verify::Pool;
+    let on_a_pool = entry.switches.verify.unwrap_or_default() == Verify::Pool;
     Job {
         inputs: Inputs::Made(inputs),
         out: None,
