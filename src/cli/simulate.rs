@@ -12,7 +12,9 @@ use super::args::{Rates, SimulateArgs};
 use super::{FAILED, OK, REFUSED, show};
 use crate::config::Config;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
+use crate::report::limits::bounds;
 use crate::report::scale::{self, Scaled};
+use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
 
@@ -67,7 +69,8 @@ fn once(args: &SimulateArgs, peers: u32, rates: Rates) -> Scaled {
     let run = World::new(scenario).run();
     let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
     let took_s = clock.now().since(Default::default()).as_secs_f64();
-    let bound_s = bound_segments(&drawn, peers, args.segments) * segment_s;
+    // The first rate is the tracker's, which sends no segments.
+    let bound_s = bounds::links(&drawn[1..], args.segments) * segment_s;
     let makespan_s = run.makespan.as_secs_f64();
     let delivered = f64::from(peers) * f64::from(args.segments) * args.segment_bytes as f64;
     Scaled {
@@ -105,25 +108,11 @@ fn draw(rates: Rates, peers: u32, seed: u64) -> Vec<f64> {
     drawn
 }
 
-/// The shortest makespan, in segment times: what the owner must send once, what the slowest peer
-/// receives, what all send together; and where links are equal, the rounds until all have a first.
-fn bound_segments(rates: &[f64], peers: u32, segments: u32) -> f64 {
-    let segments = f64::from(segments);
-    let wanting = &rates[2..];
-    let slowest = wanting.iter().copied().fold(f64::MAX, f64::min);
-    let all: f64 = rates[1..].iter().sum();
-    let unequal = [segments / rates[1], segments / slowest, f64::from(peers) * segments / all];
-    let is_equal = wanting.iter().all(|&rate| rate == rates[1]);
-    let rounds = if is_equal { segments + f64::from(peers.ilog2()) } else { 0.0 };
-    unequal.into_iter().fold(rounds, f64::max)
-}
-
 fn median_finish_s(run: &Run) -> f64 {
     let opened = run.outcome.opened.unwrap_or_default();
     let finishes = run.outcome.finished.iter().flatten();
-    let mut finishes: Vec<_> = finishes.map(|at| at.since(opened)).collect();
-    finishes.sort_unstable();
-    finishes.get(finishes.len() / 2).map_or(0.0, Duration::as_secs_f64)
+    let finishes: Vec<_> = finishes.map(|at| at.since(opened).as_secs_f64()).collect();
+    median(&finishes).unwrap_or(0.0)
 }
 
 /// Writes the runs, the table and the drawing to a folder.
@@ -143,13 +132,6 @@ fn file(out: &Path, runs: &[Scaled]) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bounds_are_those_of_the_tightest_link() {
-        assert_eq!(bound_segments(&[1.0; 10], 8, 100), 103.0);
-        assert_eq!(bound_segments(&[1.0, 1.0, 1.0, 0.5], 2, 100), 200.0);
-        assert_eq!(bound_segments(&[1.0, 0.25, 2.0, 2.0], 2, 100), 400.0);
-    }
 
     #[test]
     fn drawn_rates_follow_from_the_seed() {

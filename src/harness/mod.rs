@@ -11,17 +11,17 @@
 //! Nothing here prints.
 
 pub mod broadcast;
-pub mod comparison;
+pub(crate) mod comparison;
 pub mod contender;
 pub mod environment;
 pub mod limits;
-pub mod measured;
+pub(crate) mod measured;
 pub mod plan;
 pub mod records;
 pub mod runner;
 pub mod launch;
 pub mod switches;
-pub mod table;
+pub(crate) mod table;
 pub mod tracker_load;
 pub mod tracker_run;
 pub mod tracker_plan;

@@ -5,10 +5,10 @@ use comfy_table::{CellAlignment, Table};
 
 use super::comparison::{ContenderRow, Invalid};
 use crate::report::statistics::Interval;
-use crate::report::units::{rate, seconds, size};
+use crate::report::units::{rate, seconds, segments};
 
 /// One table a workload, each under a line that names it. The last line has its break.
-pub fn render(rows: &[ContenderRow]) -> String {
+pub(crate) fn render(rows: &[ContenderRow]) -> String {
     let is_same = |left: &ContenderRow, right: &ContenderRow| {
         (&left.workload, left.peers, left.segment_bytes)
             == (&right.workload, right.peers, right.segment_bytes)
@@ -18,10 +18,7 @@ pub fn render(rows: &[ContenderRow]) -> String {
 
 fn one_workload(rows: &[ContenderRow]) -> String {
     let first = &rows[0];
-    let segment = match first.segment_bytes {
-        0 => "hashes alone".to_owned(),
-        bytes => format!("segments of {}", size(bytes as u64)),
-    };
+    let segments = segments(first.segment_bytes);
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
         "contender",
@@ -42,7 +39,7 @@ fn one_workload(rows: &[ContenderRow]) -> String {
     for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}: {} peers, {segment}\n{table}\n", first.workload, first.peers)
+    format!("{}: {} peers, {segments}\n{table}\n", first.workload, first.peers)
 }
 
 fn cells(row: &ContenderRow) -> [String; 11] {
@@ -126,8 +123,8 @@ mod tests {
     #[test]
     fn a_row_has_its_figures_and_a_workload_its_table() {
         let text = render(&[row("lockfree", 1024), row("mutex", 1024), row("lockfree", 0)]);
-        assert!(text.contains("w: 4 peers, segments of 1.0 kB\n"), "{text}");
-        assert!(text.contains("w: 4 peers, hashes alone\n"), "{text}");
+        assert!(text.contains("w: 4 peers, segments of 1 KiB\n"), "{text}");
+        assert!(text.contains("w: 4 peers, hashes only\n"), "{text}");
         assert_eq!(text.matches("contender").count(), 2, "{text}");
         let line = text.lines().find(|line| line.contains("lockfree")).expect("a row");
         let expected = [
@@ -137,7 +134,7 @@ mod tests {
             "20.00 (19.00 … 21.00)",
             "1.50",
             "1.25",
-            "1000.0 MB/s",
+            "1.00 GB/s",
             "1000000",
             "2.00",
             "10",

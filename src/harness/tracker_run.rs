@@ -14,6 +14,7 @@ use super::tracker_load::{LoadResult, LoadTest};
 use super::tracker_plan::{TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
 use crate::report::statistics::median;
+use crate::report::units::seconds;
 use crate::time::Clock;
 
 /// Where the lines go, within the folder of the records.
@@ -154,7 +155,7 @@ pub fn render(records: &[TrackerRecord]) -> String {
         let middle = |of: &dyn Fn(&TrackerRecord) -> f64| {
             median(&of_case.iter().map(|record| of(record)).collect::<Vec<_>>()).unwrap_or(0.0)
         };
-        let microseconds = |ns: f64| format!("{:.1} µs", ns / 1e3);
+        let time = |ns: f64| seconds(ns / 1e9);
         table.add_row([
             case.index.to_string(),
             case.counters.to_string(),
@@ -163,9 +164,9 @@ pub fn render(records: &[TrackerRecord]) -> String {
             case.segments.to_string(),
             format!("{:.0}", middle(&|record| record.handouts_per_second)),
             format!("{:.0}", middle(&|record| record.segments_per_second)),
-            microseconds(middle(&|record| record.service_ns.p50 as f64)),
-            microseconds(middle(&|record| record.service_ns.p99 as f64)),
-            microseconds(middle(&|record| record.latency_ns.p99 as f64)),
+            time(middle(&|record| record.service_ns.p50 as f64)),
+            time(middle(&|record| record.service_ns.p99 as f64)),
+            time(middle(&|record| record.latency_ns.p99 as f64)),
         ]);
     }
     for column in table.column_iter_mut().skip(2) {

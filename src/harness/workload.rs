@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Sweep, spread};
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
+use crate::report::units::segments;
 
 /// Peers of a workload that names none, where no ranks decide.
 const PEERS: u32 = 4;
@@ -115,9 +116,9 @@ impl WorkloadPlan {
 }
 
 impl BenchScenario {
-    /// What identifies it beside its name, for people: `4 peers, segments of 65536 B`.
+    /// What identifies it beside its name, for people: `4 peers, segments of 64 KiB`.
     pub fn size(&self) -> String {
-        format!("{} peers, segments of {} B", self.workload.peers, self.segment_bytes)
+        format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
     }
 
     /// Whether one owner has everything and all others want all of it.

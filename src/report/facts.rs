@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 ///
 /// Tables by rank begin with rank 0; what a lost rank did not report may be missing at their ends.
 #[derive(Clone, Debug)]
-pub struct RunFacts {
+pub(crate) struct RunFacts {
     /// The engine that ran: `mutex` or `lockfree`.
     pub engine: &'static str,
     /// What carried the bytes: `local` or `mpi`.
@@ -51,7 +51,7 @@ pub struct RunFacts {
 
 /// Who moved the bytes of a run, and where.
 #[derive(Clone, Copy, Debug)]
-pub struct Carrier {
+pub(crate) struct Carrier {
     /// `mutex` or `lockfree`.
     pub engine: &'static str,
     /// `local` or `mpi`.
@@ -64,7 +64,7 @@ pub struct Carrier {
 
 impl RunFacts {
     /// The facts of a run of `job` that began at time 0.
-    pub fn new(job: &Job, carrier: &Carrier, ended: JobResult) -> Self {
+    pub(crate) fn new(job: &Job, carrier: &Carrier, ended: JobResult) -> Self {
         let JobResult { outcome, progress, metrics, distinct_bytes } = ended;
         let opened = outcome.opened.unwrap_or_default();
         let finished: Vec<Option<Duration>> =

@@ -2,16 +2,16 @@
 
 #[cfg(test)]
 mod example;
-pub mod compare;
-pub mod facts;
-pub mod limits;
-pub mod scale;
-pub mod statistics;
-pub mod summary;
-pub mod text;
+pub(crate) mod compare;
+mod facts;
+pub(crate) mod limits;
+pub(crate) mod scale;
+pub(crate) mod statistics;
+pub(crate) mod summary;
+mod text;
 pub(crate) mod units;
 
-pub use facts::{Carrier, RunFacts};
-pub use limits::{Limits, MpiLimits, bound};
+pub(crate) use facts::{Carrier, RunFacts};
+pub use limits::{Limits, MpiLimits};
 pub use summary::Summary;
-pub use text::render;
+pub(crate) use text::render;

@@ -9,9 +9,11 @@ use plotters::prelude::{
 };
 use serde::Serialize;
 
+use super::units::{seconds, size};
+
 /// One simulated run.
 #[derive(Clone, Debug, Serialize)]
-pub struct Scaled {
+pub(crate) struct Scaled {
     /// Peers that want the file.
     pub peers: u32,
     /// Its segments.
@@ -52,13 +54,13 @@ pub struct Scaled {
 impl Scaled {
     /// Peers at which the tracker would be busy all the time, if what it is asked grows with them; of
     /// no use where it is so already.
-    pub fn saturation_peers(&self) -> f64 {
+    pub(crate) fn saturation_peers(&self) -> f64 {
         f64::from(self.peers) / self.tracker_utilization
     }
 }
 
 /// A table of runs.
-pub fn table(runs: &[Scaled]) -> String {
+pub(crate) fn table(runs: &[Scaled]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
         "peers",
@@ -78,16 +80,16 @@ pub fn table(runs: &[Scaled]) -> String {
         table.add_row([
             run.peers.to_string(),
             run.rates.clone(),
-            format!("{:.4} s", run.makespan_s),
+            seconds(run.makespan_s),
             format!("{:.3}", run.ratio_to_bound),
             format!("{:.3}", run.median_finish_to_bound),
             format!("{:.3}", run.origin_copies),
             format!("{:.0}", run.tracker_messages_per_second),
             format!("{:.1}%", run.tracker_utilization * 100.0),
             format!("{:.6}", run.message_bytes_per_byte),
-            run.memory_bytes_per_peer.map_or("-".into(), |bytes| format!("{:.1} kB", bytes / 1e3)),
+            run.memory_bytes_per_peer.map_or("-".into(), size),
             format!("{:.0} peers", run.saturation_peers()),
-            format!("{:.1} s", run.took_s),
+            seconds(run.took_s),
         ]);
     }
     format!("{table}\n")
@@ -98,7 +100,7 @@ pub fn table(runs: &[Scaled]) -> String {
 /// # Errors
 ///
 /// What the library that draws says.
-pub fn drawing(runs: &[Scaled]) -> Result<String, String> {
+pub(crate) fn drawing(runs: &[Scaled]) -> Result<String, String> {
     let mut svg = String::new();
     {
         let area = SVGBackend::with_string(&mut svg, (760, 640)).into_drawing_area();

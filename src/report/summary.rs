@@ -1,16 +1,15 @@
 //! The record of a run: the JSON that other programs read.
 
 use std::iter;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::RunFacts;
-use super::limits::{Limits, bound};
+use super::limits::{Limits, bounds};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
 /// The version of the record. It grows when a field changes its meaning or goes.
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// One run, as it is written and read. The names of the fields are those of the JSON.
 ///
@@ -49,7 +48,8 @@ pub struct Summary {
     pub segments_per_second: f64,
     /// `bytes_delivered` ÷ `makespan_s`.
     pub bytes_per_second: f64,
-    /// The shortest makespan that this machine allows, seconds: see [`bound`].
+    /// The shortest makespan that this machine allows, seconds: see
+    /// `limits::bounds`.
     pub bound_s: Option<f64>,
     /// `makespan_s` ÷ `bound_s`: 1.0 is perfect.
     pub ratio_to_bound: Option<f64>,
@@ -96,7 +96,7 @@ pub struct Summary {
 
 impl Summary {
     /// Draws the facts of a run together.
-    pub fn new(facts: RunFacts) -> Self {
+    pub(crate) fn new(facts: RunFacts) -> Self {
         let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));
         let finished_s = by_rank(&facts, None, |rank| {
             facts.finished.get(rank).map(|finished| finished.map(|at| at.as_secs_f64()))
@@ -107,11 +107,10 @@ impl Summary {
         facts.metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
         let makespan_s = facts.makespan.as_secs_f64();
         let limits = facts.limits.filter(Limits::usable);
-        let bound_s = limits
-            .map(|limits| bound(total.received_bytes, facts.cores, &limits))
-            .filter(|&bound| bound < Duration::MAX)
-            .map(|bound| bound.as_secs_f64());
-        Self {
+        let bound_s = limits.and_then(|limits| {
+            bounds::one_machine(total.received_bytes, facts.cores, &limits, facts.checked)
+        });
+        let mut summary = Self {
             schema: SCHEMA,
             engine: facts.engine.to_owned(),
             transport: facts.transport.to_owned(),
@@ -127,8 +126,8 @@ impl Summary {
             makespan_s,
             segments_per_second: ratio(total.received_segments as f64, makespan_s).unwrap_or(0.0),
             bytes_per_second: ratio(total.received_bytes as f64, makespan_s).unwrap_or(0.0),
-            bound_s,
-            ratio_to_bound: bound_s.and_then(|bound_s| ratio(makespan_s, bound_s)),
+            bound_s: None,
+            ratio_to_bound: None,
             copy_bytes_per_second: limits.map(|limits| limits.copy_bytes_per_second),
             hash_bytes_per_second: limits.map(|limits| limits.hash_bytes_per_second),
             cores: facts.cores,
@@ -150,7 +149,15 @@ impl Summary {
             finished_s,
             unavailable_files: facts.unavailable,
             errors: facts.errors,
-        }
+        };
+        summary.set_bound(bound_s);
+        summary
+    }
+
+    /// Says what the shortest makespan would have been, seconds, and what the run's is to that.
+    pub(crate) fn set_bound(&mut self, bound_s: Option<f64>) {
+        self.bound_s = bound_s;
+        self.ratio_to_bound = bound_s.and_then(|bound_s| ratio(self.makespan_s, bound_s));
     }
 
     /// Whether everything was delivered, verified where anybody checks. Where nobody does, that all
@@ -179,6 +186,8 @@ fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::example::facts;
     use super::*;
 

@@ -1,60 +1,96 @@
-//! Numbers as a person reads them: decimal prefixes, three to four digits.
+//! Quantities as a person reads them: the one place that turns sizes, rates and times into text.
 
-/// A size in bytes: `512 B`, `65.5 kB`, `12.6 MB`, `1.50 GB`.
-pub(crate) fn size(bytes: u64) -> String {
-    let amount = bytes as f64;
-    match bytes {
-        0..1_000 => format!("{bytes} B"),
-        1_000..1_000_000 => format!("{:.1} kB", amount / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} MB", amount / 1e6),
-        1_000_000_000.. => format!("{:.2} GB", amount / 1e9),
+/// A unit: its name, and how many of the base unit (B, B/s, s) it is.
+pub(crate) type Unit = (&'static str, f64);
+
+// Sizes are binary, because segments and memory are powers of two: 65536 B read 64 KiB.
+const SIZES: [Unit; 5] = [
+    ("TiB", (1_u64 << 40) as f64),
+    ("GiB", (1_u64 << 30) as f64),
+    ("MiB", (1_u64 << 20) as f64),
+    ("KiB", (1_u64 << 10) as f64),
+    ("B", 1.0),
+];
+// Rates are decimal, as those of links and of other tools, and have two units only, so that any
+// two can be compared at a glance.
+const RATES: [Unit; 2] = [("GB/s", 1e9), ("MB/s", 1e6)];
+const TIMES: [Unit; 4] = [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)];
+const COUNTS: [Unit; 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
+
+/// The largest unit of which `amount` has at least one, or the smallest.
+fn fitting(units: &[Unit], amount: f64) -> Unit {
+    let fits = units.iter().find(|(_, one)| amount.abs() >= *one);
+    *fits.or(units.last()).expect("every table of units has one")
+}
+
+/// The unit of an axis of sizes up to `largest` bytes.
+pub(crate) fn size_unit(largest: f64) -> Unit {
+    fitting(&SIZES, largest)
+}
+
+/// The unit of an axis of rates up to `largest` bytes/s.
+pub(crate) fn rate_unit(largest: f64) -> Unit {
+    fitting(&RATES, largest)
+}
+
+/// The unit of an axis of times up to `largest` seconds.
+pub(crate) fn time_unit(largest: f64) -> Unit {
+    fitting(&TIMES, largest)
+}
+
+/// A size in bytes: `512 B`, `64 KiB`, `1.50 MiB`, `11.7 GiB`. Exact multiples have no decimals.
+pub(crate) fn size(bytes: f64) -> String {
+    let (name, one) = size_unit(bytes);
+    let amount = bytes / one;
+    match amount {
+        _ if amount.fract() == 0.0 => format!("{amount:.0} {name}"),
+        _ if amount < 10.0 => format!("{amount:.2} {name}"),
+        _ => format!("{amount:.1} {name}"),
     }
 }
 
-/// A rate in bytes a second, always in decimal MB/s, so that any two can be compared at a glance.
+/// The segments of a workload: `segments of 64 KiB`; without a payload only hashes are moved.
+pub(crate) fn segments(segment_bytes: usize) -> String {
+    match segment_bytes {
+        0 => "hashes only".to_owned(),
+        bytes => format!("segments of {}", size(bytes as f64)),
+    }
+}
+
+/// A rate in bytes/s: `0.850 MB/s`, `12.3 MB/s`, `4.56 GB/s`.
 pub(crate) fn rate(bytes_per_second: f64) -> String {
-    format!("{:.1} MB/s", bytes_per_second / 1e6)
+    let (name, one) = rate_unit(bytes_per_second);
+    format!("{} {name}", three_digits(bytes_per_second / one))
 }
 
-/// An amount with a decimal prefix and its unit: `850 B/s`, `12.3 kB/s`, `4.56 M/s`.
-pub(super) fn amount(value: f64, unit: &str) -> String {
-    let space = if unit.starts_with('/') { "" } else { " " };
-    let steps = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    match steps.into_iter().find(|(step, _)| value.abs() >= *step) {
-        // A rate without a noun needs the prefix beside its number: `4.56 M/s`.
-        Some((step, prefix)) => format!("{} {prefix}{unit}", three_digits(value / step)),
-        None => format!("{}{space}{unit}", three_digits(value)),
-    }
+/// How often something happens in a second: `12.0/s`, `4.56 M/s`.
+pub(crate) fn per_second(count: f64) -> String {
+    let (prefix, one) = fitting(&COUNTS, count);
+    let space = if prefix.is_empty() { "" } else { " " };
+    format!("{}{space}{prefix}/s", three_digits(count / one))
 }
 
 fn three_digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 || size == 0.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        size if size >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
     }
 }
 
-/// A latency in ns: `850 ns`, `12.3 µs`, `4.5 ms`, `1.234 s`.
-pub(crate) fn latency(ns: u64) -> String {
-    let amount = ns as f64;
-    match ns {
-        0..1_000 => format!("{ns} ns"),
-        1_000..1_000_000 => format!("{:.1} µs", amount / 1e3),
-        1_000_000..1_000_000_000 => format!("{:.1} ms", amount / 1e6),
-        1_000_000_000.. => format!("{:.3} s", amount / 1e9),
-    }
-}
-
-/// A time in seconds: `12.3 µs`, `4.5 ms`, `1.234 s`.
+/// A time: `850.0 ns`, `12.3 µs`, `4.5 ms`, `1.234 s`.
 pub(crate) fn seconds(seconds: f64) -> String {
-    if seconds < 1e-3 {
-        format!("{:.1} µs", seconds * 1e6)
-    } else if seconds < 1.0 {
-        format!("{:.1} ms", seconds * 1e3)
-    } else {
-        format!("{seconds:.3} s")
+    match time_unit(seconds) {
+        _ if seconds == 0.0 => "0 s".to_owned(),
+        ("s", _) => format!("{seconds:.3} s"),
+        (name, one) => format!("{:.1} {name}", seconds / one),
     }
+}
+
+/// A time in ns, as [`seconds`] shows it.
+pub(crate) fn nanoseconds(ns: u64) -> String {
+    seconds(ns as f64 / 1e9)
 }
 
 /// A count and its noun, in the plural where there is not one.
@@ -68,28 +104,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_take_the_fitting_prefix() {
-        let sizes = [0, 999, 65_536, 12_582_912, 1_500_000_000].map(size);
-        assert_eq!(sizes, ["0 B", "999 B", "65.5 kB", "12.6 MB", "1.50 GB"]);
-        assert_eq!(rate(1_234_567_890.0), "1234.6 MB/s");
-    }
-
-    #[test]
-    fn times_take_the_fitting_prefix() {
-        let latencies = [0, 850, 12_340, 4_500_000, 1_234_000_000].map(latency);
-        assert_eq!(latencies, ["0 ns", "850 ns", "12.3 µs", "4.5 ms", "1.234 s"]);
-        let times = [0.0, 12.34e-6, 4.5e-3, 61.5].map(seconds);
-        assert_eq!(times, ["0.0 µs", "12.3 µs", "4.5 ms", "61.500 s"]);
-    }
-
-    #[test]
-    fn amounts_have_three_digits() {
-        let amounts = [0.0, 1.5, 999.0, 12_345.0, 4.56e6, 9.9e9].map(|value| amount(value, "B/s"));
+    fn sizes_are_binary_and_exact_ones_have_no_decimals() {
+        let sizes = [0.0, 999.0, 65_536.0, 1_536.0, 12_582_912.0, 1_000_000.0, 1.5e9].map(size);
         assert_eq!(
-            amounts,
-            ["0 B/s", "1.50 B/s", "999 B/s", "12.3 kB/s", "4.56 MB/s", "9.90 GB/s"]
+            sizes,
+            ["0 B", "999 B", "64 KiB", "1.50 KiB", "12 MiB", "976.6 KiB", "1.40 GiB"]
         );
-        assert_eq!([12.0, 4.56e6].map(|value| amount(value, "/s")), ["12.0/s", "4.56 M/s"]);
+        assert_eq!([0, 1024].map(segments), ["hashes only", "segments of 1 KiB"]);
+    }
+
+    #[test]
+    fn rates_are_decimal_with_three_digits() {
+        let rates = [0.0, 12_345.0, 850e3, 12e6, 999e6, 1_234_567_890.0].map(rate);
+        let expected = ["0 MB/s", "0.012 MB/s", "0.850 MB/s", "12.0 MB/s", "999 MB/s", "1.23 GB/s"];
+        assert_eq!(rates, expected);
+        assert_eq!([0.0, 12.0, 4.56e6].map(per_second), ["0/s", "12.0/s", "4.56 M/s"]);
+    }
+
+    #[test]
+    fn times_take_the_fitting_unit() {
+        let times = [0.0, 850e-9, 12.34e-6, 4.5e-3, 61.5].map(seconds);
+        assert_eq!(times, ["0 s", "850.0 ns", "12.3 µs", "4.5 ms", "61.500 s"]);
+        assert_eq!(nanoseconds(12_340), "12.3 µs");
     }
 
     #[test]

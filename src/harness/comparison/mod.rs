@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::environment::LimitsAt;
 use super::records::Record;
 use crate::config::Verify;
+use crate::report::Summary;
+use crate::report::limits::bounds;
 use crate::report::statistics::{
     Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
 };
-use crate::report::{Summary, bound};
 
 /// The name of the file that holds the comparison.
-pub const SUMMARY: &str = "summary.json";
+pub(crate) const SUMMARY: &str = "summary.json";
 
 /// The engine that all others are compared with.
 const BASELINE: &str = "mutex";
@@ -27,7 +28,7 @@ pub(super) const TOLERANCE: f64 = 0.05;
 
 /// All runs of one contender on one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ContenderRow {
+pub(crate) struct ContenderRow {
     /// The workload's name.
     pub workload: String,
     /// How many peers took part.
@@ -79,7 +80,7 @@ pub struct ContenderRow {
 /// Why the figures of a run can't be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Invalid {
+pub(crate) enum Invalid {
     /// Not all that was wanted was delivered.
     Incomplete,
     /// Faster than the machine can be.
@@ -87,7 +88,7 @@ pub enum Invalid {
 }
 
 /// Why the figures of a run can't be, if they can't, on a machine with such `limits`.
-pub fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
+pub(crate) fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
     if !record.run.is_complete() || !record.run.errors.is_empty() {
         return Some(Invalid::Incomplete);
     }
@@ -104,28 +105,21 @@ fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     Some(run.makespan_s / bound).filter(|ratio| ratio.is_finite())
 }
 
-/// The shortest makespan that a machine with such limits allows, seconds: each delivered byte costs a
-/// copy, and where somebody verifies a hash, and each segment a message.
-pub fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
-    let limits = at.limits();
-    if !limits.usable() {
-        return None;
-    }
-    let bytes = run.bytes_delivered;
-    let cores = match verification {
-        Verify::Inline | Verify::Pool => bound(bytes, run.cores, &limits).as_secs_f64(),
-        Verify::Off => bytes as f64 / limits.copy_bytes_per_second / run.cores.max(1) as f64,
-    };
-    // A broadcast of the whole file is no message a segment.
+/// The shortest makespan that a machine with such limits allows, seconds: the longer of what its
+/// cores and what the messages of its MPI take.
+pub(crate) fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
+    let is_checked = verification != Verify::Off;
+    let cores = bounds::one_machine(run.bytes_delivered, run.cores, &at.limits(), is_checked)?;
+    // A broadcast of the whole file does not send a message for each segment.
     let rate = at.messages_per_second.filter(|&rate| rate > 0.0 && run.engine != WHOLE_FILE);
-    Some(rate.map_or(cores, |rate| cores.max(run.segments as f64 / rate)))
+    Some(rate.map_or(cores, |rate| cores.max(bounds::messages(run.segments, rate))))
 }
 
 /// A row for each contender and workload, in the order in which `contenders` names them and the
 /// records first do. All bounds are those of `limits`: of the best that was measured, because what
 /// disturbs a measurement of limits only makes them look lower. `seed` decides what the intervals
 /// of ratios are drawn from.
-pub fn compare(
+pub(crate) fn compare(
     records: &[Record],
     contenders: &[&str],
     limits: &[LimitsAt],

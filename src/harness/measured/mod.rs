@@ -22,6 +22,7 @@ use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
+use crate::report::units::size;
 
 /// The version of an environment that this program reads.
 const ENVIRONMENT_SCHEMA: u32 = 1;
@@ -32,7 +33,7 @@ const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_
 
 /// Why a folder is no measurement.
 #[derive(Debug, thiserror::Error)]
-pub enum MeasuredError {
+pub(crate) enum MeasuredError {
     /// The records cannot be read.
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -82,7 +83,7 @@ pub enum MeasuredError {
 }
 
 /// Whether there are records in the folder.
-pub fn has_records(dir: &Path) -> bool {
+pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
 }
 
@@ -91,7 +92,7 @@ pub fn has_records(dir: &Path) -> bool {
 /// # Errors
 ///
 /// When one of them is not what [`records`] writes, with its file and line.
-pub fn read(dir: &Path) -> Result<Set, MeasuredError> {
+pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
     let loads = tracker_run::read(dir)?;
     if recovered.records.is_empty() && loads.records.is_empty() {
@@ -142,9 +143,7 @@ fn bound(records: &mut [Record], limits: &[LimitsAt]) {
         let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes);
         // None has a bound where the job ran on several machines.
         if let (Some(at), Some(_)) = (at, run.bound_s) {
-            run.bound_s = comparison::bound_s(run, *verification, at);
-            run.ratio_to_bound = run.bound_s.map(|bound| run.makespan_s / bound);
-            run.ratio_to_bound = run.ratio_to_bound.filter(|ratio| ratio.is_finite());
+            run.set_bound(comparison::bound_s(run, *verification, at));
         }
     }
 }
@@ -299,7 +298,7 @@ fn facts(environment: &Environment) -> Vec<Fact> {
         ("host", host.clone(), true),
         ("processor", machine.cpu.clone(), true),
         ("cores", machine.cores.to_string(), true),
-        ("memory", format!("{:.1} GB", machine.memory_bytes as f64 / 1e9), true),
+        ("memory", size(machine.memory_bytes as f64), true),
         ("kernel", machine.kernel.clone(), true),
         ("large pages", unknown(&machine.transparent_hugepages), true),
         ("frequency governor", unknown(&machine.frequency_governor), true),

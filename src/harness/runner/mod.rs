@@ -242,10 +242,7 @@ impl Bench<'_> {
                     records.iter().filter(|record| is_of(record, scenario_run.scenario, entry));
                 let makespans: Vec<_> = runs.map(|record| record.run.makespan_s).collect();
                 median(&makespans).zip(median_interval(&makespans)).is_some_and(
-                    |(median, interval)| {
-                        let reach = (interval.high - median).max(median - interval.low);
-                        reach <= self.plan.target * median
-                    },
+                    |(median, interval)| interval.reach(median) <= self.plan.target * median,
                 )
             })
     }
@@ -294,9 +291,7 @@ impl Bench<'_> {
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify.unwrap_or_default();
-        run.bound_s = at.and_then(|at| bound_s(&run, verification, at));
-        let ratio = run.bound_s.map(|bound| run.makespan_s / bound);
-        run.ratio_to_bound = ratio.filter(|ratio| ratio.is_finite());
+        run.set_bound(at.and_then(|at| bound_s(&run, verification, at)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
         let seconds = |of: fn(&Usage) -> Duration| {
             costs.iter().map(|cost| of(&cost.usage)).sum::<Duration>().as_secs_f64()

@@ -10,7 +10,7 @@ use crate::report::units;
 /// Something that is measured once a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Figure {
+pub(crate) enum Figure {
     /// From the start until the last peer had all it wanted, seconds.
     Makespan,
     /// Payload delivered a second, bytes/s.
@@ -49,7 +49,7 @@ pub enum Figure {
 
 impl Figure {
     /// All of them, in the order of tables.
-    pub const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Makespan,
         Self::Rate,
         Self::Segments,
@@ -70,12 +70,12 @@ impl Figure {
     ];
 
     /// Its name on the command line and in records.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.described().0
     }
 
     /// What it is, for headings.
-    pub fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         self.described().1
     }
 
@@ -103,7 +103,7 @@ impl Figure {
     }
 
     /// Whether more of it is better.
-    pub fn more_is_better(self) -> bool {
+    pub(crate) fn more_is_better(self) -> bool {
         match self.described().2 {
             Unit::BytesPerSecond | Unit::PerSecond => true,
             Unit::Seconds | Unit::Bytes | Unit::Ratio => false,
@@ -111,7 +111,7 @@ impl Figure {
     }
 
     /// What one that is better by a factor is called, and one that is worse.
-    pub fn words(self) -> (&'static str, &'static str) {
+    pub(crate) fn words(self) -> (&'static str, &'static str) {
         match self.described().2 {
             Unit::Bytes => ("less", "more"),
             Unit::Ratio => ("better", "worse"),
@@ -121,7 +121,7 @@ impl Figure {
     }
 
     /// The unit of its values, for the heads of tables of raw numbers.
-    pub fn unit(self) -> &'static str {
+    pub(crate) fn unit(self) -> &'static str {
         match self.described().2 {
             Unit::Seconds => "s",
             Unit::Bytes => "B",
@@ -132,14 +132,23 @@ impl Figure {
     }
 
     /// A value as a person reads it.
-    pub fn show(self, value: f64) -> String {
+    pub(crate) fn show(self, value: f64) -> String {
         match self.described().2 {
-            Unit::Seconds if value < 1e-6 => format!("{:.1} ns", value * 1e9),
             Unit::Seconds => units::seconds(value),
-            Unit::Bytes => units::amount(value, "B"),
-            Unit::BytesPerSecond => units::amount(value, "B/s"),
-            Unit::PerSecond => units::amount(value, "/s"),
+            Unit::Bytes => units::size(value),
+            Unit::BytesPerSecond => units::rate(value),
+            Unit::PerSecond => units::per_second(value),
             Unit::Ratio => format!("{value:.2}"),
+        }
+    }
+
+    /// The unit of an axis of values up to `largest`.
+    pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
+        match self.described().2 {
+            Unit::Seconds => units::time_unit(largest),
+            Unit::Bytes => units::size_unit(largest),
+            Unit::BytesPerSecond => units::rate_unit(largest),
+            Unit::PerSecond | Unit::Ratio => (self.unit(), 1.0),
         }
     }
 }
@@ -171,7 +180,7 @@ impl FromStr for Figure {
 /// There is no such figure.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("\"{name}\" is no figure: {all}", all = Figure::ALL.map(Figure::name).join(", "))]
-pub struct UnknownFigure {
+pub(crate) struct UnknownFigure {
     /// What was asked for.
     pub name: String,
 }

@@ -15,12 +15,12 @@ use super::pairing::{Comparison, Pairing};
 use super::{Figure, table};
 
 /// How often a gate may fail when nothing changed.
-pub const ALARM: f64 = 0.01;
+pub(crate) const ALARM: f64 = 0.01;
 
 /// What a gate allows.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GatePlan {
+pub(crate) struct GatePlan {
     /// Worse by more than this part fails: 0.05 is 5%.
     pub effect: f64,
     /// The figures that are looked at.
@@ -37,7 +37,7 @@ pub struct GatePlan {
 /// An effect for some results: those that have all that it names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub(crate) struct Rule {
     /// The workload.
     pub workload: Option<String>,
     /// The contender.
@@ -51,7 +51,7 @@ pub struct Rule {
 /// What a result is that is no longer measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Missing {
+pub(crate) enum Missing {
     /// A failure: what is not measured cannot pass.
     #[default]
     Fail,
@@ -61,7 +61,7 @@ pub enum Missing {
 
 /// What a gate says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GateResult {
+pub(crate) struct GateResult {
     /// What fails, a sentence each.
     pub failures: Vec<String>,
     /// What a reader must know though nothing fails by it, a sentence each.
@@ -72,7 +72,7 @@ pub struct GateResult {
 
 /// Why there is no gate.
 #[derive(Debug, thiserror::Error)]
-pub enum GateError {
+pub(crate) enum GateError {
     /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Read {
@@ -117,7 +117,7 @@ impl GatePlan {
     /// # Errors
     ///
     /// The file cannot be read, or the first thing that is wrong in it.
-    pub fn read(path: &Path) -> Result<Self, GateError> {
+    pub(crate) fn read(path: &Path) -> Result<Self, GateError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| GateError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, &text)
@@ -128,7 +128,7 @@ impl GatePlan {
     /// # Errors
     ///
     /// The first thing that is wrong in it.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, GateError> {
+    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, GateError> {
         let path = path.to_owned();
         let plan: Self = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -147,7 +147,7 @@ impl GatePlan {
 
     /// Judges a comparison, which should hold the figures of this plan and no others: the alarms
     /// are shared among all of its results.
-    pub fn judge(&self, comparison: &Comparison) -> GateResult {
+    pub(crate) fn judge(&self, comparison: &Comparison) -> GateResult {
         let mut outcome = GateResult::default();
         let alarm = ALARM / self.figures.len() as f64;
         for figure in &self.figures {

@@ -4,7 +4,7 @@ use super::html::escape;
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Grid {
+pub(crate) struct Grid {
     /// What stands above it; may be empty.
     pub title: String,
     /// The heads of the columns.
@@ -17,7 +17,7 @@ pub struct Grid {
 
 /// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Column {
+pub(crate) struct Column {
     /// Its head.
     pub name: String,
     /// Whether its cells are numbers, which end in one line.
@@ -26,7 +26,7 @@ pub struct Column {
 
 /// A cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cell {
+pub(crate) struct Cell {
     /// What it says.
     pub text: String,
     /// How it is meant.
@@ -35,7 +35,7 @@ pub struct Cell {
 
 /// How a cell is meant, beside what it says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// As it is.
     #[default]
     Plain,
@@ -49,12 +49,12 @@ pub enum Tone {
 
 impl Column {
     /// A column of words.
-    pub fn words(name: impl Into<String>) -> Self {
+    pub(crate) fn words(name: impl Into<String>) -> Self {
         Self { name: name.into(), is_number: false }
     }
 
     /// A column of numbers.
-    pub fn numbers(name: impl Into<String>) -> Self {
+    pub(crate) fn numbers(name: impl Into<String>) -> Self {
         Self { name: name.into(), is_number: true }
     }
 }
@@ -74,7 +74,7 @@ impl From<&str> for Cell {
 impl Cell {
     /// The same, meant like this.
     #[must_use]
-    pub fn toned(self, tone: Tone) -> Self {
+    pub(crate) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
     }
 }
@@ -104,7 +104,7 @@ impl Tone {
 impl Grid {
     /// Takes out the columns that say the same in every row, and returns them as `name value`.
     /// Tables of one row and the columns from `kept` on stay as they are.
-    pub fn lift_constant(&mut self, kept: usize) -> Vec<String> {
+    pub(crate) fn lift_constant(&mut self, kept: usize) -> Vec<String> {
         let mut lifted = Vec::new();
         let constant = |rows: &[Vec<Cell>], index: usize| {
             rows.windows(2).all(|pair| pair[0][index] == pair[1][index])
@@ -124,7 +124,7 @@ impl Grid {
     }
 
     /// Aligned text, a line a row, with its line breaks; in colour for a terminal.
-    pub fn text(&self, colour: bool) -> String {
+    pub(crate) fn text(&self, colour: bool) -> String {
         let width = |index: usize| {
             let cells = self.rows.iter().map(|row| row[index].text.chars().count());
             cells.chain([self.columns[index].name.chars().count()]).max().unwrap_or(0)
@@ -155,7 +155,7 @@ impl Grid {
     }
 
     /// A table of Markdown with its title as a heading.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = String::new();
@@ -185,7 +185,7 @@ impl Grid {
 
     /// A table of HTML that scrolls inside itself where it is wide. `caption` names it for
     /// those who don't see it.
-    pub fn html(&self, caption: &str) -> String {
+    pub(crate) fn html(&self, caption: &str) -> String {
         let caption = escape(caption);
         let mut out = format!(
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\

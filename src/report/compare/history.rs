@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
-use super::model::binary_size;
+use super::model::segment_size;
 use super::table::ratio;
 use super::{Figure, Scenario, Set};
 
@@ -18,7 +18,7 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 /// All lines of one figure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct History {
+pub(crate) struct History {
     /// The version of this record: 1.
     pub history_schema: u32,
     /// The figure.
@@ -29,7 +29,7 @@ pub struct History {
 
 /// One scenario and contender on one machine, over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct HistoryLine {
+pub(crate) struct HistoryLine {
     /// The machine.
     pub machine: String,
     /// What was run.
@@ -42,7 +42,7 @@ pub struct HistoryLine {
 
 /// One measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Point {
+pub(crate) struct Point {
     /// Its folder.
     pub label: String,
     /// When it began, UTC.
@@ -54,7 +54,7 @@ pub struct Point {
 }
 
 /// Puts the sets in the order of time.
-pub fn history(sets: &[Set], figure: Figure) -> History {
+pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
     let mut lines: Vec<HistoryLine> = Vec::new();
@@ -107,7 +107,7 @@ fn machine(set: &Set) -> String {
 
 impl Point {
     /// The first seven characters of the commit, or the name of the folder.
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.commit.get(..7).unwrap_or(&self.label)
     }
 }
@@ -115,7 +115,7 @@ impl Point {
 impl History {
     /// The lines as tables, one for each machine: first, last and best median, and a small bar for
     /// each measurement.
-    pub fn grids(&self) -> Vec<Grid> {
+    pub(crate) fn grids(&self) -> Vec<Grid> {
         let mut machines: Vec<&str> = self.lines.iter().map(|line| line.machine.as_str()).collect();
         machines.dedup();
         machines.into_iter().map(|machine| self.grid(machine)).collect()
@@ -155,7 +155,7 @@ impl History {
         vec![
             scenario.workload.as_str().into(),
             scenario.peers.map(|peers| peers.to_string()).unwrap_or_default().into(),
-            scenario.segment_bytes.map(binary_size).unwrap_or_default().into(),
+            scenario.segment_bytes.map(segment_size).unwrap_or_default().into(),
             line.contender.as_str().into(),
             bars(&medians).into(),
             Cell::from(runs.join("+")).toned(Tone::Faint),
@@ -167,13 +167,13 @@ impl History {
     }
 
     /// Text for a terminal: in colour, or plain for a pipe.
-    pub fn text(&self, colour: bool) -> String {
+    pub(crate) fn text(&self, colour: bool) -> String {
         let grids = self.grids();
         grids.iter().map(|grid| grid.text(colour)).collect::<Vec<_>>().join("\n")
     }
 
     /// Markdown.
-    pub fn markdown(&self) -> String {
+    pub(crate) fn markdown(&self) -> String {
         self.grids().iter().map(Grid::markdown).collect::<Vec<_>>().join("\n")
     }
 
@@ -182,7 +182,7 @@ impl History {
     /// # Errors
     ///
     /// Never: the error is that of a writer into memory.
-    pub fn csv(&self) -> Result<String, csv::Error> {
+    pub(crate) fn csv(&self) -> Result<String, csv::Error> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record([
             "figure",

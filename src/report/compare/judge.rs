@@ -10,10 +10,10 @@ use crate::report::statistics::{
 
 /// Fewer runs than this are no ground for a probability: with five of each group even groups that
 /// are wide apart have no interval of 95%.
-pub const RUNS_LEAST: usize = 6;
+pub(crate) const RUNS_LEAST: usize = 6;
 /// A result counts as real when its corrected probability is below this and its interval
 /// leaves out 1.
-pub const SIGNIFICANT: f64 = 0.05;
+pub(crate) const SIGNIFICANT: f64 = 0.05;
 /// How often a ratio of medians is drawn anew.
 pub(super) const ROUNDS: usize = 2000;
 /// Intervals are drawn with one fixed seed.
@@ -21,7 +21,7 @@ const SEED: u64 = 0x006d_7069_7377_6172;
 
 /// The runs of one group.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Group {
+pub(crate) struct Group {
     /// The values, in the order of the repetitions.
     pub values: Vec<f64>,
     /// The median.
@@ -34,7 +34,7 @@ pub struct Group {
 
 /// Two groups side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct JudgedPair {
+pub(crate) struct JudgedPair {
     /// What was run.
     pub scenario: Scenario,
     /// The contender, or the one that is compared with the base.
@@ -62,7 +62,7 @@ pub struct JudgedPair {
 /// What two groups come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// The other is better than the base.
     Better,
     /// The other is worse than the base.
@@ -75,7 +75,7 @@ pub enum Verdict {
 
 impl Group {
     /// The runs that have the figure; none where there are none.
-    pub fn new(runs: &[&Observation], figure: Figure) -> Option<Self> {
+    pub(crate) fn new(runs: &[&Observation], figure: Figure) -> Option<Self> {
         let values: Vec<f64> =
             runs.iter().filter_map(|run| run.values.get(&figure).copied()).collect();
         Some(Self {
@@ -87,9 +87,8 @@ impl Group {
     }
 
     /// How far the interval reaches from the median at most, as a part of it.
-    pub fn reach(&self) -> Option<f64> {
-        let Interval { low, high } = self.interval?;
-        let reach = (self.median - low).max(high - self.median) / self.median;
+    pub(crate) fn reach(&self) -> Option<f64> {
+        let reach = self.interval?.reach(self.median) / self.median;
         reach.is_finite().then_some(reach)
     }
 }

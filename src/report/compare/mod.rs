@@ -7,20 +7,19 @@
 //!
 //! Nothing here reads our own records: who does makes a [`Set`] of them.
 
-pub mod figure;
-pub mod gate;
-pub mod grid;
-pub mod history;
-pub mod html;
-pub mod import;
-pub mod judge;
-pub mod model;
-pub mod pairing;
-pub mod table;
+mod figure;
+pub(crate) mod gate;
+mod grid;
+pub(crate) mod history;
+pub(crate) mod html;
+pub(crate) mod import;
+mod judge;
+mod model;
+mod pairing;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
-pub use figure::Figure;
-pub use judge::{Group, JudgedPair, RUNS_LEAST, Verdict};
-pub use model::{Fact, Observation, Scenario, Set};
-pub use pairing::{CompareError, Comparison, Pairing, Question, compare};
+pub(crate) use figure::Figure;
+pub(crate) use model::{Fact, Observation, Scenario, Set};
+pub(crate) use pairing::{CompareError, Comparison, Question, compare};

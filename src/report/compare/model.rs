@@ -17,7 +17,7 @@ const CLASSIC: &str = "mutex";
 /// All that was measured in one place at one time: a folder of records, or the output of another
 /// tool.
 #[derive(Clone, Debug, Default)]
-pub struct Set {
+pub(crate) struct Set {
     /// What tables call it: the name of its folder.
     pub label: String,
     /// Where it was read from.
@@ -45,7 +45,7 @@ pub struct Set {
 
 /// Something that a result depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fact {
+pub(crate) struct Fact {
     /// What it is.
     pub name: &'static str,
     /// Its value.
@@ -56,7 +56,7 @@ pub struct Fact {
 
 /// What was run, whoever ran it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Scenario {
+pub(crate) struct Scenario {
     /// The name of the workload.
     pub workload: String,
     /// How many peers took part; none where that means nothing.
@@ -69,7 +69,7 @@ pub struct Scenario {
 
 /// One run.
 #[derive(Clone, Debug, Default)]
-pub struct Observation {
+pub(crate) struct Observation {
     /// What was run.
     pub scenario: Scenario,
     /// What ran it.
@@ -91,26 +91,20 @@ impl fmt::Display for Scenario {
             write!(f, ", {}", units::count(peers as u64, "peer"))?;
         }
         if let Some(bytes) = self.segment_bytes {
-            write!(f, ", {}", binary_size(bytes))?;
+            write!(f, ", {}", segment_size(bytes))?;
         }
         Ok(())
     }
 }
 
-/// A size of segments or messages, which are mostly powers of two: `64 KiB`, `1000 B`.
-pub fn binary_size(bytes: usize) -> String {
-    match bytes {
-        0 => "hash only".to_owned(),
-        _ if bytes.is_multiple_of(1 << 30) => format!("{} GiB", bytes >> 30),
-        _ if bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
-        _ if bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
-        _ => format!("{bytes} B"),
-    }
+/// The size of a segment or a message; a segment without a payload is a hash and nothing else.
+pub(super) fn segment_size(bytes: usize) -> String {
+    if bytes == 0 { "hash only".to_owned() } else { units::size(bytes as f64) }
 }
 
 impl Set {
     /// The scenarios, in the order of their names and sizes.
-    pub fn scenarios(&self) -> Vec<&Scenario> {
+    pub(crate) fn scenarios(&self) -> Vec<&Scenario> {
         let mut all: Vec<_> = self.observations.iter().map(|one| &one.scenario).collect();
         all.sort();
         all.dedup();
@@ -118,7 +112,7 @@ impl Set {
     }
 
     /// The contenders: the classic engine first, then those with fewer switches, then by name.
-    pub fn contenders(&self) -> Vec<&str> {
+    pub(crate) fn contenders(&self) -> Vec<&str> {
         let mut all: Vec<_> = self
             .observations
             .iter()
@@ -140,7 +134,7 @@ impl Set {
 
     /// The runs of one series, in the order of their repetitions and then of their values, so that
     /// the order of the records is nobody's business.
-    pub fn series(&self, scenario: &Scenario, contender: &str) -> Vec<&Observation> {
+    pub(crate) fn series(&self, scenario: &Scenario, contender: &str) -> Vec<&Observation> {
         let of = |one: &&Observation| one.scenario == *scenario && one.contender == contender;
         let mut series: Vec<_> = self.observations.iter().filter(of).collect();
         series.sort_by(|left, right| {
@@ -153,7 +147,7 @@ impl Set {
     }
 
     /// The figures that at least one run has.
-    pub fn figures(&self) -> Vec<Figure> {
+    pub(crate) fn figures(&self) -> Vec<Figure> {
         let has = |figure| self.observations.iter().any(|one| one.values.contains_key(&figure));
         Figure::ALL.into_iter().filter(|&figure| has(figure)).collect()
     }

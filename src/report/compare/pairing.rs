@@ -9,7 +9,7 @@ use crate::report::statistics::geometric_mean;
 
 /// What is to be compared with what.
 #[derive(Clone, Debug, Default)]
-pub struct Question {
+pub(crate) struct Question {
     /// Within one set: the contender that is the base; none for the classic engine, or the first.
     pub contender: Option<String>,
     /// Within one set: the contenders that are compared with it; none for all others.
@@ -21,7 +21,7 @@ pub struct Question {
 
 /// What came out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     /// The version of this record: 1.
     pub comparison_schema: u32,
     /// What was compared: the labels of the sets.
@@ -36,7 +36,7 @@ pub struct Comparison {
 
 /// All results of one figure for a base and an other.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Pairing {
+pub(crate) struct Pairing {
     /// The figure.
     pub figure: Figure,
     /// What the base is called.
@@ -58,7 +58,7 @@ pub struct Pairing {
 
 /// Something in which the sets differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub(crate) struct Difference {
     /// What it is.
     pub name: String,
     /// Its value in each set; "unknown" where a set does not say.
@@ -69,7 +69,7 @@ pub struct Difference {
 
 /// Why nothing can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CompareError {
+pub(crate) enum CompareError {
     /// No set.
     #[error("there is nothing to compare: name folders of records")]
     Nothing,
@@ -108,7 +108,7 @@ pub enum CompareError {
 
 impl Pairing {
     /// How many rows have the verdict.
-    pub fn count(&self, verdict: Verdict) -> usize {
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
 }
@@ -118,7 +118,7 @@ impl Pairing {
 /// # Errors
 ///
 /// When there is nothing that could be compared.
-pub fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
+pub(crate) fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
     compare_drawing(judge::ROUNDS, sets, question)
 }
 

@@ -2,7 +2,7 @@
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
-use super::model::binary_size;
+use super::model::segment_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
 use crate::report::statistics::Interval;
@@ -13,7 +13,7 @@ const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameter
 const LISTED_MAX: usize = 6;
 
 /// Text for a terminal: in colour, or plain for a pipe.
-pub fn text(comparison: &Comparison, colour: bool) -> String {
+pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     let mut out = String::new();
     let (on, off) = if colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
     for line in notices(comparison) {
@@ -35,7 +35,7 @@ pub fn text(comparison: &Comparison, colour: bool) -> String {
 }
 
 /// Markdown, for a pull request.
-pub fn markdown(comparison: &Comparison) -> String {
+pub(crate) fn markdown(comparison: &Comparison) -> String {
     let notices = notices(comparison);
     let mut out: String = notices.iter().map(|line| format!("> **{line}**\\\n")).collect();
     if let Some(end) = out.rfind('\\') {
@@ -51,7 +51,7 @@ pub fn markdown(comparison: &Comparison) -> String {
 /// # Errors
 ///
 /// Never: the error is that of a writer into memory.
-pub fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
+pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(CSV_HEAD)?;
     for pairing in &comparison.pairings {
@@ -219,7 +219,7 @@ fn ambiguous(rows: &[&JudgedPair]) -> bool {
 
 fn keys(scenario: &Scenario) -> Vec<Cell> {
     let peers = scenario.peers.map(|peers| peers.to_string()).unwrap_or_default();
-    let bytes = scenario.segment_bytes.map(binary_size).unwrap_or_default();
+    let bytes = scenario.segment_bytes.map(segment_size).unwrap_or_default();
     vec![scenario.workload.as_str().into(), peers.into(), bytes.into()]
 }
 

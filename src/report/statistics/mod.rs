@@ -8,13 +8,13 @@ mod ranks;
 #[cfg(test)]
 mod tests;
 
-pub use ranks::{RankTest, cliffs_delta, geometric_mean, holm, mann_whitney, variation};
+pub(crate) use ranks::{cliffs_delta, geometric_mean, holm, mann_whitney, variation};
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 /// How sure an interval is to hold the true value.
-pub const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// Fences lie so many interquartile ranges outside of the quartiles. Source: J. W. Tukey,
 /// "Exploratory Data Analysis", 1977.
@@ -22,16 +22,23 @@ const FENCE: f64 = 1.5;
 
 /// An interval that holds the true value with a probability of [`CONFIDENCE`] or more.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Its lower end, in the unit of the samples.
     pub low: f64,
     /// Its upper end, in the unit of the samples.
     pub high: f64,
 }
 
+impl Interval {
+    /// How far its farther end is from a value inside.
+    pub(crate) fn reach(self, inside: f64) -> f64 {
+        (inside - self.low).max(self.high - inside)
+    }
+}
+
 /// The first, second and third quartile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Quartiles {
+pub(crate) struct Quartiles {
     /// A quarter of the samples lies below.
     pub first: f64,
     /// Half of them.
@@ -41,7 +48,7 @@ pub struct Quartiles {
 }
 
 /// The middle sample, or the mean of the middle two; none where there are no samples.
-pub fn median(samples: &[f64]) -> Option<f64> {
+pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     quantile(&sorted(samples), 0.5)
 }
 
@@ -50,7 +57,7 @@ pub fn median(samples: &[f64]) -> Option<f64> {
 ///
 /// Source: definition 7 of R. J. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages",
 /// The American Statistician 50 (4), 1996: the default of R and NumPy.
-pub fn quartiles(samples: &[f64]) -> Option<Quartiles> {
+pub(crate) fn quartiles(samples: &[f64]) -> Option<Quartiles> {
     let sorted = sorted(samples);
     Some(Quartiles {
         first: quantile(&sorted, 0.25)?,
@@ -66,7 +73,7 @@ pub fn quartiles(samples: &[f64]) -> Option<Quartiles> {
 /// probability of 2 · P(B < k), where B counts the heads of n tosses of a coin. The largest k that
 /// keeps this below 1 − [`CONFIDENCE`] is taken. Source: H. A. David and H. N. Nagaraja, "Order
 /// Statistics", 2003, section 7.1.
-pub fn median_interval(samples: &[f64]) -> Option<Interval> {
+pub(crate) fn median_interval(samples: &[f64]) -> Option<Interval> {
     let sorted = sorted(samples);
     let place = interval_place(sorted.len())?;
     Some(Interval { low: sorted[place - 1], high: sorted[sorted.len() - place] })
@@ -90,7 +97,7 @@ fn interval_place(count: usize) -> Option<usize> {
 
 /// The number of samples ÷ the sum of their reciprocals: the mean of rates over equal amounts of
 /// work. None where there are no samples or one is not positive.
-pub fn harmonic_mean(samples: &[f64]) -> Option<f64> {
+pub(crate) fn harmonic_mean(samples: &[f64]) -> Option<f64> {
     if samples.is_empty() || samples.iter().any(|&sample| sample <= 0.0) {
         return None;
     }
@@ -98,7 +105,7 @@ pub fn harmonic_mean(samples: &[f64]) -> Option<f64> {
 }
 
 /// Whether each of the samples lies outside of Tukey's fences, in the order of the samples.
-pub fn outliers(samples: &[f64]) -> Vec<bool> {
+pub(crate) fn outliers(samples: &[f64]) -> Vec<bool> {
     let Some(Quartiles { first, third, .. }) = quartiles(samples) else {
         return Vec::new();
     };
@@ -108,7 +115,7 @@ pub fn outliers(samples: &[f64]) -> Vec<bool> {
 }
 
 /// The median of `dividend` ÷ the median of `divisor`; none where that is no number.
-pub fn median_ratio(dividend: &[f64], divisor: &[f64]) -> Option<f64> {
+pub(crate) fn median_ratio(dividend: &[f64], divisor: &[f64]) -> Option<f64> {
     Some(median(dividend)? / median(divisor)?).filter(|ratio| ratio.is_finite())
 }
 
@@ -118,7 +125,7 @@ pub fn median_ratio(dividend: &[f64], divisor: &[f64]) -> Option<f64> {
 ///
 /// Source: the percentile bootstrap of B. Efron, "Bootstrap Methods: Another Look at the
 /// Jackknife", The Annals of Statistics 7 (1), 1979.
-pub fn median_ratio_interval(
+pub(crate) fn median_ratio_interval(
     dividend: &[f64],
     divisor: &[f64],
     rounds: usize,
@@ -133,7 +140,7 @@ pub fn median_ratio_interval(
 
 /// As [`median_ratio_interval`], where each pair (dividend, divisor) was measured side by side:
 /// pairs are drawn, so that what disturbed both at once cancels out.
-pub fn paired_median_ratio_interval(
+pub(crate) fn paired_median_ratio_interval(
     pairs: &[(f64, f64)],
     rounds: usize,
     seed: u64,

@@ -10,7 +10,7 @@ const EXACT_MAX: usize = 60;
 
 /// What the test of two groups says.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RankTest {
+pub(crate) struct RankTest {
     /// How many pairs, one of each group, have the larger one in the first; ties count half.
     pub u: f64,
     /// How often groups of one distribution would differ as much or more, two-sided.
@@ -23,7 +23,7 @@ pub struct RankTest {
 /// The probability is exact for up to 60 samples, ties included: it counts the ways to draw
 /// the smaller group from all mid-ranks. Beyond, it is the normal approximation with the correction
 /// for ties and for continuity. None where a group is empty or holds a NaN.
-pub fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
+pub(crate) fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
     let is_nan = first.iter().chain(second).any(|sample| sample.is_nan());
     if first.is_empty() || second.is_empty() || is_nan {
         return None;
@@ -39,7 +39,7 @@ pub fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
 ///
 /// Source: N. Cliff, "Dominance Statistics: Ordinal Analyses to Answer Ordinal Questions",
 /// Psychological Bulletin 114 (3), 1993.
-pub fn cliffs_delta(first: &[f64], second: &[f64]) -> Option<f64> {
+pub(crate) fn cliffs_delta(first: &[f64], second: &[f64]) -> Option<f64> {
     let pairs = first.len() as f64 * second.len() as f64;
     (pairs > 0.0).then(|| 2.0 * larger_pairs(first, second) / pairs - 1.0)
 }
@@ -49,7 +49,7 @@ pub fn cliffs_delta(first: &[f64], second: &[f64]) -> Option<f64> {
 ///
 /// Source: S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
 /// Journal of Statistics 6 (2), 1979.
-pub fn holm(probabilities: &[f64]) -> Vec<f64> {
+pub(crate) fn holm(probabilities: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..probabilities.len()).collect();
     order.sort_by(|&left, &right| probabilities[left].total_cmp(&probabilities[right]));
     let mut corrected = vec![1.0; probabilities.len()];
@@ -67,7 +67,7 @@ pub fn holm(probabilities: &[f64]) -> Vec<f64> {
 ///
 /// Source: P. J. Fleming and J. J. Wallace, "How not to lie with statistics: the correct way to
 /// summarize benchmark results", Communications of the ACM 29 (3), 1986.
-pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
+pub(crate) fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     if ratios.is_empty() || !ratios.iter().all(|&ratio| ratio > 0.0) {
         return None;
     }
@@ -76,7 +76,7 @@ pub fn geometric_mean(ratios: &[f64]) -> Option<f64> {
 
 /// The standard deviation of the samples (n - 1) ÷ their mean. None for fewer than two of them, or
 /// where the mean is not positive.
-pub fn variation(samples: &[f64]) -> Option<f64> {
+pub(crate) fn variation(samples: &[f64]) -> Option<f64> {
     let count = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / count;
     if samples.len() < 2 || mean.is_nan() || mean <= 0.0 {

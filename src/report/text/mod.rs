@@ -3,7 +3,8 @@
 use std::fmt::Display;
 
 use super::Summary;
-use super::units::{count, latency, rate, seconds, size};
+use super::statistics::median;
+use super::units::{self, count, nanoseconds, rate, seconds, size};
 
 /// With more peers than this, only the extremes and the middle are listed.
 const PEERS_LISTED_MAX: usize = 16;
@@ -16,7 +17,7 @@ const LABEL_WIDTH: usize = 13;
 
 /// The summary as text of several lines, each at most about a hundred characters wide, the last
 /// with its line break. The problems come last, where they are seen.
-pub fn render(summary: &Summary) -> String {
+pub(crate) fn render(summary: &Summary) -> String {
     let mut lines = LabelledLines::default();
     heading(summary, &mut lines);
     rates(summary, &mut lines);
@@ -24,8 +25,9 @@ pub fn render(summary: &Summary) -> String {
     finished(summary, &mut lines);
     let tail = summary.segment_latency_ns;
     let percentiles = [("p50", tail.p50), ("p99", tail.p99), ("p99.9", tail.p999)];
-    let percentiles = percentiles.map(|(name, ns)| format!("{name} {}", latency(ns))).join(", ");
-    lines.add("latency", format!("{percentiles}, max {}, a segment", latency(tail.max)));
+    let percentiles =
+        percentiles.map(|(name, ns)| format!("{name} {}", nanoseconds(ns))).join(", ");
+    lines.add("latency", format!("{percentiles}, max {}, a segment", nanoseconds(tail.max)));
     time(summary, &mut lines);
     problems(summary, &mut lines);
     lines.text
@@ -47,14 +49,12 @@ impl LabelledLines {
 fn heading(summary: &Summary, lines: &mut LabelledLines) {
     let Summary { engine, transport, .. } = summary;
     let peers = count(summary.peers as u64, "peer");
-    let segment = size(summary.segment_bytes as u64);
-    lines.text += &format!(
-        "{engine} over {transport}, {peers}, segments of {segment}, seed {}\n",
-        summary.seed
-    );
+    let segments = units::segments(summary.segment_bytes);
+    lines.text +=
+        &format!("{engine} over {transport}, {peers}, {segments}, seed {}\n", summary.seed);
     let files = count(summary.files, "file");
     let segments = count(summary.segments, "segment");
-    let delivered = format!("{files}, {segments}, {}", size(summary.bytes_delivered));
+    let delivered = format!("{files}, {segments}, {}", size(summary.bytes_delivered as f64));
     let verdict = match (summary.checked, summary.verified) {
         (false, _) => "UNVERIFIED",
         (true, true) => "all verified",
@@ -96,9 +96,9 @@ fn served(summary: &Summary, lines: &mut LabelledLines) {
     for (index, &(rank, bytes)) in peers.iter().enumerate() {
         let label = if index == 0 { "served" } else { "" };
         let note = notes.get(index).copied().unwrap_or("");
-        let amount = size(bytes);
+        let amount = size(bytes as f64);
         let bar = bar(bytes, most);
-        lines.add(label, format!("rank {rank:<rank_width$} {amount:>9}  {note}{bar}"));
+        lines.add(label, format!("rank {rank:<rank_width$} {amount:>10}  {note}{bar}"));
     }
     let even = format!("max/mean {:.2}, cv {:.2}", summary.served_max_over_mean, summary.served_cv);
     lines.add("balance", format!("{even}, Jain {:.2}", summary.served_jain));
@@ -133,13 +133,13 @@ fn bar(bytes: u64, most: u64) -> String {
 }
 
 fn finished(summary: &Summary, lines: &mut LabelledLines) {
-    let mut times: Vec<f64> = summary.finished_s.iter().copied().flatten().collect();
-    times.sort_by(f64::total_cmp);
+    let times: Vec<f64> = summary.finished_s.iter().copied().flatten().collect();
     let all = format!("{} of {}", times.len(), count(summary.peers as u64, "peer"));
-    let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
+    let Some(median) = median(&times) else {
         return lines.add("finished", all);
     };
-    let median = times[times.len() / 2].midpoint(times[(times.len() - 1) / 2]);
+    let first = times.iter().copied().fold(f64::INFINITY, f64::min);
+    let last = times.iter().copied().fold(0.0, f64::max);
     let [first, middle, end] = [first, median, last].map(seconds);
     let ratio =
         if median > 0.0 { format!(", last/median {:.2}", last / median) } else { "".into() };

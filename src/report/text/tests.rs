@@ -8,14 +8,14 @@ use crate::report::{RunFacts, Summary};
 #[test]
 fn a_run_without_problems() {
     let expected = "\
-lockfree over local, 3 peers, segments of 1.0 MB, seed 7
-  delivered    5 files, 18 segments, 18.0 MB, all verified
+lockfree over local, 3 peers, segments of 976.6 KiB, seed 7
+  delivered    5 files, 18 segments, 17.2 MiB, all verified
   makespan     1.500 s, bound 600.0 ms, ratio 2.50; setup 20.0 ms
   rate         12.0 MB/s, 12.0 segments/s
   limits       copy 60.0 MB/s, hash 20.0 MB/s, 2 cores
-  served       rank 1    9.0 MB  ########################
-               rank 2    6.0 MB  ################
-               rank 3    3.0 MB  ########
+  served       rank 1   8.58 MiB  ########################
+               rank 2   5.72 MiB  ################
+               rank 3   2.86 MiB  ########
   balance      max/mean 1.50, cv 0.41, Jain 0.86
   origin       served 1.50 copies of what was wanted
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
@@ -37,13 +37,13 @@ fn a_run_with_every_problem() {
     facts.unavailable = vec!["model.bin".to_owned(), "\u{1b}[2Jnote".to_owned()];
     facts.errors = (1..=10).map(|rank| format!("rank {rank} was lost")).collect();
     let expected = "\
-lockfree over local, 3 peers, segments of 1.0 MB, seed 7
-  delivered    5 files, 18 segments, 18.0 MB, INCOMPLETE
+lockfree over local, 3 peers, segments of 976.6 KiB, seed 7
+  delivered    5 files, 18 segments, 17.2 MiB, INCOMPLETE
   makespan     1.500 s, bound unknown; setup 20.0 ms
   rate         12.0 MB/s, 12.0 segments/s
-  served       rank 1    9.0 MB  ########################
-               rank 2    6.0 MB  ################
-               rank 3    3.0 MB  ########
+  served       rank 1   8.58 MiB  ########################
+               rank 2   5.72 MiB  ################
+               rank 3   2.86 MiB  ########
   balance      max/mean 1.50, cv 0.41, Jain 0.86
   origin       served 1.50 copies of what was wanted
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
@@ -76,9 +76,9 @@ fn many_peers_are_three_lines() {
     let text = render(&Summary::new(facts));
     let lines: Vec<_> = text.lines().filter(|line| line.contains("rank ")).collect();
     let expected = [
-        "  served       rank 1     1.0 kB  least   #",
-        "               rank 22   22.0 kB  median  ######",
-        "               rank 7    99.0 kB  most    ########################",
+        "  served       rank 1      1000 B  least   #",
+        "               rank 22   21.5 KiB  median  ######",
+        "               rank 7    96.7 KiB  most    ########################",
     ];
     assert_eq!(lines, expected);
     assert!(text.contains("40 of 40 peers: first 10.0 ms, median 205.0 ms, last 400.0 ms"));

@@ -1,8 +1,6 @@
 //! Who carried the load: bytes served by each rank, and how unevenly they lie.
 
-use super::frame::{
-    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical,
-};
+use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg};
@@ -63,10 +61,10 @@ fn legend(loads: &[ServedByRank<'_>]) -> Vec<LegendEntry> {
 fn ranks(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     let ranks = loads.iter().map(|load| load.served.len()).max().unwrap_or(1);
     let largest = loads.iter().flat_map(|load| &load.served).copied().fold(0.0, f64::max);
-    let (unit, one) = byte_unit(largest);
-    let y = Scale::zero_based(largest, BOTTOM, TOP);
+    let (unit, one) = Figure::Memory.axis_unit(largest);
+    let y = Scale::zero_based(largest, one, BOTTOM, TOP);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
-    vertical(&mut svg, &y, &in_units(&y, one), &format!("served, {unit}"));
+    vertical(&mut svg, &y, &in_units(&y), &format!("served, {unit}"));
     svg.line("axis", [LEFT, BOTTOM], [RIGHT, BOTTOM]);
     svg.text("label", Anchor::End, [RIGHT, BOTTOM + 32.0], "rank");
     let slot = (RIGHT - LEFT) / ranks as f64;

@@ -115,9 +115,9 @@ pub(super) fn vertical(svg: &mut Svg, scale: &Scale, ticks: &[(f64, String)], la
     svg.text("label", Anchor::Start, [2.0, 12.0], label);
 }
 
-/// The ticks of a scale in a unit: each value ÷ `one`.
-pub(super) fn in_units(scale: &Scale, one: f64) -> Vec<(f64, String)> {
-    scale.ticks().into_iter().map(|tick| (tick, number(tick / one))).collect()
+/// The ticks of a scale, each named in the unit of the scale.
+pub(super) fn in_units(scale: &Scale) -> Vec<(f64, String)> {
+    scale.ticks().into_iter().map(|tick| (tick, number(tick / scale.unit()))).collect()
 }
 
 /// A round number without zeros that say nothing.
@@ -131,25 +131,5 @@ pub(super) fn number(value: f64) -> String {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()
     } else {
         text
-    }
-}
-
-/// The unit of time that suits values up to `largest` seconds: its name and its length.
-pub(super) fn time_unit(largest: f64) -> (&'static str, f64) {
-    match largest {
-        _ if largest >= 1.0 => ("s", 1.0),
-        _ if largest >= 1e-3 => ("ms", 1e-3),
-        _ if largest >= 1e-6 => ("µs", 1e-6),
-        _ => ("ns", 1e-9),
-    }
-}
-
-/// The unit of bytes that suits values up to `largest`.
-pub(super) fn byte_unit(largest: f64) -> (&'static str, f64) {
-    match largest {
-        _ if largest >= 1e9 => ("GB", 1e9),
-        _ if largest >= 1e6 => ("MB", 1e6),
-        _ if largest >= 1e3 => ("kB", 1e3),
-        _ => ("B", 1.0),
     }
 }

@@ -2,7 +2,7 @@
 
 use hdrhistogram::Histogram;
 
-use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, horizontal, number, time_unit, vertical};
+use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, horizontal, number, vertical};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
@@ -43,7 +43,7 @@ fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let rarest = all().map(|(rarity, _)| *rarity).fold(100.0, f64::max);
     let x = Scale::log(1.0, rarest, LEFT + 8.0, RIGHT - 8.0);
     let y = Scale::log(low / 1.1, high * 1.1, BOTTOM, TOP);
-    let (unit, one) = time_unit(high);
+    let (unit, one) = Figure::LatencyP50.axis_unit(high);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
     let ticks: Vec<_> = y.ticks().into_iter().map(|tick| (tick, number(tick / one))).collect();
     vertical(&mut svg, &y, &ticks, &format!("latency of a segment, {unit}, log scale"));

@@ -30,7 +30,7 @@ const STYLE: &str = include_str!("style.css");
 
 /// What a page is made of.
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     /// The figures that were asked for.
     pub comparison: &'a Comparison,
     /// All figures that the sets have.
@@ -61,7 +61,7 @@ pub(super) fn escape(text: &str) -> String {
 
 impl Page<'_> {
     /// The whole file.
-    pub fn html(&self) -> String {
+    pub(crate) fn html(&self) -> String {
         let series = Series::all(self.sets);
         let sections = [
             ("headline", "Headline", self.headline()),
@@ -309,7 +309,7 @@ fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
 }
 
 /// A page of a history.
-pub fn history_page(histories: &[History], command: &str) -> String {
+pub(crate) fn history_page(histories: &[History], command: &str) -> String {
     let mut sections = Vec::new();
     for history in histories {
         let name = history.figure.name();
@@ -359,6 +359,6 @@ fn document(
 }
 
 /// All figures that a set has, for a page that shows everything.
-pub fn all_figures(sets: &[Set]) -> Vec<Figure> {
+pub(crate) fn all_figures(sets: &[Set]) -> Vec<Figure> {
     sets.first().map(Set::figures).unwrap_or_default()
 }

@@ -8,27 +8,35 @@ pub(super) struct Scale {
     from: f64,
     to: f64,
     is_log: bool,
+    /// Ticks are round in this unit.
+    unit: f64,
 }
 
 impl Scale {
-    /// From zero to a round value that is not below `largest`, for lengths that are compared.
-    pub(super) fn zero_based(largest: f64, from: f64, to: f64) -> Self {
-        let largest = if largest > 0.0 { largest } else { 1.0 };
-        let step = step(largest / 4.0);
-        Self { low: 0.0, high: (largest / step).ceil() * step, from, to, is_log: false }
+    /// From zero to a value that is round in `unit` and not below `largest`, for lengths that are
+    /// compared.
+    pub(super) fn zero_based(largest: f64, unit: f64, from: f64, to: f64) -> Self {
+        let largest = if largest > 0.0 { largest } else { unit };
+        let step = unit * step(largest / unit / 4.0);
+        Self { low: 0.0, high: (largest / step).ceil() * step, from, to, is_log: false, unit }
     }
 
     /// From one value to another.
     pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
-        Self { low, high, from, to, is_log: false }
+        Self { low, high, from, to, is_log: false, unit: 1.0 }
     }
 
     /// In equal factors, for ratios and for values over several magnitudes. Both ends are above 0.
     pub(super) fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
         let low = low.max(f64::MIN_POSITIVE);
         let high = if high > low * 1.01 { high } else { low * 1.01 };
-        Self { low, high, from, to, is_log: true }
+        Self { low, high, from, to, is_log: true, unit: 1.0 }
+    }
+
+    /// The unit in which ticks are round.
+    pub(super) fn unit(&self) -> f64 {
+        self.unit
     }
 
     /// The place of a value. What lies beyond an end is put there.
@@ -45,7 +53,8 @@ impl Scale {
     /// Round values between the ends, about five.
     pub(super) fn ticks(&self) -> Vec<f64> {
         if !self.is_log || self.high / self.low < 2.5 {
-            return steps(self.low, self.high);
+            let ticks = steps(self.low / self.unit, self.high / self.unit);
+            return ticks.into_iter().map(|tick| tick * self.unit).collect();
         }
         let decades = (self.high / self.low).log10();
         let digits: &[f64] = if decades > 2.5 { &[1.0] } else { &[1.0, 2.0, 5.0] };
@@ -85,13 +94,17 @@ mod tests {
 
     #[test]
     fn lengths_begin_at_zero_and_end_round() {
-        let scale = Scale::zero_based(730.0, 0.0, 100.0);
+        let scale = Scale::zero_based(730.0, 1.0, 0.0, 100.0);
         assert_eq!(scale.ticks(), [0.0, 200.0, 400.0, 600.0, 800.0]);
         assert_eq!(
             [0.0, 400.0, 800.0, 900.0].map(|value| scale.place(value)),
             [0.0, 50.0, 100.0, 100.0]
         );
-        assert_eq!(Scale::zero_based(0.0, 0.0, 1.0).place(1.0), 1.0);
+        assert_eq!(Scale::zero_based(0.0, 1.0, 0.0, 1.0).place(1.0), 1.0);
+        assert_eq!(
+            Scale::zero_based(3000.0, 1024.0, 0.0, 1.0).ticks(),
+            [0.0, 1024.0, 2048.0, 3072.0]
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Every repetition as a point, over a box from the first to the third quartile.
 
-use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units, time_unit};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
@@ -49,9 +49,9 @@ fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let bound = median(&bounds);
     let bottom = TOP + ROW * rows.len() as f64;
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
-    let scale = Scale::zero_based(largest, 14.0, RIGHT);
-    let (unit, one) = time_unit(largest);
-    horizontal(&mut svg, &scale, &in_units(&scale, one), [TOP, bottom], &format!("time, {unit}"));
+    let (unit, one) = Figure::Makespan.axis_unit(largest);
+    let scale = Scale::zero_based(largest, one, 14.0, RIGHT);
+    horizontal(&mut svg, &scale, &in_units(&scale), [TOP, bottom], &format!("time, {unit}"));
     if let Some(bound) = bound {
         let x = scale.place(bound);
         svg.line("bound", [x, TOP], [x, bottom]);

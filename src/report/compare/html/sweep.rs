@@ -1,14 +1,12 @@
 //! Throughput by segment size and by peers, with the bound.
 
-use super::frame::{
-    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, byte_unit, horizontal, in_units, vertical,
-};
+use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
 use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::judge::Group;
-use crate::report::compare::model::binary_size;
+use crate::report::compare::model::segment_size;
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::median;
 
@@ -44,7 +42,7 @@ impl SweptBy {
 
     fn show(self, value: usize) -> String {
         match self {
-            Self::SegmentBytes => binary_size(value),
+            Self::SegmentBytes => segment_size(value),
             Self::Peers => value.to_string(),
         }
     }
@@ -123,16 +121,16 @@ fn sweep(
         .map(|(_, group)| group.interval.map_or(group.median, |interval| interval.high))
         .chain(bounds.iter().map(|(_, rate)| *rate))
         .fold(0.0, f64::max);
-    let (unit, one) = byte_unit(largest);
+    let (unit, one) = Figure::Rate.axis_unit(largest);
     let x = match by {
         SweptBy::SegmentBytes => {
             Scale::log(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0)
         }
         SweptBy::Peers => Scale::linear(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
     };
-    let y = Scale::zero_based(largest, BOTTOM, TOP);
+    let y = Scale::zero_based(largest, one, BOTTOM, TOP);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
-    vertical(&mut svg, &y, &in_units(&y, one), &format!("delivered, {unit}/s"));
+    vertical(&mut svg, &y, &in_units(&y), &format!("delivered, {unit}"));
     let mut values: Vec<usize> = points.iter().map(|(value, _)| *value).collect();
     values.dedup();
     let ticks: Vec<_> = values.iter().map(|value| (*value as f64, by.show(*value))).collect();

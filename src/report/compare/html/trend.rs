@@ -1,7 +1,6 @@
 //! A figure over commits. Commits are names in an order, not a measure: their points are not joined.
 
-use super::frame::LegendEntry;
-use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, byte_unit, in_units, time_unit, vertical};
+use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, in_units, vertical};
 use super::scale::Scale;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
@@ -31,24 +30,6 @@ pub(super) fn trends(history: &History) -> Vec<DrawnFigure> {
         .collect()
 }
 
-fn unit(figure: Figure, largest: f64) -> (String, f64) {
-    match figure.unit() {
-        "s" => {
-            let (name, one) = time_unit(largest);
-            (name.to_owned(), one)
-        }
-        "B" => {
-            let (name, one) = byte_unit(largest);
-            (name.to_owned(), one)
-        }
-        "B/s" => {
-            let (name, one) = byte_unit(largest);
-            (format!("{name}/s"), one)
-        }
-        other => (other.to_owned(), 1.0),
-    }
-}
-
 fn trend(
     figure: Figure,
     machine: &str,
@@ -60,10 +41,10 @@ fn trend(
     measured.dedup_by(|left, right| left.label == right.label);
     let top = |point: &Point| point.group.interval.map_or(point.group.median, |ends| ends.high);
     let largest = lines.iter().flat_map(|line| &line.points).map(top).fold(0.0, f64::max);
-    let y = Scale::zero_based(largest, BOTTOM, TOP);
-    let (name, one) = unit(figure, largest);
+    let (name, one) = figure.axis_unit(largest);
+    let y = Scale::zero_based(largest, one, BOTTOM, TOP);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
-    vertical(&mut svg, &y, &in_units(&y, one), &format!("{}, {name}", figure.title()));
+    vertical(&mut svg, &y, &in_units(&y), &format!("{}, {name}", figure.title()));
     svg.line("axis", [LEFT, BOTTOM], [RIGHT, BOTTOM]);
     svg.text("label", Anchor::End, [RIGHT, BOTTOM + 32.0], "commit, oldest first");
     let slot = (RIGHT - LEFT) / measured.len().max(1) as f64;

@@ -33,7 +33,7 @@ struct Sample {
 /// # Errors
 ///
 /// A file that criterion's name says it wrote is not like criterion's.
-pub fn read(dir: &Path) -> Result<Option<Set>, ImportError> {
+pub(crate) fn read(dir: &Path) -> Result<Option<Set>, ImportError> {
     let mut observations = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {

@@ -1,7 +1,7 @@
 //! Results of other tools, to stand beside ours.
 
-pub mod criterion;
-pub mod osu;
+pub(crate) mod criterion;
+pub(crate) mod osu;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use super::Set;
 
 /// Why something is no result of another tool.
 #[derive(Debug, thiserror::Error)]
-pub enum ImportError {
+pub(crate) enum ImportError {
     /// A file or folder cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Read {
@@ -57,7 +57,7 @@ pub enum ImportError {
 /// # Errors
 ///
 /// When it is neither, or broken.
-pub fn read(path: &Path) -> Result<Set, ImportError> {
+pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     let facts =
         std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;
     let set = if facts.is_dir() {

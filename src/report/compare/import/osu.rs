@@ -30,7 +30,7 @@ struct OpenBenchmark {
 /// # Errors
 ///
 /// A file cannot be read, or one that begins so goes on otherwise.
-pub fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
+pub(crate) fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
     let files = entries(dir)?.into_iter().filter(|path| path.is_file());
     let texts = files.filter(|path| {
         path.extension()
@@ -44,7 +44,7 @@ pub fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
 /// # Errors
 ///
 /// A file cannot be read, or one that begins so goes on otherwise.
-pub fn read_files(paths: &[PathBuf]) -> Result<Option<Set>, ImportError> {
+pub(crate) fn read_files(paths: &[PathBuf]) -> Result<Option<Set>, ImportError> {
     let (mut observations, mut seen) = (Vec::new(), BTreeMap::new());
     for path in paths {
         read_text(path, &text(path)?, &mut seen, &mut observations)?;

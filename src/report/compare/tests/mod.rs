@@ -12,6 +12,7 @@ use proptest::prelude::*;
 use super::gate::{GateError, GatePlan};
 use super::history::history;
 use super::html::{Page, all_figures};
+use super::judge::Verdict;
 use super::*;
 use crate::report::Summary;
 use crate::report::example::facts;

@@ -4,8 +4,9 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::{Question, plan, run, set};
+use crate::report::compare::judge::Verdict;
 use crate::report::compare::pairing::compare_drawing;
-use crate::report::compare::{Observation, Set, Verdict};
+use crate::report::compare::{Observation, Set};
 
 /// Rounds of an interval: fewer than usual make it no wider.
 const ROUNDS: usize = 200;

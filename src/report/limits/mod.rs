@@ -1,6 +1,6 @@
 //! The limits of a machine and of its MPI, which stand beside every result.
 
-use std::time::Duration;
+pub(crate) mod bounds;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,30 +45,9 @@ impl MpiLimits {
     }
 }
 
-/// The shortest time in which `cores` cores of one machine can deliver `bytes` bytes, when each
-/// byte costs one copy and one hash: bytes × (1 ÷ copy + 1 ÷ hash) ÷ cores.
-///
-/// No core counts as one. A rate of zero gives [`Duration::MAX`].
-pub fn bound(bytes: u64, cores: usize, limits: &Limits) -> Duration {
-    let seconds_per_byte =
-        limits.copy_bytes_per_second.recip() + limits.hash_bytes_per_second.recip();
-    let seconds = bytes as f64 * seconds_per_byte / cores.max(1) as f64;
-    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const LIMITS: Limits = Limits { copy_bytes_per_second: 4e9, hash_bytes_per_second: 1e9 };
-
-    #[test]
-    fn a_byte_costs_a_copy_and_a_hash() {
-        assert_eq!(bound(4_000_000_000, 1, &LIMITS), Duration::from_secs(5));
-        assert_eq!(bound(4_000_000_000, 2, &LIMITS), Duration::from_millis(2500));
-        assert_eq!(bound(4_000_000_000, 0, &LIMITS), Duration::from_secs(5));
-        assert_eq!(bound(0, 2, &LIMITS), Duration::ZERO);
-    }
 
     #[test]
     fn messages_pass_at_the_best_rate_that_was_seen() {
@@ -82,15 +61,5 @@ mod tests {
         assert!((one_machine.best_messages_per_second() - 4e6).abs() < 1.0);
         let cluster = MpiLimits { all_pairs_messages_per_second: 8e6, ..one_machine };
         assert!((cluster.best_messages_per_second() - 8e6).abs() < 1.0);
-    }
-
-    #[test]
-    fn broken_rates_are_noticed() {
-        for rate in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            let limits = Limits { hash_bytes_per_second: rate, ..LIMITS };
-            assert!(!limits.usable());
-            let _does_not_panic = bound(1, 1, &limits);
-        }
-        assert!(LIMITS.usable());
     }
 }
