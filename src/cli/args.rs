@@ -1,9 +1,8 @@
 //! The command line.
 
-use std::fmt::{self, Display};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -13,6 +12,7 @@ use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::harness;
+use crate::harness::scale_study::{Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::usage::Meter;
 use crate::report::compare::Figure;
@@ -177,37 +177,6 @@ pub(super) struct SynthesizeArgs {
     pub(super) overwrite: bool,
 }
 
-/// How the rates of links are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Rates {
-    /// All are the same.
-    Equal,
-    /// Their logarithms have a normal distribution of this deviation, the median being 1.
-    LogNormal(f64),
-}
-
-impl FromStr for Rates {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let sigma = text.strip_prefix("log-normal:").and_then(|sigma| sigma.parse().ok());
-        match sigma {
-            _ if text == "equal" => Ok(Self::Equal),
-            Some(sigma) if sigma > 0.0 && sigma <= 2.0 => Ok(Self::LogNormal(sigma)),
-            _ => Err("`equal`, or `log-normal:SIGMA` with a SIGMA up to 2".to_owned()),
-        }
-    }
-}
-
-impl Display for Rates {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Equal => f.write_str("equal"),
-            Self::LogNormal(sigma) => write!(f, "log-normal:{sigma}"),
-        }
-    }
-}
-
 /// Worlds of one owner and many peers.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
@@ -243,6 +212,20 @@ pub(super) struct SimulateArgs {
     /// Folder for scale.jsonl, table.txt and scale.svg
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
+}
+
+impl SimulateArgs {
+    /// What all its worlds have in common.
+    pub(super) fn study(&self) -> ScaleStudy {
+        ScaleStudy {
+            segments: self.segments,
+            segment_bytes: self.segment_bytes,
+            link_bits_per_second: self.link_gbit * 1e9,
+            message_time: Duration::from_secs_f64(self.message_us / 1e6),
+            latency: Duration::from_secs_f64(self.latency_us / 1e6),
+            seed: self.seed,
+        }
+    }
 }
 
 /// A number above 0 and below a billion.

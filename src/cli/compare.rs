@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use super::args::{CompareArgs, Format};
 use super::{FAILED, OK, REFUSED, show};
 use crate::harness::measured;
+use crate::harness::results::RESULTS;
 use crate::report::compare::gate::GatePlan;
 use crate::report::compare::history::{History, history};
 use crate::report::compare::html::{Page, all_figures, history_page};
 use crate::report::compare::{
     CompareError, Comparison, Figure, Question, Set, compare, import, table,
 };
-
-/// Where the folders of records are that a history is about.
-const RESULTS: &str = "results";
 
 /// Runs the command; returns the exit code.
 pub(super) fn run(args: &CompareArgs) -> u8 {

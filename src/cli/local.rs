@@ -2,7 +2,7 @@
 
 use super::args::RunArgs;
 use super::show;
-use super::{FAILED, REFUSED};
+use super::{FAILED, ONE_NODE, REFUSED};
 use crate::baseline;
 use crate::config::Engine;
 use crate::driver::job;
@@ -46,7 +46,7 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     };
     let nodes = given.unwrap_or(highest.0 + 1);
     if nodes < 2 {
-        return Err("one node alone has no peers: start at least 2".to_owned());
+        return Err(ONE_NODE.to_owned());
     }
     if nodes <= highest.0 {
         return Err(format!(

@@ -26,6 +26,12 @@ const REFUSED: u8 = 2;
 /// All was delivered but files that nobody had.
 const UNAVAILABLE: u8 = 3;
 
+/// What is wrong where one node would be alone.
+const ONE_NODE: &str = "one node alone has no peers: start at least 2";
+/// What is wrong where the program was built without the feature.
+#[cfg(not(feature = "mpi"))]
+const NO_MPI: &str = "this program was built without MPI: build it with the feature `mpi`";
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
     // The classic programs take no arguments: they run in the folder that holds the inputs.
@@ -75,7 +81,7 @@ fn start(run: &RunArgs) -> u8 {
     return ranks::run(run);
     #[cfg(not(feature = "mpi"))]
     {
-        show::error("this program was built without MPI: build it with the feature `mpi`");
+        show::error(NO_MPI);
         REFUSED
     }
 }

@@ -79,22 +79,22 @@ impl Launch {
 
     /// Has all other processes run something, or end where there is nothing more. Only rank 0
     /// gives orders.
-    pub fn give(&self, order: Option<Order>) {
+    pub fn send_order(&self, order: Option<Order>) {
         match self {
             Self::Threads => {
                 let _nobody_else = order;
             }
             #[cfg(feature = "mpi")]
-            Self::Ranks(ranks) => ranks.give(order),
+            Self::Ranks(ranks) => ranks.send_order(order),
         }
     }
 
     /// Returns when all processes have come here.
-    pub fn meet(&self) {
+    pub fn barrier(&self) {
         match self {
             Self::Threads => {}
             #[cfg(feature = "mpi")]
-            Self::Ranks(ranks) => ranks.meet(),
+            Self::Ranks(ranks) => ranks.barrier(),
         }
     }
 
@@ -160,7 +160,7 @@ mod ranks {
         }
 
         /// Whether this is rank 0.
-        pub fn leads(&self) -> bool {
+        pub fn is_root(&self) -> bool {
             self.orders.rank() == 0
         }
 
@@ -190,7 +190,7 @@ mod ranks {
         }
 
         /// Waits for the next order; none when there is nothing more. Only ranks from 1 up.
-        pub fn follow(&self) -> Option<Order> {
+        pub fn next_order(&self) -> Option<Order> {
             let root = self.orders.process_at_rank(0);
             while root.immediate_probe().is_none() {
                 thread::park_timeout(REST);
@@ -201,21 +201,21 @@ mod ranks {
             (numbers != NOTHING_MORE).then_some(Order { scenario, contender, repetition })
         }
 
-        pub(super) fn give(&self, order: Option<Order>) {
+        pub(super) fn send_order(&self, order: Option<Order>) {
             let numbers = order
                 .map_or(NOTHING_MORE, |order| [order.scenario, order.contender, order.repetition]);
             let others = 1..self.orders.size();
             others.for_each(|rank: Rank| self.orders.process_at_rank(rank).send(&numbers));
         }
 
-        pub(super) fn meet(&self) {
+        pub(super) fn barrier(&self) {
             self.orders.barrier();
         }
 
         pub(super) fn gather(&self, mine: Cost) -> Vec<Cost> {
             let root = self.orders.process_at_rank(0);
             let numbers = numbers(&mine);
-            if !self.leads() {
+            if !self.is_root() {
                 root.gather_into(&numbers);
                 return Vec::new();
             }

@@ -62,7 +62,7 @@ pub struct BenchOutcome {
     pub warm_up_runs: u32,
 }
 
-/// What the machine and its MPI can do. All ranks come here with `lead` and [`follow`].
+/// What the machine and its MPI can do. All ranks come here with [`Bench::run`] and [`serve`].
 pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
     // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
@@ -125,12 +125,12 @@ struct ScenarioRun<'a> {
 
 impl Bench<'_> {
     /// Runs everything, goes on after `earlier` records, and tells `tell` what is going on, a line
-    /// at a time. The other ranks must be in [`follow`], and still are when this returns.
+    /// at a time. The other ranks must be in [`serve`], and still are when this returns.
     ///
     /// # Errors
     ///
     /// When a contender breaks or a record cannot be written.
-    pub fn lead(
+    pub fn run(
         &mut self,
         earlier: Vec<Record>,
         tell: &mut dyn FnMut(&str),
@@ -196,7 +196,7 @@ impl Bench<'_> {
                 repetition,
                 scenario_run.contenders.len(),
             ) {
-                self.run(scenario_run, place, repetition)?;
+                self.run_once(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
         }
@@ -219,7 +219,7 @@ impl Bench<'_> {
                     record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
                 });
                 if !is_there {
-                    let (ended, costs) = self.run(scenario_run, place, repetition)?;
+                    let (ended, costs) = self.run_once(scenario_run, place, repetition)?;
                     let record = self.record(scenario_run, place, repetition, ended, &costs)?;
                     measured.records.push(record);
                 }
@@ -248,7 +248,7 @@ impl Bench<'_> {
     }
 
     /// Has all ranks run one contender once.
-    fn run(
+    fn run_once(
         &self,
         scenario_run: &ScenarioRun<'_>,
         place: usize,
@@ -256,7 +256,7 @@ impl Bench<'_> {
     ) -> Result<(JobResult, Vec<Cost>), BenchError> {
         let (number, entry, contender) = &scenario_run.contenders[place];
         let order = Order { scenario: scenario_run.number, contender: *number, repetition };
-        self.launch.give(Some(order));
+        self.launch.send_order(Some(order));
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let turn = (self.launch, scenario.workload.peers, repetition);
@@ -325,13 +325,13 @@ impl Bench<'_> {
 ///
 /// When a contender breaks on this rank.
 #[cfg(feature = "mpi")]
-pub fn follow(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
+pub fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     let Launch::Ranks(ranks) = launch else {
         return Ok(());
     };
     launch.mpi_limits(MPI_BUDGET, &Clock::start());
     let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
-    while let Some(order) = ranks.follow() {
+    while let Some(order) = ranks.next_order() {
         let scenario = &plan.scenarios[order.scenario as usize];
         let entry = &plan.contenders[order.contender as usize];
         let known = made.take().filter(|(number, _)| *number == order.scenario);
@@ -355,7 +355,7 @@ fn once(
 ) -> Result<(Option<JobResult>, Vec<Cost>), ContenderError> {
     usage::reset_peak_rss();
     let before = Usage::now();
-    launch.meet();
+    launch.barrier();
     let clock = Clock::start();
     let ended = contender.run(job, &RunRequest { launch, peers, repetition, clock: &clock })?;
     if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
