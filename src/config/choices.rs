@@ -36,20 +36,20 @@ pub struct UnknownChoice {
 macro_rules! choice {
     (
         $(#[doc = $doc:literal])+
-        pub enum $choice:ident $(, default $default:ident)? {
+        $vis:vis enum $choice:ident $(, default $default:ident)? {
             $($(#[doc = $help:literal])+ $value:ident = $name:literal,)+
         }
     ) => {
         $(#[doc = $doc])+
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[derive(serde::Serialize, serde::Deserialize)]
-        pub enum $choice {
+        $vis enum $choice {
             $($(#[doc = $help])+ #[serde(rename = $name)] $value,)+
         }
 
         impl $choice {
             /// Its name on the command line, in plans and in records.
-            pub fn name(self) -> &'static str {
+            $vis fn name(self) -> &'static str {
                 match self {
                     $(Self::$value => $name,)+
                 }

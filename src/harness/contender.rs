@@ -16,7 +16,7 @@ use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
 
 /// Anything that the harness can time on a workload.
-pub trait Contender: Debug {
+pub(crate) trait Contender: Debug {
     /// Runs the job once. All ranks of the launch come here; rank 0, or the only process, learns
     /// how it ended.
     ///
@@ -28,7 +28,7 @@ pub trait Contender: Debug {
 
 /// Why a run broke.
 #[derive(Debug, thiserror::Error)]
-pub enum ContenderError {
+pub(crate) enum ContenderError {
     /// A node of an engine.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -42,7 +42,7 @@ pub enum ContenderError {
 
 /// One run among many.
 #[derive(Clone, Copy, Debug)]
-pub struct RunRequest<'a> {
+pub(crate) struct RunRequest<'a> {
     /// Where it takes place.
     pub launch: &'a Launch,
     /// How many peers take part.
@@ -55,7 +55,7 @@ pub struct RunRequest<'a> {
 
 /// Why a contender does not run a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// It can't carry anything but one owner's files to all.
     #[error("it only carries what one owner has to all others")]
     NotBroadcast,
@@ -69,7 +69,7 @@ pub enum Unfit {
 /// # Errors
 ///
 /// Why it is left out.
-pub fn contender(
+pub(crate) fn contender(
     entry: &PlannedContender,
     scenario: &BenchScenario,
     launch: &Launch,

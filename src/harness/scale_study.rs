@@ -29,7 +29,7 @@ const FIRST_WANTING: usize = 2;
 
 /// How link rates are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rates {
+pub(crate) enum Rates {
     /// All are equal.
     Equal,
     /// Log-normal with a median of 1 and this standard deviation of the logarithm.
@@ -77,7 +77,7 @@ impl Rates {
 
 /// One owner's file, and the machine and network that carry it.
 #[derive(Clone, Debug)]
-pub struct ScaleStudy {
+pub(crate) struct ScaleStudy {
     /// Segments of the file.
     pub segments: u32,
     /// Payload of a segment, bytes; above 0.

@@ -4,7 +4,7 @@ use crate::config::{OVERRIDES, Overrides, Values, Verify, choice};
 
 choice! {
     /// What moves the bytes.
-    pub enum ContenderKind {
+    pub(crate) enum ContenderKind {
         /// The lockfree engine.
         Lockfree = "lockfree",
         /// The classic design: two threads per rank, locks, one request at a time.
@@ -26,7 +26,7 @@ choice! {
 
 impl ContenderKind {
     /// Whether it only carries files from one owner to everybody.
-    pub fn only_broadcasts(self) -> bool {
+    pub(crate) fn only_broadcasts(self) -> bool {
         match self {
             Self::MpiBcast
             | Self::MpiBcastSegments
@@ -54,7 +54,7 @@ impl ContenderKind {
     /// # Errors
     ///
     /// The first override that it can't follow.
-    pub fn check(self, switches: &Overrides) -> Result<(), SwitchError> {
+    pub(crate) fn check(self, switches: &Overrides) -> Result<(), SwitchError> {
         let named = switches.named();
         for switch in named.keys() {
             if !self.takes(switch) {
@@ -80,7 +80,7 @@ impl ContenderKind {
 
 /// Why a contender cannot run with its switches.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SwitchError {
+pub(crate) enum SwitchError {
     /// The engine has no such choice.
     #[error("the engine `{engine}` has no switch `{switch}`: {}", takes(.taken))]
     Foreign {

@@ -22,8 +22,9 @@ use crate::manifest::WorkloadError;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
-    /// A line on what the plan is for.
-    purpose: String,
+    /// For readers alone. Every plan must have it.
+    #[serde(rename = "purpose")]
+    _purpose: String,
     /// The order of the contenders follows from it.
     #[serde(default = "first_seed")]
     seed: u64,
@@ -47,7 +48,7 @@ struct Text {
 /// How often each contender runs a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Repetitions {
+pub(crate) struct Repetitions {
     /// At least, where the budget allows.
     pub least: u32,
     /// At most, however wide the interval still is.
@@ -86,13 +87,11 @@ fn five_percent() -> Spanned<f64> {
 
 /// A plan that was checked, with its lists multiplied.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The file's name without its ending.
     pub name: String,
     /// The whole text, for the record.
     pub text: String,
-    /// What the plan is for.
-    pub purpose: String,
     /// The order of the contenders follows from it.
     pub seed: u64,
     /// Runs of each contender before the first that counts.
@@ -113,7 +112,7 @@ pub struct Plan {
 
 /// One contender.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PlannedContender {
+pub(crate) struct PlannedContender {
     /// What records call it: with what a list of its plan switches, one name each.
     pub name: String,
     /// What moves the bytes.
@@ -130,7 +129,7 @@ impl Plan {
     /// # Errors
     ///
     /// The file cannot be read, or the first thing that is wrong in it.
-    pub fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
+    pub(crate) fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, text, ranks)
@@ -141,7 +140,7 @@ impl Plan {
     /// # Errors
     ///
     /// The first thing that is wrong in it.
-    pub fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
+    pub(crate) fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
         let plan: Text = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
             let quoted = text.lines().nth(line - 1).unwrap_or("").trim().to_owned();
@@ -205,7 +204,6 @@ impl Text {
         Ok(Plan {
             name,
             text: String::new(),
-            purpose: self.purpose,
             seed: self.seed,
             warm_up: self.warm_up,
             repetitions,
@@ -260,7 +258,7 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Read {
@@ -295,7 +293,7 @@ pub enum PlanError {
 
 /// What makes no sense in a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// No time to run anything.
     #[error("`budget_s` is a number of seconds above 0")]
     Budget,

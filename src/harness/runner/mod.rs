@@ -37,7 +37,7 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 
 /// Why a measurement broke off. What was measured until then is in the records.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// A contender broke.
     #[error("{contender} on {workload}: {cause}")]
     Run {
@@ -55,7 +55,7 @@ pub enum BenchError {
 
 /// How a measurement went.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct BenchOutcome {
+pub(crate) struct BenchOutcome {
     /// Every run that counts, those of an earlier process included.
     pub records: Vec<Record>,
     /// Runs before them, which are discarded.
@@ -63,7 +63,7 @@ pub struct BenchOutcome {
 }
 
 /// What the machine and its MPI can do. All ranks come here with [`Bench::run`] and [`serve`].
-pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
+pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
     // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
     let cores = launch.cores();
@@ -77,7 +77,7 @@ pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
 }
 
 /// The limits of one core for every size of segment in the plan.
-pub fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
+pub(crate) fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
     at_each_size(plan, |bytes| Limits::measure(bytes, LIMITS_BUDGET, clock))
 }
 
@@ -90,7 +90,7 @@ fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt>
 }
 
 /// The higher of each rate before and after: what disturbs a measurement of limits only lowers it.
-pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
+pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
     let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
         segment_bytes: before.segment_bytes,
         copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
@@ -102,7 +102,7 @@ pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
 
 /// What rank 0, or the only process, needs to carry out a plan.
 #[derive(Debug)]
-pub struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     /// What is run.
     pub plan: &'a Plan,
     /// Where it runs.
@@ -130,7 +130,7 @@ impl Bench<'_> {
     /// # Errors
     ///
     /// When a contender breaks or a record cannot be written.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         earlier: Vec<Record>,
         tell: &mut dyn FnMut(&str),
@@ -325,7 +325,7 @@ impl Bench<'_> {
 ///
 /// When a contender breaks on this rank.
 #[cfg(feature = "mpi")]
-pub fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
+pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     let Launch::Ranks(ranks) = launch else {
         return Ok(());
     };
@@ -394,7 +394,7 @@ fn inputs(scenario: &BenchScenario) -> Arc<[PeerInput]> {
 }
 
 /// In which order the contenders of a scenario run in a repetition.
-pub fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
+pub(crate) fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
     // Distinct for every scenario and repetition: each has its half of the bits.
     let which = u64::from(scenario) << 32 | u64::from(repetition);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ which.rotate_left(17));
