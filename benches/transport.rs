@@ -43,7 +43,7 @@ fn transport(criterion: &mut Criterion) {
     });
     for bytes in [64, 1 << 10, 64 << 10, 1 << 20] {
         let mut store = Store::new(4, bytes).expect("memory for four slots");
-        let (_, sealed) = store.take().expect("a slot is free").fill(bytes).vouch();
+        let (_, sealed) = store.take().expect("a slot is free").fill(bytes).hash_and_seal();
         group.throughput(Throughput::Bytes(bytes as u64));
         group.bench_function(BenchmarkId::new("segment", bytes), |bencher| {
             bencher.iter(|| {

@@ -1,11 +1,19 @@
-//! Copies files across the ranks of an MPI job as a swarm.
+//! Shares files among the ranks of an MPI job as a swarm.
 //!
-//! The modules stand in the way of the data: what there is ([`manifest`]), what happened
-//! ([`metrics`]), who has it ([`swarm`]), what is said ([`protocol`]), where bytes lie
-//! ([`store`]), how they move ([`transport`]), and the loop where all of them meet ([`driver`]).
-//! [`baseline`] is the classic engine that all of this is measured against, and [`simulation`]
-//! drives the lockfree nodes in virtual time; [`report`] says what a run means, [`harness`] what the
-//! machine could do, and [`cli`] is the command.
+//! The modules stand in the order of the data. The steps of one segment, and where each happens:
+//!
+//! - what there is: [`manifest`]; who has it, and the handout policy: [`swarm`],
+//!   [`swarm::Swarm::hand_out`];
+//! - what is said: [`protocol`], with the two state machines [`protocol::Tracker`] and
+//!   [`protocol::Peer`] behind one trait, [`protocol::Node`];
+//! - where bytes lie: [`store`]; how they move: [`transport`]; whether they are right: [`verify`],
+//!   checked in [`store::FilledSlot::check`];
+//! - the loop in which all of them meet: [`driver`]; a whole run: [`driver::job::run_threads`].
+//!
+//! [`baseline`] is the classic engine that all of this is measured against, and [`simulation`] drives
+//! the same nodes in virtual time. [`report`] says what a run means, [`harness`] measures and
+//! compares, and [`cli`] is the command. `src/README.md` follows a segment, an announcement and a
+//! record through the functions that handle them.
 
 pub mod time;
 mod sync;

@@ -97,7 +97,10 @@ fn an_output_folder_that_cannot_be_made_is_named_once() {
     let out = file.join("below");
     let ended = run(5, &["run", text(&inputs("small")), "--quiet", "--out", text(&out)]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
-    let expected = format!("ranks 1, 2, 3, 4: {}: Not a directory (os error 20)", out.display());
+    let expected = format!(
+        "ranks 1, 2, 3, 4: {}: Not a directory (os error 20): give another folder with --out",
+        out.display()
+    );
     assert_eq!(ended.errors(), [expected]);
 }
 

@@ -3,8 +3,12 @@
 //! The source is read as text. Every rule is a function from a file to its violations, and is tried
 //! on bad snippets too, so that it can't pass by reading nothing. Lints carry the rest.
 
+#[path = "tidy/circles.rs"]
+mod circles;
 #[path = "tidy/lines.rs"]
 mod lines;
+#[path = "tidy/names.rs"]
+mod names;
 #[path = "tidy/snippets.rs"]
 mod snippets;
 #[path = "tidy/source.rs"]
@@ -94,6 +98,31 @@ fn nothing_unwraps() {
 #[test]
 fn a_segment_is_called_a_segment() {
     check(lines::words);
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    report(&circles::circles(&sources()));
+}
+
+#[test]
+fn a_type_name_is_defined_once() {
+    report(&names::types_once(&sources()));
+}
+
+#[test]
+fn a_file_name_means_one_thing() {
+    report(&names::files_once(&sources()));
+}
+
+#[test]
+fn no_item_has_a_retired_name() {
+    check(names::retired);
+}
+
+#[test]
+fn every_constant_has_its_reason() {
+    check(names::constants);
 }
 
 /// Applies a rule to every file of `src`.

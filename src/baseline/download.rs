@@ -238,11 +238,11 @@ impl<'a, L: Endpoint> Download<'a, L> {
 
     /// Tells the tracker of files that were written since the last time.
     fn report_written(&mut self) -> Result<(), TransportError> {
-        while let Some(Written { file, trouble }) = self.writer.next() {
+        while let Some(Written { file, error }) = self.writer.next() {
             self.unwritten -= 1;
-            match trouble {
+            match error {
                 None => self.tracker.tell(&PeerMessage::FileFinished { file })?,
-                Some(trouble) => self.farewell.add_trouble(&trouble),
+                Some(error) => self.farewell.add_trouble(&error.to_string()),
             }
         }
         Ok(())

@@ -7,9 +7,9 @@ use super::endpoint::{Endpoint, Length, Tag};
 use super::message::{PeerMessage, TrackerMessage, decode, encode};
 use super::segment_table::{SegmentTable, StoredSegment};
 use super::upload;
-use crate::driver::PeerSetup;
 use crate::driver::job::Job;
 use crate::driver::prepare::OwnedFiles;
+use crate::driver::{PeerSetup, PrepareError};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Enrolment;
 use crate::protocol::enrolment::Catalogue;
@@ -18,7 +18,7 @@ use crate::time::Clock;
 use crate::transport::TransportError;
 
 /// What a peer starts from, or what stands in its way.
-pub(super) fn prepare(job: &Job, node: NodeId) -> Result<PeerSetup, String> {
+pub(super) fn prepare(job: &Job, node: NodeId) -> Result<PeerSetup, PrepareError> {
     job.prepare(node, 0)
 }
 
@@ -27,14 +27,15 @@ pub(super) fn run(
     endpoint: &impl Endpoint,
     node: NodeId,
     job: &Job,
-    setup: Result<PeerSetup, String>,
+    setup: Result<PeerSetup, PrepareError>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
     let tracker = TrackerClient(endpoint);
     let setup = match setup {
         Ok(setup) => setup,
         Err(reason) => {
-            tracker.tell(&PeerMessage::Register(Enrolment::Refused { reason: reason.into() }))?;
+            let reason = reason.to_string().into();
+            tracker.tell(&PeerMessage::Register(Enrolment::Refused { reason }))?;
             return tracker.hear().map(drop);
         }
     };

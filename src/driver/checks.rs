@@ -1,4 +1,4 @@
-//! Where checks are made: here, or on a pool of threads while the node goes on.
+//! Checks segments against their digests: on the node's own thread, or on a pool of threads.
 
 use std::sync::Arc;
 
@@ -10,77 +10,82 @@ use rayon::ThreadPool;
 use crate::config::WINDOW_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::time::Timestamp;
 use crate::verify::Digest;
 
-/// Segments of one node that can be under way to a check, or back from one.
-const UNDER_WAY_MAX: usize = 2 * WINDOW_MAX;
+/// Segments of one node that wait for a check, or for the node to take the result.
+// A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice.
+const CHECKS_MAX: usize = 2 * WINDOW_MAX;
 
-/// Why no queue of that length is ever full.
-const BOUNDED: &str = "a node has no more segments under way than the queue holds";
+/// The invariant that keeps a queue of that length from being full.
+const BOUNDED: &str = "a node has no more segments in flight than the queue holds";
 
-/// A check that has ended.
+/// A check that has ended: the sealed segment, or the vacant slot of a corrupt one.
 #[derive(Debug)]
 pub(super) struct Checked {
     pub(super) from: NodeId,
     pub(super) segment: SegmentId,
+    pub(super) requested: Timestamp,
     pub(super) result: Result<SealedSegment, VacantSlot>,
 }
 
-/// A check to be made.
+/// A check to make.
 #[derive(Debug)]
-struct Check {
-    from: NodeId,
-    segment: SegmentId,
-    digest: Digest,
-    slot: FilledSlot,
+pub(super) struct Check {
+    pub(super) from: NodeId,
+    pub(super) segment: SegmentId,
+    pub(super) digest: Digest,
+    pub(super) slot: FilledSlot,
+    /// When the segment was requested.
+    pub(super) requested: Timestamp,
 }
 
 /// Checks segments for one node.
 #[derive(Debug)]
 pub struct Checks {
-    /// Where a pool takes its checks from; it ends when this is dropped.
+    /// The queue of the pool. Its threads end when this is dropped.
     pool: Option<Sender<Check>>,
-    /// Whether segments are taken for right as they come.
     off: bool,
     done: Arc<ArrayQueue<Checked>>,
 }
 
 impl Checks {
-    /// Checks made by the node itself: best where all cores have a node of their own.
+    /// The node itself checks: best where every core has a node of its own.
     pub fn inline() -> Self {
-        Self { pool: None, off: false, done: Arc::new(ArrayQueue::new(UNDER_WAY_MAX)) }
+        Self { pool: None, off: false, done: Arc::new(ArrayQueue::new(CHECKS_MAX)) }
     }
 
-    /// No checks: what comes is taken for right, so that one can see what checking costs.
+    /// Nothing is checked, to measure what checks cost.
     pub fn off() -> Self {
         Self { off: true, ..Self::inline() }
     }
 
-    /// Checks made on all threads of a pool, where cores are to spare. `bell` wakes the node after
-    /// each. The threads take checks from one queue: a task a check would cost an allocation.
-    pub fn on(pool: &ThreadPool, bell: &Unparker) -> Self {
-        let (sender, receiver) = channel::bounded(UNDER_WAY_MAX);
+    /// All threads of a pool check, where cores are to spare. `waker` wakes the node after each
+    /// check.
+    pub fn on(pool: &ThreadPool, waker: &Unparker) -> Self {
+        // Each thread takes checks from one queue for as long as the node lives: to spawn a task for
+        // each check would cost an allocation for each.
+        let (sender, receiver) = channel::bounded(CHECKS_MAX);
         let this = Self { pool: Some(sender), ..Self::inline() };
         for _ in 0..pool.current_num_threads() {
-            let (receiver, done, bell) = (receiver.clone(), Arc::clone(&this.done), bell.clone());
+            let (receiver, done, waker) = (receiver.clone(), Arc::clone(&this.done), waker.clone());
             pool.spawn(move || {
                 for check in receiver {
                     make(check, &done);
-                    bell.unpark();
+                    waker.unpark();
                 }
             });
         }
         this
     }
 
-    pub(super) fn begin(&self, from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot) {
-        if self.off {
-            let result = Ok(slot.seal_unchecked());
-            self.done.push(Checked { from, segment, result }).expect(BOUNDED);
-            return;
-        }
-        let check = Check { from, segment, digest, slot };
+    pub(super) fn begin(&self, check: Check) {
         match &self.pool {
+            None if self.off => {
+                let Check { from, segment, slot, requested, .. } = check;
+                let result = Ok(slot.seal_unchecked());
+                self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+            }
             None => make(check, &self.done),
             Some(pool) => pool.try_send(check).expect(BOUNDED),
         }
@@ -92,6 +97,7 @@ impl Checks {
 }
 
 fn make(check: Check, done: &ArrayQueue<Checked>) {
-    let Check { from, segment, digest, slot } = check;
-    done.push(Checked { from, segment, result: slot.check(digest) }).expect(BOUNDED);
+    let Check { from, segment, digest, slot, requested } = check;
+    let result = slot.check(digest);
+    done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
 }

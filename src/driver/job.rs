@@ -7,7 +7,7 @@ use std::thread;
 use crossbeam::sync::Parker;
 
 use super::injection::Fault;
-use super::prepare::{PeerSetup, prepare};
+use super::prepare::{PeerSetup, PrepareError, prepare};
 use super::{Checks, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::{Config, Verify};
 use crate::manifest::{NodeId, PeerInput};
@@ -80,15 +80,15 @@ impl Job {
     fn prepare_peer(&self, node: NodeId) -> Prepared {
         match self.prepare(node, self.config.spare_slots()) {
             Ok(setup) => Prepared::ready(setup, self.config.clone()),
-            Err(reason) => Prepared::refused(reason, self.config.clone()),
+            Err(reason) => Prepared::refused(&reason, self.config.clone()),
         }
     }
 
     /// Reads a peer's input and makes what it owns, with `spare` slots beyond that; else says what
     /// stands in the way.
-    pub(crate) fn prepare(&self, node: NodeId, spare: usize) -> Result<PeerSetup, String> {
+    pub(crate) fn prepare(&self, node: NodeId, spare: usize) -> Result<PeerSetup, PrepareError> {
         let input = match &self.inputs {
-            Inputs::Folder(dir) => PeerInput::read(dir, node).map_err(|error| error.to_string())?,
+            Inputs::Folder(dir) => PeerInput::read(dir, node)?,
             Inputs::Made(inputs) => inputs[node.index() - 1].clone(),
         };
         for warning in &input.warnings {

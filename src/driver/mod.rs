@@ -26,7 +26,7 @@ use writer::Writer;
 pub use checks::Checks;
 pub use idle::Idle;
 pub use injection::Injection;
-pub use prepare::{PeerOptions, PeerSetup, Prepared, enrolment, prepare};
+pub use prepare::{PeerOptions, PeerSetup, PrepareError, Prepared, enrolment, prepare};
 
 /// How often the tracker's progress is shown.
 pub(crate) const SHOW_EVERY: Duration = Duration::from_millis(200);

@@ -3,8 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
-use rustc_hash::{FxBuildHasher, FxHashMap};
-
+use super::checks::{Check, Checked};
 use super::prepare::OwnedFiles;
 use super::writer::{Writer, Written};
 use super::{Checks, Injection};
@@ -43,8 +42,6 @@ pub(super) struct PeerIo {
     /// Segments that arrived and were not checked.
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     delayed: VecDeque<Delayed>,
-    /// When each expected segment was asked for.
-    asked: FxHashMap<(NodeId, SegmentId), Timestamp>,
     metrics: RankMetrics,
 }
 
@@ -71,7 +68,6 @@ impl PeerIo {
             injection,
             arrived: Vec::with_capacity(2 * WINDOW_MAX),
             delayed: VecDeque::new(),
-            asked: FxHashMap::with_capacity_and_hasher(4 * WINDOW_MAX, FxBuildHasher),
             metrics: RankMetrics::default(),
         }
     }
@@ -93,7 +89,6 @@ impl PeerIo {
             }
             Output::Expect { from, segment } => {
                 let slot = self.store.take().expect("slots are spared for all that is in flight");
-                self.asked.insert((from, segment), now);
                 transport.expect(from, segment, slot)?;
             }
             Output::Serve { to, segment } => {
@@ -109,16 +104,15 @@ impl PeerIo {
                     transport.serve(to, segment, payload)?;
                 }
             }
-            Output::Forget { from, segment } => {
-                self.asked.remove(&(from, segment));
-                match self.take_arrived(from, segment) {
-                    Some(slot) => self.store.give_back(slot.vacate()),
-                    None => transport.forget(from, segment)?,
-                }
-            }
+            Output::Forget { from, segment } => match self.take_arrived(from, segment) {
+                Some(slot) => self.store.give_back(slot.vacate()),
+                None => transport.forget(from, segment)?,
+            },
             Output::Check { from, segment, digest } => {
                 let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
-                self.checks.begin(from, segment, digest, slot);
+                // None for a second copy whose request ended with the first: it isn't counted.
+                let requested = peer.requested_at(from, segment).unwrap_or(now);
+                self.checks.begin(Check { from, segment, digest, slot, requested });
             }
             Output::Publish { file } => self.publish(file),
             // The loop does it.
@@ -136,11 +130,6 @@ impl PeerIo {
     ) {
         match completion {
             Completion::Arrived { from, segment, slot } => {
-                // Forgotten while it came: the slot is all that is left of it.
-                if !self.asked.contains_key(&(from, segment)) {
-                    self.store.give_back(slot.vacate());
-                    return;
-                }
                 let slot = if self.injection.corrupts() { corrupt(slot) } else { slot };
                 self.arrived.push((from, segment, slot));
                 match self.injection.delay() {
@@ -158,14 +147,13 @@ impl PeerIo {
     /// Collects checks that have ended, files that were written, and segments that were held back long enough.
     pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input<'_>>) {
         while let Some(checked) = self.checks.next() {
-            let (from, segment) = (checked.from, checked.segment);
-            let asked = self.asked.remove(&(from, segment));
-            let verdict = match checked.result {
+            let Checked { from, segment, requested, result } = checked;
+            let verdict = match result {
                 Ok(sealed) => {
                     if self.store.segment(segment).is_none() {
                         self.metrics.received_segments += 1;
                         self.metrics.received_bytes += sealed.bytes().len() as u64;
-                        self.metrics.latency.record(now.since(asked.unwrap_or(now)));
+                        self.metrics.latency.record(now.since(requested));
                     }
                     self.store.insert(segment, sealed);
                     CheckResult::Valid
@@ -177,7 +165,8 @@ impl PeerIo {
             };
             inputs.push(Input::Checked { from, segment, verdict });
         }
-        while let Some(Written { file, trouble }) = self.writer.next() {
+        while let Some(Written { file, error }) = self.writer.next() {
+            let trouble = error.map(|error| error.to_string().into());
             inputs.push(Input::Published { file, trouble });
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
@@ -207,7 +196,7 @@ impl PeerIo {
         let range = |listing: &Listing| listing.first..listing.first + listing.count;
         let owned = std::mem::take(&mut self.owned);
         let files = peer.owned().iter().chain(peer.wanted().iter().flatten());
-        self.store.shelve(files.map(range));
+        self.store.add_files(files.map(range));
         for (listing, segments) in peer.owned().iter().zip(owned) {
             for (id, sealed) in (listing.first..).zip(segments) {
                 self.store.insert(SegmentId(id), sealed);
@@ -236,9 +225,10 @@ impl PeerIo {
 
     fn publish(&self, file: FileId) {
         let (place, ids) = &self.numbered[&file];
-        // A file without segments has no shelf, and an empty one is as good.
-        let shelf = if ids.is_empty() { None } else { self.store.shelf(SegmentId(ids.start)) };
-        let content = shelf.cloned().unwrap_or_default();
+        // The store has no place for a file without segments, and an empty one is as good.
+        let is_empty = ids.is_empty();
+        let segments = if is_empty { None } else { self.store.file_of(SegmentId(ids.start)) };
+        let content = segments.cloned().unwrap_or_default();
         self.writer.begin(file, self.wanted[*place].clone(), content);
     }
 

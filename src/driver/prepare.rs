@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use crate::config::{Buffers, Config};
 use crate::manifest::{
-    FileName, Filler, HASH_BYTES_MAX, NodeId, OwnedFile, PeerInput, payload_bytes,
+    FileName, Filler, HASH_BYTES_MAX, InputError, NodeId, OwnedFile, PeerInput, payload_bytes,
 };
 use crate::protocol::{Enrolment, OwnedEntry, Peer};
-use crate::store::{OutputDir, SealedSegment, Store, StoreError, VacantSlot};
+use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
 
 /// A peer's own segments, file by file.
 pub type OwnedFiles = Vec<Vec<SealedSegment>>;
@@ -44,8 +44,8 @@ impl Prepared {
     }
 
     /// A peer that only registers why it can't take part.
-    pub fn refused(reason: String, config: Config) -> Self {
-        let enrolment = Enrolment::Refused { reason: reason.into() };
+    pub fn refused(reason: &PrepareError, config: Config) -> Self {
+        let enrolment = Enrolment::Refused { reason: reason.to_string().into() };
         Self {
             peer: Peer::new(&enrolment, config),
             store: Store::default(),
@@ -91,6 +91,23 @@ pub struct PeerOptions<'a> {
     pub config: &'a Config,
 }
 
+/// Why a peer can't take part.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each says what its fields are")]
+pub enum PrepareError {
+    #[error(transparent)]
+    Input(#[from] InputError),
+    #[error(
+        "{node}: {first:?} and {second:?} would be written to one file: rename one of them in its \
+         input"
+    )]
+    OutputClash { node: NodeId, first: FileName, second: FileName },
+    #[error("{node}: own files: {cause}: use a smaller --segment-bytes")]
+    Memory { node: NodeId, cause: StoreError },
+    #[error("{node}: {cause}: give another folder with --out")]
+    Output { node: NodeId, cause: OutputError },
+}
+
 /// Bytes of every slot.
 pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(HASH_BYTES_MAX, segment_bytes)
@@ -100,24 +117,25 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 ///
 /// # Errors
 ///
-/// What stands in its way, for people to read.
+/// When two of its files would be written to one, or memory or the output folder can't be had.
 pub fn prepare(
     node: NodeId,
     input: PeerInput,
     terms: &PeerOptions<'_>,
     spare: usize,
-) -> Result<PeerSetup, String> {
+) -> Result<PeerSetup, PrepareError> {
     let &PeerOptions { segment_bytes, seed, out, digests, config: _ } = terms;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
-        return Err(format!("{node}: {first:?} and {second:?} would be written to one file"));
+        let (first, second) = (first.clone(), second.clone());
+        return Err(PrepareError::OutputClash { node, first, second });
     }
     // Who wants nothing receives nothing.
     let spare = if input.wanted.is_empty() { 0 } else { spare };
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
-    let mut store = Store::new(slots, slot_bytes)
-        .map_err(|error| format!("{node}: own files: {error}: use a smaller --segment-bytes"))?;
+    let mut store =
+        Store::new(slots, slot_bytes).map_err(|cause| PrepareError::Memory { node, cause })?;
     let output = out.map(|dir| OutputDir::open(dir, node)).transpose();
-    let output = output.map_err(|error| format!("{node}: {error}"))?;
+    let output = output.map_err(|cause| PrepareError::Output { node, cause })?;
     let output = output.map(|output| output.with_digests(digests));
     let (enrolment, owned) = enrol(&input, segment_bytes, seed, &mut store);
     Ok(PeerSetup { enrolment, store, owned, wanted: input.wanted, output, slot_bytes })
@@ -172,7 +190,7 @@ fn make(
             let bytes = payload_bytes(hash.len(), segment_bytes);
             let position = u32::try_from(position).expect("segments are numbered in 32 bits");
             filler.write_payload(position, hash, &mut slot.bytes_mut()[..bytes]);
-            slot.fill(bytes).vouch()
+            slot.fill(bytes).hash_and_seal()
         })
         .collect();
     let (digests, segments): (Vec<_>, Vec<_>) = made.into_iter().unzip();

@@ -1,5 +1,7 @@
-//! Finished files on their way to disk, on a thread of their own: a sync may take longer than a
-//! thousand segments, and nobody should wait for it.
+//! Writes finished files on a thread of its own.
+//!
+//! A sync may take longer than a thousand segments, and the thread that talks to the transport must
+//! not wait for it.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -9,10 +11,8 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{FileId, FileName};
-use crate::store::shelf::Shelf;
-use crate::store::{Content, OutputDir};
+use crate::store::{Content, FileSegments, OutputDir, OutputError};
 
-/// A job file that has no name yet.
 #[derive(Debug)]
 struct WriteJob<C> {
     file: FileId,
@@ -24,21 +24,23 @@ struct WriteJob<C> {
 #[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) file: FileId,
-    pub(crate) trouble: Option<Box<str>>,
+    pub(crate) error: Option<OutputError>,
 }
 
-/// Writes the finished files of one peer. As many may wait as the peer wants.
+/// Writes the finished files of one peer.
 #[derive(Debug)]
-pub(crate) struct Writer<C = Shelf> {
+pub(crate) struct Writer<C = FileSegments> {
+    // Unbounded queues: they can't hold more than the files that the peer wants, and a job is a name
+    // and a pointer. The payload stays in its slots.
     waiting: Option<Sender<WriteJob<C>>>,
     done: Arc<SegQueue<Written>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<C: Content + Send + Sync + 'static> Writer<C> {
-    /// A writer into `output`; without one, files count as written at once. `bell` wakes the node
+    /// A writer into `output`; without one, files count as written at once. `waker` wakes the node
     /// after each file.
-    pub(crate) fn new(output: Option<OutputDir>, bell: Unparker) -> Self {
+    pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
         let Some(output) = output else { return Self { waiting: None, done, thread: None } };
         let (waiting, files) = channel::unbounded::<WriteJob<C>>();
@@ -46,26 +48,24 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
         let thread = std::thread::spawn(move || {
             for WriteJob { file, name, content } in files {
                 let result = output.publish(&name, file.0, content.segments());
-                let trouble = result.err().map(|error| error.to_string().into());
-                written.push(Written { file, trouble });
-                bell.unpark();
+                written.push(Written { file, error: result.err() });
+                waker.unpark();
             }
         });
         Self { waiting: Some(waiting), done, thread: Some(thread) }
     }
 
-    /// Begins to write a file.
     pub(crate) fn begin(&self, file: FileId, name: FileName, content: impl Into<Arc<C>>) {
         match &self.waiting {
             Some(waiting) => {
                 let job = WriteJob { file, name, content: content.into() };
                 waiting.send(job).expect("the thread runs as long as the writer");
             }
-            None => self.done.push(Written { file, trouble: None }),
+            None => self.done.push(Written { file, error: None }),
         }
     }
 
-    /// A file that was written since the last time.
+    /// The next file that was written, or failed.
     pub(crate) fn next(&self) -> Option<Written> {
         self.done.pop()
     }
@@ -73,7 +73,7 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
 
 impl<C> Drop for Writer<C> {
     fn drop(&mut self) {
-        // The thread ends when nothing more can come.
+        // A closed channel ends the thread, after it has written what is queued.
         self.waiting = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

@@ -1,4 +1,5 @@
-//! Segments in buffers of their own, allocated when they come: what the slots spare.
+//! Segments in buffers of their own, allocated as they come: what the mutex engine does in place of
+//! slots.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use crate::verify::Digest;
 
 use super::Verified;
 
-/// A verified segment in a buffer of its own, which lives as long as somebody uses it.
+/// A verified segment in a buffer of its own, which is freed with its last user.
 #[derive(Clone, Debug)]
 pub struct FreshSegment(Arc<Vec<u8>>);
 

@@ -2,8 +2,10 @@
 
 use std::fs;
 
-/// Bytes that can be allocated now, by all processes of this machine together; where the system
-/// does not say, there is no limit.
+/// Bytes that all processes of this machine together can allocate now; `u64::MAX` where the system
+/// does not say.
+// `MemAvailable` (Linux 3.14, proc(5)) counts the page cache that can be dropped, which `MemFree`
+// leaves out: on a machine that has read files, `MemFree` says far too little.
 pub(super) fn available_bytes() -> u64 {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));

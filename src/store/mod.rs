@@ -1,23 +1,23 @@
 //! Where do bytes lie? In slots of one allocation while the swarm runs, and on disk when a file
 //! is whole.
 
-pub mod arena;
+mod arena;
+mod file_segments;
 mod fresh;
 mod memory;
-pub mod output;
-pub mod shelf;
+mod output;
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::manifest::SegmentId;
 use arena::Arena;
-use shelf::Shelf;
 
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
+pub use file_segments::FileSegments;
 pub use fresh::FreshSegment;
-pub use output::OutputDir;
+pub use output::{OutputDir, OutputError};
 
 /// A verified segment: what may be served and written, and nothing else may.
 pub trait Verified {
@@ -42,48 +42,34 @@ impl<S: Verified> Content for Vec<S> {
     }
 }
 
-/// Memory that is allocated and touched at a time.
+/// Bytes of one allocation.
+// Slots are allocated in steps, and each step looks at the memory that is left. Ranks of one machine
+// that together want more than it has then all see it, before the kernel kills one of them. 256 MiB
+// was chosen, not tuned: it is little beside a machine's memory, and has many huge pages.
 const STEP_BYTES: usize = 256 << 20;
 
 /// The slots of one node, and the segments that it has.
 #[derive(Debug, Default)]
 pub struct Store {
+    // A stack: the slot that was given back last is likeliest still in the cache.
     vacant: Vec<VacantSlot>,
-    /// One a file, in the order of their segments.
-    shelves: Vec<Arc<Shelf>>,
-    /// The size of slots that are allocated one by one, when they are wanted; none where all are
-    /// reserved.
+    /// Ascending by first segment.
+    files: Vec<Arc<FileSegments>>,
+    /// The size of slots that are allocated one by one; none where all are allocated beforehand.
     fresh_bytes: Option<usize>,
 }
 
 /// Why there are no slots.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum StoreError {
-    /// More is needed than the machine has.
     #[error(
         "{slots} segments of {slot_bytes} bytes need {needed} bytes of memory, {available} are \
          available"
     )]
-    Short {
-        /// How many slots were wanted.
-        slots: usize,
-        /// The size of each.
-        slot_bytes: usize,
-        /// What is still to be allocated, bytes.
-        needed: u64,
-        /// What can be had, bytes.
-        available: u64,
-    },
-    /// The system refused.
+    Short { slots: usize, slot_bytes: usize, needed: u64, available: u64 },
     #[error("memory for {slots} segments of {slot_bytes} bytes: {cause}")]
-    Refused {
-        /// How many slots were wanted.
-        slots: usize,
-        /// The size of each.
-        slot_bytes: usize,
-        /// What the system said.
-        cause: io::Error,
-    },
+    Refused { slots: usize, slot_bytes: usize, cause: io::Error },
 }
 
 impl Store {
@@ -98,35 +84,26 @@ impl Store {
         Ok(store)
     }
 
-    /// Allocates more slots, step by step: several ranks of one machine that together want more
-    /// than it has see that before the system has to kill one.
+    /// Allocates more slots.
     ///
     /// # Errors
     ///
     /// When there is not so much memory.
     pub fn extend(&mut self, slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
-        let in_a_step = (STEP_BYTES / slot_bytes.max(1)).max(1);
+        let step_slots = (STEP_BYTES / slot_bytes.max(1)).max(1);
         self.vacant.reserve(slots);
         let mut left = slots;
         while left > 0 {
-            let needed = left as u64 * slot_bytes as u64;
-            let available = memory::available_bytes();
-            if needed > available {
-                return Err(StoreError::Short { slots, slot_bytes, needed, available });
-            }
-            let step = left.min(in_a_step);
-            let more = Arena::allocate(step, slot_bytes);
-            self.vacant.extend(more.map_err(|cause| StoreError::Refused {
-                slots,
-                slot_bytes,
-                cause,
-            })?);
+            Self::probe(left, slot_bytes)?;
+            let step = left.min(step_slots);
+            let refused = |cause| StoreError::Refused { slots, slot_bytes, cause };
+            self.vacant.extend(Arena::allocate(step, slot_bytes).map_err(refused)?);
             left -= step;
         }
         Ok(())
     }
 
-    /// Whether this machine has memory for `slots` slots of `slot_bytes` now.
+    /// Checks that this machine has memory for `slots` slots of `slot_bytes` now.
     ///
     /// # Errors
     ///
@@ -139,7 +116,7 @@ impl Store {
         Ok(())
     }
 
-    /// From now on, slots of `slot_bytes` are allocated one by one, when they are wanted.
+    /// From now on, [`take`](Self::take) allocates each slot, of `slot_bytes`.
     pub fn allocate_each(&mut self, slot_bytes: usize) {
         self.fresh_bytes = Some(slot_bytes);
     }
@@ -159,28 +136,33 @@ impl Store {
         }
     }
 
-    /// Makes room for the segments of some files, to be kept when they are verified.
-    pub fn shelve(&mut self, files: impl Iterator<Item = Range<u32>>) {
+    /// Makes places for the segments of files.
+    pub fn add_files(&mut self, files: impl Iterator<Item = Range<u32>>) {
         let files = files.filter(|segments| !segments.is_empty());
-        self.shelves.extend(files.map(|segments| Arc::new(Shelf::new(segments))));
-        self.shelves.sort_unstable_by_key(|shelf| shelf.first());
+        self.files.extend(files.map(|segments| Arc::new(FileSegments::new(segments))));
+        self.files.sort_unstable_by_key(|file| file.first());
     }
 
-    /// The last shelf that does not begin behind a segment: that of its file, where that has one.
-    pub fn shelf(&self, segment: SegmentId) -> Option<&Arc<Shelf>> {
-        let place = self.shelves.partition_point(|shelf| shelf.first() <= segment.0);
-        self.shelves.get(place.checked_sub(1)?)
+    /// The last file that begins at or before a segment: its own, if that was added.
+    pub fn file_of(&self, segment: SegmentId) -> Option<&Arc<FileSegments>> {
+        let after = self.files.partition_point(|file| file.first() <= segment.0);
+        self.files.get(after.checked_sub(1)?)
     }
 
-    /// Keeps a verified segment of a file that has its shelf. One that is here already stays: the second
-    /// copy's slot is lost until the end of the run, which the spare slots allow for.
+    /// Keeps a verified segment of a file that was added.
     pub fn insert(&mut self, segment: SegmentId, sealed: SealedSegment) {
-        let shelf = self.shelf(segment).and_then(|shelf| shelf.place(segment));
-        drop(shelf.expect("there is room for all that is wanted or owned").set(sealed));
+        let place = self.place(segment).expect("there is a place for all that is wanted or owned");
+        // A second copy is dropped, and its slot with it: a sealed slot never becomes vacant, as
+        // others may still read it. The spare slots allow for that.
+        drop(place.set(sealed));
     }
 
     /// A verified segment, if it is here.
     pub fn segment(&self, segment: SegmentId) -> Option<&SealedSegment> {
-        self.shelf(segment)?.place(segment)?.get()
+        self.place(segment)?.get()
+    }
+
+    fn place(&self, segment: SegmentId) -> Option<&OnceLock<SealedSegment>> {
+        self.file_of(segment)?.place(segment)
     }
 }

@@ -1,4 +1,9 @@
-//! Finished files on disk: written beside their final name, synced, renamed.
+//! Finished files on disk.
+//!
+//! A file is replaced atomically: it is written under a temporary name in the same folder, synced, and
+//! renamed. POSIX makes `rename` atomic, so that a final name never shows half a file. Without the sync
+//! a crash could leave the name and not the bytes (Pillai et al., "All File Systems Are Not Created
+//! Equal", OSDI 2014).
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -14,7 +19,6 @@ use crate::verify::Digest;
 pub struct OutputDir {
     dir: PathBuf,
     peer: NodeId,
-    /// Whether the digests of each finished file are written beside it.
     digests: bool,
 }
 
@@ -22,18 +26,16 @@ pub struct OutputDir {
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {cause}", path.display())]
 pub struct OutputError {
-    /// The file or folder.
-    pub path: PathBuf,
-    /// What the system said.
-    pub cause: io::Error,
+    path: PathBuf,
+    cause: io::Error,
 }
 
 impl OutputDir {
-    /// Makes the folder if need be, and checks that it can be written to.
+    /// Makes the folder if need be.
     ///
     /// # Errors
     ///
-    /// When it can't be.
+    /// When the folder can't be made or written to.
     pub fn open(dir: &Path, peer: NodeId) -> Result<Self, OutputError> {
         let this = Self { dir: dir.to_owned(), peer, digests: false };
         let at = |path: &Path| {
@@ -41,26 +43,26 @@ impl OutputDir {
             move |cause| OutputError { path, cause }
         };
         fs::create_dir_all(dir).map_err(at(dir))?;
-        // Of a name of its own: another run may look at the same folder now.
+        // A trial now, so that a folder without write permission is named before anything moves. The
+        // process's number is in the name: another run may try the same folder at the same time.
         let probe = this.temporary(&format!("probe-{}", std::process::id()));
         File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(at(dir))?;
         Ok(this)
     }
 
-    /// The same folder, into which digests are written too if `digests` says so: beside each
-    /// finished file the SHA-256 of each of its segments as it lies in the store, one a line, under
-    /// `client<R>_<name>.sha256`.
+    /// Whether to write digests beside each finished file, under `client<R>_<name>.sha256`: the
+    /// SHA-256 of each segment, one a line.
     pub fn with_digests(self, digests: bool) -> Self {
         Self { digests, ..self }
     }
 
     /// Writes the hashes of a whole file, one a line, under `client<R>_<name>`, and its digests
-    /// where they are wanted.
+    /// where they are wanted. `number` tells the temporary files of one peer apart.
     ///
     /// # Errors
     ///
-    /// When the disk does not take it; then nothing bears the final name, and nothing
-    /// half-written stays.
+    /// When the disk does not take it. Then the final name is as before, and the temporary file is
+    /// removed.
     pub fn publish<'a, S: Verified + 'a>(
         &self,
         name: &FileName,
@@ -76,7 +78,6 @@ impl OutputDir {
         Ok(())
     }
 
-    /// Has `fill` write a file, which gets its name when it is whole.
     fn write(
         &self,
         name: &str,
@@ -92,13 +93,14 @@ impl OutputDir {
             fs::rename(&temporary, &path)
         };
         write().map_err(|cause| {
-            // The error that matters is the one that came first.
+            // If this fails too, the first error is the one that matters.
             drop(fs::remove_file(&temporary));
             OutputError { path, cause }
         })
     }
 
-    /// A name that no finished file has, and no other rank's temporary file.
+    // Finished files begin with `client`, so that none has this name. The rank is in it because ranks
+    // of one machine may share the folder.
     fn temporary(&self, what: &str) -> PathBuf {
         self.dir.join(format!(".client{}_{what}.part", self.peer.0))
     }
@@ -116,7 +118,8 @@ fn write_hashes<'a, S: Verified + 'a>(
     Ok(())
 }
 
-/// What the segments are now, whatever their check said when they came.
+// Hashed anew from the store, not copied from the manifest: the file says what the bytes are now,
+// whatever their check said when they came.
 fn write_digests<'a, S: Verified + 'a>(
     file: &mut impl Write,
     mut segments: impl Iterator<Item = &'a S>,

@@ -67,7 +67,7 @@ impl ReceivedSegments {
         let bytes = job.payload_bytes();
         let made = slots(job)?.into_par_iter().enumerate().map(|(place, mut slot)| {
             source.write(place, &mut slot.bytes_mut()[..bytes]);
-            slot.fill(bytes).vouch()
+            slot.fill(bytes).hash_and_seal()
         });
         let (digests, segments) = made.map(|(digest, sealed)| (digest, Some(sealed))).unzip();
         Ok(Self { segments, digests, slots: Vec::new() })

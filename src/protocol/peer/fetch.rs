@@ -122,14 +122,17 @@ impl Fetch {
     }
 
     pub(super) fn handle_arrived(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
-        let Some(flight) = self.flights.find(segment, from) else { return };
-        if let FlightStage::Withdrawn { superfluous: true, .. } = flight.stage {
-            self.flights.remove(segment, from);
-            out.push(Output::Forget { from, segment });
-            return;
+        match self.flights.find(segment, from) {
+            Some(flight) if !flight.is_superfluous() => {
+                flight.stage = FlightStage::Checking;
+                out.push(Output::Check { from, segment, digest: flight.digest });
+            }
+            // Forgotten, but MPI could not cancel the receive any more; or no longer needed.
+            _ => {
+                self.flights.remove(segment, from);
+                out.push(Output::Forget { from, segment });
+            }
         }
-        flight.stage = FlightStage::Checking;
-        out.push(Output::Check { from, segment, digest: flight.digest });
     }
 
     /// Takes a verdict; returns the file if the segment made it whole.
@@ -302,6 +305,10 @@ impl Fetch {
         early.into_iter().chain([overdue]).min()
     }
 
+    pub(super) fn requested_at(&self, holder: NodeId, segment: SegmentId) -> Option<Timestamp> {
+        self.flights.requested_at(segment, holder)
+    }
+
     /// How many segments were verified.
     pub(super) fn verified_count(&self) -> u32 {
         self.verified_count
@@ -356,7 +363,7 @@ impl Fetch {
     fn drop_flight(&mut self, segment: SegmentId, holder: NodeId, cause: Cause, out: &mut Outbox) {
         let Some(flight) = self.flights.remove(segment, holder) else { return };
         out.push(Output::Forget { from: holder, segment });
-        if !matches!(flight.stage, FlightStage::Withdrawn { superfluous: true, .. }) {
+        if !flight.is_superfluous() {
             self.give_back(segment, holder, cause);
         }
     }

@@ -41,6 +41,13 @@ pub(super) struct Flight {
     pub(super) doubled: bool,
 }
 
+impl Flight {
+    /// Whether the segment came from another holder.
+    pub(super) fn is_superfluous(&self) -> bool {
+        matches!(self.stage, FlightStage::Withdrawn { superfluous: true, .. })
+    }
+}
+
 /// All requests of a peer, and the latency they see.
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
@@ -112,6 +119,10 @@ impl Flights {
         self.flights.iter()
     }
 
+    pub(super) fn requested_at(&self, segment: SegmentId, holder: NodeId) -> Option<Timestamp> {
+        self.place(segment, holder).map(|place| self.flights[place].since)
+    }
+
     pub(super) fn len(&self) -> usize {
         self.flights.len()
     }
@@ -122,10 +133,7 @@ impl Flights {
 
     /// Whether a segment is in flight from any holder, and still wanted from there.
     pub(super) fn is_awaited(&self, segment: SegmentId) -> bool {
-        let superfluous = |flight: &Flight| {
-            matches!(flight.stage, FlightStage::Withdrawn { superfluous: true, .. })
-        };
-        self.of_segment(segment).any(|flight| !superfluous(flight))
+        self.of_segment(segment).any(|flight| !flight.is_superfluous())
     }
 
     /// Since when a request may have waited, or none. It is asked at every turn, and may be too

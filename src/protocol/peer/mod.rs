@@ -103,6 +103,11 @@ impl Peer {
         self.fetch.wants.missing()
     }
 
+    /// When a segment was requested from a holder; none once that request has ended.
+    pub fn requested_at(&self, holder: NodeId, segment: SegmentId) -> Option<Timestamp> {
+        self.fetch.requested_at(holder, segment)
+    }
+
     /// What it waits for while nothing happens; none before the swarm is open, and at the end.
     pub fn waits_for(&self) -> Option<Wait> {
         match self.phase {

@@ -9,7 +9,6 @@ use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
-use crate::verify::Digest;
 
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
@@ -175,10 +174,6 @@ impl Dispatcher {
         &self.service.roster
     }
 
-    pub(super) fn digest(&self, segment: SegmentId) -> Digest {
-        self.roster().digest(segment)
-    }
-
     pub(super) fn wanted_segments(&self) -> u64 {
         self.wanted_segments
     }
@@ -318,7 +313,7 @@ impl Dispatcher {
     fn take_back(&mut self, peer: NodeId, returned: &Return) {
         let &Return { segment, holder, cause, .. } = returned;
         let account = &mut self.peers[peer.index()].account;
-        if let Some(grant) = account.withdraw(segment, holder) {
+        if let Some(grant) = account.take_grant(segment, Some(holder)) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(segment, grant.holder);

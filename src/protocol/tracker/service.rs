@@ -66,17 +66,18 @@ pub struct Service {
 }
 
 impl Account {
-    /// Takes out one grant of a segment: the one charged to `holder`, else any.
-    pub(super) fn withdraw(&mut self, segment: SegmentId, holder: NodeId) -> Option<Grant> {
+    /// Takes out one grant of a segment: the one charged to `holder` if there is one, else the
+    /// first. The others keep their order.
+    pub(super) fn take_grant(
+        &mut self,
+        segment: SegmentId,
+        holder: Option<NodeId>,
+    ) -> Option<Grant> {
         let of_segment = |grant: &Grant| grant.segment == segment;
-        let exact = self.grants.iter().position(|g| of_segment(g) && g.holder == holder);
+        let exact = holder.and_then(|holder| {
+            self.grants.iter().position(|grant| of_segment(grant) && grant.holder == holder)
+        });
         let place = exact.or_else(|| self.grants.iter().position(of_segment))?;
-        self.grants.remove(place)
-    }
-
-    /// Takes out the first grant of a segment, and keeps the order of the others.
-    fn settle(&mut self, segment: SegmentId) -> Option<Grant> {
-        let place = self.grants.iter().position(|grant| grant.segment == segment)?;
         self.grants.remove(place)
     }
 
@@ -142,7 +143,7 @@ impl Service {
         peer: NodeId,
         segment: SegmentId,
     ) -> usize {
-        let Some(first) = account.settle(segment) else { return 0 };
+        let Some(first) = account.take_grant(segment, None) else { return 0 };
         if let Some(most) = self.paced_load {
             self.pace.note(&mut account.latency_ns, first.holder, now.since(first.at));
             self.swarm.counters().limit(first.holder, self.pace.load(first.holder, most));
@@ -150,7 +151,7 @@ impl Service {
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
         while account.doubles
-            && let Some(superfluous) = account.settle(segment)
+            && let Some(superfluous) = account.take_grant(segment, None)
         {
             self.swarm.give_back(segment, superfluous.holder);
             settled += 1;

@@ -1,0 +1,77 @@
+//! The registrations of all peers while they come in, part by part.
+
+use std::collections::BTreeSet;
+
+use crate::manifest::NodeId;
+use crate::protocol::enrolment::{Incoming, PartProgress};
+use crate::protocol::roster::Roster;
+use crate::protocol::{Enrolment, Message, Outbox, Part};
+use crate::time::Timestamp;
+
+use super::outcome::Outcome;
+
+/// What peers have registered so far.
+#[derive(Debug)]
+pub(super) struct Registrations {
+    /// By rank; rank 0 registers nothing.
+    peers: Vec<IncomingRegistration>,
+    /// Peers that left or were lost already.
+    pub(super) departed: BTreeSet<NodeId>,
+    /// When the tracker stops waiting for those that are missing.
+    pub(super) deadline: Timestamp,
+}
+
+/// One peer's registration.
+#[derive(Clone, Debug, Default)]
+struct IncomingRegistration {
+    incoming: Incoming,
+    whole: bool,
+}
+
+impl Registrations {
+    pub(super) fn new(nodes: u32, deadline: Timestamp) -> Self {
+        Self {
+            peers: vec![IncomingRegistration::default(); nodes as usize],
+            departed: BTreeSet::new(),
+            deadline,
+        }
+    }
+
+    /// Takes in a part; returns whether all peers have registered.
+    pub(super) fn accept(&mut self, from: NodeId, part: &Part, out: &mut Outbox) -> bool {
+        let registration = &mut self.peers[from.index()];
+        registration.whole |= registration.incoming.accept(part) == PartProgress::Whole;
+        // A part that came before is acknowledged again: the first answer may be lost.
+        if part.index < registration.incoming.next() {
+            out.send(from, Message::Registered { index: part.index });
+        }
+        self.missing().next().is_none()
+    }
+
+    /// Peers that have not registered.
+    pub(super) fn missing(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let peers = (1..).map(NodeId).zip(&self.peers[1..]);
+        peers.filter(|(_, registration)| !registration.whole).map(|(node, _)| node)
+    }
+
+    /// Numbers the files of all peers; where they can't be told apart or don't agree, the outcome
+    /// says why.
+    pub(super) fn roster(&self, segments_max: u32, outcome: &mut Outcome) -> Option<Roster> {
+        let (mut enrolments, mut refusals) = (Vec::new(), Vec::new());
+        for (node, registration) in (1..).map(NodeId).zip(&self.peers[1..]) {
+            let enrolment = registration.incoming.open().unwrap_or_else(|| Enrolment::Refused {
+                reason: format!("{node}: its registration can't be read").into(),
+            });
+            if let Enrolment::Refused { reason } = &enrolment {
+                refusals.push((node, reason.clone()));
+            }
+            enrolments.push((node, enrolment));
+        }
+        outcome.take_refusals(&refusals);
+        if !outcome.errors.is_empty() {
+            return None;
+        }
+        let roster = Roster::new(&enrolments).and_then(|roster| roster.within(segments_max));
+        roster.map_err(|error| outcome.errors.push(error.to_string())).ok()
+    }
+}

@@ -1,0 +1,291 @@
+//! The swarm from its catalogue to its end: who is ready, who is done, who is lost.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use crate::config::Config;
+use crate::manifest::NodeId;
+use crate::protocol::enrolment::Outgoing;
+use crate::protocol::roster::Roster;
+use crate::protocol::{Farewell, Message, Outbox, Output};
+use crate::time::Timestamp;
+
+use super::dispatcher::Dispatcher;
+use super::outcome::{Outcome, Progress};
+use super::peer_state::PeerStage;
+
+/// How far the swarm has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SwarmStage {
+    /// Peers know the catalogue and reserve slots.
+    Reserving,
+    /// They download from each other.
+    Open,
+    /// All are told to stop.
+    Closing,
+    /// All have left.
+    Finished,
+}
+
+/// A swarm whose files are numbered.
+#[derive(Debug)]
+pub(super) struct RunningSwarm {
+    pub(super) dispatcher: Dispatcher,
+    pub(super) stage: SwarmStage,
+    /// Catalogues that peers are reading.
+    catalogues: BTreeMap<NodeId, Outgoing>,
+    files_finished: u64,
+    /// When silent peers are looked for next.
+    pub(super) check_at: Timestamp,
+    nodes: u32,
+    config: Config,
+}
+
+impl RunningSwarm {
+    /// Tells every peer how its files are numbered.
+    pub(super) fn new(
+        now: Timestamp,
+        roster: Roster,
+        nodes: u32,
+        seed: u64,
+        config: &Config,
+        out: &mut Outbox,
+    ) -> Self {
+        let mut catalogues = BTreeMap::new();
+        for peer in (1..nodes).map(NodeId) {
+            let catalogue = Outgoing::new(&roster.catalogue(peer));
+            let part = catalogue.part(0);
+            if !part.last {
+                catalogues.insert(peer, catalogue);
+            }
+            out.send(peer, Message::Described(part));
+        }
+        Self {
+            dispatcher: Dispatcher::new(now, roster, nodes, config.clone(), seed),
+            stage: SwarmStage::Reserving,
+            catalogues,
+            files_finished: 0,
+            check_at: now + silence_check_interval(config),
+            nodes,
+            config: config.clone(),
+        }
+    }
+
+    /// Handles a message of a peer that takes part; breaks with the reason when a peer can't go on
+    /// and the swarm is not open yet.
+    pub(super) fn handle(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: &Message,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) -> ControlFlow<String> {
+        match message {
+            // It repeats the last part: neither the confirmation nor the catalogue reached it.
+            Message::Register(part) if part.last => self.handle_describe(from, 0, out),
+            &Message::Describe { index } => self.handle_describe(from, index, out),
+            Message::Ready { trouble } => {
+                return self.handle_ready(now, from, trouble.as_deref(), outcome, out);
+            }
+            Message::Ask(ask) => self.dispatcher.handle_ask(now, from, ask, out),
+            Message::Finished { .. } => self.files_finished += 1,
+            &Message::Complete { segments } => {
+                self.handle_complete(now, from, segments, outcome, out);
+            }
+            Message::Done(farewell) => {
+                self.handle_complete(now, from, farewell.segments, outcome, out);
+                self.handle_done(from, farewell, outcome, out);
+            }
+            Message::Bye => {
+                self.dispatcher.set_stage(from, PeerStage::Gone);
+                self.finish_when_gone(out);
+            }
+            // What peers say to each other, and what only the tracker says.
+            Message::Register(_)
+            | Message::Registered { .. }
+            | Message::Described(_)
+            | Message::Open
+            | Message::Handout(_)
+            | Message::Heard { .. }
+            | Message::Stop
+            | Message::Request { .. }
+            | Message::Decline { .. }
+            | Message::Withdraw { .. }
+            | Message::Withdrawn { .. } => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    pub(super) fn handle_lost(
+        &mut self,
+        now: Timestamp,
+        node: NodeId,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        if self.dispatcher.stage(node) == PeerStage::Gone {
+            return;
+        }
+        outcome.lost.push(node);
+        // A peer that is done and lost while the swarm closes may have left unheard.
+        if self.dispatcher.stage(node) != PeerStage::Done {
+            outcome.errors.push(format!("{node} is lost: it did not finish"));
+        } else if self.stage == SwarmStage::Open {
+            outcome.errors.push(format!("{node} is lost: others may have needed it"));
+        }
+        self.dispatcher.lose(now, node, out);
+        self.open_when_ready(now, outcome, out);
+        self.close_when_done(out);
+        self.finish_when_gone(out);
+    }
+
+    /// Takes peers that said nothing for too long for lost.
+    pub(super) fn check_silence(
+        &mut self,
+        now: Timestamp,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        if now < self.check_at {
+            return;
+        }
+        let patience = match self.stage {
+            // A peer that touches much memory for the first time has no time to talk.
+            SwarmStage::Reserving => self.config.enrolment_patience,
+            SwarmStage::Open | SwarmStage::Closing => self.config.silence_patience,
+            SwarmStage::Finished => return,
+        };
+        self.check_at = now + silence_check_interval(&self.config);
+        for node in self.dispatcher.silent(now, patience) {
+            self.handle_lost(now, node, outcome, out);
+        }
+    }
+
+    /// Tells all peers to stop.
+    pub(super) fn close(&mut self, out: &mut Outbox) {
+        self.stage = SwarmStage::Closing;
+        for peer in self.peers() {
+            out.send(peer, Message::Stop);
+        }
+        self.finish_when_gone(out);
+    }
+
+    /// Peers that have not left.
+    pub(super) fn peers(&self) -> Vec<NodeId> {
+        let peers = (1..self.nodes).map(NodeId);
+        peers.filter(|&peer| self.dispatcher.stage(peer) != PeerStage::Gone).collect()
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        Progress {
+            segments_wanted: self.dispatcher.wanted_segments(),
+            segments_verified: self.dispatcher.verified_segments(),
+            files_finished: self.files_finished,
+            peers_complete: self.dispatcher.count(PeerStage::Complete),
+        }
+    }
+
+    fn handle_describe(&mut self, peer: NodeId, index: u32, out: &mut Outbox) {
+        let roster = self.dispatcher.roster();
+        let catalogue = self.catalogues.entry(peer);
+        let catalogue = catalogue.or_insert_with(|| Outgoing::new(&roster.catalogue(peer)));
+        out.send(peer, Message::Described(catalogue.part(index)));
+    }
+
+    fn handle_ready(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        trouble: Option<&str>,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) -> ControlFlow<String> {
+        self.catalogues.remove(&from);
+        match (self.stage, trouble) {
+            (SwarmStage::Reserving, Some(trouble)) => {
+                return ControlFlow::Break(format!("{from}: {trouble}"));
+            }
+            (SwarmStage::Reserving, None) => {
+                self.dispatcher.set_stage(from, PeerStage::Fetching);
+                self.open_when_ready(now, outcome, out);
+            }
+            // It did not hear that the swarm is open.
+            (SwarmStage::Open, _) => out.send(from, Message::Open),
+            (SwarmStage::Closing | SwarmStage::Finished, _) => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Opens the swarm when every peer that is left has room for what it wants.
+    fn open_when_ready(&mut self, now: Timestamp, outcome: &mut Outcome, out: &mut Outbox) {
+        if self.stage != SwarmStage::Reserving || !self.all_are(PeerStage::Fetching) {
+            return;
+        }
+        self.stage = SwarmStage::Open;
+        outcome.opened = Some(now);
+        self.check_at = now + silence_check_interval(&self.config);
+        for peer in self.peers() {
+            self.dispatcher.hear(now, peer);
+            out.send(peer, Message::Open);
+        }
+        self.close_when_done(out);
+    }
+
+    fn handle_complete(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segments: u32,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        if self.dispatcher.stage(from) == PeerStage::Fetching {
+            self.dispatcher.complete(now, from, segments, out);
+            outcome.finished[from.index()] = Some(now);
+        }
+    }
+
+    fn handle_done(
+        &mut self,
+        from: NodeId,
+        farewell: &Farewell,
+        outcome: &mut Outcome,
+        out: &mut Outbox,
+    ) {
+        match self.dispatcher.stage(from) {
+            PeerStage::Fetching | PeerStage::Complete => {
+                self.dispatcher.set_stage(from, PeerStage::Done);
+                outcome.take_farewell(from, farewell, self.dispatcher.roster());
+            }
+            // It says so again: if all were told to stop, this one did not hear it.
+            PeerStage::Done if self.stage == SwarmStage::Closing => out.send(from, Message::Stop),
+            PeerStage::Done | PeerStage::Reserving | PeerStage::Gone => {}
+        }
+        self.close_when_done(out);
+    }
+
+    fn close_when_done(&mut self, out: &mut Outbox) {
+        if self.stage == SwarmStage::Open && self.all_are(PeerStage::Done) {
+            self.close(out);
+        }
+    }
+
+    fn finish_when_gone(&mut self, out: &mut Outbox) {
+        if self.stage == SwarmStage::Closing && self.all_are(PeerStage::Gone) {
+            self.stage = SwarmStage::Finished;
+            out.push(Output::Finish);
+        }
+    }
+
+    /// Whether every peer has come as far as `stage`, or further.
+    fn all_are(&self, stage: PeerStage) -> bool {
+        self.dispatcher.count(stage) == self.nodes as usize - 1
+    }
+}
+
+/// Time between two looks for silent peers. A quarter of the patience: a peer is then taken for lost
+/// after at most 1.25 times as long, and the look, at every peer, is rare. Chosen, not tuned.
+fn silence_check_interval(config: &Config) -> std::time::Duration {
+    config.silence_patience / 4
+}
