@@ -6,7 +6,7 @@ mod compare;
 mod flags;
 mod local;
 #[cfg(feature = "mpi")]
-mod ranks;
+mod over_mpi;
 mod show;
 mod simulate;
 mod synthesize;
@@ -78,7 +78,7 @@ fn start(run: &RunArgs) -> u8 {
         return local::run(run);
     }
     #[cfg(feature = "mpi")]
-    return ranks::run(run);
+    return over_mpi::run(run);
     #[cfg(not(feature = "mpi"))]
     {
         show::error(NO_MPI);

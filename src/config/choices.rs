@@ -63,6 +63,7 @@ macro_rules! choice {
         })?
 
         impl $crate::config::Choice for $choice {
+            // In the order of the definition, as both are zipped with each other.
             const VALUES: &'static [Self] = &[$(Self::$value),+];
             const WORDS: &'static [(&'static str, &'static str)] =
                 &[$(($name, concat!($($help),+))),+];

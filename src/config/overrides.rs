@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Sweep, spread};
+use super::one_or_more::{Sweep, spread};
 use super::{
     Admission, Balance, Buffers, Choice, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection,
     Verify, WINDOW_MAX,

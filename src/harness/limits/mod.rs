@@ -3,7 +3,7 @@
 
 mod all_cores;
 #[cfg(feature = "mpi")]
-pub(crate) mod ranks;
+pub(crate) mod ping_pong;
 
 use std::hint::black_box;
 use std::time::Duration;
