@@ -17,13 +17,13 @@ use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::usage::Meter;
 use crate::report::compare::Figure;
 
-/// Copies files across the ranks of an MPI job as a swarm.
+/// Copies files to all ranks of an MPI job as a swarm, and measures that.
 #[derive(Debug, Parser)]
 #[command(
     version,
     about,
     after_help = "Exit codes: 0 all delivered, 1 something failed, \
-    2 input refused, 3 all delivered but files that nobody could provide"
+    2 input refused, 3 all delivered except files that no rank could provide"
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -32,22 +32,22 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Share the files that in<R>.txt name: rank 0 tracks, ranks 1.. are peers
+    /// Share the files that in<R>.txt lists: rank 0 is the tracker, ranks 1 and up are peers
     Run(RunArgs),
     /// Write a workload as in<R>.txt files
     Synthesize(SynthesizeArgs),
-    /// Run many peers in virtual time, and say what limits them
+    /// Simulate many peers in virtual time, and show what limits them
     Simulate(SimulateArgs),
-    /// Run contenders on workloads in turn, and compare them with each other and with the bound
+    /// Measure contenders on workloads, and compare them with each other and with the bound
     Bench(BenchArgs),
-    /// Say what changed between measurements, or between contenders, by how much, and if it is real
+    /// Compare measurements, or the contenders of one: what changed, how much, and whether it is noise
     Compare(CompareArgs),
 }
 
-/// What carries messages and segments.
+/// How messages and segments travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Via {
-    /// MPI when started by mpirun or srun, else local.
+    /// MPI if started by mpirun or srun, else local.
     Auto,
     /// Threads of one process.
     Local,
@@ -58,26 +58,26 @@ pub(super) enum Via {
 /// One run.
 #[derive(Clone, Debug, Parser)]
 pub(super) struct RunArgs {
-    /// Folder that holds in1.txt, in2.txt, …
+    /// Folder with in1.txt, in2.txt, …
     #[arg(default_value = ".")]
     pub(super) inputs: PathBuf,
-    /// Folder for client<R>_<file>
+    /// Folder to write client<R>_<file> to
     #[arg(long, default_value = ".")]
     pub(super) out: PathBuf,
-    /// Beside each finished file write client<R>_<file>.sha256: the SHA-256 of each segment's
-    /// payload as it lies in memory, hashed once more, one a line
+    /// Also write client<R>_<file>.sha256: the SHA-256 of each segment's payload, hashed again
+    /// from memory, one per line
     #[arg(long)]
     pub(super) digests: bool,
-    /// Nodes, the tracker included [default: from the highest in<R>.txt; under MPI the ranks]
+    /// Number of nodes, tracker included [default: highest R of in<R>.txt + 1; with MPI, the ranks]
     #[arg(long)]
     pub(super) nodes: Option<u32>,
-    /// Payload of a segment; 0 moves the hash alone
+    /// Payload of a segment, bytes; 0 moves only its hash
     #[arg(long, default_value_t = 32 << 10)]
     pub(super) segment_bytes: usize,
-    /// all payload and all random choices follow from it
+    /// Seed of all payload and all random choices
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// What carries messages and segments
+    /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
     /// Which program design moves the segments
@@ -88,22 +88,22 @@ pub(super) struct RunArgs {
     /// Threads of a rank that verify, with --verify pool [default: one per core]
     #[arg(long, value_name = "N", help_heading = HEADING)]
     verify_threads: Option<NonZeroUsize>,
-    /// Print the summary as one JSON object on stdout, and nothing else there
+    /// Print the summary as one JSON object, and nothing else, to stdout
     #[arg(long)]
     pub(super) json: bool,
-    /// Write the summary as JSON to this file too
+    /// Also write the summary as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// Show no progress and no summary
     #[arg(long)]
     pub(super) quiet: bool,
-    /// Faults on purpose: corrupt:RATE, drop:RATE, delay:MS
+    /// Inject faults: corrupt:RATE, drop:RATE, delay:MS
     #[arg(long, hide = true)]
     pub(super) inject: Vec<Fault>,
 }
 
 impl RunArgs {
-    /// What every node of this run starts from, where there are links between nodes or none.
+    /// The job that every node of this run starts from. `has_links`: the nodes are on several hosts.
     pub(super) fn job(&self, has_links: bool) -> Job {
         Job {
             inputs: Inputs::Folder(self.inputs.clone()),
@@ -151,28 +151,28 @@ impl RunArgs {
 pub(super) struct SynthesizeArgs {
     /// Folder to write to
     pub(super) dir: PathBuf,
-    /// Peers
+    /// Number of peers
     #[arg(long)]
     pub(super) peers: u32,
-    /// Files
+    /// Number of files
     #[arg(long)]
     pub(super) files: u32,
-    /// Segments of each file
+    /// Segments per file
     #[arg(long)]
     pub(super) segments: u32,
-    /// Owners of each file, dealt to the peers in turn, or `first`: peer 1 owns everything
+    /// Owners per file, assigned round-robin; or `first`: peer 1 owns everything
     #[arg(long, default_value = "1")]
     pub(super) owners: Owners,
-    /// `all` that a peer lacks, or how many files of those
+    /// Files that each peer wants of those it lacks: `all`, or a number
     #[arg(long, default_value = "all")]
     pub(super) wanted: Wanted,
-    /// How wanted files are drawn: `uniform` or `zipf:S`
+    /// Distribution of the wanted files: `uniform` or `zipf:S`
     #[arg(long, default_value = "uniform")]
     pub(super) popularity: Popularity,
-    /// All random choices follow from it
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Replace inputs that are there, those of higher ranks included
+    /// Replace all in<R>.txt in the folder, those of higher ranks included
     #[arg(long)]
     pub(super) overwrite: bool,
 }
@@ -180,7 +180,7 @@ pub(super) struct SynthesizeArgs {
 /// Worlds of one owner and many peers.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
-    /// Peers that want the file, a run for each number
+    /// Numbers of peers that want the file; one run for each
     #[arg(
         long,
         value_delimiter = ',',
@@ -194,22 +194,22 @@ pub(super) struct SimulateArgs {
     /// Payload of a segment, bytes
     #[arg(long, default_value_t = 8 << 20)]
     pub(super) segment_bytes: usize,
-    /// What a link carries, Gbit/s
+    /// Median rate of a link, Gbit/s
     #[arg(long, default_value_t = 100.0, value_parser = positive)]
     pub(super) link_gbit: f64,
-    /// Rates of links beside that: `equal` or `log-normal:SIGMA`
+    /// Distribution of link rates: `equal` or `log-normal:SIGMA`; one run for each
     #[arg(long, value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
-    /// How long the tracker is busy with one message, µs
+    /// Time that the tracker needs for one message, µs
     #[arg(long, default_value_t = 3.5, value_parser = positive)]
     pub(super) message_us: f64,
-    /// How long a message takes one way, µs
+    /// One-way latency of a message, µs
     #[arg(long, default_value_t = 5.0, value_parser = positive)]
     pub(super) latency_us: f64,
-    /// All random choices follow from it
+    /// Seed of all random choices
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Folder for scale.jsonl, table.txt and scale.svg
+    /// Folder to write scale.jsonl, table.txt and scale.svg to
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
 }
@@ -231,21 +231,21 @@ impl SimulateArgs {
 /// A number above 0 and below a billion.
 fn positive(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|&number: &f64| number > 0.0 && number < 1e9);
-    number.ok_or_else(|| "a number above 0".to_owned())
+    number.ok_or_else(|| "use a number above 0".to_owned())
 }
 
 /// A measurement.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct BenchArgs {
-    /// What to run: see inputs/plans
+    /// Plan to run, such as inputs/plans/quick.toml
     pub(super) plan: PathBuf,
     /// Folder for the records [default: results/<UTC date>-<commit>-<host>]
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
-    /// Time for all of it, in place of the plan's
+    /// Time budget for everything, instead of the plan's `budget_s`
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) budget: Option<u64>,
-    /// Go on with the records in --out, where a measurement was cut off
+    /// Continue a measurement that was cut off, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,
 }
@@ -257,45 +257,45 @@ pub(super) enum Format {
     Text,
     /// Markdown.
     Md,
-    /// Raw numbers, a line a result.
+    /// Raw numbers, one line per result.
     Csv,
     /// Everything, for programs.
     Json,
-    /// One page with figures, in a file of its own.
+    /// One self-contained page with figures.
     Html,
 }
 
 /// A comparison.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exit codes: 0 compared, 1 the gate failed, 2 input refused\n\n\
-    \"~\" is a difference that cannot be told from noise.")]
+    \"~\" marks a difference that cannot be told from noise.")]
 pub(super) struct CompareArgs {
-    /// Folders of records, criterion's target/criterion, or texts of OSU benchmarks: all are
-    /// compared with the first; of a single one, its contenders
+    /// Folders of records, criterion's target/criterion, or output of OSU benchmarks. All are
+    /// compared with the first; for a single folder, its contenders with each other
     #[arg(required_unless_present = "history")]
     pub(super) folders: Vec<PathBuf>,
-    /// Within one folder: the base [default: the mutex engine, or the first by name]
+    /// Within one folder: the base of the comparison [default: the mutex engine, or the first by name]
     #[arg(long, value_name = "NAME")]
     pub(super) contender: Option<String>,
-    /// Within one folder: what is compared with the base [default: all others]
+    /// Within one folder: a contender to compare with the base [default: all others]
     #[arg(long, value_name = "NAME")]
     pub(super) against: Vec<String>,
-    /// What is compared: makespan, rate, latency-p99, cpu, memory, … [default: makespan]
+    /// Figure to compare: makespan, rate, latency-p99, cpu, memory, … [default: makespan]
     #[arg(long = "figure", value_name = "NAME")]
     pub(super) figures: Vec<Figure>,
-    /// How it is shown
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// Results of other tools to show beside ours in a page
+    /// Results of other tools to show in an HTML page
     #[arg(long, value_name = "PATH")]
     pub(super) beside: Vec<PathBuf>,
-    /// Exit with 1 when something is worse by more than this plan allows, beyond doubt
+    /// Exit with 1 if a figure is worse than this plan allows, and that is no noise
     #[arg(long, value_name = "PLAN", conflicts_with = "history")]
     pub(super) gate: Option<PathBuf>,
-    /// Each figure over all folders of records in a folder [default: results]
+    /// Show each figure over all measurements in a folder [default: results]
     #[arg(long)]
     pub(super) history: bool,
 }

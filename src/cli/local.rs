@@ -33,8 +33,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit, or when
-/// the options don't fit each other.
+/// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where
+/// the inputs don't fit that, or the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
     let dir = args.inputs.display();
     if let Some(contradiction) = args.contradiction() {
@@ -42,7 +42,7 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     }
     let highest = highest_peer(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
     let Some(highest) = highest else {
-        return Err(format!("{dir}: no in<R>.txt: there are no peers"));
+        return Err(format!("{dir}: no in1.txt, in2.txt, … here: name the folder that has them"));
     };
     let nodes = given.unwrap_or(highest.0 + 1);
     if nodes < 2 {
@@ -50,14 +50,14 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     }
     if nodes <= highest.0 {
         return Err(format!(
-            "{dir}/in{}.txt: there are only {nodes} nodes: start {}",
+            "{dir}/in{}.txt: no node for it: {nodes} nodes were started: start {}",
             highest.0,
             highest.0 + 1
         ));
     }
     if nodes > highest.0 + 1 {
         return Err(format!(
-            "{dir}/in{}.txt: not there, but {nodes} nodes want inputs: start {}",
+            "{dir}/in{}.txt: no such file: {nodes} nodes were started: start {}",
             highest.0 + 1,
             highest.0 + 1
         ));
