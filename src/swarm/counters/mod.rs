@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_avoided_stays_so_and_owners_need_not_be_spared() {
+    fn a_banned_node_stays_so_and_super_seeding_can_be_switched_off() {
         for counters in kinds(3) {
             counters.add_unseeded(NodeId(1), 1);
             counters.ban(NodeId(2));
