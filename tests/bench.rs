@@ -180,7 +180,7 @@ fn ranks_refuse_with_one_line_and_end() {
     let output = bench_ranks(there.path(), 3).expect("there is an mpirun");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(said.matches("--resume goes on with it").count(), 1, "{said}");
+    assert_eq!(said.matches("use --resume to continue it").count(), 1, "{said}");
     fs::remove_file(there.path().join("plan.toml")).expect("it was written");
     let output = bench_ranks(there.path(), 3).expect("there is an mpirun");
     assert_eq!(output.status.code(), Some(2), "{output:?}");

@@ -137,9 +137,9 @@ fn segments_that_come_late_still_come() {
 #[test]
 fn what_the_classic_engine_has_no_use_for_is_refused() {
     for (more, word) in [
-        (&["--window", "4"][..], "one request under way"),
-        (&["--index", "atomic"], "choices of the lockfree engine"),
-        (&["--inject", "drop:0.1"], "never sent"),
+        (&["--window", "4"][..], "no such choice"),
+        (&["--index", "atomic"], "no such choice"),
+        (&["--inject", "drop:0.1"], "lost message"),
     ] {
         let out = tempfile::tempdir().expect("a folder");
         let output = run("mutex", &inputs("small"), out.path(), more);

@@ -7,15 +7,13 @@ use std::path::{Path, PathBuf};
 use super::args::{CompareArgs, Format};
 use super::{FAILED, OK, REFUSED, show};
 use crate::harness::measured;
+use crate::harness::results::RESULTS;
 use crate::report::compare::gate::GatePlan;
 use crate::report::compare::history::{History, history};
 use crate::report::compare::html::{Page, all_figures, history_page};
 use crate::report::compare::{
     CompareError, Comparison, Figure, Question, Set, compare, import, table,
 };
-
-/// Where the folders of records are that a history is about.
-const RESULTS: &str = "results";
 
 /// Runs the command; returns the exit code.
 pub(super) fn run(args: &CompareArgs) -> u8 {
@@ -39,7 +37,7 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     let comparison = answer(&sets, &question)?;
     publish(args, &shown(args, &sets, &beside, &comparison, &question)?)?;
     let Some(plan) = plan else { return Ok(OK) };
-    // A gate looks at its own figures, whatever is shown.
+    // The gate has figures of its own, whatever is shown.
     question.figures.clone_from(&plan.figures);
     let outcome = plan.judge(&answer(&sets, &question)?);
     outcome.remarks.iter().for_each(|remark| show::note(&format!("gate: {remark}")));
@@ -130,7 +128,7 @@ fn inside(root: &Path) -> Result<Vec<PathBuf>, String> {
     Ok(found)
 }
 
-/// Tables of CSV as one: the head of the first, the lines of all.
+/// Joins tables of CSV under the header of the first.
 fn one_head(tables: &[String]) -> String {
     let lines = tables
         .iter()
@@ -151,7 +149,7 @@ fn read(path: &Path) -> Result<Set, String> {
     import::read(path).map_err(|error| error.to_string())
 }
 
-/// Folders of one name are called by their whole paths.
+/// Labels folders of equal names with their whole paths.
 fn named_apart(mut sets: Vec<Set>) -> Vec<Set> {
     let labels: Vec<String> = sets.iter().map(|set| set.label.clone()).collect();
     for set in &mut sets {
@@ -167,7 +165,7 @@ fn json(what: &impl serde::Serialize) -> String {
     text + "\n"
 }
 
-/// Whether somebody reads it on a terminal who did not ask for none: see no-color.org.
+/// Whether to print colours: on a terminal, unless `NO_COLOR` is set (no-color.org).
 fn colour(args: &CompareArgs) -> bool {
     let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     args.out.is_none() && !refused && std::io::stdout().is_terminal()
@@ -181,7 +179,7 @@ fn publish(args: &CompareArgs, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|cause| format!("{}: {cause}", path.display()))
 }
 
-/// What was typed, with quotes where a shell needs them.
+/// The command line, quoted for a shell.
 fn command_line() -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
     let quote = |word: String| {

@@ -1,9 +1,10 @@
 //! A run whose nodes are threads of this process.
 
-use super::args::{Engine, RunArgs};
+use super::args::RunArgs;
 use super::show;
-use super::{FAILED, REFUSED};
+use super::{FAILED, ONE_NODE, REFUSED};
 use crate::baseline;
+use crate::config::Engine;
 use crate::driver::job;
 use crate::harness;
 use crate::manifest::highest_peer;
@@ -32,31 +33,31 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// How many nodes a run has: from the inputs, or as `given`; an error when they don't fit, or when
-/// the options don't fit each other.
+/// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where
+/// the inputs don't fit that, or the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
     let dir = args.inputs.display();
     if let Some(contradiction) = args.contradiction() {
-        return Err(contradiction.to_owned());
+        return Err(contradiction);
     }
     let highest = highest_peer(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
     let Some(highest) = highest else {
-        return Err(format!("{dir}: no in<R>.txt: there are no peers"));
+        return Err(format!("{dir}: no in1.txt, in2.txt, … here: name the folder that has them"));
     };
     let nodes = given.unwrap_or(highest.0 + 1);
     if nodes < 2 {
-        return Err("one node alone has no peers: start at least 2".to_owned());
+        return Err(ONE_NODE.to_owned());
     }
     if nodes <= highest.0 {
         return Err(format!(
-            "{dir}/in{}.txt: there are only {nodes} nodes: start {}",
+            "{dir}/in{}.txt: no node for it: {nodes} nodes were started: start {}",
             highest.0,
             highest.0 + 1
         ));
     }
     if nodes > highest.0 + 1 {
         return Err(format!(
-            "{dir}/in{}.txt: not there, but {nodes} nodes want inputs: start {}",
+            "{dir}/in{}.txt: no such file: {nodes} nodes were started: start {}",
             highest.0 + 1,
             highest.0 + 1
         ));

@@ -1,4 +1,4 @@
-//! What people and programs read: progress and errors on stderr, the summary on stdout.
+//! The only output: progress and errors on stderr, results on stdout.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
 
 use std::fs;
@@ -15,10 +15,12 @@ use crate::protocol::tracker::Progress;
 use crate::report::{Carrier, Limits, RunFacts, Summary, render};
 use crate::time::Clock;
 
-/// Time spent on measuring the machine's limits after a run, at most.
+/// Time spent on measuring the machine's limits after a run.
+// A blink for somebody who waits for the prompt, and 8 rounds of a millisecond for each of two rates.
 const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 
-/// How often a line says how far a run is, where there is no terminal.
+/// How often a line shows progress where there is no terminal.
+// Rare enough for a log file; chosen, not tuned.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
 /// Prints one error.
@@ -26,7 +28,7 @@ pub(super) fn error(text: &str) {
     eprintln!("mpiswarm: {text}");
 }
 
-/// Prints a line on what is going on.
+/// Prints a line about progress.
 pub(super) fn note(text: &str) {
     eprintln!("{text}");
 }
@@ -41,14 +43,13 @@ pub(super) fn line(text: &str) {
     println!("{text}");
 }
 
-/// A progress bar on a terminal; elsewhere a line every [`LINE_EVERY`], and none for a run that is
-/// over before.
+/// Shows a progress bar on a terminal; elsewhere a line every [`LINE_EVERY`].
 pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + use<> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} segments, {msg}");
     let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(style.expect("the template is well formed"));
     let has_lines = !args.quiet && !io::stderr().is_terminal();
-    let (clock, mut told) = (*clock, clock.now());
+    let (clock, mut shown) = (*clock, clock.now());
     move |progress| {
         let Progress { segments_wanted, segments_verified, peers_complete, .. } = progress;
         bar.set_length(segments_wanted);
@@ -58,8 +59,8 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
         if is_over && segments_wanted > 0 {
             bar.finish_and_clear();
         }
-        if has_lines && !is_over && clock.now().since(told) >= LINE_EVERY {
-            told = clock.now();
+        if has_lines && !is_over && clock.now().since(shown) >= LINE_EVERY {
+            shown = clock.now();
             eprintln!(
                 "{segments_verified} of {segments_wanted} segments, \
                  {peers_complete} peers complete"
@@ -68,8 +69,8 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
     }
 }
 
-/// Prints the summary and the errors; returns the exit code. `cores` are those of all nodes, where
-/// they are on one machine.
+/// Prints the summary and the errors; returns the exit code. `cores` is how many the machine has, if
+/// all nodes are on one.
 pub(super) fn summary(
     args: &RunArgs,
     clock: &Clock,
@@ -82,7 +83,7 @@ pub(super) fn summary(
         error(line);
     }
     for name in &outcome.unavailable {
-        error(&format!("{name}: nobody could provide it"));
+        error(&format!("{name}: no rank could provide it"));
     }
     if outcome.refused {
         return REFUSED;
@@ -93,7 +94,7 @@ pub(super) fn summary(
         (true, true) => OK,
     };
     let one_machine = cores.is_some();
-    // Measuring takes longer than a short run: only where somebody reads it.
+    // Measuring takes longer than a short run: not where nobody reads the limits.
     let is_read = !args.quiet || args.json || args.report.is_some();
     let limits =
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
@@ -103,7 +104,7 @@ pub(super) fn summary(
     publish(args, &summary).unwrap_or(code)
 }
 
-/// Writes the summary where it was asked for; an exit code when that fails.
+/// Prints and writes the summary as asked; an exit code if that fails.
 fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     let json = serde_json::to_string(summary).expect("a summary holds only plain data");
     if args.json {

@@ -1,161 +1,202 @@
-//! What can be chosen in the lockfree engine, each by itself, so that one can see what each choice
-//! buys. The defaults are the fastest that were measured.
+//! What can be chosen in the lockfree engine, each by itself, to see what each choice buys.
+//! The defaults are the fastest that were measured; `inputs/plans/ablation.toml` measures them again.
 
-use std::fmt;
-use std::str::FromStr;
+/// A closed set of values. Each has one name on the command line, in plans and in records.
+pub trait Choice: Copy + 'static {
+    /// All values, in the order in which they are listed.
+    const VALUES: &'static [Self];
+    /// The name of each value, and what it does.
+    const WORDS: &'static [(&'static str, &'static str)];
 
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
-
-/// Where the tracker keeps who has what.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[value(rename_all = "lowercase")]
-pub enum IndexKind {
-    /// One map of plain data behind one mutex, held for a whole handout.
-    Mutex,
-    /// A sharded map: a read-write lock a shard, held for one look-up; atomics inside.
-    #[default]
-    DashMap,
-    /// No map and no lock: files are numbered at registration, and records are atomics.
-    Atomic,
-}
-
-/// How the tracker counts what was asked of each node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CounterKind {
-    /// Plain numbers behind one mutex.
-    Mutex,
-    /// Atomics, a cache line or two a node.
-    #[default]
-    Atomic,
-}
-
-/// Which of the segments that a peer lacks it is told to fetch next.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Selection {
-    /// The first that anybody can send, in the order of the files and of their segments.
-    FileOrder,
-    /// Any that somebody can send, each as likely as the other.
-    Random,
-    /// The one with the fewest copies, those in flight counted; random among equals.
-    #[default]
-    Rarest,
-}
-
-/// Which of a segment's holders is asked. Whatever the rule, owners are spared, nobody is charged
-/// with more than `holder_load`, and what remains equal is decided by chance.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Balance {
-    /// The one that was asked least often since the start.
-    RequestCount,
-    /// Any.
-    Random,
-    /// The one with less under way of two that chance picks.
-    TwoChoices,
-    /// The one with least under way, then the one that was asked least often. Among segments that
-    /// are equally good, those go first whose holder has nothing under way.
-    #[default]
-    InFlight,
-}
-
-/// What becomes of requests beyond those that a holder serves at a time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Admission {
-    /// All wait their turn at the holder, and the tracker sends as many there as it likes. What
-    /// bounds the queue is that each peer has no more than its window outstanding.
-    Queue,
-    /// The tracker lets `holder_load` wait at one holder, and a holder answers *busy* beyond
-    /// `upload_queue`, so that it is asked elsewhere at once.
-    #[default]
-    Slots,
-}
-
-/// Where a peer receives to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Buffers {
-    /// A buffer of its own for each segment, allocated when it is asked for.
-    Fresh,
-    /// Slots reserved before the swarm opens.
-    #[default]
-    Preallocated,
-}
-
-/// Who checks what a peer receives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verify {
-    /// The thread that communicates.
-    #[default]
-    Inline,
-    /// Threads beside it.
-    Pool,
-    /// Nobody: the results are marked *unverified*.
-    Off,
+    /// The value that a word names.
+    ///
+    /// # Errors
+    ///
+    /// The word names none.
+    fn named(word: &str) -> Result<Self, UnknownChoice> {
+        let mut named = Self::VALUES.iter().zip(Self::WORDS);
+        let found = named.find_map(|(&value, &(name, _))| (name == word).then_some(value));
+        found.ok_or_else(|| {
+            let names: Vec<_> = Self::WORDS.iter().map(|&(name, _)| name).collect();
+            UnknownChoice { word: word.to_owned(), choices: names.join(", ") }
+        })
+    }
 }
 
 /// A word that names no choice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is none of {choices}")]
+#[error("`{word}` is not one of {choices}")]
 pub struct UnknownChoice {
-    /// The word.
-    pub word: String,
-    /// What there is to choose from.
-    pub choices: String,
+    word: String,
+    choices: String,
 }
 
-fn name<T: ValueEnum>(choice: &T) -> String {
-    let value = choice.to_possible_value().expect("no choice is hidden");
-    value.get_name().to_owned()
-}
+/// Defines an enum whose values are named here and nowhere else: serde, `FromStr`, `Display` and
+/// the command line all take the names and the doc comments from it.
+macro_rules! choice {
+    (
+        $(#[doc = $doc:literal])+
+        $vis:vis enum $choice:ident $(, default $default:ident)? {
+            $($(#[doc = $help:literal])+ $value:ident = $name:literal,)+
+        }
+    ) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(serde::Serialize, serde::Deserialize)]
+        $vis enum $choice {
+            $($(#[doc = $help])+ #[serde(rename = $name)] $value,)+
+        }
 
-fn parse<T: ValueEnum>(word: &str) -> Result<T, UnknownChoice> {
-    T::from_str(word, false).map_err(|_| {
-        let choices: Vec<_> = T::value_variants().iter().map(name).collect();
-        UnknownChoice { word: word.to_owned(), choices: choices.join(", ") }
-    })
-}
-
-/// Has choices read and written by the names that they have on the command line.
-macro_rules! named {
-    ($($choice:ty),*) => {$(
-        impl FromStr for $choice {
-            type Err = UnknownChoice;
-
-            fn from_str(word: &str) -> Result<Self, UnknownChoice> {
-                parse(word)
+        impl $choice {
+            /// Its name on the command line, in plans and in records.
+            $vis fn name(self) -> &'static str {
+                match self {
+                    $(Self::$value => $name,)+
+                }
             }
         }
 
-        impl fmt::Display for $choice {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&name(self))
+        $(impl Default for $choice {
+            fn default() -> Self {
+                Self::$default
+            }
+        })?
+
+        impl $crate::config::Choice for $choice {
+            // In the order of the definition, as both are zipped with each other.
+            const VALUES: &'static [Self] = &[$(Self::$value),+];
+            const WORDS: &'static [(&'static str, &'static str)] =
+                &[$(($name, concat!($($help),+))),+];
+        }
+
+        impl std::str::FromStr for $choice {
+            type Err = $crate::config::UnknownChoice;
+
+            fn from_str(word: &str) -> Result<Self, Self::Err> {
+                <Self as $crate::config::Choice>::named(word)
             }
         }
-    )*};
+
+        impl std::fmt::Display for $choice {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}
+pub(crate) use choice;
+
+choice! {
+    /// Which program design moves the segments.
+    pub enum Engine, default Lockfree {
+        /// One communicating thread per rank, many requests in flight.
+        Lockfree = "lockfree",
+        /// The classic design as a baseline: two threads per rank, locks, one request at a time.
+        Mutex = "mutex",
+    }
 }
 
-named!(IndexKind, CounterKind, Selection, Balance, Admission, Buffers, Verify);
+choice! {
+    /// Where the tracker keeps who has what.
+    pub enum IndexKind, default DashMap {
+        /// One map of plain data behind one mutex, held for a whole handout.
+        Mutex = "mutex",
+        /// A sharded map: one read-write lock per shard, held for one look-up; atomics inside.
+        DashMap = "dashmap",
+        /// No map and no lock: files are numbered at registration, and records are atomics.
+        Atomic = "atomic",
+    }
+}
+
+choice! {
+    /// How the tracker counts the requests to each node.
+    pub enum CounterKind, default Atomic {
+        /// Plain numbers behind one mutex.
+        Mutex = "mutex",
+        /// Atomics, one or two cache lines per node.
+        Atomic = "atomic",
+    }
+}
+
+choice! {
+    /// Which missing segment a peer is told to fetch next.
+    pub enum Selection, default Rarest {
+        /// The first that anybody can send, in the order of the files and of their segments.
+        FileOrder = "file-order",
+        /// Any that somebody can send, all equally likely.
+        Random = "random",
+        /// The one with the fewest copies, those in flight included; random among equals.
+        Rarest = "rarest",
+    }
+}
+
+choice! {
+    /// Which holder of a segment is asked. With every rule, owners are spared, no holder gets more
+    /// than `holder_load` requests, and ties are broken at random.
+    pub enum Balance, default InFlight {
+        /// The one with the fewest requests since the start.
+        RequestCount = "request-count",
+        /// Any.
+        Random = "random",
+        /// Of two random ones, the one with fewer requests in flight (the power of two choices).
+        TwoChoices = "two-choices",
+        /// The one with the fewest requests in flight, then with the fewest since the start. Among
+        /// equally good segments, those with an idle holder go first.
+        InFlight = "in-flight",
+    }
+}
+
+choice! {
+    /// What happens to requests beyond those that a holder serves at a time.
+    pub enum Admission, default Slots {
+        /// All wait at the holder, without a limit per holder. Only the windows of the peers bound
+        /// the queue.
+        Queue = "queue",
+        /// The tracker lets at most `holder_load` wait at one holder. A holder answers *busy*
+        /// beyond `upload_queue`, and the peer asks another holder at once.
+        Slots = "slots",
+    }
+}
+
+choice! {
+    /// Which memory a peer receives into.
+    pub enum Buffers, default Preallocated {
+        /// A new buffer for each segment, allocated when the segment is requested.
+        Fresh = "fresh",
+        /// Slots that are allocated before the swarm opens.
+        Preallocated = "preallocated",
+    }
+}
+
+choice! {
+    /// Which threads verify received segments.
+    pub enum Verify, default Inline {
+        /// The communicating thread.
+        Inline = "inline",
+        /// Other threads of the rank.
+        Pool = "pool",
+        /// None: results are marked *unverified*.
+        Off = "off",
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+    use std::str::FromStr;
+
     use super::*;
 
     /// The command line, `FromStr` and records name every choice alike.
     fn named_alike<T>(names: &[&str])
     where
-        T: ValueEnum + FromStr<Err = UnknownChoice> + fmt::Display + fmt::Debug + PartialEq,
-        T: Serialize,
+        T: Choice + FromStr<Err = UnknownChoice> + fmt::Display + fmt::Debug + PartialEq,
+        T: serde::Serialize,
     {
-        let found: Vec<_> = T::value_variants().iter().map(ToString::to_string).collect();
-        assert_eq!(found, names);
-        for (choice, name) in T::value_variants().iter().zip(names) {
-            assert_eq!(&<T as FromStr>::from_str(name).expect("its own name"), choice);
+        assert_eq!(T::WORDS.iter().map(|&(name, _)| name).collect::<Vec<_>>(), names);
+        for (choice, name) in T::VALUES.iter().zip(names) {
+            assert_eq!(choice.to_string(), *name);
+            assert_eq!(&name.parse::<T>().expect("its own name"), choice);
             let record = serde_json::to_string(choice).expect("a choice is a word");
             assert_eq!(record, format!("\"{name}\""));
         }
@@ -163,6 +204,7 @@ mod tests {
 
     #[test]
     fn choices_have_one_name_everywhere() {
+        named_alike::<Engine>(&["lockfree", "mutex"]);
         named_alike::<IndexKind>(&["mutex", "dashmap", "atomic"]);
         named_alike::<CounterKind>(&["mutex", "atomic"]);
         named_alike::<Selection>(&["file-order", "random", "rarest"]);
@@ -173,8 +215,8 @@ mod tests {
     }
 
     #[test]
-    fn a_word_that_names_nothing_is_refused_in_a_sentence() {
-        let error = <IndexKind as FromStr>::from_str("btree").expect_err("there is no such index");
-        assert_eq!(error.to_string(), "`btree` is none of mutex, dashmap, atomic");
+    fn an_unknown_word_is_refused_with_the_choices() {
+        let error = "btree".parse::<IndexKind>().expect_err("there is no such index");
+        assert_eq!(error.to_string(), "`btree` is not one of mutex, dashmap, atomic");
     }
 }

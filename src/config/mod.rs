@@ -1,70 +1,104 @@
-//! Every bound of every queue and table, and every patience, in one place.
+//! How large queues, tables and messages may get, how long nodes wait, and what can be chosen.
+//!
+//! A bound that nodes must agree on, or that a user may want to change, stands here. A constant that
+//! only one algorithm has stands beside that algorithm.
 
 mod choices;
+mod overrides;
+mod one_or_more;
 
 use std::time::Duration;
 
+pub(crate) use choices::choice;
 pub use choices::{
-    Admission, Balance, Buffers, CounterKind, IndexKind, Selection, UnknownChoice, Verify,
+    Admission, Balance, Buffers, Choice, CounterKind, Engine, IndexKind, Selection, UnknownChoice,
+    Verify,
 };
+pub(crate) use one_or_more::{Sweep, spread};
+pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
 
-/// Segments in one handout, at most. The classic figure is 10.
+/// Segments in one handout, at most.
+// The classic exercise has 10. Each message costs the tracker microseconds, so that more in one
+// are cheaper; 16 is a power of two above 10, chosen and not tuned.
 pub const HANDOUT_MAX: usize = 16;
 
 /// Holders named for one segment of a handout, at most: the first is charged, the rest are spares.
+// A peer that hears *busy* from the first tries the spares without asking the tracker. Chosen, not
+// tuned.
 pub const HOLDERS_MAX: usize = 4;
 
 /// Segments that a peer may have outstanding, at most.
+// A bound: an ask announces a whole window, and slots, queues and tables of a peer follow from it.
+// 64 segments of 16 KiB and more are `WINDOW_LEAST_BYTES` and more.
 pub const WINDOW_MAX: usize = 64;
 
 /// Blocks of 64 segments that an ask may show interest in, at most.
+// 1,024 segments: many more than one handout, so that rarest first has a choice, in at most 240
+// bytes of message.
 pub const BLOCKS_MAX: usize = 16;
 
 /// Messages of as many peers times this, one after another, show a tracker that it falls behind.
+// A tracker that keeps up finds its mailbox empty within a round of all peers; four rounds are more
+// than a burst. Chosen, not tuned.
 pub const BUSY_ROUNDS: usize = 4;
 
+// A bound, no tuning: more are told with the next ask.
 /// Segments that an ask may give back, at most.
 pub const FAILED_FETCHES_MAX: usize = 16;
 
 /// Fresh holders that the index remembers for a segment, besides the owners of its file.
+// Twice `HOLDERS_MAX`, so that some may be busy: 32 bytes a segment. Memory grows with the segments
+// and not with the segments times the ranks.
 pub const FRESH_HOLDERS: usize = 8;
 
 /// Bytes of a registration or a catalogue in one message, at most.
+// With its header it fits into `MESSAGE_BYTES_MAX`.
 pub const PART_BYTES_MAX: usize = 48 * 1024;
 
 /// Bytes of an encoded message, at most.
+// The size of each receive buffer for messages: room for a part, a handout and a report of failed
+// files.
 pub const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// Events that a node's mailbox holds in the local transport before senders keep theirs back.
+// Several windows of segments. Only memory depends on it: nothing is dropped when it is full.
 pub const MAILBOX_EVENTS: usize = 256;
 
 /// Empty spares that the local transport keeps, for each node.
+// Messages are recycled, so that a running swarm allocates nothing (`tests/allocations.rs`).
 pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
+// Enough to see what is wrong; a peer that fails fails often in the same way.
 /// Problems that a peer reports by name when it is done; more are only counted.
 pub const PROBLEMS_MAX: usize = 16;
 
+// Two paths and an error of the system fit. All of them fit into one message.
 /// Bytes of each of them, at most.
 pub const PROBLEM_BYTES_MAX: usize = 1024;
 
 /// Files that a peer reports as not to be had when it is done; more are only counted.
+// 4,096 numbers of up to 5 bytes, beside 16 problems of 1 KiB, fit into `MESSAGE_BYTES_MAX`.
 pub const FAILED_FILES_MAX: usize = 4096;
 
 /// Wrong segments from one holder after which the tracker avoids it, if they are a quarter of
 /// what it was asked for.
+// One wrong segment can be chance. Chosen, not tuned.
 pub const CORRUPT_SEGMENTS_MAX: u32 = 8;
 
 /// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
+// Each follows `request_patience`: a holder is given up after some 8 s of silence.
 pub const WITHDRAWALS_MAX: u32 = 3;
 
-/// Segments that a broadcast without a swarm has under way to a node, for segments of
-/// `segment_bytes`: as many bytes as a peer of a swarm, and some for every partner.
+/// Segments that a broadcast without a swarm has in flight to a node: as many bytes as a peer of a
+/// swarm always may, so that both compete on equal terms.
+// 8: with fewer, a sender that serves several partners could not keep one segment for each.
 pub fn relay_window(segment_bytes: usize) -> usize {
     (Config::WINDOW_LEAST_BYTES / segment_bytes.max(1)).clamp(8, WINDOW_MAX)
 }
 
 /// Segments after which a peer of the mutex engine renews its list of holders, and says what it has.
 /// A list has a bit for each of them.
+// The rule of the classic exercise.
 pub const RENEWAL_SEGMENTS: usize = 10;
 
 /// How a swarm behaves: the same for every node of a run.
@@ -72,8 +106,8 @@ pub const RENEWAL_SEGMENTS: usize = 10;
 pub struct Config {
     /// Segments that a peer may have outstanding: asked for and not yet verified.
     pub window: usize,
-    /// What of its window a peer may always use. More of it only as far as that is a small part of
-    /// what it lacks: nobody should hoard what others lack too.
+    /// The part of its window that a peer may always use. It uses more only while that is a small
+    /// part of what it lacks, so that nobody hoards what others lack too.
     pub window_least: usize,
     /// Segments in one handout, at most [`HANDOUT_MAX`].
     pub handout: usize,
@@ -81,74 +115,85 @@ pub struct Config {
     pub holder_load: u32,
     /// Segments that a holder sends at a time.
     pub uploads: usize,
-    /// Segments that a peer verifies at most before it tells the tracker, if it has others under way;
-    /// a quarter of its window where that is fewer.
+    /// Segments that a peer verifies at most before it announces them, while others are in flight; a
+    /// quarter of its window where that is fewer.
     pub announcement: usize,
-    /// Whether peers that take longer than the others are given less at a time. In memory it is
-    /// chance who takes long: the one that has no core just now.
+    /// Whether slower peers are given less at a time. Not in memory: there the slow one is the one
+    /// that has no core just now, which is chance.
     pub paced: bool,
-    /// Whether a segment counts as sent only when its receiver takes it. MPI buffers short ones: it
-    /// would call sent what still waits for the link.
+    /// Whether a segment counts as sent only when its receiver takes it. MPI buffers short ones, so
+    /// that a send completes while its bytes still wait for the link.
     pub sends_synchronously: bool,
     /// Requests that wait at a holder before it answers *busy*.
     pub upload_queue: usize,
     /// How long a peer waits for a segment before it withdraws the request.
     pub request_patience: Duration,
-    /// How long a peer waits for the tracker before it says again what it said.
+    /// How long a peer waits for the tracker before it repeats its message.
     pub ask_patience: Duration,
-    /// A peer that says nothing for so long, once the swarm is open, is taken for lost.
+    /// How long a peer may be silent, once the swarm is open, before it counts as lost.
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
     pub registration_patience: Duration,
-    /// Segments that the transport can tell apart; where all files together have more, the run is
-    /// refused.
+    /// Segments that the transport can tell apart; a run with more is refused.
     pub segments_max: u32,
-    /// With nothing else to ask for, a request this many mean latencies old is made twice.
+    /// End game: with nothing else to ask for, a request this many mean latencies old is repeated
+    /// elsewhere.
     pub end_game_latencies: u32,
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
-    /// How it counts what was asked of each node.
+    /// How it counts the requests to each node.
     pub counters: CounterKind,
     /// Which segments it hands out first.
     pub selection: Selection,
     /// Which of their holders it names first.
     pub balance: Balance,
-    /// What becomes of requests beyond those that a holder serves at a time.
+    /// What happens to requests beyond those that a holder serves at a time.
     pub admission: Admission,
-    /// Where a peer receives to.
+    /// Which memory a peer receives into.
     pub buffers: Buffers,
-    /// Who checks what a peer receives.
+    /// Which threads verify received segments.
     pub verify: Verify,
 }
 
 impl Config {
     /// Payload that a peer keeps outstanding while it lacks much, and always.
+    // A node waits milliseconds for a core, and a machine copies gigabytes a second: 16 MiB cover
+    // some milliseconds of that. The window once was 1 MiB throughout, which is a single segment of
+    // that size. Much in flight at the end is hoarding: there it still is 1 MiB.
     const WINDOW_BYTES: usize = 16 << 20;
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
     /// Payload that the tracker lets wait at one holder where segments are small.
+    // Half of the least window, so that a peer spreads even that over two holders.
     const HOLDER_BYTES: usize = 1 << 19;
     /// Segments that it lets wait there in any case: several peers may ask for several.
+    // With fewer, handouts could not choose a holder that idles.
     const HOLDER_LOAD_LEAST: usize = 16;
-    /// And at most. With fewer, those who ask for small ones wait in line at the tracker instead.
+    /// And at most.
+    // Several windows of the smallest segments. A limit of one window was a third slower at 1 KiB:
+    // such a segment is sent sooner than a search for another holder ends.
     const HOLDER_LOAD_MOST: usize = 4 * WINDOW_MAX;
 
     /// Likewise over links, where segments are small.
+    // 20 and 10 segments of 32 KiB, which is the default size. Messages queue behind the payload on
+    // the same link, so that more in flight delays the tracker's answers and the announcements.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
     const LINK_HOLDER_BYTES: usize = 5 << 16;
 
     /// Payload that a holder sends at a time over links, and that a peer verifies there before it
-    /// tells the tracker.
+    /// announces it.
+    // A few segments each: what is announced late is passed on late, and a receiver that gets its
+    // segment whole can pass it on while the next is sent.
     const LINK_UPLOAD_BYTES: usize = 1 << 17;
     const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
 
-    /// Segments in flight to a peer, at most: at the end of a run those that are late are asked for a
-    /// second time elsewhere.
+    /// Segments in flight to a peer, at most: in the end game each may be requested twice.
     pub fn flights_max(&self) -> usize {
         2 * self.window
     }
 
-    /// Slots beyond the payload: at the end of a run each segment of a window may be in flight twice,
-    /// or have come twice; and slots come back late from requests that were withdrawn.
+    /// Slots beyond the payload: in the end game each segment of a window may be in flight, or have
+    /// come, twice; and slots of withdrawn requests come back late.
+    // 16: a small window has few flights, but as many withdrawals as a large one.
     pub fn spare_slots(&self) -> usize {
         self.flights_max().max(16)
     }
@@ -163,13 +208,15 @@ impl Config {
         }
     }
 
-    /// The defaults where the nodes are on several hosts. There each message waits behind the
-    /// payload that is on its way over the same links, so that little may be on its way at a time;
-    /// in memory, where a message costs what many bytes do, the opposite holds.
+    /// The defaults where the nodes are on several hosts. Each message waits there behind the payload
+    /// in flight over the same links, so that little may be in flight at a time. In memory, where a
+    /// message costs as much as many bytes, the opposite holds.
     pub fn over_links(segment_bytes: usize) -> Self {
         let segments = |bytes: usize| bytes / segment_bytes.max(1);
         let load = segments(Self::LINK_HOLDER_BYTES).clamp(4, WINDOW_MAX);
         let window = segments(Self::LINK_WINDOW_BYTES).clamp(8, WINDOW_MAX);
+        // The least values keep the pipeline full where one segment is more than the bytes above: a
+        // peer has requests at several holders, and a holder sends one while it prepares the next.
         Self {
             window,
             window_least: window,
@@ -183,8 +230,8 @@ impl Config {
         }
     }
 
-    /// The defaults where the nodes share one memory. Each has a core for a part of the time only, so
-    /// that it needs much in flight to hide the latency of asking, whatever the size of a segment.
+    /// The defaults where the nodes share one memory. Each has a core for only a part of the time, and
+    /// needs much in flight to hide the latency of asking, whatever the size of a segment.
     pub fn for_segments_of(segment_bytes: usize) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let window = (Self::WINDOW_BYTES / segment_bytes).clamp(2, WINDOW_MAX);
@@ -195,16 +242,27 @@ impl Config {
             window_least: (Self::WINDOW_LEAST_BYTES / segment_bytes).clamp(2, WINDOW_MAX),
             handout: HANDOUT_MAX,
             holder_load: u32::try_from(load).expect("a load has a bound"),
+            // 8: with more sends at once each receiver waits longer for a whole segment, which it
+            // can only then pass on.
             uploads: load.min(8),
             announcement: WINDOW_MAX,
             paced: false,
             sends_synchronously: false,
+            // The tracker's view is old by a round trip: twice its limit leaves room for that.
             upload_queue: 2 * load,
+            // Far above any latency of a segment or an answer that is measured here, so that they
+            // only expire when something is lost or a host hangs.
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),
+            // A peer repeats its asks every 2 s, so that 60 s are 30 lost in a row. A host that swaps
+            // may be silent for seconds.
             silence_patience: Duration::from_secs(60),
+            // Reading and hashing what a rank owns comes before its registration, and may be long.
             registration_patience: Duration::from_secs(600),
+            // Segments are numbered in 32 bits. MPI lowers it to its greatest tag.
             segments_max: u32::MAX,
+            // Late beyond the usual spread of latencies; each repeat costs a segment's transfer if
+            // the first still comes. Chosen, not tuned.
             end_game_latencies: 4,
             index: IndexKind::default(),
             counters: CounterKind::default(),

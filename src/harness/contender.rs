@@ -6,17 +6,18 @@ use std::time::Duration;
 use super::Launch;
 use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
 use super::plan::PlannedContender;
-use super::switches::Engine;
+use super::switches::ContenderKind;
 use super::workload::BenchScenario;
 use crate::baseline;
 use crate::config::Verify;
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::protocol::Outcome;
+use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
 
 /// Anything that the harness can time on a workload.
-pub trait Contender: Debug {
+pub(crate) trait Contender: Debug {
     /// Runs the job once. All ranks of the launch come here; rank 0, or the only process, learns
     /// how it ended.
     ///
@@ -28,7 +29,7 @@ pub trait Contender: Debug {
 
 /// Why a run broke.
 #[derive(Debug, thiserror::Error)]
-pub enum ContenderError {
+pub(crate) enum ContenderError {
     /// A node of an engine.
     #[error(transparent)]
     Job(#[from] JobError),
@@ -42,7 +43,7 @@ pub enum ContenderError {
 
 /// One run among many.
 #[derive(Clone, Copy, Debug)]
-pub struct RunRequest<'a> {
+pub(crate) struct RunRequest<'a> {
     /// Where it takes place.
     pub launch: &'a Launch,
     /// How many peers take part.
@@ -55,7 +56,7 @@ pub struct RunRequest<'a> {
 
 /// Why a contender does not run a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unfit {
+pub(crate) enum Unfit {
     /// It can't carry anything but one owner's files to all.
     #[error("it only carries what one owner has to all others")]
     NotBroadcast,
@@ -69,7 +70,7 @@ pub enum Unfit {
 /// # Errors
 ///
 /// Why it is left out.
-pub fn contender(
+pub(crate) fn contender(
     entry: &PlannedContender,
     scenario: &BenchScenario,
     launch: &Launch,
@@ -78,21 +79,23 @@ pub fn contender(
         return Err(Unfit::NotBroadcast);
     }
     let broadcaster = |algorithm| -> Result<Box<dyn Contender>, Unfit> {
-        let verify = entry.switches.verify() != Verify::Off;
+        let verify = entry.switches.verify.unwrap_or_default() != Verify::Off;
         Ok(Box::new(Broadcaster { algorithm, verify }))
     };
     match entry.engine {
-        Engine::Lockfree => Ok(Box::new(Lockfree)),
-        Engine::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
-        Engine::MpiBcast | Engine::MpiBcastSegments if launch.peers().is_none() => {
+        ContenderKind::Lockfree => Ok(Box::new(Lockfree)),
+        ContenderKind::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
+        ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments if launch.peers().is_none() => {
             Err(Unfit::NoRanks)
         }
-        Engine::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
-        Engine::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
-        Engine::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
-        Engine::Binomial => broadcaster(|_| Algorithm::Binomial),
-        Engine::Circulant => broadcaster(|_| Algorithm::Circulant),
-        Engine::Mutex => Ok(Box::new(Mutex)),
+        ContenderKind::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
+        ContenderKind::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
+        ContenderKind::Chain => {
+            broadcaster(|job| Algorithm::Relay(RelayAlgorithm::Chain { window: job.config.window }))
+        }
+        ContenderKind::Binomial => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
+        ContenderKind::Circulant => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
+        ContenderKind::Mutex => Ok(Box::new(Mutex)),
     }
 }
 

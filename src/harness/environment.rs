@@ -164,7 +164,7 @@ impl LimitsAt {
 
 impl Environment {
     /// Looks around.
-    pub fn capture(plan: &Plan, launch: &Launch, calibration: Calibration) -> Self {
+    pub(crate) fn capture(plan: &Plan, launch: &Launch, calibration: Calibration) -> Self {
         let Calibration { one_core, all_cores, mpi: mpi_limits } = calibration;
         let uname = rustix::system::uname();
         let [system, release] =

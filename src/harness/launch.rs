@@ -10,7 +10,7 @@ use crate::time::Clock;
 
 /// What rank 0 has all ranks run next: numbers of a plan that all of them read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
+pub(crate) struct Order {
     /// The number of the scenario.
     pub scenario: u32,
     /// The number of the contender.
@@ -21,7 +21,7 @@ pub struct Order {
 
 /// What a run cost one process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Processor time and context switches, since the swarm opened.
     pub usage: Usage,
     /// Processor time to make ready for that, payload apart.
@@ -32,7 +32,7 @@ pub struct Cost {
 
 /// Where contenders run.
 #[derive(Debug)]
-pub enum Launch {
+pub(crate) enum Launch {
     /// All nodes are threads of this process.
     Threads,
     /// Every process is a rank.
@@ -42,7 +42,7 @@ pub enum Launch {
 
 impl Launch {
     /// What carries the bytes, as records have it.
-    pub fn transport(&self) -> &'static str {
+    pub(crate) fn transport(&self) -> &'static str {
         match self {
             Self::Threads => "local",
             #[cfg(feature = "mpi")]
@@ -51,7 +51,7 @@ impl Launch {
     }
 
     /// How many peers there are, where that can't be chosen.
-    pub fn peers(&self) -> Option<u32> {
+    pub(crate) fn peers(&self) -> Option<u32> {
         match self {
             Self::Threads => None,
             #[cfg(feature = "mpi")]
@@ -60,7 +60,7 @@ impl Launch {
     }
 
     /// Whether there are links between the nodes.
-    pub fn has_links(&self) -> bool {
+    pub(crate) fn has_links(&self) -> bool {
         match self {
             Self::Threads => false,
             #[cfg(feature = "mpi")]
@@ -69,7 +69,7 @@ impl Launch {
     }
 
     /// The cores of this machine that contenders may use.
-    pub fn cores(&self) -> Cores {
+    pub(crate) fn cores(&self) -> Cores {
         match self {
             Self::Threads => Cores::mine(),
             #[cfg(feature = "mpi")]
@@ -79,28 +79,28 @@ impl Launch {
 
     /// Has all other processes run something, or end where there is nothing more. Only rank 0
     /// gives orders.
-    pub fn give(&self, order: Option<Order>) {
+    pub(crate) fn send_order(&self, order: Option<Order>) {
         match self {
             Self::Threads => {
                 let _nobody_else = order;
             }
             #[cfg(feature = "mpi")]
-            Self::Ranks(ranks) => ranks.give(order),
+            Self::Ranks(ranks) => ranks.send_order(order),
         }
     }
 
     /// Returns when all processes have come here.
-    pub fn meet(&self) {
+    pub(crate) fn barrier(&self) {
         match self {
             Self::Threads => {}
             #[cfg(feature = "mpi")]
-            Self::Ranks(ranks) => ranks.meet(),
+            Self::Ranks(ranks) => ranks.barrier(),
         }
     }
 
     /// What the MPI carries at best, on rank 0; none where there is no MPI. It takes about
     /// `budget`, and all processes must come here.
-    pub fn mpi_limits(&self, budget: Duration, clock: &Clock) -> Option<MpiLimits> {
+    pub(crate) fn mpi_limits(&self, budget: Duration, clock: &Clock) -> Option<MpiLimits> {
         match self {
             Self::Threads => {
                 let _not_measured = (budget, clock);
@@ -113,7 +113,7 @@ impl Launch {
 
     /// What each process says its part cost, on rank 0 and by rank; nothing elsewhere. All
     /// processes must come here.
-    pub fn gather(&self, mine: Cost) -> Vec<Cost> {
+    pub(crate) fn gather(&self, mine: Cost) -> Vec<Cost> {
         match self {
             Self::Threads => vec![mine],
             #[cfg(feature = "mpi")]
@@ -143,7 +143,7 @@ mod ranks {
     const NOTHING_MORE: [u32; 3] = [u32::MAX; 3];
 
     /// The ranks of an MPI job, as one of them sees them.
-    pub struct Ranks {
+    pub(crate) struct Ranks {
         /// Where contenders run.
         pub world: SimpleCommunicator,
         /// Orders and costs, apart from all that contenders say.
@@ -153,30 +153,30 @@ mod ranks {
 
     impl Ranks {
         /// All ranks must come here.
-        pub fn new(world: SimpleCommunicator) -> Self {
+        pub(crate) fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
             let here = here(&world);
             Self { world, orders, here }
         }
 
         /// Whether this is rank 0.
-        pub fn leads(&self) -> bool {
+        pub(crate) fn is_root(&self) -> bool {
             self.orders.rank() == 0
         }
 
         /// How many ranks are on this machine, this one among them.
-        pub fn here(&self) -> u32 {
+        pub(crate) fn here(&self) -> u32 {
             u32::try_from(self.here.ranks).expect("this rank is here")
         }
 
         /// How many peers there are: all ranks but the tracker.
-        pub fn peers(&self) -> u32 {
+        pub(crate) fn peers(&self) -> u32 {
             u32::try_from(self.orders.size() - 1).expect("a job has ranks")
         }
 
         /// The text that rank 0 has, on all ranks: they may have no file system in common. All
         /// ranks must come here.
-        pub fn share(&self, text: String) -> String {
+        pub(crate) fn share(&self, text: String) -> String {
             let root = self.orders.process_at_rank(0);
             let mut bytes = text.into_bytes();
             let mut count = bytes.len() as u64;
@@ -190,7 +190,7 @@ mod ranks {
         }
 
         /// Waits for the next order; none when there is nothing more. Only ranks from 1 up.
-        pub fn follow(&self) -> Option<Order> {
+        pub(crate) fn next_order(&self) -> Option<Order> {
             let root = self.orders.process_at_rank(0);
             while root.immediate_probe().is_none() {
                 thread::park_timeout(REST);
@@ -201,21 +201,21 @@ mod ranks {
             (numbers != NOTHING_MORE).then_some(Order { scenario, contender, repetition })
         }
 
-        pub(super) fn give(&self, order: Option<Order>) {
+        pub(super) fn send_order(&self, order: Option<Order>) {
             let numbers = order
                 .map_or(NOTHING_MORE, |order| [order.scenario, order.contender, order.repetition]);
             let others = 1..self.orders.size();
             others.for_each(|rank: Rank| self.orders.process_at_rank(rank).send(&numbers));
         }
 
-        pub(super) fn meet(&self) {
+        pub(super) fn barrier(&self) {
             self.orders.barrier();
         }
 
         pub(super) fn gather(&self, mine: Cost) -> Vec<Cost> {
             let root = self.orders.process_at_rank(0);
             let numbers = numbers(&mine);
-            if !self.leads() {
+            if !self.is_root() {
                 root.gather_into(&numbers);
                 return Vec::new();
             }
@@ -266,4 +266,4 @@ mod ranks {
 }
 
 #[cfg(feature = "mpi")]
-pub use ranks::Ranks;
+pub(crate) use ranks::Ranks;

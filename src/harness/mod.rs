@@ -12,26 +12,27 @@
 
 pub mod broadcast;
 pub(crate) mod comparison;
-pub mod contender;
+pub(crate) mod contender;
 pub mod environment;
-pub mod limits;
+pub(crate) mod limits;
 pub(crate) mod measured;
-pub mod plan;
+pub(crate) mod plan;
 pub mod records;
-pub mod runner;
-pub mod launch;
-mod sweep;
-pub mod switches;
+pub(crate) mod results;
+pub(crate) mod runner;
+pub(crate) mod scale_study;
+pub(crate) mod launch;
+pub(crate) mod switches;
 pub(crate) mod table;
-pub mod tracker_load;
-pub mod tracker_run;
-pub mod tracker_plan;
-pub mod workload;
+pub(crate) mod tracker_load;
+pub(crate) mod tracker_run;
+pub(crate) mod tracker_plan;
+pub(crate) mod workload;
 
-pub use launch::Launch;
-pub use plan::Plan;
+pub(crate) use launch::Launch;
+pub(crate) use plan::Plan;
 
 /// Cores that this process may use.
-pub fn cores() -> usize {
+pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -4,13 +4,12 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Sweep, spread};
-use crate::config::{CounterKind, IndexKind};
+use crate::config::{CounterKind, IndexKind, Sweep, spread};
 
 /// Threads or ranks that only announce and ask. Every field may be a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TrackerPlan {
+pub(crate) struct TrackerPlan {
     /// Peers that are played.
     peers: Sweep<u32>,
     /// Segments of the one file that they want.
@@ -34,7 +33,7 @@ fn three() -> NonZeroU32 {
 
 /// One case of the load test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrackerCase {
+pub(crate) struct TrackerCase {
     /// Peers that are played.
     pub peers: u32,
     /// Segments of the one file that they want.
@@ -51,7 +50,7 @@ pub struct TrackerCase {
 
 impl TrackerPlan {
     /// Every case that the lists give, in their order.
-    pub fn cases(&self) -> Vec<TrackerCase> {
+    pub(crate) fn cases(&self) -> Vec<TrackerCase> {
         let all = vec![TrackerCase::default()];
         let all = spread(all, Some(&self.peers), |all, one| all.peers = one);
         let all = spread(all, Some(&self.segments), |all, one| all.segments = one);

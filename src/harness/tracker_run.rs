@@ -24,7 +24,7 @@ const SCHEMA: u32 = 1;
 
 /// One load of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct TrackerRecord {
+pub(crate) struct TrackerRecord {
     /// The version of this record: 1.
     pub tracker_schema: u32,
     /// What was loaded.
@@ -54,7 +54,7 @@ pub struct TrackerRecord {
 /// # Errors
 ///
 /// When the records can't be written.
-pub fn run(
+pub(crate) fn run(
     plan: &TrackerPlan,
     budget: Duration,
     seed: u64,
@@ -66,19 +66,13 @@ pub fn run(
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
     let mut records = Vec::new();
     let began = clock.now();
+    let budget_each = Duration::try_from_secs_f64(plan.seconds).unwrap_or_default();
     for repetition in 0..plan.loads.get() {
         if repetition > 0 && clock.now().since(began) >= budget {
             break;
         }
         for case in plan.cases() {
-            let load = LoadTest {
-                index: case.index,
-                counters: case.counters,
-                handout: case.handout,
-                budget: Duration::try_from_secs_f64(plan.seconds).unwrap_or_default(),
-                seed: seed + u64::from(repetition),
-                ..LoadTest::new(case.peers, case.segments, case.service_threads)
-            };
+            let load = LoadTest::of(&case, budget_each, seed + u64::from(repetition));
             let record = record(case, &load, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
@@ -129,13 +123,13 @@ impl JournalLine for TrackerRecord {
 /// # Errors
 ///
 /// The file cannot be read, or a line that has its end is no record of this version.
-pub fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
+pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
     if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }
 }
 
 /// A row a case: the medians of its repetitions.
-pub fn render(records: &[TrackerRecord]) -> String {
+pub(crate) fn render(records: &[TrackerRecord]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
         "index",

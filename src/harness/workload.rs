@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::sweep::{Sweep, spread};
+use crate::config::{Sweep, spread};
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
 
@@ -14,7 +14,7 @@ const PEERS: u32 = 4;
 /// Who has the files and who wants them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Shape {
+pub(crate) enum Shape {
     /// Peer 1 owns every file, all others want all of them.
     Broadcast,
     /// Files are dealt to the peers in turn, and everybody wants all that it lacks: the classic
@@ -28,7 +28,7 @@ pub enum Shape {
 /// A workload of a plan. `segment_bytes` and `peers` may be lists.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct WorkloadPlan {
+pub(crate) struct WorkloadPlan {
     /// What records call it.
     pub name: String,
     shape: Shape,
@@ -60,7 +60,7 @@ fn first_seed() -> u64 {
 
 /// One workload: what all contenders run in turn.
 #[derive(Clone, Debug, PartialEq)]
-pub struct BenchScenario {
+pub(crate) struct BenchScenario {
     /// What records call it; those that a sweep made share it.
     pub name: String,
     /// Its shape, of which [`BenchScenario::workload`] is made.
@@ -78,7 +78,10 @@ impl WorkloadPlan {
     /// # Errors
     ///
     /// The first whose numbers don't fit each other.
-    pub fn scenarios(&self, ranks: Option<u32>) -> Result<Vec<BenchScenario>, WorkloadError> {
+    pub(crate) fn scenarios(
+        &self,
+        ranks: Option<u32>,
+    ) -> Result<Vec<BenchScenario>, WorkloadError> {
         let peers = self.peers.clone().unwrap_or_else(|| ranks.unwrap_or(PEERS).into());
         let sizes = spread(vec![(0, 0)], Some(&peers), |one, peers| one.0 = peers);
         let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes);
@@ -117,12 +120,12 @@ impl WorkloadPlan {
 
 impl BenchScenario {
     /// What identifies it beside its name, for people: `4 peers, segments of 64 KiB`.
-    pub fn size(&self) -> String {
+    pub(crate) fn size(&self) -> String {
         format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
     }
 
     /// Whether one owner has everything and all others want all of it.
-    pub fn is_broadcast(&self) -> bool {
+    pub(crate) fn is_broadcast(&self) -> bool {
         self.workload.owners == Owners::First && self.workload.wanted == Wanted::All
     }
 }

@@ -8,6 +8,7 @@ pub mod codec;
 pub mod registration;
 pub mod message;
 pub mod peer;
+pub mod relay;
 pub mod roster;
 mod slow_peers;
 pub mod tracker;
@@ -30,6 +31,14 @@ pub trait Node {
 
     /// When the node wants [`Input::Deadline`] if no other event comes before.
     fn deadline(&self) -> Option<Timestamp>;
+
+    /// What the node waits for while nothing happens; none before the run is open, and at the end.
+    fn waits_for(&self) -> Option<Wait>;
+
+    /// Whether the node may end although not all that it sent has left: its receiver is lost.
+    fn may_leave_unsent(&self) -> bool {
+        false
+    }
 }
 
 /// An event at a node.

@@ -16,7 +16,7 @@ impl Limits {
     ///
     /// It takes about `budget`, split as [`Limits::measure`] does. All copy in the same rounds,
     /// and then all hash in the same rounds; the best round counts.
-    pub fn measure_all(
+    pub(crate) fn measure_all(
         segment_bytes: usize,
         threads: usize,
         cores: &Cores,

@@ -3,7 +3,7 @@
 
 mod all_cores;
 #[cfg(feature = "mpi")]
-pub mod ranks;
+pub(crate) mod ping_pong;
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -30,7 +30,7 @@ impl Limits {
     /// It takes about `budget`, half of it to copy and half to hash, and some milliseconds for the
     /// memory. At least one segment is copied and one is hashed, however small the budget is. An
     /// empty segment counts as one byte.
-    pub fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
+    pub(crate) fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let (mut source, mut destination) = buffers(segment_bytes);
         let source = &source.bytes_mut()[..source_bytes(segment_bytes)];

@@ -12,17 +12,19 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::switches::{Engine, SwitchError, SwitchSweeps, Switches};
+use super::switches::{ContenderKind, SwitchError};
 use super::tracker_plan::TrackerPlan;
 use super::workload::{BenchScenario, WorkloadPlan};
+use crate::config::{OverrideSweeps, Overrides};
 use crate::manifest::WorkloadError;
 
 /// A plan as it is written. Every field that it doesn't know is an error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
-    /// A line on what the plan is for.
-    purpose: String,
+    /// For readers alone. Every plan must have it.
+    #[serde(rename = "purpose")]
+    _purpose: String,
     /// The order of the contenders follows from it.
     #[serde(default = "first_seed")]
     seed: u64,
@@ -46,7 +48,7 @@ struct Text {
 /// How often each contender runs a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Repetitions {
+pub(crate) struct Repetitions {
     /// At least, where the budget allows.
     pub least: u32,
     /// At most, however wide the interval still is.
@@ -59,9 +61,9 @@ pub struct Repetitions {
 struct ContenderPlan {
     /// What records call it; its engine where it is missing.
     name: Option<String>,
-    engine: Engine,
+    engine: ContenderKind,
     #[serde(default)]
-    switches: SwitchSweeps,
+    switches: OverrideSweeps,
     /// The makespans of a mock, ms, in turn.
     #[serde(default)]
     times_ms: Vec<f64>,
@@ -85,13 +87,11 @@ fn five_percent() -> Spanned<f64> {
 
 /// A plan that was checked, with its lists multiplied.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The file's name without its ending.
     pub name: String,
     /// The whole text, for the record.
     pub text: String,
-    /// What the plan is for.
-    pub purpose: String,
     /// The order of the contenders follows from it.
     pub seed: u64,
     /// Runs of each contender before the first that counts.
@@ -112,13 +112,13 @@ pub struct Plan {
 
 /// One contender.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PlannedContender {
+pub(crate) struct PlannedContender {
     /// What records call it: with what a list of its plan switches, one name each.
     pub name: String,
     /// What moves the bytes.
-    pub engine: Engine,
+    pub engine: ContenderKind,
     /// What it does differently from the engine's own choice.
-    pub switches: Switches,
+    pub switches: Overrides,
     /// The makespans of a mock, in turn; empty for others.
     pub times: Vec<Duration>,
 }
@@ -129,7 +129,7 @@ impl Plan {
     /// # Errors
     ///
     /// The file cannot be read, or the first thing that is wrong in it.
-    pub fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
+    pub(crate) fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, text, ranks)
@@ -140,7 +140,7 @@ impl Plan {
     /// # Errors
     ///
     /// The first thing that is wrong in it.
-    pub fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
+    pub(crate) fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
         let plan: Text = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
             let quoted = text.lines().nth(line - 1).unwrap_or("").trim().to_owned();
@@ -204,7 +204,6 @@ impl Text {
         Ok(Plan {
             name,
             text: String::new(),
-            purpose: self.purpose,
             seed: self.seed,
             warm_up: self.warm_up,
             repetitions,
@@ -222,7 +221,7 @@ impl ContenderPlan {
     fn entries(&self) -> Result<Vec<PlannedContender>, Refusal> {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
-        let is_mock = self.engine == Engine::Mock;
+        let is_mock = self.engine == ContenderKind::Mock;
         let times: Result<Vec<_>, _> =
             self.times_ms.iter().map(|ms| Duration::try_from_secs_f64(ms / 1e3)).collect();
         let times = times.map_err(|_| Refusal::Times { name: base.clone() })?;
@@ -234,7 +233,7 @@ impl ContenderPlan {
         product
             .into_iter()
             .map(|switches| {
-                switches.check(self.engine).map_err(refused)?;
+                self.engine.check(&switches).map_err(refused)?;
                 let name = if many { with_switches(&base, &switches) } else { base.clone() };
                 Ok(PlannedContender { name, engine: self.engine, switches, times: times.clone() })
             })
@@ -243,7 +242,7 @@ impl ContenderPlan {
 }
 
 /// `lockfree window=4 index=mutex`.
-fn with_switches(base: &str, switches: &Switches) -> String {
+fn with_switches(base: &str, switches: &Overrides) -> String {
     let named = switches.named();
     let switched = named.iter().map(|(name, value)| match value.as_str() {
         Some(word) => format!("{name}={word}"),
@@ -259,7 +258,7 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
-pub enum PlanError {
+pub(crate) enum PlanError {
     /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Read {
@@ -294,7 +293,7 @@ pub enum PlanError {
 
 /// What makes no sense in a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// No time to run anything.
     #[error("`budget_s` is a number of seconds above 0")]
     Budget,

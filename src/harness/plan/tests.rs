@@ -113,11 +113,11 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
     );
     assert_eq!(
         said("index = \"mutex\"", "handout = 99"),
-        "p.toml:14: contender \"swept\": `handout = 99` is not among 1 to 16"
+        "p.toml:14: contender \"swept\": `handout = 99` is out of range: use 1 to 16"
     );
     assert_eq!(
         said("engine = \"lockfree\"\nswitches", "engine = \"mutex\"\nswitches"),
-        "p.toml:14: contender \"swept\": the engine `mutex` has no switch `index`"
+        "p.toml:14: contender \"swept\": the engine `mutex` has no switch `index`: leave it out"
     );
     assert_eq!(
         said(

@@ -37,7 +37,7 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 
 /// Why a measurement broke off. What was measured until then is in the records.
 #[derive(Debug, thiserror::Error)]
-pub enum BenchError {
+pub(crate) enum BenchError {
     /// A contender broke.
     #[error("{contender} on {workload}: {cause}")]
     Run {
@@ -55,15 +55,15 @@ pub enum BenchError {
 
 /// How a measurement went.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct BenchOutcome {
+pub(crate) struct BenchOutcome {
     /// Every run that counts, those of an earlier process included.
     pub records: Vec<Record>,
     /// Runs before them, which are discarded.
     pub warm_up_runs: u32,
 }
 
-/// What the machine and its MPI can do. All ranks come here with `lead` and [`follow`].
-pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
+/// What the machine and its MPI can do. All ranks come here with [`Bench::run`] and [`serve`].
+pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
     // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
     let cores = launch.cores();
@@ -77,7 +77,7 @@ pub fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
 }
 
 /// The limits of one core for every size of segment in the plan.
-pub fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
+pub(crate) fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
     at_each_size(plan, |bytes| Limits::measure(bytes, LIMITS_BUDGET, clock))
 }
 
@@ -90,7 +90,7 @@ fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt>
 }
 
 /// The higher of each rate before and after: what disturbs a measurement of limits only lowers it.
-pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
+pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
     let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
         segment_bytes: before.segment_bytes,
         copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
@@ -102,7 +102,7 @@ pub fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
 
 /// What rank 0, or the only process, needs to carry out a plan.
 #[derive(Debug)]
-pub struct Bench<'a> {
+pub(crate) struct Bench<'a> {
     /// What is run.
     pub plan: &'a Plan,
     /// Where it runs.
@@ -125,12 +125,12 @@ struct ScenarioRun<'a> {
 
 impl Bench<'_> {
     /// Runs everything, goes on after `earlier` records, and tells `tell` what is going on, a line
-    /// at a time. The other ranks must be in [`follow`], and still are when this returns.
+    /// at a time. The other ranks must be in [`serve`], and still are when this returns.
     ///
     /// # Errors
     ///
     /// When a contender breaks or a record cannot be written.
-    pub fn lead(
+    pub(crate) fn run(
         &mut self,
         earlier: Vec<Record>,
         tell: &mut dyn FnMut(&str),
@@ -196,7 +196,7 @@ impl Bench<'_> {
                 repetition,
                 scenario_run.contenders.len(),
             ) {
-                self.run(scenario_run, place, repetition)?;
+                self.run_once(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
         }
@@ -219,7 +219,7 @@ impl Bench<'_> {
                     record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
                 });
                 if !is_there {
-                    let (ended, costs) = self.run(scenario_run, place, repetition)?;
+                    let (ended, costs) = self.run_once(scenario_run, place, repetition)?;
                     let record = self.record(scenario_run, place, repetition, ended, &costs)?;
                     measured.records.push(record);
                 }
@@ -248,7 +248,7 @@ impl Bench<'_> {
     }
 
     /// Has all ranks run one contender once.
-    fn run(
+    fn run_once(
         &self,
         scenario_run: &ScenarioRun<'_>,
         place: usize,
@@ -256,7 +256,7 @@ impl Bench<'_> {
     ) -> Result<(JobResult, Vec<Cost>), BenchError> {
         let (number, entry, contender) = &scenario_run.contenders[place];
         let order = Order { scenario: scenario_run.number, contender: *number, repetition };
-        self.launch.give(Some(order));
+        self.launch.send_order(Some(order));
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let turn = (self.launch, scenario.workload.peers, repetition);
@@ -290,7 +290,7 @@ impl Bench<'_> {
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
-        let verification = entry.switches.verify();
+        let verification = entry.switches.verify.unwrap_or_default();
         run.set_bound(at.and_then(|at| bound_s(&run, verification, at)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
         let seconds = |of: fn(&Usage) -> Duration| {
@@ -325,13 +325,13 @@ impl Bench<'_> {
 ///
 /// When a contender breaks on this rank.
 #[cfg(feature = "mpi")]
-pub fn follow(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
+pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     let Launch::Ranks(ranks) = launch else {
         return Ok(());
     };
     launch.mpi_limits(MPI_BUDGET, &Clock::start());
     let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
-    while let Some(order) = ranks.follow() {
+    while let Some(order) = ranks.next_order() {
         let scenario = &plan.scenarios[order.scenario as usize];
         let entry = &plan.contenders[order.contender as usize];
         let known = made.take().filter(|(number, _)| *number == order.scenario);
@@ -355,7 +355,7 @@ fn once(
 ) -> Result<(Option<JobResult>, Vec<Cost>), ContenderError> {
     usage::reset_peak_rss();
     let before = Usage::now();
-    launch.meet();
+    launch.barrier();
     let clock = Clock::start();
     let ended = contender.run(job, &RunRequest { launch, peers, repetition, clock: &clock })?;
     if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
@@ -374,7 +374,7 @@ fn job(
     inputs: Arc<[PeerInput]>,
     repetition: u32,
 ) -> Job {
-    let on_a_pool = entry.switches.verify() == Verify::Pool;
+    let on_a_pool = entry.switches.verify.unwrap_or_default() == Verify::Pool;
     Job {
         inputs: Inputs::Made(inputs),
         out: None,
@@ -394,7 +394,7 @@ fn inputs(scenario: &BenchScenario) -> Arc<[PeerInput]> {
 }
 
 /// In which order the contenders of a scenario run in a repetition.
-pub fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
+pub(crate) fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
     // Distinct for every scenario and repetition: each has its half of the bits.
     let which = u64::from(scenario) << 32 | u64::from(repetition);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ which.rotate_left(17));

@@ -39,11 +39,11 @@ fn plan(text: &str) -> Plan {
     Plan::parse(Path::new("mocks.toml"), text.to_owned(), None).expect("a plan")
 }
 
-fn lead(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutcome, Vec<String>) {
+fn run(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutcome, Vec<String>) {
     let clock = Clock::start();
     let mut bench = Bench { plan, launch: &Launch::Threads, limits: &[], clock: &clock, journal };
     let mut told = Vec::new();
-    let measured = bench.lead(earlier, &mut |line| told.push(line.to_owned()));
+    let measured = bench.run(earlier, &mut |line| told.push(line.to_owned()));
     (measured.expect("mocks don't break"), told)
 }
 
@@ -51,7 +51,7 @@ fn lead(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutco
 fn measured(text: &str) -> BenchOutcome {
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::begin(&dir.path().join("out")).expect("nothing is there");
-    lead(&plan(text), &mut journal, Vec::new()).0
+    run(&plan(text), &mut journal, Vec::new()).0
 }
 
 fn names(records: &[Record]) -> Vec<&str> {
@@ -109,7 +109,7 @@ fn what_can_not_run_is_skipped_with_a_line() {
     let text = format!("{MOCKS}\n[[contenders]]\nengine = \"mpi-bcast\"\n");
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::begin(dir.path()).expect("nothing is there");
-    let (measured, told) = lead(&plan(&text), &mut journal, Vec::new());
+    let (measured, told) = run(&plan(&text), &mut journal, Vec::new());
     assert_eq!(measured.records.len(), 3 * 12);
     let expected = [
         "w, 4 peers, segments of 1 B: skipped: mpi-bcast: it needs ranks: start it with mpirun",
@@ -123,7 +123,7 @@ fn a_killed_measurement_goes_on_where_it_was() {
     let whole = measured(MOCKS);
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::begin(dir.path()).expect("nothing is there");
-    lead(&plan(MOCKS), &mut journal, Vec::new());
+    run(&plan(MOCKS), &mut journal, Vec::new());
     drop(journal);
     // Killed in the middle of its eighth record.
     let path = dir.path().join(records::RECORDS);
@@ -133,7 +133,7 @@ fn a_killed_measurement_goes_on_where_it_was() {
     let (mut journal, recovered) = Journal::resume(dir.path()).expect("records");
     assert_eq!(recovered.cut_off, Some(8));
     assert_eq!(recovered.records.len(), 7);
-    let (resumed, _) = lead(&plan(MOCKS), &mut journal, recovered.records);
+    let (resumed, _) = run(&plan(MOCKS), &mut journal, recovered.records);
     assert_eq!(names(&resumed.records), names(&whole.records));
     let read = records::read(dir.path()).expect("records");
     assert_eq!(read.records, resumed.records);

@@ -39,7 +39,7 @@ const WARM_UP_HANDOUTS: usize = 32;
 
 /// One load test.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoadTest {
+pub(crate) struct LoadTest {
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
     /// How it counts what was asked of each node.
@@ -62,7 +62,7 @@ pub struct LoadTest {
 
 /// What a load test found.
 #[derive(Clone, Debug, Default)]
-pub struct LoadResult {
+pub(crate) struct LoadResult {
     /// Answers that gave at least one segment.
     pub handouts: u64,
     /// Segments that they gave.
@@ -82,7 +82,7 @@ pub struct LoadResult {
 
 impl LoadResult {
     /// Handouts a second of wall time; 0 when nothing was measured.
-    pub fn handouts_per_second(&self) -> f64 {
+    pub(crate) fn handouts_per_second(&self) -> f64 {
         let seconds = self.elapsed.as_secs_f64();
         if seconds > 0.0 { self.handouts as f64 / seconds } else { 0.0 }
     }
@@ -100,7 +100,7 @@ impl LoadResult {
 
 impl LoadTest {
     /// The load that the figures are quoted for: handouts of 10, for one second.
-    pub fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
+    pub(crate) fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
         Self {
             index: IndexKind::default(),
             counters: CounterKind::default(),
@@ -115,7 +115,7 @@ impl LoadTest {
     }
 
     /// A case of a plan, measured for so long.
-    pub fn of(case: &TrackerCase, budget: Duration, seed: u64) -> Self {
+    pub(crate) fn of(case: &TrackerCase, budget: Duration, seed: u64) -> Self {
         let &TrackerCase { peers, segments, service_threads, handout, index, counters } = case;
         let load = Self::new(peers, segments, service_threads);
         Self { index, counters, handout, budget, seed, ..load }
@@ -127,7 +127,7 @@ impl LoadTest {
     ///
     /// When there are no peers, no segments or no threads, or a handout is larger than
     /// [`HANDOUT_MAX`].
-    pub fn measure(&self, clock: &Clock) -> LoadResult {
+    pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
         assert!(self.peers > 0 && self.segments > 0, "somebody wants something");
         assert!(self.service_threads > 0 && self.client_threads > 0, "somebody works");
         assert!((1..=HANDOUT_MAX).contains(&self.handout), "a handout has a bound");

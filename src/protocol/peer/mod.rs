@@ -108,21 +108,6 @@ impl Peer {
         self.fetch.requested_at(holder, segment)
     }
 
-    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
-    pub fn waits_for(&self) -> Option<Wait> {
-        match self.phase {
-            PeerPhase::Registering { .. }
-            | PeerPhase::Reading
-            | PeerPhase::Reserving
-            | PeerPhase::Waiting
-            | PeerPhase::Gone => None,
-            PeerPhase::Publishing => Some(Wait::Disk),
-            PeerPhase::Serving => Some(Wait::Nothing),
-            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
-            PeerPhase::Fetching => Some(Wait::Holder),
-        }
-    }
-
     /// Whether it left because the tracker is gone: it answers no more, or is known to be lost.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
@@ -361,7 +346,7 @@ impl Node for Peer {
             Input::Published { file, problem } => self.handle_published(file, problem, out),
             Input::Lost { node } => self.handle_lost(node, out),
             // Only a tracker falls behind.
-            Input::Idle => {}
+            Input::Idle => return,
         }
         self.advance(now, out);
     }
@@ -373,6 +358,24 @@ impl Node for Peer {
         let repeat = self.said + self.config.ask_patience;
         let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
         others.chain([repeat]).min()
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        match self.phase {
+            PeerPhase::Registering { .. }
+            | PeerPhase::Reading
+            | PeerPhase::Reserving
+            | PeerPhase::Waiting
+            | PeerPhase::Gone => None,
+            PeerPhase::Publishing => Some(Wait::Disk),
+            PeerPhase::Serving => Some(Wait::Nothing),
+            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            PeerPhase::Fetching => Some(Wait::Holder),
+        }
+    }
+
+    fn may_leave_unsent(&self) -> bool {
+        self.orphaned
     }
 }
 

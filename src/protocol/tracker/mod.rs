@@ -19,7 +19,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use super::{Input, Message, Node, Outbox, Output};
+use super::{Input, Message, Node, Outbox, Output, Wait};
 use backpressure::Backpressure;
 use peer_state::PeerStage;
 use registrations::Registrations;
@@ -83,11 +83,6 @@ impl Tracker {
     /// How far the run has come.
     pub fn progress(&self) -> Progress {
         self.swarm().map(RunningSwarm::progress).unwrap_or_default()
-    }
-
-    /// Whether peers download now.
-    pub fn is_open(&self) -> bool {
-        self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open)
     }
 
     /// What the owners registered for a segment; none before all have registered.
@@ -306,5 +301,13 @@ impl Node for Tracker {
             TrackerPhase::Running(swarm) => Some(swarm.check_at),
             TrackerPhase::Cancelled(run) => run.deadline,
         }
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open).then_some(Wait::Nothing)
+    }
+
+    fn may_leave_unsent(&self) -> bool {
+        !self.outcome.lost.is_empty()
     }
 }

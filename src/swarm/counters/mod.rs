@@ -42,7 +42,7 @@ pub struct Load {
 
 /// A condition on what a node has in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Capacity {
+pub enum Capacity {
     /// It has nothing in flight.
     Idle,
     /// It has less in flight than its limit.
@@ -164,7 +164,7 @@ impl RequestCounters {
 
     /// The first few of these nodes that have capacity.
     #[inline]
-    pub(super) fn with_capacity(
+    pub fn with_capacity(
         &self,
         capacity: Capacity,
         nodes: impl Iterator<Item = NodeId>,

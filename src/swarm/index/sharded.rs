@@ -14,12 +14,13 @@ type ShardedMap = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
 /// A sharded map of atomics.
 #[derive(Debug, Default)]
-pub(in crate::swarm) struct ShardedIndex {
+pub struct ShardedIndex {
     map: ShardedMap,
 }
 
 impl ShardedIndex {
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
+    /// Enters a file.
+    pub fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
         self.map.insert(file, swarm);
     }
 }

@@ -4,11 +4,12 @@ use mpi::Threading;
 use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
-use super::args::{Engine, RunArgs};
+use super::args::RunArgs;
 use super::local::count_nodes;
 use super::show;
 use super::{FAILED, OK, REFUSED};
 use crate::baseline;
+use crate::config::Engine;
 use crate::driver::job;
 use crate::time::Clock;
 use crate::transport::mpi::here;
@@ -43,7 +44,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
                 world.abort(code.unwrap_or(FAILED).into())
             }
             if one_machine {
-                // Rank 0 measures what it can do: the others leave it alone meanwhile.
+                // Rank 0 measures the limits of the machine: the others leave it the cores.
                 job::meet_quietly(&world);
             }
             code.unwrap_or(OK)
@@ -55,7 +56,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// An exit code where inputs, ranks and MPI don't fit together: rank 0 looks, and all hear of it.
+/// The exit code where inputs, ranks and MPI don't fit together. Rank 0 checks, and broadcasts it.
 fn refuse(args: &RunArgs, provided: Threading, world: &SimpleCommunicator) -> Option<u8> {
     let mut code = OK;
     if world.rank() == 0 {
@@ -65,19 +66,19 @@ fn refuse(args: &RunArgs, provided: Threading, world: &SimpleCommunicator) -> Op
             code = REFUSED;
         }
     }
-    let mut heard = code;
-    world.process_at_rank(0).broadcast_into(&mut heard);
-    // One code that says so is enough: a launcher has a word to say on each.
-    (heard != OK).then_some(code)
+    let mut shared = code;
+    world.process_at_rank(0).broadcast_into(&mut shared);
+    // Only rank 0 exits with it: a launcher reports each code that is not 0.
+    (shared != OK).then_some(code)
 }
 
-/// Whether as many threads may talk to MPI as the engine has.
+/// Checks that MPI allows as many communicating threads as the engine has.
 fn check_threads(engine: Engine, provided: Threading) -> Result<(), String> {
     if engine == Engine::Lockfree || provided == Threading::Multiple {
         return Ok(());
     }
     Err(format!(
-        "the mutex engine needs MPI_THREAD_MULTIPLE, and this MPI provides only {provided:?}: use \
+        "--engine mutex: it needs MPI_THREAD_MULTIPLE, but this MPI provides only {provided:?}: use \
          --engine lockfree"
     ))
 }

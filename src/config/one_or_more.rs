@@ -8,11 +8,11 @@ use serde::de::{self, Deserialize, Deserializer, IntoDeserializer as _, SeqAcces
 
 /// At least one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sweep<T>(Vec<T>);
+pub(crate) struct Sweep<T>(Vec<T>);
 
 impl<T> Sweep<T> {
     /// The values, in the order of the plan.
-    pub(super) fn values(&self) -> &[T] {
+    pub(crate) fn values(&self) -> &[T] {
         &self.0
     }
 }
@@ -24,7 +24,7 @@ impl<T> From<T> for Sweep<T> {
 }
 
 /// Each of `all` with each of the values set; as they are where the plan names none.
-pub(super) fn spread<A: Clone, T: Clone>(
+pub(crate) fn spread<A: Clone, T: Clone>(
     all: Vec<A>,
     sweep: Option<&Sweep<T>>,
     set: impl Fn(&mut A, T),

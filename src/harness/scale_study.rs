@@ -1,0 +1,184 @@
+//! How many peers can one tracker serve? Worlds of one owner and many peers, in virtual time.
+
+use std::fmt::{self, Display};
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+use statrs::distribution::{ContinuousCDF as _, LogNormal};
+
+use crate::config::Config;
+use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
+use crate::report::limits::bounds;
+use crate::report::scale::{self, Scaled};
+use crate::report::statistics::median;
+use crate::simulation::{Run, World, WorldConfig};
+use crate::time::Clock;
+
+/// How long nodes wait before they repeat a message, in segment times.
+// A slow link must not look like a cut one. Chosen, not tuned: nothing is lost in these worlds, so
+// that nobody has to repeat anything.
+const PATIENCE_SEGMENTS: u32 = 200;
+
+/// Ranks below the first peer that wants the file: the tracker and the owner.
+const FIRST_WANTING: usize = 2;
+
+/// How link rates are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Rates {
+    /// All are equal.
+    Equal,
+    /// Log-normal with a median of 1 and this standard deviation of the logarithm.
+    LogNormal(f64),
+}
+
+impl FromStr for Rates {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let sigma = text.strip_prefix("log-normal:").and_then(|sigma| sigma.parse().ok());
+        match sigma {
+            _ if text == "equal" => Ok(Self::Equal),
+            Some(sigma) if sigma > 0.0 && sigma <= 2.0 => Ok(Self::LogNormal(sigma)),
+            _ => Err("use `equal`, or `log-normal:SIGMA` with 0 < SIGMA <= 2".to_owned()),
+        }
+    }
+}
+
+impl Display for Rates {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal => f.write_str("equal"),
+            Self::LogNormal(sigma) => write!(f, "log-normal:{sigma}"),
+        }
+    }
+}
+
+impl Rates {
+    /// Rates by rank, in segments per segment time.
+    fn draw(self, peers: u32, seed: u64) -> Vec<f64> {
+        let nodes = peers as usize + FIRST_WANTING;
+        let Self::LogNormal(sigma) = self else { return vec![1.0; nodes] };
+        let distribution = LogNormal::new(0.0, sigma).expect("a sigma that was parsed is positive");
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        // Inverse transform sampling, without 0 and 1, which would be rates of 0 and infinity.
+        let mut drawn: Vec<f64> = (0..nodes)
+            .map(|_| distribution.inverse_cdf(rng.random_range(0.000_1..0.999_9)))
+            .collect();
+        // The tracker sends no segments, and the owner is an ordinary host.
+        drawn[..FIRST_WANTING].fill(1.0);
+        drawn
+    }
+}
+
+/// One owner's file, and the machine and network that carry it.
+#[derive(Clone, Debug)]
+pub(crate) struct ScaleStudy {
+    /// Segments of the file.
+    pub segments: u32,
+    /// Payload of a segment, bytes; above 0.
+    pub segment_bytes: usize,
+    /// What a link of rate 1 carries, bit/s.
+    pub link_bits_per_second: f64,
+    /// How long the tracker is busy with one message.
+    pub message_time: Duration,
+    /// How long a message takes one way.
+    pub latency: Duration,
+    /// All random choices follow from it.
+    pub seed: u64,
+}
+
+impl ScaleStudy {
+    /// Runs one world to its end.
+    pub(crate) fn run(&self, peers: u32, rates: Rates) -> Scaled {
+        let segment_s = self.segment_bytes as f64 * 8.0 / self.link_bits_per_second;
+        let segment_time = Duration::from_secs_f64(segment_s);
+        let drawn = rates.draw(peers, self.seed);
+        let config = Config {
+            request_patience: PATIENCE_SEGMENTS * segment_time,
+            ask_patience: PATIENCE_SEGMENTS * segment_time,
+            silence_patience: 100 * PATIENCE_SEGMENTS * segment_time,
+            ..Config::over_links(self.segment_bytes)
+        };
+        let scenario = WorldConfig {
+            config,
+            segment_time,
+            latency: self.latency,
+            tracker_time: self.message_time,
+            weighs_messages: true,
+            rates: drawn.clone(),
+            ..WorldConfig::broadcast(peers, self.segments, self.seed)
+        };
+        let clock = Clock::start();
+        let is_reset = reset_peak_rss();
+        let before = peak_rss_bytes();
+        let run = World::new(scenario).run();
+        let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
+        let took_s = clock.now().since(Default::default()).as_secs_f64();
+        // The first rate is the tracker's, which sends no segments.
+        let bound_s = bounds::links(&drawn[1..], self.segments) * segment_s;
+        let makespan_s = run.makespan.as_secs_f64();
+        let delivered = f64::from(peers) * f64::from(self.segments) * self.segment_bytes as f64;
+        Scaled {
+            peers,
+            segments: self.segments,
+            segment_bytes: self.segment_bytes,
+            link_bits_per_second: self.link_bits_per_second,
+            rates: rates.to_string(),
+            message_s: self.message_time.as_secs_f64(),
+            seed: self.seed,
+            makespan_s,
+            bound_s,
+            ratio_to_bound: makespan_s / bound_s,
+            median_finish_to_bound: median_finish_s(&run) / bound_s,
+            origin_copies: run.served[1] as f64 / f64::from(self.segments),
+            tracker_messages_per_second: run.tracker_messages as f64 / makespan_s,
+            tracker_utilization: run.tracker_busy.as_secs_f64() / makespan_s,
+            message_bytes_per_byte: run.message_bytes as f64 / delivered,
+            memory_bytes_per_peer: grown
+                .map(|(before, peak)| peak.saturating_sub(before) as f64 / f64::from(peers)),
+            took_s,
+        }
+    }
+}
+
+fn median_finish_s(run: &Run) -> f64 {
+    let opened = run.outcome.opened.unwrap_or_default();
+    let finishes = run.outcome.finished.iter().flatten();
+    let finishes: Vec<_> = finishes.map(|at| at.since(opened).as_secs_f64()).collect();
+    median(&finishes).unwrap_or(0.0)
+}
+
+/// Writes runs, table and drawing to a folder: `scale.jsonl`, `table.txt`, `scale.svg`.
+///
+/// # Errors
+///
+/// The folder or a file cannot be written.
+pub(crate) fn write(dir: &Path, runs: &[Scaled]) -> io::Result<()> {
+    let lines = runs.iter().map(|run| serde_json::to_string(run).expect("plain data") + "\n");
+    let drawing = scale::drawing(runs).map_err(io::Error::other)?;
+    fs::create_dir_all(dir)?;
+    fs::write(dir.join("scale.jsonl"), lines.collect::<String>())?;
+    fs::write(dir.join("table.txt"), scale::table(runs))?;
+    fs::write(dir.join("scale.svg"), drawing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn drawn_rates_follow_from_the_seed() {
+        let rates = Rates::LogNormal(0.5);
+        let drawn = rates.draw(1000, 7);
+        assert_eq!(drawn, rates.draw(1000, 7));
+        assert_ne!(drawn, rates.draw(1000, 8));
+        let mut wanting = drawn[FIRST_WANTING..].to_vec();
+        wanting.sort_unstable_by(f64::total_cmp);
+        assert!((0.9..1.1).contains(&wanting[500]), "{}", wanting[500]);
+    }
+}
