@@ -1,4 +1,4 @@
-//! Contenders: a small adapter each, from a job to what rank 0 knows when it is over.
+//! Contenders: one small adapter each, from a job to its result on rank 0.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -17,8 +17,7 @@ use crate::time::{Clock, Timestamp};
 
 /// Anything that the harness can time on a workload.
 pub(crate) trait Contender: Debug {
-    /// Runs the job once. All ranks of the launch come here; rank 0, or the only process, learns
-    /// how it ended.
+    /// Runs the job once. Collective; rank 0, or the only process, gets the result.
     ///
     /// # Errors
     ///
@@ -29,13 +28,13 @@ pub(crate) trait Contender: Debug {
 /// Why a run broke.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContenderError {
-    /// A node of an engine.
+    /// A node of an engine failed.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// A broadcast.
+    /// A broadcast failed.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
-    /// Ranks that were lost: nothing that all ranks do together can follow.
+    /// Ranks were lost: no collective call can follow.
     #[error("{0}")]
     Lost(String),
 }
@@ -56,15 +55,17 @@ pub(crate) struct RunRequest<'a> {
 /// Why a contender does not run a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
-    /// It can't carry anything but one owner's files to all.
-    #[error("it only carries what one owner has to all others")]
+    /// It can only carry one owner's files to all.
+    #[error(
+        "it can only broadcast: use a workload of the shape `broadcast` in which everybody wants all"
+    )]
     NotBroadcast,
     /// It needs an MPI.
-    #[error("it needs ranks: start it with mpirun")]
+    #[error("it needs MPI ranks: start mpiswarm with mpirun")]
     NoRanks,
 }
 
-/// The contender of a plan's entry for a scenario.
+/// The contender for a plan's entry and a scenario.
 ///
 /// # Errors
 ///
@@ -161,7 +162,7 @@ impl Contender for Broadcaster {
     }
 }
 
-/// A broadcast in the words of a swarm.
+/// The result of a broadcast as that of a swarm.
 fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     let Report { opened, ranks } = report;
     let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();
@@ -180,7 +181,7 @@ fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     }
 }
 
-/// Nothing moves, and it takes fixed times, one a repetition in turn.
+/// Moves nothing, and takes fixed times, one per repetition in turn.
 #[derive(Debug)]
 struct Mock {
     times: Vec<Duration>,
