@@ -22,7 +22,8 @@ pub(crate) trait Contender: Debug {
     /// # Errors
     ///
     /// When the run broke.
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError>;
+    fn run(&self, job: &Job, request: &RunRequest<'_>)
+    -> Result<Option<JobResult>, ContenderError>;
 }
 
 /// Why a run broke.
@@ -102,11 +103,17 @@ pub(crate) fn contender(
 struct Lockfree;
 
 impl Contender for Lockfree {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
-        match turn.launch {
-            Launch::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
+        match request.launch {
+            Launch::Threads => {
+                Ok(Some(job::run_threads(job, request.peers + 1, request.clock, |_| ())?))
+            }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, request.clock, |_| ())?),
         }
     }
 }
@@ -116,13 +123,19 @@ impl Contender for Lockfree {
 struct Mutex;
 
 impl Contender for Mutex {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
-        match turn.launch {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
+        match request.launch {
             Launch::Threads => {
-                Ok(Some(baseline::run_threads(job, turn.peers + 1, turn.clock, |_| ())?))
+                Ok(Some(baseline::run_threads(job, request.peers + 1, request.clock, |_| ())?))
             }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => Ok(baseline::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => {
+                Ok(baseline::run_rank(job, &ranks.world, request.clock, |_| ())?)
+            }
         }
     }
 }
@@ -135,7 +148,11 @@ struct Broadcaster {
 }
 
 impl Contender for Broadcaster {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
         let files = match &job.inputs {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
@@ -149,13 +166,16 @@ impl Contender for Broadcaster {
             meter: job.meter.clone(),
         };
         let algorithm = (self.algorithm)(job);
-        let report = match turn.launch {
-            Launch::Threads => {
-                Some(broadcast::run_threads(&broadcast, algorithm, turn.peers + 1, turn.clock)?)
-            }
+        let report = match request.launch {
+            Launch::Threads => Some(broadcast::run_threads(
+                &broadcast,
+                algorithm,
+                request.peers + 1,
+                request.clock,
+            )?),
             #[cfg(feature = "mpi")]
             Launch::Ranks(ranks) => {
-                broadcast::run_rank(&broadcast, algorithm, &ranks.world, turn.clock)?
+                broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
             }
         };
         Ok(report.map(|report| ended(&broadcast, report, files.len())))
@@ -188,11 +208,15 @@ struct Mock {
 }
 
 impl Contender for Mock {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
         job.meter.begin();
         let opened = Timestamp::default();
-        let finished = opened + self.times[turn.repetition as usize % self.times.len()];
-        let peers = (0..turn.peers).map(|_| Some(finished));
+        let finished = opened + self.times[request.repetition as usize % self.times.len()];
+        let peers = (0..request.peers).map(|_| Some(finished));
         let finished = std::iter::once(None).chain(peers).collect();
         Ok(Some(JobResult {
             outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },

@@ -58,7 +58,7 @@ fn first_seed() -> u64 {
     1
 }
 
-/// One workload: what all contenders run in turn.
+/// One workload: which every contender runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BenchScenario {
     /// What records call it; those that a sweep made share it.

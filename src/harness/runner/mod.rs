@@ -267,8 +267,8 @@ impl Bench<'_> {
         self.launch.send_order(Some(order));
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
-        let turn = (self.launch, scenario.workload.peers, repetition);
-        let (ended, costs) = once(contender.as_ref(), &job, turn).map_err(|cause| {
+        let request = (self.launch, scenario.workload.peers, repetition);
+        let (ended, costs) = once(contender.as_ref(), &job, request).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
         })?;
@@ -346,8 +346,8 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
         let contender = contender(entry, scenario, launch).expect("rank 0 found it fit");
-        let turn = (launch, scenario.workload.peers, order.repetition);
-        once(contender.as_ref(), &job, turn).map_err(|cause| {
+        let request = (launch, scenario.workload.peers, order.repetition);
+        once(contender.as_ref(), &job, request).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
         })?;
