@@ -1,197 +1,268 @@
-//! Where the tracker keeps who has what: a mutex around a map, a sharded map, a map that mostly is
-//! lock-free, and no map at all.
+//! The tracker's index from files to holders: each kind that ships (`index` in a plan), and `papaya`, a
+//! concurrent map that does not, behind the same traits.
 //!
-//! One operation is a look-up that counts a request at one of the file's holders, or, in a part of
-//! all operations, an announcement of a new holder. 4,096 files, 64 nodes; `hot` is one file that
-//! all threads use, `uniform` any. A figure is the time of one operation with all threads at work.
+//! Measured: how the tracker uses the index, by several threads at once. A *turn* answers one peer's
+//! ask, and announces what an earlier turn handed out:
+//!
+//! 1. Open the index. Look at 16 blocks of 64 segments and read how many copies there are of each.
+//! 2. For each of 10 segments of these blocks, look at its file: read its tally and its holders,
+//!    find those with capacity, charge the least loaded, and count the copy as in flight.
+//! 3. For each of 10 segments handed out 16 turns ago: discharge the holder, open the index, look at
+//!    the file, announce the copy.
+//!
+//! One *operation* is one look at a file: 26 for the handout and 10 for the announcements. The time
+//! is that of a turn, the throughput counts operations, both with all threads at work. `one-file`:
+//! all segments are of one file. `many-files`: a file a block. The request counters are the atomic
+//! ones for every kind; `benches/counters.rs` compares these.
+//!
+//! Not measured: the choice of segments and holders (here chance picks the segments), and messages.
+//! `benches/selection.rs` times whole handouts; the tracker's load test (`mpiswarm bench
+//! inputs/plans/tracker-threads.toml`) adds messages and peers.
 
-use std::collections::HashMap;
+mod threads;
+
+use std::collections::VecDeque;
 use std::hint::black_box;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use crossbeam::utils::CachePadded;
-use dashmap::DashMap;
-use mpiswarm::time::Clock;
+use mpiswarm::config::{BLOCKS_MAX, Config, CounterKind, FRESH_HOLDERS};
+use mpiswarm::manifest::{Block, FileId, NodeId};
+use mpiswarm::swarm::counters::{Capacity, RequestCounters};
+use mpiswarm::swarm::index::copies::{AtomicCopies, Copies};
+use mpiswarm::swarm::index::{
+    FileSwarm, LockedIndex, NumberedIndex, OpenIndex, ShardedIndex, SwarmIndex,
+};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rustc_hash::FxBuildHasher;
 
-const FILES: u32 = 4096;
-const NODES: u32 = 64;
-/// The holders that every file has from the start, as bits.
-const OWNERS: u64 = 0xffff;
+/// Node 1 owns all files, nodes 2 and above are the peers: as many as in the tracker's load test.
+const PEERS: u32 = 1024;
+const OWNER: NodeId = NodeId(1);
 
-/// A kind of index: one small adapter each.
-trait Index: Sync {
-    /// Counts a request at the `choice`-th holder of a file, around in a ring; returns that node.
-    fn ask(&self, file: u32, choice: u32) -> u32;
-    /// Notes that a node has a file.
-    fn announce(&self, file: u32, node: u32);
+/// 65,536 segments, about as many as in the tracker's load test.
+const BLOCKS: u32 = 1024;
+
+/// Segments in a handout: the classic figure, as in the tracker's load test.
+const HANDOUT: usize = 10;
+
+/// Handouts of a thread whose segments are in flight. Enough that what is announced was not touched
+/// just before, and so few that no holder reaches its limit.
+const IN_FLIGHT: usize = 16;
+
+/// Looks at a file in a turn, as the header lists them.
+const LOOKS: u64 = (BLOCKS_MAX + 2 * HANDOUT) as u64;
+
+/// How segments are divided into files.
+#[derive(Clone, Copy)]
+enum Layout {
+    OneFile,
+    ManyFiles,
 }
 
-/// Plain data, and the counters with it, behind one mutex.
-struct Locked(Mutex<(HashMap<u32, u64>, Vec<u64>)>);
+impl Layout {
+    fn files(self) -> u32 {
+        match self {
+            Self::OneFile => 1,
+            Self::ManyFiles => BLOCKS,
+        }
+    }
 
-impl Locked {
-    fn new() -> Self {
-        Self(Mutex::new(((0..FILES).map(|file| (file, OWNERS)).collect(), vec![0; NODES as usize])))
+    /// Segments of each file.
+    fn segments(self) -> usize {
+        (BLOCKS / self.files() * Block::SEGMENTS) as usize
+    }
+
+    /// The file of a block, and the place there of the block's first segment.
+    fn locate(self, block: u32) -> (FileId, usize) {
+        match self {
+            Self::OneFile => (FileId(0), (block * Block::SEGMENTS) as usize),
+            Self::ManyFiles => (FileId(block), 0),
+        }
     }
 }
 
-impl Index for Locked {
-    fn ask(&self, file: u32, choice: u32) -> u32 {
-        let (files, requests) = &mut *self.0.lock().expect("nobody panics");
-        let node = pick(files[&file], choice);
-        requests[node as usize] += 1;
-        node
-    }
+/// The contender that does not ship: atomics in a map most of whose operations are lock-free.
+#[derive(Default)]
+struct PapayaIndex(PapayaMap);
 
-    fn announce(&self, file: u32, node: u32) {
-        let (files, _) = &mut *self.0.lock().expect("nobody panics");
-        *files.get_mut(&file).expect("every file is there") |= 1 << node;
-    }
-}
+type PapayaMap = papaya::HashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
-type Counters = Vec<CachePadded<AtomicU64>>;
+/// The map, pinned: once for a handout, as its documentation advises for several look-ups.
+struct PinnedMap<'a>(
+    papaya::HashMapRef<'a, FileId, FileSwarm<AtomicCopies>, FxBuildHasher, papaya::LocalGuard<'a>>,
+);
 
-fn counters() -> Counters {
-    (0..NODES).map(|_| CachePadded::default()).collect()
-}
-
-fn count(counters: &Counters, holders: &AtomicU64, choice: u32) -> u32 {
-    // ORDERING: Relaxed; the bits are the whole message, and the count a statistic.
-    let node = pick(holders.load(Ordering::Relaxed), choice);
-    // ORDERING: Relaxed; as above.
-    counters[node as usize].fetch_add(1, Ordering::Relaxed);
-    node
-}
-
-fn set(holders: &AtomicU64, node: u32) {
-    // ORDERING: Relaxed; the bit is the whole message.
-    holders.fetch_or(1 << node, Ordering::Relaxed);
-}
-
-/// Atomics in a sharded map.
-struct Sharded(DashMap<u32, AtomicU64>, Counters);
-
-impl Sharded {
-    fn new() -> Self {
-        Self((0..FILES).map(|file| (file, AtomicU64::new(OWNERS))).collect(), counters())
+impl PapayaIndex {
+    fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
+        self.0.pin().insert(file, swarm);
     }
 }
 
-impl Index for Sharded {
-    fn ask(&self, file: u32, choice: u32) -> u32 {
-        count(&self.1, &self.0.get(&file).expect("every file is there"), choice)
-    }
+impl SwarmIndex for PapayaIndex {
+    type Copies = AtomicCopies;
+    type Open<'a> = PinnedMap<'a>;
 
-    fn announce(&self, file: u32, node: u32) {
-        set(&self.0.get(&file).expect("every file is there"), node);
-    }
-}
-
-/// Atomics in a map most of whose operations are lock-free.
-struct Papaya(papaya::HashMap<u32, AtomicU64>, Counters);
-
-impl Papaya {
-    fn new() -> Self {
-        Self((0..FILES).map(|file| (file, AtomicU64::new(OWNERS))).collect(), counters())
+    fn open(&self) -> PinnedMap<'_> {
+        PinnedMap(self.0.pin())
     }
 }
 
-impl Index for Papaya {
-    fn ask(&self, file: u32, choice: u32) -> u32 {
-        count(&self.1, self.0.pin().get(&file).expect("every file is there"), choice)
-    }
+impl OpenIndex for PinnedMap<'_> {
+    type Copies = AtomicCopies;
 
-    fn announce(&self, file: u32, node: u32) {
-        set(self.0.pin().get(&file).expect("every file is there"), node);
+    fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<AtomicCopies>) -> T) -> T {
+        look(self.0.get(&file).expect("every file was inserted"))
     }
 }
 
-/// One atomic bitset a file, in a slice.
-struct Bitsets(Vec<AtomicU64>, Counters);
+/// A segment that was handed out.
+struct Given {
+    file: FileId,
+    place: usize,
+    holder: NodeId,
+}
 
-impl Bitsets {
-    fn new() -> Self {
-        Self((0..FILES).map(|_| AtomicU64::new(OWNERS)).collect(), counters())
+/// One of the tracker's threads.
+struct ServiceThread<'a, I: SwarmIndex> {
+    layout: Layout,
+    index: &'a I,
+    counters: &'a RequestCounters,
+    rng: Xoshiro256PlusPlus,
+    in_flight: VecDeque<(NodeId, ArrayVec<Given, HANDOUT>)>,
+}
+
+impl<I: SwarmIndex> ServiceThread<'_, I> {
+    fn turn(&mut self) {
+        if self.in_flight.len() == IN_FLIGHT {
+            self.announce_oldest();
+        }
+        let peer = any_peer(&mut self.rng);
+        let given = self.hand_out(peer);
+        self.in_flight.push_back((peer, given));
+    }
+
+    fn hand_out(&mut self, peer: NodeId) -> ArrayVec<Given, HANDOUT> {
+        let Self { layout, counters, rng, .. } = self;
+        let shown = u32::try_from(BLOCKS_MAX).expect("an ask shows few blocks");
+        let first = rng.random_range(0..=BLOCKS - shown);
+        let index = self.index.open();
+        for block in first..first + shown {
+            let (file, start) = layout.locate(block);
+            let places = start..start + Block::SEGMENTS as usize;
+            let rarest = |file: &FileSwarm<I::Copies>| {
+                places.map(|place| file.copies.tally(place).rarity()).min()
+            };
+            black_box(index.look(file, rarest));
+        }
+        let mut given = ArrayVec::new();
+        for _ in 0..HANDOUT {
+            let (file, start) = layout.locate(first + rng.random_range(0..shown));
+            let place = start + rng.random_range(0..Block::SEGMENTS as usize);
+            let holder = index.look(file, |file| {
+                let holders = file.copies.holders(place).filter(|&node| node != peer);
+                black_box(file.copies.tally(place));
+                let available = counters.with_capacity(Capacity::Available, holders);
+                let holder = available.into_iter().min_by_key(|&node| counters.load(node))?;
+                counters.charge(holder);
+                file.copies.hand_out(place);
+                Some(holder)
+            });
+            let holder = holder.expect("no holder reaches its limit");
+            given.push(Given { file, place, holder });
+        }
+        given
+    }
+
+    /// Every announcement opens the index anew, as [`Swarm::announce`](mpiswarm::swarm::Swarm) does.
+    fn announce_oldest(&mut self) {
+        let (peer, given) = self.in_flight.pop_front().expect("something is in flight");
+        for Given { file, place, holder } in given {
+            self.counters.discharge(holder);
+            self.counters.offer(peer);
+            self.index.open().look(file, |file| file.copies.announce(place, peer));
+        }
     }
 }
 
-impl Index for Bitsets {
-    fn ask(&self, file: u32, choice: u32) -> u32 {
-        count(&self.1, &self.0[file as usize], choice)
-    }
-
-    fn announce(&self, file: u32, node: u32) {
-        set(&self.0[file as usize], node);
+/// What one run leaves in flight would charge the holders in the next.
+impl<I: SwarmIndex> Drop for ServiceThread<'_, I> {
+    fn drop(&mut self) {
+        while !self.in_flight.is_empty() {
+            self.announce_oldest();
+        }
     }
 }
 
-/// The first holder at or after a place, around in a ring.
-fn pick(holders: u64, choice: u32) -> u32 {
-    let start = choice % NODES;
-    (start + holders.rotate_right(start).trailing_zeros()) % NODES
+fn any_peer(rng: &mut Xoshiro256PlusPlus) -> NodeId {
+    NodeId(OWNER.0 + rng.random_range(1..=PEERS))
 }
 
-/// Wall time of `operations` in all, shared by some threads.
-fn time(index: &dyn Index, threads: u32, hot: bool, announce: u32, operations: u64) -> Duration {
-    let clock = Clock::start();
-    let share = operations.div_ceil(threads.into());
-    let barrier = Barrier::new(threads as usize + 1);
-    std::thread::scope(|scope| {
-        let work = |seed: u64| {
-            let barrier = &barrier;
-            scope.spawn(move || {
-                let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-                barrier.wait();
-                for _ in 0..share {
-                    let draw: u64 = rng.random();
-                    let [file, choice] = [draw & 0xffff_ffff, draw >> 32]
-                        .map(|half| u32::try_from(half).expect("half of 64 bits"));
-                    let file = if hot { 0 } else { file % FILES };
-                    if choice % 100 < announce {
-                        index.announce(file, choice / 100 % NODES);
-                    } else {
-                        black_box(index.ask(file, choice / 100));
-                    }
-                }
-            })
-        };
-        let threads: Vec<_> = (0..threads.into()).map(work).collect();
-        barrier.wait();
-        let start = clock.now();
-        threads.into_iter().for_each(|thread| thread.join().expect("nobody panics"));
-        clock.now().since(start)
-    })
+/// An index of files all of whose segments have as many holders as it remembers.
+fn filled<I: SwarmIndex + Default>(
+    layout: Layout,
+    insert: impl Fn(&mut I, FileId, FileSwarm<I::Copies>),
+) -> I {
+    let (mut index, mut rng) = (I::default(), Xoshiro256PlusPlus::seed_from_u64(1));
+    for file in (0..layout.files()).map(FileId) {
+        let swarm: FileSwarm<I::Copies> = FileSwarm::new(&[OWNER], layout.segments());
+        for place in 0..layout.segments() {
+            for _ in 0..FRESH_HOLDERS {
+                swarm.copies.hand_out(place);
+                swarm.copies.announce(place, any_peer(&mut rng));
+            }
+        }
+        insert(&mut index, file, swarm);
+    }
+    index
+}
+
+/// Measures one kind of index, with both layouts.
+fn kind<I: SwarmIndex + Default + Sync>(
+    criterion: &mut Criterion,
+    name: &str,
+    insert: impl Fn(&mut I, FileId, FileSwarm<I::Copies>),
+) {
+    for (group, layout) in
+        [("index/one-file", Layout::OneFile), ("index/many-files", Layout::ManyFiles)]
+    {
+        let mut group = criterion.benchmark_group(group);
+        group.sample_size(20).throughput(Throughput::Elements(LOOKS));
+        group.warm_up_time(Duration::from_millis(300));
+        group.measurement_time(Duration::from_millis(1200));
+        let index = filled(layout, &insert);
+        let nodes = (OWNER.0 + PEERS + 1) as usize;
+        // The limit of small segments, with which the tracker seeks no idle holders: where segments
+        // are large, the tracker is not what limits.
+        let load_max = Config::for_segments_of(1 << 10).holder_load;
+        let counters = RequestCounters::new(CounterKind::Atomic, nodes, load_max);
+        (1..=PEERS).for_each(|peer| counters.offer(NodeId(OWNER.0 + peer)));
+        for threads in [1, 2, 4, 8] {
+            group.bench_function(BenchmarkId::new(name, threads), |bencher| {
+                bencher.iter_custom(|turns| {
+                    threads::time(threads, turns, |thread| {
+                        let mut thread = ServiceThread {
+                            layout,
+                            index: &index,
+                            counters: &counters,
+                            rng: Xoshiro256PlusPlus::seed_from_u64(thread.into()),
+                            in_flight: VecDeque::with_capacity(IN_FLIGHT),
+                        };
+                        move || thread.turn()
+                    })
+                });
+            });
+        }
+    }
 }
 
 fn index(criterion: &mut Criterion) {
-    for (files, hot) in [("hot", true), ("uniform", false)] {
-        for (mix, announce) in [("100-0", 0), ("95-5", 5), ("50-50", 50)] {
-            let mut group = criterion.benchmark_group(format!("index/{files}/{mix}"));
-            group.sample_size(10).throughput(Throughput::Elements(1));
-            group.warm_up_time(Duration::from_millis(50));
-            group.measurement_time(Duration::from_millis(250));
-            let kinds: [(&str, Box<dyn Index>); 4] = [
-                ("mutex", Box::new(Locked::new())),
-                ("dashmap", Box::new(Sharded::new())),
-                ("papaya", Box::new(Papaya::new())),
-                ("atomic", Box::new(Bitsets::new())),
-            ];
-            for (kind, index) in &kinds {
-                for threads in [1, 2, 4, 8] {
-                    group.bench_function(BenchmarkId::new(*kind, threads), |bencher| {
-                        bencher.iter_custom(|operations| {
-                            time(index.as_ref(), threads, hot, announce, operations)
-                        });
-                    });
-                }
-            }
-        }
-    }
+    kind(criterion, "mutex", LockedIndex::insert);
+    kind(criterion, "dashmap", ShardedIndex::insert);
+    kind(criterion, "papaya", PapayaIndex::insert);
+    kind(criterion, "atomic", NumberedIndex::insert);
 }
 
 criterion_group!(benches, index);

@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use mpiswarm::config::{Config, HANDOUT_MAX, IndexKind, Selection};
 use mpiswarm::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
-use mpiswarm::swarm::{HandoutScratch, Offer, Swarm, Wish};
+use mpiswarm::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -28,16 +28,16 @@ fn swarm(segments: u32, config: &Config) -> Swarm {
     for segment in (0..FILES * segments).map(SegmentId) {
         for _ in 0..rng.random_range(1..=4) {
             let holder = NodeId(FILES + rng.random_range(1..=HOLDERS));
-            let wish = Wish {
+            let request = HandoutRequest {
                 peer: holder,
                 room: 1,
                 blocks: &[Block::of(segment)],
                 excluded: &[],
-                spares_unseeded: false,
+                skips_unseeded: false,
                 unchanged: false,
             };
             let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
-            swarm.hand_out(&mut scratch, &wish, &mut offers);
+            swarm.hand_out(&mut scratch, &request, &mut offers);
             for offer in offers {
                 swarm.announce(segment, holder, offer.holders[0]);
             }
@@ -65,15 +65,15 @@ fn selection(criterion: &mut Criterion) {
                     bencher.iter_batched(
                         ArrayVec::<Offer, HANDOUT_MAX>::new,
                         |mut offers| {
-                            let wish = Wish {
+                            let request = HandoutRequest {
                                 peer: PEER,
                                 room: 10,
                                 blocks,
                                 excluded: &[],
-                                spares_unseeded: false,
+                                skips_unseeded: false,
                                 unchanged: false,
                             };
-                            swarm.hand_out(&mut scratch, &wish, &mut offers);
+                            swarm.hand_out(&mut scratch, &request, &mut offers);
                             assert_eq!(offers.len(), 10, "all can be had");
                             for offer in &offers {
                                 swarm.give_back(offer.segment, offer.holders[0]);

@@ -2,12 +2,14 @@
 //! message are refused without a panic.
 
 use mpiswarm::config::{
-    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX, PART_BYTES_MAX,
-    RETURNS_MAX, TROUBLE_BYTES_MAX, TROUBLES_MAX, WINDOW_MAX,
+    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX,
+    PART_BYTES_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX, WINDOW_MAX,
 };
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
-use mpiswarm::protocol::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
+use mpiswarm::protocol::{
+    Ask, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Part,
+};
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -28,14 +30,15 @@ fn part() -> impl Strategy<Value = Part> {
     })
 }
 
-fn returned() -> impl Strategy<Value = Return> {
-    let cause = prop::sample::select(vec![Cause::Busy, Cause::Lapsed, Cause::Corrupt, Cause::Gone]);
-    (segment(), node(), cause, any::<u32>()).prop_map(|(segment, holder, cause, said)| Return {
-        segment,
-        holder,
-        cause,
-        said,
-    })
+fn failed() -> impl Strategy<Value = FailedFetch> {
+    let failure = prop::sample::select(vec![
+        FetchFailure::Busy,
+        FetchFailure::TimedOut,
+        FetchFailure::Corrupt,
+        FetchFailure::Gone,
+    ]);
+    (segment(), node(), failure, any::<u32>())
+        .prop_map(|(segment, holder, failure, said)| FailedFetch { segment, holder, failure, said })
 }
 
 fn ask() -> impl Strategy<Value = Ask> {
@@ -43,10 +46,10 @@ fn ask() -> impl Strategy<Value = Ask> {
     let lists = (
         vec(block, 0..=BLOCKS_MAX),
         vec(segment(), 0..=WINDOW_MAX),
-        vec(returned(), 0..=RETURNS_MAX),
+        vec(failed(), 0..=FAILED_FETCHES_MAX),
     );
-    (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(
-        |(plain, (blocks, verified, returned))| Ask {
+    (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(|(plain, (blocks, verified, failed))| {
+        Ask {
             sequence: plain.0,
             room: plain.1,
             end_game: plain.2,
@@ -54,9 +57,9 @@ fn ask() -> impl Strategy<Value = Ask> {
             blocks: blocks.into_iter().collect(),
             verified: verified.into_iter().collect(),
             known: plain.4,
-            returned: returned.into_iter().collect(),
-        },
-    )
+            failed: failed.into_iter().collect(),
+        }
+    })
 }
 
 fn handout() -> impl Strategy<Value = Handout> {
@@ -78,12 +81,12 @@ fn handout() -> impl Strategy<Value = Handout> {
     )
 }
 
-fn farewell() -> impl Strategy<Value = Farewell> {
-    (vec(".{0,40}", 0..=TROUBLES_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
-        |(troubles, failed, more)| Farewell {
+fn report() -> impl Strategy<Value = DoneReport> {
+    (vec(".{0,40}", 0..=PROBLEMS_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
+        |(problems, failed, more)| DoneReport {
             segments: more.0,
-            troubles: troubles.into_iter().map(String::into_boxed_str).collect(),
-            more_troubles: more.0,
+            problems: problems.into_iter().map(String::into_boxed_str).collect(),
+            more_problems: more.0,
             failed_files: failed.into_iter().map(FileId).collect(),
             more_failed_files: more.1,
         },
@@ -95,9 +98,9 @@ fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
         any::<u32>().prop_map(|segments| Message::Complete { segments }),
         Just(Message::Open),
-        any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Heard { answers, busy }),
+        any::<(u32, bool)>().prop_map(|(answers, busy)| Message::Acknowledged { answers, busy }),
         proptest::option::of(".{0,40}")
-            .prop_map(|line| Message::Ready { trouble: line.map(String::into_boxed_str) }),
+            .prop_map(|line| Message::Ready { problem: line.map(String::into_boxed_str) }),
         Just(Message::Stop),
         Just(Message::Bye),
         any::<u32>().prop_map(|index| Message::Registered { index }),
@@ -115,7 +118,7 @@ fn message() -> impl Strategy<Value = Message> {
         1 => part().prop_map(Message::Described),
         2 => ask().prop_map(Message::Ask),
         2 => handout().prop_map(Message::Handout),
-        1 => farewell().prop_map(|farewell| Message::Done(Box::new(farewell))),
+        1 => report().prop_map(|report| Message::Done(Box::new(report))),
     ]
 }
 
@@ -160,7 +163,7 @@ proptest! {
 #[test]
 fn the_largest_messages_fit() {
     let (segment, node) = (SegmentId(u32::MAX), NodeId(u32::MAX));
-    let returned = Return { segment, holder: node, cause: Cause::Gone, said: u32::MAX };
+    let failed = FailedFetch { segment, holder: node, failure: FetchFailure::Gone, said: u32::MAX };
     let ask = Ask {
         sequence: u32::MAX,
         room: u16::MAX,
@@ -169,7 +172,7 @@ fn the_largest_messages_fit() {
         blocks: [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into(),
         verified: [segment; WINDOW_MAX].into(),
         known: u16::MAX,
-        returned: [returned; RETURNS_MAX].into(),
+        failed: [failed; FAILED_FETCHES_MAX].into(),
     };
     let entry =
         HandoutEntry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };
@@ -180,11 +183,11 @@ fn the_largest_messages_fit() {
         busy: true,
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
-    let trouble: Box<str> = "x".repeat(TROUBLE_BYTES_MAX).into();
-    let farewell = Farewell {
+    let problem: Box<str> = "x".repeat(PROBLEM_BYTES_MAX).into();
+    let report = DoneReport {
         segments: u32::MAX,
-        troubles: std::iter::repeat_n(trouble, TROUBLES_MAX).collect(),
-        more_troubles: u32::MAX,
+        problems: std::iter::repeat_n(problem, PROBLEMS_MAX).collect(),
+        more_problems: u32::MAX,
         failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],
         more_failed_files: u32::MAX,
     };
@@ -192,7 +195,7 @@ fn the_largest_messages_fit() {
     for message in [
         Message::Ask(ask),
         Message::Handout(handout),
-        Message::Done(Box::new(farewell)),
+        Message::Done(Box::new(report)),
         Message::Register(part.clone()),
         Message::Described(part),
     ] {

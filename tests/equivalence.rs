@@ -13,7 +13,7 @@ use std::process::Command;
 
 use mpiswarm::driver;
 use mpiswarm::manifest::{FileName, NodeId, PeerInput, highest_peer};
-use mpiswarm::protocol::Enrolment;
+use mpiswarm::protocol::Registration;
 use mpiswarm::simulation::{World, WorldConfig};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
@@ -39,18 +39,18 @@ impl Case {
         Self { dir, segment_bytes, inputs }
     }
 
-    fn enrolments(&self) -> Vec<Enrolment> {
-        let enrol = |input| driver::enrolment(input, self.segment_bytes, SEED);
-        self.inputs.iter().map(|input| enrol(input).expect("a little memory")).collect()
+    fn registrations(&self) -> Vec<Registration> {
+        let register = |input| driver::registration(input, self.segment_bytes, SEED);
+        self.inputs.iter().map(|input| register(input).expect("a little memory")).collect()
     }
 
     /// What each peer must end with: what the owners registered.
     fn registered(&self) -> Contents {
-        let enrolments = self.enrolments();
+        let registrations = self.registrations();
         let digests = |name: &FileName| -> Vec<String> {
-            let owned = enrolments.iter().flat_map(|enrolment| match enrolment {
-                Enrolment::Ready { owned, .. } => owned,
-                Enrolment::Refused { reason } => panic!("{reason}"),
+            let owned = registrations.iter().flat_map(|registration| match registration {
+                Registration::Ready { owned, .. } => owned,
+                Registration::Refused { reason } => panic!("{reason}"),
             });
             let entry = owned.into_iter().find(|entry| &*entry.name == name.as_str());
             let entry = entry.expect("every file of these inputs is owned");
@@ -61,7 +61,7 @@ impl Case {
 
     fn simulated(&self) -> Contents {
         let scenario =
-            WorldConfig { keep_contents: true, ..WorldConfig::of(self.enrolments(), SEED) };
+            WorldConfig { keep_contents: true, ..WorldConfig::of(self.registrations(), SEED) };
         let run = World::new(scenario).run();
         assert_eq!(run.outcome.errors, [""; 0]);
         let text = |file: Option<Vec<_>>| -> Vec<String> {

@@ -3,13 +3,14 @@
 
 use mpiswarm::harness::broadcast::{Algorithm, BroadcastError, BroadcastJob, Report, run_threads};
 use mpiswarm::metrics::usage::Meter;
+use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::time::Clock;
 
 const PLANNED: [Algorithm; 4] = [
-    Algorithm::Chain { window: 1 },
-    Algorithm::Chain { window: 8 },
-    Algorithm::Binomial,
-    Algorithm::Circulant,
+    Algorithm::Relay(RelayAlgorithm::Chain { window: 1 }),
+    Algorithm::Relay(RelayAlgorithm::Chain { window: 8 }),
+    Algorithm::Relay(RelayAlgorithm::Binomial),
+    Algorithm::Relay(RelayAlgorithm::Circulant),
 ];
 
 fn job(segments: u32, verify: bool) -> BroadcastJob {
@@ -87,11 +88,11 @@ fn what_cannot_run_is_refused() {
 #[test]
 fn a_file_that_no_memory_holds_stops_all_nodes() {
     let job = BroadcastJob { segment_bytes: 1 << 40, ..job(1000, true) };
-    let refused = run_threads(&job, Algorithm::Circulant, 4, &Clock::start());
-    let Err(BroadcastError::Failed { trouble, .. }) = refused else {
+    let refused = run_threads(&job, PLANNED[3], 4, &Clock::start());
+    let Err(BroadcastError::Failed { problem, .. }) = refused else {
         panic!("there is no room: {refused:?}");
     };
-    assert!(trouble.contains("memory"), "{trouble}");
+    assert!(problem.contains("memory"), "{problem}");
 }
 
 #[cfg(feature = "mpi")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mpiswarm::config::Config;
-use mpiswarm::protocol::{Enrolment, OwnedEntry};
+use mpiswarm::protocol::{OwnedEntry, Registration};
 use mpiswarm::simulation::{Run, World, WorldConfig};
 use mpiswarm::verify::Digest;
 
@@ -88,8 +88,8 @@ fn nobody_waits_for_a_tracker_that_is_busy_no_more() {
     };
     let owned: Vec<_> = (0..2000).map(entry).collect();
     let wanted: Vec<Box<str>> = owned.iter().map(|entry| entry.name.clone()).collect();
-    let owner = Enrolment::Ready { owned, wanted: Vec::new() };
-    let other = Enrolment::Ready { owned: Vec::new(), wanted };
+    let owner = Registration::Ready { owned, wanted: Vec::new() };
+    let other = Registration::Ready { owned: Vec::new(), wanted };
     for seed in 1..=20 {
         let scenario = WorldConfig::of(vec![owner.clone(), other.clone(), other.clone()], seed);
         let config = Config::for_segments_of(0);

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use mpiswarm::manifest::NodeId;
-use mpiswarm::protocol::{Enrolment, OwnedEntry};
+use mpiswarm::protocol::{OwnedEntry, Registration};
 use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
 use mpiswarm::time::Timestamp;
 use mpiswarm::verify::Digest;
@@ -53,8 +53,8 @@ fn entry(name: &str, segments: u32, mark: u8) -> OwnedEntry {
     }
 }
 
-fn peer(owned: Vec<OwnedEntry>, wanted: &[&str]) -> Enrolment {
-    Enrolment::Ready { owned, wanted: wanted.iter().map(|&name| name.into()).collect() }
+fn peer(owned: Vec<OwnedEntry>, wanted: &[&str]) -> Registration {
+    Registration::Ready { owned, wanted: wanted.iter().map(|&name| name.into()).collect() }
 }
 
 fn milliseconds(count: u64) -> Timestamp {
@@ -64,7 +64,7 @@ fn milliseconds(count: u64) -> Timestamp {
 fn run(mut scenario: WorldConfig) -> Run {
     scenario.keep_contents = true;
     // The window, and each request of it made twice at the end.
-    let grants_max = 2 * scenario.config.window * scenario.enrolments.len();
+    let grants_max = 2 * scenario.config.window * scenario.registrations.len();
     let run = World::new(scenario).run();
     assert!(run.grants_max <= grants_max, "{} segments were given at once", run.grants_max);
     run
@@ -72,9 +72,9 @@ fn run(mut scenario: WorldConfig) -> Run {
 
 /// What the owners registered for a file.
 fn registered(scenario: &WorldConfig, name: &str) -> Option<Vec<Digest>> {
-    let owned = scenario.enrolments.iter().flat_map(|enrolment| match enrolment {
-        Enrolment::Ready { owned, .. } => owned.as_slice(),
-        Enrolment::Refused { .. } => &[],
+    let owned = scenario.registrations.iter().flat_map(|registration| match registration {
+        Registration::Ready { owned, .. } => owned.as_slice(),
+        Registration::Refused { .. } => &[],
     });
     owned.filter(|entry| &*entry.name == name).map(|entry| entry.digests.to_vec()).next()
 }
@@ -82,8 +82,8 @@ fn registered(scenario: &WorldConfig, name: &str) -> Option<Vec<Digest>> {
 /// Asserts that every peer but `lost` got exactly what was registered of every file but
 /// `missing`, and that the tracker saw it.
 fn assert_delivered(scenario: &WorldConfig, run: &Run, lost: &[u32], missing: &[&str]) {
-    for (rank, enrolment) in (1..).zip(&scenario.enrolments) {
-        let Enrolment::Ready { wanted, .. } = enrolment else { continue };
+    for (rank, registration) in (1..).zip(&scenario.registrations) {
+        let Registration::Ready { wanted, .. } = registration else { continue };
         if lost.contains(&rank) {
             continue;
         }
@@ -133,7 +133,7 @@ fn equal_links() {
 fn a_peer_without_memory() {
     seeds("no memory", 15, |seed| {
         let mut scenario = all_to_all(seed);
-        let peers = u32::try_from(scenario.enrolments.len()).expect("there are few");
+        let peers = u32::try_from(scenario.registrations.len()).expect("there are few");
         let short = pick(seed, 3, 1, peers);
         scenario.faults = Faults { loss: 0.05, short: vec![NodeId(short)], ..Faults::default() };
         let run = run(scenario);
@@ -148,7 +148,7 @@ fn a_peer_that_vanishes_while_memory_is_reserved() {
     seeds("lost while reserving", 15, |seed| {
         let mut scenario = all_to_all(seed);
         scenario.reserve_time = Duration::from_millis(20);
-        let peers = u32::try_from(scenario.enrolments.len()).expect("there are few");
+        let peers = u32::try_from(scenario.registrations.len()).expect("there are few");
         let lost = pick(seed, 3, 1, peers);
         let vanish = vec![(NodeId(lost), milliseconds(10))];
         scenario.faults = Faults { vanish, told: true, ..Faults::default() };
@@ -167,8 +167,8 @@ fn a_peer_that_vanishes_while_memory_is_reserved() {
 fn one_slow_peer() {
     seeds("one slow peer", 15, |seed| {
         let mut scenario = broadcast(seed);
-        let slow = pick(seed, 3, 1, u32::try_from(scenario.enrolments.len()).unwrap());
-        scenario.rates = vec![1.0; scenario.enrolments.len() + 1];
+        let slow = pick(seed, 3, 1, u32::try_from(scenario.registrations.len()).unwrap());
+        scenario.rates = vec![1.0; scenario.registrations.len() + 1];
         scenario.rates[slow as usize] = 0.1;
         assert_flawless(&scenario);
     });
@@ -178,9 +178,9 @@ fn one_slow_peer() {
 fn several_owners() {
     seeds("several owners", 15, |seed| {
         let mut scenario = broadcast(seed);
-        let owner = scenario.enrolments[0].clone();
-        scenario.enrolments.push(owner.clone());
-        scenario.enrolments.push(owner);
+        let owner = scenario.registrations[0].clone();
+        scenario.registrations.push(owner.clone());
+        scenario.registrations.push(owner);
         assert_flawless(&scenario);
     });
 }
@@ -220,12 +220,12 @@ fn corrupt_segments() {
 #[test]
 fn a_liar_among_the_peers() {
     let corrupt = std::cell::Cell::new(0);
-    seeds("liar", 20, |seed| {
+    seeds("corrupt holder", 20, |seed| {
         let mut scenario = crowd(seed);
-        scenario.faults.liars = vec![NodeId(pick(seed, 3, 2, 8))];
+        scenario.faults.corrupt_holders = vec![NodeId(pick(seed, 3, 2, 8))];
         corrupt.set(corrupt.get() + assert_flawless(&scenario).corrupt);
     });
-    assert!(corrupt.get() > 0, "nobody was lied to");
+    assert!(corrupt.get() > 0, "no segment was corrupt");
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn the_tracker_vanishes() {
             let at = Timestamp::default() + Duration::from_micros(pick(seed, 4, 0, 9000).into());
             scenario.faults =
                 Faults { vanish: vec![(NodeId::TRACKER, at)], told, ..Faults::default() };
-            let peers = scenario.enrolments.len();
+            let peers = scenario.registrations.len();
             assert_eq!(run(scenario).orphaned, peers, "each must end by itself");
         });
     }
@@ -300,12 +300,12 @@ fn a_peer_vanishes_while_peers_register() {
     for told in [true, false] {
         seeds("vanish while registering", 5, |seed| {
             let mut scenario = broadcast(seed);
-            scenario.config.enrolment_patience = Duration::from_secs(1);
+            scenario.config.registration_patience = Duration::from_secs(1);
             let lost = pick(seed, 3, 1, 3);
             let vanish = vec![(NodeId(lost), Timestamp::default())];
             // Its registration must not come through: it is lost with it.
             scenario.faults = Faults { vanish, told, ..Faults::default() };
-            scenario.enrolments[lost as usize - 1] = peer(vec![entry("long", 5000, 7)], &[]);
+            scenario.registrations[lost as usize - 1] = peer(vec![entry("long", 5000, 7)], &[]);
             let run = run(scenario);
             assert!(run.outcome.refused && run.outcome.opened.is_none());
             let errors = &run.outcome.errors;
@@ -360,7 +360,7 @@ fn an_owner_is_spared_for_those_who_vanished() {
 fn a_file_that_nobody_owns() {
     seeds("unowned", 10, |seed| {
         let mut scenario = broadcast(seed);
-        scenario.enrolments[1] = peer(Vec::new(), &["nowhere", "file1"]);
+        scenario.registrations[1] = peer(Vec::new(), &["nowhere", "file1"]);
         let run = run(scenario.clone());
         assert_eq!(run.outcome.unavailable, ["nowhere"]);
         assert_eq!(run.outcome.errors, [""; 0]);
@@ -370,16 +370,16 @@ fn a_file_that_nobody_owns() {
 
 #[test]
 fn the_only_owner_lies() {
-    seeds("the only owner lies", 10, |seed| {
-        let mut enrolments = vec![
+    seeds("the only owner sends corrupt segments", 10, |seed| {
+        let mut registrations = vec![
             peer(vec![entry("good", pick(seed, 1, 1, 40), 1)], &[]),
             peer(vec![entry("bad", pick(seed, 2, 1, 40), 2)], &["good"]),
         ];
         for _ in 0..pick(seed, 3, 1, 8) {
-            enrolments.push(peer(Vec::new(), &["good", "bad"]));
+            registrations.push(peer(Vec::new(), &["good", "bad"]));
         }
-        let mut scenario = WorldConfig::of(enrolments, seed);
-        scenario.faults.liars = vec![NodeId(2)];
+        let mut scenario = WorldConfig::of(registrations, seed);
+        scenario.faults.corrupt_holders = vec![NodeId(2)];
         let run = run(scenario.clone());
         assert_eq!(run.outcome.unavailable, ["bad"]);
         assert!(run.corrupt > 0);
@@ -388,12 +388,12 @@ fn the_only_owner_lies() {
 }
 
 #[test]
-fn more_files_fail_than_a_farewell_names() {
+fn more_files_fail_than_a_report_names() {
     let owned = (0..5000).map(|file| entry(&format!("file{file:04}"), 1, 3)).collect();
     let names: Vec<String> = (0..5000).map(|file| format!("file{file:04}")).collect();
     let wanted: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut scenario = WorldConfig::of(vec![peer(owned, &[]), peer(Vec::new(), &wanted)], 1);
-    scenario.faults.liars = vec![NodeId(1)];
+    scenario.faults.corrupt_holders = vec![NodeId(1)];
     let run = run(scenario);
     assert_eq!(run.outcome.unavailable.len(), mpiswarm::config::FAILED_FILES_MAX);
     assert_eq!(run.outcome.errors, ["rank 2: 904 more files could not be had"]);
@@ -404,7 +404,8 @@ fn refused_registrations() {
     for loss in [0.0, 0.2] {
         seeds("refused", 10, |seed| {
             let mut scenario = broadcast(seed);
-            scenario.enrolments[1] = Enrolment::Refused { reason: "in2.txt:3: no number".into() };
+            scenario.registrations[1] =
+                Registration::Refused { reason: "in2.txt:3: no number".into() };
             scenario.faults.loss = loss;
             let run = run(scenario);
             assert_eq!(run.outcome.errors, ["in2.txt:3: no number"]);
@@ -418,7 +419,7 @@ fn refused_registrations() {
 fn owners_that_disagree() {
     seeds("disagree", 10, |seed| {
         let mut scenario = broadcast(seed);
-        scenario.enrolments.push(peer(vec![entry("file1", 130, 9)], &[]));
+        scenario.registrations.push(peer(vec![entry("file1", 130, 9)], &[]));
         let run = run(scenario);
         assert!(run.outcome.refused);
         assert!(run.outcome.errors[0].starts_with("file1: rank 1 has"), "{:?}", run.outcome.errors);

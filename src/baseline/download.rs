@@ -20,8 +20,8 @@ use crate::driver::stopwatch::Stopwatch;
 use crate::driver::writer::{Writer, Written};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::Farewell;
-use crate::protocol::enrolment::{Catalogue, Listing};
+use crate::protocol::DoneReport;
+use crate::protocol::registration::{Catalogue, Listing};
 use crate::store::{FreshSegment, OutputDir};
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -50,7 +50,7 @@ pub(super) struct Download<'a, L> {
     got: Vec<ReceivedSegment>,
     /// SegmentTable that no holder had right; they are asked for again when all else is here.
     stuck: Vec<WantedSegment>,
-    farewell: Farewell,
+    report: DoneReport,
     metrics: RankMetrics,
     watch: Stopwatch,
 }
@@ -78,7 +78,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             unwritten: 0,
             got: Vec::with_capacity(RENEWAL_SEGMENTS),
             stuck: Vec::new(),
-            farewell: Farewell::default(),
+            report: DoneReport::default(),
             metrics: RankMetrics::default(),
             watch,
         }
@@ -104,7 +104,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.watch.lap(Activity::Deciding);
         self.finish_writing()?;
         self.watch.lap(Activity::Writing);
-        self.tracker.tell(&PeerMessage::Done(Box::new(std::mem::take(&mut self.farewell))))
+        self.tracker.tell(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))
     }
 
     /// What both threads measured, now that both have ended.
@@ -152,7 +152,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             lacking = still;
             Vec::into_iter(whole).for_each(|file| self.write(file));
         }
-        lacking.iter().for_each(|file| self.farewell.add_failed(file.file));
+        lacking.iter().for_each(|file| self.report.add_failed(file.file));
         Ok(())
     }
 
@@ -242,7 +242,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             self.unwritten -= 1;
             match error {
                 None => self.tracker.tell(&PeerMessage::FileFinished { file })?,
-                Some(error) => self.farewell.add_trouble(&error.to_string()),
+                Some(error) => self.report.add_problem(&error.to_string()),
             }
         }
         Ok(())

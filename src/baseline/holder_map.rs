@@ -119,7 +119,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::protocol::{Enrolment, OwnedEntry};
+    use crate::protocol::{OwnedEntry, Registration};
     use crate::verify::Digest;
 
     /// Ranks 1 and 2 own a file of 12 segments; ranks 3 and 4 want it.
@@ -130,10 +130,11 @@ mod tests {
             digests: [Digest([7; 32]); 12].into(),
         };
         let owner = |node| {
-            (NodeId(node), Enrolment::Ready { owned: vec![entry.clone()], wanted: Vec::new() })
+            (NodeId(node), Registration::Ready { owned: vec![entry.clone()], wanted: Vec::new() })
         };
-        let peer =
-            |node| (NodeId(node), Enrolment::Ready { owned: Vec::new(), wanted: vec!["a".into()] });
+        let peer = |node| {
+            (NodeId(node), Registration::Ready { owned: Vec::new(), wanted: vec!["a".into()] })
+        };
         let roster = Roster::new(&[owner(1), owner(2), peer(3), peer(4)]).expect("they agree");
         HolderMap::new(roster, 5)
     }

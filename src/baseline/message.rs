@@ -5,17 +5,17 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::codec::CodecError;
-use crate::protocol::enrolment::Catalogue;
-use crate::protocol::{Enrolment, Farewell};
+use crate::protocol::registration::Catalogue;
+use crate::protocol::{DoneReport, Registration};
 use crate::verify::Digest;
 
 /// What a peer says to the tracker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum PeerMessage {
     /// What it has and wants.
-    Register(Enrolment),
+    Register(Registration),
     /// There is room here for all that it wants, or it says why not.
-    Ready { trouble: Option<Box<str>> },
+    Ready { problem: Option<Box<str>> },
     /// What it has got, and what it wants next: send the holders.
     HolderQuery(HolderQuery),
     /// A whole file has its name.
@@ -23,7 +23,7 @@ pub(super) enum PeerMessage {
     /// All files that can be had are here; what it has got since the last ask.
     AllFinished { got: Vec<ReceivedSegment> },
     /// And all of them have their names, or it says here why not.
-    Done(Box<Farewell>),
+    Done(Box<DoneReport>),
     /// Both threads have ended: what they measured.
     Report(Vec<u8>),
 }

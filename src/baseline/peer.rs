@@ -11,8 +11,8 @@ use crate::driver::job::Job;
 use crate::driver::prepare::OwnedFiles;
 use crate::driver::{PeerSetup, PrepareError};
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::Enrolment;
-use crate::protocol::enrolment::Catalogue;
+use crate::protocol::Registration;
+use crate::protocol::registration::Catalogue;
 use crate::store::Store;
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -35,14 +35,14 @@ pub(super) fn run(
         Ok(setup) => setup,
         Err(reason) => {
             let reason = reason.to_string().into();
-            tracker.tell(&PeerMessage::Register(Enrolment::Refused { reason }))?;
+            tracker.tell(&PeerMessage::Register(Registration::Refused { reason }))?;
             return tracker.hear().map(drop);
         }
     };
-    let PeerSetup { enrolment, store: _, owned, wanted, output, slot_bytes } = setup;
-    tracker.tell(&PeerMessage::Register(enrolment))?;
+    let PeerSetup { registration, store: _, owned, wanted, output, slot_bytes } = setup;
+    tracker.tell(&PeerMessage::Register(registration))?;
     let TrackerMessage::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
-    tracker.tell(&PeerMessage::Ready { trouble: shortage(&catalogue, slot_bytes) })?;
+    tracker.tell(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
     let TrackerMessage::Open = tracker.hear()? else { return Ok(()) };
     let segments = number(&catalogue, owned);
     let metrics = thread::scope(|scope| {

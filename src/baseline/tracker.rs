@@ -13,7 +13,7 @@ use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Enrolment, Outcome, tracker::Progress};
+use crate::protocol::{Outcome, Registration, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
@@ -26,7 +26,7 @@ pub(super) fn run<L: Endpoint>(
     mut show: impl FnMut(Progress),
 ) -> Result<JobResult, TransportError> {
     let mut tracker = MutexTracker::new(endpoint, nodes, (clock, &job.meter));
-    let Some(swarm) = tracker.enrol()? else { return Ok(tracker.ended(0)) };
+    let Some(swarm) = tracker.register()? else { return Ok(tracker.ended(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
     if tracker.open()? {
         tracker.serve(&swarm, &mut show)?;
@@ -65,24 +65,24 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     /// Collects all registrations, and tells every peer how its files are numbered; no swarm where
     /// one can't take part or owners disagree.
-    fn enrol(&mut self) -> Result<Option<HolderMap>, TransportError> {
-        let (mut enrolments, mut refusals) = (BTreeMap::new(), Vec::new());
+    fn register(&mut self) -> Result<Option<HolderMap>, TransportError> {
+        let (mut registrations, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
             let (from, message) = self.hear()?;
-            let PeerMessage::Register(enrolment) = message else {
+            let PeerMessage::Register(registration) = message else {
                 unreachable!("peers register first")
             };
-            enrolments.insert(from, enrolment);
+            registrations.insert(from, registration);
         }
-        for (&node, enrolment) in &enrolments {
-            if let Enrolment::Refused { reason } = enrolment {
+        for (&node, registration) in &registrations {
+            if let Registration::Refused { reason } = registration {
                 refusals.push((node, reason.clone()));
             }
         }
         self.outcome.take_refusals(&refusals);
         if refusals.is_empty() {
-            let enrolments: Vec<_> = enrolments.into_iter().collect();
-            match Roster::new(&enrolments) {
+            let registrations: Vec<_> = registrations.into_iter().collect();
+            match Roster::new(&registrations) {
                 Ok(roster) => {
                     self.describe(&roster)?;
                     return Ok(Some(HolderMap::new(roster, self.nodes)));
@@ -106,11 +106,11 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     fn open(&mut self) -> Result<bool, TransportError> {
         for _ in self.peers() {
             let (from, message) = self.hear()?;
-            let PeerMessage::Ready { trouble } = message else {
+            let PeerMessage::Ready { problem } = message else {
                 unreachable!("peers that know are ready")
             };
-            if let Some(trouble) = trouble {
-                self.outcome.errors.push(format!("{from}: {trouble}"));
+            if let Some(problem) = problem {
+                self.outcome.errors.push(format!("{from}: {problem}"));
             }
         }
         if !self.outcome.errors.is_empty() {
@@ -151,8 +151,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     swarm.note(from, &got);
                     self.answer_waiting(swarm)?;
                 }
-                PeerMessage::Done(farewell) => {
-                    self.outcome.take_farewell(from, &farewell, swarm.roster());
+                PeerMessage::Done(report) => {
+                    self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
                 PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {

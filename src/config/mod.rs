@@ -44,7 +44,7 @@ pub const BUSY_ROUNDS: usize = 4;
 
 // A bound, no tuning: more are told with the next ask.
 /// Segments that an ask may give back, at most.
-pub const RETURNS_MAX: usize = 16;
+pub const FAILED_FETCHES_MAX: usize = 16;
 
 /// Fresh holders that the index remembers for a segment, besides the owners of its file.
 // Twice `HOLDERS_MAX`, so that some may be busy: 32 bytes a segment. Memory grows with the segments
@@ -70,11 +70,11 @@ pub const SPARE_MESSAGES_PER_NODE: usize = 16;
 
 // Enough to see what is wrong; a peer that fails fails often in the same way.
 /// Problems that a peer reports by name when it is done; more are only counted.
-pub const TROUBLES_MAX: usize = 16;
+pub const PROBLEMS_MAX: usize = 16;
 
 // Two paths and an error of the system fit. All of them fit into one message.
 /// Bytes of each of them, at most.
-pub const TROUBLE_BYTES_MAX: usize = 1024;
+pub const PROBLEM_BYTES_MAX: usize = 1024;
 
 /// Files that a peer reports as not to be had when it is done; more are only counted.
 // 4,096 numbers of up to 5 bytes, beside 16 problems of 1 KiB, fit into `MESSAGE_BYTES_MAX`.
@@ -133,7 +133,7 @@ pub struct Config {
     /// How long a peer may be silent, once the swarm is open, before it counts as lost.
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
-    pub enrolment_patience: Duration,
+    pub registration_patience: Duration,
     /// Segments that the transport can tell apart; a run with more is refused.
     pub segments_max: u32,
     /// End game: with nothing else to ask for, a request this many mean latencies old is repeated
@@ -258,7 +258,7 @@ impl Config {
             // may be silent for seconds.
             silence_patience: Duration::from_secs(60),
             // Reading and hashing what a rank owns comes before its registration, and may be long.
-            enrolment_patience: Duration::from_secs(600),
+            registration_patience: Duration::from_secs(600),
             // Segments are numbered in 32 bits. MPI lowers it to its greatest tag.
             segments_max: u32::MAX,
             // Late beyond the usual spread of latencies; each repeat costs a segment's transfer if

@@ -1,4 +1,5 @@
-//! The loop: the one place where node, transport, store, verifier and clock meet.
+//! The loop: the one place where node, transport, store, verifier and clock meet. It runs every
+//! node alike: the tracker and the peers of a swarm, and the nodes of a broadcast without one.
 
 mod checks;
 mod peer_io;
@@ -15,10 +16,10 @@ use crossbeam::sync::Parker;
 
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
-use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::{Input, Node, Outbox, Output, Peer, Tracker, Wait, tracker::Progress};
+use crate::metrics::{Activity, RankMetrics, TimeSpent};
+use crate::protocol::{Input, Node, Outbox, Output, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
-use crate::transport::{PolledEvents, Transport, TransportError};
+use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
 use writer::Writer;
@@ -26,155 +27,115 @@ use writer::Writer;
 pub use checks::Checks;
 pub use idle::Idle;
 pub use injection::Injection;
-pub use prepare::{PeerOptions, PeerSetup, PrepareError, Prepared, enrolment, prepare};
+pub use prepare::{PeerOptions, PeerSetup, PrepareError, Prepared, prepare, registration};
 
-/// How often the tracker's progress is shown.
+/// How often the tracker's progress is shown. A person sees five steps a second as motion; it was
+/// not tuned.
 pub(crate) const SHOW_EVERY: Duration = Duration::from_millis(200);
 
-/// Runs rank 0 to the end, and returns what it measured. `show` is told of its progress now and
-/// then.
+/// What a node's outputs do with real bytes. The loop itself sends messages and ends the run.
+pub(crate) trait NodeIo<N> {
+    /// Does one output. What follows from it at once is added to `inputs`.
+    fn perform(
+        &mut self,
+        now: Timestamp,
+        output: Output,
+        node: &N,
+        transport: &mut impl Transport,
+        inputs: &mut Vec<Input<'_>>,
+    ) -> Result<(), TransportError>;
+
+    /// Takes in what the transport finished.
+    fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>);
+
+    /// Collects what other threads have finished, and what has become due.
+    fn collect(&mut self, now: Timestamp, node: &N, inputs: &mut Vec<Input<'_>>);
+
+    /// When [`NodeIo::collect`] has something due.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The run has opened: what blocks the whole rank can be done here, and counted in `stopwatch`.
+    fn open(&mut self, _node: &N, _stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {}
+}
+
+/// What the loop measured.
+#[derive(Debug)]
+pub(crate) struct LoopMetrics {
+    /// Messages received.
+    messages: u64,
+    /// Time by activity, while the run was open.
+    pub(crate) spent: TimeSpent,
+}
+
+/// Runs a node to its end.
 ///
 /// # Errors
 ///
-/// When the transport fails.
-pub fn run_tracker(
-    tracker: &mut Tracker,
+/// When the transport or `io` fails.
+pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
+    node: &mut N,
+    io: &mut I,
     transport: &mut impl Transport,
     parker: Parker,
     (clock, meter): (&Clock, &Meter),
-    mut show: impl FnMut(Progress),
-) -> Result<RankMetrics, TransportError> {
-    let mut turn = LoopState::new(transport, parker);
-    let mut watch = Stopwatch::start(clock, meter);
+) -> Result<LoopMetrics, TransportError> {
+    let mut state = LoopState {
+        outbox: Outbox::default(),
+        inputs: Vec::new(),
+        events: PolledEvents::default(),
+        idle: Idle::new(parker, transport.wakes()),
+        stopwatch: Stopwatch::start(clock, meter),
+        finished: false,
+    };
     let mut messages = 0;
-    tracker.handle(clock.now(), Input::Start, &mut turn.outbox);
-    let mut shown = clock.now();
+    node.handle(clock.now(), Input::Start, &mut state.outbox);
     loop {
-        watch.lap(Activity::Idle);
-        watch.count(tracker.is_open());
-        while let Some(output) = turn.outbox.take() {
-            match output {
-                Output::Send { to, message } => transport.send(to, turn.outbox.read(message))?,
-                Output::Finish => turn.finished = true,
-                // The tracker holds no segments and wants none.
-                Output::Reserve
-                | Output::Expect { .. }
-                | Output::Serve { .. }
-                | Output::Forget { .. }
-                | Output::Check { .. }
-                | Output::Publish { .. } => {}
-            }
+        let now = state.stopwatch.lap(activity_of(node.waits_for()));
+        if state.stopwatch.count(node.waits_for().is_some()) {
+            io.open(node, &mut state.stopwatch, &mut state.inputs);
         }
-        // What was sent to a lost rank may never leave, and nobody waits for it.
-        let is_flushed = transport.is_flushed() || !tracker.outcome().lost.is_empty();
-        if turn.finished && is_flushed {
-            show(tracker.progress());
-            return Ok(RankMetrics { messages, spent: watch.spent(), ..RankMetrics::default() });
+        let mut worked = state.perform_all(now, node, io, transport)?;
+        if state.finished && (transport.is_flushed() || node.may_leave_unsent()) {
+            return Ok(LoopMetrics { messages, spent: state.stopwatch.spent() });
         }
-        transport.poll(&mut turn.events)?;
-        // A poll in vain is waiting: MPI may well have given the core away in it.
-        let mut worked = !turn.events.is_empty();
-        let now = watch.lap(if worked { Activity::Moving } else { Activity::Idle });
-        for &(from, ref message) in &turn.events.messages {
+        if worked {
+            state.stopwatch.lap(Activity::Deciding);
+        }
+        transport.poll(&mut state.events)?;
+        let mut has_news = !state.events.is_empty();
+        // A poll that finds nothing counts as waiting: MPI may have given the core away in it.
+        let resting = activity_of(node.waits_for());
+        let now = state.stopwatch.lap(if has_news { Activity::Moving } else { resting });
+        for &(from, ref message) in &state.events.messages {
             messages += 1;
-            tracker.handle(now, Input::Message { from, message }, &mut turn.outbox);
+            node.handle(now, Input::Message { from, message }, &mut state.outbox);
         }
-        worked |= turn.fire_deadline(now, tracker);
-        if !worked {
-            tracker.handle(now, Input::Idle, &mut turn.outbox);
+        for completion in state.events.completions.drain(..) {
+            io.take_in(now, completion, &mut state.inputs);
         }
-        if now.since(shown) >= SHOW_EVERY {
-            shown = now;
-            show(tracker.progress());
+        io.collect(now, node, &mut state.inputs);
+        has_news |= !state.inputs.is_empty();
+        if node.deadline().is_some_and(|deadline| deadline <= now) {
+            has_news = true;
+            node.handle(now, Input::Deadline, &mut state.outbox);
         }
-        watch.lap(Activity::Deciding);
-        turn.rest(worked, now, tracker.deadline(), transport);
+        if !has_news {
+            node.handle(now, Input::Idle, &mut state.outbox);
+        }
+        worked |= has_news;
+        if worked {
+            state.stopwatch.lap(Activity::Deciding);
+        }
+        let deadline = node.deadline().into_iter().chain(io.deadline()).min();
+        state.rest(worked, deadline.map(|deadline| deadline.since(now)), transport);
     }
 }
 
-/// Runs a peer to the end, and returns what it measured.
-///
-/// # Errors
-///
-/// When the transport fails.
-pub fn run_peer(
-    prepared: Prepared,
-    transport: &mut impl Transport,
-    parker: Parker,
-    (clock, meter): (&Clock, &Meter),
-    checks: Checks,
-    injection: Injection,
-) -> Result<RankMetrics, TransportError> {
-    let Prepared { mut peer, store, owned, wanted, output, slot_bytes, buffers } = prepared;
-    let writer = Writer::new(output, parker.unparker().clone());
-    let mut io =
-        PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
-    let mut turn = LoopState::new(transport, parker);
-    let mut watch = Stopwatch::start(clock, meter);
-    peer.handle(clock.now(), Input::Start, &mut turn.outbox);
-    let mut inputs = Vec::new();
-    let mut messages = 0;
-    loop {
-        let now = watch.lap(resting(&peer));
-        watch.count(peer.waits_for().is_some());
-        let mut worked = false;
-        while !turn.outbox.is_empty() || !inputs.is_empty() {
-            worked = true;
-            let mut checks = false;
-            while let Some(output) = turn.outbox.take() {
-                // Checks come in rows, and a look at the clock costs a third of a small one.
-                let is_check = matches!(output, Output::Check { .. });
-                if is_check != checks {
-                    watch.lap(if checks { Activity::Verifying } else { Activity::Deciding });
-                    checks = is_check;
-                }
-                if let Output::Send { to, message } = output {
-                    transport.send(to, turn.outbox.read(message))?;
-                } else {
-                    turn.finished |= output == Output::Finish;
-                    io.perform(now, output, &peer, transport, &mut inputs)?;
-                }
-            }
-            if checks {
-                watch.lap(Activity::Verifying);
-            }
-            io.collect(now, &mut inputs);
-            for input in inputs.drain(..) {
-                peer.handle(now, input, &mut turn.outbox);
-            }
-        }
-        if peer.is_orphaned() {
-            return Err(TransportError::Silent(NodeId::TRACKER));
-        }
-        if turn.finished && transport.is_flushed() {
-            return Ok(RankMetrics { messages, spent: watch.spent(), ..io.metrics(&peer) });
-        }
-        if worked {
-            watch.lap(Activity::Deciding);
-        }
-        transport.poll(&mut turn.events)?;
-        watch.lap(if turn.events.is_empty() { resting(&peer) } else { Activity::Moving });
-        worked |= !turn.events.is_empty();
-        for &(from, ref message) in &turn.events.messages {
-            messages += 1;
-            peer.handle(now, Input::Message { from, message }, &mut turn.outbox);
-        }
-        for completion in turn.events.completions.drain(..) {
-            io.take_in(now, completion, &mut inputs);
-        }
-        io.collect(now, &mut inputs);
-        worked |= !inputs.is_empty() | turn.fire_deadline(now, &mut peer);
-        let deadline = peer.deadline().into_iter().chain(io.deadline()).min();
-        if worked {
-            watch.lap(Activity::Deciding);
-        }
-        turn.rest(worked, now, deadline, transport);
-    }
-}
-
-/// What a peer that rests is resting for.
-fn resting(peer: &Peer) -> Activity {
-    match peer.waits_for() {
+/// What a node's time goes to while it waits.
+fn activity_of(wait: Option<Wait>) -> Activity {
+    match wait {
         Some(Wait::Tracker) => Activity::AwaitingTracker,
         Some(Wait::Holder) => Activity::AwaitingHolder,
         Some(Wait::Disk) => Activity::Writing,
@@ -182,47 +143,134 @@ fn resting(peer: &Peer) -> Activity {
     }
 }
 
-/// What one turn of the loop needs and keeps.
+/// What the loop keeps from one iteration to the next.
 struct LoopState {
     outbox: Outbox,
+    inputs: Vec<Input<'static>>,
     events: PolledEvents,
     idle: Idle,
+    stopwatch: Stopwatch,
     finished: bool,
 }
 
 impl LoopState {
-    fn new(transport: &impl Transport, parker: Parker) -> Self {
-        Self {
-            outbox: Outbox::default(),
-            events: PolledEvents::default(),
-            idle: Idle::new(parker, transport.wakes()),
-            finished: false,
-        }
-    }
-
-    /// Tells a node that its time has come, if it has.
-    fn fire_deadline(&mut self, now: Timestamp, node: &mut impl Node) -> bool {
-        let due = node.deadline().is_some_and(|deadline| deadline <= now);
-        if due {
-            node.handle(now, Input::Deadline, &mut self.outbox);
-        }
-        due
-    }
-
-    fn rest(
+    /// Performs all outputs, feeds what follows from them back to the node, and so on until nothing
+    /// is left. Returns whether there was anything.
+    fn perform_all<N: Node, I: NodeIo<N>>(
         &mut self,
-        worked: bool,
         now: Timestamp,
-        deadline: Option<Timestamp>,
-        transport: &impl Transport,
-    ) {
+        node: &mut N,
+        io: &mut I,
+        transport: &mut impl Transport,
+    ) -> Result<bool, TransportError> {
+        let mut worked = false;
+        while !self.outbox.is_empty() || !self.inputs.is_empty() {
+            worked = true;
+            let mut checks = false;
+            while let Some(output) = self.outbox.take() {
+                // Checks come in rows, and reading the clock costs a third of a small one.
+                let is_check = matches!(output, Output::Check { .. });
+                if is_check != checks {
+                    let activity = if checks { Activity::Verifying } else { Activity::Deciding };
+                    self.stopwatch.lap(activity);
+                    checks = is_check;
+                }
+                if let Output::Send { to, message } = output {
+                    transport.send(to, self.outbox.read(message))?;
+                } else {
+                    self.finished |= output == Output::Finish;
+                    io.perform(now, output, node, transport, &mut self.inputs)?;
+                }
+            }
+            if checks {
+                self.stopwatch.lap(Activity::Verifying);
+            }
+            io.collect(now, node, &mut self.inputs);
+            for input in self.inputs.drain(..) {
+                node.handle(now, input, &mut self.outbox);
+            }
+        }
+        Ok(worked)
+    }
+
+    fn rest(&mut self, worked: bool, until: Option<Duration>, transport: &impl Transport) {
         if worked || !self.outbox.is_empty() {
             self.idle.reset();
         } else if transport.wakes() && !transport.is_flushed() {
-            // Somebody's mailbox is full: nothing will wake us when it is not any more.
+            // A receiver's mailbox is full, and nothing wakes this node when it has room again.
             std::thread::yield_now();
         } else {
-            self.idle.wait(deadline.map(|deadline| deadline.since(now)));
+            self.idle.wait(until);
         }
     }
+}
+
+/// A node that moves no bytes: rank 0. `show` is told of its progress now and then.
+pub(crate) struct MessagesOnly<F> {
+    show: F,
+    shown: Timestamp,
+}
+
+impl<F> MessagesOnly<F> {
+    pub(crate) fn new(show: F, clock: &Clock) -> Self {
+        Self { show, shown: clock.now() }
+    }
+}
+
+impl<N, F: FnMut(&N)> NodeIo<N> for MessagesOnly<F> {
+    fn perform(
+        &mut self,
+        _now: Timestamp,
+        _output: Output,
+        _node: &N,
+        _transport: &mut impl Transport,
+        _inputs: &mut Vec<Input<'_>>,
+    ) -> Result<(), TransportError> {
+        Ok(())
+    }
+
+    fn take_in(&mut self, _now: Timestamp, _completion: Completion, _inputs: &mut Vec<Input<'_>>) {}
+
+    fn collect(&mut self, now: Timestamp, node: &N, _inputs: &mut Vec<Input<'_>>) {
+        if now.since(self.shown) >= SHOW_EVERY {
+            self.shown = now;
+            (self.show)(node);
+        }
+    }
+}
+
+/// Runs rank 0 to the end, and returns what it measured.
+fn run_tracker(
+    tracker: &mut Tracker,
+    transport: &mut impl Transport,
+    parker: Parker,
+    (clock, meter): (&Clock, &Meter),
+    mut show: impl FnMut(Progress),
+) -> Result<RankMetrics, TransportError> {
+    let mut io = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
+    let LoopMetrics { messages, spent } =
+        run_node(tracker, &mut io, transport, parker, (clock, meter))?;
+    show(tracker.progress());
+    Ok(RankMetrics { messages, spent, ..RankMetrics::default() })
+}
+
+/// Runs a peer to the end, and returns what it measured.
+fn run_peer(
+    prepared: Prepared,
+    transport: &mut impl Transport,
+    parker: Parker,
+    measures: (&Clock, &Meter),
+    checks: Checks,
+    injection: Injection,
+) -> Result<RankMetrics, TransportError> {
+    let Prepared { mut peer, store, owned, wanted, output, slot_bytes, buffers } = prepared;
+    let writer = Writer::new(output, parker.unparker().clone());
+    let mut io =
+        PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
+    let LoopMetrics { messages, spent } =
+        run_node(&mut peer, &mut io, transport, parker, measures)?;
+    if peer.is_orphaned() {
+        return Err(TransportError::Silent(NodeId::TRACKER));
+    }
+    Ok(RankMetrics { messages, spent, ..io.metrics(&peer) })
 }

@@ -6,11 +6,11 @@ use std::ops::Range;
 use super::checks::{Check, Checked};
 use super::prepare::OwnedFiles;
 use super::writer::{Writer, Written};
-use super::{Checks, Injection};
+use super::{Checks, Injection, NodeIo};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
-use crate::protocol::{CheckResult, Input, Output, Peer, enrolment::Listing};
+use crate::protocol::{CheckResult, Input, Output, Peer, registration::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
@@ -72,8 +72,18 @@ impl PeerIo {
         }
     }
 
-    /// Does one thing; what happens at once is added to `inputs`.
-    pub(super) fn perform(
+    /// What was measured here, with what the peer counted.
+    pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
+        let mishaps = peer.mishaps();
+        self.metrics.corrupt_segments = mishaps.corrupt;
+        self.metrics.refused_requests = mishaps.declined;
+        self.metrics.lapsed_requests = mishaps.lapsed;
+        self.metrics
+    }
+}
+
+impl NodeIo<Peer> for PeerIo {
+    fn perform(
         &mut self,
         now: Timestamp,
         output: Output,
@@ -83,9 +93,9 @@ impl PeerIo {
     ) -> Result<(), TransportError> {
         match output {
             Output::Reserve => {
-                let trouble = self.reserve(peer).err();
-                let trouble = trouble.map(|error| format!("wanted files: {error}").into());
-                inputs.push(Input::Reserved { trouble });
+                let problem = self.reserve(peer).err();
+                let problem = problem.map(|error| format!("wanted files: {error}").into());
+                inputs.push(Input::Reserved { problem });
             }
             Output::Expect { from, segment } => {
                 let slot = self.store.take().expect("slots are spared for all that is in flight");
@@ -121,13 +131,7 @@ impl PeerIo {
         Ok(())
     }
 
-    /// Takes in what the transport finished.
-    pub(super) fn take_in(
-        &mut self,
-        now: Timestamp,
-        completion: Completion,
-        inputs: &mut Vec<Input<'_>>,
-    ) {
+    fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>) {
         match completion {
             Completion::Arrived { from, segment, slot } => {
                 let slot = if self.injection.corrupts() { corrupt(slot) } else { slot };
@@ -144,8 +148,8 @@ impl PeerIo {
         }
     }
 
-    /// Collects checks that have ended, files that were written, and segments that were held back long enough.
-    pub(super) fn collect(&mut self, now: Timestamp, inputs: &mut Vec<Input<'_>>) {
+    /// Collects checks that have ended, files that were written, and segments whose delay is over.
+    fn collect(&mut self, now: Timestamp, _peer: &Peer, inputs: &mut Vec<Input<'_>>) {
         while let Some(checked) = self.checks.next() {
             let Checked { from, segment, requested, result } = checked;
             let verdict = match result {
@@ -166,8 +170,8 @@ impl PeerIo {
             inputs.push(Input::Checked { from, segment, verdict });
         }
         while let Some(Written { file, error }) = self.writer.next() {
-            let trouble = error.map(|error| error.to_string().into());
-            inputs.push(Input::Published { file, trouble });
+            let problem = error.map(|error| error.to_string().into());
+            inputs.push(Input::Published { file, problem });
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
             let Some(Delayed { from, segment, .. }) = self.delayed.pop_front() else { return };
@@ -177,20 +181,13 @@ impl PeerIo {
         }
     }
 
-    /// When the next segment that is held back is let go.
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    /// When the next delay is over.
+    fn deadline(&self) -> Option<Timestamp> {
         self.delayed.front().map(|delayed| delayed.until)
     }
+}
 
-    /// What was measured here, with what the peer counted.
-    pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
-        let mishaps = peer.mishaps();
-        self.metrics.corrupt_segments = mishaps.corrupt;
-        self.metrics.refused_requests = mishaps.declined;
-        self.metrics.lapsed_requests = mishaps.lapsed;
-        self.metrics
-    }
-
+impl PeerIo {
     /// Enters own segments under their numbers, and reserves a slot for every wanted one.
     fn reserve(&mut self, peer: &Peer) -> Result<(), StoreError> {
         let range = |listing: &Listing| listing.first..listing.first + listing.count;

@@ -9,7 +9,7 @@ use crate::config::{Buffers, Config};
 use crate::manifest::{
     FileName, Filler, HASH_BYTES_MAX, InputError, NodeId, OwnedFile, PeerInput, payload_bytes,
 };
-use crate::protocol::{Enrolment, OwnedEntry, Peer};
+use crate::protocol::{OwnedEntry, Peer, Registration};
 use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
 
 /// A peer's own segments, file by file.
@@ -37,17 +37,17 @@ pub struct Prepared {
 impl Prepared {
     /// A peer that can run.
     pub fn ready(setup: PeerSetup, config: Config) -> Self {
-        let PeerSetup { enrolment, store, owned, wanted, output, slot_bytes } = setup;
+        let PeerSetup { registration, store, owned, wanted, output, slot_bytes } = setup;
         let buffers = config.buffers;
-        let peer = Peer::new(&enrolment, config);
+        let peer = Peer::new(&registration, config);
         Self { peer, store, owned, wanted, output, slot_bytes, buffers }
     }
 
     /// A peer that only registers why it can't take part.
     pub fn refused(reason: &PrepareError, config: Config) -> Self {
-        let enrolment = Enrolment::Refused { reason: reason.to_string().into() };
+        let registration = Registration::Refused { reason: reason.to_string().into() };
         Self {
-            peer: Peer::new(&enrolment, config),
+            peer: Peer::new(&registration, config),
             store: Store::default(),
             owned: Vec::new(),
             wanted: Vec::new(),
@@ -62,7 +62,7 @@ impl Prepared {
 #[derive(Debug)]
 pub struct PeerSetup {
     /// What it registers.
-    pub enrolment: Enrolment,
+    pub registration: Registration,
     /// Slots that are left.
     pub store: Store,
     /// What it has.
@@ -137,8 +137,8 @@ pub fn prepare(
     let output = out.map(|dir| OutputDir::open(dir, node)).transpose();
     let output = output.map_err(|cause| PrepareError::Output { node, cause })?;
     let output = output.map(|output| output.with_digests(digests));
-    let (enrolment, owned) = enrol(&input, segment_bytes, seed, &mut store);
-    Ok(PeerSetup { enrolment, store, owned, wanted: input.wanted, output, slot_bytes })
+    let (registration, owned) = register(&input, segment_bytes, seed, &mut store);
+    Ok(PeerSetup { registration, store, owned, wanted: input.wanted, output, slot_bytes })
 }
 
 /// What a peer with this input registers: for whoever runs the nodes without their payload.
@@ -146,13 +146,13 @@ pub fn prepare(
 /// # Errors
 ///
 /// When there is no memory for the payload of its own files, which exists while it is hashed.
-pub fn enrolment(
+pub fn registration(
     input: &PeerInput,
     segment_bytes: usize,
     seed: u64,
-) -> Result<Enrolment, StoreError> {
+) -> Result<Registration, StoreError> {
     let mut store = Store::new(owned_segments(input), slot_bytes(segment_bytes))?;
-    Ok(enrol(input, segment_bytes, seed, &mut store).0)
+    Ok(register(input, segment_bytes, seed, &mut store).0)
 }
 
 fn owned_segments(input: &PeerInput) -> usize {
@@ -160,16 +160,16 @@ fn owned_segments(input: &PeerInput) -> usize {
 }
 
 /// Makes the payload of all own files, and what is registered for it.
-fn enrol(
+fn register(
     input: &PeerInput,
     segment_bytes: usize,
     seed: u64,
     store: &mut Store,
-) -> (Enrolment, OwnedFiles) {
+) -> (Registration, OwnedFiles) {
     let made = input.owned.iter().map(|file| make(file, segment_bytes, seed, store));
     let (owned, segments) = made.unzip();
     let wanted = input.wanted.iter().map(|name| name.as_str().into()).collect();
-    (Enrolment::Ready { owned, wanted }, segments)
+    (Registration::Ready { owned, wanted }, segments)
 }
 
 /// Makes the payload of one file and its digests, on all cores.

@@ -37,12 +37,14 @@ impl Stopwatch {
         now
     }
 
-    /// Whether laps count from now on.
-    pub(crate) fn count(&mut self, counts: bool) {
-        if counts && !self.counts {
+    /// Whether laps count from now on. Returns whether they begin to: the run has opened.
+    pub(crate) fn count(&mut self, counts: bool) -> bool {
+        let begins = counts && !self.counts;
+        if begins {
             self.meter.open();
         }
         self.counts = counts;
+        begins
     }
 
     pub(crate) fn spent(&self) -> TimeSpent {

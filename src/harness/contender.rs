@@ -12,6 +12,7 @@ use crate::baseline;
 use crate::config::Verify;
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::protocol::Outcome;
+use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
 
@@ -91,9 +92,11 @@ pub(crate) fn contender(
         }
         ContenderKind::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
         ContenderKind::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
-        ContenderKind::Chain => broadcaster(|job| Algorithm::Chain { window: job.config.window }),
-        ContenderKind::Binomial => broadcaster(|_| Algorithm::Binomial),
-        ContenderKind::Circulant => broadcaster(|_| Algorithm::Circulant),
+        ContenderKind::Chain => {
+            broadcaster(|job| Algorithm::Relay(RelayAlgorithm::Chain { window: job.config.window }))
+        }
+        ContenderKind::Binomial => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
+        ContenderKind::Circulant => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
         ContenderKind::Mutex => Ok(Box::new(Mutex)),
     }
 }

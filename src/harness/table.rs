@@ -1,13 +1,13 @@
-//! The comparison as tables that a person reads: one a workload.
+//! The comparison as text: a table for each workload.
 
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
 use super::comparison::{ContenderRow, Invalid};
 use crate::report::statistics::Interval;
-use crate::report::units::{rate, seconds, segments};
+use crate::report::units::{count, rate, seconds, segments};
 
-/// One table a workload, each under a line that names it. The last line has its break.
+/// The tables, each under a line that names its workload.
 pub(crate) fn render(rows: &[ContenderRow]) -> String {
     let is_same = |left: &ContenderRow, right: &ContenderRow| {
         (&left.workload, left.peers, left.segment_bytes)
@@ -39,7 +39,7 @@ fn one_workload(rows: &[ContenderRow]) -> String {
     for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}: {} peers, {segments}\n{table}\n", first.workload, first.peers)
+    format!("{}: {}, {segments}\n{table}\n", first.workload, count(first.peers as u64, "peer"))
 }
 
 fn cells(row: &ContenderRow) -> [String; 11] {
@@ -74,16 +74,16 @@ fn notes(row: &ContenderRow) -> String {
     let mut notes = Vec::new();
     if let Some(why) = row.invalid_why {
         let why = match why {
-            Invalid::Incomplete => "not all delivered",
+            Invalid::Incomplete => "incomplete",
             Invalid::BeyondBound => "faster than the bound",
         };
-        notes.push(format!("INVALID: {why} in {} runs", row.invalid.len()));
+        notes.push(format!("INVALID: {why} in {}", count(row.invalid.len() as u64, "run")));
     }
     if !row.is_verified {
         notes.push("unverified".to_owned());
     }
     if !row.outliers.is_empty() {
-        notes.push(format!("{} outliers", row.outliers.len()));
+        notes.push(count(row.outliers.len() as u64, "outlier"));
     }
     notes.join(", ")
 }
@@ -153,7 +153,7 @@ mod tests {
             outliers: vec![1, 2],
             ..row("lockfree", 1)
         };
-        let noted = "INVALID: faster than the bound in 1 runs, unverified, 2 outliers";
+        let noted = "INVALID: faster than the bound in 1 run, unverified, 2 outliers";
         assert_eq!(notes(&invalid), noted);
         assert_eq!(notes(&row("lockfree", 1)), "");
     }

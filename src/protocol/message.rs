@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    BLOCKS_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, RETURNS_MAX, TROUBLE_BYTES_MAX,
-    TROUBLES_MAX, WINDOW_MAX,
+    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, PROBLEM_BYTES_MAX,
+    PROBLEMS_MAX, WINDOW_MAX,
 };
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::verify::Digest;
@@ -15,68 +15,68 @@ use crate::verify::Digest;
 pub enum Message {
     /// Peer to tracker: part of what it has and wants.
     Register(Part),
-    /// Tracker to peer: that part has come, send the next.
+    /// Tracker to peer: that part has come.
     Registered {
         /// Which part.
         index: u32,
     },
-    /// Peer to tracker: tell me how the files I named are numbered, from this part on.
+    /// Peer to tracker: send this part of my catalogue.
     Describe {
         /// Which part.
         index: u32,
     },
     /// Tracker to peer: part of the catalogue.
     Described(Part),
-    /// Peer to tracker: there is room here for all that I want, or I say why not.
+    /// Peer to tracker: I have reserved memory for all that I want, or could not.
     Ready {
-        /// What stands in the way, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
-        trouble: Option<Box<str>>,
+        /// Why it could not, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
+        problem: Option<Box<str>>,
     },
-    /// Tracker to peer: all are ready, ask.
+    /// Tracker to peer: all peers are ready; asks are welcome.
     Open,
-    /// Peer to tracker: what I have verified since, and what I lack.
+    /// Peer to tracker: what I have verified, and what I lack.
     Ask(Ask),
     /// Tracker to peer: segments to fetch, and from whom.
     Handout(Handout),
-    /// Peer to tracker: a whole file has its name.
+    /// Peer to tracker: a whole file has its final name.
     Finished {
         /// Which file.
         file: FileId,
     },
-    /// Peer to tracker: all that I want and that can be had is verified.
+    /// Peer to tracker: I have verified all that I want and can get.
     Complete {
-        /// How many segments that are.
+        /// How many segments I verified.
         segments: u32,
     },
-    /// Peer to tracker: and all of it has its name, or I say here why not.
-    Done(Box<Farewell>),
-    /// Tracker to peer: I heard that, and there is nothing to say to it yet.
-    Heard {
-        /// The last ask that was heard; what it announced is confirmed.
+    /// Peer to tracker: and I have published the files, or could not.
+    Done(Box<DoneReport>),
+    /// Tracker to peer: your message arrived; there is no other answer yet.
+    Acknowledged {
+        /// The last ask that arrived; what it announced is confirmed.
         answers: u32,
         /// As in [`Handout::busy`].
         busy: bool,
     },
     /// Tracker to peer: the run is over.
     Stop,
-    /// Peer to tracker: nothing more will come from me.
+    /// Peer to tracker: this is my last message.
     Bye,
     /// Peer to holder: send me these segments; a slot is ready for each.
     Request {
         /// Which segments.
         segments: ArrayVec<SegmentId, HANDOUT_MAX>,
     },
-    /// Holder to peer: not from me, not now.
+    /// Holder to peer: I can't send this segment now.
     Decline {
         /// Which segment.
         segment: SegmentId,
     },
-    /// Peer to holder: I don't need this segment from you any more.
+    /// Peer to holder: don't send this segment.
     Withdraw {
         /// Which segment.
         segment: SegmentId,
     },
-    /// Holder to peer: it will not come from me.
+    /// Holder to peer: I will not send it.
     Withdrawn {
         /// Which segment.
         segment: SegmentId,
@@ -96,64 +96,65 @@ pub struct Part {
 
 /// What a peer tells the tracker while it downloads.
 ///
-/// An ask may be said again, and a newer one replaces an older one: nothing in it counts twice.
+/// An ask can be lost or sent twice: it carries everything that is not confirmed, and a newer one
+/// replaces an older one, so that nothing counts twice.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Ask {
     /// Counts the asks of this peer.
     pub sequence: u32,
-    /// How many segments it can take on.
+    /// Its credit: how many segments it may be handed.
     pub room: u16,
-    /// It says no more before it hears that this was heard: the tracker was busy.
+    /// The tracker was busy, and the peer sends no more before this is acknowledged.
     pub waits: bool,
-    /// The blocks show segments that were asked for and have not come: another holder, please.
+    /// The blocks name segments that were requested and are late: it wants other holders for them.
     pub end_game: bool,
-    /// Segments that it lacks and was not given, as far as they fit.
+    /// Segments that it lacks and was not handed, as far as they fit.
     pub blocks: ArrayVec<Block, BLOCKS_MAX>,
     /// Segments that it verified and the tracker has not confirmed.
     pub verified: ArrayVec<SegmentId, WINDOW_MAX>,
-    /// How many of them, the first ones, the ask before this one has named too.
+    /// How many of them, the first ones, were in the ask before this one too.
     pub known: u16,
-    /// Segments that it was given and could not get.
-    pub returned: ArrayVec<Return, RETURNS_MAX>,
+    /// Segments that it was handed and could not get.
+    pub failed: ArrayVec<FailedFetch, FAILED_FETCHES_MAX>,
 }
 
 impl Ask {
-    /// The verified segments that a tracker may not know of whose last ask was `heard`: whoever heard
-    /// the one just before this need not look at the rest again.
-    pub(crate) fn news_after(&self, heard: u32) -> &[SegmentId] {
-        let is_next = heard.checked_add(1) == Some(self.sequence);
+    /// The verified segments that are new to a tracker whose last ask of this peer was `last`: all
+    /// of them, unless that was the one just before this.
+    pub(crate) fn verified_since(&self, last: u32) -> &[SegmentId] {
+        let is_next = last.checked_add(1) == Some(self.sequence);
         let known = if is_next { usize::from(self.known) } else { 0 };
         &self.verified[known.min(self.verified.len())..]
     }
 
-    /// Takes over what another one asks for, but not what it tells.
-    pub(crate) fn copy_wish(&mut self, other: &Self) {
+    /// Copies what another ask requests, without what it announces.
+    pub(crate) fn copy_request(&mut self, other: &Self) {
         let Self { sequence, room, waits, end_game, ref blocks, .. } = *other;
         (self.sequence, self.room, self.waits, self.end_game) = (sequence, room, waits, end_game);
         self.blocks.clone_from(blocks);
     }
 }
 
-/// A segment that could not be had as the tracker meant.
+/// A segment that did not come from the holders that the tracker named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Return {
+pub struct FailedFetch {
     /// Which segment.
     pub segment: SegmentId,
     /// The holder that was asked last.
     pub holder: NodeId,
-    /// What went wrong there.
-    pub cause: Cause,
-    /// The ask that said so first: what was heard once does not count again.
+    /// What went wrong.
+    pub failure: FetchFailure,
+    /// The first ask that reported it. A tracker that has had this ask ignores the report.
     pub said: u32,
 }
 
 /// Why a segment did not come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Cause {
+pub enum FetchFailure {
     /// Every holder named was busy.
     Busy,
     /// The holder did not send it in time.
-    Lapsed,
+    TimedOut,
     /// The holder sent something else.
     Corrupt,
     /// The holder is gone.
@@ -165,11 +166,11 @@ pub enum Cause {
 pub struct Handout {
     /// The ask that this answers; what it announced is confirmed.
     pub answers: u32,
-    /// Nobody has, and nobody will have, the segments that the ask showed interest in.
+    /// Nobody will ever have the segments of the ask.
     pub unobtainable: bool,
-    /// More will come in answer to the same ask: it waits until there is something.
+    /// The ask waits at the tracker, and more handouts will answer it.
     pub open: bool,
-    /// The tracker falls behind: who has more to say should wait until it was heard.
+    /// The tracker falls behind: the next ask should wait for an acknowledgement.
     pub busy: bool,
     /// What to fetch.
     pub entries: ArrayVec<HandoutEntry, HANDOUT_MAX>,
@@ -186,33 +187,32 @@ pub struct HandoutEntry {
     pub holders: ArrayVec<NodeId, HOLDERS_MAX>,
 }
 
-/// What a peer says when it is done.
+/// A peer's report when it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Farewell {
+pub struct DoneReport {
     /// How many segments it verified.
     pub segments: u32,
-    /// What went wrong here, a line each, at most [`crate::config::TROUBLE_BYTES_MAX`] long.
-    pub troubles: ArrayVec<Box<str>, TROUBLES_MAX>,
-    /// How much more went wrong.
-    pub more_troubles: u32,
-    /// Wanted files that could not be had although somebody owns them, at most
+    /// Problems, one line each, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
+    pub problems: ArrayVec<Box<str>, PROBLEMS_MAX>,
+    /// How many more problems there were.
+    pub more_problems: u32,
+    /// Wanted files that it did not get although somebody owns them, at most
     /// [`crate::config::FAILED_FILES_MAX`].
     pub failed_files: Vec<FileId>,
-    /// How many more could not be had.
+    /// How many more it did not get.
     pub more_failed_files: u32,
 }
 
-impl Farewell {
-    /// Something went wrong: a line for people, shortened to what a message has room for.
-    pub(crate) fn add_trouble(&mut self, trouble: &str) {
-        if self.troubles.is_full() {
-            self.more_troubles += 1;
+impl DoneReport {
+    /// Adds a problem, shortened to what a message has room for.
+    pub(crate) fn add_problem(&mut self, problem: &str) {
+        if self.problems.is_full() {
+            self.more_problems += 1;
         } else {
-            self.troubles.push(shortened(trouble).into());
+            self.problems.push(shortened(problem).into());
         }
     }
 
-    /// A wanted file could not be had.
     pub(crate) fn add_failed(&mut self, file: FileId) {
         if self.failed_files.len() < FAILED_FILES_MAX {
             self.failed_files.push(file);
@@ -222,9 +222,9 @@ impl Farewell {
     }
 }
 
-/// A line for people, no longer than a message has room for.
-pub(crate) fn shortened(trouble: &str) -> &str {
-    let mut ends = (0..=TROUBLE_BYTES_MAX.min(trouble.len())).rev();
-    let end = ends.find(|&end| trouble.is_char_boundary(end)).unwrap_or(0);
-    &trouble[..end]
+/// The first [`PROBLEM_BYTES_MAX`] bytes of a text, in whole characters.
+pub(crate) fn shortened(problem: &str) -> &str {
+    let mut ends = (0..=PROBLEM_BYTES_MAX.min(problem.len())).rev();
+    let end = ends.find(|&end| problem.is_char_boundary(end)).unwrap_or(0);
+    &problem[..end]
 }

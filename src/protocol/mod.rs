@@ -1,40 +1,52 @@
-//! What is said? The tracker and the peer as pure state machines, and their messages.
+//! The tracker and the peer as pure state machines ("sans I/O"), and their messages.
 //!
-//! Invariant: nothing here reads a clock, blocks, starts a thread or touches a payload byte. What
-//! happens to a node comes in through [`Node::handle`]; what it wants done goes out through the
-//! [`Outbox`]. The driver does it with real bytes, the simulation in virtual time.
+//! Invariant: nothing here reads a clock, blocks, starts a thread or touches a payload byte. Events
+//! go into a node through [`Node::handle`]; what it wants done comes out through the [`Outbox`]. The
+//! driver does that with real bytes, the simulation in virtual time.
 
 pub mod codec;
-pub mod enrolment;
+pub mod registration;
 pub mod message;
 pub mod peer;
+pub mod relay;
 pub mod roster;
+mod slow_peers;
 pub mod tracker;
 
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-pub use enrolment::{Enrolment, OwnedEntry};
-pub use message::{Ask, Cause, Farewell, Handout, HandoutEntry, Message, Part, Return};
+pub use message::{
+    Ask, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Part,
+};
 pub use peer::{Peer, Wait};
+pub use registration::{OwnedEntry, Registration};
 pub use tracker::{Outcome, Tracker};
 
-/// A node of the swarm: pure. It never blocks, reads no clock, touches no payload.
+/// A node of the swarm.
 pub trait Node {
-    /// Takes in what happened at `now`, and adds what is to be done to `out`.
+    /// Handles an event at `now`, and adds what is to be done to `out`.
     fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox);
 
-    /// When the node wants [`Input::Deadline`] if nothing else happens before.
+    /// When the node wants [`Input::Deadline`] if no other event comes before.
     fn deadline(&self) -> Option<Timestamp>;
+
+    /// What the node waits for while nothing happens; none before the run is open, and at the end.
+    fn waits_for(&self) -> Option<Wait>;
+
+    /// Whether the node may end although not all that it sent has left: its receiver is lost.
+    fn may_leave_unsent(&self) -> bool {
+        false
+    }
 }
 
-/// What can happen to a node.
+/// An event at a node.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input<'a> {
     /// The run begins.
     Start,
-    /// The time that [`Node::deadline`] named has come.
+    /// The time of [`Node::deadline`] has come.
     Deadline,
     /// A message came in.
     Message {
@@ -43,15 +55,15 @@ pub enum Input<'a> {
         /// What it says.
         message: &'a Message,
     },
-    /// A segment that was expected lies in its slot, unchecked.
+    /// An expected segment is in its slot, unchecked.
     Arrived {
         /// Who sent it.
         from: NodeId,
         /// Which segment.
         segment: SegmentId,
     },
-    /// A segment that was served has left, or its receiver is gone: its slot is no longer read for
-    /// this receiver. Comes once for every [`Output::Serve`].
+    /// A served segment has left, or its receiver is gone: its slot is not read for this receiver
+    /// any more. Comes once for every [`Output::Serve`].
     Sent {
         /// Who gets it.
         to: NodeId,
@@ -64,22 +76,22 @@ pub enum Input<'a> {
         from: NodeId,
         /// Which segment.
         segment: SegmentId,
-        /// Whether it is what its owner registered.
+        /// Whether it is the registered segment.
         verdict: CheckResult,
     },
     /// Slots are reserved, or could not be.
     Reserved {
-        /// What stood in the way, for people to read.
-        trouble: Option<Box<str>>,
+        /// Why not, for people to read.
+        problem: Option<Box<str>>,
     },
-    /// A whole file has got its name, or could not get it.
+    /// A whole file has its final name, or could not get it.
     Published {
         /// Which file.
         file: FileId,
-        /// What stood in the way, for people to read.
-        trouble: Option<Box<str>>,
+        /// Why not, for people to read.
+        problem: Option<Box<str>>,
     },
-    /// All that came has been handled, and nothing else has come.
+    /// All events have been handled, and no more have come.
     Idle,
     /// A node is gone.
     Lost {
@@ -97,7 +109,7 @@ pub enum CheckResult {
     Corrupt,
 }
 
-/// What a node can want done.
+/// What a node wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Send a message.
@@ -107,7 +119,7 @@ pub enum Output {
         /// Which.
         message: MessageIndex,
     },
-    /// The segments have numbers: enter the own ones, and reserve a slot for each wanted one, so
+    /// The segments are numbered: enter the node's own, and reserve a slot for each wanted one, so
     /// that no transfer waits for memory later.
     Reserve,
     /// Make a slot ready for a segment, before it is asked for.
@@ -117,14 +129,14 @@ pub enum Output {
         /// Which segment.
         segment: SegmentId,
     },
-    /// Send a segment that was verified.
+    /// Send a verified segment.
     Serve {
         /// To whom.
         to: NodeId,
         /// Which segment.
         segment: SegmentId,
     },
-    /// Drop what was expected or has arrived: it will not be used.
+    /// Drop a segment that was expected or has arrived.
     Forget {
         /// Who was to send it.
         from: NodeId,
@@ -140,12 +152,12 @@ pub enum Output {
         /// What its SHA-256 must be.
         digest: Digest,
     },
-    /// Give a whole file its name.
+    /// Give a whole file its final name.
     Publish {
         /// Which file.
         file: FileId,
     },
-    /// Nothing more will come from this node.
+    /// The node wants nothing more.
     Finish,
 }
 
@@ -153,8 +165,8 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageIndex(usize);
 
-/// What a node wants done, in order. The same memory serves every call. Messages lie apart: the rest
-/// is small and moves often.
+/// What a node wants done, in order. The memory is used again by every call.
+// Messages have a list of their own: outputs are copied often, and stay small without them.
 #[derive(Debug, Default)]
 pub struct Outbox {
     outputs: Vec<Output>,
@@ -175,12 +187,12 @@ impl Outbox {
         self.messages.push(message);
     }
 
-    /// How many things are to be done, when none of them is taken out.
+    /// How many outputs there are; to be called while none is taken out.
     pub fn len(&self) -> usize {
         self.outputs.len()
     }
 
-    /// To whom there are messages behind the first `count` things, in order.
+    /// The receivers of messages behind the first `count` outputs, in order.
     pub fn receivers_after(&self, count: usize) -> impl Iterator<Item = NodeId> + '_ {
         let sent = |output: &Output| {
             if let Output::Send { to, .. } = output { Some(*to) } else { None }
@@ -188,7 +200,7 @@ impl Outbox {
         self.outputs[count..].iter().filter_map(sent)
     }
 
-    /// Takes out what is to be done next. With the last thing gone, so are the messages.
+    /// Takes out the next output; none, and the outbox is empty again, if there is no more.
     pub fn take(&mut self) -> Option<Output> {
         let output = self.outputs.get(self.taken).copied();
         self.taken += 1;
@@ -200,12 +212,12 @@ impl Outbox {
         output
     }
 
-    /// A message that is to be sent: one that an output named which was taken out last.
+    /// The message of the output that was taken out last.
     pub fn read(&self, message: MessageIndex) -> &Message {
         &self.messages[message.0]
     }
 
-    /// Whether there is nothing to be done.
+    /// Whether all outputs were taken out.
     pub fn is_empty(&self) -> bool {
         self.taken == self.outputs.len()
     }

@@ -1,9 +1,9 @@
-//! From registrations to a numbering: who owns what, who wants what, and do they agree?
+//! The roster: numbers the files of all registrations, and checks that their owners agree.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::enrolment::{Catalogue, Listing};
-use super::{Enrolment, OwnedEntry};
+use super::registration::{Catalogue, Listing};
+use super::{OwnedEntry, Registration};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use crate::verify::Digest;
 
@@ -16,31 +16,34 @@ pub(crate) struct RosterFile {
     pub(crate) wanted: bool,
 }
 
-/// All files of the swarm, and what every peer named.
+/// All files of the swarm.
 #[derive(Debug)]
 pub(crate) struct Roster {
     pub(crate) geometry: Geometry,
     pub(crate) files: Vec<RosterFile>,
     /// By segment.
     pub(crate) digests: Vec<Digest>,
-    /// By rank: the files that a peer owns and wants, in the order in which it named them.
+    /// By rank.
     pub(crate) named: Vec<Named>,
     /// Names that somebody wants and nobody owns.
     pub(crate) unowned: Vec<Box<str>>,
 }
 
-/// What one peer named.
+/// The files of one registration, in its order.
 #[derive(Debug, Default)]
 pub(crate) struct Named {
     owned: Vec<FileId>,
     wanted: Vec<Option<FileId>>,
 }
 
-/// Registrations that don't fit together; all of it names ranks and files.
+/// Registrations that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RosterError {
     /// Two owners have different numbers of segments.
-    #[error("{name}: {first} has {first_count} segments, {second} has {second_count}")]
+    #[error(
+        "{name}: {first} has {first_count} segments, {second} has {second_count}; \
+         give both the same file"
+    )]
     CountsDiffer {
         /// The file.
         name: Box<str>,
@@ -54,7 +57,10 @@ pub enum RosterError {
         second_count: usize,
     },
     /// Two owners have different hashes or payloads.
-    #[error("{name}: {first} and {second} differ first at segment {position}: {what}")]
+    #[error(
+        "{name}: {first} and {second} differ first at segment {position}: {what}; \
+         give both the same file"
+    )]
     SegmentsDiffer {
         /// The file.
         name: Box<str>,
@@ -67,9 +73,9 @@ pub enum RosterError {
         /// What differs, and how.
         what: Box<str>,
     },
-    /// An owner's registration has not as many digests as hashes.
+    /// An owner's registration has more hashes than digests, or fewer.
     #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
-    Uneven {
+    LengthsDiffer {
         /// The file.
         name: Box<str>,
         /// Who registered it.
@@ -79,9 +85,12 @@ pub enum RosterError {
         /// How many digests it has.
         digests: usize,
     },
-    /// The transport would take some segments for others.
-    #[error("the files have {count} segments in all, but messages can only name {max}")]
-    Untold {
+    /// The transport has fewer tags than there are segments.
+    #[error(
+        "the files have {count} segments in all, but this MPI has tags for {max}; \
+         use larger segments"
+    )]
+    TooFewTags {
         /// How many segments there are.
         count: u32,
         /// How many there may be.
@@ -93,14 +102,13 @@ pub enum RosterError {
 }
 
 impl Roster {
-    /// Numbers the files of all registrations, by rank; rank 0 registers nothing.
-    ///
-    /// Files of different owners take turns in the numbering, so that peers, which fetch files
-    /// about in this order, draw on all owners at once.
-    pub(crate) fn new(enrolments: &[(NodeId, Enrolment)]) -> Result<Self, RosterError> {
+    /// Numbers the files of all registrations; rank 0 registers nothing.
+    // Files of different owners take turns in the numbering, so that peers that fetch in file order
+    // use the uplinks of all owners at once.
+    pub(crate) fn new(registrations: &[(NodeId, Registration)]) -> Result<Self, RosterError> {
         let mut entries: Vec<(usize, NodeId, &OwnedEntry)> = Vec::new();
-        for (node, enrolment) in enrolments {
-            if let Enrolment::Ready { owned, .. } = enrolment {
+        for (node, registration) in registrations {
+            if let Registration::Ready { owned, .. } = registration {
                 entries.extend(owned.iter().enumerate().map(|(turn, entry)| (turn, *node, entry)));
             }
         }
@@ -125,17 +133,17 @@ impl Roster {
         let counts = firsts.iter().map(|e| u32::try_from(e.digests.len()).unwrap_or(u32::MAX));
         let geometry = Geometry::new(counts)?;
         let digests = firsts.iter().flat_map(|entry| entry.digests.iter().copied()).collect();
-        let (named, unowned) = names(enrolments, &numbers, &mut files);
+        let (named, unowned) = names(registrations, &numbers, &mut files);
         Ok(Self { geometry, files, digests, named, unowned })
     }
 
-    /// The roster, if no more than `max` segments must be told apart.
+    /// The roster, if it has at most `max` segments.
     pub(super) fn within(self, max: u32) -> Result<Self, RosterError> {
         let count = self.geometry.segment_count();
-        if count <= max { Ok(self) } else { Err(RosterError::Untold { count, max }) }
+        if count <= max { Ok(self) } else { Err(RosterError::TooFewTags { count, max }) }
     }
 
-    /// What the tracker tells `peer` about the files that it named.
+    /// How the files of `peer` are numbered.
     pub(crate) fn catalogue(&self, peer: NodeId) -> Catalogue {
         let listing = |file: FileId| {
             let segments = self.geometry.segments_of(file);
@@ -148,7 +156,7 @@ impl Roster {
         }
     }
 
-    /// Segments that peers want, each counted for each peer.
+    /// Segments wanted, summed over peers.
     pub(crate) fn wanted_segments(&self) -> u64 {
         let count = |file: &FileId| self.geometry.segments_of(*file).len() as u64;
         self.named.iter().flat_map(|named| named.wanted.iter().flatten()).map(count).sum()
@@ -171,22 +179,21 @@ impl Roster {
         self.digests[segment.index()]
     }
 
-    /// The name of a file, for messages to people.
     pub(crate) fn name(&self, file: FileId) -> &str {
         &self.files[file.index()].name
     }
 }
 
 fn names(
-    enrolments: &[(NodeId, Enrolment)],
+    registrations: &[(NodeId, Registration)],
     numbers: &HashMap<&str, FileId>,
     files: &mut [RosterFile],
 ) -> (Vec<Named>, Vec<Box<str>>) {
-    let ranks = enrolments.iter().map(|(node, _)| node.index() + 1).max().unwrap_or(0);
+    let ranks = registrations.iter().map(|(node, _)| node.index() + 1).max().unwrap_or(0);
     let mut named: Vec<Named> = (0..ranks).map(|_| Named::default()).collect();
     let mut unowned: BTreeMap<Box<str>, ()> = BTreeMap::new();
-    for (node, enrolment) in enrolments {
-        let Enrolment::Ready { owned, wanted } = enrolment else { continue };
+    for (node, registration) in registrations {
+        let Registration::Ready { owned, wanted } = registration else { continue };
         let entry = &mut named[node.index()];
         entry.owned = owned.iter().map(|file| numbers[&*file.name]).collect();
         for name in wanted {
@@ -206,10 +213,9 @@ fn check_even(owner: NodeId, entry: &OwnedEntry) -> Result<(), RosterError> {
     if hashes == digests {
         return Ok(());
     }
-    Err(RosterError::Uneven { name: entry.name.clone(), owner, hashes, digests })
+    Err(RosterError::LengthsDiffer { name: entry.name.clone(), owner, hashes, digests })
 }
 
-/// Two owners of one file must agree in everything.
 fn compare(
     first: NodeId,
     mine: &OwnedEntry,
@@ -242,10 +248,10 @@ fn compare(
 mod tests {
     use super::*;
 
-    fn owner(rank: u32, name: &str, hashes: &str, digest: u8) -> (NodeId, Enrolment) {
+    fn owner(rank: u32, name: &str, hashes: &str, digest: u8) -> (NodeId, Registration) {
         let digests = hashes.lines().map(|_| Digest([digest; 32])).collect();
         let owned = vec![OwnedEntry { name: name.into(), hashes: hashes.into(), digests }];
-        (NodeId(rank), Enrolment::Ready { owned, wanted: vec!["other".into()] })
+        (NodeId(rank), Registration::Ready { owned, wanted: vec!["other".into()] })
     }
 
     #[test]
@@ -267,11 +273,12 @@ mod tests {
         };
         assert_eq!(
             error(owner(4, "a", "0a0b\n0e0d\n", 1)).to_string(),
-            "a: rank 1 and rank 4 differ first at segment 1: hash 0c0d against 0e0d"
+            "a: rank 1 and rank 4 differ first at segment 1: hash 0c0d against 0e0d; \
+             give both the same file"
         );
         assert_eq!(
             error(owner(4, "a", "0a0b\n", 1)).to_string(),
-            "a: rank 1 has 2 segments, rank 4 has 1"
+            "a: rank 1 has 2 segments, rank 4 has 1; give both the same file"
         );
         let text = error(owner(4, "a", "0a0b\n0c0d\n", 2)).to_string();
         assert!(text.contains("segment 0: SHA-256 0101"), "{text}");
@@ -284,7 +291,7 @@ mod tests {
         let error = roster().within(1).expect_err("there are two");
         assert_eq!(
             error.to_string(),
-            "the files have 2 segments in all, but messages can only name 1"
+            "the files have 2 segments in all, but this MPI has tags for 1; use larger segments"
         );
     }
 
@@ -297,7 +304,7 @@ mod tests {
         };
         let peer = |rank, names: [&str; 2]| {
             let owned = names.map(entry).into();
-            (NodeId(rank), Enrolment::Ready { owned, wanted: Vec::new() })
+            (NodeId(rank), Registration::Ready { owned, wanted: Vec::new() })
         };
         let roster = Roster::new(&[peer(1, ["a", "b"]), peer(2, ["c", "d"])]).expect("no overlap");
         let names: Vec<_> = roster.files.iter().map(|file| &*file.name).collect();

@@ -10,7 +10,7 @@ use crate::time::Timestamp;
 
 /// The facts of one run, from which a [`Summary`](super::Summary) is made.
 ///
-/// Tables by rank begin with rank 0; what a lost rank did not report may be missing at their ends.
+/// Tables by rank begin with rank 0. They may be shorter than the ranks if a lost rank did not report.
 #[derive(Clone, Debug)]
 pub(crate) struct RunFacts {
     /// The engine that ran: `mutex` or `lockfree`.
@@ -21,7 +21,7 @@ pub(crate) struct RunFacts {
     pub peers: usize,
     /// The size of every segment but the last of a file, bytes.
     pub segment_bytes: usize,
-    /// Where all randomness of the run came from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Files that became whole at a peer; a file delivered to three peers counts three.
     pub files_delivered: u64,
@@ -33,23 +33,23 @@ pub(crate) struct RunFacts {
     pub finished: Vec<Option<Duration>>,
     /// What each rank did, by rank.
     pub metrics: Vec<RankMetrics>,
-    /// Names of wanted files that nobody had, or not whole.
+    /// Names of wanted files that no peer had whole.
     pub unavailable: Vec<String>,
     /// What went wrong, one line each.
     pub errors: Vec<String>,
-    /// The size of all files that at least one peer wanted and could get, each counted once, bytes.
+    /// The size of all files that at least one peer wanted and could get, each counted once.
     pub distinct_bytes_wanted: u64,
     /// Whether every wanted, available segment was delivered.
     pub everything_delivered: bool,
     /// Whether segments were checked against their registered digests.
     pub checked: bool,
-    /// The rates of one core; none when they are not known, or the job ran on several machines.
+    /// The rates of one core; none if they are unknown, or the job ran on several machines.
     pub limits: Option<Limits>,
     /// How many cores the job could use.
     pub cores: usize,
 }
 
-/// Who moved the bytes of a run, and where.
+/// What moved the bytes of a run, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Carrier {
     /// `mutex` or `lockfree`.
@@ -58,7 +58,7 @@ pub(crate) struct Carrier {
     pub transport: &'static str,
     /// How many cores the job could use.
     pub cores: usize,
-    /// The rates of one core; none when they are not known, or the job ran on several machines.
+    /// The rates of one core; none if they are unknown, or the job ran on several machines.
     pub limits: Option<Limits>,
 }
 

@@ -1,4 +1,4 @@
-//! What does it mean? The facts of a run become a record, and the record becomes text.
+//! What does a run mean? Its facts become a record, the record becomes text, and records are compared.
 
 #[cfg(test)]
 mod example;

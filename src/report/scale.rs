@@ -1,5 +1,5 @@
-//! What many peers meet in virtual time: a table, and a drawing of how far from the bound they end
-//! and how busy the tracker is.
+//! Simulated runs of many peers: a table, and a drawing of makespan ÷ bound and of the tracker's
+//! utilization.
 
 use comfy_table::Table;
 use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
@@ -14,52 +14,47 @@ use super::units::{seconds, size};
 /// One simulated run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scaled {
-    /// Peers that want the file.
     pub peers: u32,
-    /// Its segments.
     pub segments: u32,
-    /// Payload of each, bytes.
     pub segment_bytes: usize,
-    /// What a link of rate 1 carries, bits a second.
+    /// The bandwidth of a link of rate 1.
     pub link_bits_per_second: f64,
-    /// How link rates are drawn.
+    /// The distribution of link rates.
     pub rates: String,
-    /// How long the tracker is busy with a message, seconds.
+    /// The tracker's time for a message, seconds.
     pub message_s: f64,
-    /// All random choices follow from it.
     pub seed: u64,
-    /// From the opening of the swarm until the last peer has all, seconds of virtual time.
+    /// Until the last peer has all, seconds of virtual time.
     pub makespan_s: f64,
-    /// The shortest that links allow, seconds.
+    /// The shortest makespan that the links allow, seconds: see `limits::bounds::links`.
     pub bound_s: f64,
     /// Makespan ÷ bound.
     pub ratio_to_bound: f64,
-    /// When half of the peers have all ÷ the bound.
+    /// The median finish of a peer ÷ the bound.
     pub median_finish_to_bound: f64,
-    /// Copies that the owner sent.
+    /// How many copies the owner sent.
     pub origin_copies: f64,
-    /// Messages to and from the tracker, a second.
+    /// To and from the tracker.
     pub tracker_messages_per_second: f64,
-    /// The part of the makespan in which the tracker was busy; above 1, it was the bound.
+    /// The tracker's busy time ÷ the makespan; above 1, the tracker was the bottleneck.
     pub tracker_utilization: f64,
-    /// Bytes of all messages for each byte of payload that was delivered.
+    /// Bytes of control messages for each byte delivered.
     pub message_bytes_per_byte: f64,
-    /// The most memory that the simulation held for all nodes ÷ the peers, bytes: state of the
-    /// protocol and events on their way, without payload. None where the system doesn't tell.
+    /// The peak memory of the simulation ÷ the peers: state of the protocol and pending events, without
+    /// payload. None where the system does not tell.
     pub memory_bytes_per_peer: Option<f64>,
-    /// What the simulation took, seconds.
+    /// The wall-clock time of the simulation, seconds.
     pub took_s: f64,
 }
 
 impl Scaled {
-    /// Peers at which the tracker would be busy all the time, if what it is asked grows with them; of
-    /// no use where it is so already.
+    /// How many peers would saturate the tracker, if its messages grow in proportion. Means nothing
+    /// where it is saturated already.
     pub(crate) fn saturation_peers(&self) -> f64 {
         f64::from(self.peers) / self.tracker_utilization
     }
 }
 
-/// A table of runs.
 pub(crate) fn table(runs: &[Scaled]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
@@ -67,13 +62,13 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
         "links",
         "makespan",
         "÷ bound",
-        "half done ÷ bound",
+        "median finish ÷ bound",
         "copies by owner",
         "tracker messages/s",
         "tracker busy",
         "control bytes/byte",
-        "memory a peer",
-        "busy all the time at",
+        "memory/peer",
+        "tracker saturates at",
         "took",
     ]);
     for run in runs {
@@ -95,11 +90,8 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
     format!("{table}\n")
 }
 
-/// A drawing of runs as SVG: makespan ÷ bound above, how busy the tracker is below.
-///
-/// # Errors
-///
-/// What the library that draws says.
+/// An SVG: makespan ÷ bound above, the tracker's utilization below. The error is that of the drawing
+/// library.
 pub(crate) fn drawing(runs: &[Scaled]) -> Result<String, String> {
     let mut svg = String::new();
     {
@@ -107,9 +99,7 @@ pub(crate) fn drawing(runs: &[Scaled]) -> Result<String, String> {
         area.fill(&WHITE).map_err(|error| error.to_string())?;
         let (above, below) = area.split_vertically(320);
         chart(&above, runs, "makespan ÷ bound", |run| run.ratio_to_bound)?;
-        chart(&below, runs, "part of the time in which the tracker is busy", |run| {
-            run.tracker_utilization
-        })?;
+        chart(&below, runs, "utilization of the tracker", |run| run.tracker_utilization)?;
         area.present().map_err(|error| error.to_string())?;
     }
     Ok(svg)

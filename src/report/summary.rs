@@ -8,14 +8,15 @@ use super::RunFacts;
 use super::limits::{Limits, bounds};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
-/// The version of the record. It grows when a field changes its meaning or goes.
+/// The version of the record.
+// It grows when a field changes its meaning or is removed, so that old readers refuse new records.
 pub(crate) const SCHEMA: u32 = 1;
 
 /// One run, as it is written and read. The names of the fields are those of the JSON.
 ///
-/// Times are seconds, rates are per second of the makespan, and no number is ever NaN or infinite:
-/// what cannot be computed is null where the field is optional, and 0 where it is not. Tables by
-/// rank have `peers` + 1 places and begin with rank 0.
+/// Times are seconds; rates are per second of the makespan. No number is NaN or infinite: what cannot
+/// be computed is null where the field is optional, and 0 where it is not. Tables by rank have
+/// `peers` + 1 entries and begin with rank 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The version of this record: 1.
@@ -26,13 +27,13 @@ pub struct Summary {
     pub transport: String,
     /// How many ranks downloaded and uploaded.
     pub peers: usize,
-    /// Files delivered; one that reached three peers counts three.
+    /// Files delivered; a file that reached three peers counts three.
     pub files: u64,
-    /// Segments delivered and verified; one that reached three peers counts three.
+    /// Segments delivered and verified; a segment that reached three peers counts three.
     pub segments: u64,
     /// The size of a segment, bytes.
     pub segment_bytes: usize,
-    /// Where all randomness of the run came from.
+    /// The seed of all random choices.
     pub seed: u64,
     /// Payload delivered and verified, over all peers.
     pub bytes_delivered: u64,
@@ -40,7 +41,7 @@ pub struct Summary {
     pub verified: bool,
     /// Whether segments were checked against their digests at all.
     pub checked: bool,
-    /// From the launch until the start, seconds.
+    /// From the launch of the program until the start, seconds.
     pub setup_s: f64,
     /// From the start until the last peer had all it wanted, verified, seconds.
     pub makespan_s: f64,
@@ -69,18 +70,18 @@ pub struct Summary {
     pub served_cv: f64,
     /// Jain's index of the bytes that the peers served.
     pub served_jain: f64,
-    /// How many times the original holders sent what was wanted: 1.0 is perfect.
+    /// Bytes that owners sent ÷ distinct bytes wanted: 1.0 is perfect.
     pub origin_copies: Option<f64>,
-    /// From the request for a segment until it was verified, ns.
+    /// From the request of a segment until it was verified, ns.
     pub segment_latency_ns: LatencySummary,
-    /// What the peers' threads spent their time on, from the opening of the swarm to its end.
+    /// How the peers' threads spent their time while the swarm was open.
     pub time_shares: TimeShares,
-    /// The part of that time in which the tracker's thread was not idle.
+    /// The share of that time in which the tracker's thread was not idle.
     pub tracker_busy_share: f64,
     /// Messages to the tracker ÷ `makespan_s`.
     pub tracker_messages_per_second: f64,
-    /// Messages that all ranks received, the segments themselves included, ÷ `segments`; none where
-    /// peers don't count them.
+    /// Messages that all ranks received, segments included, ÷ `segments`; none where peers do not
+    /// count them.
     pub messages_per_segment: Option<f64>,
     /// Segments received whose digest was wrong.
     pub corrupt_segments: u64,
@@ -88,14 +89,14 @@ pub struct Summary {
     pub refused_requests: u64,
     /// Requests that timed out.
     pub lapsed_requests: u64,
-    /// Wanted files that nobody had.
+    /// Wanted files that no peer had.
     pub unavailable_files: Vec<String>,
     /// What went wrong, one line each.
     pub errors: Vec<String>,
 }
 
 impl Summary {
-    /// Draws the facts of a run together.
+    /// Computes the record of a run.
     pub(crate) fn new(facts: RunFacts) -> Self {
         let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));
         let finished_s = by_rank(&facts, None, |rank| {
@@ -154,32 +155,32 @@ impl Summary {
         summary
     }
 
-    /// Says what the shortest makespan would have been, seconds, and what the run's is to that.
+    /// Sets the bound, seconds, and the ratio of the makespan to it.
     pub(crate) fn set_bound(&mut self, bound_s: Option<f64>) {
         self.bound_s = bound_s;
         self.ratio_to_bound = bound_s.and_then(|bound_s| ratio(self.makespan_s, bound_s));
     }
 
-    /// Whether everything was delivered, verified where anybody checks. Where nobody does, that all
-    /// peers finished must do.
+    /// Whether everything was delivered, and verified if segments are checked. If not, it is enough that
+    /// all peers finished.
     pub fn is_complete(&self) -> bool {
         let all_finished = || self.finished_s.iter().skip(1).all(Option::is_some);
         self.verified || !self.checked && all_finished()
     }
 }
 
-/// The part of a rank's time in which it was not idle.
+/// The share of a rank's time in which it was not idle.
 fn busy_share(rank: &RankMetrics) -> f64 {
     if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
 }
 
-/// A table with a place for every rank: `absent` for rank 0 and for a peer that nothing is known of.
+/// A table by rank: `absent` for rank 0 and for a peer that reported nothing.
 fn by_rank<T: Clone>(facts: &RunFacts, absent: T, of: impl Fn(usize) -> Option<T>) -> Vec<T> {
     let peers = (1..=facts.peers).map(|rank| of(rank).unwrap_or_else(|| absent.clone()));
     iter::once(absent.clone()).chain(peers).collect()
 }
 
-/// The quotient, if it is a number.
+/// The quotient, if it is finite.
 fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
     Some(dividend / divisor).filter(|quotient| quotient.is_finite())
 }

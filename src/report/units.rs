@@ -14,6 +14,7 @@ const SIZES: [Unit; 5] = [
 // Rates are decimal, as those of links and of other tools, and have two units only, so that any
 // two can be compared at a glance.
 const RATES: [Unit; 2] = [("GB/s", 1e9), ("MB/s", 1e6)];
+// The prefixes of the SI.
 const TIMES: [Unit; 4] = [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)];
 const COUNTS: [Unit; 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
 

@@ -14,7 +14,7 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{
     CheckResult, Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, codec,
-    enrolment::Listing,
+    registration::Listing,
 };
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -82,7 +82,7 @@ pub struct Run {
     pub events: u64,
     /// Stands for the whole run: equal when two runs are the same, event for event.
     pub fingerprint: u64,
-    /// By rank, by wanted file in the order of enrolment: the digests of its segments, where all
+    /// By rank, by wanted file in the order of registration: the digests of its segments, where all
     /// arrived. Kept on request.
     pub contents: Vec<Vec<Option<Vec<Digest>>>>,
 }
@@ -90,10 +90,10 @@ pub struct Run {
 impl World {
     /// Sets a world up at time 0.
     pub fn new(scenario: WorldConfig) -> Self {
-        let nodes = scenario.enrolments.len() + 1;
+        let nodes = scenario.registrations.len() + 1;
         let config = &scenario.config;
         let count = u32::try_from(nodes).expect("ranks are numbered in 32 bits");
-        let peers = scenario.enrolments.iter().map(|e| Some(Peer::new(e, config.clone())));
+        let peers = scenario.registrations.iter().map(|e| Some(Peer::new(e, config.clone())));
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),
@@ -211,7 +211,7 @@ impl World {
             Input::Published { file, .. } => (7, u64::from(file.0)),
             Input::Idle => (10, 0),
             Input::Lost { node } => (8, u64::from(node.0)),
-            Input::Reserved { trouble } => (9, u64::from(trouble.is_some())),
+            Input::Reserved { problem } => (9, u64::from(problem.is_some())),
         };
         for word in [self.now.0, u64::from(to.0), kind, detail] {
             // FNV-1a, a word at a time.
@@ -226,8 +226,8 @@ impl World {
             self.checker.verified(node, segment);
         }
         let short = self.scenario.faults.short.contains(&node);
-        let trouble = short.then(|| "there is no memory".into());
-        let input = Input::Reserved { trouble };
+        let problem = short.then(|| "there is no memory".into());
+        let input = Input::Reserved { problem };
         self.later(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
@@ -254,7 +254,7 @@ impl World {
                 self.checked(node, from, segment, verdict);
             }
             Output::Publish { file } => {
-                let input = Input::Published { file, trouble: None };
+                let input = Input::Published { file, problem: None };
                 self.later(Duration::ZERO, SimulatedEvent::Input { to: node, input });
             }
             Output::Finish => self.gone[node.index()] = true,
@@ -320,7 +320,7 @@ impl World {
         let Transfer { to, segment, uplink_free, landed } = transfer;
         self.queue.push(uplink_free, SimulatedEvent::UplinkFree { node: from });
         let faults = &self.scenario.faults;
-        let wrong = faults.liars.contains(&from)
+        let wrong = faults.corrupt_holders.contains(&from)
             || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
         let mut content = self.registered(from, segment);
         if wrong {

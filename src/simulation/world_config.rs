@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::manifest::NodeId;
-use crate::protocol::{Enrolment, OwnedEntry};
+use crate::protocol::{OwnedEntry, Registration};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
@@ -12,7 +12,7 @@ use crate::verify::Digest;
 #[derive(Clone, Debug)]
 pub struct WorldConfig {
     /// What the peers register, rank 1 first.
-    pub enrolments: Vec<Enrolment>,
+    pub registrations: Vec<Registration>,
     /// How all nodes behave.
     pub config: Config,
     /// All random choices follow from it.
@@ -48,7 +48,7 @@ pub struct Faults {
     /// The probability that a segment arrives as something else.
     pub corrupt: f64,
     /// Holders whose segments are always wrong.
-    pub liars: Vec<NodeId>,
+    pub corrupt_holders: Vec<NodeId>,
     /// The probability that a holder loses a segment that it should send.
     pub drop: f64,
     /// Peers that have no memory for what they want.
@@ -68,33 +68,33 @@ impl WorldConfig {
             hashes: (0..segments).map(|position| format!("{position:08x}\n")).collect(),
             digests: (0..segments).map(|position| stand_in(0, position)).collect(),
         };
-        let owner = Enrolment::Ready { owned: vec![entry], wanted: Vec::new() };
-        let other = Enrolment::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
-        let mut enrolments = vec![owner];
-        enrolments.resize(peers as usize + 1, other);
-        Self::of(enrolments, seed)
+        let owner = Registration::Ready { owned: vec![entry], wanted: Vec::new() };
+        let other = Registration::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
+        let mut registrations = vec![owner];
+        registrations.resize(peers as usize + 1, other);
+        Self::of(registrations, seed)
     }
 
     /// Every peer owns a file of `segments` segments and wants all the others.
     pub fn all_to_all(peers: u32, segments: u32, seed: u64) -> Self {
         let name = |rank: u32| -> Box<str> { format!("file{rank}").into() };
-        let enrolments = (1..=peers).map(|rank| {
+        let registrations = (1..=peers).map(|rank| {
             let entry = OwnedEntry {
                 name: name(rank),
                 hashes: (0..segments).map(|position| format!("{position:08x}\n")).collect(),
                 digests: (0..segments).map(|position| stand_in(rank, position)).collect(),
             };
             let wanted = (1..=peers).filter(|&other| other != rank).map(name).collect();
-            Enrolment::Ready { owned: vec![entry], wanted }
+            Registration::Ready { owned: vec![entry], wanted }
         });
-        Self::of(enrolments.collect(), seed)
+        Self::of(registrations.collect(), seed)
     }
 
-    /// A world without faults around some enrolments.
-    pub fn of(enrolments: Vec<Enrolment>, seed: u64) -> Self {
+    /// A world without faults around some registrations.
+    pub fn of(registrations: Vec<Registration>, seed: u64) -> Self {
         let segment_time = Duration::from_millis(1);
         Self {
-            enrolments,
+            registrations,
             // Every node has a link of its own here, and a segment takes it for long.
             config: Config {
                 window: 2,

@@ -1,9 +1,19 @@
-//! Who has it? The index from files to holders, the request counters, and the handout policy.
+//! Who has what: the index from files to holders, the request counters, and the handout policy.
 //!
 //! The swarm is shared: everything here takes `&self`, so that several threads may compute
 //! handouts at once. It knows no messages and no clock.
+//!
+//! **What is lock-free.** Two structures: the atomic counters (`CounterKind::Atomic`) and the
+//! numbered index, a slice of atomics (`IndexKind::Atomic`). No thread waits for another there, and
+//! most operations are one or two atomic instructions; the compare-and-swap loop in `limit` and the
+//! loop that corrects a bit are lock-free, not wait-free. `DashMap` (`IndexKind::DashMap`, the default) is
+//! not lock-free: it is sharded read-write locks around atomics, held for one look-up. The mutex
+//! variants lock everything: the index for a whole handout, the counters for one operation. All of it
+//! is contended only where several service threads compute handouts at once: the mutexes always, a
+//! shard's lock by look-ups of files in that shard, an atomic by handouts that choose the same holder
+//! or segment. With one tracker thread, as in every run of the program, nothing is contended.
 
-mod balance;
+mod holder_ranking;
 pub mod counters;
 pub mod handout;
 pub mod index;
@@ -16,9 +26,9 @@ use counters::RequestCounters;
 use index::copies::Copies as _;
 use index::{FileSwarm, Files, OpenIndex, SwarmIndex};
 
-pub use handout::{HandoutScratch, Offer, Wish};
+pub use handout::{HandoutRequest, HandoutScratch, Offer};
 
-/// The tracker's view of who has what and who is asked for how much.
+/// The tracker's view of who has which segment, and how much each node has to send.
 #[derive(Debug)]
 pub struct Swarm {
     geometry: Geometry,
@@ -27,20 +37,19 @@ pub struct Swarm {
     rules: Rules,
 }
 
-/// What handouts follow.
 #[derive(Clone, Copy, Debug)]
 struct Rules {
     selection: Selection,
     balance: Balance,
     /// Segments that may wait at one holder.
     holder_load: u32,
-    /// Whether owners send again what others have when none of these has time: with links of unequal
-    /// rates the last segments would wait for the slow.
+    /// Whether owners also send segments that others have, when none of these has capacity: with
+    /// links of unequal rates the last segments would wait for slow holders.
     paced: bool,
 }
 
 impl Swarm {
-    /// A swarm of `nodes` nodes in which nothing is known to be anywhere.
+    /// A swarm of `nodes` nodes without files.
     pub fn new(geometry: Geometry, nodes: usize, config: &Config) -> Self {
         let &Config { selection, balance, .. } = config;
         let holder_load = match config.admission {
@@ -53,7 +62,8 @@ impl Swarm {
     }
 
     /// Enters a file and its owners; files come in the order of their numbers. `wanted` says
-    /// whether anybody lacks it: owners are spared while others need what only they have.
+    /// whether anybody lacks it: if so, its owners are super-seeding until each segment was handed
+    /// out once.
     pub fn register(&mut self, file: FileId, owners: &[NodeId], wanted: bool) {
         let segments = self.geometry.segments_of(file);
         owners.iter().for_each(|&owner| self.counters.offer(owner));
@@ -75,7 +85,7 @@ impl Swarm {
         }
     }
 
-    /// A segment that was handed out with `charged` as its holder will not come from there.
+    /// A segment that was handed out with `charged` as the holder to ask will not come from there.
     pub fn give_back(&self, segment: SegmentId, charged: NodeId) {
         self.counters.discharge(charged);
         match &self.files {
@@ -85,14 +95,14 @@ impl Swarm {
         }
     }
 
-    /// Nobody is sent to `node` any more: it is gone, or it lied too often.
-    pub fn avoid(&self, node: NodeId) {
-        self.counters.avoid(node);
+    /// Names `node` as a holder no more: it is gone, or it sent too many corrupt segments.
+    pub fn ban(&self, node: NodeId) {
+        self.counters.ban(node);
     }
 
-    /// Whether nobody is sent to `node` any more.
-    pub fn is_avoided(&self, node: NodeId) -> bool {
-        self.counters.is_avoided(node)
+    /// Whether `node` is banned.
+    pub fn is_banned(&self, node: NodeId) -> bool {
+        self.counters.is_banned(node)
     }
 
     /// The numbering of files and segments.
@@ -119,7 +129,7 @@ impl Swarm {
         });
     }
 
-    /// The file of a segment, and which of its segments it is.
+    /// The file of a segment, and the segment's index in it.
     fn place_of(&self, segment: SegmentId) -> (FileId, usize) {
         let file = self.geometry.file_of(segment);
         (file, (segment.0 - self.geometry.segments_of(file).start) as usize)

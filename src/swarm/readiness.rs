@@ -1,10 +1,11 @@
-//! What can be had now?
+//! A cache of the segments that somebody has capacity to send.
 
 use crate::manifest::Block;
 
-/// Segments for which somebody has time, by block, as far as one scratch has looked since something
-/// changed. To see it takes a look at all holders of a segment, and those who wait in a line would
-/// each take it anew, most of them in vain.
+/// By block: the segments that a holder has capacity for, computed at the first use since the last
+/// change.
+// To compute it takes a look at all holders of a segment. When peers in the wait queue are tried one
+// after another, they would each repeat that, and most would find nothing.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
     /// Ascending by index.
@@ -12,17 +13,16 @@ pub(super) struct Readiness {
 }
 
 impl Readiness {
-    /// Something has changed: nothing is known any more.
+    /// Empties the cache, after an announcement or a returned segment.
     pub(super) fn forget(&mut self) {
         self.blocks.clear();
     }
 
-    /// Whether somebody has looked already.
     pub(super) fn is_known(&self) -> bool {
         !self.blocks.is_empty()
     }
 
-    /// The ready segments of a block; `look` finds them at the first time.
+    /// The ready segments of a block; `look` computes them if they are not cached.
     pub(super) fn of(&mut self, index: u32, look: impl FnOnce() -> u64) -> u64 {
         match self.place_of(index) {
             Ok(place) => self.blocks[place].bits,
@@ -34,7 +34,7 @@ impl Readiness {
         }
     }
 
-    /// Nobody has time any more for segments of a block.
+    /// Nobody has capacity for these segments any more.
     pub(super) fn clear(&mut self, segments: Block) {
         if let Ok(place) = self.place_of(segments.index) {
             self.blocks[place].bits &= !segments.bits;

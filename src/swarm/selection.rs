@@ -1,4 +1,9 @@
-//! Which segments first?
+//! Selects segments: in file order, at random, or rarest first (Cohen, "Incentives Build Robustness in
+//! BitTorrent", 2003, section 2.4.2), where copies in flight count as copies and ties are broken at
+//! random.
+//!
+//! In simulations with equal links, file order ends at 1.8 to 3.3 x the bound, worse with more peers;
+//! random and rarest first at 1.01 to 1.04.
 
 use std::mem;
 
@@ -6,54 +11,58 @@ use super::index::copies::Tally;
 use crate::config::{BLOCKS_MAX, Selection};
 use crate::manifest::{Block, SegmentId};
 
-/// A segment that could be handed out, in one word; the smaller, the sooner. Its lowest bits are its
-/// place in the wish.
+/// A segment as a sort key; the smallest is handed out first. From the high bits: rarity, tie break,
+/// place in the request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate(u64);
 
-/// Bits of a place: a wish has no more segments.
+/// Bits of a place: a request has at most `BLOCKS_MAX` blocks of 64 segments.
 const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_zeros();
 
-/// Bits of a tie break, which comes before the place.
-const CHANCE_BITS: u32 = 32;
+/// Bits of a tie break: among 1,024 candidates two of 2^32 values are equal in one case of 8,000, and
+/// then the place decides.
+const TIE_BREAK_BITS: u32 = 32;
 
-/// Where the rarity begins, which comes before both.
-const RARITY_SHIFT: u32 = CHANCE_BITS + PLACE_BITS;
+/// The shift of the rarity, above place and tie break.
+const RARITY_SHIFT: u32 = TIE_BREAK_BITS + PLACE_BITS;
 
-/// What is rarer than this is told apart.
+/// The largest rarity in the 22 bits that are left: 4 million copies, which compare as equal.
 const RARITY_MAX: u64 = u64::MAX >> RARITY_SHIFT;
 
 impl Candidate {
-    /// Which segment of a wish: the place of its block, and the segment as a block of itself.
-    pub(super) fn in_wish(self, wish: &[Block]) -> (usize, Block) {
+    /// The index of its block in the request, and the segment as a block with one bit.
+    pub(super) fn in_request(self, request: &[Block]) -> (usize, Block) {
         let place = self.0 % (1 << PLACE_BITS);
         let block = (place / u64::from(Block::SEGMENTS)) as usize;
         let bits = 1 << (place % u64::from(Block::SEGMENTS));
-        (block, Block { index: wish[block].index, bits })
+        (block, Block { index: request[block].index, bits })
     }
 }
 
-/// The first few of many candidates, found without keeping all of them. The memory is used again.
+/// The first `length` of many candidates: a partial sort.
+// It collects up to 2 x length candidates, then a quickselect (`select_nth_unstable`, linear time)
+// drops the worse half, and the worst that is left bounds what comes later. Cheaper than a heap: most
+// candidates are rejected by one comparison.
 #[derive(Debug, Default)]
 pub(super) struct Shortlist {
-    few: usize,
-    /// What the tie breaks of all candidates follow from.
+    length: usize,
+    /// The seed of the tie breaks.
     salt: u64,
-    /// What comes after it is not among the few.
+    /// A candidate behind it is not among the first.
     limit: Candidate,
-    /// What is as common as this, or more so, is not among them either.
+    /// A segment with this rarity or more copies is not either.
     common: u64,
-    /// Whether some were left out.
+    /// Whether candidates were left out.
     is_cut: bool,
     candidates: Vec<Candidate>,
 }
 
 impl Shortlist {
-    /// Begins anew: `few` are sought, by tie breaks that follow from `salt`.
-    pub(super) fn begin(&mut self, few: usize, salt: u64) {
+    /// Begins anew: the first `length`, with tie breaks that follow from `salt`.
+    pub(super) fn begin(&mut self, length: usize, salt: u64) {
         self.candidates.clear();
         *self = Self {
-            few,
+            length,
             salt,
             limit: Candidate(u64::MAX),
             common: u64::MAX,
@@ -62,19 +71,19 @@ impl Shortlist {
         };
     }
 
-    /// Whether a segment may still be among the few. Of segments that are equally rare those that
-    /// come first are kept, so that it is for the caller to begin anywhere.
+    /// Whether a segment may still be among the first. Of equally rare segments those considered
+    /// first are kept: the caller should begin at a random one.
     #[inline]
     pub(super) fn seeks(&self, tally: Tally) -> bool {
         tally.rarity() < self.common
     }
 
-    /// Whether all of the few are as rare as can be, so that nothing else is sought.
-    pub(super) fn is_settled(&self) -> bool {
+    /// Whether no segment can be rarer than those found.
+    pub(super) fn is_final(&self) -> bool {
         self.common == 0
     }
 
-    /// Takes a segment into account; `block` says which of the wish's blocks it is in.
+    /// Considers a segment of block `block` of the request.
     #[inline]
     pub(super) fn consider(
         &mut self,
@@ -98,7 +107,7 @@ impl Shortlist {
             return;
         }
         self.candidates.push(candidate);
-        if self.candidates.len() / 2 >= self.few {
+        if self.candidates.len() / 2 >= self.length {
             self.shorten();
             if rule == Selection::Rarest {
                 self.common = self.limit.0 >> RARITY_SHIFT;
@@ -108,23 +117,24 @@ impl Shortlist {
 
     #[cold]
     fn shorten(&mut self) {
-        self.candidates.select_nth_unstable(self.few - 1);
-        self.candidates.truncate(self.few);
-        self.limit = self.candidates[self.few - 1];
+        self.candidates.select_nth_unstable(self.length - 1);
+        self.candidates.truncate(self.length);
+        self.limit = self.candidates[self.length - 1];
         self.is_cut = true;
     }
 
-    /// The few, in order.
+    /// The first candidates, in order.
     pub(super) fn finish(&mut self) -> &[Candidate] {
         self.candidates.sort_unstable();
-        self.is_cut |= self.candidates.len() > self.few;
-        self.candidates.truncate(self.few);
+        self.is_cut |= self.candidates.len() > self.length;
+        self.candidates.truncate(self.length);
         &self.candidates
     }
 
-    /// 32 bits that look random. They are mixed from the salt and the number of the segment, which
-    /// costs a fraction of a draw each from a generator, whose draws wait for each other.
-    /// The mix is the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+    /// 32 random-looking bits: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over
+    /// salt and segment.
+    // A hash rather than a draw from the generator: draws depend on each other, hashes of different
+    // segments can be computed in parallel by one core.
     fn tie_break(&self, segment: SegmentId) -> u64 {
         let mixed = self.salt ^ u64::from(segment.0);
         let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -132,7 +142,7 @@ impl Shortlist {
         mixed >> 32
     }
 
-    /// Whether there were more than the few that it finished with.
+    /// Whether there were more candidates than were kept.
     pub(super) fn is_cut(&self) -> bool {
         self.is_cut
     }
@@ -142,21 +152,21 @@ impl Shortlist {
 mod tests {
     use super::*;
 
-    fn shortlist(rule: Selection, few: usize, rarities: &[u32]) -> Vec<u32> {
+    fn shortlist(rule: Selection, length: usize, rarities: &[u32]) -> Vec<u32> {
         let blocks: Vec<Block> =
             (0..16).map(|index| Block { index: index + 7, bits: u64::MAX }).collect();
         let first = 7 * Block::SEGMENTS;
         let mut list = Shortlist::default();
-        list.begin(few, 0x0123_4567_89ab_cdef);
+        list.begin(length, 0x0123_4567_89ab_cdef);
         for ((number, segment), &copies) in (first..).map(SegmentId).enumerate().zip(rarities) {
             list.consider(rule, number / 64, segment, Tally { copies, in_flight: 0 });
         }
         let segment_of = |found: &Candidate| {
-            let (_, Block { index, bits }) = found.in_wish(&blocks);
+            let (_, Block { index, bits }) = found.in_request(&blocks);
             index * Block::SEGMENTS + bits.trailing_zeros()
         };
         let found = list.finish().iter().map(|found| segment_of(found) - first).collect();
-        assert_eq!(list.is_cut(), rarities.len() > few);
+        assert_eq!(list.is_cut(), rarities.len() > length);
         found
     }
 
@@ -178,11 +188,11 @@ mod tests {
             list.consider(Selection::Rarest, 0, SegmentId(segment), tally(3));
         }
         assert!(!list.seeks(tally(3)) && list.seeks(tally(2)));
-        assert!(!list.is_settled());
+        assert!(!list.is_final());
         for segment in 4..8 {
             list.consider(Selection::Rarest, 0, SegmentId(segment), tally(0));
         }
-        assert!(list.is_settled());
+        assert!(list.is_final());
         list.begin(2, 0);
         assert!(list.seeks(tally(3)), "begun anew");
     }

@@ -6,19 +6,13 @@
 //! the time at which each reports that it has everything, verified. That is also how the swarm's
 //! tracker takes it.
 //!
-//! [`Algorithm::Chain`], [`Algorithm::Binomial`] and [`Algorithm::Circulant`] differ only in what
-//! each node receives and sends in which order; one relay moves the segments for all of them,
-//! between threads as between ranks.
+//! The nodes are those of [`protocol::relay`](crate::protocol::relay), and the loop is the swarm's.
+//! Only `MPI_Bcast` moves its bytes itself, in one blocking call once the run is open.
 
-mod circulant;
+mod relay_io;
 mod segments;
-mod link;
-mod peer;
-mod plan;
 #[cfg(feature = "mpi")]
 mod ranks;
-mod relay;
-mod starter;
 
 use std::fmt;
 use std::thread;
@@ -26,25 +20,19 @@ use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
-use crate::manifest::{NodeId, SegmentId};
+use crate::driver::{LoopMetrics, MessagesOnly, run_node};
+use crate::manifest::NodeId;
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
-use crate::store::StoreError;
+use crate::protocol::relay::{OWNER, Relay, RelayAlgorithm, Starter};
 use crate::time::{Clock, Timestamp};
-use crate::transport::TransportError;
 use crate::transport::local::{self, LocalTransport};
-use link::RelayEndpoint;
-use peer::{BroadcastPeer, PeerReport};
-use starter::OpeningTimes;
+use crate::transport::{Transport, TransportError};
+use relay_io::RelayIo;
+use segments::ReceivedSegments;
 
 #[cfg(feature = "mpi")]
 pub use ranks::run_rank;
-
-/// Who has the file from the start.
-const OWNER: NodeId = NodeId(1);
-
-/// What a node says whose complaint is empty.
-const TROUBLE_UNSAID: &str = "it failed and did not say why";
 
 /// One file to bring from rank 1 to all ranks after it.
 #[derive(Clone, Debug)]
@@ -71,26 +59,17 @@ pub enum Algorithm {
         /// Whether by segments.
         segmented: bool,
     },
-    /// A line of nodes that send on what they get, as `dbcast` does.
-    Chain {
-        /// Segments under way between two nodes, at most; none counts as one.
-        window: usize,
-    },
-    /// A binomial tree, down which segment follows segment.
-    Binomial,
-    /// The round-optimal schedule on a circulant graph (Träff, arXiv 2407.18004).
-    Circulant,
+    /// A fixed plan of who sends what to whom.
+    Relay(RelayAlgorithm),
 }
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::MpiBcast { segmented: false } => "mpi-bcast",
-            Self::MpiBcast { segmented: true } => "mpi-bcast-segments",
-            Self::Chain { .. } => "chain",
-            Self::Binomial => "binomial",
-            Self::Circulant => "circulant",
-        })
+        match self {
+            Self::MpiBcast { segmented: false } => f.write_str("mpi-bcast"),
+            Self::MpiBcast { segmented: true } => f.write_str("mpi-bcast-segments"),
+            Self::Relay(algorithm) => algorithm.fmt(f),
+        }
     }
 }
 
@@ -112,11 +91,12 @@ pub struct RankReport {
     /// How long the rank was busy verifying: within its time, or after the run where the job is
     /// to run unverified.
     pub verification: Duration,
-    /// Bytes sent and received, and what its time went to. What `MPI_Bcast` sends on is its own secret and counts nowhere.
+    /// Bytes sent and received, and what its time went to. What `MPI_Bcast` sends on is not known,
+    /// and counts nowhere.
     pub metrics: RankMetrics,
 }
 
-/// Why a broadcast did not end well.
+/// Why a broadcast failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BroadcastError {
     /// There is no rank 1.
@@ -125,19 +105,10 @@ pub enum BroadcastError {
     /// `MPI_Bcast` between threads.
     #[error("mpi-bcast needs ranks of an MPI job: start it under mpirun")]
     NeedsRanks,
-    /// There is no room for the file.
-    #[error(transparent)]
-    Memory(#[from] StoreError),
     /// Nothing moves any more.
     #[error(transparent)]
     Transport(#[from] TransportError),
-    /// A segment is not what it was.
-    #[error("segment {} came with a wrong digest", segment.0)]
-    Wrong {
-        /// Which one.
-        segment: SegmentId,
-    },
-    /// Segments were not what they were, and nobody had looked in time.
+    /// A run without checks brought wrong segments.
     #[error("{node}: {segments} segments are wrong")]
     Unsound {
         /// Where.
@@ -146,16 +117,23 @@ pub enum BroadcastError {
         segments: u64,
     },
     /// A node gave up.
-    #[error("{node}: {trouble}")]
+    #[error("{node}: {problem}")]
     Failed {
         /// Which one.
         node: NodeId,
         /// What it said.
-        trouble: String,
+        problem: String,
     },
     /// Another node gave up.
     #[error("stopped because another node failed")]
     Stopped,
+}
+
+/// What a peer measured.
+#[derive(Debug, Default)]
+struct PeerReport {
+    metrics: RankMetrics,
+    verification: Duration,
 }
 
 /// Runs a broadcast between `nodes` threads of this process, rank 0 among them.
@@ -172,51 +150,111 @@ pub fn run_threads(
     if nodes < 2 {
         return Err(BroadcastError::NoOwner);
     }
-    if matches!(algorithm, Algorithm::MpiBcast { .. }) {
-        return Err(BroadcastError::NeedsRanks);
-    }
+    let Algorithm::Relay(algorithm) = algorithm else { return Err(BroadcastError::NeedsRanks) };
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
-    let bells = parkers.iter().map(|parker| parker.unparker().clone()).collect();
-    let mut ends = local::connect(bells).into_iter().zip(parkers);
+    let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+    let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a rank 0");
     let (started, peers) = thread::scope(|scope| {
         let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
-            scope.spawn(move || {
-                let mut link = RelayEndpoint::new(&mut end, parker, (clock, &job.meter));
-                let peer = BroadcastPeer { job, node, nodes, clock };
-                let report = peer.relay(algorithm, &mut link);
-                if let Err(error) = &report {
-                    BroadcastPeer::complain(&mut link, error)?;
-                }
-                report
-            })
+            scope.spawn(move || run_relay(job, algorithm, (node, nodes), &mut end, parker, clock))
         };
         let peers: Vec<_> = (1..).map(NodeId).zip(ends).map(peer).collect();
-        let started = starter::run(
-            &mut RelayEndpoint::new(&mut end, parker, (clock, &job.meter)),
-            nodes,
-            clock,
-        );
+        let started = run_starter(job, nodes, &mut end, parker, clock);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         (started, peers.collect::<Result<Vec<_>, _>>())
     });
-    // What rank 0 heard names the node, and comes first.
-    report(started?, peers?)
+    // Rank 0's error names the node that failed, and comes first.
+    report(&started?, peers?)
+}
+
+/// Runs rank 0.
+fn run_starter(
+    job: &BroadcastJob,
+    nodes: u32,
+    transport: &mut impl Transport,
+    parker: Parker,
+    clock: &Clock,
+) -> Result<Starter, BroadcastError> {
+    let mut starter = Starter::new(nodes);
+    let mut io = MessagesOnly::new(|_: &Starter| (), clock);
+    run_node(&mut starter, &mut io, transport, parker, (clock, &job.meter))?;
+    match starter.failure() {
+        None => Ok(starter),
+        Some((node, reason)) => Err(BroadcastError::Failed { node, problem: reason.into() }),
+    }
+}
+
+/// Runs a peer that moves segments as `algorithm` plans it.
+fn run_relay(
+    job: &BroadcastJob,
+    algorithm: RelayAlgorithm,
+    (node, nodes): (NodeId, u32),
+    transport: &mut impl Transport,
+    parker: Parker,
+    clock: &Clock,
+) -> Result<PeerReport, BroadcastError> {
+    let plan = algorithm.plan(node, nodes, job.segments);
+    let window = algorithm.window(job.payload_bytes());
+    let follow = |digests| Relay::new(plan, window, job.segments, digests);
+    let (mut relay, segments) = if node == OWNER {
+        match ReceivedSegments::make(job) {
+            Ok((segments, digests)) => (follow(Some(digests)), segments),
+            Err(error) => (Relay::refused(&error.to_string()), ReceivedSegments::default()),
+        }
+    } else {
+        (follow(None), ReceivedSegments::default())
+    };
+    let mut io = RelayIo::new(job, segments, clock);
+    let looped = run_node(&mut relay, &mut io, transport, parker, (clock, &job.meter))?;
+    let RelayIo { segments, mut metrics, .. } = io;
+    if node == OWNER {
+        metrics.origin_bytes = metrics.served_bytes;
+    }
+    let count_wrong = || segments.count_wrong(relay.digests());
+    peer_report(job, (node, &relay), (metrics, looped), count_wrong, clock)
+}
+
+/// Puts together what a peer that has ended measured. Where the run did not verify, this does, and
+/// its time counts apart.
+fn peer_report(
+    job: &BroadcastJob,
+    (node, relay): (NodeId, &Relay),
+    (mut metrics, looped): (RankMetrics, LoopMetrics),
+    count_wrong: impl FnOnce() -> u64,
+    clock: &Clock,
+) -> Result<PeerReport, BroadcastError> {
+    if let Some(reason) = relay.failure() {
+        return Err(BroadcastError::Failed { node, problem: reason.into() });
+    }
+    if !relay.is_complete() {
+        return Err(BroadcastError::Stopped);
+    }
+    metrics.spent = looped.spent;
+    let mut verification = metrics.spent.total().mul_f64(metrics.spent.shares().verifying);
+    if node != OWNER && !job.verify {
+        job.meter.end();
+        let start = clock.now();
+        metrics.corrupt_segments = count_wrong();
+        verification = clock.now().since(start);
+    }
+    Ok(PeerReport { metrics, verification })
 }
 
 /// Puts together what rank 0 and what the peers know.
-fn report(times: OpeningTimes, peers: Vec<PeerReport>) -> Result<Report, BroadcastError> {
+fn report(starter: &Starter, peers: Vec<PeerReport>) -> Result<Report, BroadcastError> {
     for (node, peer) in (1..).map(NodeId).zip(&peers) {
         if peer.metrics.corrupt_segments > 0 {
             return Err(BroadcastError::Unsound { node, segments: peer.metrics.corrupt_segments });
         }
     }
+    let outcome = starter.outcome();
+    let opened = outcome.opened.expect("a broadcast that succeeded was opened");
     let all = std::iter::once(PeerReport::default()).chain(peers);
-    let rank = |(finished, PeerReport { metrics, verification })| RankReport {
-        finished,
-        verification,
-        metrics,
-    };
-    let ranks = times.finished.into_iter().zip(all).map(rank).collect();
-    Ok(Report { opened: times.opened, ranks })
+    let ranks = outcome.finished.iter().zip(all).map(|(finished, peer)| RankReport {
+        finished: finished.map(|finished| finished.since(opened)),
+        verification: peer.verification,
+        metrics: peer.metrics,
+    });
+    Ok(Report { opened, ranks: ranks.collect() })
 }

@@ -6,18 +6,24 @@ use crossbeam::sync::Parker;
 use mpi::collective::Root as _;
 use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 
-use super::link::RelayEndpoint;
-use super::peer::{BroadcastPeer, PeerReport};
 use super::segments::WholeFile;
-use super::{Algorithm, BroadcastError, BroadcastJob, OWNER, Report, report, starter};
+use super::{
+    Algorithm, BroadcastError, BroadcastJob, PeerReport, Report, peer_report, report, run_relay,
+    run_starter,
+};
 use crate::driver::stopwatch::Stopwatch;
+use crate::driver::{NodeIo, run_node};
 use crate::manifest::{NodeId, SegmentId};
-use crate::metrics::{Activity, Latency, RankMetrics};
-use crate::time::{Clock, nanoseconds};
+use crate::metrics::{Activity, RankMetrics};
+use crate::protocol::relay::{OWNER, Relay, RelayPlan};
+use crate::protocol::{CheckResult, Input, Output};
+use crate::time::{Clock, Timestamp, nanoseconds};
 use crate::transport::mpi::MpiTransport;
+use crate::transport::{Completion, Transport, TransportError};
 use crate::verify::Digest;
 
-/// Bytes in one call of `MPI_Bcast`, at most: MPI counts in 31 bits.
+/// The most bytes in one call of `MPI_Bcast`: MPI counts in 31 bits, and this is their largest power
+/// of two.
 const CALL_BYTES_MAX: usize = 1 << 30;
 
 /// Runs this rank's part; all ranks of `world` must come here, and may again and again. Rank 0
@@ -25,8 +31,8 @@ const CALL_BYTES_MAX: usize = 1 << 30;
 ///
 /// # Errors
 ///
-/// When anything fails here, or on rank 0 anywhere; the other ranks may then wait in vain, so
-/// that the job is to be aborted.
+/// When anything fails here, or on rank 0 anywhere. The other ranks may then wait forever, so the
+/// caller must abort the job.
 pub fn run_rank(
     job: &BroadcastJob,
     algorithm: Algorithm,
@@ -40,129 +46,167 @@ pub fn run_rank(
     }
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
-    let peers = world.split_by_color(color);
-    let mut link = RelayEndpoint::new(&mut transport, Parker::new(), (clock, &job.meter));
-    let Some(peers) = peers else {
-        let times = starter::run(&mut link, nodes, clock)?;
+    let Some(peers) = world.split_by_color(color) else {
+        let starter = run_starter(job, nodes, &mut transport, Parker::new(), clock)?;
         let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
         let measured = (1..).map(NodeId).zip(gathered.iter().skip(1));
         let measured: Result<_, _> = measured.map(|(node, bytes)| decode(node, bytes)).collect();
-        return report(times, measured?).map(Some);
+        return report(&starter, measured?).map(Some);
     };
-    let peer = BroadcastPeer { job, node, nodes, clock };
     let measured = match algorithm {
         Algorithm::MpiBcast { segmented } => {
-            let owner = peers.process_at_rank(0);
-            peer.broadcast(segmented, &owner, &mut link)
+            broadcast(job, segmented, node, &peers.process_at_rank(0), &mut transport, clock)
         }
-        Algorithm::Chain { .. } | Algorithm::Binomial | Algorithm::Circulant => {
-            peer.relay(algorithm, &mut link)
+        Algorithm::Relay(algorithm) => {
+            run_relay(job, algorithm, (node, nodes), &mut transport, Parker::new(), clock)
         }
     };
-    if let Err(error) = &measured {
-        BroadcastPeer::complain(&mut link, error)?;
-    }
     transport.gather(&encode(&measured?))?;
     Ok(None)
 }
 
-impl BroadcastPeer<'_> {
-    /// Lets MPI move the bytes.
-    fn broadcast(
-        &self,
-        segmented: bool,
-        owner: &Process<'_>,
-        link: &mut RelayEndpoint<'_, MpiTransport>,
-    ) -> Result<PeerReport, BroadcastError> {
-        let mut whole = if self.node == OWNER {
-            WholeFile::make(self.job)
-        } else {
-            WholeFile::reserve(self.job)
-        }?;
-        let mut digests = std::mem::take(&mut whole.digests);
-        self.get_ready(link, &mut digests)?;
-        self.open(link, &digests)?;
-        whole.digests = digests;
-        link.watch.count(true);
-        let start = link.watch.lap(Activity::Idle);
-        let verifies = self.job.verify && self.node != OWNER;
-        let mut report = if segmented {
-            self.by_segments(&mut whole, owner, verifies, &mut link.watch)?
-        } else {
-            for part in whole.bytes_mut().chunks_mut(CALL_BYTES_MAX) {
-                owner.broadcast_into(part);
-            }
-            let mut report = PeerReport::default();
-            let come = link.watch.lap(Activity::Moving);
-            if verifies {
-                check(&mut whole)?;
-                report.verification = link.watch.lap(Activity::Verifying).since(come);
-            }
-            report
-        };
-        let taken = link.watch.lap(Activity::Moving).since(start);
-        self.close(link)?;
-        report.metrics.spent = link.watch.spent();
-        if self.node != OWNER {
-            if !self.job.verify {
-                self.job.meter.end();
-                let start = self.clock.now();
-                report.metrics.corrupt_segments = whole.count_wrong();
-                report.verification = self.clock.now().since(start);
-            }
-            report.metrics.received_segments = u64::from(self.job.segments);
-            report.metrics.received_bytes = whole.bytes_mut().len() as u64;
-            if report.metrics.latency.count() == 0 && self.job.segments > 0 {
-                // All segments came as one.
-                report.metrics.latency.record(taken);
-            }
+/// Runs a peer whose bytes MPI moves: a relay that plans nothing, and to which all segments come
+/// when the run opens.
+fn broadcast(
+    job: &BroadcastJob,
+    segmented: bool,
+    node: NodeId,
+    owner: &Process<'_>,
+    transport: &mut MpiTransport,
+    clock: &Clock,
+) -> Result<PeerReport, BroadcastError> {
+    let follow = |digests| Relay::new(RelayPlan::default(), 1, job.segments, digests);
+    let (mut relay, whole) = if node == OWNER {
+        match WholeFile::make(job) {
+            Ok((whole, digests)) => (follow(Some(digests)), whole),
+            Err(error) => (Relay::refused(&error.to_string()), WholeFile::default()),
         }
-        Ok(report)
+    } else {
+        (follow(None), WholeFile::default())
+    };
+    let is_owner = node == OWNER;
+    let mut io =
+        BcastIo { job, segmented, is_owner, owner, whole, metrics: RankMetrics::default() };
+    let looped = run_node(&mut relay, &mut io, transport, Parker::new(), (clock, &job.meter))?;
+    let BcastIo { mut whole, metrics, .. } = io;
+    peer_report(
+        job,
+        (node, &relay),
+        (metrics, looped),
+        || whole.count_wrong(relay.digests()),
+        clock,
+    )
+}
+
+/// The file of one rank, and `MPI_Bcast`.
+struct BcastIo<'a> {
+    job: &'a BroadcastJob,
+    segmented: bool,
+    is_owner: bool,
+    owner: &'a Process<'a>,
+    whole: WholeFile,
+    metrics: RankMetrics,
+}
+
+impl BcastIo<'_> {
+    /// The whole file by one call, and verified afterwards. Returns the first wrong segment.
+    fn at_once(
+        &mut self,
+        digests: Option<&[Digest]>,
+        stopwatch: &mut Stopwatch,
+    ) -> Option<SegmentId> {
+        let start = stopwatch.lap(Activity::Idle);
+        for part in self.whole.bytes_mut().chunks_mut(CALL_BYTES_MAX) {
+            self.owner.broadcast_into(part);
+        }
+        stopwatch.lap(Activity::Moving);
+        let segments = (0..).map(SegmentId).zip(self.whole.segments_mut());
+        let mut wrong = segments
+            .zip(digests.unwrap_or_default())
+            .filter(|((_, bytes), digest)| Digest::of(bytes) != **digest);
+        let wrong = wrong.next().map(|((segment, _), _)| segment);
+        let activity = if digests.is_some() { Activity::Verifying } else { Activity::Moving };
+        let end = stopwatch.lap(activity);
+        if !self.is_owner && self.job.segments > 0 {
+            // All segments came as one.
+            self.metrics.latency.record(end.since(start));
+        }
+        wrong
     }
 
-    /// Each segment by a call of its own, and verified while it is in the cache.
+    /// Each segment by a call of its own, and verified while it is in the cache. Returns the first
+    /// wrong segment.
     fn by_segments(
-        &self,
-        whole: &mut WholeFile,
-        owner: &Process<'_>,
-        verifies: bool,
-        watch: &mut Stopwatch,
-    ) -> Result<PeerReport, BroadcastError> {
-        let (mut latency, mut verification) = (Latency::new(), Duration::ZERO);
+        &mut self,
+        digests: Option<&[Digest]>,
+        stopwatch: &mut Stopwatch,
+    ) -> Option<SegmentId> {
         let mut wrong = None;
-        for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
-            let start = watch.lap(Activity::Moving);
+        for (id, segment) in (0..).map(SegmentId).zip(self.whole.segments_mut()) {
+            let start = stopwatch.lap(Activity::Moving);
             for part in segment.chunks_mut(CALL_BYTES_MAX) {
-                owner.broadcast_into(part);
+                self.owner.broadcast_into(part);
             }
-            let come = watch.lap(Activity::Moving);
-            // A wrong one does not end the calls that all ranks make together.
-            if verifies && Digest::of(segment) != digest {
-                wrong = wrong.or(Some(SegmentId(id)));
+            let mut end = stopwatch.lap(Activity::Moving);
+            if let Some(digests) = digests {
+                // A wrong segment does not end the calls: all ranks make them together.
+                if Digest::of(segment) != digests[id.index()] {
+                    wrong = wrong.or(Some(id));
+                }
+                end = stopwatch.lap(Activity::Verifying);
             }
-            let now = watch.lap(if verifies { Activity::Verifying } else { Activity::Moving });
-            verification += if verifies { now.since(come) } else { Duration::ZERO };
-            latency.record(now.since(start));
+            if !self.is_owner {
+                self.metrics.latency.record(end.since(start));
+            }
         }
-        match wrong {
-            Some(segment) => Err(BroadcastError::Wrong { segment }),
-            None if self.node == OWNER => Ok(PeerReport::default()),
-            None => Ok(PeerReport {
-                metrics: RankMetrics { latency, ..RankMetrics::default() },
-                verification,
-            }),
-        }
+        wrong
     }
 }
 
-/// Checks all segments.
-fn check(whole: &mut WholeFile) -> Result<(), BroadcastError> {
-    for (id, (segment, digest)) in (0..).zip(whole.segments_mut()) {
-        if Digest::of(segment) != digest {
-            return Err(BroadcastError::Wrong { segment: SegmentId(id) });
+impl NodeIo<Relay> for BcastIo<'_> {
+    fn open(&mut self, relay: &Relay, stopwatch: &mut Stopwatch, inputs: &mut Vec<Input<'_>>) {
+        let digests = Some(relay.digests()).filter(|_| self.job.verify && !self.is_owner);
+        let wrong = if self.segmented {
+            self.by_segments(digests, stopwatch)
+        } else {
+            self.at_once(digests, stopwatch)
+        };
+        if self.is_owner {
+            return;
+        }
+        self.metrics.received_segments = u64::from(self.job.segments);
+        self.metrics.received_bytes = self.whole.bytes_mut().len() as u64;
+        let checked = |segment, verdict| Input::Checked { from: OWNER, segment, verdict };
+        match wrong {
+            Some(segment) => inputs.push(checked(segment, CheckResult::Corrupt)),
+            None => {
+                let segments = (0..self.job.segments).map(SegmentId);
+                inputs.extend(segments.map(|segment| checked(segment, CheckResult::Valid)));
+            }
         }
     }
-    Ok(())
+
+    fn perform(
+        &mut self,
+        _now: Timestamp,
+        output: Output,
+        _relay: &Relay,
+        _transport: &mut impl Transport,
+        inputs: &mut Vec<Input<'_>>,
+    ) -> Result<(), TransportError> {
+        // A relay without a plan has nothing else done here.
+        if output == Output::Reserve {
+            let problem = self.whole.reserve(self.job).err();
+            self.job.meter.begin();
+            let problem = problem.map(|error| error.to_string().into());
+            inputs.push(Input::Reserved { problem });
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, _now: Timestamp, _completion: Completion, _inputs: &mut Vec<Input<'_>>) {}
+
+    fn collect(&mut self, _now: Timestamp, _relay: &Relay, _inputs: &mut Vec<Input<'_>>) {}
 }
 
 fn encode(report: &PeerReport) -> Vec<u8> {
@@ -172,7 +216,7 @@ fn encode(report: &PeerReport) -> Vec<u8> {
 }
 
 fn decode(node: NodeId, bytes: &[u8]) -> Result<PeerReport, BroadcastError> {
-    let lost = |trouble| BroadcastError::Failed { node, trouble };
+    let lost = |problem| BroadcastError::Failed { node, problem };
     let (time, metrics) =
         bytes.split_first_chunk().ok_or_else(|| lost("its report is cut off".into()))?;
     let metrics = RankMetrics::decode(metrics).map_err(|error| lost(error.to_string()))?;

@@ -2,21 +2,13 @@
 
 use rayon::prelude::*;
 
-use super::{BroadcastError, BroadcastJob};
-use crate::config::PART_BYTES_MAX;
+use super::BroadcastJob;
 use crate::manifest::{
     Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload, payload_bytes,
     synthesize,
 };
-use crate::protocol::message::Part;
-use crate::store::{SealedSegment, Store, VacantSlot};
+use crate::store::{SealedSegment, Store, StoreError, VacantSlot};
 use crate::verify::Digest;
-
-/// Bytes of a digest.
-const DIGEST_BYTES: usize = 32;
-
-/// Digests in one message, at most.
-const DIGESTS_IN_PART: usize = PART_BYTES_MAX / DIGEST_BYTES;
 
 /// The bytes of every segment: those of a swarm's only file with this seed and these sizes, whose
 /// owner is peer 1.
@@ -43,45 +35,47 @@ impl Source {
         Self { file, filler }
     }
 
-    fn write(&self, place: usize, out: &mut [u8]) {
-        let position = u32::try_from(place).expect("segments are numbered in 32 bits");
-        self.filler.write_payload(position, self.file.hashes.hash(place), out);
+    fn write(&self, position: usize, out: &mut [u8]) {
+        let hash = self.file.hashes.hash(position);
+        let position = u32::try_from(position).expect("segments are numbered in 32 bits");
+        self.filler.write_payload(position, hash, out);
     }
 }
 
-/// A node's share of memory, segment by segment.
+/// A node's memory for the file, segment by segment.
 #[derive(Debug, Default)]
 pub(super) struct ReceivedSegments {
     /// The segments that are here.
     pub(super) segments: Vec<Option<SealedSegment>>,
-    /// What each of them must hash to.
-    pub(super) digests: Vec<Digest>,
     /// Room for those that are not.
     pub(super) slots: Vec<VacantSlot>,
 }
 
 impl ReceivedSegments {
-    /// All segments, made on all cores.
-    pub(super) fn make(job: &BroadcastJob) -> Result<Self, BroadcastError> {
+    /// All segments and their digests, made on all cores.
+    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), StoreError> {
         let source = Source::new(job);
         let bytes = job.payload_bytes();
-        let made = slots(job)?.into_par_iter().enumerate().map(|(place, mut slot)| {
-            source.write(place, &mut slot.bytes_mut()[..bytes]);
+        let made = slots(job)?.into_par_iter().enumerate().map(|(position, mut slot)| {
+            source.write(position, &mut slot.bytes_mut()[..bytes]);
             slot.fill(bytes).hash_and_seal()
         });
         let (digests, segments) = made.map(|(digest, sealed)| (digest, Some(sealed))).unzip();
-        Ok(Self { segments, digests, slots: Vec::new() })
+        Ok((Self { segments, slots: Vec::new() }, digests))
     }
 
-    /// Room for all segments.
-    pub(super) fn reserve(job: &BroadcastJob) -> Result<Self, BroadcastError> {
-        let segments = vec![None; job.segments as usize];
-        Ok(Self { segments, digests: Vec::new(), slots: slots(job)? })
+    /// Makes room for all segments, unless they are here.
+    pub(super) fn reserve(&mut self, job: &BroadcastJob) -> Result<(), StoreError> {
+        if self.segments.is_empty() {
+            self.segments = vec![None; job.segments as usize];
+            self.slots = slots(job)?;
+        }
+        Ok(())
     }
 
-    /// How many segments here are not what they must be.
-    pub(super) fn count_wrong(&self) -> u64 {
-        let pairs = self.segments.iter().zip(&self.digests);
+    /// How many segments here differ from what the owner made.
+    pub(super) fn count_wrong(&self, digests: &[Digest]) -> u64 {
+        let pairs = self.segments.iter().zip(digests);
         let wrong = pairs.filter(|(segment, digest)| {
             segment.as_ref().is_none_or(|segment| Digest::of(segment.bytes()) != **digest)
         });
@@ -90,53 +84,59 @@ impl ReceivedSegments {
 }
 
 /// The whole file in one slot, for calls that want it so.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[cfg(feature = "mpi")]
 pub(super) struct WholeFile {
-    slot: VacantSlot,
+    /// None until there is room.
+    slot: Option<VacantSlot>,
     bytes: usize,
     segment_bytes: usize,
-    pub(super) digests: Vec<Digest>,
 }
 
 #[cfg(feature = "mpi")]
 impl WholeFile {
-    /// The file, made on all cores.
-    pub(super) fn make(job: &BroadcastJob) -> Result<Self, BroadcastError> {
+    /// The file and its digests, made on all cores.
+    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), StoreError> {
         let source = Source::new(job);
-        let mut whole = Self::reserve(job)?;
+        let mut whole = Self::default();
+        whole.reserve(job)?;
         let segments = whole.bytes_mut().par_chunks_mut(job.payload_bytes()).enumerate();
-        let made = segments.map(|(place, segment)| {
-            source.write(place, segment);
+        let made = segments.map(|(position, segment)| {
+            source.write(position, segment);
             Digest::of(segment)
         });
-        whole.digests = made.collect();
-        Ok(whole)
+        let digests = made.collect();
+        Ok((whole, digests))
     }
 
-    /// Room for it.
-    pub(super) fn reserve(job: &BroadcastJob) -> Result<Self, BroadcastError> {
-        let segment_bytes = job.payload_bytes();
-        let bytes = segment_bytes * job.segments as usize;
-        let mut store = Store::new(1, bytes)?;
-        let slot = store.take().expect("there is one slot");
-        Ok(Self { slot, bytes, segment_bytes, digests: Vec::new() })
+    /// Makes room for it, unless it is here.
+    pub(super) fn reserve(&mut self, job: &BroadcastJob) -> Result<(), StoreError> {
+        if self.slot.is_none() {
+            self.segment_bytes = job.payload_bytes();
+            self.bytes = self.segment_bytes * job.segments as usize;
+            self.slot = Store::new(1, self.bytes)?.take();
+        }
+        Ok(())
     }
 
     /// All of it.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.slot.bytes_mut()[..self.bytes]
+        let slot = self.slot.as_mut().expect("there is room before the run opens");
+        &mut slot.bytes_mut()[..self.bytes]
     }
 
-    /// One segment after the other, each with its digest.
-    pub(super) fn segments_mut(&mut self) -> impl Iterator<Item = (&mut [u8], Digest)> {
-        let segments = self.slot.bytes_mut()[..self.bytes].chunks_mut(self.segment_bytes);
-        segments.zip(self.digests.iter().copied())
+    /// One segment after the other.
+    pub(super) fn segments_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let segment_bytes = self.segment_bytes;
+        self.bytes_mut().chunks_mut(segment_bytes)
     }
 
-    /// How many segments are not what they must be.
-    pub(super) fn count_wrong(&mut self) -> u64 {
-        let wrong = self.segments_mut().filter(|(bytes, digest)| Digest::of(bytes) != *digest);
+    /// How many segments differ from what the owner made.
+    pub(super) fn count_wrong(&mut self, digests: &[Digest]) -> u64 {
+        let wrong = self
+            .segments_mut()
+            .zip(digests)
+            .filter(|(bytes, digest)| Digest::of(bytes) != **digest);
         wrong.count() as u64
     }
 }
@@ -148,20 +148,7 @@ impl BroadcastJob {
     }
 }
 
-fn slots(job: &BroadcastJob) -> Result<Vec<VacantSlot>, BroadcastError> {
+fn slots(job: &BroadcastJob) -> Result<Vec<VacantSlot>, StoreError> {
     let mut store = Store::new(job.segments as usize, job.payload_bytes())?;
     Ok(std::iter::from_fn(|| store.take()).collect())
-}
-
-/// Part `index` of all digests, for one message.
-pub(super) fn part_of(digests: &[Digest], index: u32) -> Part {
-    let start = (index as usize).saturating_mul(DIGESTS_IN_PART).min(digests.len());
-    let end = (start + DIGESTS_IN_PART).min(digests.len());
-    let bytes = digests[start..end].iter().flat_map(|digest| digest.0).collect();
-    Part { index, last: end == digests.len(), bytes }
-}
-
-/// The digests in a part.
-pub(super) fn digests_of(part: &Part) -> impl Iterator<Item = Digest> {
-    part.bytes.as_chunks::<DIGEST_BYTES>().0.iter().map(|&bytes| Digest(bytes))
 }

@@ -1,4 +1,4 @@
-//! What the records of a measurement say, contender beside contender.
+//! Compares the contenders of one measurement: a row for each contender and workload.
 
 #[cfg(test)]
 mod tests;
@@ -11,93 +11,92 @@ use crate::config::Verify;
 use crate::report::Summary;
 use crate::report::limits::bounds;
 use crate::report::statistics::{
-    Interval, harmonic_mean, median, median_interval, median_ratio, median_ratio_interval, outliers,
+    Interval, RESAMPLES, harmonic_mean, median, median_interval, median_ratio,
+    median_ratio_interval, outliers,
 };
 
-/// The name of the file that holds the comparison.
+/// The file that holds the comparison.
 pub(crate) const SUMMARY: &str = "summary.json";
 
 /// The engine that all others are compared with.
 const BASELINE: &str = "mutex";
-/// The engine that does not move segments one by one.
+/// The engine that broadcasts a whole file and does not send segments one by one.
 const WHOLE_FILE: &str = "mpi-bcast";
-/// How often the ratio of two medians is drawn anew.
-const ROUNDS: usize = 2000;
-/// A makespan this much below its bound is impossible; less is the error of measuring both.
-pub(super) const TOLERANCE: f64 = 0.05;
+/// A run is invalid if its makespan is below its bound by more than this part.
+// Both are measured, and each measurement has an error; 5% was chosen, not tuned.
+const TOLERANCE: f64 = 0.05;
 
 /// All runs of one contender on one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ContenderRow {
-    /// The workload's name.
     pub workload: String,
-    /// How many peers took part.
     pub peers: usize,
-    /// The size of a segment, bytes.
     pub segment_bytes: usize,
-    /// The contender's name.
     pub contender: String,
-    /// What moved the bytes.
     pub engine: String,
-    /// Whether every segment was checked by its digest.
+    /// Whether every segment was checked against its digest.
     pub is_verified: bool,
-    /// How many runs count.
     pub runs: usize,
-    /// The repetitions whose makespans lie beyond Tukey's fences; they count like all others.
+    /// Repetitions whose makespans lie outside of Tukey's fences; they count like all others.
     pub outliers: Vec<u32>,
-    /// The repetitions that can't be: see [`invalid`].
+    /// Repetitions that are [`invalid`].
     pub invalid: Vec<u32>,
-    /// Why the first of them can't be.
+    /// Why the first of them is.
     pub invalid_why: Option<Invalid>,
     /// The median makespan, seconds.
     pub makespan_s: f64,
-    /// Its 95% interval, seconds; none for fewer than 6 runs.
+    /// Its interval, seconds; none for fewer than 6 runs.
     pub makespan_interval_s: Option<Interval>,
-    /// The median makespan of the baseline ÷ that of this contender; none where no baseline ran.
+    /// The median makespan of the baseline ÷ that of this contender; none if no baseline ran.
     pub times_baseline: Option<f64>,
-    /// Its 95% interval.
+    /// Its bootstrap interval.
     pub times_baseline_interval: Option<Interval>,
-    /// The median of the makespans ÷ their bounds: 1.0 is perfect.
+    /// The median of makespan ÷ bound: 1.0 is perfect.
     pub ratio_to_bound: Option<f64>,
-    /// The median rate, bytes/s.
+    /// The median rate.
     pub bytes_per_second: f64,
-    /// The harmonic mean of the rates, bytes/s: all bytes ÷ all time.
+    /// The harmonic mean of the rates: all bytes ÷ all time.
     pub bytes_per_second_harmonic: Option<f64>,
-    /// The median rate, segments/s.
+    /// The median rate.
     pub segments_per_second: f64,
-    /// The harmonic mean of the rates, segments/s.
+    /// The harmonic mean of the rates.
     pub segments_per_second_harmonic: Option<f64>,
-    /// The median of the most bytes that a peer served ÷ the mean over the peers.
+    /// The median of the most bytes that a peer served ÷ the mean over all peers.
     pub served_max_over_mean: f64,
     /// The median processor time, seconds.
     pub cpu_s: f64,
-    /// The median processor time for each delivered GB, seconds.
+    /// The median processor time for each delivered GB (10^9 bytes), seconds.
     pub cpu_s_per_gb: Option<f64>,
-    /// The median of the most memory that a process held in RAM, bytes.
+    /// The median of the peak memory of a process, bytes.
     pub peak_rss_bytes: f64,
 }
 
-/// Why the figures of a run can't be.
+/// Why a run is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Invalid {
-    /// Not all that was wanted was delivered.
+    /// Something wanted was not delivered.
     Incomplete,
-    /// Faster than the machine can be.
+    /// It was faster than the machine can be.
     BeyondBound,
 }
 
-/// Why the figures of a run can't be, if they can't, on a machine with such `limits`.
+/// Why a run on a machine with these `limits` is invalid; none if it is valid.
 pub(crate) fn invalid(record: &Record, limits: &[LimitsAt]) -> Option<Invalid> {
     if !record.run.is_complete() || !record.run.errors.is_empty() {
         return Some(Invalid::Incomplete);
     }
-    let is_beyond = ratio_to_bound(record, limits).is_some_and(|ratio| ratio < 1.0 - TOLERANCE);
+    let is_beyond = is_beyond_bound(ratio_to_bound(record, limits));
     is_beyond.then_some(Invalid::BeyondBound)
 }
 
-/// The makespan of a run ÷ its bound on a machine with such `limits`; none where these don't know
-/// its size of segment, or nothing was delivered.
+/// Whether makespan ÷ bound is too small to be possible.
+pub(super) fn is_beyond_bound(ratio: Option<f64>) -> bool {
+    ratio.is_some_and(|ratio| ratio < 1.0 - TOLERANCE)
+}
+
+/// The makespan of a run ÷ its bound on a machine with these `limits`; none if they were not measured
+/// for its segment size, or nothing was delivered.
 fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     let run = &record.run;
     let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes)?;
@@ -105,8 +104,8 @@ fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     Some(run.makespan_s / bound).filter(|ratio| ratio.is_finite())
 }
 
-/// The shortest makespan that a machine with such limits allows, seconds: the longer of what its
-/// cores and what the messages of its MPI take.
+/// The bound of a run on a machine with these limits, seconds: the longer of the time for its cores
+/// and the time for the messages of its MPI.
 pub(crate) fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Option<f64> {
     let is_checked = verification != Verify::Off;
     let cores = bounds::one_machine(run.bytes_delivered, run.cores, &at.limits(), is_checked)?;
@@ -115,10 +114,9 @@ pub(crate) fn bound_s(run: &Summary, verification: Verify, at: &LimitsAt) -> Opt
     Some(rate.map_or(cores, |rate| cores.max(bounds::messages(run.segments, rate))))
 }
 
-/// A row for each contender and workload, in the order in which `contenders` names them and the
-/// records first do. All bounds are those of `limits`: of the best that was measured, because what
-/// disturbs a measurement of limits only makes them look lower. `seed` decides what the intervals
-/// of ratios are drawn from.
+/// A row for each contender and workload: workloads in the order of the records, contenders in that of
+/// `contenders`. `limits` are the best that were measured, because noise only lowers them. `seed` is
+/// that of the bootstrap intervals.
 pub(crate) fn compare(
     records: &[Record],
     contenders: &[&str],
@@ -154,7 +152,7 @@ fn makespans(runs: &[&Record]) -> Vec<f64> {
     runs.iter().map(|record| record.run.makespan_s).collect()
 }
 
-/// None where there are no runs.
+/// None if there are no runs.
 fn row(
     runs: &[&Record],
     baseline: Option<&[f64]>,
@@ -163,8 +161,8 @@ fn row(
 ) -> Option<ContenderRow> {
     let first = runs.first()?;
     let all = |of: fn(&Record) -> f64| runs.iter().map(|run| of(run)).collect::<Vec<_>>();
-    let middle = |of: fn(&Record) -> f64| median(&all(of));
-    let some = |of: fn(&Record) -> Option<f64>| {
+    let median_of = |of: fn(&Record) -> f64| median(&all(of));
+    let median_of_some = |of: fn(&Record) -> Option<f64>| {
         median(&runs.iter().filter_map(|run| of(run)).collect::<Vec<_>>())
     };
     let makespans = makespans(runs);
@@ -189,18 +187,18 @@ fn row(
         makespan_interval_s: median_interval(&makespans),
         times_baseline: baseline.and_then(|baseline| median_ratio(baseline, &makespans)),
         times_baseline_interval: baseline
-            .and_then(|baseline| median_ratio_interval(baseline, &makespans, ROUNDS, seed)),
+            .and_then(|baseline| median_ratio_interval(baseline, &makespans, RESAMPLES, seed)),
         ratio_to_bound: median(&ratios),
-        bytes_per_second: middle(|run| run.run.bytes_per_second)?,
+        bytes_per_second: median_of(|run| run.run.bytes_per_second)?,
         bytes_per_second_harmonic: harmonic_mean(&all(|run| run.run.bytes_per_second)),
-        segments_per_second: middle(|run| run.run.segments_per_second)?,
+        segments_per_second: median_of(|run| run.run.segments_per_second)?,
         segments_per_second_harmonic: harmonic_mean(&all(|run| run.run.segments_per_second)),
-        served_max_over_mean: middle(|run| run.run.served_max_over_mean)?,
-        cpu_s: middle(|run| run.cpu_s)?,
-        cpu_s_per_gb: some(|run| {
+        served_max_over_mean: median_of(|run| run.run.served_max_over_mean)?,
+        cpu_s: median_of(|run| run.cpu_s)?,
+        cpu_s_per_gb: median_of_some(|run| {
             let gigabytes = run.run.bytes_delivered as f64 / 1e9;
             Some(run.cpu_s / gigabytes).filter(|seconds| seconds.is_finite())
         }),
-        peak_rss_bytes: middle(|run| run.peak_rss_bytes as f64)?,
+        peak_rss_bytes: median_of(|run| run.peak_rss_bytes as f64)?,
     })
 }

@@ -1,10 +1,10 @@
-//! A folder of records as a comparison takes it.
+//! Reads a folder of records as the input of a comparison.
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,76 +22,43 @@ use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
-use crate::report::units::size;
+use crate::report::units::{count, size};
 
 /// The version of an environment that this program reads.
+// `Environment::capture` writes it.
 const ENVIRONMENT_SCHEMA: u32 = 1;
-/// A load average above this part of the cores disturbed the measurement.
+/// A load average at the start above this part of the cores is warned of.
+// Chosen, not tuned: a machine that is idle has a load near 0.
 const LOAD_MAX: f64 = 0.5;
-/// What of a record's parameters tells of the workload; the others are the contender's switches.
+/// The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
-/// Why a folder is no measurement.
+/// Why the records of a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MeasuredError {
-    /// The records cannot be read.
     #[error(transparent)]
     Records(#[from] RecordsError),
-    /// No run was recorded.
     #[error("{path}: no runs", path = path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file is not there.
+    Empty { path: PathBuf },
     #[error("{path}: {cause}", path = path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// A file is not like ours.
+    Unreadable { path: PathBuf, cause: io::Error },
     #[error("{path}:{line}: not a file of a measurement: {cause}", path = path.display())]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What the parser says.
-        cause: serde_json::Error,
-    },
-    /// The environment is that of another program.
+    Json { path: PathBuf, line: usize, cause: serde_json::Error },
     #[error(
         "{path}: an environment of version {version}; this program reads {ENVIRONMENT_SCHEMA}",
         path = path.display()
     )]
-    RecordVersion {
-        /// The file.
-        path: PathBuf,
-        /// Its version.
-        version: u32,
-    },
-    /// A line of the latencies is not like ours.
+    Version { path: PathBuf, version: u32 },
     #[error("{path}:{line}: not an interval of an HdrHistogram log", path = path.display())]
-    Latencies {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-    },
+    Latencies { path: PathBuf, line: usize },
 }
 
-/// Whether there are records in the folder.
+/// Whether a folder has records.
 pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
 }
 
-/// Reads the records of a folder, their environment and, where they are there, their latencies.
-///
-/// # Errors
-///
-/// When one of them is not what [`records`] writes, with its file and line.
+/// Reads the records of a folder, their environment and, if there are any, their latencies.
 pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
     let mut recovered = records::read(dir)?;
     let loads = tracker_run::read(dir)?;
@@ -99,17 +66,17 @@ pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
         return Err(MeasuredError::Empty { path: dir.join(RECORDS) });
     }
     let environment = environment(&dir.join(ENVIRONMENT))?;
-    bound(&mut recovered.records, &best_limits(&dir.join(SUMMARY), &environment)?);
+    set_bounds(&mut recovered.records, &best_limits(&dir.join(SUMMARY), &environment)?);
     let latencies = latencies(&dir.join(HISTOGRAMS), &recovered.records)?;
-    let mut warnings = doubts(&environment);
+    let mut warnings = environment_warnings(&environment);
     if let Some(line) = loads.cut_off {
-        warnings.push(format!("line {line} of the tracker's loads was cut off: it is left out"));
+        warnings.push(format!("line {line} of the tracker's loads is cut off and was left out"));
     }
     if let Some(line) = recovered.cut_off {
-        warnings.push(format!("line {line} of the records was cut off: that run is left out"));
+        warnings.push(format!("line {line} of the records is cut off: that run was left out"));
     }
-    warnings.extend(left_out(&recovered.records));
-    let runs = recovered.records.into_iter().filter(whole).map(observation);
+    warnings.extend(run_warnings(&recovered.records));
+    let runs = recovered.records.into_iter().filter(is_complete).map(observation);
     let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     Ok(Set {
         label: real.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -126,8 +93,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
     })
 }
 
-/// The limits before and after the measurement, whichever are better; those before it where it was
-/// cut off.
+/// The better of the limits before and after the measurement; those before it if it was cut off.
 fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt>, MeasuredError> {
     #[derive(serde::Deserialize)]
     struct LimitsText {
@@ -137,48 +103,45 @@ fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt
     Ok(known.unwrap_or_else(|| environment.limits.clone()))
 }
 
-/// Gives every run the bound of these limits.
-fn bound(records: &mut [Record], limits: &[LimitsAt]) {
+/// Gives every run the bound that follows from these limits.
+fn set_bounds(records: &mut [Record], limits: &[LimitsAt]) {
     for Record { verification, run, .. } in records {
         let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes);
-        // None has a bound where the job ran on several machines.
+        // A job on several machines has no bound.
         if let (Some(at), Some(_)) = (at, run.bound_s) {
             run.set_bound(comparison::bound_s(run, *verification, at));
         }
     }
 }
 
-/// A run that did not deliver everything has no makespan.
-fn whole(record: &Record) -> bool {
+/// Whether everything was delivered; otherwise a run has no makespan.
+fn is_complete(record: &Record) -> bool {
     record.run.is_complete() && record.run.errors.is_empty()
 }
 
-fn left_out(records: &[Record]) -> Vec<String> {
-    let mut sentences = Vec::new();
-    let incomplete = records.iter().filter(|record| !whole(record)).count();
+fn run_warnings(records: &[Record]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let incomplete = records.iter().filter(|record| !is_complete(record)).count();
     if incomplete > 0 {
         let of = records.len();
-        sentences.push(format!("{incomplete} of {of} runs did not deliver all: they are left out"));
+        warnings.push(format!("{incomplete} of {of} runs were incomplete and left out"));
     }
-    let beyond = records.iter().filter(|record| {
-        whole(record)
-            && record.run.ratio_to_bound.is_some_and(|ratio| ratio < 1.0 - comparison::TOLERANCE)
-    });
-    let beyond = beyond.count();
+    let complete = records.iter().filter(|record| is_complete(record));
+    let beyond =
+        complete.filter(|record| comparison::is_beyond_bound(record.run.ratio_to_bound)).count();
     if beyond > 0 {
-        sentences.push(format!("{beyond} runs were faster than their bound: the bound is wrong"));
+        warnings.push(format!(
+            "{} faster than the bound: the limits were measured too low",
+            count(beyond as u64, "run")
+        ));
     }
-    if records.iter().any(|record| record.verification == Verify::Off) {
-        let mut names: Vec<_> = records
-            .iter()
-            .filter(|record| record.verification == Verify::Off)
-            .map(|record| record.contender.as_str())
-            .collect();
-        names.sort_unstable();
-        names.dedup();
-        sentences.push(format!("nobody checked what these delivered: {}", names.join(", ")));
+    let unverified = records.iter().filter(|record| record.verification == Verify::Off);
+    let unverified: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
+    if !unverified.is_empty() {
+        let names: Vec<_> = unverified.into_iter().collect();
+        warnings.push(format!("contenders that did not verify: {}", names.join(", ")));
     }
-    sentences
+    warnings
 }
 
 fn scenario(record: &Record) -> Scenario {
@@ -229,17 +192,17 @@ fn observation(record: Record) -> Observation {
     }
 }
 
-/// A load of the tracker alone. The one with locks alone bears the name of the engine with locks.
+/// A load test of the tracker alone. The one with locks only is called as the engine with locks.
 fn load(record: TrackerRecord) -> Observation {
     let TrackerCase { peers, segments, service_threads, handout, index, counters } = record.case;
     let contender = match (index, counters) {
         (IndexKind::Mutex, CounterKind::Mutex) => "mutex".to_owned(),
         (index, counters) => format!("{index} index, {counters} counters"),
     };
-    let threads = if service_threads == 1 { "thread" } else { "threads" };
+    let threads = count(service_threads as u64, "thread");
     Observation {
         scenario: Scenario {
-            workload: format!("tracker, {service_threads} {threads}, {segments} segments"),
+            workload: format!("tracker, {threads}, {segments} segments"),
             peers: usize::try_from(peers).ok(),
             segment_bytes: None,
             parameters: format!("handout={handout} client_threads={}", record.client_threads),
@@ -257,12 +220,12 @@ fn load(record: TrackerRecord) -> Observation {
 
 fn environment(path: &Path) -> Result<Environment, MeasuredError> {
     #[derive(serde::Deserialize)]
-    struct RecordVersion {
+    struct AnyVersion {
         environment_schema: u32,
     }
-    let RecordVersion { environment_schema: version } = json(path)?;
+    let AnyVersion { environment_schema: version } = json(path)?;
     if version != ENVIRONMENT_SCHEMA {
-        return Err(MeasuredError::RecordVersion { path: path.to_owned(), version });
+        return Err(MeasuredError::Version { path: path.to_owned(), version });
     }
     json(path)
 }
@@ -277,7 +240,7 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, MeasuredError>
     })
 }
 
-/// On what the figures depend.
+/// The machine and the program, on which figures depend.
 fn facts(environment: &Environment) -> Vec<Fact> {
     let Environment { host, machine, program, mpi, tuning, .. } = environment;
     let unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -317,31 +280,31 @@ fn facts(environment: &Environment) -> Vec<Fact> {
     .into()
 }
 
-/// What is wrong with the place of the measurement.
-fn doubts(environment: &Environment) -> Vec<String> {
+/// What could have distorted the measurement.
+fn environment_warnings(environment: &Environment) -> Vec<String> {
     let Environment { machine, program, load_at_start, .. } = environment;
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     if program.profile != "release" {
-        doubts.push(format!("the program was built with the profile {}", program.profile));
+        warnings.push(format!("the program was built with the profile {}", program.profile));
     }
     if program.dirty == Some(true) {
-        doubts.push("the tree differed from its commit".to_owned());
+        warnings.push("the source had uncommitted changes".to_owned());
     }
     if program.older_than_source == Some(true) {
-        doubts.push("the program was older than its source".to_owned());
+        warnings.push("the program was not rebuilt after the source had changed".to_owned());
     }
     if let Some([load, ..]) = load_at_start
         && *load > LOAD_MAX * machine.cores as f64
     {
-        let cores = machine.cores;
-        doubts.push(format!(
-            "others were at work: a load of {load:.2} on {cores} cores at the start"
+        warnings.push(format!(
+            "the machine was busy: load {load:.2} on {} when it began",
+            count(machine.cores as u64, "core")
         ));
     }
-    doubts
+    warnings
 }
 
-/// How to measure it again.
+/// The commands that repeat the measurement.
 fn commands(environment: &Environment) -> Vec<String> {
     let commit = environment.program.commit.as_deref().unwrap_or("<the commit>");
     let plan = format!("{}.toml", environment.plan);
@@ -361,12 +324,12 @@ fn commands(environment: &Environment) -> Vec<String> {
     vec![
         format!("git checkout {commit}"),
         format!("{flags}cargo build --release"),
-        format!("# {plan}: its text stands below, inputs/plans may have it"),
+        format!("# {plan} may be in inputs/plans; a page shows its text"),
         format!("{launcher}target/release/mpiswarm bench {plan}"),
     ]
 }
 
-/// The latencies of all runs of a series; nothing where no file is there.
+/// The latencies of all runs of a scenario and contender; empty if there is no file.
 fn latencies(
     path: &Path,
     records: &[Record],

@@ -1,6 +1,5 @@
-//! Records of runs, as files: one line a run, written as it happens.
-//!
-//! What a killed process leaves is whole lines and at most a part of one more.
+//! Records of runs in files: a line for each run, written when the run ends. A killed process leaves
+//! whole lines and at most a part of one more.
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -20,52 +19,53 @@ use crate::metrics::Latency;
 use crate::report::Summary;
 use crate::report::summary::SCHEMA;
 
-/// The version of a record. It grows when a field changes its meaning or goes.
-pub const RECORD_SCHEMA: u32 = 1;
+/// The version of a record.
+// It grows when a field changes its meaning or is removed.
+pub(super) const RECORD_SCHEMA: u32 = 1;
 
-/// Runs, a line each.
+/// The file of runs, a line each.
 pub const RECORDS: &str = "records.jsonl";
-/// The latencies of each run, in the log format that HdrHistogram's viewers read.
+/// The file of latencies of each run, in the log format that viewers of HdrHistogram read.
 pub const HISTOGRAMS: &str = "histograms.hlog";
 
-/// One run of one contender: what `mpiswarm run --json` says, and what it was a run of.
+/// One run of one contender: the summary of `mpiswarm run --json`, and what was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The version of this record: 1.
     pub record_schema: u32,
     /// The name of the workload in the plan.
     pub workload: String,
-    /// The name of the contender in the plan, with what a list switched.
+    /// The name of the contender in the plan, with its switches from lists.
     pub contender: String,
-    /// What the contender does differently, the shape of the workload and its size.
+    /// The switches of the contender, and the shape and size of the workload.
     pub parameters: serde_json::Map<String, serde_json::Value>,
     /// Which repetition it is, from 0; warm-up runs leave no record.
     pub repetition: u32,
     /// Seconds since the beginning of the whole measurement when this run ended.
     pub ended_at_s: f64,
-    /// Who checked the segments; where nobody did, `bound_s` counts no hashing.
+    /// Where segments were checked; if nowhere, `bound_s` counts no hashing.
     pub verification: Verify,
-    /// How long all cores take to hash the bytes that were delivered, seconds; none where that is
-    /// not known. To be added to the makespan of an unverified run.
+    /// How long all cores take to hash the delivered bytes, seconds; none if unknown. Add it to the
+    /// makespan of an unverified run.
     pub verification_s: Option<f64>,
-    /// Processor time in user mode and in the kernel, over all processes, seconds: since the swarm
-    /// opened, as the makespan.
+    /// Processor time in user mode and in the kernel, over all processes, seconds, since the swarm
+    /// opened.
     pub cpu_s: f64,
-    /// Processor time to make ready for that, likewise, seconds: to register and to reserve memory,
-    /// but not to make the payload. 0 in older records, where `cpu_s` has it.
+    /// The same before the swarm opened, to register and to reserve memory, but not to make the payload.
+    /// 0 in older records, where `cpu_s` includes it.
     #[serde(default)]
     pub cpu_setup_s: f64,
-    /// The part of `cpu_s` that was spent in the kernel, seconds.
+    /// The part of `cpu_s` in the kernel, seconds.
     pub cpu_system_s: f64,
-    /// The most memory that one process held in RAM, bytes; 0 where it is not known.
+    /// The peak memory of a process, bytes; 0 if unknown.
     pub peak_rss_bytes: u64,
-    /// Processes that the nodes were spread over.
+    /// How many processes ran the nodes.
     pub processes: usize,
-    /// How often a thread waited, over all processes.
+    /// Voluntary context switches, over all processes.
     pub voluntary_switches: u64,
-    /// How often a thread was taken off its core, over all processes.
+    /// Involuntary context switches, over all processes.
     pub involuntary_switches: u64,
-    /// The run itself.
+    /// The summary of the run.
     #[serde(flatten)]
     pub run: Summary,
 }
@@ -73,15 +73,15 @@ pub struct Record {
 /// Why records cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordsError {
-    /// The system refused.
+    /// An I/O error.
     #[error("{path}: {cause}", path = path.display())]
     System {
         /// The file or folder.
         path: PathBuf,
-        /// What it says.
+        /// What the system says.
         cause: io::Error,
     },
-    /// A line, not a last one that was cut off, is no record.
+    /// A whole line is no record.
     #[error("{path}:{line}: not a record: {cause}", path = path.display())]
     Damaged {
         /// The file.
@@ -91,7 +91,7 @@ pub enum RecordsError {
         /// What the parser says.
         cause: serde_json::Error,
     },
-    /// A record of another program.
+    /// A record of another version.
     #[error(
         "{path}:{line}: a record of version {version}; this program reads {known}",
         path = path.display()
@@ -108,14 +108,14 @@ pub enum RecordsError {
     },
 }
 
-/// What could be read.
+/// The records that could be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recovered<T = Record> {
-    /// The records, in the order in which they were written.
+    /// In the order in which they were written.
     pub records: Vec<T>,
-    /// How many bytes of the file they take.
+    /// The length of all whole lines.
     pub whole_bytes: u64,
-    /// The last line was cut off: its number, from 1.
+    /// The number of the last line, from 1, if it was cut off.
     pub cut_off: Option<usize>,
 }
 
@@ -125,12 +125,12 @@ impl<T> Default for Recovered<T> {
     }
 }
 
-/// A line of a file that grows by one with each run.
+/// A line of a file to which each run adds one.
 pub(super) trait JournalLine: DeserializeOwned {
-    /// What every version of a line has.
+    /// The fields that every version of a line has.
     type Versions: DeserializeOwned;
 
-    /// The versions that a line says it is of, each with the one that this program reads.
+    /// The versions that a line states, each with the one that this program reads.
     fn versions(said: &Self::Versions) -> impl Iterator<Item = (u32, u32)>;
 }
 
@@ -138,7 +138,7 @@ pub(super) trait JournalLine: DeserializeOwned {
 ///
 /// # Errors
 ///
-/// The file cannot be read, or a line that has its end is no record of this version.
+/// The file cannot be read, or a whole line is no record of this version.
 pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
     lines(&dir.join(RECORDS))
 }
@@ -161,7 +161,7 @@ pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, Records
 
 fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
     let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
-    // First, because a later record may lack what this program asks for.
+    // Versions first, because a later record may lack fields that this program needs.
     let said: T::Versions = serde_json::from_slice(text).map_err(damaged)?;
     for (version, known) in T::versions(&said) {
         if version != known {
@@ -171,7 +171,7 @@ fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, Reco
     serde_json::from_slice(text).map_err(damaged)
 }
 
-/// What every version of a record has.
+/// The fields that every version of a record has.
 #[derive(Deserialize)]
 pub(super) struct RecordVersions {
     record_schema: u32,
@@ -195,7 +195,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Begins the records in the folder `dir`, which is made where it is missing.
+    /// Begins records in the folder `dir`, which is created if it is missing.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ impl Journal {
         Ok(this)
     }
 
-    /// Goes on with the records in the folder `dir`, after what is whole of them.
+    /// Goes on after the whole lines of the records in the folder `dir`.
     ///
     /// # Errors
     ///
@@ -244,12 +244,12 @@ impl Journal {
         Ok((this, recovered))
     }
 
-    /// Where the records lie.
+    /// The folder of the records.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// Adds a run. When this returns, the system has it: it outlives this process.
+    /// Adds a run. When this returns, the operating system has it: a crash of this process loses none.
     ///
     /// # Errors
     ///
@@ -273,7 +273,7 @@ impl Journal {
         )
     }
 
-    /// One interval, in a single write, so that a cut is within one line.
+    /// Adds one interval, in a single write, so that a crash cuts at most one line.
     fn log(&mut self, record: &Record, latency: &Latency) -> io::Result<()> {
         let seconds = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
         let length = seconds(record.run.makespan_s);
@@ -288,14 +288,14 @@ impl Journal {
     }
 }
 
-/// `<workload>/<segment bytes>/<peers>/<contender>`, without what ends a tag.
+/// `<workload>/<segment bytes>/<peers>/<contender>`, without commas and blanks, which end a tag.
 pub(super) fn tag(record: &Record) -> String {
     let Record { workload, contender, run, .. } = record;
     let tag = format!("{workload}/{}/{}/{contender}", run.segment_bytes, run.peers);
     tag.chars().map(|c| if c == ',' || c.is_whitespace() { ';' } else { c }).collect()
 }
 
-/// How many bytes of a file are lines that have their ends.
+/// The length of all whole lines of a file.
 fn whole_lines(mut file: &File) -> io::Result<u64> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

@@ -24,7 +24,7 @@ use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind};
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
-use crate::protocol::{Enrolment, OwnedEntry};
+use crate::protocol::{OwnedEntry, Registration};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
 use crate::verify::Digest;
@@ -137,11 +137,11 @@ impl LoadTest {
             (1..=HANDOUT_MAX).contains(&self.handout),
             "a handout has at most HANDOUT_MAX segments"
         );
-        let enrolments = self.enrolments();
+        let registrations = self.registrations();
         let mut measured = LoadResult::default();
         while measured.elapsed < self.budget {
             let left = self.budget - measured.elapsed;
-            measured.add(&self.round(clock, &enrolments, left));
+            measured.add(&self.round(clock, &registrations, left));
         }
         measured
     }
@@ -150,7 +150,7 @@ impl LoadTest {
     fn round(
         &self,
         clock: &Clock,
-        enrolments: &[(NodeId, Enrolment)],
+        registrations: &[(NodeId, Registration)],
         budget: Duration,
     ) -> LoadResult {
         let nodes = self.peers as usize + 2;
@@ -159,7 +159,7 @@ impl LoadTest {
         let config =
             Config { index: self.index, counters: self.counters, ..Config::for_segments_of(1) };
         let service =
-            Service::open(enrolments, nodes, &config).expect("one owner agrees with itself");
+            Service::open(registrations, nodes, &config).expect("one owner agrees with itself");
         let wakers = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
         let mut ends = local::connect(wakers);
         let peers = ends.split_off(OWNER.index() + 1);
@@ -201,7 +201,7 @@ impl LoadTest {
     }
 
     /// One owner of one file, and all others who want it.
-    fn enrolments(&self) -> Vec<(NodeId, Enrolment)> {
+    fn registrations(&self) -> Vec<(NodeId, Registration)> {
         let digest = |position: u32| {
             let mut digest = [0xd1; 32];
             digest[..4].copy_from_slice(&position.to_be_bytes());
@@ -212,8 +212,8 @@ impl LoadTest {
             hashes: (0..self.segments).map(|position| format!("{position:08x}\n")).collect(),
             digests: (0..self.segments).map(digest).collect(),
         };
-        let owner = Enrolment::Ready { owned: vec![entry], wanted: Vec::new() };
-        let other = Enrolment::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
+        let owner = Registration::Ready { owned: vec![entry], wanted: Vec::new() };
+        let other = Registration::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
         let others =
             (OWNER.0 + 1..OWNER.0 + 1 + self.peers).map(|rank| (NodeId(rank), other.clone()));
         std::iter::once((OWNER, owner)).chain(others).collect()
@@ -242,8 +242,8 @@ mod tests {
                 for service_threads in [1, 2] {
                     let load =
                         LoadTest { index, counters, ..LoadTest::new(6, 200, service_threads) };
-                    let enrolments = load.enrolments();
-                    let measured = load.round(&clock, &enrolments, Duration::MAX);
+                    let registrations = load.registrations();
+                    let measured = load.round(&clock, &registrations, Duration::MAX);
                     assert_eq!(measured.warm_up + measured.segments, 6 * 200, "{load:?}");
                     assert!(measured.warm_up >= 6 * 50, "{load:?}");
                     assert!(measured.handouts * 10 >= measured.segments, "of 10 at most");

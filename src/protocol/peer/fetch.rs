@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{BLOCKS_MAX, Config, HANDOUT_MAX, RETURNS_MAX, WINDOW_MAX, WITHDRAWALS_MAX};
+use crate::config::{
+    BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX, WITHDRAWALS_MAX,
+};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -12,7 +14,7 @@ use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, Mishaps};
 use crate::protocol::{
-    Ask, Cause, CheckResult, Handout, HandoutEntry, Message, Outbox, Output, Return,
+    Ask, CheckResult, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Outbox, Output,
 };
 
 /// A peer takes on a small part of what it lacks: no more than one of so many.
@@ -33,7 +35,7 @@ pub(super) struct Fetch {
     flights: Flights,
     verified_count: u32,
     verified: Vec<Announcement<SegmentId>>,
-    returned: Vec<Announcement<Return>>,
+    failed: Vec<Announcement<FailedFetch>>,
     /// How many of both were never said: the last ones of each.
     unsaid: usize,
     /// Counts asks; the last one's number.
@@ -63,7 +65,7 @@ impl Fetch {
             flights: Flights::new(config.flights_max()),
             verified_count: 0,
             verified: Vec::with_capacity(WINDOW_MAX),
-            returned: Vec::with_capacity(WINDOW_MAX),
+            failed: Vec::with_capacity(WINDOW_MAX),
             unsaid: 0,
             sequence: 0,
             heard: 0,
@@ -116,7 +118,7 @@ impl Fetch {
     pub(super) fn handle_heard(&mut self, answers: u32, busy: bool) {
         let told = |said: u32| said != 0 && said <= answers;
         self.verified.retain(|announcement| !told(announcement.said));
-        self.returned.retain(|announcement| !told(announcement.said));
+        self.failed.retain(|announcement| !told(announcement.said));
         self.heard = self.heard.max(answers);
         self.tracker_is_busy = busy;
     }
@@ -159,7 +161,7 @@ impl Fetch {
             CheckResult::Valid => None,
             CheckResult::Corrupt => {
                 self.mishaps.corrupt += 1;
-                self.give_back(segment, from, Cause::Corrupt);
+                self.give_back(segment, from, FetchFailure::Corrupt);
                 None
             }
         }
@@ -181,7 +183,7 @@ impl Fetch {
         match flight.stage {
             FlightStage::Withdrawn { superfluous: true, .. } => {}
             FlightStage::Withdrawn { superfluous: false, .. } => {
-                self.give_back(segment, from, Cause::Lapsed);
+                self.give_back(segment, from, FetchFailure::TimedOut);
             }
             FlightStage::Requested | FlightStage::Checking => {
                 self.mishaps.declined += 1;
@@ -199,7 +201,7 @@ impl Fetch {
                         let segments = [segment].into_iter().collect();
                         out.send(holder, Message::Request { segments });
                     }
-                    None => self.give_back(segment, from, Cause::Busy),
+                    None => self.give_back(segment, from, FetchFailure::Busy),
                 }
             }
         }
@@ -210,7 +212,7 @@ impl Fetch {
         if !self.flights.find(segment, from).is_some_and(|flight| withdrawn(flight)) {
             return;
         }
-        self.drop_flight(segment, from, Cause::Lapsed, out);
+        self.drop_flight(segment, from, FetchFailure::TimedOut, out);
     }
 
     pub(super) fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
@@ -222,7 +224,7 @@ impl Fetch {
             .map(|flight| flight.segment)
             .collect();
         for segment in lost {
-            self.drop_flight(segment, node, Cause::Gone, out);
+            self.drop_flight(segment, node, FetchFailure::Gone, out);
         }
     }
 
@@ -252,7 +254,7 @@ impl Fetch {
             }
         }
         for (segment, holder) in gone {
-            self.drop_flight(segment, holder, Cause::Gone, out);
+            self.drop_flight(segment, holder, FetchFailure::Gone, out);
         }
         self.flights.look_up_eldest();
     }
@@ -360,17 +362,23 @@ impl Fetch {
         out.push(Output::Expect { from, segment });
     }
 
-    fn drop_flight(&mut self, segment: SegmentId, holder: NodeId, cause: Cause, out: &mut Outbox) {
+    fn drop_flight(
+        &mut self,
+        segment: SegmentId,
+        holder: NodeId,
+        failure: FetchFailure,
+        out: &mut Outbox,
+    ) {
         let Some(flight) = self.flights.remove(segment, holder) else { return };
         out.push(Output::Forget { from: holder, segment });
         if !flight.is_superfluous() {
-            self.give_back(segment, holder, cause);
+            self.give_back(segment, holder, failure);
         }
     }
 
-    fn give_back(&mut self, segment: SegmentId, holder: NodeId, cause: Cause) {
-        let what = Return { segment, holder, cause, said: 0 };
-        self.returned.push(Announcement { what, said: 0 });
+    fn give_back(&mut self, segment: SegmentId, holder: NodeId, failure: FetchFailure) {
+        let what = FailedFetch { segment, holder, failure, said: 0 };
+        self.failed.push(Announcement { what, said: 0 });
         self.unsaid += 1;
         if !self.flights.is_awaited(segment) {
             self.wants.release(segment);
@@ -440,12 +448,12 @@ impl Fetch {
             announcement.said =
                 if announcement.said == 0 { ask.sequence } else { announcement.said };
         }
-        for announcement in self.returned.iter_mut().take(RETURNS_MAX) {
+        for announcement in self.failed.iter_mut().take(FAILED_FETCHES_MAX) {
             announcement.said =
                 if announcement.said == 0 { ask.sequence } else { announcement.said };
-            ask.returned.push(Return { said: announcement.said, ..announcement.what });
+            ask.failed.push(FailedFetch { said: announcement.said, ..announcement.what });
         }
         self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
-            + self.returned.len().saturating_sub(RETURNS_MAX);
+            + self.failed.len().saturating_sub(FAILED_FETCHES_MAX);
     }
 }

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
-use super::enrolment::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
 use super::message::shortened;
-use super::{Enrolment, Farewell, Input, Message, Node, Outbox, Output, Part};
+use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
+use super::{DoneReport, Input, Message, Node, Outbox, Output, Part, Registration};
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
@@ -53,7 +53,7 @@ pub struct Peer {
     shortage: Option<Box<str>>,
     /// Whole files that have no name yet.
     unpublished: usize,
-    farewell: Farewell,
+    report: DoneReport,
     /// When the tracker was last told anything.
     said: Timestamp,
     /// How often it was told the same again since it last answered.
@@ -63,18 +63,18 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that will register `enrolment`.
-    pub fn new(enrolment: &Enrolment, config: Config) -> Self {
+    /// A peer that will register `registration`.
+    pub fn new(registration: &Registration, config: Config) -> Self {
         Self {
             phase: PeerPhase::Registering { part: 0 },
-            registration: Outgoing::new(enrolment),
+            registration: Outgoing::new(registration),
             catalogue: Incoming::default(),
             listings: Catalogue::default(),
             fetch: Fetch::new(&config),
             uploads: Uploads::new(&config),
             shortage: None,
             unpublished: 0,
-            farewell: Farewell::default(),
+            report: DoneReport::default(),
             said: Timestamp::default(),
             unanswered: 0,
             orphaned: false,
@@ -82,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// Where its owned files lie in the numbering, in the order of the enrolment; empty before
+    /// Where its owned files lie in the numbering, in the order of the registration; empty before
     /// [`Output::Reserve`].
     pub fn owned(&self) -> &[Listing] {
         &self.listings.owned
@@ -108,21 +108,6 @@ impl Peer {
         self.fetch.requested_at(holder, segment)
     }
 
-    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
-    pub fn waits_for(&self) -> Option<Wait> {
-        match self.phase {
-            PeerPhase::Registering { .. }
-            | PeerPhase::Reading
-            | PeerPhase::Reserving
-            | PeerPhase::Waiting
-            | PeerPhase::Gone => None,
-            PeerPhase::Publishing => Some(Wait::Disk),
-            PeerPhase::Serving => Some(Wait::Nothing),
-            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
-            PeerPhase::Fetching => Some(Wait::Holder),
-        }
-    }
-
     /// Whether it left because the tracker is gone: it answers no more, or is known to be lost.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
@@ -139,12 +124,12 @@ impl Peer {
             PeerPhase::Registering { part } => Message::Register(self.registration.part(part)),
             PeerPhase::Reading => Message::Describe { index: self.catalogue.next() },
             PeerPhase::Reserving | PeerPhase::Gone => return,
-            PeerPhase::Waiting => Message::Ready { trouble: self.shortage.clone() },
+            PeerPhase::Waiting => Message::Ready { problem: self.shortage.clone() },
             PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
             PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
             PeerPhase::Serving => {
                 let segments = self.fetch.verified_count();
-                Message::Done(Box::new(Farewell { segments, ..self.farewell.clone() }))
+                Message::Done(Box::new(DoneReport { segments, ..self.report.clone() }))
             }
         };
         self.said = now;
@@ -161,7 +146,7 @@ impl Peer {
             Message::Open if self.phase == PeerPhase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == PeerPhase::Fetching => {
                 for file in self.fetch.handle_handout(now, handout, out) {
-                    self.farewell.add_failed(file);
+                    self.report.add_failed(file);
                 }
             }
             Message::Request { segments } => {
@@ -175,7 +160,7 @@ impl Peer {
                 }
             }
             &Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
-            &Message::Heard { answers, busy } => self.fetch.handle_heard(answers, busy),
+            &Message::Acknowledged { answers, busy } => self.fetch.handle_heard(answers, busy),
             Message::Stop if self.phase != PeerPhase::Gone => {
                 self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -233,9 +218,9 @@ impl Peer {
         }
     }
 
-    fn handle_reserved(&mut self, now: Timestamp, trouble: Option<Box<str>>, out: &mut Outbox) {
+    fn handle_reserved(&mut self, now: Timestamp, problem: Option<Box<str>>, out: &mut Outbox) {
         if self.phase == PeerPhase::Reserving {
-            self.shortage = trouble.map(|trouble| shortened(&trouble).into());
+            self.shortage = problem.map(|problem| shortened(&problem).into());
             self.phase = PeerPhase::Waiting;
             self.say(now, out);
         }
@@ -276,11 +261,11 @@ impl Peer {
         }
     }
 
-    fn handle_published(&mut self, file: FileId, trouble: Option<Box<str>>, out: &mut Outbox) {
+    fn handle_published(&mut self, file: FileId, problem: Option<Box<str>>, out: &mut Outbox) {
         self.unpublished -= 1;
-        match trouble {
+        match problem {
             None => out.send(NodeId::TRACKER, Message::Finished { file }),
-            Some(trouble) => self.farewell.add_trouble(&trouble),
+            Some(problem) => self.report.add_problem(&problem),
         }
     }
 
@@ -357,11 +342,11 @@ impl Node for Peer {
                     self.publish(file, out);
                 }
             }
-            Input::Reserved { trouble } => self.handle_reserved(now, trouble, out),
-            Input::Published { file, trouble } => self.handle_published(file, trouble, out),
+            Input::Reserved { problem } => self.handle_reserved(now, problem, out),
+            Input::Published { file, problem } => self.handle_published(file, problem, out),
             Input::Lost { node } => self.handle_lost(node, out),
             // Only a tracker falls behind.
-            Input::Idle => {}
+            Input::Idle => return,
         }
         self.advance(now, out);
     }
@@ -373,6 +358,24 @@ impl Node for Peer {
         let repeat = self.said + self.config.ask_patience;
         let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
         others.chain([repeat]).min()
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        match self.phase {
+            PeerPhase::Registering { .. }
+            | PeerPhase::Reading
+            | PeerPhase::Reserving
+            | PeerPhase::Waiting
+            | PeerPhase::Gone => None,
+            PeerPhase::Publishing => Some(Wait::Disk),
+            PeerPhase::Serving => Some(Wait::Nothing),
+            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            PeerPhase::Fetching => Some(Wait::Holder),
+        }
+    }
+
+    fn may_leave_unsent(&self) -> bool {
+        self.orphaned
     }
 }
 

@@ -11,14 +11,8 @@ use rustc_hash::FxHashMap;
 
 use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
-use crate::time::{Timestamp, ewma, nanoseconds};
-
-/// A receiver to which a segment takes so many times as long as to all in the mean is slow.
-const SLOW_TIMES: u64 = 2;
-
-/// How much of a mean one new time is: of one receiver's, and of all receivers'.
-const WEIGHT_ONE: u64 = 4;
-const WEIGHT_ALL: u64 = 32;
+use crate::protocol::slow_peers::SlowPeers;
+use crate::time::Timestamp;
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,16 +53,16 @@ enum Lane {
     Stuck,
 }
 
-/// How long segments take to leave, as EWMAs, nanoseconds.
-#[derive(Clone, Debug, Default)]
+/// How long segments take to leave.
+#[derive(Debug, Default)]
 struct SendTimes {
-    all_ns: u64,
-    /// By receiver.
+    slow_peers: SlowPeers,
+    /// By receiver: the EWMA, nanoseconds.
     to_ns: FxHashMap<NodeId, u64>,
 }
 
 /// Segments on their way out and requests that wait.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Uploads {
     active: Vec<Active>,
     patience: Duration,
@@ -197,14 +191,13 @@ impl Uploads {
 
 impl SendTimes {
     fn note(&mut self, to: NodeId, time: Duration) {
-        let time_ns = nanoseconds(time).max(1);
         let to_ns = self.to_ns.entry(to).or_default();
-        *to_ns = ewma(*to_ns, time_ns, WEIGHT_ONE);
-        self.all_ns = ewma(self.all_ns, time_ns, WEIGHT_ALL);
+        *to_ns = SlowPeers::updated(*to_ns, time);
+        self.slow_peers.record(time);
     }
 
     fn is_slow(&self, to: NodeId) -> bool {
-        self.to_ns.get(&to).is_some_and(|&to_ns| to_ns > SLOW_TIMES * self.all_ns)
+        self.to_ns.get(&to).is_some_and(|&to_ns| self.slow_peers.is_slow(to_ns))
     }
 }
 

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::ledger::{Ledger, SegmentState};
 use crate::config::BLOCKS_MAX;
 use crate::manifest::{Block, FileId, SegmentId};
-use crate::protocol::enrolment::Listing;
+use crate::protocol::registration::Listing;
 
 /// A wanted file on its way to being whole.
 #[derive(Clone, Debug)]

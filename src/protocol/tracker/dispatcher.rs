@@ -1,12 +1,16 @@
-//! The dispatcher at which peers ask: what they announce goes into the index, what they get comes
-//! out of it, and those for whom there is nothing wait in the queue.
+//! The dispatcher: enters what peers announce into the index, answers their asks from it, and keeps
+//! the asks that it can't answer in the wait queue.
+//!
+//! This is credit-based flow control, as between a switch and its hosts: an ask grants the tracker a
+//! credit of `room` segments, each segment handed out uses one up, and whoever has credit left need
+//! not ask again. Without it each segment for a waiting peer would cost a round trip.
 
 use std::time::Duration;
 
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Ask, Cause, Handout, Message, Outbox, Return};
+use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
@@ -14,10 +18,13 @@ use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
-/// Waiting peers that are tried in vain before the rest is left to wait for the next occasion.
-const VAIN_TRIES_MAX: usize = 2;
+/// Waiting peers that can be tried without success before the rest waits for the next message.
+///
+/// With hundreds of waiting peers a look at each of them at every message would be quadratic. Most
+/// tries fail because all holders are busy, and then the next one fails too. 2 at the front and 2
+/// behind the last place tried (`resume`) reach everybody after a few messages.
+const FAILED_TRIES_MAX: usize = 2;
 
-/// The open swarm, as the tracker runs it.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     config: Config,
@@ -27,17 +34,16 @@ pub(super) struct Dispatcher {
     unchanged: bool,
     /// By rank.
     peers: Vec<PeerState>,
-    /// Peers whose asks wait, those first that have least under way.
     queue: WaitQueue,
-    /// Where in the queue the last occasion stopped.
+    /// The position at which the last walk through the queue stopped.
     resume: Option<QueuePosition>,
-    /// The handouts of the moment: each peer gets one message with all that it is given.
-    drafts: Vec<(NodeId, Handout)>,
-    /// Wrong segments by sender.
+    /// Handouts that leave when the queue is served: one message a peer.
+    pending: Vec<(NodeId, Handout)>,
+    /// Corrupt segments by sender.
     corrupt_counts: Vec<u32>,
-    /// Whether the tracker falls behind.
+    /// Whether the tracker falls behind; peers are told so.
     busy: bool,
-    /// Segments given and neither announced nor given back.
+    /// Segments granted and neither announced nor given back.
     grants: usize,
     grants_max: usize,
     wanted_segments: u64,
@@ -60,7 +66,7 @@ impl Dispatcher {
             peers: (0..nodes).map(|_| PeerState::new(now)).collect(),
             queue: WaitQueue::new(nodes as usize),
             resume: None,
-            drafts: Vec::new(),
+            pending: Vec::new(),
             busy: false,
             corrupt_counts: vec![0; nodes as usize],
             grants: 0,
@@ -70,17 +76,16 @@ impl Dispatcher {
         }
     }
 
-    pub(super) fn hear(&mut self, now: Timestamp, from: NodeId) {
-        self.peers[from.index()].heard_at = now;
+    pub(super) fn note_contact(&mut self, now: Timestamp, from: NodeId) {
+        self.peers[from.index()].last_contact = now;
     }
 
-    /// From now on peers are told so.
     pub(super) fn set_busy(&mut self, busy: bool) {
         self.busy = busy;
     }
 
-    /// The last ask that was heard from a peer.
-    pub(super) fn heard(&self, from: NodeId) -> u32 {
+    /// The sequence number of a peer's last ask.
+    pub(super) fn last_ask(&self, from: NodeId) -> u32 {
         self.peers[from.index()].ask.sequence
     }
 
@@ -88,33 +93,33 @@ impl Dispatcher {
         if self.peers[from.index()].stage != PeerStage::Fetching {
             return;
         }
-        let heard = self.peers[from.index()].ask.sequence;
-        if ask.sequence < heard {
+        let last = self.peers[from.index()].ask.sequence;
+        if ask.sequence < last {
             return;
         }
-        for &segment in ask.news_after(heard) {
+        for &segment in ask.verified_since(last) {
             self.settle(now, from, segment);
         }
-        for returned in ask.returned.iter().filter(|returned| returned.said > heard) {
-            self.take_back(from, returned);
+        for failed in ask.failed.iter().filter(|failed| failed.said > last) {
+            self.take_back(from, failed);
         }
         self.dequeue(from);
         self.recover(now, from, &ask.blocks, ask.end_game);
-        let wish_is_empty = ask.room == 0 || ask.blocks.is_empty();
-        let (answers, waits) = (ask.sequence, !wish_is_empty && !ask.end_game);
-        self.peers[from.index()].ask.copy_wish(ask);
+        let is_empty = ask.room == 0 || ask.blocks.is_empty();
+        let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
+        self.peers[from.index()].ask.copy_request(ask);
         if waits {
-            // Others may need it more.
+            // Peers with fewer segments under way come before it.
             self.enqueue(from);
         } else if self.answer(now, from).is_none() {
             let busy = self.busy;
             out.send(from, Message::Handout(Handout { answers, busy, ..Handout::default() }));
         }
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
-    /// The peer has all that can be had: what it was given last, it has verified. How many segments
-    /// that are it knows best: one may come that the tracker had given up.
+    /// The peer has verified all that it can get, and with it whatever it was granted last. Its own
+    /// count of segments replaces the tracker's: a segment may arrive after its grant was taken back.
     pub(super) fn complete(
         &mut self,
         now: Timestamp,
@@ -130,12 +135,12 @@ impl Dispatcher {
         self.verified_segments += u64::from(segments);
         self.verified_segments -= std::mem::replace(&mut state.verified, segments.into());
         state.stage = PeerStage::Complete;
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
-    /// The peer is gone: nobody is sent to it, and what it was given others may have.
+    /// The peer is gone: nobody is sent to it any more, and its grants end.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        self.swarm().avoid(node);
+        self.swarm().ban(node);
         for grant in std::mem::take(&mut self.peers[node.index()].account.grants) {
             self.grants -= 1;
             self.unchanged = false;
@@ -143,7 +148,7 @@ impl Dispatcher {
         }
         self.dequeue(node);
         self.peers[node.index()].stage = PeerStage::Gone;
-        self.go_on(now, out);
+        self.serve_queue(now, out);
     }
 
     pub(super) fn set_stage(&mut self, node: NodeId, stage: PeerStage) {
@@ -154,17 +159,17 @@ impl Dispatcher {
         self.peers[node.index()].stage
     }
 
-    /// Peers that have come as far as `stage`.
+    /// Peers that have reached `stage`.
     pub(super) fn count(&self, stage: PeerStage) -> usize {
         self.peers[1..].iter().filter(|peer| peer.stage >= stage).count()
     }
 
-    /// Peers that have said nothing for longer than `patience`.
+    /// Peers that sent nothing for longer than `patience`.
     pub(super) fn silent(&self, now: Timestamp, patience: Duration) -> Vec<NodeId> {
         let peers = (1..).map(NodeId).zip(&self.peers[1..]);
         peers
             .filter(|(_, peer)| {
-                peer.stage != PeerStage::Gone && now.since(peer.heard_at) > patience
+                peer.stage != PeerStage::Gone && now.since(peer.last_contact) > patience
             })
             .map(|(node, _)| node)
             .collect()
@@ -186,27 +191,27 @@ impl Dispatcher {
         self.grants_max
     }
 
-    /// Something has changed: gives those who wait what there is now.
-    fn go_on(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.serve_waiting(now, VAIN_TRIES_MAX);
+    /// After every change: serves waiting peers, and sends the pending handouts.
+    fn serve_queue(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.serve_waiting(now, FAILED_TRIES_MAX);
         self.give_up_when_stuck(now, out);
         let busy = self.busy;
-        let mut drafts = std::mem::take(&mut self.drafts);
-        for (peer, handout) in drafts.drain(..) {
-            self.peers[peer.index()].draft = None;
+        let mut pending = std::mem::take(&mut self.pending);
+        for (peer, handout) in pending.drain(..) {
+            self.peers[peer.index()].pending_index = None;
             let open = self.queue.has(peer);
             out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
         }
-        self.drafts = drafts;
+        self.pending = pending;
     }
 
-    /// Gives a peer what there is of what it asked for; returns whether it lacks more, or none when
-    /// there is nothing.
+    /// Adds what can be had now of a peer's ask to its pending handout; returns whether it lacks
+    /// more, or none if there was nothing.
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
-        // While others wait, there is too little: everybody gets one at a time.
+        // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
         let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
-        let PeerState { account, ask, draft, .. } = &mut self.peers[to.index()];
+        let PeerState { account, ask, pending_index, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
         let limits = AnswerLimits { now, peer: to, most, unchanged };
         let handout = self.service.answer(&mut self.scratch, account, limits, ask);
@@ -217,59 +222,59 @@ impl Dispatcher {
         ask.room -= u16::try_from(count).expect("no more than there was room for");
         self.grants += count;
         self.grants_max = self.grants_max.max(self.grants);
-        let drafted = draft.map(|place| &mut self.drafts[place].1);
-        match drafted.filter(|drafted| drafted.entries.len() + count <= self.config.handout) {
-            Some(drafted) => drafted.entries.extend(handout.entries),
+        let earlier = pending_index.map(|place| &mut self.pending[place].1);
+        match earlier.filter(|earlier| earlier.entries.len() + count <= self.config.handout) {
+            Some(earlier) => earlier.entries.extend(handout.entries),
             None => {
-                *draft = Some(self.drafts.len());
-                self.drafts.push((to, handout));
+                *pending_index = Some(self.pending.len());
+                self.pending.push((to, handout));
             }
         }
         Some(open)
     }
 
-    /// Gives those who wait what there is now: first from the front of the queue, then from where
-    /// the last occasion stopped. Otherwise a few at the front whose segments nobody can send now
-    /// would keep all others from what is there for them.
-    fn serve_waiting(&mut self, now: Timestamp, vain_tries: usize) {
-        let front = self.serve_waiting_after(now, None, vain_tries);
+    /// Serves waiting peers from the front of the queue, then from where the last walk stopped.
+    // The second walk prevents head-of-line blocking: a few peers at the front whose segments nobody
+    // can send now must not keep the others waiting.
+    fn serve_waiting(&mut self, now: Timestamp, tries_left: usize) {
+        let front = self.serve_waiting_after(now, None, tries_left);
         self.resume = match front {
-            Some(_) => self.serve_waiting_after(now, front.max(self.resume), vain_tries),
+            Some(_) => self.serve_waiting_after(now, front.max(self.resume), tries_left),
             None => None,
         };
     }
 
-    /// Serves the queue behind a place, or from its front; returns the last place that was tried,
-    /// or none at the end of the queue.
+    /// Serves the queue behind a position, or from its front; returns the last position tried, or
+    /// none at the end of the queue.
     fn serve_waiting_after(
         &mut self,
         now: Timestamp,
         mut place: Option<QueuePosition>,
-        mut vain_tries: usize,
+        mut tries_left: usize,
     ) -> Option<QueuePosition> {
-        while vain_tries > 0 && self.swarm().counters().anybody_is_available() {
+        while tries_left > 0 && self.swarm().counters().anybody_is_available() {
             let position = self.queue.after(place)?;
             match self.answer(now, position.peer) {
                 Some(lacks_more) => {
                     place = self.dequeue(position.peer);
                     if lacks_more {
-                        // It waits on, as one that has more under way.
+                        // It has more under way now, and so another priority.
                         self.enqueue(position.peer);
                     }
                 }
                 None => {
                     place = Some(position);
-                    vain_tries -= 1;
+                    tries_left -= 1;
                 }
             }
         }
         place
     }
 
-    /// When nothing is under way and all who still fetch wait, nothing will ever come: what they
-    /// wait for nobody will have.
+    /// Detects a deadlock: nothing is under way and every peer that still fetches waits. Nobody will
+    /// ever have what they wait for, and they are told so.
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
-        // This is asked at every message, and peers are counted only where nothing is under way.
+        // Evaluated at every message. Peers are counted last: that looks at all of them.
         let fetching =
             |dispatcher: &Self| dispatcher.peers.len() - 1 - dispatcher.count(PeerStage::Complete);
         let stuck = |dispatcher: &Self| {
@@ -280,11 +285,12 @@ impl Dispatcher {
         if !stuck(self) {
             return;
         }
-        // An owner may still be spared for segments that those who wanted them will never ask for.
-        self.swarm().counters().spare_owners(false);
+        // Owners may still keep their capacity for segments that nobody will ask for any more,
+        // because the peers that wanted them are gone.
+        self.swarm().counters().set_super_seeding(false);
         self.unchanged = false;
         self.serve_waiting(now, usize::MAX);
-        self.swarm().counters().spare_owners(true);
+        self.swarm().counters().set_super_seeding(true);
         if !stuck(self) {
             return;
         }
@@ -309,41 +315,47 @@ impl Dispatcher {
         }
     }
 
-    /// A peer could not get a segment as it was told to.
-    fn take_back(&mut self, peer: NodeId, returned: &Return) {
-        let &Return { segment, holder, cause, .. } = returned;
+    /// A peer could not fetch a segment from the holder it was sent to.
+    fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
+        let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
         if let Some(grant) = account.take_grant(segment, Some(holder)) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(segment, grant.holder);
         }
-        match cause {
-            Cause::Corrupt => {
+        match failure {
+            FetchFailure::Corrupt => {
                 account.excluded.push((segment, holder));
                 let corrupt_counts = &mut self.corrupt_counts[holder.index()];
                 *corrupt_counts += 1;
                 let requests = self.service.swarm.counters().load(holder).requests;
+                // A quarter: a holder that sent thousands of segments and a few corrupt ones, as
+                // a faulty link makes them, stays useful. One that corrupts every segment is over
+                // it at once.
                 let often = u64::from(*corrupt_counts) * 4 >= requests;
                 if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
                 {
-                    self.swarm().avoid(holder);
+                    self.swarm().ban(holder);
                 }
             }
-            Cause::Busy | Cause::Lapsed | Cause::Gone => {}
+            FetchFailure::Busy | FetchFailure::TimedOut | FetchFailure::Gone => {}
         }
     }
 
-    /// Whether a liar can be spared: an owner that alone has a file is asked all the same.
-    fn others_can_serve(&self, liar: NodeId) -> bool {
-        self.roster().files.iter().all(|file| !file.wanted || file.owners != [liar])
+    /// Whether every file has an owner beside `holder`: the only owner of a file is never banned.
+    fn others_can_serve(&self, holder: NodeId) -> bool {
+        self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
     }
 
-    /// A peer lacks what it was given long ago: the answer was lost, so that it is free again.
+    /// Takes back grants that the peer does not know of: it still asks for these segments long after
+    /// the handout, so the handout was lost.
     fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
         if end_game {
             return;
         }
+        // Half of the time after which a peer repeats itself: a repeated ask is then always late
+        // enough, while an ask that crossed the handout on its way is not.
         let patience = self.config.ask_patience / 2;
         let lacks = |segment: SegmentId| {
             let Block { index, bits } = Block::of(segment);
@@ -361,13 +373,12 @@ impl Dispatcher {
         });
     }
 
-    /// Has a peer wait in the queue, behind those that need as much.
     fn enqueue(&mut self, peer: NodeId) {
         let state = &self.peers[peer.index()];
         self.queue.join(peer, state.account.grants.len(), state.has_some);
     }
 
-    /// Takes a peer out of the queue; returns the place just before its own.
+    /// Takes a peer out of the queue; returns the position just before its own.
     fn dequeue(&mut self, peer: NodeId) -> Option<QueuePosition> {
         let (position, before) = self.queue.leave(peer)?;
         if self.resume == Some(position) {

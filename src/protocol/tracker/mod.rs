@@ -1,10 +1,10 @@
 //! The tracker: collects registrations, opens the swarm, hands out segments, and ends the run
 //! when the last peer is done.
 
+mod adaptive_limits;
 mod backpressure;
 mod dispatcher;
 mod outcome;
-mod pace;
 mod peer_state;
 mod registrations;
 mod running;
@@ -19,7 +19,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use super::{Input, Message, Node, Outbox, Output};
+use super::{Input, Message, Node, Outbox, Output, Wait};
 use backpressure::Backpressure;
 use peer_state::PeerStage;
 use registrations::Registrations;
@@ -67,7 +67,7 @@ impl Tracker {
             seed,
             phase: TrackerPhase::Registering(Registrations::new(
                 nodes,
-                Timestamp::default() + config.enrolment_patience,
+                Timestamp::default() + config.registration_patience,
             )),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             backpressure: Backpressure::new(nodes as usize),
@@ -83,11 +83,6 @@ impl Tracker {
     /// How far the run has come.
     pub fn progress(&self) -> Progress {
         self.swarm().map(RunningSwarm::progress).unwrap_or_default()
-    }
-
-    /// Whether peers download now.
-    pub fn is_open(&self) -> bool {
-        self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open)
     }
 
     /// What the owners registered for a segment; none before all have registered.
@@ -125,9 +120,9 @@ impl Tracker {
                 }
             }
             TrackerPhase::Running(swarm) => {
-                swarm.dispatcher.hear(now, from);
+                swarm.dispatcher.note_contact(now, from);
                 if swarm.dispatcher.stage(from) == PeerStage::Gone && *message != Message::Bye {
-                    // It did not hear that the run is over, or is not lost as it seemed.
+                    // Stop did not reach it, or it was only silent and taken for lost.
                     swarm.check_at = now + self.config.silence_patience;
                     out.send(from, Message::Stop);
                 } else if let ControlFlow::Break(error) =
@@ -236,9 +231,8 @@ impl Tracker {
         }
     }
 
-    /// Acknowledges a message where no other answer went to its sender: to a sender that `waits` for
-    /// that, and to one that was told nothing for so long that it repeats itself. It would take
-    /// silence for a tracker that is gone.
+    /// Acknowledges a message that got no other answer, if its sender `waits` for one or was sent
+    /// nothing for so long that it repeats itself: a peer takes silence for a tracker that is gone.
     fn acknowledge(
         &mut self,
         now: Timestamp,
@@ -248,14 +242,14 @@ impl Tracker {
     ) {
         let mut told = false;
         for to in out.receivers_after(before) {
-            self.backpressure.note_spoken(now, to);
+            self.backpressure.note_sent(now, to);
             told |= to == from;
         }
-        if (waits && !told) || now >= self.backpressure.spoken(from) + self.config.ask_patience {
-            self.backpressure.note_spoken(now, from);
-            let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.heard(from));
+        if (waits && !told) || now >= self.backpressure.last_sent(from) + self.config.ask_patience {
+            self.backpressure.note_sent(now, from);
+            let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
             let busy = self.backpressure.is_busy();
-            out.send(from, Message::Heard { answers, busy });
+            out.send(from, Message::Acknowledged { answers, busy });
         }
     }
 
@@ -273,7 +267,7 @@ impl Node for Tracker {
             Input::Start if self.nodes == 1 => self.cancel(now, out),
             Input::Start => {
                 if let TrackerPhase::Registering(registrations) = &mut self.phase {
-                    registrations.deadline = now + self.config.enrolment_patience;
+                    registrations.deadline = now + self.config.registration_patience;
                 }
             }
             Input::Deadline => self.handle_deadline(now, out),
@@ -290,7 +284,7 @@ impl Node for Tracker {
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),
-            Input::Idle => self.backpressure.rest(),
+            Input::Idle => self.backpressure.note_idle(),
             // The tracker holds no segments.
             Input::Arrived { .. }
             | Input::Sent { .. }
@@ -307,5 +301,13 @@ impl Node for Tracker {
             TrackerPhase::Running(swarm) => Some(swarm.check_at),
             TrackerPhase::Cancelled(run) => run.deadline,
         }
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open).then_some(Wait::Nothing)
+    }
+
+    fn may_leave_unsent(&self) -> bool {
+        !self.outcome.lost.is_empty()
     }
 }

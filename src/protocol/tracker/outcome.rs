@@ -1,32 +1,32 @@
-//! What the tracker knows of a run: how far it has come, and how it went.
+//! How far a run has come, and how it went, as the tracker knows it.
 
 use std::collections::BTreeMap;
 
 use crate::manifest::NodeId;
-use crate::protocol::{Farewell, roster::Roster};
+use crate::protocol::{DoneReport, roster::Roster};
 use crate::time::Timestamp;
 
-/// How a run went, as the tracker saw it.
+/// How a run went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     /// What went wrong, a line each, naming ranks and files.
     pub errors: Vec<String>,
-    /// Peers that were lost on the way.
+    /// Peers that were lost before the end.
     pub lost: Vec<NodeId>,
-    /// Input was refused: nothing was moved.
+    /// Whether the run ended before anything was moved.
     pub refused: bool,
-    /// Names that somebody wanted and could not have.
+    /// Names of files that a peer wanted and did not get.
     pub unavailable: Vec<String>,
-    /// When the swarm opened: all had registered and reserved their memory.
+    /// When the swarm opened: all peers had registered and reserved their memory.
     pub opened: Option<Timestamp>,
-    /// By rank: when it had all that it wanted, verified; none for rank 0 and where something is
-    /// missing.
+    /// By rank: when all that it wanted was verified; none for rank 0 and for peers that miss
+    /// something.
     pub finished: Vec<Option<Timestamp>>,
 }
 
 impl Outcome {
-    /// Takes in why peers can't take part. What stands in the way of several, each of which begins
-    /// with its own name, is one line that begins with all of their names.
+    /// Adds the reasons why peers can't take part. Reasons that differ only in the peer's name, with
+    /// which they begin, become one line.
     pub(crate) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
         let mut alike: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for (node, reason) in refusals {
@@ -41,16 +41,16 @@ impl Outcome {
         }
     }
 
-    /// Takes in what a peer says when it is done.
-    pub(crate) fn take_farewell(&mut self, from: NodeId, farewell: &Farewell, roster: &Roster) {
-        self.errors.extend(farewell.troubles.iter().map(|line| format!("{from}: {line}")));
-        if farewell.more_troubles > 0 {
-            self.errors.push(format!("{from}: and {} more like these", farewell.more_troubles));
+    /// Adds the problems that a peer reports when it is done.
+    pub(crate) fn take_report(&mut self, from: NodeId, report: &DoneReport, roster: &Roster) {
+        self.errors.extend(report.problems.iter().map(|line| format!("{from}: {line}")));
+        if report.more_problems > 0 {
+            self.errors.push(format!("{from}: and {} more like these", report.more_problems));
         }
-        let failed = &farewell.failed_files;
+        let failed = &report.failed_files;
         self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));
-        if farewell.more_failed_files > 0 {
-            let more = farewell.more_failed_files;
+        if report.more_failed_files > 0 {
+            let more = report.more_failed_files;
             self.errors.push(format!("{from}: {more} more files could not be had"));
         }
         self.unavailable.sort_unstable();
@@ -64,13 +64,13 @@ impl Outcome {
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// Segments that peers want, each counted for each peer.
+    /// Segments wanted, summed over peers.
     pub segments_wanted: u64,
-    /// Of those, verified.
+    /// Those of them that are verified.
     pub segments_verified: u64,
-    /// Files that have their names.
+    /// Files published under their final names, summed over peers.
     pub files_finished: u64,
-    /// Peers that have all they want.
+    /// Peers that have verified all that they can get.
     pub peers_complete: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What the tracker remembers of one peer: what it was given, and whether it waits.
+//! The tracker's state of one peer.
 
 use super::service::Account;
 use crate::protocol::Ask;
@@ -9,29 +9,29 @@ use crate::time::Timestamp;
 pub(super) enum PeerStage {
     /// It reserves slots.
     Reserving,
-    /// It fetches.
+    /// It downloads.
     Fetching,
-    /// It has all that can be had.
+    /// It has verified all that it can get.
     Complete,
-    /// And all of that has its name.
+    /// All of its files have their final names.
     Done,
     /// It has left, or is lost.
     Gone,
 }
 
-/// The tracker's side of the talk with one peer. Its size is bounded by the peer's window.
+/// One peer. The size is bounded by the peer's window.
 #[derive(Debug)]
 pub(super) struct PeerState {
     pub(super) account: Account,
     /// Whether it has verified a segment.
     pub(super) has_some: bool,
-    /// The last ask that was heard; its room is what is left of it.
+    /// The last ask; its room is the credit that is left.
     pub(super) ask: Ask,
-    /// Where among the handouts of the moment its own lies.
-    pub(super) draft: Option<usize>,
-    /// Segments that it verified, as far as the tracker can tell.
+    /// The index of its handout among the pending ones.
+    pub(super) pending_index: Option<usize>,
+    /// Segments that it announced.
     pub(super) verified: u64,
-    pub(super) heard_at: Timestamp,
+    pub(super) last_contact: Timestamp,
     pub(super) stage: PeerStage,
 }
 
@@ -41,9 +41,9 @@ impl PeerState {
             account: Account::default(),
             has_some: false,
             ask: Ask::default(),
-            draft: None,
+            pending_index: None,
             verified: 0,
-            heard_at: now,
+            last_contact: now,
             stage: PeerStage::Reserving,
         }
     }

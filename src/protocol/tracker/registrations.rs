@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::manifest::NodeId;
-use crate::protocol::enrolment::{Incoming, PartProgress};
+use crate::protocol::registration::{Incoming, PartProgress};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Enrolment, Message, Outbox, Part};
+use crate::protocol::{Message, Outbox, Part, Registration};
 use crate::time::Timestamp;
 
 use super::outcome::Outcome;
@@ -57,21 +57,21 @@ impl Registrations {
     /// Numbers the files of all peers; where they can't be told apart or don't agree, the outcome
     /// says why.
     pub(super) fn roster(&self, segments_max: u32, outcome: &mut Outcome) -> Option<Roster> {
-        let (mut enrolments, mut refusals) = (Vec::new(), Vec::new());
-        for (node, registration) in (1..).map(NodeId).zip(&self.peers[1..]) {
-            let enrolment = registration.incoming.open().unwrap_or_else(|| Enrolment::Refused {
+        let (mut registrations, mut refusals) = (Vec::new(), Vec::new());
+        for (node, peer) in (1..).map(NodeId).zip(&self.peers[1..]) {
+            let registration = peer.incoming.open().unwrap_or_else(|| Registration::Refused {
                 reason: format!("{node}: its registration can't be read").into(),
             });
-            if let Enrolment::Refused { reason } = &enrolment {
+            if let Registration::Refused { reason } = &registration {
                 refusals.push((node, reason.clone()));
             }
-            enrolments.push((node, enrolment));
+            registrations.push((node, registration));
         }
         outcome.take_refusals(&refusals);
         if !outcome.errors.is_empty() {
             return None;
         }
-        let roster = Roster::new(&enrolments).and_then(|roster| roster.within(segments_max));
+        let roster = Roster::new(&registrations).and_then(|roster| roster.within(segments_max));
         roster.map_err(|error| outcome.errors.push(error.to_string())).ok()
     }
 }

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use crate::config::Config;
 use crate::manifest::NodeId;
-use crate::protocol::enrolment::Outgoing;
+use crate::protocol::registration::Outgoing;
 use crate::protocol::roster::Roster;
-use crate::protocol::{Farewell, Message, Outbox, Output};
+use crate::protocol::{DoneReport, Message, Outbox, Output};
 use crate::time::Timestamp;
 
 use super::dispatcher::Dispatcher;
@@ -85,17 +85,17 @@ impl RunningSwarm {
             // It repeats the last part: neither the confirmation nor the catalogue reached it.
             Message::Register(part) if part.last => self.handle_describe(from, 0, out),
             &Message::Describe { index } => self.handle_describe(from, index, out),
-            Message::Ready { trouble } => {
-                return self.handle_ready(now, from, trouble.as_deref(), outcome, out);
+            Message::Ready { problem } => {
+                return self.handle_ready(now, from, problem.as_deref(), outcome, out);
             }
             Message::Ask(ask) => self.dispatcher.handle_ask(now, from, ask, out),
             Message::Finished { .. } => self.files_finished += 1,
             &Message::Complete { segments } => {
                 self.handle_complete(now, from, segments, outcome, out);
             }
-            Message::Done(farewell) => {
-                self.handle_complete(now, from, farewell.segments, outcome, out);
-                self.handle_done(from, farewell, outcome, out);
+            Message::Done(report) => {
+                self.handle_complete(now, from, report.segments, outcome, out);
+                self.handle_done(from, report, outcome, out);
             }
             Message::Bye => {
                 self.dispatcher.set_stage(from, PeerStage::Gone);
@@ -107,7 +107,7 @@ impl RunningSwarm {
             | Message::Described(_)
             | Message::Open
             | Message::Handout(_)
-            | Message::Heard { .. }
+            | Message::Acknowledged { .. }
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
@@ -128,7 +128,7 @@ impl RunningSwarm {
             return;
         }
         outcome.lost.push(node);
-        // A peer that is done and lost while the swarm closes may have left unheard.
+        // Not an error while the swarm closes: the peer was done, and its last message was lost.
         if self.dispatcher.stage(node) != PeerStage::Done {
             outcome.errors.push(format!("{node} is lost: it did not finish"));
         } else if self.stage == SwarmStage::Open {
@@ -152,7 +152,7 @@ impl RunningSwarm {
         }
         let patience = match self.stage {
             // A peer that touches much memory for the first time has no time to talk.
-            SwarmStage::Reserving => self.config.enrolment_patience,
+            SwarmStage::Reserving => self.config.registration_patience,
             SwarmStage::Open | SwarmStage::Closing => self.config.silence_patience,
             SwarmStage::Finished => return,
         };
@@ -197,20 +197,20 @@ impl RunningSwarm {
         &mut self,
         now: Timestamp,
         from: NodeId,
-        trouble: Option<&str>,
+        problem: Option<&str>,
         outcome: &mut Outcome,
         out: &mut Outbox,
     ) -> ControlFlow<String> {
         self.catalogues.remove(&from);
-        match (self.stage, trouble) {
-            (SwarmStage::Reserving, Some(trouble)) => {
-                return ControlFlow::Break(format!("{from}: {trouble}"));
+        match (self.stage, problem) {
+            (SwarmStage::Reserving, Some(problem)) => {
+                return ControlFlow::Break(format!("{from}: {problem}"));
             }
             (SwarmStage::Reserving, None) => {
                 self.dispatcher.set_stage(from, PeerStage::Fetching);
                 self.open_when_ready(now, outcome, out);
             }
-            // It did not hear that the swarm is open.
+            // The message that the swarm is open was lost.
             (SwarmStage::Open, _) => out.send(from, Message::Open),
             (SwarmStage::Closing | SwarmStage::Finished, _) => {}
         }
@@ -226,7 +226,7 @@ impl RunningSwarm {
         outcome.opened = Some(now);
         self.check_at = now + silence_check_interval(&self.config);
         for peer in self.peers() {
-            self.dispatcher.hear(now, peer);
+            self.dispatcher.note_contact(now, peer);
             out.send(peer, Message::Open);
         }
         self.close_when_done(out);
@@ -249,16 +249,16 @@ impl RunningSwarm {
     fn handle_done(
         &mut self,
         from: NodeId,
-        farewell: &Farewell,
+        report: &DoneReport,
         outcome: &mut Outcome,
         out: &mut Outbox,
     ) {
         match self.dispatcher.stage(from) {
             PeerStage::Fetching | PeerStage::Complete => {
                 self.dispatcher.set_stage(from, PeerStage::Done);
-                outcome.take_farewell(from, farewell, self.dispatcher.roster());
+                outcome.take_report(from, report, self.dispatcher.roster());
             }
-            // It says so again: if all were told to stop, this one did not hear it.
+            // It repeats itself: its Stop was lost.
             PeerStage::Done if self.stage == SwarmStage::Closing => out.send(from, Message::Stop),
             PeerStage::Done | PeerStage::Reserving | PeerStage::Gone => {}
         }

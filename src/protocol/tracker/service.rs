@@ -1,23 +1,22 @@
-//! What one peer is told: the tracker's dear step, and the one that several threads may take at
-//! once, each for another peer.
+//! Computes handouts. This is the tracker's costly step, and the one that several service threads may
+//! take at once, each for another peer.
 //!
-//! Everything that peers share is read through `&self`; what belongs to one peer alone is its
-//! [`Account`], which whoever serves the peer has to itself. The tracker's own `handle` and every
-//! service thread call the same functions here.
+//! What peers share is used through `&self`. What belongs to one peer is its [`Account`], which the
+//! thread that serves the peer has to itself. The tracker itself calls the same functions.
 
 use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
 
-use super::pace::Pace;
+use super::adaptive_limits::AdaptiveLimits;
 use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
-use crate::protocol::{Ask, Enrolment, Handout, HandoutEntry};
-use crate::swarm::{HandoutScratch, Offer, Swarm, Wish};
+use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
+use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
 use crate::time::Timestamp;
 
-/// A segment that a peer was given and has neither announced nor given back.
+/// A segment that was handed out to a peer, until the peer announces it or gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Grant {
     pub(super) segment: SegmentId,
@@ -26,42 +25,43 @@ pub(super) struct Grant {
     pub(super) at: Timestamp,
 }
 
-/// What one peer was given, and by whom not again. Its size is bounded by the peer's window and by
-/// what holders sent it wrong.
+/// The grants of one peer. The size is bounded by its window and by the corrupt segments it was sent.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
-    /// In the order in which they were given: most are settled in about the same.
+    // In the order of the handouts: peers announce in about the same order, so that the linear search
+    // for a grant ends near the front.
     pub(super) grants: VecDeque<Grant>,
-    /// Whether some segment may have been given twice.
-    doubles: bool,
-    /// Holders that sent it something wrong, each for one segment.
+    /// Whether a segment may have been granted twice, in an end game.
+    has_duplicates: bool,
+    /// Holders that sent the peer a corrupt segment, each with the segment.
     pub(super) excluded: Vec<(SegmentId, NodeId)>,
-    /// From handout to announcement as EWMAs, nanoseconds; 0 where nobody is slow.
+    /// The EWMA from handout to announcement, nanoseconds; 0 where slow peers are not looked for.
     latency_ns: u64,
 }
 
-/// What an answer is for, beside the ask.
+/// The circumstances of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerLimits {
-    /// The time, which the grants keep.
+    /// The time of the grants.
     pub now: Timestamp,
     /// Who asks.
     pub peer: NodeId,
-    /// Segments in the answer, at most.
+    /// The most segments in the answer.
     pub most: usize,
     /// Whether nothing was announced or given back since the scratch's last answer.
     pub unchanged: bool,
 }
 
-/// What all who serve peers share.
+/// What all service threads share.
 #[derive(Debug)]
 pub struct Service {
     pub(super) roster: Roster,
     pub(super) swarm: Swarm,
     window: usize,
     flights_max: usize,
-    pace: Pace,
-    /// Segments that may wait at a holder that is not slow; none where nobody is taken for slow.
+    limits: AdaptiveLimits,
+    /// Segments that may wait at a holder that is not slow; none where slow peers are not looked
+    /// for.
     paced_load: Option<u32>,
 }
 
@@ -81,21 +81,21 @@ impl Account {
         self.grants.remove(place)
     }
 
-    /// What the peer lacks and was not given. At the end of a run it asks again for what it was
-    /// given.
+    /// Segments of the ask that are not granted; in an end game all of them.
     fn missing(&self, ask: &Ask) -> ArrayVec<Block, BLOCKS_MAX> {
         let mut blocks = ask.blocks.clone();
         if ask.end_game {
             return blocks;
         }
-        // Where a block is in the ask, by the end of its number: there are many grants.
+        // A small hash table from the block's number to its place in the ask, so that each grant is
+        // found in one step. Load factor at most 1/4; a collision costs a linear search.
         let mut places = [usize::MAX; 4 * BLOCKS_MAX];
-        let end = |index: u32| index as usize % (4 * BLOCKS_MAX);
+        let hash = |index: u32| index as usize % (4 * BLOCKS_MAX);
         for (place, block) in blocks.iter().enumerate() {
-            places[end(block.index)] = place;
+            places[hash(block.index)] = place;
         }
         for given in self.grants.iter().map(|grant| Block::of(grant.segment)) {
-            let place = places[end(given.index)];
+            let place = places[hash(given.index)];
             let is_there = |block: &Block| block.index == given.index;
             let found = match blocks.get(place) {
                 None => None,
@@ -117,11 +117,11 @@ impl Service {
     ///
     /// When the registrations don't fit together.
     pub fn open(
-        enrolments: &[(NodeId, Enrolment)],
+        registrations: &[(NodeId, Registration)],
         nodes: usize,
         config: &Config,
     ) -> Result<Self, RosterError> {
-        Ok(Self::new(Roster::new(enrolments)?, nodes, config))
+        Ok(Self::new(Roster::new(registrations)?, nodes, config))
     }
 
     pub(super) fn new(roster: Roster, nodes: usize, config: &Config) -> Self {
@@ -132,10 +132,10 @@ impl Service {
         let paced = config.paced && config.admission == Admission::Slots;
         let paced_load = paced.then_some(config.holder_load);
         let (window, flights_max) = (config.window, config.flights_max());
-        Self { roster, swarm, window, flights_max, pace: Pace::new(nodes), paced_load }
+        Self { roster, swarm, window, flights_max, limits: AdaptiveLimits::new(nodes), paced_load }
     }
 
-    /// A peer verified a segment; returns how many grants that settles, 0 when it was told before.
+    /// A peer verified a segment. Returns how many grants that settles: 0 if they were settled before.
     pub fn settle(
         &self,
         now: Timestamp,
@@ -145,12 +145,12 @@ impl Service {
     ) -> usize {
         let Some(first) = account.take_grant(segment, None) else { return 0 };
         if let Some(most) = self.paced_load {
-            self.pace.note(&mut account.latency_ns, first.holder, now.since(first.at));
-            self.swarm.counters().limit(first.holder, self.pace.load(first.holder, most));
+            self.limits.record(&mut account.latency_ns, first.holder, now.since(first.at));
+            self.swarm.counters().limit(first.holder, self.limits.holder_limit(first.holder, most));
         }
         self.swarm.announce(segment, peer, first.holder);
         let mut settled = 1;
-        while account.doubles
+        while account.has_duplicates
             && let Some(superfluous) = account.take_grant(segment, None)
         {
             self.swarm.give_back(segment, superfluous.holder);
@@ -160,8 +160,8 @@ impl Service {
         settled
     }
 
-    /// Gives a peer what there is; a handout without entries when there is nothing. It is open where
-    /// the peer lacks more and has room for it: whoever keeps a queue may let the ask wait there.
+    /// Hands out what can be had now of an ask, perhaps nothing. The handout is open if the peer has
+    /// credit left and lacks more: a caller with a queue lets the ask wait there.
     pub fn answer(
         &self,
         scratch: &mut HandoutScratch,
@@ -170,30 +170,31 @@ impl Service {
         ask: &Ask,
     ) -> Handout {
         let blocks = account.missing(ask);
-        let slow = self.pace.is_slow(account.latency_ns);
-        let window = self.pace.window(account.latency_ns, self.window);
+        let slow = self.limits.is_slow(account.latency_ns);
+        let window = self.limits.window(account.latency_ns, self.window);
         let window = if ask.end_game { self.flights_max } else { window };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
         if ask.end_game {
-            // The holder that is late already is no help.
+            // End game (Cohen 2003, section 2.4.4; BEP 3): the last segments are requested once more,
+            // from other holders than the late ones, and the copy that comes second is cancelled.
             let late = account.grants.iter().map(|grant| (grant.segment, grant.holder));
             account.excluded.extend(late);
-            account.doubles = true;
+            account.has_duplicates = true;
         }
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
-        let wish = Wish {
+        let request = HandoutRequest {
             peer: limits.peer,
             room: room.min(limits.most),
             blocks: &blocks,
             excluded: &account.excluded,
-            // Others would wait for it.
-            spares_unseeded: slow && !account.grants.is_empty(),
+            // The first copy of a segment goes to a fast peer: all others wait for it.
+            skips_unseeded: slow && !account.grants.is_empty(),
             unchanged: limits.unchanged,
         };
-        self.swarm.hand_out(scratch, &wish, &mut offers);
-        // It may be asked again when it has answered that it can't.
+        self.swarm.hand_out(scratch, &request, &mut offers);
+        // Late holders are excluded from this answer only.
         account.excluded.truncate(excluded);
         let open = offers.len() < room.min(lacks as usize);
         let mut handout = Handout { answers: ask.sequence, open, ..Handout::default() };
@@ -235,9 +236,9 @@ mod tests {
     fn only_who_heard_the_last_ask_skips_what_this_one_repeats() {
         let verified = (0..5).map(SegmentId).collect();
         let ask = Ask { sequence: 8, verified, known: 3, ..Ask::default() };
-        assert_eq!(ask.news_after(7), [SegmentId(3), SegmentId(4)]);
-        assert_eq!(ask.news_after(6), &ask.verified[..], "one was lost");
+        assert_eq!(ask.verified_since(7), [SegmentId(3), SegmentId(4)]);
+        assert_eq!(ask.verified_since(6), &ask.verified[..], "one was lost");
         let odd = Ask { known: 9, ..ask };
-        assert_eq!(odd.news_after(7), []);
+        assert_eq!(odd.verified_since(7), []);
     }
 }

@@ -1,32 +1,34 @@
-//! The queue of peers whose asks wait.
+//! The queue of peers whose asks wait: a bucket queue, that is, a priority queue with one FIFO list a
+//! priority, and a bitmap of the lists that are not empty.
 //!
-//! Its order is that of [`QueuePosition`], and its memory is taken once: peers of the same worth stand in a
-//! list of their own, linked through a table by rank, and whoever joins is the last of its list.
+//! Priorities are small integers, so that joining and leaving take constant time, where a binary heap
+//! takes logarithmic time and can't remove from its middle. The lists are intrusive, linked through a
+//! table by rank: after construction nothing is allocated.
 
 use crate::config::WINDOW_MAX;
 use crate::manifest::NodeId;
 
-/// More grants than this no peer has.
+/// The most grants of one peer: a window, and in an end game each segment of it twice.
 const GRANTS_MAX: usize = 2 * WINDOW_MAX;
 
-/// Kinds of worth: by grants, and by whether there is something to pass on.
-const KINDS: usize = 2 * (GRANTS_MAX + 1);
+/// One priority for each number of grants and for each value of `has_some`.
+const PRIORITIES: usize = 2 * (GRANTS_MAX + 1);
 
-/// Nobody: rank 0 never waits.
+/// The end of a list. Rank 0, the tracker, never waits.
 const NOBODY: NodeId = NodeId::TRACKER;
 
-/// A place in the queue: a peer that has nothing to pass on and nothing under way is worth most,
-/// since its uplink idles until it gets something.
+/// A position in the queue. First come peers with few grants, and of these the ones without any
+/// verified segment: their uplinks idle until they get something to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueuePosition {
     grants: usize,
     has_some: bool,
-    /// Among equals, who waits longest; 0 is the place before all of them.
+    /// Counts joins: FIFO among equals. 0 is the position before all of them.
     number: u64,
     pub(super) peer: NodeId,
 }
 
-/// Who stands before and behind a peer, and where it stands; none where it does not wait.
+/// A peer's neighbours in its list, and its position; none if it does not wait.
 #[derive(Clone, Copy, Debug)]
 struct QueueLinks {
     position: Option<QueuePosition>,
@@ -34,117 +36,109 @@ struct QueueLinks {
     behind: NodeId,
 }
 
-/// The ends of a list.
 #[derive(Clone, Copy, Debug)]
 struct ListEnds {
     first: NodeId,
     last: NodeId,
 }
 
-/// All peers that wait.
 #[derive(Debug)]
 pub(super) struct WaitQueue {
-    /// By kind.
+    /// By priority.
     lists: Box<[ListEnds]>,
-    /// A bit a kind: whether its list has anybody.
-    present: [u64; KINDS.div_ceil(64)],
+    /// One bit a priority: whether its list is not empty.
+    present: [u64; PRIORITIES.div_ceil(64)],
     /// By rank.
     links: Box<[QueueLinks]>,
     len: usize,
-    /// Counts places taken.
-    turns: u64,
+    joins: u64,
 }
 
 impl QueuePosition {
-    fn kind(self) -> usize {
+    fn priority(self) -> usize {
         2 * self.grants + usize::from(self.has_some)
     }
 }
 
 impl WaitQueue {
-    /// A queue for the peers of `nodes` nodes, in which nobody stands.
     pub(super) fn new(nodes: usize) -> Self {
         let alone = QueueLinks { position: None, before: NOBODY, behind: NOBODY };
         Self {
-            lists: vec![ListEnds { first: NOBODY, last: NOBODY }; KINDS].into(),
-            present: [0; KINDS.div_ceil(64)],
+            lists: vec![ListEnds { first: NOBODY, last: NOBODY }; PRIORITIES].into(),
+            present: [0; PRIORITIES.div_ceil(64)],
             links: vec![alone; nodes].into(),
             len: 0,
-            turns: 0,
+            joins: 0,
         }
     }
 
-    /// Has a peer that does not wait take its place.
+    /// Adds a peer that does not wait yet.
     pub(super) fn join(&mut self, peer: NodeId, grants: usize, has_some: bool) {
-        self.turns += 1;
+        self.joins += 1;
         let position =
-            QueuePosition { grants: grants.min(GRANTS_MAX), has_some, number: self.turns, peer };
-        let kind = position.kind();
-        let before = self.lists[kind].last;
+            QueuePosition { grants: grants.min(GRANTS_MAX), has_some, number: self.joins, peer };
+        let priority = position.priority();
+        let before = self.lists[priority].last;
         self.links[peer.index()] = QueueLinks { position: Some(position), before, behind: NOBODY };
         match before {
-            NOBODY => self.lists[kind].first = peer,
+            NOBODY => self.lists[priority].first = peer,
             before => self.links[before.index()].behind = peer,
         }
-        self.lists[kind].last = peer;
-        self.present[kind / 64] |= 1 << (kind % 64);
+        self.lists[priority].last = peer;
+        self.present[priority / 64] |= 1 << (priority % 64);
         self.len += 1;
     }
 
-    /// Takes a peer out; returns the place that it had, and the one just before it: from there the
-    /// queue goes on as it did from the peer's own.
+    /// Takes a peer out; returns its position and the one just before it, from which a walk through
+    /// the queue can go on.
     pub(super) fn leave(&mut self, peer: NodeId) -> Option<(QueuePosition, QueuePosition)> {
         let QueueLinks { position, before, behind } = self.links[peer.index()];
         let position = position?;
-        let kind = position.kind();
+        let priority = position.priority();
         self.links[peer.index()].position = None;
         match before {
-            NOBODY => self.lists[kind].first = behind,
+            NOBODY => self.lists[priority].first = behind,
             before => self.links[before.index()].behind = behind,
         }
         match behind {
-            NOBODY => self.lists[kind].last = before,
+            NOBODY => self.lists[priority].last = before,
             behind => self.links[behind.index()].before = before,
         }
-        if self.lists[kind].first == NOBODY {
-            self.present[kind / 64] &= !(1 << (kind % 64));
+        if self.lists[priority].first == NOBODY {
+            self.present[priority / 64] &= !(1 << (priority % 64));
         }
         self.len -= 1;
         let head = QueuePosition { number: 0, peer: NOBODY, ..position };
         Some((position, self.links[before.index()].position.unwrap_or(head)))
     }
 
-    /// Who comes behind a place, or at the front of the queue.
-    ///
-    /// The place is one that is taken, or one that [`leave`](Self::leave) returned and that is not
-    /// left since.
+    /// The position behind `place`, or the front of the queue. `place` must be taken, or one that
+    /// [`leave`](Self::leave) returned and that nobody left since.
     pub(super) fn after(&self, place: Option<QueuePosition>) -> Option<QueuePosition> {
         let Some(place) = place else { return self.first_from(0) };
-        let kind = place.kind();
+        let priority = place.priority();
         let next = match place.peer {
-            NOBODY => self.lists[kind].first,
+            NOBODY => self.lists[priority].first,
             peer => self.links[peer.index()].behind,
         };
-        self.links[next.index()].position.or_else(|| self.first_from(kind + 1))
+        self.links[next.index()].position.or_else(|| self.first_from(priority + 1))
     }
 
-    /// Whether a peer stands in the queue.
     pub(super) fn has(&self, peer: NodeId) -> bool {
         self.links[peer.index()].position.is_some()
     }
 
-    /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Who comes first among those of a kind, or a later one.
-    fn first_from(&self, kind: usize) -> Option<QueuePosition> {
-        let mut mask = u64::MAX << (kind % 64);
-        for (word, &bits) in self.present.iter().enumerate().skip(kind / 64) {
+    /// The first position of this priority or a later one.
+    fn first_from(&self, priority: usize) -> Option<QueuePosition> {
+        let mut mask = u64::MAX << (priority % 64);
+        for (word, &bits) in self.present.iter().enumerate().skip(priority / 64) {
             if bits & mask != 0 {
-                let kind = 64 * word + (bits & mask).trailing_zeros() as usize;
-                return self.links[self.lists[kind].first.index()].position;
+                let priority = 64 * word + (bits & mask).trailing_zeros() as usize;
+                return self.links[self.lists[priority].first.index()].position;
             }
             mask = u64::MAX;
         }

@@ -1,4 +1,4 @@
-//! The figures that can be compared, with their units and which way is better.
+//! The figures that can be compared, their units, and which direction is better.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::report::units;
 
-/// Something that is measured once a run.
+/// What is measured once a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Figure {
@@ -69,12 +69,12 @@ impl Figure {
         Self::MessageRate,
     ];
 
-    /// Its name on the command line and in records.
+    /// On the command line and in JSON.
     pub(crate) fn name(self) -> &'static str {
         self.described().0
     }
 
-    /// What it is, for headings.
+    /// For headings.
     pub(crate) fn title(self) -> &'static str {
         self.described().1
     }
@@ -102,7 +102,6 @@ impl Figure {
         }
     }
 
-    /// Whether more of it is better.
     pub(crate) fn more_is_better(self) -> bool {
         match self.described().2 {
             Unit::BytesPerSecond | Unit::PerSecond => true,
@@ -110,7 +109,7 @@ impl Figure {
         }
     }
 
-    /// What one that is better by a factor is called, and one that is worse.
+    /// The words for better and for worse: `2× faster`, `2× more`.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
         match self.described().2 {
             Unit::Bytes => ("less", "more"),
@@ -120,7 +119,7 @@ impl Figure {
         }
     }
 
-    /// The unit of its values, for the heads of tables of raw numbers.
+    /// The unit of raw values.
     pub(crate) fn unit(self) -> &'static str {
         match self.described().2 {
             Unit::Seconds => "s",
@@ -131,7 +130,6 @@ impl Figure {
         }
     }
 
-    /// A value as a person reads it.
     pub(crate) fn show(self, value: f64) -> String {
         match self.described().2 {
             Unit::Seconds => units::seconds(value),
@@ -177,10 +175,9 @@ impl FromStr for Figure {
     }
 }
 
-/// There is no such figure.
+/// No figure has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("\"{name}\" is no figure: {all}", all = Figure::ALL.map(Figure::name).join(", "))]
+#[error("no figure is called \"{name}\"; choose from {all}", all = Figure::ALL.map(Figure::name).join(", "))]
 pub(crate) struct UnknownFigure {
-    /// What was asked for.
     pub name: String,
 }

@@ -1,9 +1,9 @@
-//! A gate: did anything get worse, by more than a stated effect and beyond doubt?
+//! A gate for continuous integration: did anything get significantly worse, by more than a stated
+//! effect?
 //!
-//! A result fails when its ratio is worse than the effect allows, *and* its 95% interval leaves out
-//! 1, *and* its Holm-corrected probability is below [`ALARM`]. The last keeps false alarms of a
-//! whole table at 1%, however many rows it has: intervals alone would cry wolf with the number of
-//! rows.
+//! A result fails if its ratio is worse than the effect allows, *and* its 95% interval does not
+//! contain 1, *and* its p-value with Holm's correction is below [`ALARM`]. Intervals alone would give
+//! more false alarms with every row; the correction keeps them at 1% for the whole table.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,23 +13,24 @@ use serde::Deserialize;
 use super::judge::{JudgedPair, RUNS_LEAST};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, table};
+use crate::report::units::count;
 
-/// How often a gate may fail when nothing changed.
-pub(crate) const ALARM: f64 = 0.01;
+/// The probability that a gate fails though nothing changed.
+// Stricter than a table's 0.05, because a gate runs on every change: one false alarm in a hundred.
+const ALARM: f64 = 0.01;
 
-/// What a gate allows.
+/// What a gate allows, as its TOML file says it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GatePlan {
     /// Worse by more than this part fails: 0.05 is 5%.
     pub effect: f64,
-    /// The figures that are looked at.
     #[serde(default = "makespan")]
     pub figures: Vec<Figure>,
-    /// What a result is that the base has and the other has not.
+    /// What to do about a result that the base has and the other lacks.
     #[serde(default)]
     pub missing: Missing,
-    /// Other effects for some results; the last that fits counts.
+    /// Other effects for some results; the last that matches counts.
     #[serde(default)]
     pub rules: Vec<Rule>,
 }
@@ -38,73 +39,46 @@ pub(crate) struct GatePlan {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {
-    /// The workload.
     pub workload: Option<String>,
-    /// The contender.
     pub contender: Option<String>,
-    /// The figure.
     pub figure: Option<Figure>,
     /// Worse by more than this part fails.
     pub effect: f64,
 }
 
-/// What a result is that is no longer measured.
+/// What to do about a result that is no longer measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Missing {
-    /// A failure: what is not measured cannot pass.
+    /// What is not measured cannot pass.
     #[default]
     Fail,
-    /// Said, and no more.
     Warn,
 }
 
-/// What a gate says.
+/// The outcome of a gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GateResult {
-    /// What fails, a sentence each.
+    /// A sentence each.
     pub failures: Vec<String>,
-    /// What a reader must know though nothing fails by it, a sentence each.
+    /// A sentence each; nothing fails by them.
     pub remarks: Vec<String>,
     /// How many results were judged.
     pub judged: usize,
 }
 
-/// Why there is no gate.
+/// Why a gate file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GateError {
-    /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// The text is no plan.
+    Read { path: PathBuf, cause: io::Error },
+    /// The line counts from 1.
     #[error("{path}:{line}: {cause}", path = path.display())]
-    Syntax {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What the parser says.
-        cause: String,
-    },
-    /// An effect that is no part.
-    #[error("{path}: an effect is a part above 0, such as 0.05, and not {effect}", path = path.display())]
-    Effect {
-        /// The file.
-        path: PathBuf,
-        /// The effect.
-        effect: f64,
-    },
-    /// Nothing to look at.
-    #[error("{path}: `figures` names at least one", path = path.display())]
-    NoFigure {
-        /// The file.
-        path: PathBuf,
-    },
+    Syntax { path: PathBuf, line: usize, cause: String },
+    #[error("{path}: `effect` must be above 0, such as 0.05 for 5%, not {effect}", path = path.display())]
+    Effect { path: PathBuf, effect: f64 },
+    #[error("{path}: `figures` must name at least one figure, such as \"makespan\"", path = path.display())]
+    NoFigure { path: PathBuf },
 }
 
 fn makespan() -> Vec<Figure> {
@@ -112,23 +86,14 @@ fn makespan() -> Vec<Figure> {
 }
 
 impl GatePlan {
-    /// Reads a plan.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, or the first thing that is wrong in it.
+    /// Reads a gate from its file.
     pub(crate) fn read(path: &Path) -> Result<Self, GateError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| GateError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, &text)
     }
 
-    /// Reads the text of a plan that is named `path`.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong in it.
-    pub(crate) fn parse(path: &Path, text: &str) -> Result<Self, GateError> {
+    pub(super) fn parse(path: &Path, text: &str) -> Result<Self, GateError> {
         let path = path.to_owned();
         let plan: Self = toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start.min(text.len()));
@@ -145,10 +110,10 @@ impl GatePlan {
         }
     }
 
-    /// Judges a comparison, which should hold the figures of this plan and no others: the alarms
-    /// are shared among all of its results.
+    /// Judges a comparison of the figures of this gate.
     pub(crate) fn judge(&self, comparison: &Comparison) -> GateResult {
         let mut outcome = GateResult::default();
+        // Bonferroni over the figures; within one, the p-values have Holm's correction.
         let alarm = ALARM / self.figures.len() as f64;
         for figure in &self.figures {
             let of_figure: Vec<_> =
@@ -160,7 +125,7 @@ impl GatePlan {
                 self.judge_missing(pairing, &mut outcome);
             }
             if of_figure.iter().all(|pairing| pairing.rows.is_empty()) {
-                outcome.failures.push(format!("{figure}: no result in common"));
+                outcome.failures.push(format!("{figure}: the folders have no result in common"));
             }
         }
         outcome
@@ -172,21 +137,24 @@ impl GatePlan {
             (row.ratio, row.ratio_interval, row.p_holm)
         else {
             let runs = row.base.values.len().min(row.other.values.len());
-            outcome.remarks.push(format!(
-                "{what}: not judged: {runs} runs of at least {RUNS_LEAST}, or a median of 0"
-            ));
+            let why = if runs < RUNS_LEAST {
+                format!("{}, at least {RUNS_LEAST} are needed", count(runs as u64, "run"))
+            } else {
+                "a median is 0".to_owned()
+            };
+            outcome.remarks.push(format!("{what}: not judged: {why}"));
             return;
         };
         outcome.judged += 1;
-        // The same scale for all figures: above 1 is worse.
+        // One scale for all figures: above 1 is worse.
         let more = pairing.figure.more_is_better();
         let worse = if more { ratio_now.recip() } else { ratio_now };
-        let surely = if more { interval.high < 1.0 } else { interval.low > 1.0 };
+        let is_certain = if more { interval.high < 1.0 } else { interval.low > 1.0 };
         let effect = self.effect_for(pairing.figure, row);
-        if worse > 1.0 + effect && surely && p < alarm {
+        if worse > 1.0 + effect && is_certain && p < alarm {
             let part = 100.0 * (worse - 1.0);
             outcome.failures.push(format!(
-                "{what}: {part:.1}% worse than {} (allowed: {:.1}%); ratio {} {}, p = {p:.1e}",
+                "{what}: {part:.1}% worse than {} (at most {:.1}% allowed); ratio {} {}, p = {p:.1e}",
                 pairing.base,
                 100.0 * effect,
                 table::ratio(ratio_now),
@@ -194,7 +162,7 @@ impl GatePlan {
             ));
         } else if worse > 1.0 + effect {
             outcome.remarks.push(format!(
-                "{what}: {:.1}% worse, but not told from noise: ratio {} {}, p = {p:.2}",
+                "{what}: {:.1}% worse, but not significantly: ratio {} {}, p = {p:.2}",
                 100.0 * (worse - 1.0),
                 table::ratio(ratio_now),
                 table::interval(row)
@@ -205,7 +173,7 @@ impl GatePlan {
     fn judge_missing(&self, pairing: &Pairing, outcome: &mut GateResult) {
         let gone = pairing.only_base.iter().map(|what| {
             format!(
-                "{what} ({}): {} has it, {} has not",
+                "{what} ({}): measured in {}, missing in {}",
                 pairing.figure, pairing.base, pairing.other
             )
         });

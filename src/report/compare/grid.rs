@@ -1,59 +1,47 @@
-//! A table of words, and the ways to show it: aligned text, Markdown, HTML.
+//! A table of texts, as aligned text, Markdown or HTML.
 
 use super::html::escape;
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grid {
-    /// What stands above it; may be empty.
+    /// The line above it; may be empty.
     pub title: String,
-    /// The heads of the columns.
     pub columns: Vec<Column>,
-    /// The rows; each has a cell for every column.
+    /// Each row has a cell for every column.
     pub rows: Vec<Vec<Cell>>,
-    /// What stands below it, a line each.
+    /// The lines below it.
     pub notes: Vec<String>,
 }
 
-/// A column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
-    /// Its head.
     pub name: String,
-    /// Whether its cells are numbers, which end in one line.
+    /// Numbers are aligned at their right ends.
     pub is_number: bool,
 }
 
-/// A cell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Cell {
-    /// What it says.
     pub text: String,
-    /// How it is meant.
     pub tone: Tone,
 }
 
-/// How a cell is meant, beside what it says.
+/// What the colour of a cell says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// As it is.
     #[default]
     Plain,
-    /// Good events.
     Good,
-    /// Bad events.
     Bad,
-    /// No events.
     Faint,
 }
 
 impl Column {
-    /// A column of words.
     pub(crate) fn words(name: impl Into<String>) -> Self {
         Self { name: name.into(), is_number: false }
     }
 
-    /// A column of numbers.
     pub(crate) fn numbers(name: impl Into<String>) -> Self {
         Self { name: name.into(), is_number: true }
     }
@@ -72,7 +60,6 @@ impl From<&str> for Cell {
 }
 
 impl Cell {
-    /// The same, meant like this.
     #[must_use]
     pub(crate) fn toned(self, tone: Tone) -> Self {
         Self { tone, ..self }
@@ -80,7 +67,7 @@ impl Cell {
 }
 
 impl Tone {
-    /// What turns a terminal to it.
+    /// The ANSI escape sequence for it.
     fn code(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -90,7 +77,7 @@ impl Tone {
         }
     }
 
-    /// The class of a cell of HTML.
+    /// The CSS class for it.
     fn class(self) -> &'static str {
         match self {
             Self::Plain => "",
@@ -102,14 +89,14 @@ impl Tone {
 }
 
 impl Grid {
-    /// Takes out the columns that say the same in every row, and returns them as `name value`.
-    /// Tables of one row and the columns from `kept` on stay as they are.
-    pub(crate) fn lift_constant(&mut self, kept: usize) -> Vec<String> {
+    /// Removes those of the first `count` columns that are equal in every row, and returns them as
+    /// `name value` for the title.
+    pub(crate) fn lift_constant(&mut self, count: usize) -> Vec<String> {
         let mut lifted = Vec::new();
         let constant = |rows: &[Vec<Cell>], index: usize| {
             rows.windows(2).all(|pair| pair[0][index] == pair[1][index])
         };
-        for index in (0..kept.min(self.columns.len())).rev() {
+        for index in (0..count.min(self.columns.len())).rev() {
             if let Some(first) = self.rows.first()
                 && constant(&self.rows, index)
             {
@@ -123,7 +110,7 @@ impl Grid {
         lifted
     }
 
-    /// Aligned text, a line a row, with its line breaks; in colour for a terminal.
+    /// Aligned text, a line a row; in colour for a terminal.
     pub(crate) fn text(&self, colour: bool) -> String {
         let width = |index: usize| {
             let cells = self.rows.iter().map(|row| row[index].text.chars().count());
@@ -154,7 +141,7 @@ impl Grid {
         out
     }
 
-    /// A table of Markdown with its title as a heading.
+    /// Markdown with the title as a heading.
     pub(crate) fn markdown(&self) -> String {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -176,15 +163,14 @@ impl Grid {
         }
         if !self.notes.is_empty() {
             out += "\n";
-            // Two blanks at the end of a line break it.
+            // Markdown breaks a line that ends with two blanks.
             out += &self.notes.iter().map(|note| escape(note)).collect::<Vec<_>>().join("  \n");
             out += "\n";
         }
         out
     }
 
-    /// A table of HTML that scrolls inside itself where it is wide. `caption` names it for
-    /// those who don't see it.
+    /// HTML that scrolls by itself where it is wide. `caption` names it for screen readers.
     pub(crate) fn html(&self, caption: &str) -> String {
         let caption = escape(caption);
         let mut out = format!(

@@ -1,7 +1,5 @@
-//! Each figure over commits: the measurements of a folder in the order in which they were made.
-//!
-//! Only measurements of one machine stand in one line: those whose facts that make a machine are
-//! equal.
+//! A figure over commits: measurements in the order in which they were made. A line has measurements
+//! of one machine only.
 
 use serde::Serialize;
 
@@ -11,9 +9,9 @@ use super::model::segment_size;
 use super::table::ratio;
 use super::{Figure, Scenario, Set};
 
-/// What makes a machine.
+/// The facts that identify a machine.
 const MACHINE: [&str; 5] = ["host", "processor", "cores", "MPI", "profile"];
-/// The heights of a line of small bars.
+/// The heights of the bars of a sparkline.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 /// All lines of one figure.
@@ -21,7 +19,6 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 pub(crate) struct History {
     /// The version of this record: 1.
     pub history_schema: u32,
-    /// The figure.
     pub figure: Figure,
     /// A line for each machine, scenario and contender.
     pub lines: Vec<HistoryLine>,
@@ -30,13 +27,10 @@ pub(crate) struct History {
 /// One scenario and contender on one machine, over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct HistoryLine {
-    /// The machine.
     pub machine: String,
-    /// What was run.
     pub scenario: Scenario,
-    /// What ran it.
     pub contender: String,
-    /// The measurements, oldest first.
+    /// Oldest first.
     pub points: Vec<Point>,
 }
 
@@ -47,13 +41,12 @@ pub(crate) struct Point {
     pub label: String,
     /// When it began, UTC.
     pub began: String,
-    /// The commit; empty where that is not known.
+    /// Empty if unknown.
     pub commit: String,
-    /// What was measured.
     pub group: Group,
 }
 
-/// Puts the sets in the order of time.
+/// Orders the sets by time.
 pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
@@ -113,8 +106,7 @@ impl Point {
 }
 
 impl History {
-    /// The lines as tables, one for each machine: first, last and best median, and a small bar for
-    /// each measurement.
+    /// A table for each machine: a sparkline, and the first, the best and the last median.
     pub(crate) fn grids(&self) -> Vec<Grid> {
         let mut machines: Vec<&str> = self.lines.iter().map(|line| line.machine.as_str()).collect();
         machines.dedup();
@@ -166,22 +158,18 @@ impl History {
         ]
     }
 
-    /// Text for a terminal: in colour, or plain for a pipe.
+    /// Text: in colour for a terminal, or plain for a pipe.
     pub(crate) fn text(&self, colour: bool) -> String {
         let grids = self.grids();
         grids.iter().map(|grid| grid.text(colour)).collect::<Vec<_>>().join("\n")
     }
 
-    /// Markdown.
     pub(crate) fn markdown(&self) -> String {
         self.grids().iter().map(Grid::markdown).collect::<Vec<_>>().join("\n")
     }
 
-    /// CSV: a line a measurement, with raw numbers in the unit of the figure.
-    ///
-    /// # Errors
-    ///
-    /// Never: the error is that of a writer into memory.
+    /// CSV: a line a measurement, with raw numbers in the unit of the figure. The error, that of a
+    /// writer into memory, never happens.
     pub(crate) fn csv(&self) -> Result<String, csv::Error> {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record([
@@ -231,7 +219,7 @@ impl History {
     }
 }
 
-/// A bar for each value, from zero to the largest.
+/// A sparkline from zero to the largest value.
 fn bars(values: &[f64]) -> String {
     let largest = values.iter().copied().fold(0.0, f64::max);
     let bar = |value: &f64| {

@@ -1,32 +1,32 @@
-//! Two groups of runs of one scenario: by how much do they differ, and is it real?
+//! Two groups of runs of one scenario: by how much do they differ, and is that significant?
 
 use serde::Serialize;
 
 use super::{Figure, Observation, Scenario};
 use crate::report::statistics::{
-    Interval, cliffs_delta, holm, mann_whitney, median, median_interval, median_ratio,
-    median_ratio_interval, paired_median_ratio_interval, variation,
+    Interval, cliffs_delta, coefficient_of_variation, holm, mann_whitney, median, median_interval,
+    median_ratio, median_ratio_interval, paired_median_ratio_interval,
 };
 
-/// Fewer runs than this are no ground for a probability: with five of each group even groups that
-/// are wide apart have no interval of 95%.
+/// Groups with fewer runs are not tested.
+// The median of 5 runs has no 95% interval: even the extremes contain it with 1 - 2/2^5 = 93.75%.
 pub(crate) const RUNS_LEAST: usize = 6;
-/// A result counts as real when its corrected probability is below this and its interval
-/// leaves out 1.
+/// A difference is significant if its corrected p-value is below this and the interval of its
+/// ratio does not contain 1.
+// The complement of the confidence level of the intervals.
 pub(crate) const SIGNIFICANT: f64 = 0.05;
-/// How often a ratio of medians is drawn anew.
-pub(super) const ROUNDS: usize = 2000;
-/// Intervals are drawn with one fixed seed.
+/// The seed of all bootstrap intervals.
+// Fixed, so that the same records always give the same report. Any value does; these are the
+// letters "mpiswar".
 const SEED: u64 = 0x006d_7069_7377_6172;
 
-/// The runs of one group.
+/// The runs of one side of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Group {
     /// The values, in the order of the repetitions.
     pub values: Vec<f64>,
-    /// The median.
     pub median: f64,
-    /// Its 95% interval; none for fewer than [`RUNS_LEAST`] runs.
+    /// Of the median; none for fewer than [`RUNS_LEAST`] runs.
     pub interval: Option<Interval>,
     /// The coefficient of variation; none for one run.
     pub variation: Option<f64>,
@@ -35,41 +35,37 @@ pub(crate) struct Group {
 /// Two groups side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct JudgedPair {
-    /// What was run.
     pub scenario: Scenario,
-    /// The contender, or the one that is compared with the base.
+    /// The contender of `other`.
     pub contender: String,
-    /// The group that is the base.
     pub base: Group,
-    /// The other group.
     pub other: Group,
-    /// The median of the other ÷ that of the base; none where that is no number.
+    /// The median of the other ÷ that of the base; none where that is not finite.
     pub ratio: Option<f64>,
-    /// Its 95% interval.
+    /// Its bootstrap interval.
     pub ratio_interval: Option<Interval>,
-    /// Whether the interval is that of pairs.
+    /// Whether pairs of runs were resampled for it.
     pub paired: bool,
-    /// The two-sided probability of the Mann-Whitney test; none for too few runs.
+    /// The two-sided p-value of the Mann-Whitney U test; none for too few runs.
     pub p: Option<f64>,
-    /// The same, corrected by Holm for all results of the table.
+    /// The same with Holm's correction for all results of the table.
     pub p_holm: Option<f64>,
     /// Cliff's delta of the other against the base.
     pub delta: Option<f64>,
-    /// What it comes to.
     pub verdict: Verdict,
 }
 
-/// What two groups come to.
+/// Whether the other group differs from the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// The other is better than the base.
+    /// The other is significantly better than the base.
     Better,
-    /// The other is worse than the base.
+    /// The other is significantly worse than the base.
     Worse,
-    /// Nothing can be told from noise: "~".
+    /// No significant difference, shown as "~".
     Same,
-    /// There are fewer than [`RUNS_LEAST`] runs in a group.
+    /// A group has fewer than [`RUNS_LEAST`] runs.
     TooFew,
 }
 
@@ -81,49 +77,40 @@ impl Group {
         Some(Self {
             median: median(&values)?,
             interval: median_interval(&values),
-            variation: variation(&values),
+            variation: coefficient_of_variation(&values),
             values,
         })
     }
 
-    /// How far the interval reaches from the median at most, as a part of it.
+    /// The distance from the median to the farther end of its interval ÷ the median.
     pub(crate) fn reach(&self) -> Option<f64> {
         let reach = self.interval?.reach(self.median) / self.median;
         reach.is_finite().then_some(reach)
     }
 }
 
-/// How the interval of a ratio is drawn.
+/// How the interval of a ratio is resampled.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Draw {
+pub(super) struct Bootstrap {
     /// Whether equal repetitions of both groups belong together.
     pub(super) interleaved: bool,
-    /// How often.
-    pub(super) rounds: usize,
+    pub(super) resamples: usize,
 }
 
-/// Compares the runs of one scenario. None where a group has no run with the figure. The verdict waits for
-/// [`decide`].
+/// Compares the runs of one scenario. None where a group has no run with the figure. [`decide`]
+/// gives the verdict, once all rows of a table are known.
 pub(super) fn row(
     figure: Figure,
     scenario: &Scenario,
     contender: &str,
     [base_runs, other_runs]: [&[&Observation]; 2],
-    draw: Draw,
+    Bootstrap { interleaved, resamples }: Bootstrap,
 ) -> Option<JudgedPair> {
-    let Draw { interleaved, rounds } = draw;
     let (base, other) = (Group::new(base_runs, figure)?, Group::new(other_runs, figure)?);
     let pairs = if interleaved { pairs(figure, other_runs, base_runs) } else { None };
     let ratio_interval = match &pairs {
-        Some(pairs) => paired_median_ratio_interval(pairs, rounds, SEED),
-        None => {
-            let sorted = |group: &Group| {
-                let mut values = group.values.clone();
-                values.sort_by(f64::total_cmp);
-                values
-            };
-            median_ratio_interval(&sorted(&other), &sorted(&base), rounds, SEED)
-        }
+        Some(pairs) => paired_median_ratio_interval(pairs, resamples, SEED),
+        None => median_ratio_interval(&other.values, &base.values, resamples, SEED),
     };
     let enough = base.values.len().min(other.values.len()) >= RUNS_LEAST;
     let test = mann_whitney(&other.values, &base.values).filter(|_| enough);
@@ -160,7 +147,7 @@ fn pairs(
     .collect()
 }
 
-/// Corrects the probabilities of all rows of a table and says what each comes to.
+/// Corrects the p-values of all rows of a table, and gives each row its verdict.
 pub(super) fn decide(figure: Figure, rows: &mut [&mut JudgedPair]) {
     let corrected = holm(&rows.iter().filter_map(|row| row.p).collect::<Vec<_>>());
     let tested = rows.iter_mut().filter(|row| row.p.is_some());
@@ -174,9 +161,9 @@ fn verdict(figure: Figure, row: &JudgedPair, p: f64) -> Verdict {
     let (Some(ratio), Some(interval)) = (row.ratio, row.ratio_interval) else {
         return Verdict::Same;
     };
-    let leaves_out_one = interval.low > 1.0 || interval.high < 1.0;
-    // A median may stand still while the ranks move: that has no direction.
-    if p >= SIGNIFICANT || !leaves_out_one || ratio == 1.0 {
+    let excludes_one = interval.low > 1.0 || interval.high < 1.0;
+    // Equal medians whose ranks differ have no direction.
+    if p >= SIGNIFICANT || !excludes_one || ratio == 1.0 {
         Verdict::Same
     } else if (ratio > 1.0) == figure.more_is_better() {
         Verdict::Better

@@ -1,11 +1,9 @@
-//! What changed, by how much, and is it real?
+//! What changed, by how much, and is that significant?
 //!
-//! [`Set`]s of runs ([`model`]) are matched scenario by scenario ([`pairing`]), each match is
-//! judged ([`judge`]), and what comes out is shown: as a table of text, Markdown or CSV
-//! ([`table`]), as JSON, as a page ([`html`]), as a gate's verdict ([`gate`]), or over commits
-//! ([`history`]). Runs of other tools come in through [`import`].
-//!
-//! Nothing here reads our own records: who does makes a [`Set`] of them.
+//! [`Set`]s of runs ([`model`]) are matched scenario by scenario ([`pairing`]), and each match is
+//! judged ([`judge`]). The result is shown as a table of text, Markdown or CSV ([`table`]), as JSON,
+//! as a page ([`html`]), as a gate ([`gate`]), or over commits ([`history`]). [`import`] reads runs of
+//! other tools; `harness::measured` makes a [`Set`] of our records.
 
 mod figure;
 pub(crate) mod gate;

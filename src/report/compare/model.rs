@@ -1,4 +1,4 @@
-//! What a comparison starts from, whoever measured it.
+//! The input of a comparison, whichever tool measured it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,74 +11,67 @@ use super::Figure;
 use crate::report::Summary;
 use crate::report::units;
 
-/// The engine that others are compared with unless somebody says otherwise.
+/// The base of a comparison of contenders, by default.
 const CLASSIC: &str = "mutex";
 
 /// All that was measured in one place at one time: a folder of records, or the output of another
 /// tool.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Set {
-    /// What tables call it: the name of its folder.
+    /// Its name in tables: that of its folder.
     pub label: String,
     /// Where it was read from.
     pub origin: PathBuf,
-    /// When the measurement began, UTC; empty where that is not known.
+    /// When the measurement began, UTC; empty if unknown.
     pub began: String,
-    /// The commit that was measured; empty where that is not known.
+    /// The commit that was measured; empty if unknown.
     pub commit: String,
-    /// On what it was measured.
+    /// The machine and the program.
     pub facts: Vec<Fact>,
-    /// What a reader must know to judge it, a sentence each.
+    /// A sentence each.
     pub warnings: Vec<String>,
-    /// The commands that measure it again, a line each.
+    /// How to measure it again, a line each.
     pub commands: Vec<String>,
-    /// The text of the plan that was carried out, and its name.
+    /// The name and the text of its plan.
     pub plan: Option<(String, String)>,
     /// Whether its contenders took turns, so that equal repetitions were neighbours in time and
     /// did the same work.
     pub interleaved: bool,
-    /// The runs.
     pub observations: Vec<Observation>,
-    /// The latencies of segments, over all runs of a series, ns.
+    /// The latencies of segments in ns, over all runs of a scenario and contender.
     pub latencies: BTreeMap<(Scenario, String), Histogram<u64>>,
 }
 
 /// Something that a result depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fact {
-    /// What it is.
     pub name: &'static str,
-    /// Its value.
     pub value: String,
-    /// Whether figures that differ in it cannot be told from figures that changed.
+    /// Whether it can explain a difference of figures.
     pub matters: bool,
 }
 
-/// What was run, whoever ran it.
+/// What was run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Scenario {
-    /// The name of the workload.
+    /// Its name.
     pub workload: String,
-    /// How many peers took part; none where that means nothing.
+    /// None where it has no peers.
     pub peers: Option<usize>,
-    /// The size of a segment or a message, bytes; none where that means nothing.
+    /// The size of a segment or a message, bytes.
     pub segment_bytes: Option<usize>,
-    /// What else makes it this workload, as `name=value` in the order of the names.
+    /// What else identifies it, as `name=value`.
     pub parameters: String,
 }
 
 /// One run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
-    /// What was run.
     pub scenario: Scenario,
-    /// What ran it.
     pub contender: String,
     /// What the contender does differently, by name.
     pub switches: BTreeMap<String, String>,
-    /// Which repetition it was; none where that is not known.
     pub repetition: Option<u32>,
-    /// What was measured.
     pub values: BTreeMap<Figure, f64>,
     /// The whole record, where it is one of ours.
     pub run: Option<Box<Summary>>,
@@ -132,8 +125,8 @@ impl Set {
         names
     }
 
-    /// The runs of one series, in the order of their repetitions and then of their values, so that
-    /// the order of the records is nobody's business.
+    /// The runs of a contender in a scenario, ordered by repetition and then by value, so that the
+    /// order of the records does not matter.
     pub(crate) fn series(&self, scenario: &Scenario, contender: &str) -> Vec<&Observation> {
         let of = |one: &&Observation| one.scenario == *scenario && one.contender == contender;
         let mut series: Vec<_> = self.observations.iter().filter(of).collect();

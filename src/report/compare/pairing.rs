@@ -1,65 +1,57 @@
-//! Which runs belong side by side: the same scenario and contender in two sets, or two contenders
-//! of one set.
+//! Matches runs: the same scenario and contender in two sets, or two contenders of one set.
 
 use serde::Serialize;
 
-use super::judge::{self, Draw, JudgedPair, Verdict};
+use super::judge::{self, Bootstrap, JudgedPair, Verdict};
 use super::{Figure, Scenario, Set};
-use crate::report::statistics::geometric_mean;
+use crate::report::statistics::{RESAMPLES, geometric_mean};
 
 /// What is to be compared with what.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
-    /// Within one set: the contender that is the base; none for the classic engine, or the first.
+    /// Within one set: the contender that is the base; by default the classic engine, or the first.
     pub contender: Option<String>,
-    /// Within one set: the contenders that are compared with it; none for all others.
+    /// Within one set: the contenders that are compared with it; if empty, all others.
     pub against: Vec<String>,
-    /// The figures; none for the makespan and the tracker's handouts, or for all that there are where
-    /// nothing has either.
+    /// If empty, the makespan and the tracker's handouts; where nothing has either, all figures.
     pub figures: Vec<Figure>,
 }
 
-/// What came out.
+/// The result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Comparison {
     /// The version of this record: 1.
     pub comparison_schema: u32,
-    /// What was compared: the labels of the sets.
+    /// The labels of the sets.
     pub sets: Vec<String>,
-    /// On what the sets differ.
     pub differences: Vec<Difference>,
-    /// What a reader must know, a sentence each.
+    /// A sentence each.
     pub warnings: Vec<String>,
-    /// Base and other, for each figure.
     pub pairings: Vec<Pairing>,
 }
 
-/// All results of one figure for a base and an other.
+/// All results of one figure for two sets, or for two contenders of one set.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Pairing {
-    /// The figure.
     pub figure: Figure,
-    /// What the base is called.
+    /// The label of the base.
     pub base: String,
-    /// What the other is called.
+    /// The label of the other.
     pub other: String,
     /// Whether both are contenders of one set.
     pub within: bool,
-    /// The results.
     pub rows: Vec<JudgedPair>,
-    /// The geometric mean of the ratios of all rows with enough runs; none where one of them has no
-    /// ratio.
+    /// Over the ratios of all rows with enough runs; none where one of them has no ratio.
     pub geometric_mean: Option<f64>,
-    /// What only the base has, for people.
+    /// Results that only the base has, as text.
     pub only_base: Vec<String>,
-    /// What only the other has, for people.
+    /// Results that only the other has, as text.
     pub only_other: Vec<String>,
 }
 
-/// Something in which the sets differ.
+/// A fact in which the sets differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Difference {
-    /// What it is.
     pub name: String,
     /// Its value in each set; "unknown" where a set does not say.
     pub values: Vec<String>,
@@ -70,44 +62,24 @@ pub(crate) struct Difference {
 /// Why nothing can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CompareError {
-    /// No set.
-    #[error("there is nothing to compare: name folders of records")]
+    #[error("there is nothing to compare: name at least one folder of records")]
     Nothing,
-    /// Contenders of several sets.
     #[error(
-        "contenders are compared within one folder; of several folders, each is compared with itself"
+        "--contender and --against compare contenders of one folder: name one folder, or leave them \
+         out to compare each contender with itself"
     )]
     SeveralSets,
-    /// No such contender.
     #[error("{label} has no contender \"{name}\"; it has {known}")]
-    NoContender {
-        /// The set.
-        label: String,
-        /// What was asked for.
-        name: String,
-        /// What there is.
-        known: String,
-    },
-    /// One contender.
+    NoContender { label: String, name: String, known: String },
     #[error("{label} has one contender, \"{name}\": name another folder to compare it with")]
-    OneContender {
-        /// The set.
-        label: String,
-        /// What there is.
-        name: String,
-    },
-    /// No match.
-    #[error("{sets} have no workload, contender and size in common that was measured by {figures}")]
-    NoMatch {
-        /// The sets.
-        sets: String,
-        /// The figures.
-        figures: String,
-    },
+    OneContender { label: String, name: String },
+    #[error(
+        "{sets} have no result in common: no equal workload, size and contender with {figures}"
+    )]
+    NoMatch { sets: String, figures: String },
 }
 
 impl Pairing {
-    /// How many rows have the verdict.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
@@ -117,14 +89,14 @@ impl Pairing {
 ///
 /// # Errors
 ///
-/// When there is nothing that could be compared.
+/// There is nothing to compare.
 pub(crate) fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
-    compare_drawing(judge::ROUNDS, sets, question)
+    compare_resampling(RESAMPLES, sets, question)
 }
 
-/// The same with intervals of so many rounds.
-pub(super) fn compare_drawing(
-    rounds: usize,
+/// The same with so many resamples for an interval.
+pub(super) fn compare_resampling(
+    resamples: usize,
     sets: &[Set],
     question: &Question,
 ) -> Result<Comparison, CompareError> {
@@ -137,10 +109,10 @@ pub(super) fn compare_drawing(
     let mut pairings = Vec::new();
     for &figure in &figures {
         let mut of_figure: Vec<Pairing> = if sets.len() > 1 {
-            sets[1..].iter().map(|other| between(figure, first, other, rounds)).collect()
+            sets[1..].iter().map(|other| between(figure, first, other, resamples)).collect()
         } else {
             let (base, others) = contenders(first, question)?;
-            others.iter().map(|other| within(figure, first, [base, other], rounds)).collect()
+            others.iter().map(|other| within(figure, first, [base, other], resamples)).collect()
         };
         let mut rows: Vec<&mut JudgedPair> =
             of_figure.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
@@ -202,14 +174,14 @@ fn contenders<'a>(
     Ok((base, others))
 }
 
-fn between(figure: Figure, base: &Set, other: &Set, rounds: usize) -> Pairing {
-    let draw = Draw { interleaved: false, rounds };
+fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing {
+    let bootstrap = Bootstrap { interleaved: false, resamples };
     let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
     let known = keys(base);
     for &(scenario, contender) in &known {
         let runs = [base, other].map(|set| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        match judge::row(figure, scenario, contender, [base_runs, other_runs], draw) {
+        match judge::row(figure, scenario, contender, [base_runs, other_runs], bootstrap) {
             Some(row) => pairing.rows.push(row),
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }
@@ -220,13 +192,13 @@ fn between(figure: Figure, base: &Set, other: &Set, rounds: usize) -> Pairing {
     pairing.sum_up()
 }
 
-fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], rounds: usize) -> Pairing {
-    let draw = Draw { interleaved: set.interleaved, rounds };
+fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize) -> Pairing {
+    let bootstrap = Bootstrap { interleaved: set.interleaved, resamples };
     let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
     for scenario in set.scenarios() {
         let runs = [base, other].map(|contender| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        let row = judge::row(figure, scenario, other, [base_runs, other_runs], draw);
+        let row = judge::row(figure, scenario, other, [base_runs, other_runs], bootstrap);
         match row {
             Some(row) => pairing.rows.push(row),
             None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
@@ -309,7 +281,7 @@ fn warnings(sets: &[Set]) -> Vec<String> {
                 && before != after
             {
                 all.push(format!(
-                    "the contender \"{contender}\" is another one: {} in {}, {} in {}",
+                    "the contender \"{contender}\" has other switches: {} in {}, {} in {}",
                     list(&before),
                     first.label,
                     list(&after),
@@ -323,7 +295,7 @@ fn warnings(sets: &[Set]) -> Vec<String> {
 
 fn list(switches: &std::collections::BTreeMap<String, String>) -> String {
     if switches.is_empty() {
-        return "nothing switched".to_owned();
+        return "none".to_owned();
     }
     let all: Vec<_> = switches.iter().map(|(name, value)| format!("{name}={value}")).collect();
     all.join(" ")

@@ -6,10 +6,12 @@ use super::model::segment_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
 use crate::report::statistics::Interval;
+use crate::report::units::count;
 
-/// The columns that tell what was run.
+/// The columns that say what was run.
 const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
-/// With more than this that only one side has, the rest is counted.
+/// How many results that only one side has are listed; the rest is counted.
+// More would bury the table. Chosen, not tuned.
 const LISTED_MAX: usize = 6;
 
 /// Text for a terminal: in colour, or plain for a pipe.
@@ -46,11 +48,8 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
     out + &grids.join("\n")
 }
 
-/// CSV: a line a result, with raw numbers in the units of the figure.
-///
-/// # Errors
-///
-/// Never: the error is that of a writer into memory.
+/// CSV: a line a result, with raw numbers in the unit of the figure. The error, that of a writer
+/// into memory, never happens.
 pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(CSV_HEAD)?;
@@ -143,19 +142,19 @@ fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
-/// What stands at the top: where the sets differ, and what is wrong with them.
+/// The warnings above the tables: differences that matter, and what is wrong with a set.
 pub(super) fn notices(comparison: &Comparison) -> Vec<String> {
     let differences = comparison.differences.iter().filter(|difference| difference.matters);
     let difference = |difference: &super::pairing::Difference| {
         let values = difference.values.iter().zip(&comparison.sets);
         let values: Vec<_> = values.map(|(value, set)| format!("{value} in {set}")).collect();
-        format!("{} differs: {}", difference.name, values.join(", "))
+        format!("different {}: {}", difference.name, values.join(", "))
     };
     differences.map(difference).chain(comparison.warnings.iter().cloned()).collect()
 }
 
-/// A table for each figure and other set; the contenders of one set that are compared with one base
-/// stand in one table.
+/// A table for each figure and other set. Contenders of one set that are compared with one base share
+/// a table.
 pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
     let together = |left: &Pairing, right: &Pairing| {
         left.within && left.figure == right.figure && left.base == right.base
@@ -164,7 +163,7 @@ pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
     tables.map(|pairings| (pairings[0].figure, grid(pairings))).collect()
 }
 
-/// Pairings of one figure and base as a table: a row a result. There is at least one.
+/// Pairings of one figure and base, at least one, as a table with a row a result.
 pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let Pairing { figure, base, other, within, .. } = &pairings[0];
     let mut rows: Vec<&JudgedPair> = pairings.iter().flat_map(|pairing| &pairing.rows).collect();
@@ -206,7 +205,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     }
 }
 
-/// Whether two rows are told apart only by the parameters of their workloads.
+/// Whether two rows differ only in the parameters of their workloads.
 fn ambiguous(rows: &[&JudgedPair]) -> bool {
     let short = |row: &&JudgedPair| {
         let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
@@ -245,7 +244,7 @@ fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
     ]
 }
 
-/// `12.3 ms ± 2%`: the median, and how far its interval reaches.
+/// `12.3 ms ± 2%`: the median, and the farther end of its interval.
 fn median(figure: Figure, group: &Group) -> String {
     let shown = figure.show(group.median);
     match group.reach() {
@@ -254,7 +253,7 @@ fn median(figure: Figure, group: &Group) -> String {
     }
 }
 
-/// Three digits, more for ratios close to 1, where they count.
+/// Three digits, more for ratios close to 1, where small differences matter.
 pub(super) fn ratio(ratio: f64) -> String {
     with_digits(ratio, digits(ratio))
 }
@@ -284,7 +283,7 @@ fn probability(p: f64) -> String {
     if p < 0.0001 { "< 0.0001".to_owned() } else { format!("{p:.4}") }
 }
 
-/// `2.41× faster`, `~`, or that there are too few runs.
+/// `2.41× faster`, `~` for no significant difference, or `? 3 runs, 6 needed`.
 pub(super) fn verdict(figure: Figure, row: &JudgedPair) -> Cell {
     let (better, worse) = figure.words();
     let factor = row.ratio.map(|ratio| ratio.max(ratio.recip())).map_or_else(String::new, ratio);
@@ -294,8 +293,8 @@ pub(super) fn verdict(figure: Figure, row: &JudgedPair) -> Cell {
         Verdict::Same => Cell::from("~").toned(Tone::Faint),
         Verdict::TooFew => {
             let runs = row.base.values.len().min(row.other.values.len());
-            let runs = if runs == 1 { "1 run".to_owned() } else { format!("{runs} runs") };
-            Cell::from(format!("? {runs}, too few")).toned(Tone::Faint)
+            let runs = count(runs as u64, "run");
+            Cell::from(format!("? {runs}, {RUNS_LEAST} needed")).toned(Tone::Faint)
         }
     }
 }
@@ -304,34 +303,29 @@ fn notes(pairings: &[Pairing]) -> Vec<String> {
     let mut notes = Vec::new();
     let rows: usize = pairings.iter().map(|pairing| pairing.rows.len()).sum();
     if rows == 0 {
-        notes.push("no result in common".to_owned());
+        notes.push("The two sides have no result in common.".to_owned());
     }
     let mean = |pairing: &Pairing| {
         let judged = pairing.rows.len() - pairing.count(Verdict::TooFew);
         let mean = pairing.geometric_mean.filter(|_| judged > 1)?;
-        let whose = if pairings.len() > 1 { format!("{} ", pairing.other) } else { String::new() };
-        Some(format!("{whose}{} of {judged} ratios", ratio(mean)))
+        let of = if pairings.len() > 1 { format!("{}, ", pairing.other) } else { String::new() };
+        Some(format!("geometric mean of {of}{judged} ratios: {}", ratio(mean)))
     };
-    let means: Vec<_> = pairings.iter().filter_map(mean).collect();
-    if !means.is_empty() {
-        notes.push(format!("geometric mean: {}", means.join(", ")));
-    }
-    let uncertain: usize = pairings.iter().map(|pairing| pairing.count(Verdict::Same)).sum();
-    if uncertain > 0 {
+    notes.extend(pairings.iter().filter_map(mean));
+    let same: usize = pairings.iter().map(|pairing| pairing.count(Verdict::Same)).sum();
+    if same > 0 {
         notes.push(format!(
-            "~ {uncertain} of {rows}: not told from noise (p ≥ {SIGNIFICANT} or the interval holds 1)"
+            "~ no significant difference in {same} of {rows} results: p ≥ {SIGNIFICANT}, or the \
+             interval contains 1"
         ));
     }
     for pairing in pairings {
-        let sides = [
-            (&pairing.base, &pairing.only_base, &pairing.other),
-            (&pairing.other, &pairing.only_other, &pairing.base),
-        ];
-        for (name, only, lacks) in sides.into_iter().filter(|(_, only, _)| !only.is_empty()) {
+        let sides = [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)];
+        for (name, only) in sides.into_iter().filter(|(_, only)| !only.is_empty()) {
             let listed: Vec<_> = only.iter().take(LISTED_MAX).map(String::as_str).collect();
             let rest = only.len() - listed.len();
             let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-            notes.push(format!("{name} has, and {lacks} has not: {}{rest}", listed.join("; ")));
+            notes.push(format!("only in {name}: {}{rest}", listed.join("; ")));
         }
     }
     notes

@@ -1,21 +1,20 @@
-//! The limits of a machine and of its MPI, which stand beside every result.
+//! The limits of a machine and of its MPI, and the bounds that follow from them.
 
 pub(crate) mod bounds;
 
 use serde::{Deserialize, Serialize};
 
-/// What one core of this machine can do, or all of them together. The harness measures it on the
-/// spot.
+/// The rates of one core of this machine, or of all together, as the harness measures them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// Bytes that are copied in a second, from memory to memory.
+    /// Copies from memory to memory.
     pub copy_bytes_per_second: f64,
-    /// Bytes that are hashed in a second, SHA-256.
+    /// SHA-256.
     pub hash_bytes_per_second: f64,
 }
 
 impl Limits {
-    /// Whether both rates are numbers that a bound can be computed from.
+    /// Whether a bound can be computed from both rates.
     pub fn usable(&self) -> bool {
         [self.copy_bytes_per_second, self.hash_bytes_per_second]
             .into_iter()
@@ -23,7 +22,7 @@ impl Limits {
     }
 }
 
-/// What an MPI carries between ranks at best. The harness measures it on the spot.
+/// The best rates of an MPI between ranks, as the harness measures them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MpiLimits {
     /// Half a round trip of 8 bytes between the first rank and the last, ns.
@@ -39,7 +38,7 @@ pub struct MpiLimits {
 }
 
 impl MpiLimits {
-    /// Messages that all ranks together receive in a second at best, as far as it was seen.
+    /// The best message rate of all ranks together that was measured.
     pub fn best_messages_per_second(&self) -> f64 {
         self.messages_per_second.max(self.all_pairs_messages_per_second)
     }

@@ -1,28 +1,31 @@
-//! Are two groups of measurements different, and how clearly? Tests by rank, which ask nothing of
-//! a distribution, and the correction for asking many questions at once.
+//! Do two groups of measurements differ? The rank test of Mann and Whitney, which assumes no
+//! distribution, its effect size, and Holm's correction for many tests.
 
 use statrs::function::erf::erfc;
 
-/// With more samples than this in both groups together the normal approximation is taken: it is
-/// within a fifth there even far out, and the exact distribution takes time with the cube of the
-/// number.
+/// With more samples in both groups together, p comes from the normal approximation.
+// The exact distribution takes time with the cube of the number. At 60 samples the approximation
+// is within a fifth of it, even for small p.
 const EXACT_MAX: usize = 60;
 
-/// What the test of two groups says.
+/// The result of a Mann-Whitney U test.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct RankTest {
-    /// How many pairs, one of each group, have the larger one in the first; ties count half.
+    /// The statistic U: pairs, one sample of each group, whose larger one is in the first group;
+    /// ties count half.
     pub u: f64,
-    /// How often groups of one distribution would differ as much or more, two-sided.
+    /// The two-sided p-value.
     pub p: f64,
 }
 
-/// The test of H. B. Mann and D. R. Whitney, "On a Test of Whether one of Two Random Variables is
-/// Stochastically Larger than the Other", The Annals of Mathematical Statistics 18 (1), 1947.
+/// The Mann-Whitney U test, also known as the Wilcoxon rank-sum test. None where a group is empty or
+/// has a NaN.
 ///
-/// The probability is exact for up to 60 samples, ties included: it counts the ways to draw
-/// the smaller group from all mid-ranks. Beyond, it is the normal approximation with the correction
-/// for ties and for continuity. None where a group is empty or holds a NaN.
+/// Up to [`EXACT_MAX`] samples p is exact, ties included. Beyond, it is the normal approximation,
+/// corrected for ties and for continuity.
+///
+/// Source: H. B. Mann and D. R. Whitney, "On a Test of Whether one of Two Random Variables is
+/// Stochastically Larger than the Other", The Annals of Mathematical Statistics 18 (1), 1947.
 pub(crate) fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
     let is_nan = first.iter().chain(second).any(|sample| sample.is_nan());
     if first.is_empty() || second.is_empty() || is_nan {
@@ -34,8 +37,8 @@ pub(crate) fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
     Some(RankTest { u, p })
 }
 
-/// How often a sample of the first group is larger than one of the second, less how often it is
-/// smaller, ÷ the number of pairs: from -1 to 1. None where a group is empty.
+/// Cliff's delta, from -1 to 1: the share of pairs whose larger sample is in the first group, less
+/// the share of those where it is in the second. None where a group is empty.
 ///
 /// Source: N. Cliff, "Dominance Statistics: Ordinal Analyses to Answer Ordinal Questions",
 /// Psychological Bulletin 114 (3), 1993.
@@ -44,8 +47,8 @@ pub(crate) fn cliffs_delta(first: &[f64], second: &[f64]) -> Option<f64> {
     (pairs > 0.0).then(|| 2.0 * larger_pairs(first, second) / pairs - 1.0)
 }
 
-/// Probabilities of several tests, corrected so that all of them together give a false alarm no
-/// more often than one would, in the order of the tests.
+/// Holm's correction: p-values of several tests, adjusted so that all of them together give a false
+/// alarm no more often than one test would. In the order of the tests.
 ///
 /// Source: S. Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian
 /// Journal of Statistics 6 (2), 1979.
@@ -62,8 +65,8 @@ pub(crate) fn holm(probabilities: &[f64]) -> Vec<f64> {
     corrected
 }
 
-/// The root of the product: the mean of ratios that all have one base. None where there are none,
-/// or one is not positive.
+/// The geometric mean, which is the mean of ratios to one base. None where there are no ratios or
+/// one is not positive.
 ///
 /// Source: P. J. Fleming and J. J. Wallace, "How not to lie with statistics: the correct way to
 /// summarize benchmark results", Communications of the ACM 29 (3), 1986.
@@ -74,9 +77,9 @@ pub(crate) fn geometric_mean(ratios: &[f64]) -> Option<f64> {
     Some((ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp())
 }
 
-/// The standard deviation of the samples (n - 1) ÷ their mean. None for fewer than two of them, or
-/// where the mean is not positive.
-pub(crate) fn variation(samples: &[f64]) -> Option<f64> {
+/// The coefficient of variation: the sample standard deviation (n - 1) ÷ the mean. None for fewer
+/// than two samples, or where the mean is not positive.
+pub(crate) fn coefficient_of_variation(samples: &[f64]) -> Option<f64> {
     let count = samples.len() as f64;
     let mean = samples.iter().sum::<f64>() / count;
     if samples.len() < 2 || mean.is_nan() || mean <= 0.0 {
@@ -86,6 +89,7 @@ pub(crate) fn variation(samples: &[f64]) -> Option<f64> {
     Some((squares / (count - 1.0)).sqrt() / mean)
 }
 
+/// The statistic U.
 fn larger_pairs(first: &[f64], second: &[f64]) -> f64 {
     let halves = |left: &f64| -> f64 {
         let half = |right: &f64| match left.total_cmp(right) {
@@ -98,8 +102,9 @@ fn larger_pairs(first: &[f64], second: &[f64]) -> f64 {
     first.iter().map(halves).sum()
 }
 
-/// The part of all ways to draw the smaller group whose sum of ranks lies as far from the middle
-/// as the one at hand, or further.
+/// The exact two-sided p-value: the share of all ways to draw the smaller group from all mid-ranks
+/// whose rank sum lies at least as far from the mean as the observed one. Dynamic programming over
+/// (ranks drawn, their sum).
 fn exact(first: &[f64], second: &[f64]) -> f64 {
     let (small, large) =
         if first.len() <= second.len() { (first, second) } else { (second, first) };
@@ -119,7 +124,8 @@ fn exact(first: &[f64], second: &[f64]) -> f64 {
     }
     let observed: usize = ranks[..drawn].iter().sum();
     let middle = (drawn * total) as f64 / ranks.len() as f64;
-    // Sums are whole, the middle may be a fraction: a thousandth tells them apart.
+    // Sums are whole and the mean may be a fraction: without the 1e-3, rounding could leave out
+    // sums that lie exactly as far as the observed one.
     let reach = (observed as f64 - middle).abs() - 1e-3;
     let all: f64 = ways[drawn].iter().sum();
     let far =
@@ -127,7 +133,7 @@ fn exact(first: &[f64], second: &[f64]) -> f64 {
     (far.map(|(_, way)| way).sum::<f64>() / all).min(1.0)
 }
 
-/// The normal approximation, with a variance corrected for ties and a step of a half for continuity.
+/// The two-sided p-value by the normal approximation, corrected for ties and for continuity.
 fn approximate(u: f64, first: &[f64], second: &[f64]) -> f64 {
     let all: Vec<f64> = first.iter().chain(second).copied().collect();
     let equal = |sample| all.iter().filter(|other| *other == sample).count() as f64;
@@ -263,7 +269,11 @@ mod tests {
     #[test]
     fn variation_by_hand() {
         let samples = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0];
-        close(variation(&samples).expect("samples"), (32.0_f64 / 7.0).sqrt() / 5.0, 1e-12);
-        assert_eq!(variation(&[1.0]), None);
+        close(
+            coefficient_of_variation(&samples).expect("samples"),
+            (32.0_f64 / 7.0).sqrt() / 5.0,
+            1e-12,
+        );
+        assert_eq!(coefficient_of_variation(&[1.0]), None);
     }
 }

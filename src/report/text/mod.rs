@@ -1,4 +1,4 @@
-//! What a person reads on rank 0 at the end of a run.
+//! The summary that rank 0 prints at the end of a run.
 
 use std::fmt::Display;
 
@@ -6,17 +6,20 @@ use super::Summary;
 use super::statistics::median;
 use super::units::{self, count, nanoseconds, rate, seconds, size};
 
-/// With more peers than this, only the extremes and the middle are listed.
+/// With more peers, only the extremes and the middle are listed.
+// Up to 16 lines leave the rest of the summary on a screen; chosen, not tuned.
 const PEERS_LISTED_MAX: usize = 16;
 /// The length of the longest bar, characters.
+// With its label a line stays under 80 characters.
 const BAR_LENGTH_MAX: u64 = 24;
-/// How many problems of a kind are listed one by one.
+/// How many problems of a kind are listed; the rest is counted.
+// Chosen, not tuned: a broken job has one for each rank.
 const PROBLEMS_LISTED_MAX: usize = 8;
 /// The width of the labels, characters.
+// The longest, "peers' time", and two blanks.
 const LABEL_WIDTH: usize = 13;
 
-/// The summary as text of several lines, each at most about a hundred characters wide, the last
-/// with its line break. The problems come last, where they are seen.
+/// The summary as text of several lines. Problems come last, beside the prompt, where they are seen.
 pub(crate) fn render(summary: &Summary) -> String {
     let mut lines = LabelledLines::default();
     heading(summary, &mut lines);
@@ -27,13 +30,13 @@ pub(crate) fn render(summary: &Summary) -> String {
     let percentiles = [("p50", tail.p50), ("p99", tail.p99), ("p99.9", tail.p999)];
     let percentiles =
         percentiles.map(|(name, ns)| format!("{name} {}", nanoseconds(ns))).join(", ");
-    lines.add("latency", format!("{percentiles}, max {}, a segment", nanoseconds(tail.max)));
+    lines.add("latency", format!("of a segment: {percentiles}, max {}", nanoseconds(tail.max)));
     time(summary, &mut lines);
     problems(summary, &mut lines);
     lines.text
 }
 
-/// LabelledLines that begin with a label, where all values begin in one column.
+/// Lines of a label and a value; all values begin in one column.
 #[derive(Default)]
 struct LabelledLines {
     text: String,
@@ -63,7 +66,6 @@ fn heading(summary: &Summary, lines: &mut LabelledLines) {
     lines.add("delivered", format!("{delivered}, {verdict}"));
 }
 
-/// The figure, the limit and the ratio on one line; what they come from on the next two.
 fn rates(summary: &Summary, lines: &mut LabelledLines) {
     let makespan = seconds(summary.makespan_s);
     let limit = match (summary.bound_s, summary.ratio_to_bound) {
@@ -80,7 +82,7 @@ fn rates(summary: &Summary, lines: &mut LabelledLines) {
     }
 }
 
-/// A bar a peer, then how even they are.
+/// A bar for each peer, then indices of balance.
 fn served(summary: &Summary, lines: &mut LabelledLines) {
     let mut peers: Vec<(usize, u64)> =
         summary.served_bytes.iter().copied().enumerate().skip(1).collect();
@@ -100,14 +102,14 @@ fn served(summary: &Summary, lines: &mut LabelledLines) {
         let bar = bar(bytes, most);
         lines.add(label, format!("rank {rank:<rank_width$} {amount:>10}  {note}{bar}"));
     }
-    let even = format!("max/mean {:.2}, cv {:.2}", summary.served_max_over_mean, summary.served_cv);
-    lines.add("balance", format!("{even}, Jain {:.2}", summary.served_jain));
+    let indices =
+        format!("max/mean {:.2}, cv {:.2}", summary.served_max_over_mean, summary.served_cv);
+    lines.add("balance", format!("{indices}, Jain {:.2}", summary.served_jain));
     if let Some(copies) = summary.origin_copies {
-        lines.add("origin", format!("served {copies:.2} copies of what was wanted"));
+        lines.add("origin", format!("owners sent {copies:.2} copies of the wanted files"));
     }
 }
 
-/// What the time went to, in percent.
 fn time(summary: &Summary, lines: &mut LabelledLines) {
     let shares = summary.time_shares;
     let parts = [
@@ -126,7 +128,7 @@ fn time(summary: &Summary, lines: &mut LabelledLines) {
     lines.add("tracker", format!("{busy}, {messages}"));
 }
 
-/// A bar for a part of the most; whoever served anything has at least one mark.
+/// A bar in proportion to the most; a peer that served anything gets at least one mark.
 fn bar(bytes: u64, most: u64) -> String {
     let length = u128::from(bytes) * u128::from(BAR_LENGTH_MAX);
     (0..length.div_ceil(u128::from(most.max(1)))).map(|_| '#').collect()
@@ -148,22 +150,23 @@ fn finished(summary: &Summary, lines: &mut LabelledLines) {
 
 fn problems(summary: &Summary, lines: &mut LabelledLines) {
     let requests =
-        [(summary.refused_requests, "answered busy"), (summary.lapsed_requests, "lapsed")];
+        [(summary.refused_requests, "answered busy"), (summary.lapsed_requests, "timed out")];
     let troubled = requests.into_iter().filter(|&(number, _)| number > 0);
     let troubled: Vec<_> =
         troubled.map(|(number, what)| format!("{} {what}", count(number, "request"))).collect();
     if !troubled.is_empty() {
-        lines.add("asked again", troubled.join(", "));
+        lines.add("retried", troubled.join(", "));
     }
     if summary.corrupt_segments > 0 {
         let corrupt = count(summary.corrupt_segments, "segment");
-        lines.add("corrupt", format!("{corrupt} dropped and asked for elsewhere"));
+        lines.add("corrupt", format!("{corrupt} dropped, and requested from another holder"));
     }
     list("unavailable", &summary.unavailable_files, lines);
     list("errors", &summary.errors, lines);
 }
 
-/// The first problems of a kind. They carry names from inputs, which must not steer a terminal.
+/// The first problems of a kind. Names in them come from inputs: control characters are replaced, so
+/// that they cannot control the terminal.
 fn list(label: &str, problems: &[String], lines: &mut LabelledLines) {
     for (index, problem) in problems.iter().take(PROBLEMS_LISTED_MAX).enumerate() {
         let printable: String = problem

@@ -17,12 +17,12 @@ lockfree over local, 3 peers, segments of 976.6 KiB, seed 7
                rank 2   5.72 MiB  ################
                rank 3   2.86 MiB  ########
   balance      max/mean 1.50, cv 0.41, Jain 0.86
-  origin       served 1.50 copies of what was wanted
+  origin       owners sent 1.50 copies of the wanted files
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
-  latency      p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms, a segment
+  latency      of a segment: p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms
   peers' time  wait tracker 0%, wait holder 20%, move 0%, verify 80%, write 0%, decide 0%, idle 0%
   tracker      busy 10%, 40 messages/s
-  asked again  12 requests answered busy
+  retried      12 requests answered busy
 ";
     assert_eq!(render(&Summary::new(facts())), expected);
 }
@@ -45,13 +45,13 @@ lockfree over local, 3 peers, segments of 976.6 KiB, seed 7
                rank 2   5.72 MiB  ################
                rank 3   2.86 MiB  ########
   balance      max/mean 1.50, cv 0.41, Jain 0.86
-  origin       served 1.50 copies of what was wanted
+  origin       owners sent 1.50 copies of the wanted files
   finished     2 of 3 peers: first 1.250 s, median 1.375 s, last 1.500 s, last/median 1.09
-  latency      p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms, a segment
+  latency      of a segment: p50 250.9 µs, p99 20.1 ms, p99.9 20.1 ms, max 20.1 ms
   peers' time  wait tracker 0%, wait holder 20%, move 0%, verify 80%, write 0%, decide 0%, idle 0%
   tracker      busy 10%, 40 messages/s
-  asked again  12 requests answered busy, 1 request lapsed
-  corrupt      1 segment dropped and asked for elsewhere
+  retried      12 requests answered busy, 1 request timed out
+  corrupt      1 segment dropped, and requested from another holder
   unavailable  model.bin
                �[2Jnote
   errors       rank 1 was lost

@@ -10,7 +10,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 const LIMIT_SHIFT: u32 = 32;
 const LIMIT_MASK: u64 = UNLIMITED as u64;
 const OFFERS: u64 = 1 << 62;
-const AVOIDED: u64 = 1 << 63;
+const BANNED: u64 = 1 << 63;
 
 /// All that decides whether a node has time, in one word: it changes as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ impl PackedState {
     }
 
     fn has(self, capacity: Capacity) -> bool {
-        let willing = self.0 & (OFFERS | AVOIDED) == OFFERS;
+        let willing = self.0 & (OFFERS | BANNED) == OFFERS;
         willing && capacity.has_room(self.in_flight(), self.limit())
     }
 }
@@ -101,8 +101,8 @@ impl AtomicCounters {
         }
     }
 
-    pub(super) fn avoid(&self, node: NodeId) {
-        self.mark(node, AVOIDED);
+    pub(super) fn ban(&self, node: NodeId) {
+        self.mark(node, BANNED);
     }
 
     pub(super) fn limit(&self, node: NodeId, limit: u32) {
@@ -142,7 +142,7 @@ impl AtomicCounters {
             },
             // ORDERING: Relaxed; a count that may be a moment old.
             unseeded: counters.unseeded.load(Ordering::Relaxed),
-            avoided: state.0 & AVOIDED != 0,
+            banned: state.0 & BANNED != 0,
             offers: state.0 & OFFERS != 0,
             limit: state.limit(),
         }

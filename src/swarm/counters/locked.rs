@@ -52,8 +52,8 @@ impl LockedCounters {
         self.change(node, |status| status.offers = true);
     }
 
-    pub(super) fn avoid(&self, node: NodeId) {
-        self.change(node, |status| status.avoided = true);
+    pub(super) fn ban(&self, node: NodeId) {
+        self.change(node, |status| status.banned = true);
     }
 
     pub(super) fn limit(&self, node: NodeId, limit: u32) {

@@ -15,7 +15,7 @@ use locked::LockedCounters;
 #[derive(Debug)]
 pub struct RequestCounters {
     /// Whether owners are not spared just now.
-    unsparing: AtomicBool,
+    super_seeding_off: AtomicBool,
     kind: Kind,
 }
 
@@ -39,7 +39,7 @@ pub struct Load {
 
 /// How free a node is to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Capacity {
+pub enum Capacity {
     /// It has nothing under way.
     Idle,
     /// It may be charged with one more.
@@ -64,15 +64,15 @@ pub(super) struct NodeStatus {
     pub(super) unseeded: u32,
     /// Whether the node has anything to send.
     pub(super) offers: bool,
-    /// Whether the node is gone, or lied too often: nobody is sent there any more.
-    pub(super) avoided: bool,
+    /// Whether the node is gone, or sent too many corrupt segments: nobody is sent there any more.
+    pub(super) banned: bool,
     /// Segments that may be in flight from this node.
     pub(super) limit: u32,
 }
 
 impl NodeStatus {
     fn has(&self, capacity: Capacity) -> bool {
-        self.offers && !self.avoided && capacity.has_room(self.load.in_flight, self.limit)
+        self.offers && !self.banned && capacity.has_room(self.load.in_flight, self.limit)
     }
 
     /// The load as it compares with those of others, where the rules let `most` be in flight: from a
@@ -94,7 +94,7 @@ impl RequestCounters {
             config::CounterKind::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
             config::CounterKind::Atomic => Kind::Atomic(AtomicCounters::new(nodes, load_max)),
         };
-        Self { unsparing: AtomicBool::new(false), kind }
+        Self { super_seeding_off: AtomicBool::new(false), kind }
     }
 
     /// Counts one more segment to be asked of `node`.
@@ -138,10 +138,10 @@ impl RequestCounters {
     }
 
     /// Nobody is sent to `node` any more.
-    pub fn avoid(&self, node: NodeId) {
+    pub fn ban(&self, node: NodeId) {
         match &self.kind {
-            Kind::Locked(counters) => counters.avoid(node),
-            Kind::Atomic(counters) => counters.avoid(node),
+            Kind::Locked(counters) => counters.ban(node),
+            Kind::Atomic(counters) => counters.ban(node),
         }
     }
 
@@ -163,7 +163,7 @@ impl RequestCounters {
 
     /// The first few of some nodes that have capacity.
     #[inline]
-    pub(super) fn with_capacity(
+    pub fn with_capacity(
         &self,
         capacity: Capacity,
         nodes: impl Iterator<Item = NodeId>,
@@ -178,14 +178,14 @@ impl RequestCounters {
 
     /// Whether owners count as seeding at all: where nothing moves any more, sparing them would
     /// keep from the others what only they can send.
-    pub fn spare_owners(&self, spare: bool) {
+    pub fn set_super_seeding(&self, spare: bool) {
         // ORDERING: Relaxed; it steers choices, publishes nothing.
-        self.unsparing.store(!spare, Ordering::Relaxed);
+        self.super_seeding_off.store(!spare, Ordering::Relaxed);
     }
 
     /// Whether nobody should be sent to `node`.
-    pub fn is_avoided(&self, node: NodeId) -> bool {
-        self.status(node).avoided
+    pub fn is_banned(&self, node: NodeId) -> bool {
+        self.status(node).banned
     }
 
     /// Whether `owner` still has segments that nobody else was ever sent to fetch.
@@ -209,8 +209,8 @@ impl RequestCounters {
 
     /// Whether an owner of that status still has segments that nobody else was sent to fetch.
     pub(super) fn seeds(&self, status: &NodeStatus) -> bool {
-        // ORDERING: Relaxed; see `spare_owners`.
-        status.unseeded > 0 && !self.unsparing.load(Ordering::Relaxed)
+        // ORDERING: Relaxed; see `set_super_seeding`.
+        status.unseeded > 0 && !self.super_seeding_off.load(Ordering::Relaxed)
     }
 }
 
@@ -249,12 +249,12 @@ mod tests {
     fn who_is_avoided_stays_so_and_owners_need_not_be_spared() {
         for counters in kinds(3) {
             counters.add_unseeded(NodeId(1), 1);
-            counters.avoid(NodeId(2));
-            counters.spare_owners(false);
+            counters.ban(NodeId(2));
+            counters.set_super_seeding(false);
             assert!(!counters.is_seeding(NodeId(1)));
-            counters.spare_owners(true);
+            counters.set_super_seeding(true);
             assert!(counters.is_seeding(NodeId(1)));
-            assert!(counters.is_avoided(NodeId(2)) && !counters.is_avoided(NodeId(1)));
+            assert!(counters.is_banned(NodeId(2)) && !counters.is_banned(NodeId(1)));
         }
     }
 
@@ -273,7 +273,7 @@ mod tests {
             assert!(!counters.anybody_is_available());
             counters.limit(NodeId(2), 1);
             assert_eq!(at(Capacity::Available)[..], [NodeId(2)]);
-            counters.avoid(NodeId(2));
+            counters.ban(NodeId(2));
             counters.discharge(NodeId(1));
             assert_eq!(at(Capacity::Available)[..], [NodeId(1)]);
         }

@@ -9,8 +9,8 @@ use arrayvec::ArrayVec;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use super::balance::Ranking;
 use super::counters::Capacity;
+use super::holder_ranking::Ranking;
 use super::index::copies::Copies;
 use super::readiness::Readiness;
 use super::selection::{Candidate, Shortlist};
@@ -27,7 +27,7 @@ const IDLE_LOAD_MAX: u32 = 16;
 
 /// What a peer would like to fetch.
 #[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
+pub struct HandoutRequest<'a> {
     /// Who asks.
     pub peer: NodeId,
     /// How many segments it may be given.
@@ -37,7 +37,7 @@ pub struct Wish<'a> {
     /// Holders that it should not be sent to, each for one segment.
     pub excluded: &'a [(SegmentId, NodeId)],
     /// Whether it leaves segments that nobody was given yet to others.
-    pub spares_unseeded: bool,
+    pub skips_unseeded: bool,
     /// Whether nothing was announced or given back since the scratch's last handout, so that what
     /// nobody had time for then nobody has time for now.
     pub unchanged: bool,
@@ -83,17 +83,17 @@ impl HandoutScratch {
 }
 
 impl Swarm {
-    /// Chooses segments for `wish`, charges their holders, and adds them to `offers`.
+    /// Chooses segments for `request`, charges their holders, and adds them to `offers`.
     pub fn hand_out(
         &self,
         scratch: &mut HandoutScratch,
-        wish: &Wish<'_>,
+        request: &HandoutRequest<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
         match &self.files {
-            Files::Locked(index) => self.hand_out_from(index, scratch, wish, offers),
-            Files::Sharded(index) => self.hand_out_from(index, scratch, wish, offers),
-            Files::Numbered(index) => self.hand_out_from(index, scratch, wish, offers),
+            Files::Locked(index) => self.hand_out_from(index, scratch, request, offers),
+            Files::Sharded(index) => self.hand_out_from(index, scratch, request, offers),
+            Files::Numbered(index) => self.hand_out_from(index, scratch, request, offers),
         }
     }
 
@@ -101,17 +101,17 @@ impl Swarm {
         &self,
         index: &impl SwarmIndex,
         scratch: &mut HandoutScratch,
-        wish: &Wish<'_>,
+        request: &HandoutRequest<'_>,
         offers: &mut ArrayVec<Offer, HANDOUT_MAX>,
     ) {
-        if !wish.unchanged {
+        if !request.unchanged {
             scratch.readiness.forget();
         }
-        let room = wish.room.min(offers.remaining_capacity());
+        let room = request.room.min(offers.remaining_capacity());
         if room > 0 && self.counters.anybody_is_available() {
             let enough = offers.len() + room;
-            let blocks = wish.blocks.iter().copied().collect();
-            HandoutRound { swarm: self, index: index.open(), wish, blocks, enough, offers }
+            let blocks = request.blocks.iter().copied().collect();
+            HandoutRound { swarm: self, index: index.open(), request, blocks, enough, offers }
                 .run(scratch, room);
         }
     }
@@ -121,8 +121,8 @@ impl Swarm {
 struct HandoutRound<'a, I> {
     swarm: &'a Swarm,
     index: I,
-    wish: &'a Wish<'a>,
-    /// What of the wish was neither offered nor refused.
+    request: &'a HandoutRequest<'a>,
+    /// What of the request was neither offered nor refused.
     blocks: ArrayVec<Block, BLOCKS_MAX>,
     /// How many offers there may be.
     enough: usize,
@@ -151,7 +151,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
             if !shortlist.is_cut() {
                 return;
             }
-            if self.offers.len() == before && self.wish.excluded.is_empty() {
+            if self.offers.len() == before && self.request.excluded.is_empty() {
                 if is_new {
                     return;
                 }
@@ -181,7 +181,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                 if self.offers.len() == self.enough {
                     return;
                 }
-                let (place, Block { index, bits }) = candidate.in_wish(&self.blocks);
+                let (place, Block { index, bits }) = candidate.in_request(&self.blocks);
                 if self.blocks[place].bits & bits == 0 {
                     continue;
                 }
@@ -192,7 +192,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                 }
                 self.blocks[place].bits &= !bits;
                 // Where holders are excluded, others may ask them.
-                if offer.is_none() && self.wish.excluded.is_empty() {
+                if offer.is_none() && self.request.excluded.is_empty() {
                     readiness.clear(Block { index, bits });
                 }
                 self.offers.extend(offer);
@@ -200,11 +200,11 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         }
     }
 
-    /// Lists segments of the wish that somebody has.
+    /// Lists segments of the request that somebody has.
     fn gather(&self, shortlist: &mut Shortlist, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
-            if shortlist.is_settled() {
+            if shortlist.is_final() {
                 return;
             }
             self.look_at_files_of(&block, |segments, first, file| {
@@ -216,7 +216,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                     }
                     let unseeded = tally.is_unseeded();
                     let owners_can = owners.for_all || (owners.for_unseeded && unseeded);
-                    let spared = unseeded && self.wish.spares_unseeded;
+                    let spared = unseeded && self.request.skips_unseeded;
                     if !spared && (owners_can || tally.copies > 0) {
                         shortlist.consider(selection, place, segment, tally);
                     }
@@ -225,11 +225,11 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         }
     }
 
-    /// Lists segments of the wish for which somebody has time.
+    /// Lists segments of the request for which somebody has time.
     fn gather_ready(&self, shortlist: &mut Shortlist, readiness: &mut Readiness, start: u32) {
         let selection = self.swarm.rules.selection;
         for (place, block) in self.blocks_from(start) {
-            if shortlist.is_settled() {
+            if shortlist.is_final() {
                 return;
             }
             let ready = readiness.of(block.index, || self.ready_in(block.index));
@@ -237,7 +237,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
             self.look_at_files_of(&block, |segments, first, file| {
                 for segment in segments.segments_backwards() {
                     let tally = file.copies.tally((segment.0 - first) as usize);
-                    let spared = self.wish.spares_unseeded && tally.is_unseeded();
+                    let spared = self.request.skips_unseeded && tally.is_unseeded();
                     if !spared && shortlist.seeks(tally) {
                         shortlist.consider(selection, place, segment, tally);
                     }
@@ -246,7 +246,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         }
     }
 
-    /// What is left of the wish, and where in it: once around, from any segment on, so that of
+    /// What is left of the request, and where in it: once around, from any segment on, so that of
     /// those that are equally rare each is found about as often. It goes backwards: peers fetch
     /// what is in front first, so that what is rare is likely to come early, and most of the rest need
     /// only be compared with it.
@@ -276,7 +276,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                 let holders = || file.copies.holders(place);
                 let of_owners = || {
                     let unseeded = file.copies.tally(place).is_unseeded();
-                    let others = || holders().any(|node| !counters.is_avoided(node));
+                    let others = || holders().any(|node| !counters.is_banned(node));
                     (unseeded && owners.for_unseeded)
                         || (owners.for_all && (unseeded || rules.paced || !others()))
                 };
@@ -346,7 +346,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
     }
 
     fn may_be_asked(&self, segment: SegmentId, node: NodeId) -> bool {
-        node != self.wish.peer && !self.wish.excluded.contains(&(segment, node))
+        node != self.request.peer && !self.request.excluded.contains(&(segment, node))
     }
 
     /// The holders of a segment that have time, those first that are to be asked first. Owners
@@ -390,7 +390,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         let Swarm { counters, rules, .. } = self.swarm;
         let others = || {
             let mut holders = file.copies.holders(place);
-            holders.any(|node| self.may_be_asked(segment, node) && !counters.is_avoided(node))
+            holders.any(|node| self.may_be_asked(segment, node) && !counters.is_banned(node))
         };
         let unseeded = file.copies.tally(place).is_unseeded();
         unseeded || (!others_can && (rules.paced || !others()))

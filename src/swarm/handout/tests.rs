@@ -27,13 +27,13 @@ fn swarm(segments: u32, holder_load: u32) -> Swarm {
     swarm_of(segments, &Config { holder_load, ..Config::for_segments_of(1 << 20) })
 }
 
-fn wish_of(peer: u32, blocks: &[Block]) -> Wish<'_> {
-    Wish {
+fn request_of(peer: u32, blocks: &[Block]) -> HandoutRequest<'_> {
+    HandoutRequest {
         peer: NodeId(peer),
         room: 1,
         blocks,
         excluded: &[],
-        spares_unseeded: false,
+        skips_unseeded: false,
         unchanged: false,
     }
 }
@@ -51,7 +51,7 @@ fn ask_through(
 ) -> Vec<Offer> {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits }];
-    swarm.hand_out(scratch, &Wish { room, ..wish_of(peer, &blocks) }, &mut offers);
+    swarm.hand_out(scratch, &HandoutRequest { room, ..request_of(peer, &blocks) }, &mut offers);
     offers.into_iter().collect()
 }
 
@@ -78,8 +78,8 @@ fn play(config: &Config) -> Vec<Offer> {
     given
 }
 
-/// A wish is looked at from anywhere, and of equals those that come first are kept: that must not
-/// show in how often each of them is chosen. The blocks of the wish are not all of one file.
+/// A request is looked at from anywhere, and of equals those that come first are kept: that must not
+/// show in how often each of them is chosen. The blocks of the request are not all of one file.
 #[test]
 fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     const SEGMENTS: u32 = 300;
@@ -94,7 +94,11 @@ fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     let (mut scratch, mut times) = (HandoutScratch::new(3), [0_u32; SEGMENTS as usize]);
     for _ in 0..TIMES {
         let mut offers = ArrayVec::new();
-        swarm.hand_out(&mut scratch, &Wish { room: 4, ..wish_of(2, &blocks) }, &mut offers);
+        swarm.hand_out(
+            &mut scratch,
+            &HandoutRequest { room: 4, ..request_of(2, &blocks) },
+            &mut offers,
+        );
         for Offer { segment, holders } in offers {
             times[segment.0 as usize] += 1;
             swarm.give_back(segment, holders[0]);
@@ -124,9 +128,9 @@ fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again(
                 let bits = &mut missing[peer as usize];
                 let blocks = [Block { index: 0, bits: *bits }];
                 let unchanged = peer > 2;
-                let wish = Wish { room: 2, unchanged, ..wish_of(peer, &blocks) };
+                let request = HandoutRequest { room: 2, unchanged, ..request_of(peer, &blocks) };
                 let mut offers = ArrayVec::new();
-                swarm.hand_out(&mut scratch, &wish, &mut offers);
+                swarm.hand_out(&mut scratch, &request, &mut offers);
                 if offers.is_empty() {
                     in_vain += 1;
                     assert_eq!(ask(&swarm, peer, 2, *bits), []);
@@ -260,8 +264,8 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
     let mut offers = ArrayVec::new();
     let blocks = [Block { index: 0, bits: 1 }];
     let excluded = [(SegmentId(0), NodeId(2)), (SegmentId(0), OWNER)];
-    let wish = Wish { excluded: &excluded, ..wish_of(4, &blocks) };
-    swarm.hand_out(&mut HandoutScratch::new(1), &wish, &mut offers);
+    let request = HandoutRequest { excluded: &excluded, ..request_of(4, &blocks) };
+    swarm.hand_out(&mut HandoutScratch::new(1), &request, &mut offers);
     assert!(offers.is_empty());
 }
 
@@ -269,6 +273,6 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
 fn nobody_is_sent_to_itself_or_to_a_holder_that_is_avoided() {
     let swarm = swarm(1, 8);
     assert!(ask(&swarm, OWNER.0, 1, 1).is_empty());
-    swarm.avoid(OWNER);
+    swarm.ban(OWNER);
     assert!(ask(&swarm, 2, 1, 1).is_empty());
 }

@@ -15,12 +15,13 @@ type LockedMap = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 /// The mutex is held for a whole handout: to take it anew for every look-up would be slower with
 /// one thread, and with several, since the look-ups follow each other closely.
 #[derive(Debug, Default)]
-pub(in crate::swarm) struct LockedIndex {
+pub struct LockedIndex {
     map: Mutex<LockedMap>,
 }
 
 impl LockedIndex {
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<PlainCopies>) {
+    /// Enters a file.
+    pub fn insert(&mut self, file: FileId, swarm: FileSwarm<PlainCopies>) {
         let map = self.map.get_mut().expect("nobody panicked with the index open");
         map.insert(file, swarm);
     }

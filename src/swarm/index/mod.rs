@@ -12,25 +12,28 @@ use crate::config;
 use crate::manifest::{FileId, NodeId};
 use copies::Copies;
 
-pub(super) use locked::LockedIndex;
-pub(super) use numbered::NumberedIndex;
-pub(super) use sharded::ShardedIndex;
+pub use locked::LockedIndex;
+pub use numbered::NumberedIndex;
+pub use sharded::ShardedIndex;
 
 /// Who owns a file, and what the index knows of its segments.
 #[derive(Debug)]
-pub(super) struct FileSwarm<R> {
-    pub(super) owners: Box<[NodeId]>,
-    pub(super) copies: R,
+pub struct FileSwarm<R> {
+    /// Nodes that had the file from the start.
+    pub owners: Box<[NodeId]>,
+    /// Copies of its segments.
+    pub copies: R,
 }
 
 impl<R: Copies> FileSwarm<R> {
-    fn new(owners: &[NodeId], segments: usize) -> Self {
+    /// A file of `segments` segments that only its owners have.
+    pub fn new(owners: &[NodeId], segments: usize) -> Self {
         Self { owners: owners.into(), copies: R::none_of(segments) }
     }
 }
 
 /// A kind of index.
-pub(super) trait SwarmIndex {
+pub trait SwarmIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
     /// The index while somebody works with it.
@@ -44,7 +47,7 @@ pub(super) trait SwarmIndex {
 }
 
 /// An index that is open.
-pub(super) trait OpenIndex {
+pub trait OpenIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
 

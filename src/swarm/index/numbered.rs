@@ -7,15 +7,17 @@ use crate::manifest::FileId;
 
 /// Atomics in a slice.
 #[derive(Debug, Default)]
-pub(in crate::swarm) struct NumberedIndex {
+pub struct NumberedIndex {
     files: Vec<FileSwarm<AtomicCopies>>,
 }
 
 impl NumberedIndex {
+    /// Enters a file.
+    ///
     /// # Panics
     ///
     /// When files come out of order.
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
+    pub fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
         assert_eq!(file.index(), self.files.len(), "files are registered in their order");
         self.files.push(swarm);
     }

@@ -15,12 +15,13 @@ type ShardedMap = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
 /// Atomics in a sharded map.
 #[derive(Debug, Default)]
-pub(in crate::swarm) struct ShardedIndex {
+pub struct ShardedIndex {
     map: ShardedMap,
 }
 
 impl ShardedIndex {
-    pub(super) fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
+    /// Enters a file.
+    pub fn insert(&mut self, file: FileId, swarm: FileSwarm<AtomicCopies>) {
         self.map.insert(file, swarm);
     }
 }

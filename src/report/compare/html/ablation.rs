@@ -1,21 +1,22 @@
-//! What each choice buys: the makespan with one switch set back, beside the engine's own choice.
+//! An ablation: the makespan with one switch set back, against the engine's default.
 
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::scale::Scale;
 use super::series::{plain_of, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};
-use crate::report::compare::judge::{self, Draw, JudgedPair, Verdict};
+use crate::report::compare::judge::{self, Bootstrap, JudgedPair, Verdict};
 use crate::report::compare::{Figure, Scenario, Set, table};
+use crate::report::statistics::RESAMPLES;
 
+// Layout in SVG units; chosen by eye.
 const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
 
-/// A switched contender beside the plain one.
+/// A contender with switches, compared with the plain one.
 struct Step {
-    /// What it switches.
     switched: String,
-    /// How many switches that is.
+    /// How many switches it has.
     count: usize,
     row: JudgedPair,
 }
@@ -38,7 +39,7 @@ fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<DrawnFigur
     let mut rows: Vec<&mut JudgedPair> = steps.iter_mut().map(|step| &mut step.row).collect();
     judge::decide(Figure::Makespan, &mut rows);
     let plain = plain_of(set, &steps.first()?.row.contender)?.to_owned();
-    // Single switches first, the dearest on top; all together at the end.
+    // Single switches first, the largest effect on top; combined switches last.
     steps.sort_by(|left, right| {
         let ratio = |step: &Step| step.row.ratio.unwrap_or(1.0);
         left.count.cmp(&right.count).then(ratio(right).total_cmp(&ratio(left)))
@@ -59,13 +60,15 @@ fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<DrawnFigur
     }
     let place = if name_set { format!(" in {}", set.label) } else { String::new() };
     let legend = [
-        ("bad", "slower without the choice"),
-        ("good", "faster without it"),
-        ("faint", "not told from noise"),
+        ("bad", "slower with the switch"),
+        ("good", "faster with it"),
+        ("faint", "no significant difference"),
     ];
     Some(DrawnFigure {
-        name: format!("What each choice buys: {scenario}{place}"),
-        description: format!("Makespan of {plain} with a choice set back, and its 95% interval."),
+        name: format!("Effect of each switch: {scenario}{place}"),
+        description: format!(
+            "Makespan of {plain} with a switch ÷ without it, with its 95% interval."
+        ),
         svg,
         legend: legend
             .map(|(class, name)| LegendEntry {
@@ -84,17 +87,18 @@ fn step(set: &Set, scenario: &Scenario, contender: &str) -> Option<Step> {
     let switches = &other.first()?.switches;
     let named: Vec<_> = switches.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let runs: [&[_]; 2] = [&base, &other];
-    let draw = Draw { interleaved: set.interleaved, rounds: judge::ROUNDS };
-    let row = judge::row(Figure::Makespan, scenario, contender, runs, draw)?;
+    let bootstrap = Bootstrap { interleaved: set.interleaved, resamples: RESAMPLES };
+    let row = judge::row(Figure::Makespan, scenario, contender, runs, bootstrap)?;
     Some(Step { switched: named.join(", "), count: named.len(), row })
 }
 
-/// A scale of changes, which are ratios less 1, that holds all intervals and no change.
+/// A scale of changes (ratio - 1) that holds all intervals, and 0.
 fn changes(steps: &[Step]) -> Scale {
     let ends = steps.iter().flat_map(|step| {
         let interval = step.row.ratio_interval;
         [step.row.ratio, interval.map(|ends| ends.low), interval.map(|ends| ends.high)]
     });
+    // At least from -5% to +5%, so that noise does not fill the plot.
     let (low, high) =
         ends.flatten().fold((0.95_f64, 1.05_f64), |(low, high), end| (low.min(end), high.max(end)));
     let room = 0.03 * (high - low);

@@ -1,4 +1,4 @@
-//! Who carried the load: bytes served by each rank, and how unevenly they lie.
+//! The balance of the load: bytes served by each rank, and their Lorenz curve.
 
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
 use super::scale::Scale;
@@ -8,18 +8,20 @@ use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Scenario, Set};
 use crate::report::statistics::median;
 
+// Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 220.0;
-/// More bars than this are a grey mass.
+/// With more bars the figure of ranks is left out.
+// They would be about one unit wide.
 const BARS_MAX: usize = 256;
 
-/// Median bytes that each peer served, by rank from 1.
+/// The median bytes that each peer served, by rank from 1.
 struct ServedByRank<'a> {
     series: &'a Series<'a>,
     served: Vec<f64>,
 }
 
-/// Two drawings for each scenario: the ranks, and Lorenz's curve.
+/// Two figures for each scenario: the ranks, and the Lorenz curve.
 pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     let of = |scenario: &Scenario| {
         let loads: Vec<ServedByRank<'_>> = series
@@ -87,7 +89,7 @@ fn ranks(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     }
     DrawnFigure {
         name: format!("Bytes served by each rank: {scenario}"),
-        description: "Median over the repetitions. Even bars are an even load.".to_owned(),
+        description: "Median over the repetitions. Equal bars mean an even load.".to_owned(),
         svg,
         legend: legend(loads),
         table: ranks_table(ranks, loads),
@@ -107,15 +109,15 @@ fn ranks_table(ranks: usize, loads: &[ServedByRank<'_>]) -> Grid {
     Grid { columns, rows: (0..ranks).map(row).collect(), ..Grid::default() }
 }
 
-/// The part of all bytes that the part of the peers that served least carried.
+/// The Lorenz curve: which share of all bytes the peers that served least sent.
 fn lorenz(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
     let (x, y) = (Scale::linear(0.0, 1.0, LEFT, RIGHT - 8.0), Scale::linear(0.0, 1.0, BOTTOM, TOP));
     let percent = |scale: &Scale| -> Vec<(f64, String)> {
         scale.ticks().into_iter().map(|tick| (tick, format!("{:.0}%", 100.0 * tick))).collect()
     };
-    vertical(&mut svg, &y, &percent(&y), "of all bytes");
-    horizontal(&mut svg, &x, &percent(&x), [TOP, BOTTOM], "of the peers, least first");
+    vertical(&mut svg, &y, &percent(&y), "share of all bytes");
+    horizontal(&mut svg, &x, &percent(&x), [TOP, BOTTOM], "share of the peers, least first");
     svg.path("even", &[[x.place(0.0), y.place(0.0)], [x.place(1.0), y.place(1.0)]]);
     for load in loads {
         let points: Vec<_> = shares(&load.served)
@@ -132,8 +134,8 @@ fn lorenz(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     }
     let columns = vec![
         Column::words("contender"),
-        Column::numbers("served by the busiest ÷ mean"),
-        Column::numbers("Gini's index"),
+        Column::numbers("most served ÷ mean"),
+        Column::numbers("Gini index"),
         Column::numbers("served by the lower half"),
     ];
     let row = |load: &ServedByRank<'_>| {
@@ -151,7 +153,7 @@ fn lorenz(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
     };
     DrawnFigure {
         name: format!("Balance of the load: {scenario}"),
-        description: "Lorenz's curve: on the dotted diagonal all peers serve alike.".to_owned(),
+        description: "Lorenz curve: on the dotted diagonal, all peers serve the same.".to_owned(),
         svg,
         legend: loads.iter().map(|load| load.series.key()).collect(),
         table: Grid { columns, rows: loads.iter().map(row).collect(), ..Grid::default() },
@@ -163,7 +165,7 @@ fn most_over_mean(served: &[f64]) -> f64 {
     served.iter().copied().fold(0.0, f64::max) / mean
 }
 
-/// The points of Lorenz's curve, from (0, 0) to (1, 1).
+/// The points of the Lorenz curve, from (0, 0) to (1, 1).
 fn shares(served: &[f64]) -> Vec<(f64, f64)> {
     let mut sorted = served.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -176,7 +178,8 @@ fn shares(served: &[f64]) -> Vec<(f64, f64)> {
     std::iter::once((0.0, 0.0)).chain(points).collect()
 }
 
-/// Twice the area between the diagonal and Lorenz's curve: 0 is even, near 1 one serves all.
+/// The Gini index, twice the area between the diagonal and the Lorenz curve: 0 is even; near 1, one
+/// peer serves all.
 ///
 /// Source: C. Gini, "Variabilità e mutabilità", 1912.
 fn gini(served: &[f64]) -> f64 {
@@ -191,7 +194,7 @@ fn gini(served: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// SweptBy hand: shares 1/8, 1/4, 1/2 and 1 at quarters enclose 1/64 + 3/64 + 6/64 + 12/64.
+    /// By hand: shares 1/8, 1/4, 1/2 and 1 at quarters enclose 1/64 + 3/64 + 6/64 + 12/64.
     #[test]
     fn lorenz_and_gini_by_hand() {
         let served = [4.0, 1.0, 2.0, 1.0];

@@ -1,4 +1,4 @@
-//! What the peers' time went to.
+//! How the peers spent their time.
 
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::scale::Scale;
@@ -9,13 +9,13 @@ use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Scenario, Set};
 use crate::report::statistics::median;
 
+// Layout in SVG units; chosen by eye.
 const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
-/// A part of the time below this has no room for its number.
+/// A smaller share has no room for its number.
 const NAMED_LEAST: f64 = 0.09;
-/// The share of an activity.
 type Share = fn(&TimeShares) -> f64;
-/// What time goes to, in the order of the bars.
+/// In the order of the bars.
 const ACTIVITIES: [(&str, Share); 7] = [
     ("moves bytes", |shares| shares.moving),
     ("verifies", |shares| shares.verifying),
@@ -26,7 +26,7 @@ const ACTIVITIES: [(&str, Share); 7] = [
     ("idle", |shares| shares.idle),
 ];
 
-/// A drawing for each scenario.
+/// A figure for each scenario.
 pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| breakdown(scenario, series)).collect()
 }
@@ -39,7 +39,7 @@ fn shares(scenario: &Scenario, series: &Series<'_>) -> Option<[f64; 7]> {
     let medians = ACTIVITIES.map(|(_, of)| {
         median(&shares.iter().map(|shares| of(shares)).collect::<Vec<_>>()).unwrap_or(0.0)
     });
-    // Medians of shares need not add up to one.
+    // Medians of shares need not add up to 1.
     let sum: f64 = medians.iter().sum();
     (sum > 0.0).then(|| medians.map(|share| share / sum))
 }
@@ -55,7 +55,7 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
     let x = Scale::linear(0.0, 1.0, 14.0, RIGHT);
     let ticks: Vec<_> =
         x.ticks().into_iter().map(|tick| (tick, format!("{:.0}%", 100.0 * tick))).collect();
-    horizontal(&mut svg, &x, &ticks, [TOP, bottom], "of the peers' time");
+    horizontal(&mut svg, &x, &ticks, [TOP, bottom], "share of the peers' time");
     for (index, (series, shares)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64;
         svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&series.name, 60));
@@ -86,8 +86,7 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
     };
     Some(DrawnFigure {
         name: format!("Where the time goes: {scenario}"),
-        description: "What the peers' threads did from the opening of the swarm to its end."
-            .to_owned(),
+        description: "What the peers' threads did while the swarm was open.".to_owned(),
         svg,
         legend: ACTIVITIES.into_iter().enumerate().map(key).collect(),
         table: Grid { columns, rows: rows.iter().map(row).collect(), ..Grid::default() },

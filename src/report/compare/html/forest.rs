@@ -1,4 +1,4 @@
-//! Headline: the ratio of every result with its interval, around the line of no change.
+//! A forest plot: the ratio of every result with its interval, around the line at 1.
 
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, number};
 use super::scale::Scale;
@@ -8,14 +8,15 @@ use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
 use crate::report::compare::table;
 
-/// Two lines of text and a bar.
+/// The height of a row: a line of text and an interval.
 const ROW: f64 = 36.0;
-/// More rows are drawn workload by workload.
+/// A figure with more rows is split by workload.
+// More do not fit on a screen; chosen by eye.
 const ROWS_MAX: usize = 20;
-/// Characters that fit beside a verdict.
+/// How many characters of a label and its verdict fit in a line.
 const LABEL_MAX: usize = 44;
 
-/// A drawing for each workload of a pairing.
+/// One figure, or one for each workload if there are many rows.
 pub(super) fn forests(pairing: &Pairing) -> Vec<DrawnFigure> {
     let rows: Vec<&JudgedPair> = pairing.rows.iter().collect();
     if rows.is_empty() {
@@ -45,7 +46,7 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
     let (low, high) = ends
         .filter(|end| *end > 0.0)
         .fold((1.0_f64, 1.0_f64), |(low, high), end| (low.min(end), high.max(end)));
-    // Some room for the marks, and never so little that noise fills the plot.
+    // Room for the marks, and at least ±10%, so that noise does not fill the plot.
     let (low, high) = ((low / 1.05).min(0.9), (high * 1.05).max(1.1));
     let scale = Scale::log(low, high, 14.0, RIGHT);
     let ticks: Vec<_> = scale.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
@@ -70,11 +71,11 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
         ..pairing.clone()
     }]);
     rows_only.notes.clear();
-    let legend = [("good", "better"), ("bad", "worse"), ("faint", "not told from noise")];
+    let legend = [("good", "better"), ("bad", "worse"), ("faint", "no significant difference")];
     let shapes = [0, 1, 3];
     DrawnFigure {
         name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
-        description: "Ratio of medians with its 95% interval; 1 is no change.".to_owned(),
+        description: "Ratio of medians with its 95% interval. 1 is no change.".to_owned(),
         svg,
         legend: legend
             .iter()

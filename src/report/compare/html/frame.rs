@@ -1,4 +1,4 @@
-//! What a figure stands in: its axes, its legend and its table.
+//! The frame of a figure: its axes, its legend and its table.
 
 use super::scale::Scale;
 use super::svg::{Anchor, Svg};
@@ -6,9 +6,10 @@ use crate::report::compare::grid::Grid;
 
 use super::escape;
 
-/// The width of a drawing.
+/// The width of a figure.
+// Labels fit, and stay legible where a phone scales it down; chosen by eye.
 pub(super) const WIDTH: f64 = 440.0;
-/// The place of the vertical axis.
+/// The x of the vertical axis.
 pub(super) const LEFT: f64 = 56.0;
 /// The right end of the horizontal axis.
 pub(super) const RIGHT: f64 = WIDTH - 14.0;
@@ -16,33 +17,29 @@ pub(super) const RIGHT: f64 = WIDTH - 14.0;
 /// A figure that was drawn.
 #[derive(Debug)]
 pub(super) struct DrawnFigure {
-    /// What it is called.
     pub(super) name: String,
     /// What it shows, in a sentence.
     pub(super) description: String,
-    /// The drawing.
     pub(super) svg: Svg,
-    /// What its colours and shapes mean.
     pub(super) legend: Vec<LegendEntry>,
-    /// What it shows, as numbers.
+    /// Its numbers.
     pub(super) table: Grid,
 }
 
 /// A line of a legend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LegendEntry {
-    /// The classes of the sample.
+    /// The CSS class of its mark.
     pub(super) class: String,
-    /// The shape of the sample; none for a patch, or for a dashed line where the class says so.
+    /// The shape of its mark; none for a patch, or for the dashed line of the class "bound".
     pub(super) shape: Option<usize>,
-    /// What it stands for.
     pub(super) name: String,
 }
 
 impl LegendEntry {
     /// The dashed line of the bound.
     pub(super) fn bound() -> Self {
-        let name = "bound: what the machine allows at best".to_owned();
+        let name = "bound: the best that the machine allows".to_owned();
         Self { class: "bound".to_owned(), shape: None, name }
     }
 
@@ -89,7 +86,7 @@ pub(super) fn horizontal(
     for (value, name) in ticks {
         let x = scale.place(*value);
         svg.line("grid", [x, top], [x, bottom]);
-        // About eight units a character at most; a name that would touch the one before it is left out.
+        // A character is 8.4 units wide at most. A name that would touch the one before is left out.
         let half = 4.2 * name.chars().count() as f64;
         let middle = x.clamp(half + 3.0, WIDTH - half - 3.0);
         if middle - half > free {
@@ -120,7 +117,7 @@ pub(super) fn in_units(scale: &Scale) -> Vec<(f64, String)> {
     scale.ticks().into_iter().map(|tick| (tick, number(tick / scale.unit()))).collect()
 }
 
-/// A round number without zeros that say nothing.
+/// A number without trailing zeros.
 pub(super) fn number(value: f64) -> String {
     let text = match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -1,4 +1,4 @@
-//! Latency by percentile on the axis of HdrHistogram: each step to the right is ten times rarer.
+//! Latency by percentile, on the axis of HdrHistogram's plots: log of 1 ÷ (1 - quantile).
 
 use hdrhistogram::Histogram;
 
@@ -10,24 +10,26 @@ use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::median;
 
+// Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
-/// The percentiles that the axis names, as one in how many lies beyond.
+/// The percentiles on the axis: one in how many lies beyond, and the name.
 const NAMED: [(f64, &str); 6] =
     [(1.0, "0%"), (2.0, "50%"), (10.0, "90%"), (100.0, "99%"), (1e3, "99.9%"), (1e4, "99.99%")];
-/// Places of a curve for each factor of ten.
+/// Points of a curve for each factor of ten.
+// Enough to look smooth; chosen by eye.
 const STEPS: u32 = 12;
 
 /// The latencies of a series.
 struct Tail<'a> {
     series: &'a Series<'a>,
-    /// One in how many is slower, and than what, in seconds.
+    /// One in how many is slower, and the latency, seconds.
     points: Vec<(f64, f64)>,
-    /// Whether they are so close that a line between them is the data.
+    /// Whether a whole histogram is known, and not just three percentiles: only then a line is drawn.
     is_whole: bool,
 }
 
-/// A drawing for each scenario.
+/// A figure for each scenario.
 pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| drawing(scenario, series)).collect()
 }
@@ -70,8 +72,7 @@ fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     }
     Some(DrawnFigure {
         name: format!("Latency of a segment: {scenario}"),
-        description: "From the request until it was verified, over all runs and peers; the right \
-                      end is the tail."
+        description: "From the request to the verified segment, over all runs and peers."
             .to_owned(),
         svg,
         legend: tails.iter().map(|tail| tail.series.key()).collect(),
@@ -98,14 +99,14 @@ fn tail<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<Tail<'a>> {
     (!points.is_empty()).then_some(Tail { series, points, is_whole: false })
 }
 
-/// Latencies in seconds up to the rarest that so many can tell.
+/// The curve of a histogram, up to the rarest quantile that its number of samples resolves.
 fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
     let at = |rarity: f64| {
         let ns = histogram.value_at_quantile(1.0 - rarity.recip());
         (rarity, ns as f64 / 1e9)
     };
     let even = (0..STEPS * 6).map(|step| 10.0_f64.powf(f64::from(step) / f64::from(STEPS)));
-    // Half lies between two of the even steps.
+    // The median is not one of the even steps.
     let mut places: Vec<f64> =
         even.chain([2.0]).filter(|rarity| *rarity <= histogram.len() as f64).collect();
     places.sort_by(f64::total_cmp);

@@ -1,7 +1,7 @@
-//! The report as one page: a file that needs no network, no script and no font of its own.
+//! The report as one HTML file that needs no network, no script and no font of its own.
 //!
-//! Each figure is drawn by a file of this folder as inline SVG whose colours the style sheet
-//! gives, for light, dark and print, and stands beside its numbers as a table.
+//! Each kind of figure has a file in this folder. A figure is inline SVG, coloured by the style sheet
+//! for light, dark and print, with a table of its numbers.
 
 mod ablation;
 mod balance;
@@ -18,32 +18,33 @@ mod trend;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
-use super::judge::{Group, Verdict};
+use super::judge::{Group, SIGNIFICANT, Verdict};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Set, table};
+use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
 use series::Series;
 
-/// So many figures of a kind are shown at once; the others on demand.
+/// How many figures of a kind are unfolded.
+// Chosen by eye.
 const SHOWN: usize = 6;
 const STYLE: &str = include_str!("style.css");
 
-/// What a page is made of.
+/// The parts of a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
     /// The figures that were asked for.
     pub comparison: &'a Comparison,
     /// All figures that the sets have.
     pub everything: &'a Comparison,
-    /// What was compared.
     pub sets: &'a [Set],
-    /// Results of other tools to stand beside.
+    /// Results of other tools.
     pub beside: &'a [Set],
     /// The command that made this page.
     pub command: &'a str,
 }
 
-/// The text as HTML shows it.
+/// Escapes text for HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,11 +61,10 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 impl Page<'_> {
-    /// The whole file.
     pub(crate) fn html(&self) -> String {
         let series = Series::all(self.sets);
         let sections = [
-            ("headline", "Headline", self.headline()),
+            ("headline", "Summary", self.headline()),
             ("throughput", "Throughput", self.throughput(&series)),
             (
                 "repetitions",
@@ -82,11 +82,11 @@ impl Page<'_> {
                 "Where the time goes",
                 figures("time", breakdown::breakdowns(self.sets, &series)),
             ),
-            ("choices", "What each choice buys", figures("step", ablation::ablations(self.sets))),
+            ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("results", "All results", self.results()),
-            ("beside", "Beside: other tools", self.other_tools()),
+            ("beside", "Other tools", self.other_tools()),
             ("environment", "Environment", self.environment()),
-            ("reproduce", "Measure it again", self.reproduce()),
+            ("reproduce", "Reproduce", self.reproduce()),
         ];
         let title = self.title();
         let subtitle = self.subtitle();
@@ -124,20 +124,20 @@ impl Page<'_> {
         }
         let items: String =
             notices.iter().map(|notice| format!("<li>{}</li>", escape(notice))).collect();
-        format!(
-            "<div class=\"warn\" role=\"note\"><b>Before you believe a figure</b><ul>{items}</ul></div>\n"
-        )
+        format!("<div class=\"warn\" role=\"note\"><b>Warnings</b><ul>{items}</ul></div>\n")
     }
 
     fn headline(&self) -> String {
         let heads: String = self.comparison.pairings.iter().map(head).collect();
         let drawings =
             self.comparison.pairings.iter().flat_map(forest::forests).collect::<Vec<_>>();
-        let how = "<p class=\"note\">A result counts when its probability by the Mann-Whitney \
-                   test, corrected by Holm for all results of its figure, is below 0.05 and the 95% \
-                   interval of its ratio leaves out 1. Intervals of ratios are drawn 2,000 times, in \
-                   pairs where the contenders took turns; intervals of medians are those of order \
-                   statistics.</p>\n";
+        let how = format!(
+            "<p class=\"note\">A difference is significant if two conditions hold: the p-value of \
+             the Mann-Whitney U test, with Holm's correction over all results of the figure, is below \
+             {SIGNIFICANT}, and the 95% interval of the ratio does not contain 1. Intervals of ratios \
+             are percentile bootstrap intervals of {RESAMPLES} resamples; where contenders took turns, \
+             pairs of runs are resampled. Intervals of medians are based on order statistics.</p>\n"
+        );
         format!("<div class=\"heads\">{heads}</div>\n{}{how}", figures("ratio", drawings))
     }
 
@@ -197,8 +197,9 @@ impl Page<'_> {
         if rows.is_empty() {
             return String::new();
         }
-        let mut columns =
-            ["from", "benchmark", "parameters", "what", "figure"].map(Column::words).to_vec();
+        let mut columns = ["source", "benchmark", "parameters", "contender", "figure"]
+            .map(Column::words)
+            .to_vec();
         columns.extend(["median", "runs"].map(Column::numbers));
         Grid { columns, rows, ..Grid::default() }.html("Results of other tools")
     }
@@ -229,7 +230,7 @@ impl Page<'_> {
             std::iter::once(Cell::from(*name)).chain(self.sets.iter().map(value)).collect()
         };
         let rows = names.iter().map(row).collect();
-        Grid { columns, rows, ..Grid::default() }.html("On what it was measured")
+        Grid { columns, rows, ..Grid::default() }.html("Environment")
     }
 
     fn reproduce(&self) -> String {
@@ -249,13 +250,13 @@ impl Page<'_> {
     }
 }
 
-/// A card with what all results of a pairing come to.
+/// A card that sums up a pairing.
 fn head(pairing: &Pairing) -> String {
     let (better, worse) = pairing.figure.words();
     let counted = [
         (pairing.count(Verdict::Better), better),
         (pairing.count(Verdict::Worse), worse),
-        (pairing.count(Verdict::Same), "not told from noise"),
+        (pairing.count(Verdict::Same), "without a significant difference"),
         (pairing.count(Verdict::TooFew), "with too few runs"),
     ];
     let counted: Vec<_> = counted
@@ -288,7 +289,7 @@ fn head(pairing: &Pairing) -> String {
     )
 }
 
-/// Figures side by side, those beyond the first few on demand.
+/// Figures side by side; those beyond the first [`SHOWN`] are folded.
 fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
     let count = drawings.len();
     let ids = (1..).map(|number| format!("{kind}-{number}"));
@@ -308,7 +309,6 @@ fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
     out
 }
 
-/// A page of a history.
 pub(crate) fn history_page(histories: &[History], command: &str) -> String {
     let mut sections = Vec::new();
     for history in histories {
@@ -322,12 +322,12 @@ pub(crate) fn history_page(histories: &[History], command: &str) -> String {
         "This page",
         format!("<pre tabindex=\"0\">{}</pre>", escape(command)),
     ));
-    let subtitle = "Every measurement in the order of time. Machines are never mixed; commits are \
-                    names in an order, so that their points are not joined.";
-    document("Over commits", subtitle, "", &sections)
+    let subtitle = "Every measurement, oldest first. A figure shows one machine. Points are not \
+                    joined, because commits are not evenly spaced in time.";
+    document("History", subtitle, "", &sections)
 }
 
-/// The file around the sections; those without a body are left out.
+/// The whole file; sections without a body are left out.
 fn document(
     title: &str,
     subtitle: &str,
@@ -358,7 +358,7 @@ fn document(
     )
 }
 
-/// All figures that a set has, for a page that shows everything.
+/// The figures of a page that shows everything: all that the first set has.
 pub(crate) fn all_figures(sets: &[Set]) -> Vec<Figure> {
     sets.first().map(Set::figures).unwrap_or_default()
 }

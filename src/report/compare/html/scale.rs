@@ -1,6 +1,6 @@
-//! From values to places, and the values that an axis names.
+//! Scales: they map values to coordinates, and choose the ticks of an axis.
 
-/// From values to places along one direction.
+/// Maps values to coordinates along one axis.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scale {
     low: f64,
@@ -21,13 +21,13 @@ impl Scale {
         Self { low: 0.0, high: (largest / step).ceil() * step, from, to, is_log: false, unit }
     }
 
-    /// From one value to another.
+    /// From `low` to `high`.
     pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         Self { low, high, from, to, is_log: false, unit: 1.0 }
     }
 
-    /// In equal factors, for ratios and for values over several magnitudes. Both ends are above 0.
+    /// Logarithmic, for ratios and for values over several magnitudes. Both ends are above 0.
     pub(super) fn log(low: f64, high: f64, from: f64, to: f64) -> Self {
         let low = low.max(f64::MIN_POSITIVE);
         let high = if high > low * 1.01 { high } else { low * 1.01 };
@@ -39,7 +39,7 @@ impl Scale {
         self.unit
     }
 
-    /// The place of a value. What lies beyond an end is put there.
+    /// The coordinate of a value; values beyond an end are clamped.
     pub(super) fn place(&self, value: f64) -> f64 {
         let value = value.clamp(self.low, self.high);
         let part = if self.is_log {
@@ -64,7 +64,7 @@ impl Scale {
             ticks.extend(digits.iter().map(|digit| digit * decade));
             decade *= 10.0;
         }
-        // A value at an end, computed twice, may differ in its last bit.
+        // Rounding must not drop a tick at an end.
         let inside = self.low * (1.0 - 1e-9)..=self.high * (1.0 + 1e-9);
         ticks.retain(|tick| inside.contains(tick));
         ticks
@@ -80,7 +80,7 @@ fn steps(low: f64, high: f64) -> Vec<f64> {
         .collect()
 }
 
-/// The round number 1, 2 or 5 times a power of ten that is not below.
+/// The least of 1, 2 or 5 times a power of ten that is not below `rough`.
 fn step(rough: f64) -> f64 {
     let decade = 10.0_f64.powf(rough.log10().floor());
     let digits = [1.0, 2.0, 5.0, 10.0];

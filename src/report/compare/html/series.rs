@@ -1,12 +1,13 @@
-//! The series of a page: who ran, in which set, with which colour and shape everywhere.
+//! The series of a page: a contender of a set, with its colour and shape in every figure.
 
 use super::frame::LegendEntry;
 use crate::report::compare::{Observation, Scenario, Set};
 
-/// How many colours there are; then they begin again, with other shapes.
+/// The colours of the style sheet. Further series reuse them with other shapes.
 const COLOURS: usize = 8;
 
-/// Up to so many lines a figure stays legible.
+/// With more series, variants get no line in figures that overlay all series.
+// Chosen by eye.
 const CROWD: usize = 6;
 
 /// A contender of a set.
@@ -14,12 +15,10 @@ const CROWD: usize = 6;
 pub(super) struct Series<'a> {
     pub(super) set: &'a Set,
     pub(super) contender: &'a str,
-    /// What legends call it.
     pub(super) name: String,
-    /// Its place among all, from which colour and shape follow.
+    /// Its index among all series, which gives colour and shape.
     pub(super) place: usize,
-    /// Whether it is a variant of another contender that runs beside it: it stands in the
-    /// figures where each has a line of its own, and would crowd the others.
+    /// Whether it is a contender with switches that would crowd a figure of all series.
     pub(super) is_variant: bool,
 }
 
@@ -48,12 +47,12 @@ impl<'a> Series<'a> {
         self.set.series(scenario, self.contender)
     }
 
-    /// The class of its colour.
+    /// The CSS class of its colour.
     pub(super) fn class(&self) -> String {
         format!("c{}", self.place % COLOURS)
     }
 
-    /// Its shape of marks. Colours that come again have another one.
+    /// The shape of its marks; series of one colour have different ones.
     pub(super) fn shape(&self) -> usize {
         self.place + self.place / COLOURS
     }
@@ -63,7 +62,7 @@ impl<'a> Series<'a> {
     }
 }
 
-/// The contender of the same engine that switches nothing, for one that does.
+/// For a contender with switches: that of the same engine without any.
 pub(super) fn plain_of<'a>(set: &'a Set, contender: &str) -> Option<&'a str> {
     let first_run = |name: &str| set.observations.iter().find(|one| one.contender == name);
     let one = first_run(contender)?;

@@ -1,4 +1,4 @@
-//! Every repetition as a point, over a box from the first to the third quartile.
+//! Strip plots: every repetition as a point, over a box from the first to the third quartile.
 
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
 use super::scale::Scale;
@@ -8,9 +8,11 @@ use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::{Quartiles, median, outliers, quartiles};
 
+// Layout in SVG units; chosen by eye.
 const ROW: f64 = 44.0;
 const TOP: f64 = 6.0;
-/// Rows of points beside each other, so that equal times stay apart.
+/// Points are spread over so many rows, so that equal times do not overlap.
+// Chosen by eye.
 const LANES: usize = 5;
 
 /// Repetitions and their times, seconds.
@@ -18,7 +20,7 @@ type RepetitionTimes = Vec<(Option<u32>, f64)>;
 /// A row of the drawing.
 type Strip<'a> = (&'a Series<'a>, RepetitionTimes);
 
-/// A drawing for each scenario.
+/// A figure for each scenario.
 pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
 }
@@ -61,7 +63,7 @@ fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     }
     Some(DrawnFigure {
         name: format!("Every repetition: {scenario}"),
-        description: "A point a run; the box is the middle half of them, its line the median."
+        description: "A point is a run. The box is the middle half of them, its line the median."
             .to_owned(),
         svg,
         legend: bound.iter().map(|_| LegendEntry::bound()).collect(),

@@ -1,10 +1,10 @@
-//! A drawing: elements with classes, which the page's style gives colours for light and dark.
+//! SVG elements with CSS classes; the style sheet colours them.
 
 use std::fmt::Write as _;
 
 use super::escape;
 
-/// A drawing that grows.
+/// A drawing.
 #[derive(Debug)]
 pub(super) struct Svg {
     width: f64,
@@ -12,7 +12,6 @@ pub(super) struct Svg {
     body: String,
 }
 
-/// Where the text stands that begins at a place.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Anchor {
     Start,
@@ -20,11 +19,11 @@ pub(super) enum Anchor {
     End,
 }
 
-/// How many shapes of marks there are.
+/// The shapes of marks.
 const SHAPES: usize = 6;
 
 impl Svg {
-    /// An empty drawing. Its unit is the pixel of a phone; a page scales it.
+    /// An empty drawing; the page scales it.
     pub(super) fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
@@ -36,7 +35,7 @@ impl Svg {
         ));
     }
 
-    /// A rectangle from its corner; `says` is what pointing at it shows.
+    /// A rectangle from its upper left corner; `says` is its tooltip.
     pub(super) fn rect(&mut self, class: &str, at: [f64; 2], size: [f64; 2], says: &str) {
         let [x, y, width, height] = [at[0], at[1], size[0].max(0.0), size[1].max(0.0)].map(short);
         let says = title(says);
@@ -45,7 +44,7 @@ impl Svg {
         ));
     }
 
-    /// Lines from place to place.
+    /// A polyline.
     pub(super) fn path(&mut self, class: &str, places: &[[f64; 2]]) {
         let mut steps = String::new();
         for (index, [x, y]) in places.iter().enumerate() {
@@ -55,7 +54,7 @@ impl Svg {
         self.add(&format!("<path class=\"{class}\" d=\"{steps}\"/>"));
     }
 
-    /// A mark of one of several shapes, so that colour is not all that tells series apart.
+    /// A mark of one of several shapes, so that colour alone does not tell series apart.
     pub(super) fn mark(
         &mut self,
         class: &str,
@@ -97,7 +96,7 @@ impl Svg {
         self.add(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{anchor}>{text}</text>"));
     }
 
-    /// The whole drawing, with what it is called for those who don't see it.
+    /// The whole drawing, with title and description for screen readers.
     pub(super) fn finish(self, id: &str, name: &str, description: &str) -> String {
         let (width, height) = (short(self.width), short(self.height));
         format!(
@@ -109,7 +108,7 @@ impl Svg {
         )
     }
 
-    /// The drawing as an ornament beside words that say the same.
+    /// The drawing, hidden from screen readers, beside words that say the same.
     pub(super) fn decoration(self) -> String {
         let (width, height) = (short(self.width), short(self.height));
         format!(

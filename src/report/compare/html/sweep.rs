@@ -10,11 +10,11 @@ use crate::report::compare::model::segment_size;
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::median;
 
-/// Where the plot ends above and below.
+// Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
 
-/// What is swept: everything else of a scenario is fixed.
+/// The swept parameter; all others of a scenario are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SweptBy {
     SegmentBytes,
@@ -30,7 +30,8 @@ impl SweptBy {
         }
     }
 
-    /// The scenario without what is swept. Files may have fewer segments where these are large.
+    /// The scenario without the swept parameter, and without the others by name: files may have fewer
+    /// segments where these are large.
     fn fixed(self, scenario: &Scenario) -> Scenario {
         let mut fixed = Scenario { parameters: String::new(), ..scenario.clone() };
         match self {
@@ -48,7 +49,7 @@ impl SweptBy {
     }
 }
 
-/// Throughput by segment size, a drawing for each workload and number of peers.
+/// A figure for each workload and number of peers.
 pub(super) fn by_segment_size(
     sets: &[Set],
     series: &[Series<'_>],
@@ -57,7 +58,7 @@ pub(super) fn by_segment_size(
     sweeps(SweptBy::SegmentBytes, sets, series, beside)
 }
 
-/// Throughput by peers, a drawing for each workload and segment size.
+/// A figure for each workload and segment size.
 pub(super) fn by_peers(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     sweeps(SweptBy::Peers, sets, series, &[])
 }
@@ -82,7 +83,7 @@ fn sweeps(by: SweptBy, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> V
         .collect()
 }
 
-/// A line: its place in the legend, and a group of rates at each value.
+/// A line of a figure: a group of rates at each value.
 struct Curve {
     key: LegendEntry,
     points: Vec<(usize, Group)>,
@@ -151,7 +152,7 @@ fn sweep(
     };
     Some(DrawnFigure {
         name: format!("Throughput by {what}: {fixed}"),
-        description: "Median of the repetitions with its 95% interval; all peers together."
+        description: "Median of the repetitions with its 95% interval, over all peers together."
             .to_owned(),
         svg,
         legend,
@@ -176,7 +177,7 @@ fn draw(svg: &mut Svg, curve: &Curve, by: SweptBy, x: &Scale, y: &Scale) {
     }
 }
 
-/// The bandwidth that another tool saw for messages of these sizes.
+/// The bandwidth that another tool measured for messages of these sizes.
 fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curve> {
     let fits = |one: &&Observation| {
         one.values.contains_key(&Figure::Bandwidth)
@@ -186,7 +187,7 @@ fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curv
         set.observations.iter().filter(fits).map(|one| &one.scenario).collect();
     sizes.sort();
     sizes.dedup();
-    // One benchmark of a set: several would zigzag.
+    // Only one benchmark of a set: points of several would not be one line.
     let first = sizes.first()?.workload.clone();
     let of_first = sizes.into_iter().filter(|scenario| scenario.workload == first);
     let point = |scenario: &Scenario| {
@@ -202,8 +203,8 @@ fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curv
     })
 }
 
-/// The rate that the machine allows, bytes/s: the median over all runs that know their bound.
-pub(super) fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
+/// The rate at the bound, bytes/s: the median over all runs with a bound.
+fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
     let rates: Vec<f64> = series
         .iter()
         .flat_map(|one| one.runs(scenario))

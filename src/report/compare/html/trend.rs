@@ -1,4 +1,4 @@
-//! A figure over commits. Commits are names in an order, not a measure: their points are not joined.
+//! A figure over commits. Points are not joined, because commits are not evenly spaced in time.
 
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, in_units, vertical};
 use super::scale::Scale;
@@ -7,12 +7,13 @@ use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::history::{History, HistoryLine, Point};
 use crate::report::compare::{Figure, Scenario};
 
+// Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 220.0;
-/// Names of commits that fit below the axis.
+/// How many names of commits fit below the axis.
 const NAMED_MAX: usize = 6;
 
-/// A drawing for each machine and scenario.
+/// A figure for each machine and scenario.
 pub(super) fn trends(history: &History) -> Vec<DrawnFigure> {
     let mut keys: Vec<(&str, &Scenario)> =
         history.lines.iter().map(|line| (line.machine.as_str(), &line.scenario)).collect();

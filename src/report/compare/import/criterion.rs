@@ -1,5 +1,5 @@
-//! What criterion leaves in `target/criterion`: for each benchmark `<…>/new/benchmark.json` with its
-//! name, and `sample.json` with iterations and their times.
+//! Reads `target/criterion`: for each benchmark `<…>/new/benchmark.json` with its name, and
+//! `sample.json` with iterations and their times.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{ImportError, entries, text};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
-/// The folder of the latest run of a benchmark.
+/// Criterion's name for the folder of the latest run.
 const LATEST: &str = "new";
 
 #[derive(Debug, Deserialize)]
@@ -28,11 +28,7 @@ struct Sample {
     times: Vec<f64>,
 }
 
-/// Reads all benchmarks below a folder; none where there are none.
-///
-/// # Errors
-///
-/// A file that criterion's name says it wrote is not like criterion's.
+/// Reads all benchmarks below a folder; none if it has none.
 pub(crate) fn read(dir: &Path) -> Result<Option<Set>, ImportError> {
     let mut observations = Vec::new();
     let mut folders = vec![dir.to_owned()];
@@ -59,7 +55,7 @@ fn benchmark(folder: &Path, samples: &Path) -> Result<Vec<Observation>, ImportEr
         cause: cause.to_owned(),
     };
     if iters.len() != times.len() {
-        return Err(broken("as many times as iterations are needed"));
+        return Err(broken("`iters` and `times` differ in length"));
     }
     let scenario = Scenario {
         workload: named.group_id.clone(),
@@ -69,7 +65,7 @@ fn benchmark(folder: &Path, samples: &Path) -> Result<Vec<Observation>, ImportEr
     let one = |(iterations, ns): (f64, f64)| {
         let seconds = ns / iterations / 1e9;
         if !(seconds.is_finite() && seconds >= 0.0) {
-            return Err(broken("a time ÷ its iterations is no number"));
+            return Err(broken("a time ÷ its iterations is not a number"));
         }
         Ok(Observation {
             scenario: scenario.clone(),

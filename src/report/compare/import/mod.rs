@@ -1,4 +1,4 @@
-//! Results of other tools, to stand beside ours.
+//! Reads results of other tools.
 
 pub(crate) mod criterion;
 pub(crate) mod osu;
@@ -8,55 +8,25 @@ use std::path::{Path, PathBuf};
 
 use super::Set;
 
-/// Why something is no result of another tool.
+/// Why a result of another tool cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
-    /// A file or folder cannot be read.
     #[error("{path}: {cause}", path = path.display())]
-    Read {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
-    /// A file of criterion is not what it writes.
+    Read { path: PathBuf, cause: io::Error },
     #[error("{path}:{line}: not a file of criterion: {cause}", path = path.display())]
-    Criterion {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What the parser says.
-        cause: String,
-    },
-    /// A line of an OSU benchmark is not what it writes.
+    Criterion { path: PathBuf, line: usize, cause: String },
+    /// The text is that of the line, or says what is missing.
     #[error("{path}:{line}: not a line of an OSU benchmark: {text}", path = path.display())]
-    Osu {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The line's text, or what is missing.
-        text: String,
-    },
-    /// None of the kinds that are known.
+    Osu { path: PathBuf, line: usize, text: String },
     #[error(
         "{path}: neither a folder of records (records.jsonl), nor criterion's (sample.json), nor \
          the text of an OSU benchmark (\"# OSU …\")",
         path = path.display()
     )]
-    Unknown {
-        /// What was named.
-        path: PathBuf,
-    },
+    Unknown { path: PathBuf },
 }
 
-/// Reads what another tool left at `path`: criterion's folder, or a file or folder of texts of OSU
-/// micro-benchmarks.
-///
-/// # Errors
-///
-/// When it is neither, or broken.
+/// Reads criterion's folder, or a file or folder with output of OSU micro-benchmarks.
 pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     let facts =
         std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;

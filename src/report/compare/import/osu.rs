@@ -1,8 +1,8 @@
-//! The text that OSU micro-benchmarks print: a heading `# OSU MPI Latency Test v7.4`, the names of
-//! the columns in a line `# Size   Latency (us)`, and a line of numbers for each size.
+//! Reads the output of OSU micro-benchmarks: a heading `# OSU MPI Latency Test v7.4`, the names of the
+//! columns in a line `# Size   Latency (us)`, and a line of numbers for each size.
 //!
-//! Each heading begins another repetition of its benchmark, so that several runs can stand in one
-//! file, or in several files of a folder.
+//! Each heading begins another repetition of its benchmark. Several runs can be in one file, or in
+//! several files of a folder.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use super::{ImportError, entries, text};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
-/// How a text begins, after whatever a launcher printed.
+/// How the output begins, after whatever a launcher printed.
 const HEADING: &str = "# OSU ";
 
-/// What a column is, and how much one of its unit is of ours: it prints µs, and MB/s of 10^6 bytes.
-/// None for a column that is not read.
+/// What a column is, and its unit in ours: OSU prints µs, and MB/s of 10^6 bytes. None for a column
+/// that is not read.
 type Read = Option<(Figure, f64)>;
 
 /// A benchmark that is being read.
@@ -25,11 +25,7 @@ struct OpenBenchmark {
     columns: Option<Vec<Read>>,
 }
 
-/// Reads the texts of a folder that begin as they do; none where there are none.
-///
-/// # Errors
-///
-/// A file cannot be read, or one that begins so goes on otherwise.
+/// Reads the `.txt`, `.out` and `.log` files of a folder; none if no benchmark is in them.
 pub(crate) fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
     let files = entries(dir)?.into_iter().filter(|path| path.is_file());
     let texts = files.filter(|path| {
@@ -39,11 +35,7 @@ pub(crate) fn read_folder(dir: &Path) -> Result<Option<Set>, ImportError> {
     read_files(&texts.collect::<Vec<_>>())
 }
 
-/// Reads files; none where no text of a benchmark is in them.
-///
-/// # Errors
-///
-/// A file cannot be read, or one that begins so goes on otherwise.
+/// Reads files; none if no benchmark is in them.
 pub(crate) fn read_files(paths: &[PathBuf]) -> Result<Option<Set>, ImportError> {
     let (mut observations, mut seen) = (Vec::new(), BTreeMap::new());
     for path in paths {

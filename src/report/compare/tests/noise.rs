@@ -5,11 +5,11 @@ use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::{Question, plan, run, set};
 use crate::report::compare::judge::Verdict;
-use crate::report::compare::pairing::compare_drawing;
+use crate::report::compare::pairing::compare_resampling;
 use crate::report::compare::{Observation, Set};
 
-/// Rounds of an interval: fewer than usual make it no wider.
-const ROUNDS: usize = 200;
+/// Fewer than usual, for speed: they make an interval no wider.
+const RESAMPLES: usize = 200;
 
 /// Ten runs around a second, skewed as runs are: a wobble of 3%, and one in eight up to 60% late.
 fn noisy(workload: &str, slower: f64, random: &mut Xoshiro256PlusPlus) -> Vec<Observation> {
@@ -36,7 +36,7 @@ fn alarms(times: usize, slower: f64, effect: f64) -> (usize, usize) {
     for _ in 0..times {
         let sets = [measured("a", 1.0, &mut random), measured("bb", slower, &mut random)];
         let comparison =
-            compare_drawing(ROUNDS, &sets, &Question::default()).expect("runs in common");
+            compare_resampling(RESAMPLES, &sets, &Question::default()).expect("runs in common");
         failed += usize::from(!gate.judge(&comparison).failures.is_empty());
         told += comparison.pairings[0].rows.len() - comparison.pairings[0].count(Verdict::Same);
     }

@@ -1,4 +1,5 @@
-//! What a peer registers and what it is told in return, each cut into parts.
+//! What a peer registers, and the catalogue that answers it. Both can be longer than a message, and
+//! travel in parts, one after another: stop-and-wait, since they pass once a run.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -10,7 +11,7 @@ use super::Part;
 
 /// What a peer registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Enrolment {
+pub enum Registration {
     /// What it has and what it wants.
     Ready {
         /// Files that it owns.
@@ -18,9 +19,9 @@ pub enum Enrolment {
         /// Names of files that it wants.
         wanted: Vec<Box<str>>,
     },
-    /// It can't take part; the reason is for people to read, and the whole run ends.
+    /// It can't take part, and the whole run ends.
     Refused {
-        /// What stands in the way, naming file and line.
+        /// Why not, naming file and line.
         reason: Box<str>,
     },
 }
@@ -56,7 +57,7 @@ pub struct Listing {
     pub count: u32,
 }
 
-/// Something long on its way out: its parts can be had again.
+/// A long message that is sent in parts. Any part can be sent again.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outgoing {
     bytes: Vec<u8>,
@@ -68,7 +69,7 @@ impl Outgoing {
         Self { bytes }
     }
 
-    /// Part `index`; beyond the last one, the last one again.
+    /// Part `index`, or the last one if there are fewer.
     pub(super) fn part(&self, index: u32) -> Part {
         let last = self.bytes.len().saturating_sub(1) / PART_BYTES_MAX;
         let index = (index as usize).min(last);
@@ -82,21 +83,21 @@ impl Outgoing {
     }
 }
 
-/// Something long on its way in.
+/// A long message that arrives in parts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     next: u32,
 }
 
-/// What a part did for what is on its way in.
+/// What a part changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PartProgress {
-    /// It had come before, or comes too early.
+    /// Nothing: it is a duplicate, or out of order.
     Ignored,
-    /// The next one is wanted.
+    /// The next part is missing.
     More,
-    /// It was the last one.
+    /// The message is complete.
     Whole,
 }
 
@@ -110,12 +111,12 @@ impl Incoming {
         if part.last { PartProgress::Whole } else { PartProgress::More }
     }
 
-    /// The part that should come next.
+    /// The index of the first part that is missing.
     pub(super) fn next(&self) -> u32 {
         self.next
     }
 
-    /// Reads what has come; none where it is not what was meant.
+    /// Decodes the message; none if the bytes are not a `T`.
     pub(super) fn open<T: DeserializeOwned>(&self) -> Option<T> {
         postcard::from_bytes(&self.bytes).ok()
     }

@@ -1,4 +1,9 @@
-//! Which holder first?
+//! Ranks the holders of a segment: load balancing.
+//!
+//! The rules are those of the literature: least connections (`InFlight`), least requests since the
+//! start (`RequestCount`), random, and the power of two choices (Mitzenmacher, IEEE TPDS 2001): of
+//! two random holders the one with less in flight, which brings the longest queue from
+//! O(log n / log log n) down to O(log log n).
 
 use arrayvec::ArrayVec;
 
@@ -6,17 +11,19 @@ use super::counters::Load;
 use crate::config::{Balance, HOLDERS_MAX};
 use crate::manifest::NodeId;
 
-/// A holder that has time, in one word; the smaller, the sooner it is asked. What the rule goes by
-/// comes first, then a tie break, and its rank last.
+/// A holder as a sort key; the smallest is asked first. The high bits are what the rule compares,
+/// then comes a tie break, and the rank has the lowest 32 bits.
+// One integer, so that a comparison is two instructions and the order is total.
 type RankedHolder = u128;
 
-/// Nobody: it comes after everybody else.
+/// No holder: sorts behind all.
 const NOBODY: RankedHolder = RankedHolder::MAX;
 
-/// More requests than this are not told apart: there are 48 bits for them.
+/// The request count has 48 bits in the key: 128 less 32 each for load and rank, and 16 for the tie
+/// break. A node reaches it after 2^48 requests, and is then compared as if it had no more.
 const REQUESTS_MAX: u64 = (1 << 48) - 1;
 
-/// The holders that are asked first, in order, of all that were considered.
+/// The first few of all holders that were considered, in order.
 #[derive(Debug)]
 pub(super) struct Ranking {
     rule: Balance,
@@ -28,7 +35,6 @@ impl Ranking {
         Self { rule, best: [NOBODY; HOLDERS_MAX] }
     }
 
-    /// Takes a holder into account.
     pub(super) fn consider(&mut self, node: NodeId, load: Load, tie_break: u32) {
         let [in_flight, tie_break, rank] =
             [load.in_flight, tie_break, node.0].map(RankedHolder::from);
@@ -39,16 +45,16 @@ impl Ranking {
                 Balance::RequestCount => requests << 64 | tie_break << 32,
                 Balance::Random | Balance::TwoChoices => tie_break << 64 | in_flight << 32,
             };
-        // Whoever comes sooner takes the place, and who had it seeks one further on.
+        // Insertion sort into a short array: without branches, since min and max need none.
         for place in &mut self.best {
             (*place, holder) = ((*place).min(holder), (*place).max(holder));
         }
     }
 
-    /// The holders, those first that are to be asked first; none when none was considered.
+    /// The holders in the order in which they are to be asked.
     pub(super) fn holders(mut self) -> ArrayVec<NodeId, HOLDERS_MAX> {
         match self.rule {
-            // Chance has put two in front: the less charged of them is asked.
+            // The tie breaks have put two random holders in front.
             Balance::TwoChoices => {
                 let in_flight = |holder: RankedHolder| holder << 64 >> 96;
                 if in_flight(self.best[1]) < in_flight(self.best[0]) {

@@ -1,0 +1,112 @@
+//! Does what a relay decides, with real bytes.
+
+use std::collections::VecDeque;
+
+use super::BroadcastJob;
+use super::segments::ReceivedSegments;
+use crate::driver::NodeIo;
+use crate::manifest::SegmentId;
+use crate::metrics::RankMetrics;
+use crate::protocol::{CheckResult, Input, Output, relay::Relay};
+use crate::store::{FilledSlot, SealedSegment};
+use crate::time::{Clock, Timestamp};
+use crate::transport::{Completion, Transport, TransportError};
+
+/// The segments of one node, and what it measured.
+pub(super) struct RelayIo<'a> {
+    job: &'a BroadcastJob,
+    clock: &'a Clock,
+    pub(super) segments: ReceivedSegments,
+    /// Segments that arrived and wait for their check, oldest first.
+    arrived: VecDeque<FilledSlot>,
+    /// By segment: when it was requested.
+    asked: Vec<Timestamp>,
+    pub(super) metrics: RankMetrics,
+}
+
+impl<'a> RelayIo<'a> {
+    /// `segments` are those of the owner; a receiver has none yet.
+    pub(super) fn new(job: &'a BroadcastJob, segments: ReceivedSegments, clock: &'a Clock) -> Self {
+        Self {
+            job,
+            clock,
+            segments,
+            arrived: VecDeque::new(),
+            asked: vec![Timestamp::default(); job.segments as usize],
+            metrics: RankMetrics::default(),
+        }
+    }
+
+    fn keep(&mut self, now: Timestamp, segment: SegmentId, sealed: SealedSegment) {
+        self.metrics.received_segments += 1;
+        self.metrics.received_bytes += sealed.bytes().len() as u64;
+        self.metrics.latency.record(now.since(self.asked[segment.index()]));
+        self.segments.segments[segment.index()] = Some(sealed);
+    }
+}
+
+impl NodeIo<Relay> for RelayIo<'_> {
+    fn perform(
+        &mut self,
+        now: Timestamp,
+        output: Output,
+        _relay: &Relay,
+        transport: &mut impl Transport,
+        inputs: &mut Vec<Input<'_>>,
+    ) -> Result<(), TransportError> {
+        match output {
+            Output::Reserve => {
+                let problem = self.segments.reserve(self.job).err();
+                self.job.meter.begin();
+                let problem = problem.map(|error| error.to_string().into());
+                inputs.push(Input::Reserved { problem });
+            }
+            Output::Expect { from, segment } => {
+                self.asked[segment.index()] = now;
+                let slot = self.segments.slots.pop().expect("there is a slot for every segment");
+                transport.expect(from, segment, slot)?;
+            }
+            Output::Serve { to, segment } => {
+                let sealed = self.segments.segments[segment.index()].as_ref();
+                let payload = sealed.expect("only segments that are here are sent").clone();
+                self.metrics.served_segments += 1;
+                self.metrics.served_bytes += payload.bytes().len() as u64;
+                transport.serve(to, segment, payload)?;
+            }
+            Output::Check { from, segment, digest } => {
+                let slot = self.arrived.pop_front().expect("checks come in the order of arrival");
+                let sealed = slot.check(digest);
+                let verdict =
+                    if sealed.is_ok() { CheckResult::Valid } else { CheckResult::Corrupt };
+                if let Ok(sealed) = sealed {
+                    // The loop's time is from before the check, which the latency includes.
+                    self.keep(self.clock.now(), segment, sealed);
+                }
+                inputs.push(Input::Checked { from, segment, verdict });
+            }
+            // The loop sends and finishes; plans forget nothing, and no file gets a name.
+            Output::Send { .. }
+            | Output::Finish
+            | Output::Forget { .. }
+            | Output::Publish { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>) {
+        match completion {
+            Completion::Arrived { from, segment, slot } if self.job.verify => {
+                self.arrived.push_back(slot);
+                inputs.push(Input::Arrived { from, segment });
+            }
+            Completion::Arrived { from, segment, slot } => {
+                self.keep(now, segment, slot.seal_unchecked());
+                inputs.push(Input::Checked { from, segment, verdict: CheckResult::Valid });
+            }
+            Completion::Sent { to, segment } => inputs.push(Input::Sent { to, segment }),
+            Completion::Forgotten { .. } => {}
+        }
+    }
+
+    fn collect(&mut self, _now: Timestamp, _relay: &Relay, _inputs: &mut Vec<Input<'_>>) {}
+}

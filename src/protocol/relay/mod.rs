@@ -1,0 +1,291 @@
+//! A broadcast without a swarm: what each node receives and sends is fixed before the start.
+//!
+//! Rank 0 takes no part in the moving ([`Starter`]), rank 1 owns the file, and the ranks after it
+//! get it ([`Relay`]). The algorithms differ only in their [`RelayPlan`]s. A receiver prepares
+//! slots for the next segments of its plan, as many as its window, and requests them from their
+//! senders. A sender keeps to the order of its plan: it sends a segment once it holds it, verified,
+//! and its receiver has requested it.
+
+mod circulant;
+mod plan;
+mod starter;
+
+use std::collections::VecDeque;
+
+use arrayvec::ArrayVec;
+use rustc_hash::FxHashSet;
+
+use super::message::shortened;
+use super::registration::{Incoming, Outgoing, PartProgress};
+use super::{CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, Wait};
+use crate::config::HANDOUT_MAX;
+use crate::manifest::{NodeId, SegmentId};
+use crate::time::Timestamp;
+use crate::verify::Digest;
+
+pub use plan::{Hop, RelayAlgorithm, RelayPlan};
+pub use starter::Starter;
+
+/// The rank that has the file from the start.
+pub const OWNER: NodeId = NodeId(1);
+
+/// How far a relay has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RelayPhase {
+    /// It asks the owner for the digests.
+    Learning,
+    /// It reserves a slot for every segment.
+    Reserving,
+    /// It is ready, or has said why it can't be, and waits for the start.
+    Waiting,
+    /// It receives and sends.
+    Moving,
+    /// It has left.
+    Gone,
+}
+
+/// One rank of a broadcast, other than rank 0.
+#[derive(Debug)]
+pub struct Relay {
+    phase: RelayPhase,
+    plan: RelayPlan,
+    /// The most slots that are ready, and the most segments that are being sent.
+    window: usize,
+    digests: Vec<Digest>,
+    /// The digests as the owner sends them.
+    catalogue: Outgoing,
+    /// And as the others receive them.
+    incoming: Incoming,
+    /// By segment: whether it is here, or has a slot ready.
+    asked: Vec<bool>,
+    /// By segment: whether it is here, and may be sent.
+    held: Vec<bool>,
+    /// Slots that are ready.
+    posted: usize,
+    sending: usize,
+    missing: usize,
+    /// Segments that arrived and wait for their check, oldest first.
+    unchecked: VecDeque<(NodeId, SegmentId)>,
+    is_checking: bool,
+    /// Segments whose receivers are ready for them.
+    requested: FxHashSet<Hop>,
+    /// Planned segments that their receivers have already.
+    declined: FxHashSet<Hop>,
+    is_announced: bool,
+    failure: Option<Box<str>>,
+}
+
+impl Relay {
+    /// A relay that follows `plan`. The owner is the one that knows the digests; the others
+    /// get `segments` segments.
+    pub fn new(
+        plan: RelayPlan,
+        window: usize,
+        segments: u32,
+        digests: Option<Vec<Digest>>,
+    ) -> Self {
+        let is_owner = digests.is_some();
+        let digests = digests.unwrap_or_default();
+        Self {
+            phase: if is_owner { RelayPhase::Reserving } else { RelayPhase::Learning },
+            plan,
+            // A window of 0 would move nothing.
+            window: window.max(1),
+            catalogue: Outgoing::new(&digests),
+            digests,
+            incoming: Incoming::default(),
+            asked: vec![is_owner; segments as usize],
+            held: vec![is_owner; segments as usize],
+            posted: 0,
+            sending: 0,
+            missing: if is_owner { 0 } else { segments as usize },
+            unchecked: VecDeque::new(),
+            is_checking: false,
+            requested: FxHashSet::default(),
+            declined: FxHashSet::default(),
+            is_announced: false,
+            failure: None,
+        }
+    }
+
+    /// A relay that only says why it can't take part.
+    pub fn refused(reason: &str) -> Self {
+        let mut this = Self::new(RelayPlan::default(), 0, 0, Some(Vec::new()));
+        this.failure = Some(shortened(reason).into());
+        this
+    }
+
+    /// Whether every segment is here.
+    pub fn is_complete(&self) -> bool {
+        self.missing == 0
+    }
+
+    /// What went wrong here.
+    pub fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// The SHA-256 of each segment; none before the owner has sent them.
+    pub fn digests(&self) -> &[Digest] {
+        &self.digests
+    }
+
+    /// The segments that are here.
+    pub fn held(&self) -> impl Iterator<Item = SegmentId> {
+        (0..).map(SegmentId).zip(&self.held).filter(|&(_, &held)| held).map(|(segment, _)| segment)
+    }
+
+    fn handle_message(&mut self, from: NodeId, message: &Message, out: &mut Outbox) {
+        let hop = |&segment| Hop { with: from, segment };
+        // Another node may begin before the start is known here: what it requests waits.
+        if let Message::Request { segments } = message {
+            self.requested.extend(segments.iter().map(hop));
+        } else if let Message::Withdraw { segment } = message {
+            self.declined.insert(hop(segment));
+        } else if let &Message::Describe { index } = message {
+            out.send(from, Message::Described(self.catalogue.part(index)));
+        } else if let Message::Described(part) = message {
+            self.handle_described(part, out);
+        } else if *message == Message::Open && self.phase == RelayPhase::Waiting {
+            self.phase = RelayPhase::Moving;
+        } else if *message == Message::Stop {
+            self.leave(out);
+        }
+    }
+
+    fn handle_described(&mut self, part: &Part, out: &mut Outbox) {
+        match self.incoming.accept(part) {
+            PartProgress::Ignored => {}
+            PartProgress::More => {
+                out.send(OWNER, Message::Describe { index: self.incoming.next() });
+            }
+            PartProgress::Whole => {
+                self.digests = self.incoming.open().expect("the owner sends digests");
+                self.phase = RelayPhase::Reserving;
+                out.push(Output::Reserve);
+            }
+        }
+    }
+
+    fn handle_reserved(&mut self, problem: Option<Box<str>>, out: &mut Outbox) {
+        let problem = problem.map(|problem| shortened(&problem).into());
+        self.failure.clone_from(&problem);
+        self.phase = RelayPhase::Waiting;
+        out.send(NodeId::TRACKER, Message::Ready { problem });
+    }
+
+    fn handle_checked(&mut self, segment: SegmentId, verdict: CheckResult, out: &mut Outbox) {
+        self.is_checking = false;
+        if verdict == CheckResult::Corrupt {
+            // Plans name one sender for each segment, so that there is nobody else to ask.
+            let failure = format!("segment {} came with a wrong digest", segment.0);
+            let mut report = DoneReport::default();
+            report.add_problem(&failure);
+            self.failure = Some(failure.into());
+            out.send(NodeId::TRACKER, Message::Done(Box::new(report)));
+            self.leave(out);
+            return;
+        }
+        self.held[segment.index()] = true;
+        self.posted = self.posted.saturating_sub(1);
+        self.missing -= 1;
+    }
+
+    fn leave(&mut self, out: &mut Outbox) {
+        if self.phase != RelayPhase::Gone {
+            self.phase = RelayPhase::Gone;
+            out.push(Output::Finish);
+        }
+    }
+
+    /// Does what can be done now. Sends come before the next check: whoever waits for a segment
+    /// gets it before this node hashes another one.
+    fn advance(&mut self, out: &mut Outbox) {
+        if self.phase != RelayPhase::Moving {
+            return;
+        }
+        self.expect(out);
+        self.serve(out);
+        if self.is_complete() && !self.is_announced {
+            self.is_announced = true;
+            out.send(NodeId::TRACKER, Message::Complete { segments: 0 });
+        }
+        if !self.is_checking
+            && let Some((from, segment)) = self.unchecked.pop_front()
+        {
+            self.is_checking = true;
+            out.push(Output::Check { from, segment, digest: self.digests[segment.index()] });
+        }
+    }
+
+    /// Prepares slots and requests their segments. It waits until half of the window is empty, so
+    /// that one message can request several segments.
+    fn expect(&mut self, out: &mut Outbox) {
+        if self.posted > self.window / 2 {
+            return;
+        }
+        let mut requests: Vec<(NodeId, ArrayVec<SegmentId, HANDOUT_MAX>)> = Vec::new();
+        while self.posted < self.window
+            && let Some(Hop { with: from, segment }) = self.plan.receives.pop_front()
+        {
+            if std::mem::replace(&mut self.asked[segment.index()], true) {
+                out.send(from, Message::Withdraw { segment });
+                continue;
+            }
+            out.push(Output::Expect { from, segment });
+            self.posted += 1;
+            let place = requests.iter().position(|(node, list)| *node == from && !list.is_full());
+            match place {
+                Some(place) => requests[place].1.push(segment),
+                None => requests.push((from, ArrayVec::from_iter([segment]))),
+            }
+        }
+        for (from, segments) in requests {
+            out.send(from, Message::Request { segments });
+        }
+    }
+
+    fn serve(&mut self, out: &mut Outbox) {
+        while let Some(&hop) = self.plan.sends.front() {
+            let Hop { with: to, segment } = hop;
+            if !self.declined.remove(&hop) {
+                let may_go = self.sending < self.window && self.held[segment.index()];
+                if !may_go || !self.requested.remove(&hop) {
+                    break;
+                }
+                self.sending += 1;
+                out.push(Output::Serve { to, segment });
+            }
+            self.plan.sends.pop_front();
+        }
+    }
+}
+
+impl Node for Relay {
+    fn handle(&mut self, _now: Timestamp, input: Input<'_>, out: &mut Outbox) {
+        match input {
+            Input::Start if self.failure.is_some() => {
+                self.handle_reserved(self.failure.clone(), out);
+            }
+            Input::Start if self.phase == RelayPhase::Reserving => out.push(Output::Reserve),
+            Input::Start => out.send(OWNER, Message::Describe { index: 0 }),
+            Input::Message { from, message } => self.handle_message(from, message, out),
+            Input::Arrived { from, segment } => self.unchecked.push_back((from, segment)),
+            Input::Sent { .. } => self.sending -= 1,
+            Input::Checked { segment, verdict, .. } => self.handle_checked(segment, verdict, out),
+            Input::Reserved { problem } => self.handle_reserved(problem, out),
+            // It has no deadline, publishes nothing, and ends with the job when a rank is lost.
+            Input::Deadline | Input::Published { .. } | Input::Idle | Input::Lost { .. } => return,
+        }
+        self.advance(out);
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        let wait = if self.is_complete() { Wait::Nothing } else { Wait::Holder };
+        (self.phase == RelayPhase::Moving).then_some(wait)
+    }
+}
