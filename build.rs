@@ -1,4 +1,4 @@
-//! Tells the program what it was built with, so that records of measurements can name it.
+//! Passes compiler, flags and target to the program, which writes them into its records.
 
 use std::env;
 use std::process::Command;

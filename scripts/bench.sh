@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: scripts/bench.sh [-n RANKS] [--out DIR] [--plan PLAN.toml] [--only BENCH]... [--no-plan]
 #
-# Measures this machine: runs `cargo bench`, one bench a seam, then `mpiswarm bench` with a plan, and
-# files both under results/. Leave the machine alone meanwhile.
-#   -n RANKS      run the plan under mpirun with so many ranks; by default as threads of one process
+# Measures this machine: runs `cargo bench`, one bench per module boundary, then `mpiswarm bench` with a plan, and
+# writes both under results/. Run nothing else on the machine meanwhile.
+#   -n RANKS      run the plan under mpirun with RANKS ranks; by default as threads of one process
 #   --out DIR     where the results go; by default results/<UTC date and time>-<commit>-<host>
 #   --plan FILE   the plan; by default inputs/plans/quick.toml
 #   --only BENCH  only this file of benches/, without .rs; may be repeated
@@ -28,22 +28,22 @@ while (($#)); do
         --no-plan) with_plan=false ;;
         *) die "unknown argument $1; see --help" ;;
     esac
-    shift || die "the last option lacks its value"
+    shift || die "the last option has no value; see --help"
 done
-[[ -z $ranks || $ranks =~ ^[1-9][0-9]*$ ]] || die "-n: $ranks is no number of ranks"
-! $with_plan || [[ -f $plan ]] || die "$plan is no plan; --no-plan leaves it out"
+[[ -z $ranks || $ranks =~ ^[1-9][0-9]*$ ]] || die "-n: $ranks is no number of ranks: use one such as 4"
+! $with_plan || [[ -f $plan ]] || die "--plan: no file $plan; name a plan, or use --no-plan"
 
 cd "$root"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
 out=${out:-$root/results/$(date -u +%Y%m%dT%H%M%SZ)-$commit-$(uname -n)}
-[[ ! -e $out ]] || die "$out is there already; name another folder"
+[[ ! -e $out ]] || die "$out exists already: name another folder"
 mkdir -p "$out"
 # The benches are called from elsewhere.
 out=$(readlink -f "$out")
 
 features=()
 if ! have "$mpicc"; then
-    [[ -z $ranks ]] || die "-n needs an MPI, and there is no $mpicc"
+    [[ -z $ranks ]] || die "-n needs an MPI, but there is no $mpicc: set MPICC, or leave -n out"
     features=(--no-default-features)
 fi
 
@@ -59,7 +59,7 @@ dirty=$(git status --porcelain 2>/dev/null | head -n 1) || dirty=
 } >"$out/environment.txt"
 
 say "cargo bench"
-# Estimates of earlier runs would be filed as today's.
+# Estimates of earlier runs would be copied as today's.
 estimates=$(target_folder)/criterion
 rm -rf "$estimates"
 cargo bench "${features[@]}" "${benches[@]}" 2>&1 | sed -u "s# ($root)##" | tee "$out/criterion.txt"
@@ -79,6 +79,6 @@ if $with_plan; then
         command=("$mpirun" "${mpirun_arguments[@]}" "${command[@]}")
     fi
     say "${command[*]}"
-    "${command[@]}" | tee "$out/plan.txt" || die "the plan failed; what there is of it lies in $out"
+    "${command[@]}" | tee "$out/plan.txt" || die "the plan failed; its records so far are in $out"
 fi
 say "results: $out"

@@ -21,16 +21,16 @@ while (($#)); do
         -*) die "unknown option $1; see --help" ;;
         *) folders+=("$1") ;;
     esac
-    shift || die "the last option lacks its value"
+    shift || die "the last option has no value; see --help"
 done
-((${#folders[@]} == 2)) || die "two folders are needed; see --help"
-[[ $name_bytes_max =~ ^[0-9]+$ ]] || die "--name-bytes-max: $name_bytes_max is no number"
+((${#folders[@]} == 2)) || die "name two folders: INPUTS and OUTPUTS; see --help"
+[[ $name_bytes_max =~ ^[0-9]+$ ]] || die "--name-bytes-max: $name_bytes_max is no number: use one such as 245"
 inputs=${folders[0]} outputs=${folders[1]}
-[[ -d $inputs ]] || die "$inputs is no folder"
+[[ -d $inputs ]] || die "no folder $inputs: name the folder of the inputs"
 
 # Absolute, so that awk takes no path for an option or an assignment.
 mapfile -t files < <(input_files "$inputs")
-((${#files[@]})) || die "$inputs has no in<R>.txt"
+((${#files[@]})) || die "$inputs has no in<R>.txt: name the folder of the inputs"
 
 # Through the environment, because awk -v would read backslashes in them. In the C locale every awk
 # counts bytes and takes any byte for a character.
@@ -46,7 +46,7 @@ function number(text) {
     return text + 0
 }
 
-# A file of the inputs ended: did it say all that it promised?
+# A file of the inputs ended: is it complete?
 function ended() {
     if (rank != "" && (state != "wanted" || left > 0)) {
         printf "bad input: in%d.txt ends too early\n", rank

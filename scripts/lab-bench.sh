@@ -18,8 +18,8 @@
 #
 # --out is by default results/lab-<UTC date and time>-<commit>. Each case gets a folder there:
 #   links.txt       rates, and the payload that TCP carries between two hosts, before and after
-#   runs.jsonl      one line a run: the contender, its exit code, and what `mpiswarm run --json` says
-#   log.txt         what the runs had to say
+#   runs.jsonl      one line per run: contender, exit code, and the output of `mpiswarm run --json`
+#   log.txt         output of the runs
 #   bench*/         the records of the plan, if there is one, and of MPI_Bcast by algorithm
 # and table.txt lies beside them: the medians. Column `bound` is the makespan ÷ the shortest that is
 # possible; `slow` the same of the slow hosts, where `bound` is that of all others; `copies` are those
@@ -263,16 +263,16 @@ while (($#)); do
         --out) out=${2-} && shift ;;
         -*) die "unknown argument $1; see --help" ;;
         *)
-            [[ " ${all_studies[*]} " == *" $1 "* ]] || die "$1 is none of: ${all_studies[*]}"
+            [[ " ${all_studies[*]} " == *" $1 "* ]] || die "unknown study $1: use one of ${all_studies[*]}"
             studies+=("$1")
             ;;
     esac
-    shift || die "the last option lacks its value"
+    shift || die "the last option has no value; see --help"
 done
-[[ $runs =~ ^[1-9][0-9]{0,3}$ ]] || die "--runs: \"$runs\" is no number"
-[[ -z $segment_bytes || $segment_bytes =~ ^[1-9][0-9]{0,9}$ ]] || die "--segment-bytes: \"$segment_bytes\" is no size"
+[[ $runs =~ ^[1-9][0-9]{0,3}$ ]] || die "--runs: \"$runs\" is no number: use one from 1 to 9999"
+[[ -z $segment_bytes || $segment_bytes =~ ^[1-9][0-9]{0,9}$ ]] || die "--segment-bytes: \"$segment_bytes\" is no size: use bytes, such as 65536"
 ((${#studies[@]})) || studies=("${all_studies[@]}")
-[[ $EUID -eq 0 ]] || die "hosts of one's own need root"
+[[ $EUID -eq 0 ]] || die "not root: network namespaces need it"
 
 "$scripts/setup.sh" build
 if [[ -z ${MPISWARM-} ]]; then
@@ -282,7 +282,7 @@ if [[ -z ${MPISWARM-} ]]; then
 fi
 MPISWARM=$(readlink -f "$MPISWARM")
 help=$("$MPISWARM" run --help)
-# What a user gets who says nothing.
+# The default of mpiswarm.
 segment_bytes=${segment_bytes:-$(sed -n '/--segment-bytes/,/default:/s/.*\[default: \([0-9]*\)\].*/\1/p' <<<"$help")}
 segment_bytes=${segment_bytes:-32768}
 engines=(lockfree)
@@ -290,7 +290,7 @@ engines=(lockfree)
 
 commit=$(git -C "$root" describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || echo unknown)
 out=$(readlink -m "${out:-$root/results/lab-$(date -u +%Y%m%dT%H%M%SZ)-$commit}")
-[[ ! -e $out ]] || die "$out is there already: records are written once"
+[[ ! -e $out ]] || die "$out exists already: name another folder"
 mkdir -p "$out"
 work=$(mktemp -d)
 export MPISWARM_LAB_FOLDER=/run/mpiswarm-lab-bench-$$

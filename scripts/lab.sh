@@ -56,8 +56,8 @@ supervisor() {
 # The first process within: its namespaces are the bridge's.
 init() {
     local pid
-    pid=$(supervisor) || die "not up: $0 up N"
-    pgrep -P "$pid" || die "it has just ended"
+    pid=$(supervisor) || die "not up: start it with $0 up N"
+    pgrep -P "$pid" || die "the laboratory has just ended: use up again"
 }
 
 # Runs a command beside the bridge.
@@ -67,11 +67,11 @@ hosts() { find "$folder/hosts" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -V;
 
 is_host() { [[ $1 =~ ^h[1-9][0-9]*$ && -d $folder/hosts/$1 ]]; }
 
-require_host() { is_host "$1" || die "$1 is none of the hosts: $(hosts | paste -sd ' ')"; }
+require_host() { is_host "$1" || die "no host $1: use one of $(hosts | paste -sd ' ')"; }
 
 require() {
     local program missing=()
-    ((EUID == 0)) || refuse "hosts of one's own need root"
+    ((EUID == 0)) || refuse "not root: network namespaces need it"
     for program in ip tc nsenter unshare setpriv pgrep; do have "$program" || missing+=("$program"); done
     if ((${#missing[@]})); then
         can_install || refuse "missing: ${missing[*]}; on Debian: apt-get install iproute2 procps util-linux"
@@ -98,12 +98,12 @@ is_delay() { [[ $1 =~ ^[0-9]+(\.[0-9]+)?(us|ms|s)$ ]]; }
 
 up() {
     local count=${1-} rate='' delay='' slow=() pid
-    [[ $count =~ ^[1-9][0-9]{0,2}$ && $count -le 250 ]] || die "up N: from 1 to 250 hosts, not \"$count\""
+    [[ $count =~ ^[1-9][0-9]{0,2}$ && $count -le 250 ]] || die "up \"$count\": use a number of hosts from 1 to 250"
     shift
     while (($#)); do
         case $1 in
-            --rate) rate=${2-} && { is_rate "$rate" || die "--rate: \"$rate\" is none, such as 200mbit"; } ;;
-            --delay) delay=${2-} && { is_delay "$delay" || die "--delay: \"$delay\" is none, such as 2ms"; } ;;
+            --rate) rate=${2-} && { is_rate "$rate" || die "--rate: \"$rate\" is no rate: use one such as 200mbit"; } ;;
+            --delay) delay=${2-} && { is_delay "$delay" || die "--delay: \"$delay\" is no time: use one such as 2ms"; } ;;
             --slow) slow+=("${2-}") && check_slow "$count" "${2-}" ;;
             *) die "up: unknown argument $1; see --help" ;;
         esac
@@ -113,16 +113,16 @@ up() {
     [[ -z $delay ]] || require_discipline netem --delay delay "$delay"
     [[ -z $rate && ${#slow[@]} -eq 0 ]] ||
         require_discipline tbf "a rate" rate 1mbit burst "$burst" latency "$patience"
-    ! pid=$(supervisor) || die "it is up already, as process $pid, in $folder"
+    ! pid=$(supervisor) || die "already up, as process $pid, in $folder: use down first"
     # Only a folder that is new, or was made here, is ever removed.
-    [[ ! -e $folder || -e $folder/laboratory || -z $(ls -A "$folder") ]] || die "$folder holds something else"
+    [[ ! -e $folder || -e $folder/laboratory || -z $(ls -A "$folder") ]] || die "$folder holds other files: name an empty folder"
     rm -rf "$folder"
     mkdir -p "$folder"/{hosts,tmp,bin,proc}
     : >"$folder/laboratory"
     trap 'stop; exit 1' INT TERM HUP
     start "$count" "$rate" "$delay" "${slow[@]}"
     await_hosts "$count" || {
-        say "it does not start: $(tail -n 3 "$folder/log")" >&2
+        say "Slurm does not start: $(tail -n 3 "$folder/log")" >&2
         stop
         exit 1
     }
@@ -133,7 +133,7 @@ up() {
 check_slow() {
     local count=$1 host=${2%%:*} rate=${2#*:}
     if ! [[ $2 == *:* && $host =~ ^h[1-9][0-9]{0,2}$ && ${host#h} -le $count ]] || ! is_rate "$rate"; then
-        die "--slow: \"$2\" is no HOST:RATE, such as h$count:20mbit"
+        die "--slow: \"$2\" is no HOST:RATE: use one such as h$count:20mbit"
     fi
 }
 
@@ -252,7 +252,7 @@ agent() {
     while [[ ${1-} == -* ]]; do shift; done
     local name=$1
     shift
-    is_host "$name" || die "no such host: $name"
+    is_host "$name" || die "no host $name: use one of $(hosts | paste -sd ' ')"
     move "$name" / sh -c "$*"
 }
 
@@ -293,10 +293,10 @@ run() {
             --) shift && break ;;
             *) die "run: unknown argument $1; see --help" ;;
         esac
-        shift 2 || die "the last option lacks its value"
+        shift 2 || die "the last option has no value; see --help"
     done
-    [[ -z $each || $each =~ ^[1-9][0-9]{0,3}$ ]] || die "--ranks-per-host: \"$each\" is no number"
-    (($#)) || die "run -- which command?"
+    [[ -z $each || $each =~ ^[1-9][0-9]{0,3}$ ]] || die "--ranks-per-host: \"$each\" is no number: use one such as 2"
+    (($#)) || die "run --: add the command to run"
     init >/dev/null
     for name in $(hosts); do
         local here=${each:-1}
@@ -373,8 +373,8 @@ rate() {
     local from=${1-} to=${2-} seconds=${3-5} there sender code=0
     require_host "$from"
     require_host "$to"
-    [[ $seconds =~ ^([2-9]|[1-9][0-9])$ ]] || die "rate: from 2 to 99 seconds, not \"$seconds\""
-    have perl || die "perl is missing, which measures"
+    [[ $seconds =~ ^([2-9]|[1-9][0-9])$ ]] || die "rate: \"$seconds\" is no time: use 2 to 99 seconds"
+    have perl || die "perl is missing: rate measures with it"
     there=$(address "${to#h}")
     (enter first "$from" / perl -e "$payload_rate" send "$there" "$seconds") &
     sender=$!
@@ -428,7 +428,7 @@ case ${1-} in
     on)
         init >/dev/null
         require_host "${2-}"
-        (($# >= 3)) || die "on $2: which command?"
+        (($# >= 3)) || die "on $2: add the command to run there"
         enter first "$2" "$PWD" "${@:3}"
         ;;
     rate)
@@ -447,7 +447,7 @@ case ${1-} in
             say "not up"
             exit
         fi
-        [[ -e $folder/laboratory ]] || die "$folder holds something else"
+        [[ -e $folder/laboratory ]] || die "$folder holds other files: name an empty folder"
         stop
         say "down"
         ;;
@@ -457,5 +457,5 @@ case ${1-} in
     link) link "${@:3}" ;;
     agent) agent "${@:2}" ;;
     first) first "${@:2}" ;;
-    *) die "up, run, on, rate, cut, heal, status or down; see --help" ;;
+    *) die "use one of: up, run, on, rate, cut, heal, status, down; see --help" ;;
 esac

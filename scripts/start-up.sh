@@ -23,16 +23,16 @@ while (($#)); do
         --) shift && break ;;
         *) die "unknown argument $1; see --help" ;;
     esac
-    shift || die "the last option lacks its value"
+    shift || die "the last option has no value; see --help"
 done
-[[ $rounds =~ ^[1-9][0-9]*$ ]] || die "-n: $rounds is no number of rounds"
+[[ $rounds =~ ^[1-9][0-9]*$ ]] || die "-n: $rounds is no number of rounds: use one such as 10"
 (($#)) || set -- "$root/inputs/classic" --segment-bytes 1024
-[[ -d $1 ]] || die "$1 is no folder of inputs; it comes first after --"
+[[ -d $1 ]] || die "$1 is no folder: the folder of the inputs comes first after --"
 
 cd "$root"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
 out=${out:-$root/results/start-up-$(date -u +%Y%m%dT%H%M%SZ)-$commit}
-[[ ! -e $out ]] || die "$out is there already; name another folder"
+[[ ! -e $out ]] || die "$out exists already: name another folder"
 
 say "cargo build --release"
 cargo build --release --quiet

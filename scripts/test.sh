@@ -60,7 +60,7 @@ loom() {
     # A filter that fits nothing passes: a gate must not take that for a proof.
     listed=$(cargo test "${arguments[@]}" -- --list)
     if ! grep -q ': test$' <<<"$listed"; then
-        say "there is no test whose path contains loom_"
+        say "no test has loom_ in its path"
         return 1
     fi
     cargo test "${arguments[@]}"

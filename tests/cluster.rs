@@ -99,7 +99,7 @@ fn slurm_runs_jobs_and_their_records_are_whole() {
     }
     let refused = of(&jobs[2]);
     assert_eq!(refused.exit_code, "2", "{refused:?}");
-    assert!(refused.log.contains("in2.txt: not there"), "{refused:?}");
+    assert!(refused.log.contains("in2.txt: no such file"), "{refused:?}");
 }
 
 /// A plan that takes no time to speak of.

@@ -250,13 +250,13 @@ fn a_folder_of_others_is_refused() {
 fn calls_that_make_no_sense_are_refused() {
     let calls: [(&[&str], &str); 9] = [
         (&[], "see --help"),
-        (&["up"], "from 1 to 250 hosts"),
-        (&["up", "0"], "from 1 to 250 hosts"),
-        (&["up", "2", "--rate", "fast"], "--rate: \"fast\" is none"),
-        (&["up", "2", "--rate", "0mbit"], "--rate: \"0mbit\" is none"),
+        (&["up"], "from 1 to 250"),
+        (&["up", "0"], "from 1 to 250"),
+        (&["up", "2", "--rate", "fast"], "--rate: \"fast\" is no rate"),
+        (&["up", "2", "--rate", "0mbit"], "--rate: \"0mbit\" is no rate"),
         (&["up", "2", "--slow", "h3:1mbit"], "is no HOST:RATE"),
         (&["up", "2", "--slow"], "is no HOST:RATE"),
-        (&["up", "2", "--delay", "2"], "--delay: \"2\" is none"),
+        (&["up", "2", "--delay", "2"], "--delay: \"2\" is no time"),
         (&["run", "--ranks-per-host", "none", "--", "true"], "is no number"),
     ];
     let lab = Lab::new();

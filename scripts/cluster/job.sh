@@ -17,7 +17,7 @@
 #
 # A record folder belongs to one job, or to one attempt where the batch system starts a job again:
 #   job.txt        what ran where, `key: value` a line
-#   log.txt        what it said
+#   log.txt        its output
 #   exit-code      written last: without it, the job did not come to its end
 # and what the job itself leaves there. A folder that exists is never written to.
 
@@ -39,7 +39,7 @@ job_begin() {
     mpi_environment any
     record=${MPISWARM_RECORD:-${MPISWARM_RESULTS:-$root/results}/$kind-$(date -u +%Y%m%dT%H%M%SZ)-$scheduler-$id}
     mkdir -p "$(dirname "$record")"
-    mkdir "$record" || die "a record is written once; name another folder"
+    mkdir "$record" || die "$record cannot be made: a record is written once; name another folder"
     job_note scheduler "$scheduler"
     job_note job "$id"
     job_note program "$mpiswarm"
@@ -65,7 +65,7 @@ job_modules() {
     for file in /etc/profile.d/{modules,lmod,z00_lmod}.sh; do
         [[ $(type -t module) == function || ! -e $file ]] || job_unguarded . "$file"
     done
-    [[ $(type -t module) == function ]] || die "MPISWARM_MODULES is set, but there is no module command here"
+    [[ $(type -t module) == function ]] || die "MPISWARM_MODULES is set, but there is no module command here: unset it"
     for file in "${modules[@]}"; do job_unguarded module load "$file"; done
 }
 
@@ -86,7 +86,7 @@ job_launch() {
             launch=("$mpirun" "${mpirun_arguments[@]}")
             ;;
         flux) launch=(flux run -n "$ranks") ;;
-        *) die "MPISWARM_LAUNCHER: $launcher is none of: srun mpirun flux" ;;
+        *) die "MPISWARM_LAUNCHER: unknown launcher $launcher: use srun, mpirun or flux" ;;
     esac
     launch+=("${options[@]}")
     job_note ranks "$ranks"
@@ -111,9 +111,9 @@ job_execute() {
 job_run() {
     local inputs=$1 code=0 highest out
     shift
-    [[ -d $inputs ]] || die "$inputs is no folder"
+    [[ -d $inputs ]] || die "no folder $inputs: name the folder of the inputs"
     highest=$(input_files "$inputs" | tail -n 1 | sed -E 's|.*/in([0-9]+)\.txt$|\1|') || true
-    [[ -n $highest ]] || die "$inputs has no in<R>.txt"
+    [[ -n $highest ]] || die "$inputs has no in<R>.txt: name the folder of the inputs"
     ranks=${ranks:-$((highest + 1))}
     out=${MPISWARM_OUT:-$record/outputs}
     job_launch
@@ -129,8 +129,8 @@ job_run() {
 job_bench() {
     local plan=$1 code=0
     shift
-    [[ -f $plan ]] || die "$plan is no plan"
-    [[ -n $ranks ]] || die "MPISWARM_RANKS: how many ranks?"
+    [[ -f $plan ]] || die "no file $plan: name a plan, such as inputs/plans/ranks.toml"
+    [[ -n $ranks ]] || die "MPISWARM_RANKS is not set: set the number of ranks"
     job_launch
     job_execute "${launch[@]}" "$mpiswarm" bench "$plan" --out "$record/bench" "$@" || code=$?
     job_end "$code"

@@ -30,12 +30,12 @@ while (($#)); do
         run | bench) break ;;
         *) die "unknown argument $1; see --help" ;;
     esac
-    shift 2 || die "the last option lacks its value"
+    shift 2 || die "the last option has no value; see --help"
 done
-(($#)) || die "run or bench? See --help"
-[[ ${MPISWARM_RANKS-1} =~ ^[1-9][0-9]*$ ]] || die "-n: $MPISWARM_RANKS is no number of ranks"
-[[ $1 == run || -n ${2-} ]] || die "bench needs a plan; see --help"
-[[ $1 == run || -n ${MPISWARM_RANKS-} ]] || die "bench needs -n RANKS; see --help"
+(($#)) || die "say what to do: run or bench; see --help"
+[[ ${MPISWARM_RANKS-1} =~ ^[1-9][0-9]*$ ]] || die "-n: $MPISWARM_RANKS is no number of ranks: use one such as 4"
+[[ $1 == run || -n ${2-} ]] || die "bench: add a plan, such as inputs/plans/ranks.toml; see --help"
+[[ $1 == run || -n ${MPISWARM_RANKS-} ]] || die "bench: add -n RANKS; see --help"
 
 job_begin "$1" mpirun $$ '' mpirun
 job_note nodes "${mpi_hosts-}${mpi_hostfile-}"

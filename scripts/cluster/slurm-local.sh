@@ -22,7 +22,7 @@ set -euo pipefail
 
 nodes=(n1 n2 n3 n4)
 folder=$(readlink -m "${MPISWARM_SLURM_FOLDER:-$(target_folder)/slurm-local}")
-# Whoever talks to Slurm finds it by this file.
+# Clients of Slurm find it by this file.
 export SLURM_CONF=$folder/slurm.conf
 
 # refuse WHY: this machine can't have it.
@@ -41,7 +41,7 @@ supervisor() {
 
 require() {
     local program missing=()
-    ((EUID == 0)) || refuse "a Slurm of one's own needs root"
+    ((EUID == 0)) || refuse "not root: starting Slurm needs it"
     unshare --pid --fork --mount --mount-proc --uts true 2>/dev/null ||
         refuse "this root may not make namespaces (a container needs --privileged)"
     for program in slurmctld slurmd sbatch munged; do have "$program" || missing+=("$program"); done
@@ -105,9 +105,9 @@ END
 up() {
     local owner=$1 base node pid
     require
-    ! pid=$(supervisor) || die "it is up already, as process $pid, in $folder"
+    ! pid=$(supervisor) || die "already up, as process $pid, in $folder: use down first"
     # Only a folder that is new, or was made here, is ever removed.
-    [[ ! -e $folder || -e $SLURM_CONF || -z $(ls -A "$folder") ]] || die "$folder holds something else"
+    [[ ! -e $folder || -e $SLURM_CONF || -z $(ls -A "$folder") ]] || die "$folder holds other files: name an empty folder"
     rm -rf "$folder"
     mkdir -p "$folder"/{log,state,munge}
     for node in "${nodes[@]}"; do mkdir -p "$folder/$node"/{spool,tmp}; done
@@ -123,7 +123,7 @@ up() {
         setsid "$BASH" "$(readlink -f "$0")" watch "$owner" </dev/null >/dev/null 2>&1 &
     fi
     await_nodes || {
-        say "it does not start; the end of its logs:" >&2
+        say "Slurm does not start; the end of its logs:" >&2
         tail -n 5 "$folder"/log/* >&2
         stop
         exit 1
@@ -177,7 +177,7 @@ case ${1-} in
         say "down"
         ;;
     run | status)
-        supervisor >/dev/null || die "not up: $0 up"
+        supervisor >/dev/null || die "not up: start it with $0 up"
         shift
         if (($#)); then exec "$@"; fi
         sinfo --Node --long
@@ -197,5 +197,5 @@ case ${1-} in
         mount --bind "$2/hosts" /etc/hosts
         SLURM_CONF=$2/slurm.conf exec slurmd -D -N "$3"
         ;;
-    *) die "up, run, status or down; see --help" ;;
+    *) die "use one of: up, run, status, down; see --help" ;;
 esac

@@ -37,14 +37,14 @@ while (($#)); do
         --) options=("${@:2}") && break ;;
         *) die "unknown argument $1; see --help" ;;
     esac
-    shift 2 || die "the last option lacks its value"
+    shift 2 || die "the last option has no value; see --help"
 done
-((${#ranks[@]} && ${#sizes[@]})) || die "--ranks and --segment-bytes are needed; see --help"
+((${#ranks[@]} && ${#sizes[@]})) || die "add --ranks and --segment-bytes; see --help"
 for number in "${ranks[@]}" "${sizes[@]}" "$poll"; do
-    [[ $number =~ ^[1-9][0-9]*$ ]] || die "$number is no number"
+    [[ $number =~ ^[1-9][0-9]*$ ]] || die "--ranks, --segment-bytes: $number is no number: use numbers such as 4,8"
 done
-grep -qE '^ *segment_bytes *=' "$plan" || die "$plan has no line with segment_bytes"
-have sbatch || die "sbatch is not here: this is for a Slurm cluster"
+grep -qE '^ *segment_bytes *=' "$plan" || die "$plan has no line segment_bytes = …: add one"
+have sbatch || die "sbatch is missing: run this on a Slurm cluster"
 mpiswarm=${MPISWARM:-$root/target/release/mpiswarm}
 [[ -x $mpiswarm ]] || die "$mpiswarm is missing: build it with the MPI of the jobs (cargo build --release)"
 
@@ -88,8 +88,8 @@ for count in "${ranks[@]}"; do
     done
 done
 
-say "waiting; interrupt and call again with --into $into as you like"
-# A controller that does not answer for a while is no reason to give up.
+say "waiting; you may interrupt, and call again with --into $into"
+# The controller may not answer for a while: retry.
 until waiting=$(queued) && [[ -z $waiting ]]; do sleep "$poll"; done
 
 good=() failed=()

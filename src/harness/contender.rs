@@ -1,4 +1,4 @@
-//! Contenders: a small adapter each, from a job to what rank 0 knows when it is over.
+//! Contenders: one small adapter each, from a job to its result on rank 0.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,25 +18,25 @@ use crate::time::{Clock, Timestamp};
 
 /// Anything that the harness can time on a workload.
 pub(crate) trait Contender: Debug {
-    /// Runs the job once. All ranks of the launch come here; rank 0, or the only process, learns
-    /// how it ended.
+    /// Runs the job once. Collective; rank 0, or the only process, gets the result.
     ///
     /// # Errors
     ///
     /// When the run broke.
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError>;
+    fn run(&self, job: &Job, request: &RunRequest<'_>)
+    -> Result<Option<JobResult>, ContenderError>;
 }
 
 /// Why a run broke.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContenderError {
-    /// A node of an engine.
+    /// A node of an engine failed.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// A broadcast.
+    /// A broadcast failed.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
-    /// Ranks that were lost: nothing that all ranks do together can follow.
+    /// Ranks were lost: no collective call can follow.
     #[error("{0}")]
     Lost(String),
 }
@@ -57,15 +57,17 @@ pub(crate) struct RunRequest<'a> {
 /// Why a contender does not run a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
-    /// It can't carry anything but one owner's files to all.
-    #[error("it only carries what one owner has to all others")]
+    /// It can only carry one owner's files to all.
+    #[error(
+        "it can only broadcast: use a workload of the shape `broadcast` in which everybody wants all"
+    )]
     NotBroadcast,
     /// It needs an MPI.
-    #[error("it needs ranks: start it with mpirun")]
+    #[error("it needs MPI ranks: start mpiswarm with mpirun")]
     NoRanks,
 }
 
-/// The contender of a plan's entry for a scenario.
+/// The contender for a plan's entry and a scenario.
 ///
 /// # Errors
 ///
@@ -104,11 +106,17 @@ pub(crate) fn contender(
 struct Lockfree;
 
 impl Contender for Lockfree {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
-        match turn.launch {
-            Launch::Threads => Ok(Some(job::run_threads(job, turn.peers + 1, turn.clock, |_| ())?)),
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
+        match request.launch {
+            Launch::Threads => {
+                Ok(Some(job::run_threads(job, request.peers + 1, request.clock, |_| ())?))
+            }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, request.clock, |_| ())?),
         }
     }
 }
@@ -118,13 +126,19 @@ impl Contender for Lockfree {
 struct Mutex;
 
 impl Contender for Mutex {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
-        match turn.launch {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
+        match request.launch {
             Launch::Threads => {
-                Ok(Some(baseline::run_threads(job, turn.peers + 1, turn.clock, |_| ())?))
+                Ok(Some(baseline::run_threads(job, request.peers + 1, request.clock, |_| ())?))
             }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => Ok(baseline::run_rank(job, &ranks.world, turn.clock, |_| ())?),
+            Launch::Ranks(ranks) => {
+                Ok(baseline::run_rank(job, &ranks.world, request.clock, |_| ())?)
+            }
         }
     }
 }
@@ -137,7 +151,11 @@ struct Broadcaster {
 }
 
 impl Contender for Broadcaster {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
         let files = match &job.inputs {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
@@ -151,20 +169,23 @@ impl Contender for Broadcaster {
             meter: job.meter.clone(),
         };
         let algorithm = (self.algorithm)(job);
-        let report = match turn.launch {
-            Launch::Threads => {
-                Some(broadcast::run_threads(&broadcast, algorithm, turn.peers + 1, turn.clock)?)
-            }
+        let report = match request.launch {
+            Launch::Threads => Some(broadcast::run_threads(
+                &broadcast,
+                algorithm,
+                request.peers + 1,
+                request.clock,
+            )?),
             #[cfg(feature = "mpi")]
             Launch::Ranks(ranks) => {
-                broadcast::run_rank(&broadcast, algorithm, &ranks.world, turn.clock)?
+                broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
             }
         };
         Ok(report.map(|report| ended(&broadcast, report, files.len())))
     }
 }
 
-/// A broadcast in the words of a swarm.
+/// The result of a broadcast as that of a swarm.
 fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     let Report { opened, ranks } = report;
     let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();
@@ -183,18 +204,22 @@ fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     }
 }
 
-/// Nothing moves, and it takes fixed times, one a repetition in turn.
+/// Moves nothing, and takes fixed times, one per repetition in turn.
 #[derive(Debug)]
 struct Mock {
     times: Vec<Duration>,
 }
 
 impl Contender for Mock {
-    fn run(&self, job: &Job, turn: &RunRequest<'_>) -> Result<Option<JobResult>, ContenderError> {
+    fn run(
+        &self,
+        job: &Job,
+        request: &RunRequest<'_>,
+    ) -> Result<Option<JobResult>, ContenderError> {
         job.meter.begin();
         let opened = Timestamp::default();
-        let finished = opened + self.times[turn.repetition as usize % self.times.len()];
-        let peers = (0..turn.peers).map(|_| Some(finished));
+        let finished = opened + self.times[request.repetition as usize % self.times.len()];
+        let peers = (0..request.peers).map(|_| Some(finished));
         let finished = std::iter::once(None).chain(peers).collect();
         Ok(Some(JobResult {
             outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },

@@ -1,4 +1,4 @@
-//! On what were the figures measured? The machine, the program, and what surrounded them.
+//! On what were the figures measured? The machine, the program, the MPI and its settings.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,10 +11,13 @@ use super::{Launch, Plan};
 use crate::report::{Limits, MpiLimits};
 use crate::time;
 
-/// The name of the file.
+/// The file that holds it, in a folder of records.
+// Part of the format: `compare` looks for it.
 pub const ENVIRONMENT: &str = "environment.json";
 
-/// Variables that begin so choose how an MPI moves bytes.
+/// Prefixes of the variables that choose how an MPI moves bytes.
+// Open MPI's frameworks for transports and collectives, libfabric, MPICH and UCX; and the size of the
+// thread pool that verifies.
 const TUNING: [&str; 10] = [
     "OMPI_MCA_btl",
     "OMPI_MCA_coll",
@@ -35,33 +38,33 @@ pub struct Environment {
     pub environment_schema: u32,
     /// When the measurement began, UTC.
     pub began: String,
-    /// The name of the machine on which rank 0 ran.
+    /// Name of the machine of rank 0.
     pub host: String,
-    /// What that machine is.
+    /// That machine.
     pub machine: Machine,
-    /// Load averages over 1, 5 and 15 minutes when it began; none where the system doesn't tell.
+    /// Load averages over 1, 5 and 15 minutes when it began; none where unknown.
     pub load_at_start: Option<[f64; 3]>,
-    /// What program was measured.
+    /// The measured program.
     pub program: Program,
-    /// The MPI; none where the nodes were threads.
+    /// The MPI; none with threads.
     pub mpi: Option<Mpi>,
     /// Variables that choose how an MPI moves bytes.
     pub tuning: BTreeMap<String, String>,
-    /// What one core could do when it began, for each size of segment.
+    /// Limits of one core when it began, for each segment size.
     pub limits: Vec<LimitsAt>,
-    /// What all cores could do at once, together; none in older records.
+    /// Limits of all cores together; none in older records.
     #[serde(default)]
     pub all_cores: Vec<LimitsAt>,
-    /// Which plan was carried out.
+    /// Name of the plan.
     pub plan: String,
-    /// Its whole text.
+    /// Text of the plan.
     pub plan_text: String,
 }
 
 /// A machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// The model of the processor; empty where the system doesn't tell.
+    /// Model of the processor; empty where unknown.
     pub cpu: String,
     /// Cores that this process may use.
     pub cores: usize,
@@ -69,13 +72,13 @@ pub struct Machine {
     pub caches: Vec<String>,
     /// The cores of each NUMA node.
     pub numa: BTreeMap<String, String>,
-    /// RAM, bytes; 0 where the system doesn't tell.
+    /// RAM, bytes; 0 where unknown.
     pub memory_bytes: u64,
     /// The kernel and its version.
     pub kernel: String,
-    /// Whether large pages are given to memory that doesn't ask.
+    /// The mode of transparent huge pages.
     pub transparent_hugepages: Option<String>,
-    /// Who decides the frequency of the first core.
+    /// Frequency governor of the first core.
     pub frequency_governor: Option<String>,
 }
 
@@ -84,68 +87,67 @@ pub struct Machine {
 pub struct Program {
     /// Its version.
     pub version: String,
-    /// The commit of the tree that it was built in, as that stands now; none where the tree is gone.
+    /// Current commit of the tree that it was built in; none where the tree is gone.
     pub commit: Option<String>,
-    /// Whether that tree differs from the commit.
+    /// Whether that tree has uncommitted changes.
     pub dirty: Option<bool>,
-    /// Whether the tree has source that is younger than the program.
+    /// Whether the tree has source that is newer than the program.
     pub older_than_source: Option<bool>,
-    /// What compiled it.
+    /// Version of the compiler.
     pub compiler: String,
-    /// With what flags beyond the profile's.
+    /// Compiler flags beyond the profile's.
     pub flags: String,
     /// `release` or `debug`.
     pub profile: String,
-    /// What it was compiled for.
+    /// Target triple.
     pub target: String,
 }
 
 /// The MPI that carried the bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Mpi {
-    /// What it calls itself.
+    /// Its own description.
     pub library: String,
-    /// The version of the standard.
+    /// Version of the MPI standard.
     pub standard: String,
-    /// How many ranks there were.
+    /// Number of ranks.
     pub ranks: u32,
-    /// How many of them on the machine of rank 0.
+    /// Ranks on the machine of rank 0.
     pub ranks_here: u32,
-    /// What threads may do: `Funneled`, `Multiple`.
+    /// Thread support: `Funneled`, `Multiple`.
     pub threading: String,
-    /// What it carried between the ranks at best; none in older records.
+    /// Its measured limits; none in older records.
     #[serde(default)]
     pub limits: Option<MpiLimits>,
 }
 
-/// What the machine and its MPI can do at best, as it was measured.
+/// The measured limits of the machine and its MPI.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Calibration {
-    /// One core, for each size of segment.
+    /// One core, for each segment size.
     pub one_core: Vec<LimitsAt>,
-    /// All cores at once, together, for each size of segment.
+    /// All cores together, for each segment size.
     pub all_cores: Vec<LimitsAt>,
-    /// The MPI; none over threads.
+    /// The MPI; none with threads.
     pub mpi: Option<MpiLimits>,
 }
 
-/// What cores can do with segments of one size.
+/// Limits for one segment size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LimitsAt {
-    /// The size, bytes.
+    /// Segment size, bytes.
     pub segment_bytes: usize,
-    /// Bytes that are copied in a second.
+    /// Bytes copied per second.
     pub copy_bytes_per_second: f64,
-    /// Bytes that are hashed in a second.
+    /// Bytes hashed per second.
     pub hash_bytes_per_second: f64,
-    /// Messages that all ranks together receive in a second; none over threads.
+    /// Messages per second that all ranks together receive; none with threads.
     #[serde(default)]
     pub messages_per_second: Option<f64>,
 }
 
 impl LimitsAt {
-    /// From a measurement.
-    pub fn new(segment_bytes: usize, limits: Limits) -> Self {
+    pub(crate) fn new(segment_bytes: usize, limits: Limits) -> Self {
         let Limits { copy_bytes_per_second, hash_bytes_per_second } = limits;
         Self {
             segment_bytes,
@@ -155,15 +157,14 @@ impl LimitsAt {
         }
     }
 
-    /// For the report.
-    pub fn limits(&self) -> Limits {
+    pub(crate) fn limits(&self) -> Limits {
         let &Self { copy_bytes_per_second, hash_bytes_per_second, .. } = self;
         Limits { copy_bytes_per_second, hash_bytes_per_second }
     }
 }
 
 impl Environment {
-    /// Looks around.
+    /// Reads the environment of this process.
     pub(crate) fn capture(plan: &Plan, launch: &Launch, calibration: Calibration) -> Self {
         let Calibration { one_core, all_cores, mpi: mpi_limits } = calibration;
         let uname = rustix::system::uname();
@@ -195,13 +196,12 @@ impl Environment {
         name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
 
-    /// Whether all nodes were on the machine of rank 0, as far as the launcher says so.
+    /// Whether all nodes were on the machine of rank 0.
     pub fn is_one_machine(&self) -> bool {
         self.mpi.as_ref().is_none_or(|mpi| mpi.ranks_here == mpi.ranks)
     }
 
-    /// What must be equal for a measurement to go on with the records of another: in which it is
-    /// not, in words.
+    /// Compares what must be equal to continue a measurement; the first difference, in words.
     pub fn differs_from(&self, earlier: &Self) -> Option<&'static str> {
         let ranks = |mpi: &Option<Mpi>| mpi.as_ref().map(|mpi| mpi.ranks);
         [
@@ -249,7 +249,7 @@ fn field(path: &str, name: &str) -> Option<String> {
     named.next().map(|(_, value)| value.trim().to_owned())
 }
 
-/// The word in brackets.
+/// The word in brackets, as in `always [madvise] never`.
 fn chosen(text: &str) -> Option<String> {
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
 }
@@ -308,7 +308,7 @@ impl Program {
     }
 }
 
-/// What git says of the tree at `source`; none where there is no tree, or no git.
+/// The output of git in the tree at `source`; none without tree or git.
 fn git(source: &Path, words: &[&str]) -> Option<String> {
     let output = Command::new("git").arg("-C").arg(source).args(words).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

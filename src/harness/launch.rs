@@ -1,5 +1,5 @@
-//! Where contenders run: as threads of this process, or as the ranks of an MPI job, of which rank
-//! 0 leads and the others follow its orders.
+//! Where contenders run: as threads of this process, or as the ranks of an MPI job. Rank 0 decides
+//! what runs next, and sends orders to the other ranks.
 
 use std::time::Duration;
 
@@ -8,14 +8,14 @@ use crate::metrics::usage::Usage;
 use crate::report::MpiLimits;
 use crate::time::Clock;
 
-/// What rank 0 has all ranks run next: numbers of a plan that all of them read.
+/// What all ranks run next: indices into the plan, which all of them have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// The number of the scenario.
+    /// Index of the scenario.
     pub scenario: u32,
-    /// The number of the contender.
+    /// Index of the contender.
     pub contender: u32,
-    /// The repetition; warm-up runs are counted backwards from the highest number.
+    /// The repetition; warm-up runs count down from the highest number.
     pub repetition: u32,
 }
 
@@ -24,7 +24,7 @@ pub(crate) struct Order {
 pub(crate) struct Cost {
     /// Processor time and context switches, since the swarm opened.
     pub usage: Usage,
-    /// Processor time to make ready for that, payload apart.
+    /// Processor time of the preparation, without making payload.
     pub setup: Duration,
     /// The most memory held in RAM, bytes; 0 where it is not known.
     pub peak_rss_bytes: u64,
@@ -50,7 +50,7 @@ impl Launch {
         }
     }
 
-    /// How many peers there are, where that can't be chosen.
+    /// The number of peers, where the job fixes it.
     pub(crate) fn peers(&self) -> Option<u32> {
         match self {
             Self::Threads => None,
@@ -77,8 +77,7 @@ impl Launch {
         }
     }
 
-    /// Has all other processes run something, or end where there is nothing more. Only rank 0
-    /// gives orders.
+    /// Makes all other processes run something, or end if `order` is none. Only for rank 0.
     pub(crate) fn send_order(&self, order: Option<Order>) {
         match self {
             Self::Threads => {
@@ -89,7 +88,7 @@ impl Launch {
         }
     }
 
-    /// Returns when all processes have come here.
+    /// Returns when all processes have called it.
     pub(crate) fn barrier(&self) {
         match self {
             Self::Threads => {}
@@ -98,8 +97,8 @@ impl Launch {
         }
     }
 
-    /// What the MPI carries at best, on rank 0; none where there is no MPI. It takes about
-    /// `budget`, and all processes must come here.
+    /// Measures the limits of the MPI, in about `budget`; none without MPI and on other ranks.
+    /// Collective.
     pub(crate) fn mpi_limits(&self, budget: Duration, clock: &Clock) -> Option<MpiLimits> {
         match self {
             Self::Threads => {
@@ -111,8 +110,7 @@ impl Launch {
         }
     }
 
-    /// What each process says its part cost, on rank 0 and by rank; nothing elsewhere. All
-    /// processes must come here.
+    /// The cost of each process, by rank, on rank 0; empty on other ranks. Collective.
     pub(crate) fn gather(&self, mine: Cost) -> Vec<Cost> {
         match self {
             Self::Threads => vec![mine],
@@ -137,22 +135,24 @@ mod ranks {
     use crate::time::nanoseconds;
     use crate::transport::mpi::{HostRanks, here};
 
-    /// How long a rank that has no orders rests, so that rank 0 has the cores to itself.
+    /// How long a rank without orders sleeps between two looks.
+    // Rank 0 needs the cores while it measures limits; 200 µs are little beside a run.
     const REST: Duration = Duration::from_micros(200);
-    /// The repetition that says that there is nothing more.
+    /// The order that ends a rank.
+    // Warm-up runs count down from `u32::MAX - 1`, so that no repetition is `u32::MAX`.
     const NOTHING_MORE: [u32; 3] = [u32::MAX; 3];
 
     /// The ranks of an MPI job, as one of them sees them.
     pub(crate) struct Ranks {
         /// Where contenders run.
         pub world: SimpleCommunicator,
-        /// Orders and costs, apart from all that contenders say.
+        /// For orders and costs, apart from the messages of contenders.
         orders: SimpleCommunicator,
         pub(super) here: HostRanks,
     }
 
     impl Ranks {
-        /// All ranks must come here.
+        /// Collective.
         pub(crate) fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
             let here = here(&world);
@@ -174,22 +174,21 @@ mod ranks {
             u32::try_from(self.orders.size() - 1).expect("a job has ranks")
         }
 
-        /// The text that rank 0 has, on all ranks: they may have no file system in common. All
-        /// ranks must come here.
+        /// Broadcasts the text of rank 0: ranks may have no file system in common. Collective.
         pub(crate) fn share(&self, text: String) -> String {
             let root = self.orders.process_at_rank(0);
             let mut bytes = text.into_bytes();
             let mut count = bytes.len() as u64;
             root.broadcast_into(&mut count);
             bytes.resize(usize::try_from(count).expect("a text that rank 0 holds"), 0);
-            // Open MPI takes the address of nothing for an invalid argument.
+            // Open MPI refuses the address of an empty buffer.
             if count > 0 {
                 root.broadcast_into(&mut bytes[..]);
             }
             String::from_utf8(bytes).expect("rank 0 sent text")
         }
 
-        /// Waits for the next order; none when there is nothing more. Only ranks from 1 up.
+        /// Waits for the next order; none at the end. For ranks from 1 up.
         pub(crate) fn next_order(&self) -> Option<Order> {
             let root = self.orders.process_at_rank(0);
             while root.immediate_probe().is_none() {
@@ -252,7 +251,7 @@ mod ranks {
         use super::*;
 
         #[test]
-        fn costs_survive_the_way() {
+        fn costs_survive_their_encoding() {
             let usage = Usage {
                 user: Duration::from_micros(7),
                 system: Duration::from_secs(2),

@@ -1,4 +1,4 @@
-//! The load test of the tracker alone, as a plan names it.
+//! The load test of the tracker alone, as a plan writes it.
 
 use std::num::NonZeroU32;
 
@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{CounterKind, IndexKind, Sweep, spread};
 
-/// Threads or ranks that only announce and ask. Every field may be a list.
+/// The cases of the load test. Every field may be a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrackerPlan {
-    /// Peers that are played.
+    /// Peers that are simulated.
     peers: Sweep<u32>,
     /// Segments of the one file that they want.
     segments: Sweep<u32>,
@@ -20,9 +20,9 @@ pub(crate) struct TrackerPlan {
     handout: Sweep<usize>,
     index: Option<Sweep<IndexKind>>,
     counters: Option<Sweep<CounterKind>>,
-    /// How long each case is loaded at a time, seconds.
+    /// How long one load of a case takes, seconds.
     pub seconds: f64,
-    /// How often each case is loaded; the cases take turns.
+    /// How often each case is loaded. The cases are interleaved.
     #[serde(default = "three")]
     pub loads: NonZeroU32,
 }
@@ -34,7 +34,7 @@ fn three() -> NonZeroU32 {
 /// One case of the load test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TrackerCase {
-    /// Peers that are played.
+    /// Peers that are simulated.
     pub peers: u32,
     /// Segments of the one file that they want.
     pub segments: u32,
@@ -49,7 +49,7 @@ pub(crate) struct TrackerCase {
 }
 
 impl TrackerPlan {
-    /// Every case that the lists give, in their order.
+    /// Every case of the lists, in their order.
     pub(crate) fn cases(&self) -> Vec<TrackerCase> {
         let all = vec![TrackerCase::default()];
         let all = spread(all, Some(&self.peers), |all, one| all.peers = one);

@@ -1,4 +1,4 @@
-//! The load tests of a plan's `[tracker]`, in turn: a line of `tracker.jsonl` each, and a table.
+//! The load tests of a plan's `[tracker]`: one line of `tracker.jsonl` each, and a table.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -17,7 +17,8 @@ use crate::report::statistics::median;
 use crate::report::units::seconds;
 use crate::time::Clock;
 
-/// Where the lines go, within the folder of the records.
+/// The file of the records, within their folder.
+// Beside `records.jsonl`, because a load is no run of a contender.
 const FILE: &str = "tracker.jsonl";
 /// The version of a record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
@@ -30,26 +31,26 @@ pub(crate) struct TrackerRecord {
     /// What was loaded.
     #[serde(flatten)]
     pub case: TrackerCase,
-    /// Threads that play the peers.
+    /// Threads that simulate the peers.
     pub client_threads: usize,
-    /// Which turn this was, from 0.
+    /// The repetition, from 0.
     pub repetition: u32,
-    /// Answers that gave at least one segment, a second.
+    /// Answers with at least one segment, per second.
     pub handouts_per_second: f64,
-    /// Segments that they gave, a second.
+    /// Segments in them, per second.
     pub segments_per_second: f64,
-    /// Answers that gave nothing.
+    /// Empty answers.
     pub empty: u64,
     /// How long it was measured, seconds.
     pub elapsed_s: f64,
-    /// From an ask until its answer is there, ns; all peers ask at once, so that most is waiting.
+    /// From an ask to its answer, ns. All peers ask at once, so that most of it is waiting.
     pub latency_ns: LatencySummary,
-    /// What of it the service thread took, ns.
+    /// The part that a service thread takes, ns.
     pub service_ns: LatencySummary,
 }
 
-/// Loads the tracker in every case of a plan in turn, as often as it says or until the budget is
-/// spent, but once at least; adds a line each to the records.
+/// Loads the tracker in every case of a plan, again and again, until the plan's number of loads or the
+/// budget is reached, but once at least. Appends a line each to the records.
 ///
 /// # Errors
 ///
@@ -104,7 +105,7 @@ fn record(
     }
 }
 
-/// What every version of a load has.
+/// What every version of a record has.
 #[derive(Deserialize)]
 pub(super) struct LoadVersion {
     tracker_schema: u32,
@@ -128,7 +129,7 @@ pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError>
     if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }
 }
 
-/// A row a case: the medians of its repetitions.
+/// A table with a row per case: the medians of its loads.
 pub(crate) fn render(records: &[TrackerRecord]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_HORIZONTAL_ONLY).set_header([

@@ -1,4 +1,4 @@
-//! Workloads as a plan names them, and each single one that follows.
+//! Workloads as a plan writes them, and the scenarios that follow.
 
 use std::num::NonZeroU32;
 
@@ -8,7 +8,8 @@ use crate::config::{Sweep, spread};
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
 
-/// Peers of a workload that names none, where no ranks decide.
+/// Peers of a workload that names none, where no MPI job fixes the number.
+// A few threads run on any machine. Chosen, not tuned.
 const PEERS: u32 = 4;
 
 /// Who has the files and who wants them.
@@ -17,11 +18,10 @@ const PEERS: u32 = 4;
 pub(crate) enum Shape {
     /// Peer 1 owns every file, all others want all of them.
     Broadcast,
-    /// Files are dealt to the peers in turn, and everybody wants all that it lacks: the classic
-    /// exercise, and many small files too.
+    /// Files are assigned round-robin, and everybody wants all that it lacks: the classic exercise.
     AllToAll,
-    /// Files are dealt to the peers in turn, and everybody wants half of all, drawn so that
-    /// `file<k>` has a weight of 1/k.
+    /// Files are assigned round-robin, and everybody wants half of all, drawn so that `file<k>` has a
+    /// weight of 1/k.
     Zipf,
 }
 
@@ -32,17 +32,17 @@ pub(crate) struct WorkloadPlan {
     /// What records call it.
     pub name: String,
     shape: Shape,
-    /// By default as many as there are ranks but the tracker; 4 over threads.
+    /// By default all ranks but the tracker; 4 with threads.
     peers: Option<Sweep<u32>>,
     #[serde(default = "one")]
     files: u32,
     /// Segments of each file.
     segments: u32,
-    /// A file is no longer than this: it has fewer segments where they are large.
+    /// A file is at most this long: with large segments it has fewer of them.
     file_bytes_max: Option<u64>,
     /// Payload of a segment; 0 moves the hash alone.
     segment_bytes: Sweep<usize>,
-    /// Owners of each file where they are dealt.
+    /// Owners of each file, where files are assigned round-robin.
     owners: Option<NonZeroU32>,
     /// Files that each peer wants of those it lacks.
     wanted: Option<NonZeroU32>,
@@ -58,22 +58,22 @@ fn first_seed() -> u64 {
     1
 }
 
-/// One workload: what all contenders run in turn.
+/// One workload: which every contender runs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct BenchScenario {
     /// What records call it; those that a sweep made share it.
     pub name: String,
     /// Its shape, of which [`BenchScenario::workload`] is made.
     pub shape: Shape,
-    /// Who has what and who wants what.
+    /// Which peer has what, and which wants what.
     pub workload: Workload,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
 }
 
 impl WorkloadPlan {
-    /// Every workload that the lists give, in their order. `ranks` is the number of peers of the
-    /// MPI job, if there is one: a workload that names no number takes it.
+    /// Every scenario of the lists, in their order. `ranks` is the number of peers of the MPI job, if
+    /// there is one: a workload that names no number takes it.
     ///
     /// # Errors
     ///

@@ -1,5 +1,7 @@
-//! What all cores do at once: less than one of them times their number where they share memory,
-//! caches, or are two threads of one core.
+//! How fast all cores copy and hash at once.
+//!
+//! This is less than one core times their number: they share the memory bandwidth, caches, and often
+//! two of them are threads of one core.
 
 use std::sync::Barrier;
 use std::thread;
@@ -11,11 +13,10 @@ use crate::report::Limits;
 use crate::time::Clock;
 
 impl Limits {
-    /// Measures how fast so many threads on `cores` together copy and hash slices of `segment_bytes`
-    /// bytes.
-    ///
-    /// It takes about `budget`, split as [`Limits::measure`] does. All copy in the same rounds,
-    /// and then all hash in the same rounds; the best round counts.
+    /// Measures how fast `threads` threads on `cores` together copy and hash slices of
+    /// `segment_bytes` bytes, in about `budget`, split as in [`Limits::measure`].
+    // A barrier starts each round, so that a rate is one of all threads at the same time. Sums of
+    // unaligned best rounds would exceed what the memory can do.
     pub(crate) fn measure_all(
         segment_bytes: usize,
         threads: usize,
@@ -45,7 +46,7 @@ impl Limits {
         let measured: Vec<[Vec<f64>; 2]> = thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
             let workers = workers.into_iter();
-            workers.map(|worker| worker.join().expect("copying does not panic")).collect()
+            workers.map(|worker| worker.join().expect("copying and hashing do not panic")).collect()
         });
         let best = |what: usize| {
             let together = |round| measured.iter().map(|rates| rates[what][round]).sum::<f64>();

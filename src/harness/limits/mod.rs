@@ -1,5 +1,9 @@
-//! What can the cores of this machine do, and its MPI? Measured on the spot, so that it is today's
-//! machine.
+//! How fast can this machine copy and hash, and how fast is its MPI? Measured beside every
+//! measurement, because a shared machine is another one every day.
+//!
+//! Copying is STREAM's first kernel (J. McCalpin, 1995): it reads one large buffer and
+//! writes another. Hashing uses the code that verifies segments. The best of several rounds counts:
+//! whatever disturbs a round only slows it, and a limit is a best case.
 
 mod all_cores;
 #[cfg(feature = "mpi")]
@@ -13,23 +17,25 @@ use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
 use crate::verify::Digest;
 
-/// The size of each buffer, bytes: more than a core's second-level cache holds, because the bytes
-/// of a run come from memory too.
+/// The size of each buffer, bytes.
+// More than a core's second-level cache holds, because the bytes of a run come from memory too.
+// STREAM wants four times the last-level cache, which takes too long to touch before a short run.
 const BUFFER_BYTES: usize = 16 << 20;
-/// A round is this part of its measurement. The best of them counts: what disturbs a round only
-/// slows it, and a limit is a best case.
+/// Rounds that share a measurement's budget.
+// Enough that one is likely to be undisturbed, few enough that each still is long. Chosen, not tuned.
 const ROUNDS: u32 = 8;
 /// The size of a page, bytes.
+// Of x86-64, and the least of others: it only places the buffers.
 const PAGE_BYTES: usize = 4096;
-/// The clock is read after about so many bytes, so that reading it costs little beside them.
+/// Bytes between two readings of the clock.
+// A reading takes tens of nanoseconds; 64 KiB take a microsecond to copy.
 const BYTES_BETWEEN_READINGS: usize = 64 << 10;
 
 impl Limits {
     /// Measures how fast one core copies and hashes slices of `segment_bytes` bytes.
     ///
-    /// It takes about `budget`, half of it to copy and half to hash, and some milliseconds for the
-    /// memory. At least one segment is copied and one is hashed, however small the budget is. An
-    /// empty segment counts as one byte.
+    /// It takes about `budget`, half for copying and half for hashing, and some milliseconds to
+    /// allocate. It copies and hashes at least one segment. An empty segment counts as one byte.
     pub(crate) fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
         let segment_bytes = segment_bytes.max(1);
         let (mut source, mut destination) = buffers(segment_bytes);
@@ -47,7 +53,7 @@ fn copier(source: &[u8], destination: &mut [u8], segment_bytes: usize) -> impl F
     let destination = &mut destination[skipped..skipped + source.len()];
     let mut at = 0;
     move |segment| {
-        // Both are equally long, so that this goes round when the source does.
+        // Source and destination are equally long, so that both start again at the same segment.
         at = if at + segment_bytes > destination.len() { 0 } else { at };
         destination[at..at + segment_bytes].copy_from_slice(segment);
         black_box(&mut destination[at..at + segment_bytes]);
@@ -64,8 +70,8 @@ fn source_bytes(segment_bytes: usize) -> usize {
     BUFFER_BYTES.max(segment_bytes) / segment_bytes * segment_bytes
 }
 
-/// Room for a source and for a destination that is one page longer, with every page in place, as
-/// the slots of a run are.
+/// A source, and a destination that is one page longer, with every page touched, as the slots of a
+/// run are.
 fn buffers(segment_bytes: usize) -> (VacantSlot, VacantSlot) {
     let bytes = source_bytes(segment_bytes) + PAGE_BYTES;
     let mut store = Store::new(2, bytes).unwrap_or_else(|_| {
@@ -78,16 +84,15 @@ fn buffers(segment_bytes: usize) -> (VacantSlot, VacantSlot) {
 }
 
 /// How many bytes of the destination to skip, so that it begins half a page away from the source.
-///
-/// Measured on a Zen 4: where a destination lies 16 bytes above its source, give or take whole pages,
-/// copies of less than 1 MiB reach a fifth of their rate. An allocator that puts a header before
-/// each buffer can place them so by chance, and a limit is a best case.
+// 4 KiB aliasing. Measured on a Zen 4: with a destination 16 bytes above its source, modulo the page
+// size, copies of less than 1 MiB reach a fifth of their rate. An allocator that puts a header before
+// each buffer can place them so.
 fn half_a_page_apart(source: &[u8], destination: &[u8]) -> usize {
     let wanted = source.as_ptr().addr() + PAGE_BYTES / 2;
     wanted.wrapping_sub(destination.as_ptr().addr()) % PAGE_BYTES
 }
 
-/// The best of some rounds in which `work` is given segment after segment of the source, bytes/s.
+/// The best rate of several rounds in which `work` takes segment after segment, bytes/s.
 fn best_rate(
     source: &[u8],
     segment_bytes: usize,
@@ -106,7 +111,7 @@ fn best_rate(
     }
 }
 
-/// The rate at which `work` takes segments of equal size, bytes/s, seen for as long as `budget`.
+/// The rate at which `work` takes segments during `budget`, bytes/s.
 fn rate<'a>(
     segments: &mut impl Iterator<Item = &'a [u8]>,
     budget: Duration,

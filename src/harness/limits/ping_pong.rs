@@ -1,5 +1,9 @@
-//! What does the MPI carry? Ping-pong and floods of small messages between ranks, with the calls
-//! of the safe interface.
+//! How fast is the MPI? Latency and bandwidth from a ping-pong between two ranks, message rates from
+//! bursts of small messages.
+//!
+//! These are the methods of the OSU micro-benchmarks: `osu_latency` (half of a round trip), and
+//! `osu_mbw_mr` (a window of 64 non-blocking sends, then one answer, over one pair and over all). They
+//! are repeated here because a bound must come from the ranks, hosts and MPI of this very run.
 
 use std::thread;
 use std::time::Duration;
@@ -12,30 +16,38 @@ use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 use crate::report::MpiLimits;
 use crate::time::Clock;
 
-/// Messages that are under way at once when rates are measured.
+/// Messages in flight at once when rates are measured.
+// The window of `osu_mbw_mr`.
 const BURST: usize = 64;
 /// Bytes of each of them.
+// The order of a request or a short announcement, and below every eager limit.
 const SMALL_BYTES: usize = 64;
 /// Bytes of a message for latency.
+// The customary size for it.
 const TINY_BYTES: usize = 8;
 /// Bytes of a message for bandwidth.
+// Where shared memory and TCP are near their highest rate; at 16 MiB both fall again.
 const LARGE_BYTES: usize = 1 << 20;
-/// A round is this part of its measurement; the best counts.
+/// Rounds that share a measurement's budget; the best counts.
+// As for copying and hashing.
 const ROUNDS: u32 = 8;
-/// Measurements that share the budget.
+/// Measurements that share the budget: latency, bandwidth, one pair, all pairs.
+// Equal parts; chosen, not tuned.
 const MEASUREMENTS: u32 = 4;
-/// How long a rank that is not measured rests, so that it leaves the cores to the others.
+/// How long a rank that is not measured sleeps between two looks for its message.
+// A blocking MPI call would poll, and take a core from the pair where ranks outnumber cores.
 const REST: Duration = Duration::from_micros(200);
-/// Tells the partner that nothing more follows.
+/// The count that ends the partner's loop.
+// No round has 0 repetitions.
 const NOTHING_MORE: u64 = 0;
 
 impl MpiLimits {
-    /// Measures, in about `budget`, what `world` carries. All ranks must come here; rank 0 gets
-    /// the result, if there is a second rank.
+    /// Measures the MPI in about `budget`. Collective; rank 0 gets the result, if there is a second
+    /// rank.
     ///
-    /// The first rank and the last are the pair: where ranks are dealt host by host, they are on
-    /// different ones. For all pairs, each rank of the first half has one in the second half; an
-    /// odd one out rests.
+    /// The first and the last rank are the one pair: where ranks are placed host by host, they are on
+    /// different hosts. In all pairs each rank of the first half has a partner in the second half; a
+    /// rank without one waits.
     pub fn measure(world: &SimpleCommunicator, budget: Duration, clock: &Clock) -> Option<Self> {
         let (rank, ranks) = (world.rank(), world.size());
         if ranks < 2 {
@@ -50,9 +62,9 @@ impl MpiLimits {
         if rank == 0 {
             let partner = comm.process_at_rank(ranks - 1);
             let pair = Pair { partner, budget, clock };
-            let tiny = pair.lead(|count| pair.ping::<TINY_BYTES>(count)) / 2.0;
-            let large = pair.lead(|count| pair.ping::<LARGE_BYTES>(count)) / 2.0;
-            let burst = pair.lead(|count| pair.flood(count));
+            let tiny = pair.shortest(|count| pair.ping::<TINY_BYTES>(count)) / 2.0;
+            let large = pair.shortest(|count| pair.ping::<LARGE_BYTES>(count)) / 2.0;
+            let burst = pair.shortest(|count| pair.flood(count));
             limits = Some((tiny, large, burst));
             let bursts = [bursts_in(budget, burst)];
             for other in 1..ranks {
@@ -60,11 +72,12 @@ impl MpiLimits {
             }
         } else if rank == ranks - 1 {
             let pair = Pair { partner: comm.process_at_rank(0), budget, clock };
-            pair.follow(|count| pair.pong::<TINY_BYTES>(count));
-            pair.follow(|count| pair.pong::<LARGE_BYTES>(count));
-            pair.follow(|count| pair.drain(count));
+            pair.respond(|count| pair.pong::<TINY_BYTES>(count));
+            pair.respond(|count| pair.pong::<LARGE_BYTES>(count));
+            pair.respond(|count| pair.drain(count));
         }
-        let bursts = limits.map_or_else(|| told(&comm), |(_, _, burst)| bursts_in(budget, burst));
+        let bursts = limits
+            .map_or_else(|| receive_sleeping(&comm), |(_, _, burst)| bursts_in(budget, burst));
         let pairs = pairs?;
         let all = all_pairs(&pairs, bursts, budget, clock);
         limits.map(|(tiny, large, burst)| Self {
@@ -84,8 +97,8 @@ fn bursts_in(budget: Duration, seconds: f64) -> u64 {
     u64::try_from(round.as_nanos() / burst.as_nanos().max(1)).unwrap_or(u64::MAX).max(1)
 }
 
-/// Waits politely for what rank 0 tells.
-fn told(comm: &SimpleCommunicator) -> u64 {
+/// Waits for a number of rank 0, mostly asleep.
+fn receive_sleeping(comm: &SimpleCommunicator) -> u64 {
     let root = comm.process_at_rank(0);
     while root.immediate_probe().is_none() {
         thread::park_timeout(REST);
@@ -95,8 +108,8 @@ fn told(comm: &SimpleCommunicator) -> u64 {
     bursts[0]
 }
 
-/// Messages a second that all pairs together exchange, in the best of some rounds in which each
-/// first rank sends `bursts` bursts. `pairs` has an even number of ranks.
+/// Messages per second of all pairs together, in the best of several rounds in which each sender
+/// sends `bursts` bursts. `pairs` has an even number of ranks.
 fn all_pairs(pairs: &SimpleCommunicator, bursts: u64, budget: Duration, clock: &Clock) -> f64 {
     let (rank, half) = (pairs.rank(), pairs.size() / 2);
     let sends = rank < half;
@@ -114,7 +127,8 @@ fn all_pairs(pairs: &SimpleCommunicator, bursts: u64, budget: Duration, clock: &
             pair.drain(bursts);
         }
         let now = clock.now();
-        // The slowest pair counts, and one rank decides for all whether there is another round.
+        // The round ends with its slowest pair. The same maximum on all ranks also decides whether
+        // there is another round, so that no rank waits alone in the barrier.
         let mine = [now.since(start).as_secs_f64(), now.since(began).as_secs_f64()];
         let mut slowest = mine;
         pairs.all_reduce_into(&mine, &mut slowest, SystemOperation::max());
@@ -125,7 +139,7 @@ fn all_pairs(pairs: &SimpleCommunicator, bursts: u64, budget: Duration, clock: &
     }
 }
 
-/// One of two ranks that measure together: the first leads, the second does what it is told.
+/// One of two ranks that measure together. The first decides how often, and the second responds.
 struct Pair<'a> {
     partner: Process<'a>,
     budget: Duration,
@@ -133,9 +147,9 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Has `work` done again and again, more often each time until a round is long enough; returns
-    /// the shortest time for one, seconds.
-    fn lead(&self, work: impl Fn(u64)) -> f64 {
+    /// The shortest time that one `work` takes, seconds. Rounds have twice the repetitions until they
+    /// are long enough for the clock.
+    fn shortest(&self, work: impl Fn(u64)) -> f64 {
         let began = self.clock.now();
         let (mut count, mut best) = (1_u64, f64::INFINITY);
         loop {
@@ -155,8 +169,8 @@ impl Pair<'_> {
         }
     }
 
-    /// Does the partner's part of `lead`.
-    fn follow(&self, work: impl Fn(u64)) {
+    /// Does the partner's part of [`Self::shortest`].
+    fn respond(&self, work: impl Fn(u64)) {
         loop {
             let mut count = [NOTHING_MORE];
             self.partner.receive_into(&mut count);
@@ -167,7 +181,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Sends messages and waits for each to come back.
+    /// Sends messages, each after the one before has come back.
     fn ping<const BYTES: usize>(&self, count: u64) {
         let mut buffer = vec![0x5a_u8; BYTES];
         for _ in 0..count {
@@ -185,7 +199,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Sends bursts of small messages, each when the one before has arrived.
+    /// Sends bursts of small messages, each after the one before has arrived.
     fn flood(&self, bursts: u64) {
         let message = [0x5a_u8; SMALL_BYTES];
         for _ in 0..bursts {
@@ -200,7 +214,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Receives them, into receives that stand ready.
+    /// Receives bursts, into receives that are posted first.
     fn drain(&self, bursts: u64) {
         let mut messages = [[0_u8; SMALL_BYTES]; BURST];
         for _ in 0..bursts {

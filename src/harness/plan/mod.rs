@@ -1,4 +1,4 @@
-//! Plans: which contenders run which workloads, how often, and when it is enough.
+//! Plans: which contenders run which workloads, how often, and when to stop.
 
 #[cfg(test)]
 mod tests;
@@ -18,14 +18,14 @@ use super::workload::{BenchScenario, WorkloadPlan};
 use crate::config::{OverrideSweeps, Overrides};
 use crate::manifest::WorkloadError;
 
-/// A plan as it is written. Every field that it doesn't know is an error.
+/// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Text {
     /// For readers alone. Every plan must have it.
     #[serde(rename = "purpose")]
     _purpose: String,
-    /// The order of the contenders follows from it.
+    /// Seed of the order in which contenders run.
     #[serde(default = "first_seed")]
     seed: u64,
     /// Runs of each contender before the first that counts.
@@ -33,9 +33,9 @@ struct Text {
     warm_up: u32,
     #[serde(default = "some_repetitions")]
     repetitions: Spanned<Repetitions>,
-    /// Time for all of it, seconds.
+    /// Time for everything, seconds.
     budget_s: Spanned<f64>,
-    /// Enough when the interval of the median reaches no further than this part of it to a side.
+    /// Stop when each median's interval reaches at most this part of it to either side.
     #[serde(default = "five_percent")]
     target: Spanned<f64>,
     #[serde(default)]
@@ -49,9 +49,9 @@ struct Text {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Repetitions {
-    /// At least, where the budget allows.
+    /// At least so often, if the budget allows.
     pub least: u32,
-    /// At most, however wide the interval still is.
+    /// At most so often, however wide the interval is.
     pub most: u32,
 }
 
@@ -59,12 +59,12 @@ pub(crate) struct Repetitions {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ContenderPlan {
-    /// What records call it; its engine where it is missing.
+    /// Its name in records; by default its engine.
     name: Option<String>,
     engine: ContenderKind,
     #[serde(default)]
     switches: OverrideSweeps,
-    /// The makespans of a mock, ms, in turn.
+    /// The makespans of a mock, ms, one per repetition in turn.
     #[serde(default)]
     times_ms: Vec<f64>,
 }
@@ -77,6 +77,8 @@ fn first_seed() -> u64 {
     1
 }
 
+// 6 runs are the fewest for which a 95% interval of a median exists; 10 make it less than the whole
+// range. 50 end a contender that never settles.
 fn some_repetitions() -> Spanned<Repetitions> {
     Spanned::new(0..0, Repetitions { least: 10, most: 50 })
 }
@@ -85,14 +87,14 @@ fn five_percent() -> Spanned<f64> {
     Spanned::new(0..0, 0.05)
 }
 
-/// A plan that was checked, with its lists multiplied.
+/// A checked plan, with its lists expanded.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The file's name without its ending.
     pub name: String,
     /// The whole text, for the record.
     pub text: String,
-    /// The order of the contenders follows from it.
+    /// Seed of the order in which contenders run.
     pub seed: u64,
     /// Runs of each contender before the first that counts.
     pub warm_up: u32,
@@ -100,7 +102,7 @@ pub(crate) struct Plan {
     pub repetitions: Repetitions,
     /// Time for all of it.
     pub budget: Duration,
-    /// Enough when the interval of the median reaches no further than this part of it to a side.
+    /// Stop when each median's interval reaches at most this part of it to either side.
     pub target: f64,
     /// The workloads.
     pub scenarios: Vec<BenchScenario>,
@@ -113,11 +115,11 @@ pub(crate) struct Plan {
 /// One contender.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedContender {
-    /// What records call it: with what a list of its plan switches, one name each.
+    /// Its name in records; lists of switches give one name each.
     pub name: String,
     /// What moves the bytes.
     pub engine: ContenderKind,
-    /// What it does differently from the engine's own choice.
+    /// What it overrides of the engine's defaults.
     pub switches: Overrides,
     /// The makespans of a mock, in turn; empty for others.
     pub times: Vec<Duration>,
@@ -157,7 +159,7 @@ impl Plan {
     }
 }
 
-/// A refusal and where in the text it is about.
+/// A value, or a refusal and its place in the text.
 type Placed<T> = Result<T, (Range<usize>, Refusal)>;
 
 impl Text {
@@ -217,7 +219,7 @@ impl Text {
 }
 
 impl ContenderPlan {
-    /// Every contender that the lists give, with a name of its own.
+    /// Every contender of the lists, each with its own name.
     fn entries(&self) -> Result<Vec<PlannedContender>, Refusal> {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
@@ -251,7 +253,7 @@ fn with_switches(base: &str, switches: &Overrides) -> String {
     std::iter::once(base.to_owned()).chain(switched).collect::<Vec<_>>().join(" ")
 }
 
-/// The line, counted from 1, on which a part of the text begins.
+/// The number of the line on which a part of the text begins, from 1.
 fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
 }
@@ -295,25 +297,25 @@ pub(crate) enum PlanError {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// No time to run anything.
-    #[error("`budget_s` is a number of seconds above 0")]
+    #[error("`budget_s` must be a number of seconds above 0")]
     Budget,
     /// No interval is that narrow.
-    #[error("`target` is a part of the median above 0, such as 0.05")]
+    #[error("`target` must be a part of the median above 0, such as 0.05")]
     Target,
     /// Fewer at most than at least, or none.
-    #[error("`repetitions` are at least 1, and not more at least than at most: {} and {}", .0.least, .0.most)]
+    #[error("`repetitions` must have 1 <= least <= most, not least = {}, most = {}", .0.least, .0.most)]
     Repetitions(Repetitions),
     /// There is nothing to run.
-    #[error("a plan has a workload and a contender, or a [tracker]")]
+    #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
     Nothing,
     /// Records could not tell them apart.
-    #[error("two workloads are called \"{name}\"")]
+    #[error("two workloads are called \"{name}\": rename one")]
     TwoWorkloads {
         /// The name.
         name: String,
     },
     /// Records could not tell them apart.
-    #[error("two contenders are called \"{name}\"")]
+    #[error("two contenders are called \"{name}\": add a `name` to one")]
     TwoContenders {
         /// The name.
         name: String,
@@ -335,7 +337,9 @@ pub(crate) enum Refusal {
         cause: SwitchError,
     },
     /// Times where there are none, or none where there are.
-    #[error("contender \"{name}\": `times_ms` are for a mock, which has one or more, above 0")]
+    #[error(
+        "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
+    )]
     Times {
         /// The contender.
         name: String,

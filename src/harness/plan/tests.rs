@@ -93,19 +93,19 @@ fn what_is_no_plan_is_said_with_file_line_and_field() {
 fn what_makes_no_sense_is_said_with_file_and_line() {
     assert_eq!(
         said("budget_s = 1.5", "budget_s = 0"),
-        "p.toml:2: `budget_s` is a number of seconds above 0"
+        "p.toml:2: `budget_s` must be a number of seconds above 0"
     );
     assert_eq!(
         said("budget_s = 1.5", "target = -1.0\nbudget_s = nan"),
-        "p.toml:3: `budget_s` is a number of seconds above 0"
+        "p.toml:3: `budget_s` must be a number of seconds above 0"
     );
     assert_eq!(
         said("budget_s = 1.5", "budget_s = 1.5\ntarget = 0.0"),
-        "p.toml:3: `target` is a part of the median above 0, such as 0.05"
+        "p.toml:3: `target` must be a part of the median above 0, such as 0.05"
     );
     assert_eq!(
         said("least = 2", "least = 4"),
-        "p.toml:3: `repetitions` are at least 1, and not more at least than at most: 4 and 3"
+        "p.toml:3: `repetitions` must have 1 <= least <= most, not least = 4, most = 3"
     );
     assert_eq!(
         said("segments = 8", "segments = 8\npeers = 0"),
@@ -124,11 +124,11 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
             "name = \"swept\"\nengine = \"lockfree\"\nswitches = { window = [1, 4], index = \"mutex\" }",
             "engine = \"lockfree\""
         ),
-        "p.toml:14: two contenders are called \"lockfree\""
+        "p.toml:14: two contenders are called \"lockfree\": add a `name` to one"
     );
     assert_eq!(
         said("times_ms = [1.5, 2]", ""),
-        "p.toml:19: contender \"mock\": `times_ms` are for a mock, which has one or more, above 0"
+        "p.toml:19: contender \"mock\": a mock needs `times_ms`, all above 0, and no other engine takes it"
     );
 }
 
@@ -138,9 +138,12 @@ fn workloads_need_names_of_their_own_and_plans_something_to_run() {
     let end = RIGHT.find("[[contenders]]").expect("there is a contender");
     let twice = format!("{}{}", RIGHT, &RIGHT[start..end]);
     let error = parse(&twice).expect_err("two workloads have one name").to_string();
-    assert_eq!(error, "p.toml:22: two workloads are called \"w\"");
+    assert_eq!(error, "p.toml:22: two workloads are called \"w\": rename one");
     let nothing = parse(&RIGHT[..start]).expect_err("there is nothing to run").to_string();
-    assert_eq!(nothing, "p.toml:1: a plan has a workload and a contender, or a [tracker]");
+    assert_eq!(
+        nothing,
+        "p.toml:1: nothing to run: add [[workloads]] and [[contenders]], or a [tracker]"
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! The method: contenders run in turn, in a seeded random order that is another one in every
-//! repetition, until the interval of each median is narrow enough or the time is up.
+//! The method: in each repetition every contender runs once, in random order, until the confidence
+//! interval of each median is narrow enough or the time is up.
 //!
 //! It follows T. Hoefler and R. Belli, "Scientific Benchmarking of Parallel Computing Systems",
-//! SC 2015: every repetition is kept, what varies is measured side by side, medians have intervals
-//! that ask nothing of the distribution, and all results stand beside their bound.
+//! SC 2015: every repetition is kept, medians have non-parametric intervals, and all results stand
+//! beside their bound. Contenders are interleaved, as in a randomised block design: a machine that
+//! gets slower meanwhile slows all of them alike. The order is random, so that none always follows
+//! the same other one, with its caches and its heat.
 
 #[cfg(test)]
 mod tests;
@@ -31,11 +33,13 @@ use crate::report::{Carrier, Limits, RunFacts, Summary};
 use crate::time::Clock;
 
 /// Time spent on the limits for each size of segment.
+// 8 rounds of 12 ms for copying and as many for hashing: longer than a scheduler's time slice.
 const LIMITS_BUDGET: Duration = Duration::from_millis(200);
 /// Time spent on the limits of the MPI.
+// A quarter for each of its four measurements: 8 rounds of 30 ms.
 const MPI_BUDGET: Duration = Duration::from_secs(1);
 
-/// Why a measurement broke off. What was measured until then is in the records.
+/// Why a measurement stopped. The runs before are in the records.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
     /// A contender broke.
@@ -62,9 +66,9 @@ pub(crate) struct BenchOutcome {
     pub warm_up_runs: u32,
 }
 
-/// What the machine and its MPI can do. All ranks come here with [`Bench::run`] and [`serve`].
+/// Measures what the machine and its MPI can do. The other ranks must be in [`serve`].
 pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibration {
-    // The MPI first: after that the other ranks rest, and leave the cores to the rest of it.
+    // The MPI first: after that the other ranks sleep, and leave the cores to the rest.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
     let cores = launch.cores();
     let all_cores = at_each_size(plan, |bytes| {
@@ -89,7 +93,7 @@ fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt>
     sizes.into_iter().map(at).collect()
 }
 
-/// The higher of each rate before and after: what disturbs a measurement of limits only lowers it.
+/// The higher of each rate before and after the runs: a disturbance only lowers a limit.
 pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
     let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
         segment_bytes: before.segment_bytes,
@@ -124,8 +128,8 @@ struct ScenarioRun<'a> {
 }
 
 impl Bench<'_> {
-    /// Runs everything, goes on after `earlier` records, and tells `tell` what is going on, a line
-    /// at a time. The other ranks must be in [`serve`], and still are when this returns.
+    /// Runs everything that has no record in `earlier`, and reports progress to `tell`, a line at a
+    /// time. The other ranks must be in [`serve`], and still are when this returns.
     ///
     /// # Errors
     ///
@@ -150,7 +154,7 @@ impl Bench<'_> {
         Ok(measured)
     }
 
-    /// Who takes part in a scenario; none when nobody can.
+    /// The contenders that can run a scenario; none if there are none.
     fn scenario_run<'s>(
         &self,
         number: u32,
@@ -180,7 +184,7 @@ impl Bench<'_> {
         (!contenders.is_empty()).then_some(ScenarioRun { number, scenario, inputs, contenders })
     }
 
-    /// Repeats a scenario until it is enough.
+    /// Repeats a scenario until its share of the budget is used, or all medians are known.
     fn compete(
         &mut self,
         scenario_run: &ScenarioRun<'_>,
@@ -188,6 +192,7 @@ impl Bench<'_> {
         measured: &mut BenchOutcome,
     ) -> Result<(), BenchError> {
         let began = self.clock.now();
+        // The first runs fault in pages, fill caches and open connections. They are discarded.
         for warm_up in 0..self.plan.warm_up {
             let repetition = u32::MAX - 1 - warm_up;
             for place in order(
@@ -204,6 +209,8 @@ impl Bench<'_> {
         for repetition in 0..self.plan.repetitions.most {
             let start = self.clock.now();
             let used = start.since(began);
+            // A repetition that would not end within the share is not begun: a part of one would
+            // compare contenders at different times. The first runs in any case.
             let is_over = repetition > 0 && used + longest > share;
             if is_over || self.is_enough(scenario_run, repetition, &measured.records) {
                 break;
@@ -229,7 +236,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Whether the median of every contender is known well enough after so many repetitions.
+    /// Whether each contender's confidence interval reaches at most `target` of the median to either
+    /// side, after so many repetitions.
     fn is_enough(
         &self,
         scenario_run: &ScenarioRun<'_>,
@@ -247,7 +255,7 @@ impl Bench<'_> {
             })
     }
 
-    /// Has all ranks run one contender once.
+    /// Runs one contender once, on all ranks.
     fn run_once(
         &self,
         scenario_run: &ScenarioRun<'_>,
@@ -259,8 +267,8 @@ impl Bench<'_> {
         self.launch.send_order(Some(order));
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
-        let turn = (self.launch, scenario.workload.peers, repetition);
-        let (ended, costs) = once(contender.as_ref(), &job, turn).map_err(|cause| {
+        let request = (self.launch, scenario.workload.peers, repetition);
+        let (ended, costs) = once(contender.as_ref(), &job, request).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
         })?;
@@ -338,8 +346,8 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
         let contender = contender(entry, scenario, launch).expect("rank 0 found it fit");
-        let turn = (launch, scenario.workload.peers, order.repetition);
-        once(contender.as_ref(), &job, turn).map_err(|cause| {
+        let request = (launch, scenario.workload.peers, order.repetition);
+        once(contender.as_ref(), &job, request).map_err(|cause| {
             let (contender, workload) = (entry.name.clone(), scenario.name.clone());
             BenchError::Run { contender, workload, cause }
         })?;
@@ -347,7 +355,8 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// One run on this process, after all have come here, and what it cost them.
+/// Runs a contender once on this process, after a barrier; returns the result and each process's
+/// cost.
 fn once(
     contender: &dyn Contender,
     job: &Job,
@@ -367,8 +376,8 @@ fn once(
     Ok((ended, launch.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
-/// The same job for every contender of a repetition but for its switches. Payload and random choices are
-/// others in every repetition.
+/// The job of a contender. In one repetition all contenders have the same payload; it is another one
+/// in each, so that nothing can be left over from the run before.
 fn job(
     (launch, scenario, entry): (&Launch, &BenchScenario, &PlannedContender),
     inputs: Arc<[PeerInput]>,
@@ -393,15 +402,17 @@ fn inputs(scenario: &BenchScenario) -> Arc<[PeerInput]> {
     manifest::synthesize(&scenario.workload).expect("the plan was checked").into()
 }
 
-/// In which order the contenders of a scenario run in a repetition.
+/// The order in which the contenders of a scenario run in a repetition: a Fisher-Yates shuffle.
 pub(crate) fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize) -> Vec<usize> {
-    // Distinct for every scenario and repetition: each has its half of the bits.
+    // Distinct for every scenario and repetition: each has its half of the bits. The rotation keeps
+    // small seeds and small repetitions from cancelling each other.
     let which = u64::from(scenario) << 32 | u64::from(repetition);
     let mut random = Xoshiro256PlusPlus::seed_from_u64(seed ^ which.rotate_left(17));
     let mut places: Vec<usize> = (0..contenders).collect();
     for last in (1..contenders).rev() {
+        // Multiply and shift (D. Lemire, 2019), with a bias below 2^-60 for up to 16 contenders.
         let below = (u128::from(random.next_u64()) * (last as u128 + 1)) >> 64;
-        places.swap(last, usize::try_from(below).expect("a place among the contenders"));
+        places.swap(last, usize::try_from(below).expect("the product is below `last + 1`"));
     }
     places
 }

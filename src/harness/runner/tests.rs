@@ -112,7 +112,7 @@ fn what_can_not_run_is_skipped_with_a_line() {
     let (measured, told) = run(&plan(&text), &mut journal, Vec::new());
     assert_eq!(measured.records.len(), 3 * 12);
     let expected = [
-        "w, 4 peers, segments of 1 B: skipped: mpi-bcast: it needs ranks: start it with mpirun",
+        "w, 4 peers, segments of 1 B: skipped: mpi-bcast: it needs MPI ranks: start mpiswarm with mpirun",
         "w: 4 peers, segments of 1 B",
     ];
     assert_eq!(told, expected);

@@ -14,24 +14,23 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
 use crate::transport::{PolledEvents, Transport as _};
 
-/// The peers that one thread plays.
+/// The peers that one thread simulates.
 #[derive(Debug)]
 pub(super) struct Clients {
     peers: Vec<Client>,
     measured: LoadResult,
 }
 
-/// How far the peers have come in the warm-up. At its beginning only the owner has anything, and
-/// most asks are in vain.
+/// How far the peers have come in the warm-up.
 #[derive(Debug)]
 pub(super) struct WarmUp {
-    /// Segments that a peer must have been given, from 1 up.
+    /// Segments that a warm peer has been handed; at least 1.
     segments: u32,
     /// Peers that have fewer.
     cold: AtomicU32,
 }
 
-/// One peer: as far as the tracker sees, it fetches what it is given in no time.
+/// One peer. To the tracker it looks like one that fetches segments in no time.
 #[derive(Debug)]
 struct Client {
     end: LocalTransport,
@@ -41,7 +40,7 @@ struct Client {
     taken: u32,
     /// No block before this one has missing segments.
     front: usize,
-    /// What it was given last, to be announced.
+    /// Segments of the last handout, to be announced.
     given: ArrayVec<SegmentId, HANDOUT_MAX>,
     room: u16,
     sequence: u32,
@@ -54,9 +53,8 @@ impl Clients {
         Self { peers, measured: LoadResult::default() }
     }
 
-    /// Plays until all peers have everything, or have been measured for as long as the budget, or a
-    /// service thread has ended.
-    pub(super) fn play(
+    /// Runs until all peers have everything, the budget is spent, or a service thread has ended.
+    pub(super) fn run(
         mut self,
         clock: &Clock,
         budget: Duration,
@@ -78,7 +76,7 @@ impl Clients {
             }
             let mut worked = false;
             for peer in &mut self.peers {
-                worked |= peer.turn(now, &mut events, &mut self.measured, warmth);
+                worked |= peer.poll(now, &mut events, &mut self.measured, warmth);
             }
             self.peers.retain(|peer| peer.remaining > 0);
             if !worked {
@@ -86,7 +84,7 @@ impl Clients {
             }
         }
         let Some(began) = began else {
-            // These have everything while others are cold still: all of it was warm-up.
+            // These peers finished while others were still cold: all of it was warm-up.
             return self.measured.as_warm_up();
         };
         self.measured.elapsed = now.since(began);
@@ -95,7 +93,7 @@ impl Clients {
 }
 
 impl LoadResult {
-    /// Nothing measured yet, and what was given so far in the warm-up.
+    /// An empty result that only remembers the segments so far, as warm-up.
     fn as_warm_up(&self) -> Self {
         Self { warm_up: self.segments, ..Self::default() }
     }
@@ -109,7 +107,7 @@ impl LoadResult {
 }
 
 impl WarmUp {
-    /// No peer is warm yet; each is once it has been given that many segments.
+    /// All peers are cold; each is warm after `segments` segments.
     pub(super) fn new(peers: u32, segments: u32) -> Self {
         Self { segments, cold: AtomicU32::new(peers) }
     }
@@ -120,7 +118,7 @@ impl WarmUp {
         self.cold.load(Ordering::Relaxed) == 0
     }
 
-    /// Notes how many segments a peer was given in all, before a handout and after it.
+    /// Takes a peer's segments before and after a handout, and counts it as warm once.
     fn note(&self, before: u32, after: u32) {
         if (before..after).contains(&(self.segments - 1)) {
             // ORDERING: Relaxed; see `is_reached`.
@@ -146,8 +144,8 @@ impl Client {
         }
     }
 
-    /// Takes the answer, if it has come, and asks again; whether it had come.
-    fn turn(
+    /// Handles the answer, if there is one, and asks again; returns whether there was one.
+    fn poll(
         &mut self,
         now: Timestamp,
         events: &mut PolledEvents,
@@ -178,7 +176,7 @@ impl Client {
         }
     }
 
-    /// Announces what was given and asks for more; with everything here there is nothing to ask.
+    /// Announces the last handout and asks for more, unless it has everything.
     fn ask(&mut self, now: Timestamp) {
         if self.remaining == 0 {
             return;

@@ -1,14 +1,14 @@
 //! How many handouts a second can the tracker compute? A load test of the tracker alone.
 //!
-//! Simulated peers do nothing but announce and ask, over the local transport, as real peers do:
-//! each shows what it lacks of the front of one file, is given up to so many segments, announces
-//! them with its next ask, and asks at once. No segment moves. Service threads take asks from the
-//! tracker's mailbox, settle the announcements, compute the handout through
-//! [`Service::answer`], which the tracker of a run calls too, and send it.
+//! This is a closed-loop load test: simulated peers do nothing but announce and ask, over the local
+//! transport. Each asks for missing segments from the front of one file, gets a handout, announces its
+//! segments with the next ask, and asks at once. No segment moves. Service threads take asks from the
+//! tracker's mailbox, settle the announcements, compute the handout with [`Service::answer`], as the
+//! tracker of a run does, and send it.
 //!
-//! What is counted: a *handout* is one answer that gives a peer at least one segment; answers that
-//! give nothing are counted apart. The rate is over wall time with all threads running, so that
-//! simulating the peers and moving the messages are part of the cost where threads share cores.
+//! A *handout* is an answer with at least one segment; empty answers are counted apart. The rate is
+//! over wall time with all threads running: where threads share cores, simulating the peers and moving
+//! the messages are part of the cost.
 
 mod clients;
 mod service_threads;
@@ -31,10 +31,13 @@ use crate::verify::Digest;
 use clients::{Clients, WarmUp};
 use service_threads::ServiceThreads;
 
-/// Who owns the file; the peers that ask are the ranks above.
+/// The owner of the file; the peers that ask are the ranks above.
+// The lowest rank that is no tracker.
 const OWNER: NodeId = NodeId(1);
 
-/// What is measured begins when every peer has been given so many handouts, or a quarter of all.
+/// Measuring begins when every peer has got this many handouts, or a quarter of the segments.
+// Before that only the owner has anything, and most answers are empty: the rate of a swarm that has
+// begun is higher by far. Chosen, not tuned.
 const WARM_UP_HANDOUTS: usize = 32;
 
 /// One load test.
@@ -46,7 +49,7 @@ pub(crate) struct LoadTest {
     pub counters: CounterKind,
     /// Threads that compute handouts.
     pub service_threads: usize,
-    /// Threads that play the peers.
+    /// Threads that simulate the peers.
     pub client_threads: usize,
     /// Peers that ask, beside the owner.
     pub peers: u32,
@@ -54,7 +57,7 @@ pub(crate) struct LoadTest {
     pub segments: u32,
     /// Segments in one handout, at most: 10 is the classic figure.
     pub handout: usize,
-    /// How long to measure, the warm-up not counted. When all peers have everything, they begin anew, with a new swarm.
+    /// How long to measure, without the warm-up. Once all peers have everything, a new swarm begins.
     pub budget: Duration,
     /// All random choices follow from it.
     pub seed: u64,
@@ -67,16 +70,16 @@ pub(crate) struct LoadResult {
     pub handouts: u64,
     /// Segments that they gave.
     pub segments: u64,
-    /// Answers that gave nothing, because nobody had time for what was wanted.
+    /// Empty answers, because no holder was available.
     pub empty: u64,
-    /// Segments given in the warm-up, in which few have anything to pass on: not measured.
+    /// Segments handed out during the warm-up, which is not measured.
     pub warm_up: u64,
     /// Wall time while all threads ran, after the warm-up.
     pub elapsed: Duration,
-    /// From a peer's ask until it has its answer, those that gave nothing included. All peers ask
-    /// at once, so that most of it is waiting.
+    /// From a peer's ask to its answer, empty ones included. All peers ask at once, so that most of
+    /// it is waiting.
     pub latency: Latency,
-    /// What of it a service thread took: from the ask until the handout is ready to be sent.
+    /// The part that a service thread takes: from the ask until the handout is ready.
     pub service: Latency,
 }
 
@@ -128,9 +131,12 @@ impl LoadTest {
     /// When there are no peers, no segments or no threads, or a handout is larger than
     /// [`HANDOUT_MAX`].
     pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
-        assert!(self.peers > 0 && self.segments > 0, "somebody wants something");
-        assert!(self.service_threads > 0 && self.client_threads > 0, "somebody works");
-        assert!((1..=HANDOUT_MAX).contains(&self.handout), "a handout has a bound");
+        assert!(self.peers > 0 && self.segments > 0, "a load test has peers and segments");
+        assert!(self.service_threads > 0 && self.client_threads > 0, "a load test has threads");
+        assert!(
+            (1..=HANDOUT_MAX).contains(&self.handout),
+            "a handout has at most HANDOUT_MAX segments"
+        );
         let registrations = self.registrations();
         let mut measured = LoadResult::default();
         while measured.elapsed < self.budget {
@@ -148,13 +154,14 @@ impl LoadTest {
         budget: Duration,
     ) -> LoadResult {
         let nodes = self.peers as usize + 2;
-        // Small segments: many are in flight at once.
+        // The limits for the smallest segments: holders take many at once, so that no limit of
+        // theirs slows the tracker.
         let config =
             Config { index: self.index, counters: self.counters, ..Config::for_segments_of(1) };
         let service =
             Service::open(registrations, nodes, &config).expect("one owner agrees with itself");
-        let bells = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
-        let mut ends = local::connect(bells);
+        let wakers = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
+        let mut ends = local::connect(wakers);
         let peers = ends.split_off(OWNER.index() + 1);
         let tracker = ends.swap_remove(NodeId::TRACKER.index());
         let service_threads = ServiceThreads::new(&service, nodes, self.handout);
@@ -169,15 +176,15 @@ impl LoadTest {
                 scope.spawn(move || service_threads.serve(end, seed, clock, ending))
             };
             let service: Vec<_> = (0..self.service_threads).map(serve).collect();
-            let play = |ends: Vec<LocalTransport>| {
+            let simulate = |ends: Vec<LocalTransport>| {
                 let ending = (&warmth, &finished);
-                scope.spawn(move || Clients::new(ends, self).play(clock, budget, ending))
+                scope.spawn(move || Clients::new(ends, self).run(clock, budget, ending))
             };
-            let clients: Vec<_> = deal(peers, self.client_threads).map(play).collect();
+            let clients: Vec<_> = deal(peers, self.client_threads).map(simulate).collect();
             let mut measured = LoadResult::default();
             for client in clients {
                 let client = client.join().expect("a client does not panic");
-                // They play side by side.
+                // Clients run at the same time: the longest counts.
                 let elapsed = measured.elapsed.max(client.elapsed);
                 measured.add(&client);
                 measured.elapsed = elapsed;
@@ -213,7 +220,7 @@ impl LoadTest {
     }
 }
 
-/// Deals the peers to the threads that play them.
+/// Splits the peers among the threads that simulate them.
 fn deal(ends: Vec<LocalTransport>, threads: usize) -> impl Iterator<Item = Vec<LocalTransport>> {
     let share = ends.len().div_ceil(threads).max(1);
     let mut ends = ends.into_iter();

@@ -14,8 +14,8 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
 use crate::transport::{PolledEvents, Transport as _};
 
-/// What the service threads share: the service, and an account a peer. A peer waits for its answer
-/// before it asks again, so that nobody ever waits for an account.
+/// What the service threads share: the service, and an account per peer. A peer waits for its answer
+/// before it asks again, so that no thread ever waits for an account.
 #[derive(Debug)]
 pub(super) struct ServiceThreads<'a> {
     service: &'a Service,
@@ -24,7 +24,7 @@ pub(super) struct ServiceThreads<'a> {
     handout: usize,
 }
 
-/// Has all threads end when one ends, be it in a panic: the clients would wait for its answers.
+/// Ends all threads when one ends or panics: the clients would wait for its answers forever.
 struct EndAllOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for EndAllOnDrop<'_> {
@@ -40,7 +40,7 @@ impl<'a> ServiceThreads<'a> {
         Self { service, accounts, handout }
     }
 
-    /// Serves who asks until all is over; returns how long each answer took to compute.
+    /// Answers asks until the test is over; returns how long each answer took to compute.
     pub(super) fn serve(
         &self,
         mut end: LocalTransport,

@@ -153,7 +153,7 @@ impl Figure {
     }
 
     /// The unit of an axis of values up to `largest`.
-    pub(super) fn axis_unit(self, largest: f64) -> units::FigureUnit {
+    pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
         match self.described().2 {
             FigureUnit::Seconds => units::time_unit(largest),
             FigureUnit::Bytes => units::size_unit(largest),
