@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
 use super::model::segment_size;
-use super::table::ratio;
+use super::table::{csv_group, csv_text, csv_value, ratio};
 use super::{Figure, Scenario, Set};
 
 /// The facts that identify a machine.
@@ -171,8 +171,7 @@ impl History {
     /// CSV: a line a measurement, with raw numbers in the unit of the figure. The error, that of a
     /// writer into memory, never happens.
     pub(crate) fn csv(&self) -> Result<String, csv::Error> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        writer.write_record([
+        let head = [
             "figure",
             "unit",
             "machine",
@@ -189,33 +188,28 @@ impl History {
             "low",
             "high",
             "cv",
-        ])?;
-        let some = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-        let whole = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
-        for line in &self.lines {
-            for Point { label, began, commit, group } in &line.points {
-                writer.write_record([
-                    self.figure.name(),
-                    self.figure.unit(),
-                    &line.machine,
-                    &line.scenario.workload,
-                    &whole(line.scenario.peers),
-                    &whole(line.scenario.segment_bytes),
-                    &line.scenario.parameters,
-                    &line.contender,
-                    began,
-                    commit,
-                    label,
-                    &group.values.len().to_string(),
-                    &group.median.to_string(),
-                    &some(group.interval.map(|interval| interval.low)),
-                    &some(group.interval.map(|interval| interval.high)),
-                    &some(group.variation),
-                ])?;
-            }
-        }
-        let bytes = writer.into_inner().map_err(|error| error.into_error())?;
-        Ok(String::from_utf8(bytes).expect("text was written"))
+        ];
+        let csv_line = |(line, point): (&HistoryLine, &Point)| {
+            let scenario = &line.scenario;
+            let mut cells = vec![
+                self.figure.name().to_owned(),
+                self.figure.unit().to_owned(),
+                line.machine.clone(),
+                scenario.workload.clone(),
+                csv_value(scenario.peers),
+                csv_value(scenario.segment_bytes),
+                scenario.parameters.clone(),
+                line.contender.clone(),
+                point.began.clone(),
+                point.commit.clone(),
+                point.label.clone(),
+            ];
+            cells.extend(csv_group(&point.group));
+            cells
+        };
+        let points =
+            self.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point)));
+        csv_text(&head, points.map(csv_line))
     }
 }
 

@@ -51,15 +51,40 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
 /// CSV: a line a result, with raw numbers in the unit of the figure. The error, that of a writer
 /// into memory, never happens.
 pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
+    let lines = comparison
+        .pairings
+        .iter()
+        .flat_map(|pairing| pairing.rows.iter().map(move |row| csv_line(pairing, row)));
+    csv_text(&CSV_HEAD, lines)
+}
+
+pub(super) fn csv_text(
+    head: &[&str],
+    lines: impl Iterator<Item = Vec<String>>,
+) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(CSV_HEAD)?;
-    for pairing in &comparison.pairings {
-        for row in &pairing.rows {
-            writer.write_record(csv_line(pairing, row))?;
-        }
+    writer.write_record(head)?;
+    for line in lines {
+        writer.write_record(line)?;
     }
     let bytes = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8(bytes).expect("text was written"))
+}
+
+/// A value of CSV; empty if there is none.
+pub(super) fn csv_value(value: Option<impl ToString>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// Runs, median, the ends of its interval, and the coefficient of variation.
+pub(super) fn csv_group(group: &Group) -> [String; 5] {
+    [
+        group.values.len().to_string(),
+        group.median.to_string(),
+        csv_value(group.interval.map(|interval| interval.low)),
+        csv_value(group.interval.map(|interval| interval.high)),
+        csv_value(group.variation),
+    ]
 }
 
 // The order of the fields in `csv_line`; readers go by these names.
@@ -95,39 +120,27 @@ const CSV_HEAD: [&str; 28] = [
 ];
 
 fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
-    let some = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();
-    let whole = |value: Option<usize>| value.map(|value| value.to_string()).unwrap_or_default();
-    let group = |group: &Group| {
-        let interval = group.interval;
-        [
-            group.values.len().to_string(),
-            group.median.to_string(),
-            some(interval.map(|interval| interval.low)),
-            some(interval.map(|interval| interval.high)),
-            some(group.variation),
-        ]
-    };
     let mut line = vec![
         pairing.figure.name().to_owned(),
         pairing.figure.unit().to_owned(),
         pairing.base.clone(),
         pairing.other.clone(),
         row.scenario.workload.clone(),
-        whole(row.scenario.peers),
-        whole(row.scenario.segment_bytes),
+        csv_value(row.scenario.peers),
+        csv_value(row.scenario.segment_bytes),
         row.scenario.parameters.clone(),
         row.contender.clone(),
     ];
-    line.extend(group(&row.base));
-    line.extend(group(&row.other));
+    line.extend(csv_group(&row.base));
+    line.extend(csv_group(&row.other));
     line.extend([
-        some(row.ratio),
-        some(row.ratio_interval.map(|interval| interval.low)),
-        some(row.ratio_interval.map(|interval| interval.high)),
+        csv_value(row.ratio),
+        csv_value(row.ratio_interval.map(|interval| interval.low)),
+        csv_value(row.ratio_interval.map(|interval| interval.high)),
         row.paired.to_string(),
-        some(row.p),
-        some(row.p_holm),
-        some(row.delta),
+        csv_value(row.p),
+        csv_value(row.p_holm),
+        csv_value(row.delta),
         verdict_name(row.verdict).to_owned(),
         if pairing.figure.more_is_better() { "more" } else { "less" }.to_owned(),
     ]);

@@ -111,7 +111,7 @@ fn exact(first: &[f64], second: &[f64]) -> f64 {
     let ranks = doubled_ranks(small, large);
     let drawn = small.len();
     let total: usize = ranks.iter().sum();
-    // ways[k][s]: the probability that k ranks drawn so far have the sum s, all draws alike.
+    // ways[k][s]: in how many ways k of the ranks seen so far have the sum s.
     let mut ways = vec![vec![0.0_f64; total + 1]; drawn + 1];
     ways[0][0] = 1.0;
     for (seen, &rank) in ranks.iter().enumerate() {

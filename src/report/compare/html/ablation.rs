@@ -70,13 +70,7 @@ fn ablation(set: &Set, scenario: &Scenario, name_set: bool) -> Option<DrawnFigur
             "Makespan of {plain} with a switch ÷ without it, with its 95% interval."
         ),
         svg,
-        legend: legend
-            .map(|(class, name)| LegendEntry {
-                class: class.to_owned(),
-                shape: None,
-                name: name.to_owned(),
-            })
-            .into(),
+        legend: legend.map(|(class, name)| LegendEntry::new(class, None, name)).into(),
         table: numbers(&steps),
     })
 }

@@ -79,10 +79,8 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
         let cells = shares.map(|share| Cell::from(format!("{:.1}%", 100.0 * share)));
         std::iter::once(Cell::from(series.name.as_str())).chain(cells).collect()
     };
-    let key = |(activity, (name, _)): (usize, (&str, _))| LegendEntry {
-        class: format!("p{activity}"),
-        shape: None,
-        name: name.to_owned(),
+    let key = |(activity, (name, _)): (usize, (&str, _))| {
+        LegendEntry::new(format!("p{activity}"), None, name)
     };
     Some(DrawnFigure {
         name: format!("Where the time goes: {scenario}"),

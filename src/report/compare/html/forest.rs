@@ -71,21 +71,15 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
         ..pairing.clone()
     }]);
     rows_only.notes.clear();
-    let legend = [("good", "better"), ("bad", "worse"), ("faint", "no significant difference")];
-    let shapes = [0, 1, 3];
+    let legend =
+        [("good", 0, "better"), ("bad", 1, "worse"), ("faint", 3, "no significant difference")];
     DrawnFigure {
         name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
         description: "Ratio of medians with its 95% interval. 1 is no change.".to_owned(),
         svg,
         legend: legend
-            .iter()
-            .zip(shapes)
-            .map(|((class, name), shape)| LegendEntry {
-                class: (*class).to_owned(),
-                shape: Some(shape),
-                name: (*name).to_owned(),
-            })
-            .collect(),
+            .map(|(class, shape, name)| LegendEntry::new(class, Some(shape), name))
+            .into(),
         table: Grid { title: String::new(), ..rows_only },
     }
 }

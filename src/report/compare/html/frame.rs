@@ -37,10 +37,17 @@ pub(super) struct LegendEntry {
 }
 
 impl LegendEntry {
+    pub(super) fn new(
+        class: impl Into<String>,
+        shape: Option<usize>,
+        name: impl Into<String>,
+    ) -> Self {
+        Self { class: class.into(), shape, name: name.into() }
+    }
+
     /// The dashed line of the bound.
     pub(super) fn bound() -> Self {
-        let name = "bound: the best that the machine allows".to_owned();
-        Self { class: "bound".to_owned(), shape: None, name }
+        Self::new("bound", None, "bound: the best that the machine allows")
     }
 
     fn html(&self) -> String {

@@ -4,7 +4,7 @@ use super::frame::LegendEntry;
 use crate::report::compare::{Observation, Scenario, Set};
 
 /// The colours of the style sheet. Further series reuse them with other shapes.
-const COLOURS: usize = 8;
+pub(super) const COLOURS: usize = 8;
 
 /// With more series, variants get no line in figures that overlay all series.
 // Chosen by eye.
@@ -58,7 +58,7 @@ impl<'a> Series<'a> {
     }
 
     pub(super) fn key(&self) -> LegendEntry {
-        LegendEntry { class: self.class(), shape: Some(self.shape()), name: self.name.clone() }
+        LegendEntry::new(self.class(), Some(self.shape()), &self.name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
-use super::series::{Series, scenarios};
+use super::series::{COLOURS, Series, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::judge::Group;
@@ -198,7 +198,7 @@ fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curv
     let points = of_first.filter_map(point).collect();
     let name = format!("{first} ({})", set.label);
     Some(Curve {
-        key: LegendEntry { class: format!("c{}", place % 8), shape: Some(place), name },
+        key: LegendEntry::new(format!("c{}", place % COLOURS), Some(place), name),
         points,
     })
 }

@@ -2,6 +2,7 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, in_units, vertical};
+use super::series::COLOURS;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::history::{History, HistoryLine, Point};
@@ -54,7 +55,10 @@ fn trend(
         let x = LEFT + slot * (index as f64 + 0.5);
         svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], point.name());
     }
-    let keys: Vec<LegendEntry> = (0..).zip(lines).map(|(place, line)| key(place, line)).collect();
+    let key = |(place, line): (usize, &&HistoryLine)| {
+        LegendEntry::new(format!("c{}", place % COLOURS), Some(place), &line.contender)
+    };
+    let keys: Vec<LegendEntry> = lines.iter().enumerate().map(key).collect();
     for (place, (line, key)) in lines.iter().zip(&keys).enumerate() {
         let shift = (place as f64 + 1.0) / (lines.len() as f64 + 1.0);
         for point in &line.points {
@@ -81,14 +85,6 @@ fn trend(
         svg,
         legend: keys,
         table: table(figure, &measured, lines),
-    }
-}
-
-fn key(place: usize, line: &HistoryLine) -> LegendEntry {
-    LegendEntry {
-        class: format!("c{}", place % 8),
-        shape: Some(place),
-        name: line.contender.clone(),
     }
 }
 

@@ -104,7 +104,7 @@ fn folders_of_criterion_are_read() {
     let error = read(dir.path()).expect_err("broken").to_string();
     assert!(error.contains("sample.json:2: not a file of criterion"), "{error}");
     fs::write(new.join("sample.json"), r#"{"iters":[0.0],"times":[1.0]}"#).expect("written");
-    assert!(read(dir.path()).expect_err("no number").to_string().contains("is no number"));
+    assert!(read(dir.path()).expect_err("no number").to_string().contains("is not a number"));
 }
 
 #[test]
