@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mpiswarm::config::Config;
+use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::protocol::{OwnedEntry, Registration};
 use mpiswarm::simulation::{Run, World, WorldConfig};
 use mpiswarm::verify::Digest;
@@ -108,4 +109,47 @@ fn the_same_scenario_gives_the_same_run_event_for_event() {
     let (once, again) = (broadcast(9, 40, 3), broadcast(9, 40, 3));
     assert_eq!((once.fingerprint, once.events), (again.fingerprint, again.events));
     assert_ne!(once.fingerprint, broadcast(9, 40, 4).fingerprint);
+}
+
+/// A chain of N holders passes M segments on in M + N - 2 segment times, a binomial tree sends every
+/// segment ceil(log2 N) times from its root, and the circulant schedule needs M - 1 + ceil(log2 N)
+/// rounds. The nodes come within a tenth of that, plus two segment times for requests, which cross
+/// the network too.
+#[test]
+fn rivals_come_near_their_textbook_makespans() {
+    for (receivers, segments) in [(1, 5), (3, 40), (7, 100), (12, 60), (31, 200)] {
+        let holders: u32 = receivers + 1;
+        let depth = holders.next_power_of_two().ilog2();
+        let textbook = [
+            (RelayAlgorithm::Chain { window: 4 }, segments + holders - 2),
+            (RelayAlgorithm::Binomial, segments * depth),
+            (RelayAlgorithm::Circulant, segments - 1 + depth),
+        ];
+        for (algorithm, rounds) in textbook {
+            let mut scenario = WorldConfig::broadcast(receivers, segments, 1);
+            scenario.config.window = 8;
+            let bound = scenario.segment_time * rounds;
+            let slack = 2 * scenario.segment_time;
+            let run = World::broadcast(scenario, algorithm).run();
+            let context = format!("{algorithm}, {receivers} receivers, {segments} segments");
+            assert_eq!(run.outcome.errors, [""; 0], "{context}");
+            assert_eq!(
+                run.served.iter().sum::<u64>(),
+                u64::from(receivers * segments),
+                "{context}"
+            );
+            let makespan = run.makespan;
+            assert!(makespan >= bound, "{context}: {makespan:?} < {bound:?}");
+            assert!(makespan <= bound.mul_f64(1.1) + slack, "{context}: {makespan:?}, {bound:?}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_segment_ends_a_broadcast() {
+    let mut scenario = WorldConfig::broadcast(5, 20, 1);
+    scenario.faults.corrupt = 0.05;
+    let run = World::broadcast(scenario, RelayAlgorithm::Chain { window: 4 }).run();
+    let errors = run.outcome.errors;
+    assert!(errors.len() == 1 && errors[0].contains("wrong digest"), "{errors:?}");
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
 
 /// What one node is known to have and to wait for, kept apart from what the node itself thinks.
@@ -29,12 +28,12 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn new(nodes: usize, config: &Config) -> Self {
+    /// No node may expect more than `flights_max` segments, nor serve more than `uploads_max`.
+    pub(super) fn new(nodes: usize, (flights_max, uploads_max): (usize, usize)) -> Self {
         Self {
             nodes: vec![NodeFacts::default(); nodes],
-            flights_max: config.flights_max(),
-            // What goes to slow receivers has as much room again.
-            uploads_max: config.uploads * if config.paced { 2 } else { 1 },
+            flights_max,
+            uploads_max,
             served: 0,
             landed: 0,
             dropped: 0,

@@ -5,6 +5,7 @@
 
 mod checker;
 mod links;
+mod nodes;
 mod queue;
 mod world_config;
 mod world;

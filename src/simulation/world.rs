@@ -8,13 +8,14 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::checker::Checker;
 use super::links::{LinkTable, Transfer};
+use super::nodes::{SimulatedNode, segments};
 use super::queue::{Queue, SimulatedEvent};
 use super::world_config::WorldConfig;
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::{
-    CheckResult, Input, Message, Node, Outbox, Outcome, Output, Peer, Tracker, codec,
-    registration::Listing,
+    CheckResult, Input, Message, Outbox, Outcome, Output, Peer, codec, registration::Listing,
 };
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -29,9 +30,8 @@ pub struct World {
     now: Timestamp,
     queue: Queue,
     links: LinkTable,
-    tracker: Tracker,
-    /// By rank; rank 0 stays empty.
-    peers: Vec<Option<Peer>>,
+    /// By rank.
+    nodes: Vec<SimulatedNode>,
     outbox: Outbox,
     checker: Checker,
     rng: Xoshiro256PlusPlus,
@@ -88,30 +88,47 @@ pub struct Run {
 }
 
 impl World {
-    /// Sets a world up at time 0.
+    /// Sets a swarm up at time 0.
     pub fn new(scenario: WorldConfig) -> Self {
-        let nodes = scenario.registrations.len() + 1;
+        let nodes = SimulatedNode::swarm(&scenario);
         let config = &scenario.config;
-        let count = u32::try_from(nodes).expect("ranks are numbered in 32 bits");
-        let peers = scenario.registrations.iter().map(|e| Some(Peer::new(e, config.clone())));
+        // What goes to slow receivers has as much room again.
+        let uploads_max = config.uploads * if config.paced { 2 } else { 1 };
+        let limits = (config.flights_max(), uploads_max);
+        Self::of(scenario, nodes, limits)
+    }
+
+    /// Sets a broadcast without a swarm up at time 0: rank 1 has what its registration says, and all
+    /// others get it. A lost message or segment is never repeated there, so the faults of
+    /// `scenario` must lose none.
+    pub fn broadcast(scenario: WorldConfig, algorithm: RelayAlgorithm) -> Self {
+        let nodes = SimulatedNode::broadcast(&scenario, algorithm);
+        let window = match algorithm {
+            RelayAlgorithm::Chain { window } => window.max(1),
+            RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
+        };
+        Self::of(scenario, nodes, (window, window))
+    }
+
+    fn of(scenario: WorldConfig, nodes: Vec<SimulatedNode>, limits: (usize, usize)) -> Self {
+        let count = nodes.len();
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),
-            links: LinkTable::new(nodes, scenario.segment_time, &scenario.rates, scenario.latency),
-            tracker: Tracker::new(count, config.clone(), scenario.seed),
-            peers: std::iter::once(None).chain(peers).collect(),
+            links: LinkTable::new(count, scenario.segment_time, &scenario.rates, scenario.latency),
+            nodes,
             outbox: Outbox::default(),
-            checker: Checker::new(nodes, config),
+            checker: Checker::new(count, limits),
             rng: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
             unchecked: BTreeMap::new(),
-            contents: vec![BTreeMap::new(); nodes],
-            armed: vec![None; nodes],
-            gone: vec![false; nodes],
+            contents: vec![BTreeMap::new(); count],
+            armed: vec![None; count],
+            gone: vec![false; count],
             encoded: vec![0; MESSAGE_BYTES_MAX].into(),
             tracker_free: Timestamp::default(),
             tracker_rests: VecDeque::new(),
             ordered: BTreeMap::new(),
-            run: Run { served: vec![0; nodes], ..Run::default() },
+            run: Run { served: vec![0; count], ..Run::default() },
             scenario,
         }
     }
@@ -122,7 +139,7 @@ impl World {
     ///
     /// When an invariant does not hold, naming the moment, and when the run never ends.
     pub fn run(mut self) -> Run {
-        for rank in 0..self.peers.len() {
+        for rank in 0..self.nodes.len() {
             let node = node_at(rank);
             self.queue.push(self.now, SimulatedEvent::Input { to: node, input: Input::Start });
         }
@@ -172,17 +189,14 @@ impl World {
         }
         self.note(to, &input);
         let mut outbox = std::mem::take(&mut self.outbox);
-        match &mut self.peers[to.index()] {
-            None => {
-                let comes_after_a_rest = matches!(input, Input::Message { .. })
-                    && self.tracker_rests.pop_front() == Some(true);
-                if comes_after_a_rest {
-                    self.tracker.handle(self.now, Input::Idle, &mut outbox);
-                }
-                self.tracker.handle(self.now, input, &mut outbox);
-            }
-            Some(peer) => peer.handle(self.now, input, &mut outbox),
+        let node = self.nodes[to.index()].node_mut();
+        let comes_after_a_rest = to == NodeId::TRACKER
+            && matches!(input, Input::Message { .. })
+            && self.tracker_rests.pop_front() == Some(true);
+        if comes_after_a_rest {
+            node.handle(self.now, Input::Idle, &mut outbox);
         }
+        node.handle(self.now, input, &mut outbox);
         while let Some(output) = outbox.take() {
             self.perform(to, output, &outbox);
         }
@@ -221,8 +235,7 @@ impl World {
 
     /// Tells the checker what a peer owns, now that its segments have numbers.
     fn reserve(&mut self, node: NodeId) {
-        let Some(peer) = &self.peers[node.index()] else { return };
-        for segment in peer.owned().iter().flat_map(segments) {
+        for segment in self.nodes[node.index()].owned() {
             self.checker.verified(node, segment);
         }
         let short = self.scenario.faults.short.contains(&node);
@@ -236,7 +249,7 @@ impl World {
             Output::Send { to, message } => self.send(node, to, outbox.read(message)),
             Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
-                let missing = self.peers[node.index()].as_ref().map_or(0, Peer::missing);
+                let missing = self.nodes[node.index()].peer().map_or(0, Peer::missing);
                 self.checker.expect(node, from, segment, missing);
             }
             Output::Serve { to, segment } => self.serve(node, to, segment),
@@ -342,7 +355,8 @@ impl World {
     /// What a holder of a segment has: what the owner registered.
     fn registered(&self, holder: NodeId, segment: SegmentId) -> Digest {
         assert!(self.checker.has(holder, segment), "{holder} has no {segment:?}");
-        self.tracker.digest(segment).expect("segments have numbers once all have registered")
+        let known = [NodeId::TRACKER, holder].map(|node| self.nodes[node.index()].digest(segment));
+        known.into_iter().flatten().next().expect("what is served has been registered")
     }
 
     fn vanish(&mut self, node: NodeId) {
@@ -351,7 +365,7 @@ impl World {
         if !self.scenario.faults.told {
             return;
         }
-        for rank in 0..self.peers.len() {
+        for rank in 0..self.nodes.len() {
             let to = node_at(rank);
             self.later(
                 10 * self.scenario.latency,
@@ -368,10 +382,7 @@ impl World {
         if self.gone[node.index()] {
             return None;
         }
-        match &self.peers[node.index()] {
-            None => self.tracker.deadline(),
-            Some(peer) => peer.deadline(),
-        }
+        self.nodes[node.index()].node().deadline()
     }
 
     fn arm(&mut self, node: NodeId) {
@@ -385,22 +396,22 @@ impl World {
 
     fn finish(mut self) -> Run {
         self.checker.end(&self.gone);
-        self.run.outcome = self.tracker.outcome().clone();
-        self.run.grants_max = self.tracker.grants_max();
+        self.run.outcome = self.nodes[0].outcome();
+        self.run.grants_max = self.nodes[0].grants_max();
         let last = self.run.outcome.finished.iter().flatten().max();
         if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {
             self.run.makespan = last.since(opened);
         }
-        for peer in self.peers.iter().flatten() {
+        for peer in self.nodes.iter().filter_map(SimulatedNode::peer) {
             self.run.declined += peer.mishaps().declined;
             self.run.lapsed += peer.mishaps().lapsed;
             self.run.orphaned += usize::from(peer.is_orphaned());
         }
         if self.scenario.keep_contents {
-            let ranks = self.peers.iter().zip(&self.contents);
+            let ranks = self.nodes.iter().zip(&self.contents);
             self.run.contents = ranks
-                .map(|(peer, had)| {
-                    let wanted = peer.as_ref().map_or(&[][..], Peer::wanted);
+                .map(|(node, had)| {
+                    let wanted = node.peer().map_or(&[][..], Peer::wanted);
                     wanted.iter().map(|listing| content_of(listing.as_ref(), had)).collect()
                 })
                 .collect();
@@ -413,10 +424,6 @@ fn content_of(listing: Option<&Listing>, had: &BTreeMap<SegmentId, Digest>) -> O
     segments(listing?).map(|segment| had.get(&segment).copied()).collect()
 }
 
-fn segments(listing: &Listing) -> impl Iterator<Item = SegmentId> + use<> {
-    (listing.first..listing.first + listing.count).map(SegmentId)
-}
-
-fn node_at(rank: usize) -> NodeId {
+pub(super) fn node_at(rank: usize) -> NodeId {
     NodeId(u32::try_from(rank).expect("ranks are numbered in 32 bits"))
 }
