@@ -7,7 +7,6 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
-use super::show;
 use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
@@ -104,7 +103,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// The job that every node of this run starts from. `has_links`: the nodes are on several hosts.
-    pub(super) fn job(&self, has_links: bool) -> Job {
+    pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
         Job {
             inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
@@ -114,7 +113,7 @@ impl RunArgs {
             config: self.overrides.0.config(self.segment_bytes, has_links),
             verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
-            warn: show::error,
+            warn,
             meter: Meter::default(),
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             return REFUSED;
         }
     };
-    let (job, progress) = (args.job(false), show::progress(args, &clock));
+    let (job, progress) = (args.job(false, show::error), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_threads(&job, nodes, &clock, progress),
         Engine::Mutex => baseline::run_threads(&job, nodes, &clock, progress),

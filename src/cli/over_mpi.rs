@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
     let here = here(&world);
     let one_machine = here.ranks == world.size();
-    let (job, progress) = (args.job(!one_machine), show::progress(args, &clock));
+    let (job, progress) = (args.job(!one_machine, show::error), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
         Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),

@@ -100,7 +100,7 @@ pub(super) fn summary(
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
     let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };
-    let summary = Summary::new(RunFacts::new(&args.job(!one_machine), &carrier, ended));
+    let summary = Summary::new(RunFacts::new(&args.job(!one_machine, error), &carrier, ended));
     publish(args, &summary).unwrap_or(code)
 }
 
