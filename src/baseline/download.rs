@@ -6,12 +6,12 @@ use std::ops::Range;
 use crossbeam::sync::Parker;
 
 use super::endpoint::{Endpoint, Length, Tag};
-use super::message::{
+use super::messages::{
     HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
     WantedSegment,
 };
-use super::peer::TrackerClient;
 use super::segment_table::{SegmentTable, StoredSegment};
+use super::tracker_client::TrackerClient;
 use crate::config::RENEWAL_SEGMENTS;
 use crate::driver::Injection;
 use crate::driver::idle::hold_back;

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
-use super::message::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
+use super::messages::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
 use crate::config::RENEWAL_SEGMENTS;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::roster::Roster;

@@ -31,11 +31,12 @@
 
 mod download;
 mod endpoint;
-mod message;
+mod messages;
 mod peer;
 mod segment_table;
 mod holder_map;
 mod tracker;
+mod tracker_client;
 mod upload;
 
 use std::thread;

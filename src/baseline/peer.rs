@@ -3,9 +3,10 @@
 use std::thread;
 
 use super::download::Download;
-use super::endpoint::{Endpoint, Length, Tag};
-use super::message::{PeerMessage, TrackerMessage, decode, encode};
+use super::endpoint::{Endpoint, Tag};
+use super::messages::{PeerMessage, TrackerMessage};
 use super::segment_table::{SegmentTable, StoredSegment};
+use super::tracker_client::TrackerClient;
 use super::upload;
 use crate::driver::job::Job;
 use crate::driver::prepare::OwnedFiles;
@@ -77,19 +78,4 @@ fn number(catalogue: &Catalogue, owned: OwnedFiles) -> SegmentTable {
         }
     }
     segments
-}
-
-/// The tracker, as a peer's download thread talks to it.
-#[derive(Debug)]
-pub(super) struct TrackerClient<'a, L>(pub(super) &'a L);
-
-impl<L: Endpoint> TrackerClient<'_, L> {
-    pub(super) fn tell(&self, message: &PeerMessage) -> Result<(), TransportError> {
-        self.0.send(NodeId::TRACKER, Tag::ToTracker, &encode(message))
-    }
-
-    pub(super) fn hear(&self) -> Result<TrackerMessage, TransportError> {
-        let bytes = self.0.receive_from(NodeId::TRACKER, Tag::FromTracker, Length::Any)?;
-        Ok(decode(&bytes)?)
-    }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::endpoint::{Endpoint, Length, Tag};
 use super::holder_map::HolderMap;
-use super::message::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
+use super::messages::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;

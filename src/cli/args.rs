@@ -103,6 +103,7 @@ pub(super) struct RunArgs {
 
 impl RunArgs {
     /// The job that every node of this run starts from. `has_links`: the nodes are on several hosts.
+    /// `warn` shows a line about something odd in an input.
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
         Job {
             inputs: Inputs::Folder(self.inputs.clone()),

@@ -7,7 +7,7 @@ use super::{FAILED, OK, REFUSED, is_rank, show};
 use crate::harness::environment::Environment;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
-use crate::harness::{Launch, Plan, comparison, results, table, tracker_run};
+use crate::harness::{Launch, Plan, bench_table, comparison, results, tracker_run};
 use crate::time::Clock;
 
 pub(super) fn bench(args: &BenchArgs) -> u8 {
@@ -108,7 +108,7 @@ fn measure(
         show::error(&error.to_string());
         return Ok(FAILED);
     }
-    show::text(&table::render(&rows));
+    show::text(&bench_table::render(&rows));
     let is_invalid = rows.iter().any(|row| row.invalid_why.is_some());
     Ok(if is_invalid { FAILED } else { OK })
 }

@@ -3,7 +3,7 @@
 use super::args::SimulateArgs;
 use super::{FAILED, OK, REFUSED, show};
 use crate::harness::scale_study;
-use crate::report::scale;
+use crate::report::scaling;
 
 pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     if args.segment_bytes == 0 {
@@ -18,7 +18,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
             runs.push(study.run(peers, rates));
         }
     }
-    show::text(&scale::table(&runs));
+    show::text(&scaling::table(&runs));
     let Some(out) = &args.out else { return OK };
     match scale_study::write(out, &runs) {
         Ok(()) => OK,

@@ -4,7 +4,7 @@
 //! - [`plan`], [`workload`], [`switches`]: what is to be run.
 //! - [`contender`], [`broadcast`], [`launch`]: what runs, and where.
 //! - [`runner`]: in which order and how often.
-//! - [`environment`], [`records`], [`results`], [`comparison`], [`table`]: what is kept, and what it
+//! - [`environment`], [`records`], [`results`], [`comparison`], [`bench_table`]: what is kept, and what it
 //!   shows.
 //! - [`limits`]: what the cores and the MPI could do at best.
 //! - [`tracker_load`]: how fast the tracker alone is. [`scale_study`]: how many peers it can serve.
@@ -24,7 +24,7 @@ pub(crate) mod runner;
 pub(crate) mod scale_study;
 pub(crate) mod launch;
 pub(crate) mod switches;
-pub(crate) mod table;
+pub(crate) mod bench_table;
 pub(crate) mod tracker_load;
 pub(crate) mod tracker_run;
 pub(crate) mod tracker_plan;

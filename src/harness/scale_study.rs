@@ -14,7 +14,7 @@ use statrs::distribution::{ContinuousCDF as _, LogNormal};
 use crate::config::Config;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::report::limits::bounds;
-use crate::report::scale::{self, Scaled};
+use crate::report::scaling::{self, Scaled};
 use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
@@ -160,10 +160,10 @@ fn median_finish_s(run: &Run) -> f64 {
 /// The folder or a file cannot be written.
 pub(crate) fn write(dir: &Path, runs: &[Scaled]) -> io::Result<()> {
     let lines = runs.iter().map(|run| serde_json::to_string(run).expect("plain data") + "\n");
-    let drawing = scale::drawing(runs).map_err(io::Error::other)?;
+    let drawing = scaling::drawing(runs).map_err(io::Error::other)?;
     fs::create_dir_all(dir)?;
     fs::write(dir.join("scale.jsonl"), lines.collect::<String>())?;
-    fs::write(dir.join("table.txt"), scale::table(runs))?;
+    fs::write(dir.join("table.txt"), scaling::table(runs))?;
     fs::write(dir.join("scale.svg"), drawing)
 }
 

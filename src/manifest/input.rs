@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::quote::OneLine;
-use super::{FileName, Hashes, NodeId, ParseCause, ParseError, parser};
+use super::{FileName, Hashes, NodeId, ParseCause, ParseError};
 
 /// What one peer owns and wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,22 +19,6 @@ pub struct PeerInput {
 }
 
 impl PeerInput {
-    /// Parses the text of an input.
-    ///
-    /// The text is the count of owned files; for each a line `name segment_count` and that many
-    /// hashes, one a line; then the count of wanted files, and their names, one a line. Lines end
-    /// with LF or CRLF, blanks around them and empty lines count for nothing, and a byte order
-    /// mark may come first. A hash is 8 to 128 hexadecimal digits, an even number of them.
-    ///
-    /// Time and memory grow with the text, never with the counts that it announces.
-    ///
-    /// # Errors
-    ///
-    /// The first line that breaks the grammar; a byte that is not UTF-8 goes before all others.
-    pub fn parse(text: &[u8]) -> Result<Self, ParseError> {
-        parser::parse(text)
-    }
-
     /// Reads and parses the input of `peer` in the folder `dir`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@
 mod relay_io;
 mod segments;
 #[cfg(feature = "mpi")]
-mod ranks;
+mod mpi_job;
 
 use std::fmt;
 use std::thread;
@@ -32,7 +32,7 @@ use relay_io::RelayIo;
 use segments::ReceivedSegments;
 
 #[cfg(feature = "mpi")]
-pub use ranks::run_rank;
+pub use mpi_job::run_rank;
 
 /// One file to bring from rank 1 to all ranks after it.
 #[derive(Clone, Debug)]

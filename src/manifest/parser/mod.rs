@@ -11,6 +11,7 @@ use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
 use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
 
+/// What some editors put before the first character of UTF-8; it is no part of the text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What a classic hash takes, for a first guess at the room that a file's hashes need.
@@ -19,13 +20,27 @@ const CLASSIC_HASH_BYTES: usize = 32;
 /// Where each name stands, to name both lines of a file that comes twice.
 type Places<'text> = HashMap<&'text str, usize>;
 
-pub(super) fn parse(bytes: &[u8]) -> Result<PeerInput, ParseError> {
-    let text = decode(bytes)?;
-    let mut lines = InputLines::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
-    let mut input = PeerInput::default();
-    let places = parse_owned(&mut lines, &mut input)?;
-    parse_wanted(&mut lines, &places, &mut input)?;
-    Ok(input)
+impl PeerInput {
+    /// Parses the text of an input.
+    ///
+    /// The text is the count of owned files; for each a line `name segment_count` and that many
+    /// hashes, one a line; then the count of wanted files, and their names, one a line. Lines end
+    /// with LF or CRLF, blanks around them and empty lines count for nothing, and a byte order
+    /// mark may come first. A hash is 8 to 128 hexadecimal digits, an even number of them.
+    ///
+    /// Time and memory grow with the text, never with the counts that it announces.
+    ///
+    /// # Errors
+    ///
+    /// The first line that breaks the grammar; a byte that is not UTF-8 goes before all others.
+    pub fn parse(text: &[u8]) -> Result<Self, ParseError> {
+        let text = decode(text)?;
+        let mut lines = InputLines::new(text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text));
+        let mut input = Self::default();
+        let places = parse_owned(&mut lines, &mut input)?;
+        parse_wanted(&mut lines, &places, &mut input)?;
+        Ok(input)
+    }
 }
 
 fn decode(bytes: &[u8]) -> Result<&str, ParseError> {

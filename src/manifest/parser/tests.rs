@@ -1,7 +1,7 @@
 use super::*;
 
 fn refused(text: impl AsRef<[u8]>) -> String {
-    parse(text.as_ref()).expect_err("the text breaks the grammar").to_string()
+    PeerInput::parse(text.as_ref()).expect_err("the text breaks the grammar").to_string()
 }
 
 fn names(input: &PeerInput) -> Vec<&str> {
@@ -10,7 +10,7 @@ fn names(input: &PeerInput) -> Vec<&str> {
 
 #[test]
 fn the_grammar_in_full() {
-    let input = parse(b"2\nfile1 2\n00112233\nAABBccdd\nfile2 0\n2\nfile3\nfile4\n")
+    let input = PeerInput::parse(b"2\nfile1 2\n00112233\nAABBccdd\nfile2 0\n2\nfile3\nfile4\n")
         .expect("the text keeps the grammar");
     assert_eq!(names(&input), ["file1", "file2"]);
     assert_eq!(input.owned[0].line, 2);
@@ -24,13 +24,13 @@ fn the_grammar_in_full() {
 
 #[test]
 fn a_peer_may_own_and_want_nothing() {
-    assert_eq!(parse(b"0\n0\n").expect("valid"), PeerInput::default());
-    assert_eq!(parse(b"0\n0").expect("valid"), PeerInput::default());
+    assert_eq!(PeerInput::parse(b"0\n0\n").expect("valid"), PeerInput::default());
+    assert_eq!(PeerInput::parse(b"0\n0").expect("valid"), PeerInput::default());
 }
 
 #[test]
 fn layout_counts_for_nothing_but_line_numbers() {
-    let input = parse(
+    let input = PeerInput::parse(
         "\u{feff}\r\n 1 \r\n\t\r\n  two  words \t 1\t\r\n\r\n 00112233 \r\n1\r\n a b".as_bytes(),
     )
     .expect("the text keeps the grammar");
@@ -42,7 +42,8 @@ fn layout_counts_for_nothing_but_line_numbers() {
 
 #[test]
 fn a_file_that_is_owned_and_wanted_is_a_warning() {
-    let input = parse(b"1\nfile1 0\n2\nfile1\nfile2\n").expect("the text keeps the grammar");
+    let input =
+        PeerInput::parse(b"1\nfile1 0\n2\nfile1\nfile2\n").expect("the text keeps the grammar");
     assert_eq!(input.warnings.len(), 1);
     assert_eq!((input.warnings[0].line, input.warnings[0].name.as_str()), (4, "file1"));
     assert_eq!(input.wanted.len(), 1);

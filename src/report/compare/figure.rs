@@ -80,79 +80,91 @@ impl Figure {
     }
 
     /// The name, the heading, the unit.
-    fn described(self) -> (&'static str, &'static str, Unit) {
+    fn described(self) -> (&'static str, &'static str, FigureUnit) {
         match self {
-            Self::Makespan => ("makespan", "Makespan", Unit::Seconds),
-            Self::Rate => ("rate", "Delivered bytes a second", Unit::BytesPerSecond),
-            Self::Segments => ("segments", "Delivered segments a second", Unit::PerSecond),
-            Self::Bound => ("bound", "Makespan ÷ bound", Unit::Ratio),
-            Self::LatencyP50 => ("latency-p50", "Latency of a segment, median", Unit::Seconds),
-            Self::LatencyP99 => ("latency-p99", "Latency of a segment, p99", Unit::Seconds),
-            Self::LatencyP999 => ("latency-p999", "Latency of a segment, p99.9", Unit::Seconds),
-            Self::Balance => ("balance", "Bytes served, most ÷ mean", Unit::Ratio),
-            Self::OriginCopies => ("origin-copies", "Copies sent by owners", Unit::Ratio),
-            Self::Cpu => ("cpu", "Processor time", Unit::Seconds),
-            Self::Memory => ("memory", "Peak memory of a process", Unit::Bytes),
-            Self::Handouts => ("handouts", "Handouts of the tracker a second", Unit::PerSecond),
-            Self::ServiceP99 => ("service-p99", "Tracker's time for an answer, p99", Unit::Seconds),
-            Self::Iteration => ("iteration", "Time of an iteration", Unit::Seconds),
-            Self::MessageLatency => ("message-latency", "Latency of a message", Unit::Seconds),
-            Self::Bandwidth => ("bandwidth", "Bandwidth", Unit::BytesPerSecond),
-            Self::MessageRate => ("message-rate", "Messages a second", Unit::PerSecond),
+            Self::Makespan => ("makespan", "Makespan", FigureUnit::Seconds),
+            Self::Rate => ("rate", "Delivered bytes a second", FigureUnit::BytesPerSecond),
+            Self::Segments => ("segments", "Delivered segments a second", FigureUnit::PerSecond),
+            Self::Bound => ("bound", "Makespan ÷ bound", FigureUnit::Ratio),
+            Self::LatencyP50 => {
+                ("latency-p50", "Latency of a segment, median", FigureUnit::Seconds)
+            }
+            Self::LatencyP99 => ("latency-p99", "Latency of a segment, p99", FigureUnit::Seconds),
+            Self::LatencyP999 => {
+                ("latency-p999", "Latency of a segment, p99.9", FigureUnit::Seconds)
+            }
+            Self::Balance => ("balance", "Bytes served, most ÷ mean", FigureUnit::Ratio),
+            Self::OriginCopies => ("origin-copies", "Copies sent by owners", FigureUnit::Ratio),
+            Self::Cpu => ("cpu", "Processor time", FigureUnit::Seconds),
+            Self::Memory => ("memory", "Peak memory of a process", FigureUnit::Bytes),
+            Self::Handouts => {
+                ("handouts", "Handouts of the tracker a second", FigureUnit::PerSecond)
+            }
+            Self::ServiceP99 => {
+                ("service-p99", "Tracker's time for an answer, p99", FigureUnit::Seconds)
+            }
+            Self::Iteration => ("iteration", "Time of an iteration", FigureUnit::Seconds),
+            Self::MessageLatency => {
+                ("message-latency", "Latency of a message", FigureUnit::Seconds)
+            }
+            Self::Bandwidth => ("bandwidth", "Bandwidth", FigureUnit::BytesPerSecond),
+            Self::MessageRate => ("message-rate", "Messages a second", FigureUnit::PerSecond),
         }
     }
 
     pub(crate) fn more_is_better(self) -> bool {
         match self.described().2 {
-            Unit::BytesPerSecond | Unit::PerSecond => true,
-            Unit::Seconds | Unit::Bytes | Unit::Ratio => false,
+            FigureUnit::BytesPerSecond | FigureUnit::PerSecond => true,
+            FigureUnit::Seconds | FigureUnit::Bytes | FigureUnit::Ratio => false,
         }
     }
 
     /// The words for better and for worse: `2× faster`, `2× more`.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
         match self.described().2 {
-            Unit::Bytes => ("less", "more"),
-            Unit::Ratio => ("better", "worse"),
-            Unit::Seconds if self == Self::Cpu => ("less", "more"),
-            Unit::Seconds | Unit::BytesPerSecond | Unit::PerSecond => ("faster", "slower"),
+            FigureUnit::Bytes => ("less", "more"),
+            FigureUnit::Ratio => ("better", "worse"),
+            FigureUnit::Seconds if self == Self::Cpu => ("less", "more"),
+            FigureUnit::Seconds | FigureUnit::BytesPerSecond | FigureUnit::PerSecond => {
+                ("faster", "slower")
+            }
         }
     }
 
     /// The unit of raw values.
     pub(crate) fn unit(self) -> &'static str {
         match self.described().2 {
-            Unit::Seconds => "s",
-            Unit::Bytes => "B",
-            Unit::BytesPerSecond => "B/s",
-            Unit::PerSecond => "1/s",
-            Unit::Ratio => "",
+            FigureUnit::Seconds => "s",
+            FigureUnit::Bytes => "B",
+            FigureUnit::BytesPerSecond => "B/s",
+            FigureUnit::PerSecond => "1/s",
+            FigureUnit::Ratio => "",
         }
     }
 
     pub(crate) fn show(self, value: f64) -> String {
         match self.described().2 {
-            Unit::Seconds => units::seconds(value),
-            Unit::Bytes => units::size(value),
-            Unit::BytesPerSecond => units::rate(value),
-            Unit::PerSecond => units::per_second(value),
-            Unit::Ratio => format!("{value:.2}"),
+            FigureUnit::Seconds => units::seconds(value),
+            FigureUnit::Bytes => units::size(value),
+            FigureUnit::BytesPerSecond => units::rate(value),
+            FigureUnit::PerSecond => units::per_second(value),
+            FigureUnit::Ratio => format!("{value:.2}"),
         }
     }
 
     /// The unit of an axis of values up to `largest`.
     pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
         match self.described().2 {
-            Unit::Seconds => units::time_unit(largest),
-            Unit::Bytes => units::size_unit(largest),
-            Unit::BytesPerSecond => units::rate_unit(largest),
-            Unit::PerSecond | Unit::Ratio => (self.unit(), 1.0),
+            FigureUnit::Seconds => units::time_unit(largest),
+            FigureUnit::Bytes => units::size_unit(largest),
+            FigureUnit::BytesPerSecond => units::rate_unit(largest),
+            FigureUnit::PerSecond | FigureUnit::Ratio => (self.unit(), 1.0),
         }
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Unit {
+enum FigureUnit {
     Seconds,
     Bytes,
     BytesPerSecond,

@@ -1,6 +1,6 @@
 //! A table of texts, as aligned text, Markdown or HTML.
 
-use super::html::escape;
+use super::escape::escape;
 
 /// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -62,6 +62,7 @@ pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
     Ok(String::from_utf8(bytes).expect("text was written"))
 }
 
+// The order of the fields in `csv_line`; readers go by these names.
 const CSV_HEAD: [&str; 28] = [
     "figure",
     "unit",

@@ -3,11 +3,11 @@
 //!
 //! All functions take samples in any order. Times and rates are never NaN; a NaN would sort last.
 
-mod ranks;
+mod rank_test;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use ranks::{
+pub(crate) use rank_test::{
     cliffs_delta, coefficient_of_variation, geometric_mean, holm, mann_whitney,
 };
 

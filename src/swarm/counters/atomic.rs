@@ -1,4 +1,4 @@
-//! Counters that any number of threads write at once, on cache lines of their own.
+//! Lock-free counters.
 
 use crossbeam::utils::CachePadded;
 
@@ -6,13 +6,16 @@ use super::{Capacity, Load, NodeStatus, UNLIMITED};
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The upper half of the state: how many segments may be in flight, and two marks.
+/// The layout of the state: 32 bits in flight, 30 bits limit, 2 flags. 32 bits in flight can't
+/// overflow into the limit: there are at most 2^32 segments, and a peer has far fewer in flight.
 const LIMIT_SHIFT: u32 = 32;
 const LIMIT_MASK: u64 = UNLIMITED as u64;
+/// The node has something to send.
 const OFFERS: u64 = 1 << 62;
+/// The node is not asked any more.
 const BANNED: u64 = 1 << 63;
 
-/// All that decides whether a node has time, in one word: it changes as a whole.
+/// All that decides whether a node has capacity, in one word, so that it changes atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct PackedState(u64);
 
@@ -31,11 +34,11 @@ impl PackedState {
     }
 }
 
-/// The tracker's counters of one node.
+/// The counters of one node. Each node has cache lines of its own (`CachePadded`), against false
+/// sharing.
 #[derive(Debug)]
 struct NodeCounters {
-    /// Segments handed out with this node as the holder to ask and not yet verified or given back,
-    /// in the lower half; see [`PackedState`].
+    /// See [`PackedState`].
     state: AtomicU64,
     /// Segments ever handed out with this node as the holder to ask.
     requests: AtomicU64,
@@ -43,14 +46,14 @@ struct NodeCounters {
     unseeded: AtomicU32,
 }
 
-/// Counters of all nodes. Counting is one atomic instruction; none publishes other data.
+/// Counters of all nodes. Counting is one or two atomic instructions, which publish no other data.
 #[derive(Debug)]
 pub(super) struct AtomicCounters {
     nodes: Box<[CachePadded<NodeCounters>]>,
-    /// A bit a node, kept beside the counters: to see that nobody has time, nobody's counters need
-    /// to be looked at.
+    // Bitmaps by rank, beside the counters: to see that nobody has capacity takes one word for 64
+    // nodes, not 64 cache lines.
     idle: Box<[AtomicU64]>,
-    time: Box<[AtomicU64]>,
+    available: Box<[AtomicU64]>,
 }
 
 impl AtomicCounters {
@@ -65,7 +68,7 @@ impl AtomicCounters {
         Self {
             nodes: (0..nodes).map(|_| CachePadded::new(counters())).collect(),
             idle: bits(),
-            time: bits(),
+            available: bits(),
         }
     }
 
@@ -75,13 +78,13 @@ impl AtomicCounters {
         counters.requests.fetch_add(1, Ordering::Relaxed);
         // ORDERING: AcqRel; see `set`.
         let before = PackedState(counters.state.fetch_add(1, Ordering::AcqRel));
-        self.follow(node, before, PackedState(before.0 + 1));
+        self.update_bits(node, before, PackedState(before.0 + 1));
     }
 
     pub(super) fn discharge(&self, node: NodeId) {
         // ORDERING: AcqRel; see `set`.
         let before = PackedState(self.nodes[node.index()].state.fetch_sub(1, Ordering::AcqRel));
-        self.follow(node, before, PackedState(before.0 - 1));
+        self.update_bits(node, before, PackedState(before.0 - 1));
     }
 
     pub(super) fn add_unseeded(&self, owner: NodeId, segments: u32) {
@@ -95,7 +98,7 @@ impl AtomicCounters {
     }
 
     pub(super) fn offer(&self, node: NodeId) {
-        // ORDERING: Relaxed; it only spares the mark where it is set already.
+        // ORDERING: Relaxed; it only saves setting a flag that is set already.
         if self.nodes[node.index()].state.load(Ordering::Relaxed) & OFFERS == 0 {
             self.mark(node, OFFERS);
         }
@@ -114,7 +117,7 @@ impl AtomicCounters {
         let state = &self.nodes[node.index()].state;
         // ORDERING: AcqRel; see `set`. Relaxed for a try that fails: it is made again.
         if let Ok(before) = state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, set) {
-            self.follow(node, PackedState(before), PackedState(set(before).unwrap_or(before)));
+            self.update_bits(node, PackedState(before), PackedState(set(before).unwrap_or(before)));
         }
     }
 
@@ -127,7 +130,7 @@ impl AtomicCounters {
 
     pub(super) fn anybody_is_available(&self) -> bool {
         // ORDERING: Relaxed; see `has`.
-        self.time.iter().any(|word| word.load(Ordering::Relaxed) != 0)
+        self.available.iter().any(|word| word.load(Ordering::Relaxed) != 0)
     }
 
     pub(super) fn status(&self, node: NodeId) -> NodeStatus {
@@ -151,12 +154,12 @@ impl AtomicCounters {
     fn mark(&self, node: NodeId, mark: u64) {
         // ORDERING: AcqRel; see `set`.
         let before = PackedState(self.nodes[node.index()].state.fetch_or(mark, Ordering::AcqRel));
-        self.follow(node, before, PackedState(before.0 | mark));
+        self.update_bits(node, before, PackedState(before.0 | mark));
     }
 
-    /// Has the bits of a node follow its state, which went from one value to another.
+    /// Updates the bits of a node whose state changed from `before` to `after`.
     #[inline]
-    fn follow(&self, node: NodeId, before: PackedState, after: PackedState) {
+    fn update_bits(&self, node: NodeId, before: PackedState, after: PackedState) {
         for capacity in [Capacity::Idle, Capacity::Available] {
             if before.has(capacity) != after.has(capacity) {
                 self.set(node, capacity, after.has(capacity));
@@ -164,11 +167,12 @@ impl AtomicCounters {
         }
     }
 
-    /// Sets a bit of a node until it is what the state says.
+    /// Sets a bit of a node, and again until it agrees with the state.
     ///
-    /// Of two threads that changed the state, the one that was later may set the bit sooner. But
-    /// each reads the state once more after it has set the bit, by an instruction that reads and
-    /// writes, and so sees the last change: the last that sets the bit leaves it right.
+    /// Two threads may change the state in one order and set the bit in the other. So each thread
+    /// reads the state again after it has set the bit. It does so with a read-modify-write
+    /// instruction, which always sees the latest value: whichever thread sets the bit last leaves it
+    /// right. `loom_no_holder_that_has_time_is_forgotten` checks all interleavings of two threads.
     #[cold]
     fn set(&self, node: NodeId, capacity: Capacity, mut value: bool) {
         let word = &self.bits(capacity)[node.index() / 64];
@@ -193,7 +197,7 @@ impl AtomicCounters {
     fn bits(&self, capacity: Capacity) -> &[AtomicU64] {
         match capacity {
             Capacity::Idle => &self.idle,
-            Capacity::Available => &self.time,
+            Capacity::Available => &self.available,
         }
     }
 }

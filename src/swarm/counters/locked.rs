@@ -1,4 +1,4 @@
-//! Counters as plain numbers behind one mutex.
+//! Plain counters behind one mutex, which is held for one operation.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -8,25 +8,24 @@ use super::{Capacity, NodeStatus};
 use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 
-/// Counters of all nodes; the mutex is held for one operation.
+/// Counters of all nodes.
 #[derive(Debug)]
 pub(super) struct LockedCounters {
     counted: Mutex<Counted>,
 }
 
-/// What the mutex guards.
 #[derive(Debug)]
 struct Counted {
     nodes: Box<[NodeStatus]>,
-    /// Nodes that have time.
-    with_time: usize,
+    /// How many nodes have capacity.
+    available: usize,
 }
 
 impl LockedCounters {
     pub(super) fn new(nodes: usize, load_max: u32) -> Self {
         let status = NodeStatus { limit: load_max, ..NodeStatus::default() };
         let nodes = vec![status; nodes].into();
-        Self { counted: Mutex::new(Counted { nodes, with_time: 0 }) }
+        Self { counted: Mutex::new(Counted { nodes, available: 0 }) }
     }
 
     pub(super) fn charge(&self, node: NodeId) {
@@ -60,7 +59,8 @@ impl LockedCounters {
         self.change(node, |status| status.limit = limit);
     }
 
-    /// The first few of some nodes that have capacity: the mutex is taken once for as many.
+    /// The first few of these nodes that have capacity; the mutex is taken once for each
+    /// [`FRESH_HOLDERS`] of them.
     pub(super) fn with_capacity(
         &self,
         capacity: Capacity,
@@ -68,7 +68,7 @@ impl LockedCounters {
     ) -> ArrayVec<NodeId, FRESH_HOLDERS> {
         let mut found = ArrayVec::new();
         loop {
-            // Not with the mutex taken: whoever lists the nodes may look at the counters.
+            // The iterator runs without the mutex: it may look at the counters itself.
             let few: ArrayVec<NodeId, FRESH_HOLDERS> = nodes.by_ref().take(FRESH_HOLDERS).collect();
             if few.is_empty() || found.is_full() {
                 return found;
@@ -80,7 +80,7 @@ impl LockedCounters {
     }
 
     pub(super) fn anybody_is_available(&self) -> bool {
-        self.open().with_time > 0
+        self.open().available > 0
     }
 
     pub(super) fn status(&self, node: NodeId) -> NodeStatus {
@@ -93,8 +93,8 @@ impl LockedCounters {
         let before = status.has(Capacity::Available);
         change(status);
         match (before, status.has(Capacity::Available)) {
-            (false, true) => counted.with_time += 1,
-            (true, false) => counted.with_time -= 1,
+            (false, true) => counted.available += 1,
+            (true, false) => counted.available -= 1,
             (true, true) | (false, false) => {}
         }
     }

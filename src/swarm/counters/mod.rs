@@ -1,4 +1,7 @@
-//! How much was asked of each node: the request counters, in two kinds.
+//! The request counters: how much each node has to send, in two kinds.
+//!
+//! They are the tracker's side of credit-based flow control: a node has a credit of `limit` segments,
+//! handing out a segment takes one (`charge`), its arrival returns it (`discharge`).
 
 mod atomic;
 mod locked;
@@ -14,7 +17,7 @@ use locked::LockedCounters;
 /// Counters of all nodes.
 #[derive(Debug)]
 pub struct RequestCounters {
-    /// Whether owners are not spared just now.
+    /// Whether owners send any segment, for a moment: see `set_super_seeding`.
     super_seeding_off: AtomicBool,
     kind: Kind,
 }
@@ -25,29 +28,28 @@ enum Kind {
     Atomic(AtomicCounters),
 }
 
-/// As a limit: so many segments are never in flight.
+/// A limit that is never reached: 30 bits, which is what the packed state has room for.
 pub const UNLIMITED: u32 = (1 << 30) - 1;
 
-/// What a node is charged with at one moment: the less, the sooner it is asked.
+/// How much a node has to send; the smaller, the sooner it is asked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Load {
-    /// Segments handed out and still to come from this node.
+    /// Segments handed out with this node as the holder to ask, and not yet verified or given back.
     pub in_flight: u32,
-    /// Segments ever handed out with this node as their holder.
+    /// Segments ever handed out with this node as the holder to ask.
     pub requests: u64,
 }
 
-/// How free a node is to send.
+/// A condition on what a node has in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capacity {
-    /// It has nothing under way.
+    /// It has nothing in flight.
     Idle,
-    /// It may be charged with one more.
+    /// It has less in flight than its limit.
     Available,
 }
 
 impl Capacity {
-    /// Whether a node has it that has so much in flight of what may be.
     fn has_room(self, in_flight: u32, limit: u32) -> bool {
         match self {
             Self::Idle => in_flight == 0,
@@ -56,17 +58,17 @@ impl Capacity {
     }
 }
 
-/// All that the counters say of one node at one moment.
+/// All counters of one node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct NodeStatus {
     pub(super) load: Load,
     /// Wanted segments that this node owns and that were never handed out.
     pub(super) unseeded: u32,
-    /// Whether the node has anything to send.
+    /// Whether it has any segment to send.
     pub(super) offers: bool,
-    /// Whether the node is gone, or sent too many corrupt segments: nobody is sent there any more.
+    /// Whether it is gone, or sent too many corrupt segments.
     pub(super) banned: bool,
-    /// Segments that may be in flight from this node.
+    /// The most segments in flight.
     pub(super) limit: u32,
 }
 
@@ -75,8 +77,8 @@ impl NodeStatus {
         self.offers && !self.banned && capacity.has_room(self.load.in_flight, self.limit)
     }
 
-    /// The load as it compares with those of others, where the rules let `most` be in flight: from a
-    /// node with a limit of its own each segment takes as much longer.
+    /// The load in units of a node with limit `most`: a node with a lower limit is as much slower, and
+    /// each of its segments counts for more. The 1 is the segment that would be added.
     pub(super) fn load_beside(&self, most: u32) -> Load {
         if self.limit >= most {
             return self.load;
@@ -87,8 +89,7 @@ impl NodeStatus {
 }
 
 impl RequestCounters {
-    /// Counters at zero for `nodes` nodes that have nothing to send; from each, `load_max` segments
-    /// may be in flight.
+    /// Counters at zero for `nodes` nodes that have nothing to send, each with the limit `load_max`.
     pub fn new(kind: config::CounterKind, nodes: usize, load_max: u32) -> Self {
         let kind = match kind {
             config::CounterKind::Mutex => Kind::Locked(LockedCounters::new(nodes, load_max)),
@@ -97,7 +98,7 @@ impl RequestCounters {
         Self { super_seeding_off: AtomicBool::new(false), kind }
     }
 
-    /// Counts one more segment to be asked of `node`.
+    /// A segment was handed out with `node` as the holder to ask.
     pub fn charge(&self, node: NodeId) {
         match &self.kind {
             Kind::Locked(counters) => counters.charge(node),
@@ -105,7 +106,7 @@ impl RequestCounters {
         }
     }
 
-    /// A segment charged to `node` has come, or will not come.
+    /// A segment charged to `node` was verified or given back.
     pub fn discharge(&self, node: NodeId) {
         match &self.kind {
             Kind::Locked(counters) => counters.discharge(node),
@@ -113,7 +114,7 @@ impl RequestCounters {
         }
     }
 
-    /// Counts `segments` more that only their owners have.
+    /// `segments` more of `owner` were never handed out.
     pub fn add_unseeded(&self, owner: NodeId, segments: u32) {
         match &self.kind {
             Kind::Locked(counters) => counters.add_unseeded(owner, segments),
@@ -121,7 +122,7 @@ impl RequestCounters {
         }
     }
 
-    /// One of the owner's segments was handed out for the first time.
+    /// One of the segments of `owner` was handed out for the first time.
     pub fn seed(&self, owner: NodeId) {
         match &self.kind {
             Kind::Locked(counters) => counters.seed(owner),
@@ -137,7 +138,7 @@ impl RequestCounters {
         }
     }
 
-    /// Nobody is sent to `node` any more.
+    /// `node` has no capacity any more.
     pub fn ban(&self, node: NodeId) {
         match &self.kind {
             Kind::Locked(counters) => counters.ban(node),
@@ -145,7 +146,7 @@ impl RequestCounters {
         }
     }
 
-    /// No more than `limit` segments are to be in flight from `node`.
+    /// Sets the most segments in flight from `node`.
     pub fn limit(&self, node: NodeId, limit: u32) {
         match &self.kind {
             Kind::Locked(counters) => counters.limit(node, limit),
@@ -153,7 +154,7 @@ impl RequestCounters {
         }
     }
 
-    /// Whether any node at all may be charged with one more.
+    /// Whether any node has capacity.
     pub fn anybody_is_available(&self) -> bool {
         match &self.kind {
             Kind::Locked(counters) => counters.anybody_is_available(),
@@ -161,7 +162,7 @@ impl RequestCounters {
         }
     }
 
-    /// The first few of some nodes that have capacity.
+    /// The first few of these nodes that have capacity.
     #[inline]
     pub fn with_capacity(
         &self,
@@ -176,41 +177,36 @@ impl RequestCounters {
         }
     }
 
-    /// Whether owners count as seeding at all: where nothing moves any more, sparing them would
-    /// keep from the others what only they can send.
-    pub fn set_super_seeding(&self, spare: bool) {
+    /// Switches super-seeding on or off. Where nothing moves any more, owners must send segments that
+    /// others have too.
+    pub fn set_super_seeding(&self, on: bool) {
         // ORDERING: Relaxed; it steers choices, publishes nothing.
-        self.super_seeding_off.store(!spare, Ordering::Relaxed);
+        self.super_seeding_off.store(!on, Ordering::Relaxed);
     }
 
-    /// Whether nobody should be sent to `node`.
+    /// Whether `node` is banned.
     pub fn is_banned(&self, node: NodeId) -> bool {
         self.status(node).banned
     }
 
-    /// Whether `owner` still has segments that nobody else was ever sent to fetch.
+    /// Whether `owner` is super-seeding: it has segments that were never handed out.
     pub fn is_seeding(&self, owner: NodeId) -> bool {
-        self.seeds(&self.status(owner))
+        // ORDERING: Relaxed; see `set_super_seeding`.
+        self.status(owner).unseeded > 0 && !self.super_seeding_off.load(Ordering::Relaxed)
     }
 
-    /// What `node` is charged with.
+    /// How much `node` has to send.
     pub fn load(&self, node: NodeId) -> Load {
         self.status(node).load
     }
 
-    /// All at once: with a mutex it is taken once.
+    /// All counters of `node`, with the mutex taken once.
     #[inline]
     pub(super) fn status(&self, node: NodeId) -> NodeStatus {
         match &self.kind {
             Kind::Locked(counters) => counters.status(node),
             Kind::Atomic(counters) => counters.status(node),
         }
-    }
-
-    /// Whether an owner of that status still has segments that nobody else was sent to fetch.
-    pub(super) fn seeds(&self, status: &NodeStatus) -> bool {
-        // ORDERING: Relaxed; see `set_super_seeding`.
-        status.unseeded > 0 && !self.super_seeding_off.load(Ordering::Relaxed)
     }
 }
 
@@ -246,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_avoided_stays_so_and_owners_need_not_be_spared() {
+    fn a_banned_node_stays_so_and_super_seeding_can_be_switched_off() {
         for counters in kinds(3) {
             counters.add_unseeded(NodeId(1), 1);
             counters.ban(NodeId(2));

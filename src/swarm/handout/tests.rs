@@ -113,13 +113,13 @@ fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
 /// Peers try in turn while nothing changes, then some of what is under way arrives: what a scratch that
 /// remembers does not find, one that looks anew does not find either.
 #[test]
-fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again() {
+fn a_scratch_that_remembers_finds_what_a_new_one_finds() {
     for config in kinds() {
         let swarm = swarm_of(60, &Config { holder_load: 1, ..config });
         let mut scratch = HandoutScratch::new(7);
         let mut missing = [(1_u64 << 60) - 1; 8];
         let mut under_way: Vec<(u32, Offer)> = Vec::new();
-        let (mut given, mut in_vain) = (0, 0);
+        let (mut given, mut failed) = (0, 0);
         while given < 6 * 60 {
             for (peer, offer) in under_way.drain(..under_way.len().div_ceil(2)) {
                 swarm.announce(offer.segment, NodeId(peer), offer.holders[0]);
@@ -132,7 +132,7 @@ fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again(
                 let mut offers = ArrayVec::new();
                 swarm.hand_out(&mut scratch, &request, &mut offers);
                 if offers.is_empty() {
-                    in_vain += 1;
+                    failed += 1;
                     assert_eq!(ask(&swarm, peer, 2, *bits), []);
                 }
                 for offer in offers {
@@ -143,7 +143,7 @@ fn what_somebody_else_found_nobody_to_have_time_for_need_not_be_looked_at_again(
             }
             assert!(!under_way.is_empty(), "somebody can always be served");
         }
-        assert!(in_vain > 100, "{in_vain} tries in vain");
+        assert!(failed > 100, "{failed} failed tries");
     }
 }
 
@@ -270,7 +270,7 @@ fn the_least_charged_holder_is_asked_and_excluded_ones_are_not() {
 }
 
 #[test]
-fn nobody_is_sent_to_itself_or_to_a_holder_that_is_avoided() {
+fn nobody_is_sent_to_itself_or_to_a_banned_holder() {
     let swarm = swarm(1, 8);
     assert!(ask(&swarm, OWNER.0, 1, 1).is_empty());
     swarm.ban(OWNER);

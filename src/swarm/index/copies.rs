@@ -1,9 +1,9 @@
-//! The segments of one file in the index: how many copies there are of each, how many are under way,
-//! and who got it last. With atomics any number of threads may look and announce at once; plain
-//! numbers need a mutex around them.
+//! The segments of one file in the index: how many copies there are of each, how many are in flight,
+//! and who got it last. Any number of threads may use the atomic kind at once; the plain kind needs a
+//! mutex around it.
 //!
-//! The tallies lie side by side, apart from the holders: whoever seeks the rarest of many segments
-//! reads nothing else.
+//! Tallies and holders are separate arrays (structure of arrays): the search for the rarest segments
+//! reads tallies only, 8 of them a cache line.
 
 use std::array;
 use std::cell::Cell;
@@ -13,10 +13,10 @@ use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// One copy, in the upper half of the tally; copies in flight count in the lower half.
+/// One copy. Copies are in the upper 32 bits of the tally, copies in flight in the lower.
 const COPY: u64 = 1 << 32;
 
-/// Copies of a segment at one moment.
+/// How many copies of a segment there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Verified copies, not counting the owners'.
@@ -37,16 +37,16 @@ impl Tally {
         u64::from(self.copies) + u64::from(self.in_flight)
     }
 
-    /// Whether the owners never gave it away.
+    /// Whether only the owners have it, and it is in flight to nobody.
     pub fn is_unseeded(self) -> bool {
         self.rarity() == 0
     }
 }
 
-/// What the index knows of the segments of one file, each of which is known by its place there.
+/// The segments of one file, by their index in it.
 ///
-/// It remembers a few *fresh* holders of each, not all: its size does not grow with the number of
-/// ranks.
+/// It remembers the last few holders of each segment, the *fresh* ones, not all of them: its size
+/// does not grow with the number of ranks. Fresh holders were asked least so far.
 pub trait Copies: Debug {
     /// No copies of `segments` segments.
     fn none_of(segments: usize) -> Self;
@@ -57,7 +57,7 @@ pub trait Copies: Debug {
     /// Takes back a handout that came to nothing; returns the tally before.
     fn give_back(&self, place: usize) -> Tally;
 
-    /// Turns a copy in flight into one that `holder` has; the oldest fresh holder is forgotten.
+    /// Turns a copy in flight into one that `holder` has, and forgets the oldest fresh holder.
     fn announce(&self, place: usize, holder: NodeId);
 
     /// The tally now.
@@ -67,13 +67,13 @@ pub trait Copies: Debug {
     fn holders(&self, place: usize) -> impl Iterator<Item = NodeId> + '_;
 }
 
-/// Atomics, for any number of threads.
+/// The lock-free kind.
 #[derive(Debug)]
 pub struct AtomicCopies {
-    /// Copies beside the owners' in the upper half, copies in flight in the lower: one word, so
-    /// that a copy never counts twice, or not at all, on its way from one half to the other.
+    /// See [`COPY`]. One word, so that a copy that arrives moves from one half to the other in one
+    /// instruction, and no reader counts it twice or misses it.
     tallies: Box<[AtomicU64]>,
-    /// Ranks that hold the segment, 0 for none (the tracker holds nothing).
+    /// Ring buffers of ranks; 0 for none, since the tracker holds nothing.
     fresh: Box<[[AtomicU32; FRESH_HOLDERS]]>,
 }
 
@@ -122,12 +122,11 @@ impl Copies for AtomicCopies {
     }
 }
 
-/// Plain numbers, for whoever holds the mutex around them: cells, because to have the mutex is to
-/// have all of it alone.
+/// The plain kind, for the holder of the mutex around it. Cells, because the trait takes `&self`.
 #[derive(Debug)]
 pub struct PlainCopies {
     tallies: Box<[Cell<Tally>]>,
-    /// Ranks that hold the segment, 0 for none.
+    /// Ring buffers of ranks; 0 for none.
     fresh: Box<[[Cell<u32>; FRESH_HOLDERS]]>,
 }
 

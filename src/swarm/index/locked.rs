@@ -1,4 +1,4 @@
-//! One map behind one mutex: whoever computes a handout has the whole index to itself.
+//! One map behind one mutex: a handout has the whole index to itself.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -10,10 +10,8 @@ use crate::manifest::FileId;
 
 type LockedMap = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 
-/// Plain data that one thread at a time may look at.
-///
-/// The mutex is held for a whole handout: to take it anew for every look-up would be slower with
-/// one thread, and with several, since the look-ups follow each other closely.
+/// The mutex is held for a whole handout. Taking it for every look-up would be slower, with one thread
+/// and with several: look-ups follow each other closely.
 #[derive(Debug, Default)]
 pub struct LockedIndex {
     map: Mutex<LockedMap>,

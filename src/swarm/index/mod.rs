@@ -1,5 +1,5 @@
-//! Who has which file? Three kinds of index behind one trait, so that the handout policy is
-//! written once, and a handout computed from one kind is the handout from another.
+//! The index: who has which file. Three kinds behind one trait, so that the handout policy is written
+//! once, and every kind gives the same handouts.
 
 mod locked;
 mod numbered;
@@ -16,7 +16,7 @@ pub use locked::LockedIndex;
 pub use numbered::NumberedIndex;
 pub use sharded::ShardedIndex;
 
-/// Who owns a file, and what the index knows of its segments.
+/// The owners of a file, and the copies of its segments.
 #[derive(Debug)]
 pub struct FileSwarm<R> {
     /// Nodes that had the file from the start.
@@ -34,15 +34,15 @@ impl<R: Copies> FileSwarm<R> {
 
 /// A kind of index.
 pub trait SwarmIndex {
-    /// What it keeps of a segment.
+    /// What it keeps of a file's segments.
     type Copies: Copies;
-    /// The index while somebody works with it.
+    /// The open index.
     type Open<'a>: OpenIndex<Copies = Self::Copies>
     where
         Self: 'a;
 
-    /// Begins to work with the index. What must be locked as a whole is locked now; whoever has it
-    /// open must not open it again.
+    /// Opens the index for one handout. An index with one lock is locked from now on: to open it twice
+    /// in one thread is a deadlock.
     fn open(&self) -> Self::Open<'_>;
 }
 
@@ -51,8 +51,8 @@ pub trait OpenIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
 
-    /// Looks at a registered file. What must be locked file by file is locked meanwhile, so that
-    /// one look must not lie within another.
+    /// Looks at a registered file. An index with sharded locks locks the file's shard meanwhile: one
+    /// look within another can be a deadlock.
     fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<Self::Copies>) -> T) -> T;
 }
 

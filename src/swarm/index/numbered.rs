@@ -1,11 +1,11 @@
-//! No map at all: files are numbered at registration, and the number is the place. After that
-//! nothing is written but atomics, so that there is nothing to lock.
+//! A slice by file number: files are numbered at registration, so that no map is needed. Once the
+//! swarm is open only atomics are written, and nothing needs a lock.
 
 use super::copies::AtomicCopies;
 use super::{FileSwarm, OpenIndex, SwarmIndex};
 use crate::manifest::FileId;
 
-/// Atomics in a slice.
+/// A slice of atomics.
 #[derive(Debug, Default)]
 pub struct NumberedIndex {
     files: Vec<FileSwarm<AtomicCopies>>,

@@ -1,8 +1,7 @@
 //! A [`DashMap`] of atomics: sharded read-write locks, not a lock-free map.
 //!
-//! Once the swarm is open nobody writes to the map itself, only to the atomics in it, so that its
-//! locks are taken for reading alone. Even so every look-up writes to the lock of its shard, which
-//! is one for all look-ups of one file.
+//! Once the swarm is open only the atomics in the map are written, and its locks are taken for reading.
+//! Even so every look-up writes to the lock word of its shard, and look-ups of one file share it.
 
 use dashmap::DashMap;
 use rustc_hash::FxBuildHasher;
@@ -13,7 +12,7 @@ use crate::manifest::FileId;
 
 type ShardedMap = DashMap<FileId, FileSwarm<AtomicCopies>, FxBuildHasher>;
 
-/// Atomics in a sharded map.
+/// A sharded map of atomics.
 #[derive(Debug, Default)]
 pub struct ShardedIndex {
     map: ShardedMap,

@@ -253,6 +253,7 @@ fn count(len: usize) -> c_int {
 
 /// The greatest tag of this MPI: its standard demands 32,767, and 2²² and more are usual.
 pub(super) fn tag_max(world: &SimpleCommunicator) -> u32 {
+    // What the MPI standard guarantees at least (MPI 4.1, 9.1.2, MPI_TAG_UB).
     const LEAST: u32 = 32_767;
     let key = c_int::try_from(ffi::MPI_TAG_UB).expect("keys are small integers");
     let (mut value, mut found) = (std::ptr::null_mut::<c_int>(), 0);

@@ -1,7 +1,7 @@
 //! An ablation: the makespan with one switch set back, against the engine's default.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
-use super::scale::Scale;
 use super::series::{plain_of, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};

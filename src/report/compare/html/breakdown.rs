@@ -1,7 +1,7 @@
 //! How the peers spent their time.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
-use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::metrics::TimeShares;

@@ -1,7 +1,7 @@
 //! A forest plot: the ratio of every result with its interval, around the line at 1.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, number};
-use super::scale::Scale;
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};

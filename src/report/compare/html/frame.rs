@@ -1,10 +1,10 @@
 //! The frame of a figure: its axes, its legend and its table.
 
-use super::scale::Scale;
+use super::axis::Scale;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::Grid;
 
-use super::escape;
+use crate::report::compare::escape::escape;
 
 /// The width of a figure.
 // Labels fit, and stay legible where a phone scales it down; chosen by eye.

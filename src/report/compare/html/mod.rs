@@ -4,18 +4,19 @@
 //! for light, dark and print, with a table of its numbers.
 
 mod ablation;
-mod balance;
+mod served;
 mod breakdown;
 mod forest;
 mod frame;
-mod latency;
-mod scale;
+mod latencies;
+mod axis;
 mod series;
 mod strips;
 mod svg;
 mod sweep;
 mod trend;
 
+use super::escape::escape;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
@@ -44,22 +45,6 @@ pub(crate) struct Page<'a> {
     pub command: &'a str,
 }
 
-/// Escapes text for HTML.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            c if c.is_control() && c != '\n' => escaped.push(char::REPLACEMENT_CHARACTER),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 impl Page<'_> {
     pub(crate) fn html(&self) -> String {
         let series = Series::all(self.sets);
@@ -71,11 +56,11 @@ impl Page<'_> {
                 "Every repetition",
                 figures("strip", strips::strips(self.sets, &series)),
             ),
-            ("latency", "Latency", figures("tail", latency::tails(self.sets, &series))),
+            ("latency", "Latency", figures("tail", latencies::tails(self.sets, &series))),
             (
                 "balance",
                 "Balance of the load",
-                figures("load", balance::balances(self.sets, &series)),
+                figures("load", served::balances(self.sets, &series)),
             ),
             (
                 "time",

@@ -1,7 +1,7 @@
 //! Strip plots: every repetition as a point, over a box from the first to the third quartile.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
-use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid};

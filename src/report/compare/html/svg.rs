@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::escape;
+use crate::report::compare::escape::escape;
 
 /// A drawing.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Throughput by segment size and by peers, with the bound.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
-use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::{Cell, Column, Grid};

@@ -1,7 +1,7 @@
 //! A figure over commits. Points are not joined, because commits are not evenly spaced in time.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, in_units, vertical};
-use super::scale::Scale;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::history::{History, HistoryLine, Point};

@@ -2,8 +2,8 @@
 
 use hdrhistogram::Histogram;
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, horizontal, number, vertical};
-use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::{Cell, Column, Grid};

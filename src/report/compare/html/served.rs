@@ -1,7 +1,7 @@
 //! The balance of the load: bytes served by each rank, and their Lorenz curve.
 
+use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
-use super::scale::Scale;
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
