@@ -9,7 +9,7 @@ use super::plan::PlannedContender;
 use super::switches::ContenderKind;
 use super::workload::BenchScenario;
 use crate::baseline;
-use crate::config::Verify;
+use crate::config::{Engine, Verify};
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::protocol::Outcome;
 use crate::protocol::relay::RelayAlgorithm;
@@ -85,7 +85,7 @@ pub(crate) fn contender(
         Ok(Box::new(Broadcaster { algorithm, verify }))
     };
     match entry.engine {
-        ContenderKind::Lockfree => Ok(Box::new(Lockfree)),
+        ContenderKind::Lockfree => Ok(Box::new(SwarmContender(Engine::Lockfree))),
         ContenderKind::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
         ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments if launch.peers().is_none() => {
             Err(Unfit::NoRanks)
@@ -97,49 +97,37 @@ pub(crate) fn contender(
         }
         ContenderKind::Binomial => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
         ContenderKind::Circulant => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
-        ContenderKind::Mutex => Ok(Box::new(Mutex)),
+        ContenderKind::Mutex => Ok(Box::new(SwarmContender(Engine::Mutex))),
     }
 }
 
-/// The lockfree engine.
+/// One of the two engines that run a swarm.
 #[derive(Debug)]
-struct Lockfree;
+struct SwarmContender(Engine);
 
-impl Contender for Lockfree {
+impl Contender for SwarmContender {
     fn run(
         &self,
         job: &Job,
         request: &RunRequest<'_>,
     ) -> Result<Option<JobResult>, ContenderError> {
-        match request.launch {
-            Launch::Threads => {
-                Ok(Some(job::run_threads(job, request.peers + 1, request.clock, |_| ())?))
+        let &RunRequest { launch, peers, clock, .. } = request;
+        Ok(match (launch, self.0) {
+            (Launch::Threads, Engine::Lockfree) => {
+                Some(job::run_threads(job, peers + 1, clock, |_| ())?)
+            }
+            (Launch::Threads, Engine::Mutex) => {
+                Some(baseline::run_threads(job, peers + 1, clock, |_| ())?)
             }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => Ok(job::run_rank(job, &ranks.world, request.clock, |_| ())?),
-        }
-    }
-}
-
-/// The classic engine.
-#[derive(Debug)]
-struct Mutex;
-
-impl Contender for Mutex {
-    fn run(
-        &self,
-        job: &Job,
-        request: &RunRequest<'_>,
-    ) -> Result<Option<JobResult>, ContenderError> {
-        match request.launch {
-            Launch::Threads => {
-                Ok(Some(baseline::run_threads(job, request.peers + 1, request.clock, |_| ())?))
+            (Launch::Ranks(ranks), Engine::Lockfree) => {
+                job::run_rank(job, &ranks.world, clock, |_| ())?
             }
             #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => {
-                Ok(baseline::run_rank(job, &ranks.world, request.clock, |_| ())?)
+            (Launch::Ranks(ranks), Engine::Mutex) => {
+                baseline::run_rank(job, &ranks.world, clock, |_| ())?
             }
-        }
+        })
     }
 }
 
