@@ -16,19 +16,19 @@ pub(super) struct SlowPeers {
 }
 
 impl SlowPeers {
-    /// 1.5 as a fraction, in whole numbers. Among peers alike, chance alone makes an EWMA of weight
-    /// 1/8 deviate by a quarter of what single latencies do; half the mean on top leaves room for
-    /// that, and a link of half the rate, whose latency is 2 x the mean, is still seen. Chosen so; the
-    /// bounds of `tests/policy.rs` and `tests/worlds.rs` hold with it and these weights.
+    // The factor 1.5, in whole numbers. An EWMA of weight 1/8 has a quarter of the standard deviation
+    // of single latencies: half the mean on top leaves room for chance, and a link of half the rate,
+    // whose latency is 2 x the mean, is still seen. The bounds of `tests/policy.rs` and
+    // `tests/worlds.rs` hold with this factor and these weights.
     const SLOW_NUMERATOR: u64 = 3;
     const SLOW_DENOMINATOR: u64 = 2;
 
-    /// The weight of a new latency in a peer's EWMA is 1/8, as alpha in RFC 6298: one late segment
-    /// makes nobody slow unless it took 5 x the mean.
+    // A new latency has weight 1/8 in the EWMA of its peer, as alpha in RFC 6298: one late segment
+    // makes no peer slow unless it took 5 x the mean.
     const PEER_WEIGHT: u64 = 8;
 
-    /// In the EWMA of all it is 1/64: it hears of every peer, so that as much history of each needs
-    /// more of them, and a burst from one slow peer must not raise the mean that it is compared with.
+    // And 1/64 in the EWMA of all: as much history of 8 peers as a peer's own EWMA has of one, so that
+    // a burst from a slow peer hardly raises the mean that it is compared with.
     const ALL_WEIGHT: u64 = 64;
 
     /// A peer's EWMA after one more latency, nanoseconds; 0 stands for none yet.
@@ -36,8 +36,9 @@ impl SlowPeers {
         ewma(peer_ns, nanoseconds(latency).max(1), Self::PEER_WEIGHT)
     }
 
-    /// Takes a latency into account, whoever it is of. Of two threads that do so at once one may be
-    /// lost: no choice depends on a single latency.
+    /// Enters a latency of any peer.
+    // Load and store, not compare-and-swap: of two threads at once the latency of one may be lost, and
+    // no choice depends on a single latency.
     pub(super) fn record(&self, latency: Duration) {
         // ORDERING: Relaxed; an EWMA that may be a moment old, steers choices, publishes nothing.
         let all_ns = self.all_ns.load(Ordering::Relaxed);

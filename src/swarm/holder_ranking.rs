@@ -19,8 +19,8 @@ type RankedHolder = u128;
 /// No holder: sorts behind all.
 const NOBODY: RankedHolder = RankedHolder::MAX;
 
-/// The request count has 48 bits in the key: 128 less 32 each for load and rank, and 16 for the tie
-/// break. A node reaches it after 2^48 requests, and is then compared as if it had no more.
+/// Larger request counts compare as equal.
+// The count has 48 bits in the key: 128 less 32 each for load and rank, and 16 for the tie break.
 const REQUESTS_MAX: u64 = (1 << 48) - 1;
 
 /// The first few of all holders that were considered, in order.

@@ -9,8 +9,9 @@ use crate::manifest::NodeId;
 use crate::protocol::slow_peers::SlowPeers;
 use crate::sync::{AtomicU64, Ordering};
 
-/// Latencies from handout to announcement. The EWMA of each receiver lies with the receiver's
-/// account, which one thread has to itself; those of holders are shared.
+/// Latencies from handout to announcement.
+// The EWMA of a receiver is in its account, which one thread has to itself; those of holders are
+// shared by all service threads.
 #[derive(Debug)]
 pub(super) struct AdaptiveLimits {
     slow_peers: CachePadded<SlowPeers>,
@@ -60,10 +61,8 @@ impl AdaptiveLimits {
     }
 
     /// All of `most` for a node that is not slow, else `most` x (threshold / EWMA)^2.
-    ///
-    /// By Little's law latency is proportional to what is under way. A node that is given less thus
-    /// seems faster, and would be given more again; with the square the two settle where both the
-    /// latency and what is under way have come down.
+    // By Little's law latency is proportional to what is under way: a node that is given less seems
+    // faster, and would be given more again. With the square both settle lower.
     fn share(&self, node_ns: u64, most: u64) -> u64 {
         let threshold_ns = self.slow_peers.threshold_ns();
         if node_ns <= threshold_ns {

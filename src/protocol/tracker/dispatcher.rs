@@ -19,10 +19,9 @@ use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
 /// Waiting peers that can be tried without success before the rest waits for the next message.
-///
-/// With hundreds of waiting peers a look at each of them at every message would be quadratic. Most
-/// tries fail because all holders are busy, and then the next one fails too. 2 at the front and 2
-/// behind the last place tried (`resume`) reach everybody after a few messages.
+// To try all of hundreds of waiting peers at every message would be quadratic, and most tries fail
+// because holders are busy, so that the next one fails too. 2 at the front and 2 behind the last
+// position tried (`resume`) reach every peer after some messages. Chosen, not tuned.
 const FAILED_TRIES_MAX: usize = 2;
 
 #[derive(Debug)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::manifest::NodeId;
@@ -284,8 +285,9 @@ impl RunningSwarm {
     }
 }
 
-/// Time between two looks for silent peers. A quarter of the patience: a peer is then taken for lost
-/// after at most 1.25 times as long, and the look, at every peer, is rare. Chosen, not tuned.
-fn silence_check_interval(config: &Config) -> std::time::Duration {
+/// The time between two looks for silent peers.
+// A quarter of the patience: a peer is taken for lost after at most 1.25 x the patience, and to look
+// at every peer stays rare. Chosen, not tuned.
+fn silence_check_interval(config: &Config) -> Duration {
     config.silence_patience / 4
 }

@@ -17,8 +17,9 @@ const PRIORITIES: usize = 2 * (GRANTS_MAX + 1);
 /// The end of a list. Rank 0, the tracker, never waits.
 const NOBODY: NodeId = NodeId::TRACKER;
 
-/// A position in the queue. First come peers with few grants, and of these the ones without any
-/// verified segment: their uplinks idle until they get something to pass on.
+/// A position in the queue.
+// Peers with few grants come first, and of these the ones without any verified segment: their uplinks
+// idle until they get something to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct QueuePosition {
     grants: usize,

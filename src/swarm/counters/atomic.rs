@@ -6,8 +6,8 @@ use super::{Capacity, Load, NodeStatus, UNLIMITED};
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// The layout of the state: 32 bits in flight, 30 bits limit, 2 flags. 32 bits in flight can't
-/// overflow into the limit: there are at most 2^32 segments, and a peer has far fewer in flight.
+// The layout of the state: 32 bits in flight, 30 bits limit, 2 flags. What is in flight can't overflow
+// into the limit: the windows of all peers together stay far below 2^32 segments.
 const LIMIT_SHIFT: u32 = 32;
 const LIMIT_MASK: u64 = UNLIMITED as u64;
 /// The node has something to send.
@@ -34,8 +34,8 @@ impl PackedState {
     }
 }
 
-/// The counters of one node. Each node has cache lines of its own (`CachePadded`), against false
-/// sharing.
+/// The counters of one node.
+// In cache lines of its own (`CachePadded`), against false sharing.
 #[derive(Debug)]
 struct NodeCounters {
     /// See [`PackedState`].
@@ -168,11 +168,10 @@ impl AtomicCounters {
     }
 
     /// Sets a bit of a node, and again until it agrees with the state.
-    ///
-    /// Two threads may change the state in one order and set the bit in the other. So each thread
-    /// reads the state again after it has set the bit. It does so with a read-modify-write
-    /// instruction, which always sees the latest value: whichever thread sets the bit last leaves it
-    /// right. `loom_no_holder_that_has_time_is_forgotten` checks all interleavings of two threads.
+    // Two threads may change the state in one order and set the bit in the other. So each thread reads
+    // the state again after it has set the bit, with a read-modify-write instruction, which always sees
+    // the latest value: whichever thread sets the bit last leaves it right.
+    // `loom_no_holder_that_has_time_is_forgotten` checks all interleavings of two threads.
     #[cold]
     fn set(&self, node: NodeId, capacity: Capacity, mut value: bool) {
         let word = &self.bits(capacity)[node.index() / 64];

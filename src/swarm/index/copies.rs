@@ -46,7 +46,8 @@ impl Tally {
 /// The segments of one file, by their index in it.
 ///
 /// It remembers the last few holders of each segment, the *fresh* ones, not all of them: its size
-/// does not grow with the number of ranks. Fresh holders were asked least so far.
+/// does not grow with the number of ranks.
+// The last ones, because earlier ones were asked already.
 pub trait Copies: Debug {
     /// No copies of `segments` segments.
     fn none_of(segments: usize) -> Self;
@@ -70,8 +71,8 @@ pub trait Copies: Debug {
 /// The lock-free kind.
 #[derive(Debug)]
 pub struct AtomicCopies {
-    /// See [`COPY`]. One word, so that a copy that arrives moves from one half to the other in one
-    /// instruction, and no reader counts it twice or misses it.
+    // One word a segment: a copy that arrives moves from one half to the other in one instruction, and
+    // no reader counts it twice or misses it.
     tallies: Box<[AtomicU64]>,
     /// Ring buffers of ranks; 0 for none, since the tracker holds nothing.
     fresh: Box<[[AtomicU32; FRESH_HOLDERS]]>,

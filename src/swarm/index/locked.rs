@@ -10,8 +10,9 @@ use crate::manifest::FileId;
 
 type LockedMap = FxHashMap<FileId, FileSwarm<PlainCopies>>;
 
-/// The mutex is held for a whole handout. Taking it for every look-up would be slower, with one thread
-/// and with several: look-ups follow each other closely.
+/// A map behind a mutex, which is held for a whole handout.
+// Taking it for every look-up would be slower, with one thread and with several: look-ups follow each
+// other closely.
 #[derive(Debug, Default)]
 pub struct LockedIndex {
     map: Mutex<LockedMap>,
