@@ -42,7 +42,6 @@ pub(super) struct Download<'a, L> {
     injection: Injection,
     writer: Writer<Vec<StoredSegment>>,
     parker: Parker,
-    /// Of a segment.
     length: Length,
     /// Files that have no name yet.
     unwritten: usize,

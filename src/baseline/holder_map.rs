@@ -19,7 +19,6 @@ struct Holder {
     segments: Vec<bool>,
 }
 
-/// The tracker's index.
 #[derive(Debug)]
 pub(super) struct HolderMap {
     nodes: u32,

@@ -51,12 +51,10 @@ pub(super) struct WantedSegment {
     pub(super) tried: Vec<NodeId>,
 }
 
-/// What the tracker answers.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum TrackerMessage {
     /// How the files that the peer named are numbered.
     Catalogue(Catalogue),
-    /// All are ready: ask.
     Open,
     /// The run ends before it began.
     Refused,

@@ -7,7 +7,6 @@ use std::sync::{Mutex, MutexGuard};
 use crate::manifest::SegmentId;
 use crate::store::{FreshSegment, SealedSegment, Verified};
 
-/// A verified segment.
 #[derive(Clone, Debug)]
 pub(super) enum StoredSegment {
     /// It was here before the start.

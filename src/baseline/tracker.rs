@@ -45,7 +45,6 @@ struct MutexTracker<'a, L> {
     progress: Progress,
     /// Peers with nothing left to do until one of these segments can be had.
     waiting: BTreeMap<NodeId, Vec<WantedSegment>>,
-    /// By rank.
     metrics: Vec<RankMetrics>,
 }
 

@@ -29,7 +29,6 @@ pub(super) struct Checked {
     pub(super) result: Result<SealedSegment, VacantSlot>,
 }
 
-/// A check to make.
 #[derive(Debug)]
 pub(super) struct Check {
     pub(super) from: NodeId,

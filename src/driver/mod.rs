@@ -60,10 +60,8 @@ pub(crate) trait NodeIo<N> {
     fn open(&mut self, _node: &N, _stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {}
 }
 
-/// What the loop measured.
 #[derive(Debug)]
 pub(crate) struct LoopMetrics {
-    /// Messages received.
     messages: u64,
     /// Time by activity, while the run was open.
     pub(crate) spent: TimeSpent,

@@ -235,7 +235,6 @@ impl PeerIo {
     }
 }
 
-/// Changes one byte.
 fn corrupt(slot: FilledSlot) -> FilledSlot {
     let len = slot.bytes().len();
     let mut slot = slot.vacate();

@@ -60,12 +60,10 @@ impl Prepared {
 
 /// What a peer starts from, whichever engine runs it.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct PeerSetup {
-    /// What it registers.
     pub registration: Registration,
-    /// Slots that are left.
     pub store: Store,
-    /// What it has.
     pub owned: OwnedFiles,
     /// What it wants, in the order in which it registers it.
     pub wanted: Vec<FileName>,

@@ -27,13 +27,11 @@ pub(crate) trait Contender: Debug {
     -> Result<Option<JobResult>, ContenderError>;
 }
 
-/// Why a run broke.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContenderError {
     /// A node of an engine failed.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// A broadcast failed.
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
     /// Ranks were lost: no collective call can follow.
@@ -41,14 +39,11 @@ pub(crate) enum ContenderError {
     Lost(String),
 }
 
-/// One run among many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunRequest<'a> {
-    /// Where it takes place.
     pub launch: &'a Launch,
     /// How many peers take part.
     pub peers: u32,
-    /// Which repetition it is.
     pub repetition: u32,
     /// Started at zero for this run.
     pub clock: &'a Clock,
@@ -62,7 +57,6 @@ pub(crate) enum Unfit {
         "it can only broadcast: use a workload of the shape `broadcast` in which everybody wants all"
     )]
     NotBroadcast,
-    /// It needs an MPI.
     #[error("it needs MPI ranks: start mpiswarm with mpirun")]
     NoRanks,
 }

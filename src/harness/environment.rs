@@ -33,6 +33,7 @@ const TUNING: [&str; 10] = [
 
 /// What a reader must know to judge the figures, or to measure them again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Environment {
     /// The version of this record: 1.
     pub environment_schema: u32,
@@ -40,11 +41,9 @@ pub struct Environment {
     pub began: String,
     /// Name of the machine of rank 0.
     pub host: String,
-    /// That machine.
     pub machine: Machine,
     /// Load averages over 1, 5 and 15 minutes when it began; none where unknown.
     pub load_at_start: Option<[f64; 3]>,
-    /// The measured program.
     pub program: Program,
     /// The MPI; none with threads.
     pub mpi: Option<Mpi>,
@@ -55,9 +54,7 @@ pub struct Environment {
     /// Limits of all cores together; none in older records.
     #[serde(default)]
     pub all_cores: Vec<LimitsAt>,
-    /// Name of the plan.
     pub plan: String,
-    /// Text of the plan.
     pub plan_text: String,
 }
 
@@ -84,8 +81,8 @@ pub struct Machine {
 
 /// The measured program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Program {
-    /// Its version.
     pub version: String,
     /// Current commit of the tree that it was built in; none where the tree is gone.
     pub commit: Option<String>,
@@ -93,28 +90,23 @@ pub struct Program {
     pub dirty: Option<bool>,
     /// Whether the tree has source that is newer than the program.
     pub older_than_source: Option<bool>,
-    /// Version of the compiler.
     pub compiler: String,
     /// Compiler flags beyond the profile's.
     pub flags: String,
-    /// `release` or `debug`.
     pub profile: String,
-    /// Target triple.
     pub target: String,
 }
 
 /// The MPI that carried the bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Mpi {
-    /// Its own description.
     pub library: String,
     /// Version of the MPI standard.
     pub standard: String,
-    /// Number of ranks.
     pub ranks: u32,
     /// Ranks on the machine of rank 0.
     pub ranks_here: u32,
-    /// Thread support: `Funneled`, `Multiple`.
     pub threading: String,
     /// Its measured limits; none in older records.
     #[serde(default)]

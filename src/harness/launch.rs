@@ -11,9 +11,7 @@ use crate::time::Clock;
 /// What all ranks run next: indices into the plan, which all of them have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Order {
-    /// Index of the scenario.
     pub scenario: u32,
-    /// Index of the contender.
     pub contender: u32,
     /// The repetition; warm-up runs count down from the highest number.
     pub repetition: u32,
@@ -30,7 +28,6 @@ pub(crate) struct Cost {
     pub peak_rss_bytes: u64,
 }
 
-/// Where contenders run.
 #[derive(Debug)]
 pub(crate) enum Launch {
     /// All nodes are threads of this process.
@@ -144,7 +141,6 @@ mod ranks {
 
     /// The ranks of an MPI job, as one of them sees them.
     pub(crate) struct Ranks {
-        /// Where contenders run.
         pub world: SimpleCommunicator,
         /// For orders and costs, apart from the messages of contenders.
         orders: SimpleCommunicator,
@@ -152,7 +148,6 @@ mod ranks {
     }
 
     impl Ranks {
-        /// Collective.
         pub(crate) fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
             let here = here(&world);

@@ -30,7 +30,6 @@ const FIRST_WANTING: usize = 2;
 /// How link rates are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rates {
-    /// All are equal.
     Equal,
     /// Log-normal with a median of 1 and this standard deviation of the logarithm.
     LogNormal(f64),
@@ -78,7 +77,6 @@ impl Rates {
 /// One owner's file, and the machine and network that carry it.
 #[derive(Clone, Debug)]
 pub(crate) struct ScaleStudy {
-    /// Segments of the file.
     pub segments: u32,
     /// Payload of a segment, bytes; above 0.
     pub segment_bytes: usize,

@@ -10,13 +10,10 @@ use crate::config::{CounterKind, IndexKind, Sweep, spread};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrackerPlan {
-    /// Peers that are simulated.
     peers: Sweep<u32>,
     /// Segments of the one file that they want.
     segments: Sweep<u32>,
-    /// Threads that compute handouts.
     service_threads: Sweep<usize>,
-    /// Segments in one handout.
     handout: Sweep<usize>,
     index: Option<Sweep<IndexKind>>,
     counters: Option<Sweep<CounterKind>>,
@@ -34,17 +31,13 @@ fn three() -> NonZeroU32 {
 /// One case of the load test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TrackerCase {
-    /// Peers that are simulated.
     pub peers: u32,
     /// Segments of the one file that they want.
     pub segments: u32,
-    /// Threads that compute handouts.
     pub service_threads: usize,
-    /// Segments in one handout.
     pub handout: usize,
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
-    /// How it counts requests.
     pub counters: CounterKind,
 }
 

@@ -28,18 +28,15 @@ const SCHEMA: u32 = 1;
 pub(crate) struct TrackerRecord {
     /// The version of this record: 1.
     pub tracker_schema: u32,
-    /// What was loaded.
     #[serde(flatten)]
     pub case: TrackerCase,
     /// Threads that simulate the peers.
     pub client_threads: usize,
-    /// The repetition, from 0.
     pub repetition: u32,
     /// Answers with at least one segment, per second.
     pub handouts_per_second: f64,
     /// Segments in them, per second.
     pub segments_per_second: f64,
-    /// Empty answers.
     pub empty: u64,
     /// How long it was measured, seconds.
     pub elapsed_s: f64,

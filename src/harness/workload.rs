@@ -29,14 +29,12 @@ pub(crate) enum Shape {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WorkloadPlan {
-    /// What records call it.
     pub name: String,
     shape: Shape,
     /// By default all ranks but the tracker; 4 with threads.
     peers: Option<Sweep<u32>>,
     #[serde(default = "one")]
     files: u32,
-    /// Segments of each file.
     segments: u32,
     /// A file is at most this long: with large segments it has fewer of them.
     file_bytes_max: Option<u64>,

@@ -80,7 +80,7 @@ pub struct OwnedFile {
 pub struct InputWarning {
     /// The line that wants the file, counted from 1.
     pub line: usize,
-    /// The file.
+    /// Its name.
     pub name: FileName,
 }
 

@@ -131,7 +131,7 @@ pub enum NameError {
     /// It would corrupt a terminal or end a string of the operating system.
     #[error("a file name may not contain the control character {found:?}")]
     Control {
-        /// The first control character.
+        /// The separator: `/` or `\`.
         found: char,
     },
     /// It could climb out of the folder.

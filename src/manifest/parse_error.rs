@@ -18,13 +18,11 @@ pub struct ParseError {
 
 /// What is wrong with a line of an input.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum ParseCause {
     /// A byte that does not belong to UTF-8.
     #[error("the byte 0x{byte:02x} is not UTF-8")]
-    NotUtf8 {
-        /// The first such byte.
-        byte: u8,
-    },
+    NotUtf8 { byte: u8 },
     /// The text ends where a section should begin.
     #[error("the file ends before {expected}")]
     Missing {
@@ -33,36 +31,18 @@ pub enum ParseCause {
     },
     /// Something else stands in a count's place.
     #[error("{value} is not a number: {expected} is expected")]
-    NotANumber {
-        /// What stands there.
-        value: Quoted,
-        /// What should.
-        expected: Count,
-    },
-    /// A count below zero.
+    NotANumber { value: Quoted, expected: Count },
     #[error("{value} is negative: {expected} is expected")]
-    Negative {
-        /// What stands there.
-        value: Quoted,
-        /// What should.
-        expected: Count,
-    },
+    Negative { value: Quoted, expected: Count },
     /// A count that the swarm cannot number.
     #[error("{value} is too large: {expected} is at most {}", u32::MAX)]
-    TooLarge {
-        /// What stands there.
-        value: Quoted,
-        /// What should.
-        expected: Count,
-    },
+    TooLarge { value: Quoted, expected: Count },
     /// A count larger than what follows it.
     #[error("announces {}, but the file ends after {found}", counted.amount(*announced))]
     EndsEarly {
-        /// What the line counts.
         counted: Count,
         /// The count on the line.
         announced: u32,
-        /// How many follow.
         found: u32,
     },
     /// The header of an owned file is one word.
@@ -71,7 +51,6 @@ pub enum ParseCause {
          {announced}"
     )]
     NoSegmentCount {
-        /// The line.
         value: Quoted,
         /// Which owned file it should open, counted from 1.
         place: u32,
@@ -81,7 +60,6 @@ pub enum ParseCause {
     /// A name that may not become a path.
     #[error("{value}: {cause}")]
     Name {
-        /// The name.
         value: Quoted,
         /// The rule that it breaks.
         cause: NameError,
@@ -102,7 +80,6 @@ pub enum ParseCause {
          announced on line {header})"
     )]
     HashDigit {
-        /// The line.
         value: Quoted,
         /// Its first character that is not a hexadecimal digit.
         found: char,
@@ -116,7 +93,6 @@ pub enum ParseCause {
     /// The same file is owned twice.
     #[error("{name} is owned twice: line {first} has it already")]
     OwnedTwice {
-        /// The file.
         name: Quoted,
         /// The line of its first header.
         first: usize,
@@ -124,7 +100,6 @@ pub enum ParseCause {
     /// The same file is wanted twice.
     #[error("{name} is wanted twice: line {first} has it already")]
     WantedTwice {
-        /// The file.
         name: Quoted,
         /// The line that wants it first.
         first: usize,
@@ -135,7 +110,6 @@ pub enum ParseCause {
          shortened"
     )]
     SameOutput {
-        /// The file.
         name: Quoted,
         /// The line that wants the other one.
         first: usize,
@@ -146,7 +120,6 @@ pub enum ParseCause {
         Count::WantedFiles.amount(*wanted)
     )]
     Trailing {
-        /// The line.
         value: Quoted,
         /// How many wanted files the input announces.
         wanted: u32,

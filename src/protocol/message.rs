@@ -12,19 +12,14 @@ use crate::verify::Digest;
 
 /// Everything that nodes say to each other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum Message {
     /// Peer to tracker: part of what it has and wants.
     Register(Part),
     /// Tracker to peer: that part has come.
-    Registered {
-        /// Which part.
-        index: u32,
-    },
+    Registered { index: u32 },
     /// Peer to tracker: send this part of my catalogue.
-    Describe {
-        /// Which part.
-        index: u32,
-    },
+    Describe { index: u32 },
     /// Tracker to peer: part of the catalogue.
     Described(Part),
     /// Peer to tracker: I have reserved memory for all that I want, or could not.
@@ -39,10 +34,7 @@ pub enum Message {
     /// Tracker to peer: segments to fetch, and from whom.
     Handout(Handout),
     /// Peer to tracker: a whole file has its final name.
-    Finished {
-        /// Which file.
-        file: FileId,
-    },
+    Finished { file: FileId },
     /// Peer to tracker: I have verified all that I want and can get.
     Complete {
         /// How many segments I verified.
@@ -54,7 +46,6 @@ pub enum Message {
     Acknowledged {
         /// The last ask that arrived; what it announced is confirmed.
         answers: u32,
-        /// As in [`Handout::busy`].
         busy: bool,
     },
     /// Tracker to peer: the run is over.
@@ -62,25 +53,13 @@ pub enum Message {
     /// Peer to tracker: this is my last message.
     Bye,
     /// Peer to holder: send me these segments; a slot is ready for each.
-    Request {
-        /// Which segments.
-        segments: ArrayVec<SegmentId, HANDOUT_MAX>,
-    },
+    Request { segments: ArrayVec<SegmentId, HANDOUT_MAX> },
     /// Holder to peer: I can't send this segment now.
-    Decline {
-        /// Which segment.
-        segment: SegmentId,
-    },
+    Decline { segment: SegmentId },
     /// Peer to holder: don't send this segment.
-    Withdraw {
-        /// Which segment.
-        segment: SegmentId,
-    },
+    Withdraw { segment: SegmentId },
     /// Holder to peer: I will not send it.
-    Withdrawn {
-        /// Which segment.
-        segment: SegmentId,
-    },
+    Withdrawn { segment: SegmentId },
 }
 
 /// A part of something too long for one message.

@@ -43,38 +43,28 @@ pub trait Node {
 
 /// An event at a node.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum Input<'a> {
-    /// The run begins.
     Start,
     /// The time of [`Node::deadline`] has come.
     Deadline,
-    /// A message came in.
     Message {
-        /// Who sent it.
         from: NodeId,
-        /// What it says.
         message: &'a Message,
     },
     /// An expected segment is in its slot, unchecked.
     Arrived {
-        /// Who sent it.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
     /// A served segment has left, or its receiver is gone: its slot is not read for this receiver
     /// any more. Comes once for every [`Output::Serve`].
     Sent {
-        /// Who gets it.
         to: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
-    /// A check has ended.
     Checked {
-        /// Who sent the segment.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
         /// Whether it is the registered segment.
         verdict: CheckResult,
@@ -86,16 +76,13 @@ pub enum Input<'a> {
     },
     /// A whole file has its final name, or could not get it.
     Published {
-        /// Which file.
         file: FileId,
         /// Why not, for people to read.
         problem: Option<Box<str>>,
     },
     /// All events have been handled, and no more have come.
     Idle,
-    /// A node is gone.
     Lost {
-        /// Which node.
         node: NodeId,
     },
 }
@@ -111,12 +98,10 @@ pub enum CheckResult {
 
 /// What a node wants done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum Output {
-    /// Send a message.
     Send {
-        /// To whom.
         to: NodeId,
-        /// Which.
         message: MessageIndex,
     },
     /// The segments are numbered: enter the node's own, and reserve a slot for each wanted one, so
@@ -124,37 +109,28 @@ pub enum Output {
     Reserve,
     /// Make a slot ready for a segment, before it is asked for.
     Expect {
-        /// Who will send it.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
-    /// Send a verified segment.
     Serve {
-        /// To whom.
         to: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
     /// Drop a segment that was expected or has arrived.
     Forget {
         /// Who was to send it.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
     /// Check a segment that has arrived.
     Check {
-        /// Who sent it.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
         /// What its SHA-256 must be.
         digest: Digest,
     },
     /// Give a whole file its final name.
     Publish {
-        /// Which file.
         file: FileId,
     },
     /// The node wants nothing more.

@@ -90,14 +90,12 @@ pub(super) struct Incoming {
     next: u32,
 }
 
-/// What a part changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PartProgress {
     /// Nothing: it is a duplicate, or out of order.
     Ignored,
     /// The next part is missing.
     More,
-    /// The message is complete.
     Whole,
 }
 

@@ -12,7 +12,6 @@ use crate::verify::Digest;
 pub(crate) struct RosterFile {
     pub(crate) name: Box<str>,
     pub(crate) owners: Vec<NodeId>,
-    /// Whether anybody wants it.
     pub(crate) wanted: bool,
 }
 
@@ -21,9 +20,7 @@ pub(crate) struct RosterFile {
 pub(crate) struct Roster {
     pub(crate) geometry: Geometry,
     pub(crate) files: Vec<RosterFile>,
-    /// By segment.
     pub(crate) digests: Vec<Digest>,
-    /// By rank.
     pub(crate) named: Vec<Named>,
     /// Names that somebody wants and nobody owns.
     pub(crate) unowned: Vec<Box<str>>,
@@ -38,6 +35,7 @@ pub(crate) struct Named {
 
 /// Registrations that contradict each other.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum RosterError {
     /// Two owners have different numbers of segments.
     #[error(
@@ -45,13 +43,10 @@ pub enum RosterError {
          give both the same file"
     )]
     CountsDiffer {
-        /// The file.
         name: Box<str>,
-        /// Its first owner.
         first: NodeId,
         /// How many segments that one has.
         first_count: usize,
-        /// An owner that disagrees.
         second: NodeId,
         /// How many segments that one has.
         second_count: usize,
@@ -62,23 +57,17 @@ pub enum RosterError {
          give both the same file"
     )]
     SegmentsDiffer {
-        /// The file.
         name: Box<str>,
-        /// Its first owner.
         first: NodeId,
-        /// An owner that disagrees.
         second: NodeId,
         /// The first segment, from 0, that differs.
         position: usize,
-        /// What differs, and how.
         what: Box<str>,
     },
     /// An owner's registration has more hashes than digests, or fewer.
     #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
     LengthsDiffer {
-        /// The file.
         name: Box<str>,
-        /// Who registered it.
         owner: NodeId,
         /// How many hashes it has.
         hashes: usize,
@@ -96,7 +85,6 @@ pub enum RosterError {
         /// How many there may be.
         max: u32,
     },
-    /// The numbering is full.
     #[error("the files have {0}")]
     TooMany(#[from] crate::manifest::TooManySegments),
 }

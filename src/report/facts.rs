@@ -52,9 +52,7 @@ pub(crate) struct RunFacts {
 /// What moved the bytes of a run, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Carrier {
-    /// `mutex` or `lockfree`.
     pub engine: &'static str,
-    /// `local` or `mpi`.
     pub transport: &'static str,
     /// How many cores the job could use.
     pub cores: usize,

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::units::{seconds, size};
 
-/// One simulated run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scaled {
     pub peers: u32,
@@ -28,7 +27,6 @@ pub(crate) struct Scaled {
     pub makespan_s: f64,
     /// The shortest makespan that the links allow, seconds: see `limits::bounds::links`.
     pub bound_s: f64,
-    /// Makespan ÷ bound.
     pub ratio_to_bound: f64,
     /// The median finish of a peer ÷ the bound.
     pub median_finish_to_bound: f64,

@@ -18,6 +18,7 @@ pub(crate) const SCHEMA: u32 = 1;
 /// be computed is null where the field is optional, and 0 where it is not. Tables by rank have
 /// `peers` + 1 entries and begin with rank 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Summary {
     /// The version of this record: 1.
     pub schema: u32,
@@ -45,9 +46,7 @@ pub struct Summary {
     pub setup_s: f64,
     /// From the start until the last peer had all it wanted, verified, seconds.
     pub makespan_s: f64,
-    /// `segments` ÷ `makespan_s`.
     pub segments_per_second: f64,
-    /// `bytes_delivered` ÷ `makespan_s`.
     pub bytes_per_second: f64,
     /// The shortest makespan that this machine allows, seconds: see
     /// `limits::bounds`.
@@ -87,7 +86,6 @@ pub struct Summary {
     pub corrupt_segments: u64,
     /// Requests that were answered with *busy*.
     pub refused_requests: u64,
-    /// Requests that timed out.
     pub lapsed_requests: u64,
     /// Wanted files that no peer had.
     pub unavailable_files: Vec<String>,

@@ -8,7 +8,6 @@ use crate::manifest::{NodeId, SegmentId};
 /// What one node is known to have and to wait for, kept apart from what the node itself thinks.
 #[derive(Clone, Debug, Default)]
 struct NodeFacts {
-    /// A bit a segment.
     verified: Vec<u64>,
     /// Slots made ready, by segment and sender.
     expected: BTreeMap<(SegmentId, NodeId), ()>,

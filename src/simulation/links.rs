@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 
-/// One node's connection.
 #[derive(Clone, Debug)]
 struct SimulatedLink {
     segment_time: Duration,
@@ -20,7 +19,6 @@ struct SimulatedLink {
     downlink_free: Timestamp,
 }
 
-/// All connections.
 #[derive(Debug)]
 pub(super) struct LinkTable {
     links: Vec<SimulatedLink>,

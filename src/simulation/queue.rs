@@ -8,25 +8,39 @@ use crate::protocol::{Input, Message};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-/// Something that will happen.
 #[derive(Clone, Debug)]
 #[expect(clippy::large_enum_variant, reason = "events are moved, never allocated one by one")]
 pub(super) enum SimulatedEvent {
-    /// A node learns something.
-    Input { to: NodeId, input: Input<'static> },
+    Input {
+        to: NodeId,
+        input: Input<'static>,
+    },
     /// A message comes to a node.
-    Message { from: NodeId, to: NodeId, message: Message },
+    Message {
+        from: NodeId,
+        to: NodeId,
+        message: Message,
+    },
     /// A node's deadline may have come.
-    Wake { node: NodeId },
+    Wake {
+        node: NodeId,
+    },
     /// A node's uplink is free for the next segment.
-    UplinkFree { node: NodeId },
+    UplinkFree {
+        node: NodeId,
+    },
     /// A segment has crossed the network.
-    Landed { from: NodeId, to: NodeId, segment: SegmentId, content: Digest },
-    /// A node vanishes.
-    Vanish { node: NodeId },
+    Landed {
+        from: NodeId,
+        to: NodeId,
+        segment: SegmentId,
+        content: Digest,
+    },
+    Vanish {
+        node: NodeId,
+    },
 }
 
-/// All events to come.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// Small keys, so that ordering moves no messages.

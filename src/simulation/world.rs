@@ -30,7 +30,6 @@ pub struct World {
     now: Timestamp,
     queue: Queue,
     links: LinkTable,
-    /// By rank.
     nodes: Vec<SimulatedNode>,
     outbox: Outbox,
     checker: Checker,
@@ -55,14 +54,13 @@ pub struct World {
 
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Run {
     /// How the tracker saw it.
     pub outcome: Outcome,
     /// From the opening of the swarm until the last peer that finished had all it wants.
     pub makespan: Duration,
-    /// Segments served, by rank.
     pub served: Vec<u64>,
-    /// Segments that arrived wrong.
     pub corrupt: u64,
     /// Requests that were declined, that lapsed.
     pub declined: u64,
@@ -78,7 +76,6 @@ pub struct Run {
     pub message_bytes: u64,
     /// The most segments that peers had been given and not announced at one moment.
     pub grants_max: usize,
-    /// Events in all.
     pub events: u64,
     /// Stands for the whole run: equal when two runs are the same, event for event.
     pub fingerprint: u64,

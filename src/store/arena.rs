@@ -96,7 +96,6 @@ impl Arena {
         Self { base: base.unwrap_or(NonNull::dangling()), _memory: memory, stride, slot_bytes }
     }
 
-    /// Where a slot begins.
     fn slot(&self, index: u32) -> NonNull<u8> {
         // SAFETY: indices come from `allocate`, which reserved a stride for each.
         unsafe { self.base.add(index as usize * self.stride) }
@@ -200,7 +199,7 @@ impl FilledSlot {
 }
 
 impl SealedSegment {
-    /// The payload.
+    /// The bytes, unchecked.
     pub fn bytes(&self) -> &[u8] {
         read(&self.arena, self.index, self.len)
     }

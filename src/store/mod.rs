@@ -53,7 +53,6 @@ const STEP_BYTES: usize = 256 << 20;
 pub struct Store {
     // A stack: the slot that was given back last is likeliest still in the cache.
     vacant: Vec<VacantSlot>,
-    /// Ascending by first segment.
     files: Vec<Arc<FileSegments>>,
     /// The size of slots that are allocated one by one; none where all are allocated beforehand.
     fresh_bytes: Option<usize>,

@@ -8,7 +8,6 @@ use crate::manifest::Block;
 // after another, they would each repeat that, and most would find nothing.
 #[derive(Debug, Default)]
 pub(super) struct Readiness {
-    /// Ascending by index.
     blocks: Vec<Block>,
 }
 

@@ -21,10 +21,8 @@ enum MailboxEvent {
     Received { by: NodeId, segment: SegmentId },
 }
 
-/// What all nodes share.
 #[derive(Debug)]
 struct SharedMailboxes {
-    /// By rank.
     mailboxes: Box<[Mailbox]>,
     /// Those that are empty, to be used again: with as many as are ever on their way at once,
     /// nothing is allocated any more.

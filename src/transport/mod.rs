@@ -82,44 +82,34 @@ impl PolledEvents {
 
 /// Something that a transport finished.
 #[derive(Debug)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum Completion {
     /// A segment lies in its slot.
     Arrived {
-        /// From whom.
         from: NodeId,
-        /// Which segment.
         segment: SegmentId,
         /// Its bytes, unchecked.
         slot: FilledSlot,
     },
-    /// A segment was sent.
     Sent {
-        /// To whom.
         to: NodeId,
-        /// Which segment.
         segment: SegmentId,
     },
     /// A slot was taken back.
     Forgotten {
-        /// The slot.
         slot: VacantSlot,
     },
 }
 
 /// Why nothing moves any more.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum TransportError {
     /// A message does not fit its bounds, or is none.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// An MPI call failed.
     #[error("{call} failed: MPI error {code}")]
-    Mpi {
-        /// Which function.
-        call: &'static str,
-        /// What it returned.
-        code: i32,
-    },
+    Mpi { call: &'static str, code: i32 },
     /// A node without which nothing goes on.
     #[error("{0} is lost: it answers no more")]
     Silent(NodeId),

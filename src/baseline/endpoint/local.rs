@@ -10,7 +10,6 @@ use crate::transport::TransportError;
 /// All mailboxes of a run.
 #[derive(Debug)]
 pub(in crate::baseline) struct Mailboxes {
-    /// By node, by kind.
     mailboxes: Vec<[TagMailbox; Tag::COUNT]>,
 }
 
@@ -28,7 +27,6 @@ struct MailboxState {
     closed: bool,
 }
 
-/// One node's end.
 #[derive(Debug)]
 pub(in crate::baseline) struct LocalEndpoint<'a> {
     mailboxes: &'a Mailboxes,

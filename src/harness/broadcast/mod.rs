@@ -98,38 +98,24 @@ pub struct RankReport {
 
 /// Why a broadcast failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum BroadcastError {
     /// There is no rank 1.
     #[error("a broadcast needs an owner: start 2 nodes or more")]
     NoOwner,
-    /// `MPI_Bcast` between threads.
     #[error("mpi-bcast needs ranks of an MPI job: start it under mpirun")]
     NeedsRanks,
-    /// Nothing moves any more.
     #[error(transparent)]
     Transport(#[from] TransportError),
     /// A run without checks brought wrong segments.
     #[error("{node}: {segments} segments are wrong")]
-    Unsound {
-        /// Where.
-        node: NodeId,
-        /// How many.
-        segments: u64,
-    },
-    /// A node gave up.
+    Unsound { node: NodeId, segments: u64 },
     #[error("{node}: {problem}")]
-    Failed {
-        /// Which one.
-        node: NodeId,
-        /// What it said.
-        problem: String,
-    },
-    /// Another node gave up.
+    Failed { node: NodeId, problem: String },
     #[error("stopped because another node failed")]
     Stopped,
 }
 
-/// What a peer measured.
 #[derive(Debug, Default)]
 struct PeerReport {
     metrics: RankMetrics,
@@ -168,7 +154,6 @@ pub fn run_threads(
     report(&started?, peers?)
 }
 
-/// Runs rank 0.
 fn run_starter(
     job: &BroadcastJob,
     nodes: u32,

@@ -119,7 +119,6 @@ impl WholeFile {
         Ok(())
     }
 
-    /// All of it.
     pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
         let slot = self.slot.as_mut().expect("there is room before the run opens");
         &mut slot.bytes_mut()[..self.bytes]

@@ -39,7 +39,6 @@ pub(crate) struct ContenderRow {
     pub runs: usize,
     /// Repetitions whose makespans lie outside of Tukey's fences; they count like all others.
     pub outliers: Vec<u32>,
-    /// Repetitions that are [`invalid`].
     pub invalid: Vec<u32>,
     /// Why the first of them is.
     pub invalid_why: Option<Invalid>,
@@ -49,15 +48,12 @@ pub(crate) struct ContenderRow {
     pub makespan_interval_s: Option<Interval>,
     /// The median makespan of the baseline ÷ that of this contender; none if no baseline ran.
     pub times_baseline: Option<f64>,
-    /// Its bootstrap interval.
     pub times_baseline_interval: Option<Interval>,
     /// The median of makespan ÷ bound: 1.0 is perfect.
     pub ratio_to_bound: Option<f64>,
-    /// The median rate.
     pub bytes_per_second: f64,
     /// The harmonic mean of the rates: all bytes ÷ all time.
     pub bytes_per_second_harmonic: Option<f64>,
-    /// The median rate.
     pub segments_per_second: f64,
     /// The harmonic mean of the rates.
     pub segments_per_second_harmonic: Option<f64>,

@@ -104,15 +104,12 @@ pub(crate) struct Plan {
     pub budget: Duration,
     /// Stop when each median's interval reaches at most this part of it to either side.
     pub target: f64,
-    /// The workloads.
     pub scenarios: Vec<BenchScenario>,
-    /// The contenders.
     pub contenders: Vec<PlannedContender>,
     /// The load test of the tracker alone.
     pub tracker: Option<TrackerPlan>,
 }
 
-/// One contender.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedContender {
     /// Its name in records; lists of switches give one name each.
@@ -243,7 +240,6 @@ impl ContenderPlan {
     }
 }
 
-/// `lockfree window=4 index=mutex`.
 fn with_switches(base: &str, switches: &Overrides) -> String {
     let named = switches.named();
     let switched = named.iter().map(|(name, value)| match value.as_str() {
@@ -263,32 +259,22 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 pub(crate) enum PlanError {
     /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
+    Read { path: PathBuf, cause: io::Error },
     /// The text is no plan.
     #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
     Syntax {
-        /// The file.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
         /// The text of the line.
         quoted: String,
-        /// What the parser says.
         cause: String,
     },
     /// A value that makes no sense.
     #[error("{path}:{line}: {refusal}", path = path.display())]
     Refused {
-        /// The file.
         path: PathBuf,
         /// The line on which it, or what it is part of, begins.
         line: usize,
-        /// What makes no sense.
         refusal: Refusal,
     },
 }
@@ -310,38 +296,19 @@ pub(crate) enum Refusal {
     Nothing,
     /// Records could not tell them apart.
     #[error("two workloads are called \"{name}\": rename one")]
-    TwoWorkloads {
-        /// The name.
-        name: String,
-    },
+    TwoWorkloads { name: String },
     /// Records could not tell them apart.
     #[error("two contenders are called \"{name}\": add a `name` to one")]
-    TwoContenders {
-        /// The name.
-        name: String,
-    },
+    TwoContenders { name: String },
     /// The numbers of a workload don't fit each other.
     #[error("workload \"{name}\": {cause}")]
-    Workload {
-        /// The workload.
-        name: String,
-        /// What doesn't fit.
-        cause: WorkloadError,
-    },
+    Workload { name: String, cause: WorkloadError },
     /// An engine cannot do what is switched.
     #[error("contender \"{name}\": {cause}")]
-    Switch {
-        /// The contender.
-        name: String,
-        /// What it cannot do.
-        cause: SwitchError,
-    },
+    Switch { name: String, cause: SwitchError },
     /// Times where there are none, or none where there are.
     #[error(
         "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
     )]
-    Times {
-        /// The contender.
-        name: String,
-    },
+    Times { name: String },
 }

@@ -72,36 +72,21 @@ pub struct Record {
 
 /// Why records cannot be written or read.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum RecordsError {
-    /// An I/O error.
     #[error("{path}: {cause}", path = path.display())]
-    System {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
+    System { path: PathBuf, cause: io::Error },
     /// A whole line is no record.
     #[error("{path}:{line}: not a record: {cause}", path = path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What the parser says.
-        cause: serde_json::Error,
-    },
+    Damaged { path: PathBuf, line: usize, cause: serde_json::Error },
     /// A record of another version.
     #[error(
         "{path}:{line}: a record of version {version}; this program reads {known}",
         path = path.display()
     )]
     Version {
-        /// The file.
         path: PathBuf,
-        /// The line, from 1.
         line: usize,
-        /// Its version.
         version: u32,
         /// The version that this program reads.
         known: u32,

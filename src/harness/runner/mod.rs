@@ -42,22 +42,13 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 /// Why a measurement stopped. The runs before are in the records.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    /// A contender broke.
     #[error("{contender} on {workload}: {cause}")]
-    Run {
-        /// Which contender.
-        contender: String,
-        /// On which workload.
-        workload: String,
-        /// What happened.
-        cause: ContenderError,
-    },
+    Run { contender: String, workload: String, cause: ContenderError },
     /// The records cannot be written.
     #[error(transparent)]
     Records(#[from] RecordsError),
 }
 
-/// How a measurement went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BenchOutcome {
     /// Every run that counts, those of an earlier process included.
@@ -107,9 +98,7 @@ pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<Limits
 /// What rank 0, or the only process, needs to carry out a plan.
 #[derive(Debug)]
 pub(crate) struct Bench<'a> {
-    /// What is run.
     pub plan: &'a Plan,
-    /// Where it runs.
     pub launch: &'a Launch,
     /// What one core can do.
     pub limits: &'a [LimitsAt],

@@ -26,7 +26,6 @@ pub(super) struct Clients {
 pub(super) struct WarmUp {
     /// Segments that a warm peer has been handed; at least 1.
     segments: u32,
-    /// Peers that have fewer.
     cold: AtomicU32,
 }
 

@@ -40,14 +40,12 @@ const OWNER: NodeId = NodeId(1);
 // begun is higher by far. Chosen, not tuned.
 const WARM_UP_HANDOUTS: usize = 32;
 
-/// One load test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LoadTest {
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
     /// How it counts what was asked of each node.
     pub counters: CounterKind,
-    /// Threads that compute handouts.
     pub service_threads: usize,
     /// Threads that simulate the peers.
     pub client_threads: usize,
@@ -68,7 +66,6 @@ pub(crate) struct LoadTest {
 pub(crate) struct LoadResult {
     /// Answers that gave at least one segment.
     pub handouts: u64,
-    /// Segments that they gave.
     pub segments: u64,
     /// Empty answers, because no holder was available.
     pub empty: u64,

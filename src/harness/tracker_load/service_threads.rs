@@ -19,7 +19,6 @@ use crate::transport::{PolledEvents, Transport as _};
 #[derive(Debug)]
 pub(super) struct ServiceThreads<'a> {
     service: &'a Service,
-    /// By rank.
     accounts: Vec<Mutex<Account>>,
     handout: usize,
 }

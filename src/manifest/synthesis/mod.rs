@@ -77,21 +77,13 @@ pub fn write_all(dir: &Path, inputs: &[PeerInput], overwrite: bool) -> Result<()
 
 /// Why inputs could not be written.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum WriteError {
     /// The folder holds a workload.
     #[error("{}: the input exists already", OneLine(path))]
-    Exists {
-        /// Its first input.
-        path: PathBuf,
-    },
-    /// The operating system refuses.
+    Exists { path: PathBuf },
     #[error("{}: {cause}", OneLine(path))]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        cause: io::Error,
-    },
+    Io { path: PathBuf, cause: io::Error },
 }
 
 fn write_input(path: &Path, input: &PeerInput) -> io::Result<()> {

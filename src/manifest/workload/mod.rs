@@ -179,8 +179,8 @@ fn is_exponent(number: f64) -> bool {
 
 /// Why a workload cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum WorkloadError {
-    /// No peer takes part.
     #[error("a workload needs at least 1 peer")]
     NoPeers,
     /// There is nothing to copy.
@@ -188,12 +188,7 @@ pub enum WorkloadError {
     NoFiles,
     /// More segments than the swarm numbers.
     #[error("{files} files of {segments} segments are too many: {} together at most", u32::MAX)]
-    TooManySegments {
-        /// How many files.
-        files: u32,
-        /// How many segments each.
-        segments: u32,
-    },
+    TooManySegments { files: u32, segments: u32 },
     /// A file cannot be owned twice by one peer.
     #[error("{owners} owners of each file are too many for {peers} peers")]
     TooManyOwners {
@@ -207,31 +202,18 @@ pub enum WorkloadError {
     TooManyWanted {
         /// How many files each peer should want.
         wanted: NonZeroU32,
-        /// How many there are.
         files: u32,
     },
     /// An exponent that makes no probabilities.
     #[error("the exponent {exponent} of a Zipf popularity is not a number from 0 up")]
-    Exponent {
-        /// The exponent.
-        exponent: f64,
-    },
+    Exponent { exponent: f64 },
     /// A text that does not say who owns.
     #[error("{value} does not say who owns a file: \"first\" or a number from 1 up is expected")]
-    Owners {
-        /// The text.
-        value: Quoted,
-    },
+    Owners { value: Quoted },
     /// A text that does not say what is wanted.
     #[error("{value} does not say what a peer wants: \"all\" or a number from 1 up is expected")]
-    Wanted {
-        /// The text.
-        value: Quoted,
-    },
+    Wanted { value: Quoted },
     /// A text that is no popularity.
     #[error("{value} is not a popularity: \"uniform\" or \"zipf:S\", S from 0 up, is expected")]
-    Popularity {
-        /// The text.
-        value: Quoted,
-    },
+    Popularity { value: Quoted },
 }

@@ -9,16 +9,13 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::{Timestamp, ewma, nanoseconds};
 use crate::verify::Digest;
 
-/// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FlightStage {
-    /// The holder was asked.
     Requested,
     /// The holder was told that it is not needed any more, and has not answered.
     Withdrawn {
         /// When it was told last.
         told: Timestamp,
-        /// How often.
         times: u32,
         /// Whether the segment came from elsewhere, so that it is not asked for again.
         superfluous: bool,
@@ -27,7 +24,6 @@ pub(super) enum FlightStage {
     Checking,
 }
 
-/// One request.
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) segment: SegmentId,

@@ -8,7 +8,6 @@ use crate::manifest::{Block, SegmentId};
 /// The state of one segment; a segment is in exactly one at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SegmentState {
-    /// Not ours to fetch.
     Unwanted,
     /// Wanted, and nobody was asked for it.
     Missing,

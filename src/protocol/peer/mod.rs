@@ -21,20 +21,20 @@ use uploads::{UploadDecision, Uploads, Withdrawal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerPhase {
     /// It sends its registration, this part now.
-    Registering { part: u32 },
+    Registering {
+        part: u32,
+    },
     /// It waits for the catalogue, or reads it.
     Reading,
     /// It reserves slots for all it wants.
     Reserving,
     /// It has said how that went, and waits for the swarm to open.
     Waiting,
-    /// It downloads.
     Fetching,
     /// All that can be had is verified; some of it has no name yet.
     Publishing,
     /// It has said so, and serves until the tracker stops it.
     Serving,
-    /// It has left.
     Gone,
 }
 
@@ -381,14 +381,12 @@ impl Node for Peer {
 
 /// What a peer waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub enum Wait {
-    /// A handout.
     Tracker,
-    /// A segment.
     Holder,
     /// The last files to get their names.
     Disk,
-    /// Others, or the end.
     Nothing,
 }
 

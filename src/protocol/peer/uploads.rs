@@ -17,11 +17,8 @@ use crate::time::Timestamp;
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum UploadDecision {
-    /// Send it now.
     Serve,
-    /// It waits its turn.
     Wait,
-    /// There is no room.
     Busy,
 }
 
@@ -45,7 +42,6 @@ struct Active {
 /// What a segment on its way keeps others from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lane {
-    /// It takes a slot.
     Fast,
     /// It takes none, since its receiver is slow: there is as much room again for such.
     Slow,
@@ -111,7 +107,6 @@ impl Uploads {
         }
     }
 
-    /// A segment has left.
     pub(super) fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
         let place = self.active.iter().position(|active| active.upload == (to, segment));
         if let Some(place) = place {

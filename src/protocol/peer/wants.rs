@@ -15,7 +15,6 @@ use crate::protocol::registration::Listing;
 struct WantedFile {
     file: FileId,
     segments: Range<u32>,
-    /// Segments not yet verified.
     remaining: u32,
     failed: bool,
     /// No block before this position of the ledger has missing segments of the file.
@@ -157,7 +156,6 @@ impl Wants {
         self.ledger.state(segment) == SegmentState::Taken
     }
 
-    /// Segments that are missing.
     pub(super) fn missing(&self) -> u32 {
         self.ledger.missing()
     }

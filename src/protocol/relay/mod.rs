@@ -38,9 +38,7 @@ enum RelayPhase {
     Reserving,
     /// It is ready, or has said why it can't be, and waits for the start.
     Waiting,
-    /// It receives and sends.
     Moving,
-    /// It has left.
     Gone,
 }
 
@@ -60,7 +58,6 @@ pub struct Relay {
     asked: Vec<bool>,
     /// By segment: whether it is here, and may be sent.
     held: Vec<bool>,
-    /// Slots that are ready.
     posted: usize,
     sending: usize,
     missing: usize,

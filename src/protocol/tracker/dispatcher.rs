@@ -31,14 +31,12 @@ pub(super) struct Dispatcher {
     scratch: HandoutScratch,
     /// Whether nothing was announced or given back since the scratch's last answer.
     unchanged: bool,
-    /// By rank.
     peers: Vec<PeerState>,
     queue: WaitQueue,
     /// The position at which the last walk through the queue stopped.
     resume: Option<QueuePosition>,
     /// Handouts that leave when the queue is served: one message a peer.
     pending: Vec<(NodeId, Handout)>,
-    /// Corrupt segments by sender.
     corrupt_counts: Vec<u32>,
     /// Whether the tracker falls behind; peers are told so.
     busy: bool,

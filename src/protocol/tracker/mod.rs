@@ -31,7 +31,6 @@ pub use service::{Account, AnswerLimits, Service};
 /// Where the tracker stands on its way through a run, with all that belongs to it there.
 #[derive(Debug)]
 enum TrackerPhase {
-    /// Peers register.
     Registering(Registrations),
     /// Files are numbered: peers reserve slots, download, and leave.
     Running(Box<RunningSwarm>),

@@ -7,9 +7,7 @@ use crate::time::Timestamp;
 /// How far a peer has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PeerStage {
-    /// It reserves slots.
     Reserving,
-    /// It downloads.
     Fetching,
     /// It has verified all that it can get.
     Complete,
@@ -29,7 +27,6 @@ pub(super) struct PeerState {
     pub(super) ask: Ask,
     /// The index of its handout among the pending ones.
     pub(super) pending_index: Option<usize>,
-    /// Segments that it announced.
     pub(super) verified: u64,
     pub(super) last_contact: Timestamp,
     pub(super) stage: PeerStage,

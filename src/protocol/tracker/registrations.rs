@@ -21,7 +21,6 @@ pub(super) struct Registrations {
     pub(super) deadline: Timestamp,
 }
 
-/// One peer's registration.
 #[derive(Clone, Debug, Default)]
 struct IncomingRegistration {
     incoming: Incoming,

@@ -24,7 +24,6 @@ pub(super) enum SwarmStage {
     Open,
     /// All are told to stop.
     Closing,
-    /// All have left.
     Finished,
 }
 

@@ -45,11 +45,9 @@ struct ListEnds {
 
 #[derive(Debug)]
 pub(super) struct WaitQueue {
-    /// By priority.
     lists: Box<[ListEnds]>,
     /// One bit a priority: whether its list is not empty.
     present: [u64; PRIORITIES.div_ceil(64)],
-    /// By rank.
     links: Box<[QueueLinks]>,
     len: usize,
     joins: u64,

@@ -1,6 +1,5 @@
 //! Text that is shown inside a page.
 
-/// Escapes text for HTML.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {

@@ -74,7 +74,6 @@ impl Figure {
         self.described().0
     }
 
-    /// For headings.
     pub(crate) fn title(self) -> &'static str {
         self.described().1
     }

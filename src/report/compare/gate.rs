@@ -59,7 +59,6 @@ pub(crate) enum Missing {
 /// The outcome of a gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GateResult {
-    /// A sentence each.
     pub failures: Vec<String>,
     /// A sentence each; nothing fails by them.
     pub remarks: Vec<String>,

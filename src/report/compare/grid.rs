@@ -2,7 +2,6 @@
 
 use super::escape::escape;
 
-/// A table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grid {
     /// The line above it; may be empty.
@@ -10,7 +9,6 @@ pub(crate) struct Grid {
     pub columns: Vec<Column>,
     /// Each row has a cell for every column.
     pub rows: Vec<Vec<Cell>>,
-    /// The lines below it.
     pub notes: Vec<String>,
 }
 

@@ -30,18 +30,13 @@ pub(crate) struct HistoryLine {
     pub machine: String,
     pub scenario: Scenario,
     pub contender: String,
-    /// Oldest first.
     pub points: Vec<Point>,
 }
 
-/// One measurement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Point {
-    /// Its folder.
     pub label: String,
-    /// When it began, UTC.
     pub began: String,
-    /// Empty if unknown.
     pub commit: String,
     pub group: Group,
 }

@@ -36,13 +36,11 @@ pub(crate) struct Group {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct JudgedPair {
     pub scenario: Scenario,
-    /// The contender of `other`.
     pub contender: String,
     pub base: Group,
     pub other: Group,
     /// The median of the other ÷ that of the base; none where that is not finite.
     pub ratio: Option<f64>,
-    /// Its bootstrap interval.
     pub ratio_interval: Option<Interval>,
     /// Whether pairs of runs were resampled for it.
     pub paired: bool,

@@ -28,7 +28,6 @@ pub(crate) struct Set {
     pub commit: String,
     /// The machine and the program.
     pub facts: Vec<Fact>,
-    /// A sentence each.
     pub warnings: Vec<String>,
     /// How to measure it again, a line each.
     pub commands: Vec<String>,
@@ -51,10 +50,8 @@ pub(crate) struct Fact {
     pub matters: bool,
 }
 
-/// What was run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub(crate) struct Scenario {
-    /// Its name.
     pub workload: String,
     /// None where it has no peers.
     pub peers: Option<usize>,
@@ -64,7 +61,6 @@ pub(crate) struct Scenario {
     pub parameters: String,
 }
 
-/// One run.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Observation {
     pub scenario: Scenario,

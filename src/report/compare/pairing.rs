@@ -17,7 +17,6 @@ pub(crate) struct Question {
     pub figures: Vec<Figure>,
 }
 
-/// The result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Comparison {
     /// The version of this record: 1.
@@ -25,7 +24,6 @@ pub(crate) struct Comparison {
     /// The labels of the sets.
     pub sets: Vec<String>,
     pub differences: Vec<Difference>,
-    /// A sentence each.
     pub warnings: Vec<String>,
     pub pairings: Vec<Pairing>,
 }

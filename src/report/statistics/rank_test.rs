@@ -14,7 +14,6 @@ pub(crate) struct RankTest {
     /// The statistic U: pairs, one sample of each group, whose larger one is in the first group;
     /// ties count half.
     pub u: f64,
-    /// The two-sided p-value.
     pub p: f64,
 }
 
@@ -89,7 +88,6 @@ pub(crate) fn coefficient_of_variation(samples: &[f64]) -> Option<f64> {
     Some((squares / (count - 1.0)).sqrt() / mean)
 }
 
-/// The statistic U.
 fn larger_pairs(first: &[f64], second: &[f64]) -> f64 {
     let halves = |left: &f64| -> f64 {
         let half = |right: &f64| match left.total_cmp(right) {

@@ -38,7 +38,6 @@ impl PackedState {
 // In cache lines of its own (`CachePadded`), against false sharing.
 #[derive(Debug)]
 struct NodeCounters {
-    /// See [`PackedState`].
     state: AtomicU64,
     /// Segments ever handed out with this node as the holder to ask.
     requests: AtomicU64,

@@ -8,7 +8,6 @@ use super::{Capacity, NodeStatus};
 use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 
-/// Counters of all nodes.
 #[derive(Debug)]
 pub(super) struct LockedCounters {
     counted: Mutex<Counted>,

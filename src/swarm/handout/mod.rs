@@ -71,7 +71,6 @@ pub struct HandoutScratch {
 struct OwnersNow {
     /// Segments that were never handed out.
     for_unseeded: bool,
-    /// All segments.
     for_all: bool,
 }
 

@@ -60,7 +60,6 @@ impl Owner {
     }
 }
 
-/// When a send ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mode {
     /// When its memory is free again.

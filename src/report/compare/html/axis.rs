@@ -21,7 +21,6 @@ impl Scale {
         Self { low: 0.0, high: (largest / step).ceil() * step, from, to, is_log: false, unit }
     }
 
-    /// From `low` to `high`.
     pub(super) fn linear(low: f64, high: f64, from: f64, to: f64) -> Self {
         let high = if high > low { high } else { low + 1.0 };
         Self { low, high, from, to, is_log: false, unit: 1.0 }

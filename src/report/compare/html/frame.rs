@@ -22,7 +22,6 @@ pub(super) struct DrawnFigure {
     pub(super) description: String,
     pub(super) svg: Svg,
     pub(super) legend: Vec<LegendEntry>,
-    /// Its numbers.
     pub(super) table: Grid,
 }
 

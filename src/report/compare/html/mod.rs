@@ -39,7 +39,6 @@ pub(crate) struct Page<'a> {
     /// All figures that the sets have.
     pub everything: &'a Comparison,
     pub sets: &'a [Set],
-    /// Results of other tools.
     pub beside: &'a [Set],
     /// The command that made this page.
     pub command: &'a str,

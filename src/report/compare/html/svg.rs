@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 use crate::report::compare::escape::escape;
 
-/// A drawing.
 #[derive(Debug)]
 pub(super) struct Svg {
     width: f64,
@@ -44,7 +43,6 @@ impl Svg {
         ));
     }
 
-    /// A polyline.
     pub(super) fn path(&mut self, class: &str, places: &[[f64; 2]]) {
         let mut steps = String::new();
         for (index, [x, y]) in places.iter().enumerate() {
