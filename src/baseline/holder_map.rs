@@ -103,7 +103,6 @@ impl HolderMap {
         list
     }
 
-    /// A segment's file, and its place in it.
     fn place(&self, segment: SegmentId) -> (FileId, usize) {
         let file = self.roster.geometry.file_of(segment);
         let first = self.roster.geometry.segments_of(file).start;

@@ -12,16 +12,21 @@ use crate::verify::Digest;
 /// What a peer says to the tracker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum PeerMessage {
-    /// What it has and wants.
     Register(Registration),
     /// There is room here for all that it wants, or it says why not.
-    Ready { problem: Option<Box<str>> },
+    Ready {
+        problem: Option<Box<str>>,
+    },
     /// What it has got, and what it wants next: send the holders.
     HolderQuery(HolderQuery),
     /// A whole file has its name.
-    FileFinished { file: FileId },
+    FileFinished {
+        file: FileId,
+    },
     /// All files that can be had are here; what it has got since the last ask.
-    AllFinished { got: Vec<ReceivedSegment> },
+    AllFinished {
+        got: Vec<ReceivedSegment>,
+    },
     /// And all of them have their names, or it says here why not.
     Done(Box<DoneReport>),
     /// Both threads have ended: what they measured.

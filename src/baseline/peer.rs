@@ -69,7 +69,6 @@ fn shortage(catalogue: &Catalogue, slot_bytes: usize) -> Option<Box<str>> {
     Some(format!("wanted files: {error}").into())
 }
 
-/// Own segments under their numbers.
 fn number(catalogue: &Catalogue, owned: OwnedFiles) -> SegmentTable {
     let segments = SegmentTable::default();
     for (listing, file) in catalogue.owned.iter().zip(owned) {

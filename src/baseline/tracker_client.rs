@@ -5,7 +5,6 @@ use super::messages::{PeerMessage, TrackerMessage, decode, encode};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
-/// One end of the conversation.
 #[derive(Debug)]
 pub(super) struct TrackerClient<'a, L>(pub(super) &'a L);
 

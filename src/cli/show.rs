@@ -23,12 +23,10 @@ const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 // Rare enough for a log file; chosen, not tuned.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
-/// Prints one error.
 pub(super) fn error(text: &str) {
     eprintln!("mpiswarm: {text}");
 }
 
-/// Prints a line about progress.
 pub(super) fn note(text: &str) {
     eprintln!("{text}");
 }

@@ -39,7 +39,6 @@ pub(super) struct PeerIo {
     buffers: Buffers,
     checks: Checks,
     injection: Injection,
-    /// Segments that arrived and were not checked.
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     delayed: VecDeque<Delayed>,
     metrics: RankMetrics,

@@ -69,7 +69,6 @@ pub struct PeerSetup {
     pub wanted: Vec<FileName>,
     /// Where finished files go; none where they are not written.
     pub output: Option<OutputDir>,
-    /// Bytes of every slot.
     pub slot_bytes: usize,
 }
 
@@ -106,7 +105,6 @@ pub enum PrepareError {
     Output { node: NodeId, cause: OutputError },
 }
 
-/// Bytes of every slot.
 pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(HASH_BYTES_MAX, segment_bytes)
 }

@@ -42,7 +42,6 @@ pub(crate) enum ContenderError {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RunRequest<'a> {
     pub launch: &'a Launch,
-    /// How many peers take part.
     pub peers: u32,
     pub repetition: u32,
     /// Started at zero for this run.
@@ -167,7 +166,6 @@ impl Contender for Broadcaster {
     }
 }
 
-/// The result of a broadcast as that of a swarm.
 fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     let Report { opened, ranks } = report;
     let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();

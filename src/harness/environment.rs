@@ -37,7 +37,6 @@ const TUNING: [&str; 10] = [
 pub struct Environment {
     /// The version of this record: 1.
     pub environment_schema: u32,
-    /// When the measurement began, UTC.
     pub began: String,
     /// Name of the machine of rank 0.
     pub host: String,
@@ -79,7 +78,6 @@ pub struct Machine {
     pub frequency_governor: Option<String>,
 }
 
-/// The measured program.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Program {
@@ -91,7 +89,6 @@ pub struct Program {
     /// Whether the tree has source that is newer than the program.
     pub older_than_source: Option<bool>,
     pub compiler: String,
-    /// Compiler flags beyond the profile's.
     pub flags: String,
     pub profile: String,
     pub target: String,
@@ -102,7 +99,6 @@ pub struct Program {
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Mpi {
     pub library: String,
-    /// Version of the MPI standard.
     pub standard: String,
     pub ranks: u32,
     /// Ranks on the machine of rank 0.
@@ -126,12 +122,10 @@ pub struct Calibration {
 
 /// Limits for one segment size.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct LimitsAt {
-    /// Segment size, bytes.
     pub segment_bytes: usize,
-    /// Bytes copied per second.
     pub copy_bytes_per_second: f64,
-    /// Bytes hashed per second.
     pub hash_bytes_per_second: f64,
     /// Messages per second that all ranks together receive; none with threads.
     #[serde(default)]
@@ -208,7 +202,6 @@ impl Environment {
     }
 }
 
-/// The time of day, UTC.
 fn now() -> jiff::Timestamp {
     jiff::Timestamp::try_from(time::wall_clock()).unwrap_or_default()
 }

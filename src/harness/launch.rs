@@ -32,7 +32,6 @@ pub(crate) struct Cost {
 pub(crate) enum Launch {
     /// All nodes are threads of this process.
     Threads,
-    /// Every process is a rank.
     #[cfg(feature = "mpi")]
     Ranks(Ranks),
 }

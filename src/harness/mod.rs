@@ -1,13 +1,13 @@
 //! How fast, compared with what? Plans of contenders and workloads, the method that runs them, a
 //! record of every run, and the limits of the machine.
 //!
-//! - [`plan`], [`workload`], [`switches`]: what is to be run.
-//! - [`contender`], [`broadcast`], [`launch`]: what runs, and where.
-//! - [`runner`]: in which order and how often.
-//! - [`environment`], [`records`], [`results`], [`comparison`], [`bench_table`]: what is kept, and what it
+//! - `plan`, `workload`, `switches`: what is to be run.
+//! - `contender`, [`broadcast`], `launch`: what runs, and where.
+//! - `runner`: in which order and how often.
+//! - [`environment`], [`records`], `results`, `comparison`, `bench_table`: what is kept, and what it
 //!   shows.
-//! - [`limits`]: what the cores and the MPI could do at best.
-//! - [`tracker_load`]: how fast the tracker alone is. [`scale_study`]: how many peers it can serve.
+//! - `limits`: what the cores and the MPI could do at best.
+//! - `tracker_load`: how fast the tracker alone is. `scale_study`: how many peers it can serve.
 //!
 //! Nothing here prints.
 

@@ -27,7 +27,6 @@ const PATIENCE_SEGMENTS: u32 = 200;
 /// Ranks below the first peer that wants the file: the tracker and the owner.
 const FIRST_WANTING: usize = 2;
 
-/// How link rates are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rates {
     Equal,

@@ -23,19 +23,16 @@ const FILE: &str = "tracker.jsonl";
 /// The version of a record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
 
-/// One load of one case.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TrackerRecord {
     /// The version of this record: 1.
     pub tracker_schema: u32,
     #[serde(flatten)]
     pub case: TrackerCase,
-    /// Threads that simulate the peers.
     pub client_threads: usize,
     pub repetition: u32,
     /// Answers with at least one segment, per second.
     pub handouts_per_second: f64,
-    /// Segments in them, per second.
     pub segments_per_second: f64,
     pub empty: u64,
     /// How long it was measured, seconds.

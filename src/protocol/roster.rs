@@ -66,14 +66,7 @@ pub enum RosterError {
     },
     /// An owner's registration has more hashes than digests, or fewer.
     #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
-    LengthsDiffer {
-        name: Box<str>,
-        owner: NodeId,
-        /// How many hashes it has.
-        hashes: usize,
-        /// How many digests it has.
-        digests: usize,
-    },
+    LengthsDiffer { name: Box<str>, owner: NodeId, hashes: usize, digests: usize },
     /// The transport has fewer tags than there are segments.
     #[error(
         "the files have {count} segments in all, but this MPI has tags for {max}; \

@@ -47,7 +47,6 @@ impl SlowPeers {
         self.all_ns.store(all_ns, Ordering::Relaxed);
     }
 
-    /// Whether a peer with that EWMA is slow.
     pub(super) fn is_slow(&self, peer_ns: u64) -> bool {
         peer_ns > self.threshold_ns()
     }

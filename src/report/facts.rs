@@ -31,7 +31,6 @@ pub(crate) struct RunFacts {
     pub setup: Duration,
     /// When each rank had all it wanted, since the start, by rank; none for one that did not.
     pub finished: Vec<Option<Duration>>,
-    /// What each rank did, by rank.
     pub metrics: Vec<RankMetrics>,
     /// Names of wanted files that no peer had whole.
     pub unavailable: Vec<String>,

@@ -18,7 +18,6 @@ pub(crate) struct Scaled {
     pub segment_bytes: usize,
     /// The bandwidth of a link of rate 1.
     pub link_bits_per_second: f64,
-    /// The distribution of link rates.
     pub rates: String,
     /// The tracker's time for a message, seconds.
     pub message_s: f64,
@@ -28,11 +27,9 @@ pub(crate) struct Scaled {
     /// The shortest makespan that the links allow, seconds: see `limits::bounds::links`.
     pub bound_s: f64,
     pub ratio_to_bound: f64,
-    /// The median finish of a peer ÷ the bound.
     pub median_finish_to_bound: f64,
     /// How many copies the owner sent.
     pub origin_copies: f64,
-    /// To and from the tracker.
     pub tracker_messages_per_second: f64,
     /// The tracker's busy time ÷ the makespan; above 1, the tracker was the bottleneck.
     pub tracker_utilization: f64,

@@ -8,7 +8,6 @@ use super::RunFacts;
 use super::limits::{Limits, bounds};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
-/// The version of the record.
 // It grows when a field changes its meaning or is removed, so that old readers refuse new records.
 pub(crate) const SCHEMA: u32 = 1;
 
@@ -32,7 +31,6 @@ pub struct Summary {
     pub files: u64,
     /// Segments delivered and verified; a segment that reached three peers counts three.
     pub segments: u64,
-    /// The size of a segment, bytes.
     pub segment_bytes: usize,
     /// The seed of all random choices.
     pub seed: u64,
@@ -55,7 +53,6 @@ pub struct Summary {
     pub ratio_to_bound: Option<f64>,
     /// Bytes that one core copies in a second.
     pub copy_bytes_per_second: Option<f64>,
-    /// Bytes that one core hashes in a second.
     pub hash_bytes_per_second: Option<f64>,
     /// How many cores the job could use.
     pub cores: usize,

@@ -83,7 +83,6 @@ impl Checker {
         self.nodes[node.index()].expected.contains_key(&(segment, from))
     }
 
-    /// A node begins to serve a segment.
     pub(super) fn serve(&mut self, node: NodeId, to: NodeId, segment: SegmentId) {
         assert!(self.has(node, segment), "{node} serves {segment:?} unverified to {to}");
         assert_ne!(node, to, "{node} serves itself");

@@ -68,7 +68,6 @@ pub struct Run {
     pub lapsed: u64,
     /// Peers that left because the tracker was gone.
     pub orphaned: usize,
-    /// Messages sent to and by the tracker.
     pub tracker_messages: u64,
     /// How long the tracker was busy, where its messages take time.
     pub tracker_busy: Duration,

@@ -129,7 +129,6 @@ impl Swarm {
         });
     }
 
-    /// The file of a segment, and the segment's index in it.
     fn place_of(&self, segment: SegmentId) -> (FileId, usize) {
         let file = self.geometry.file_of(segment);
         (file, (segment.0 - self.geometry.segments_of(file).start) as usize)

@@ -7,7 +7,6 @@ use super::{Endpoint, Length, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
-/// All mailboxes of a run.
 #[derive(Debug)]
 pub(in crate::baseline) struct Mailboxes {
     mailboxes: Vec<[TagMailbox; Tag::COUNT]>,

@@ -56,7 +56,7 @@ pub enum Algorithm {
     /// The MPI's own `MPI_Bcast`: of the whole file, which is verified afterwards, or segment
     /// after segment, each verified as it comes.
     MpiBcast {
-        /// Whether by segments.
+        /// Whether it sends segment after segment, not the whole file.
         segmented: bool,
     },
     /// A fixed plan of who sends what to whom.
@@ -96,7 +96,6 @@ pub struct RankReport {
     pub metrics: RankMetrics,
 }
 
-/// Why a broadcast failed.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub enum BroadcastError {

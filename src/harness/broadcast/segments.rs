@@ -45,7 +45,6 @@ impl Source {
 /// A node's memory for the file, segment by segment.
 #[derive(Debug, Default)]
 pub(super) struct ReceivedSegments {
-    /// The segments that are here.
     pub(super) segments: Vec<Option<SealedSegment>>,
     /// Room for those that are not.
     pub(super) slots: Vec<VacantSlot>,
@@ -124,7 +123,6 @@ impl WholeFile {
         &mut slot.bytes_mut()[..self.bytes]
     }
 
-    /// One segment after the other.
     pub(super) fn segments_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
         let segment_bytes = self.segment_bytes;
         self.bytes_mut().chunks_mut(segment_bytes)

@@ -67,11 +67,9 @@ pub(crate) struct ContenderRow {
     pub peak_rss_bytes: f64,
 }
 
-/// Why a run is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Invalid {
-    /// Something wanted was not delivered.
     Incomplete,
     /// It was faster than the machine can be.
     BeyondBound,

@@ -53,7 +53,6 @@ pub(crate) enum MeasuredError {
     Latencies { path: PathBuf, line: usize },
 }
 
-/// Whether a folder has records.
 pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
 }

@@ -100,7 +100,6 @@ pub(crate) struct Plan {
     pub warm_up: u32,
     /// How often each contender runs a workload.
     pub repetitions: Repetitions,
-    /// Time for all of it.
     pub budget: Duration,
     /// Stop when each median's interval reaches at most this part of it to either side.
     pub target: f64,
@@ -254,21 +253,12 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
     text.as_bytes()[..span.start.min(text.len())].iter().filter(|&&byte| byte == b'\n').count() + 1
 }
 
-/// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
-    /// The file cannot be read.
     #[error("{path}: {cause}", path = path.display())]
     Read { path: PathBuf, cause: io::Error },
-    /// The text is no plan.
     #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
-    Syntax {
-        path: PathBuf,
-        line: usize,
-        /// The text of the line.
-        quoted: String,
-        cause: String,
-    },
+    Syntax { path: PathBuf, line: usize, quoted: String, cause: String },
     /// A value that makes no sense.
     #[error("{path}:{line}: {refusal}", path = path.display())]
     Refused {
@@ -282,16 +272,13 @@ pub(crate) enum PlanError {
 /// What makes no sense in a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// No time to run anything.
     #[error("`budget_s` must be a number of seconds above 0")]
     Budget,
-    /// No interval is that narrow.
     #[error("`target` must be a part of the median above 0, such as 0.05")]
     Target,
     /// Fewer at most than at least, or none.
     #[error("`repetitions` must have 1 <= least <= most, not least = {}, most = {}", .0.least, .0.most)]
     Repetitions(Repetitions),
-    /// There is nothing to run.
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
     Nothing,
     /// Records could not tell them apart.

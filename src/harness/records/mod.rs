@@ -19,7 +19,6 @@ use crate::metrics::Latency;
 use crate::report::Summary;
 use crate::report::summary::SCHEMA;
 
-/// The version of a record.
 // It grows when a field changes its meaning or is removed.
 pub(super) const RECORD_SCHEMA: u32 = 1;
 
@@ -79,7 +78,6 @@ pub enum RecordsError {
     /// A whole line is no record.
     #[error("{path}:{line}: not a record: {cause}", path = path.display())]
     Damaged { path: PathBuf, line: usize, cause: serde_json::Error },
-    /// A record of another version.
     #[error(
         "{path}:{line}: a record of version {version}; this program reads {known}",
         path = path.display()
@@ -280,7 +278,6 @@ pub(super) fn tag(record: &Record) -> String {
     tag.chars().map(|c| if c == ',' || c.is_whitespace() { ';' } else { c }).collect()
 }
 
-/// The length of all whole lines of a file.
 fn whole_lines(mut file: &File) -> io::Result<u64> {
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(0))?;

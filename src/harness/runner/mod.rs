@@ -44,7 +44,6 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 pub(crate) enum BenchError {
     #[error("{contender} on {workload}: {cause}")]
     Run { contender: String, workload: String, cause: ContenderError },
-    /// The records cannot be written.
     #[error(transparent)]
     Records(#[from] RecordsError),
 }
@@ -100,7 +99,6 @@ pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<Limits
 pub(crate) struct Bench<'a> {
     pub plan: &'a Plan,
     pub launch: &'a Launch,
-    /// What one core can do.
     pub limits: &'a [LimitsAt],
     /// The clock of the whole measurement.
     pub clock: &'a Clock,
@@ -423,7 +421,6 @@ fn parameters(
     parameters
 }
 
-/// Whether a record is one of a contender on a scenario.
 fn is_of(record: &Record, scenario: &BenchScenario, entry: &PlannedContender) -> bool {
     record.contender == entry.name
         && record.workload == scenario.name

@@ -111,7 +111,6 @@ impl WarmUp {
         Self { segments, cold: AtomicU32::new(peers) }
     }
 
-    /// Whether all peers are warm.
     pub(super) fn is_reached(&self) -> bool {
         // ORDERING: Relaxed; it only says when to begin to measure.
         self.cold.load(Ordering::Relaxed) == 0

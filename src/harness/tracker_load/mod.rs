@@ -47,7 +47,6 @@ pub(crate) struct LoadTest {
     /// How it counts what was asked of each node.
     pub counters: CounterKind,
     pub service_threads: usize,
-    /// Threads that simulate the peers.
     pub client_threads: usize,
     /// Peers that ask, beside the owner.
     pub peers: u32,
@@ -61,7 +60,6 @@ pub(crate) struct LoadTest {
     pub seed: u64,
 }
 
-/// What a load test found.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoadResult {
     /// Answers that gave at least one segment.

@@ -422,7 +422,6 @@ impl Fetch {
         Some(ask)
     }
 
-    /// An empty ask with the next number.
     fn next_number(&mut self) -> Ask {
         self.sequence += 1;
         let (sequence, waits) = (self.sequence, self.tracker_is_busy);

@@ -26,7 +26,6 @@ struct Planes {
 }
 
 impl Planes {
-    /// The state of the segment that is this bit.
     fn state(self, bit: u64) -> SegmentState {
         match (self.high & bit != 0, self.low & bit != 0) {
             (false, false) => SegmentState::Unwanted,
@@ -111,7 +110,6 @@ impl Ledger {
         self.blocks.partition_point(|planes| planes.index < index)
     }
 
-    /// The missing segments of the block at a position.
     pub(super) fn missing_at(&self, position: usize) -> Block {
         let planes = self.blocks[position];
         Block { index: planes.index, bits: planes.low & !planes.high }

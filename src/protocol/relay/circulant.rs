@@ -82,7 +82,6 @@ fn skips(nodes: u32) -> Vec<u32> {
     skips
 }
 
-/// a + b (mod p), for a and b up to p.
 fn sum(a: u32, b: u32, p: u32) -> u32 {
     let sum = (u64::from(a) + u64::from(b)) % u64::from(p);
     u32::try_from(sum).expect("a remainder is below its divisor, which is a u32")

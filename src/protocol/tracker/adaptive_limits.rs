@@ -39,7 +39,6 @@ impl AdaptiveLimits {
         self.slow_peers.record(latency);
     }
 
-    /// Whether a receiver with that EWMA is slow.
     pub(super) fn is_slow(&self, receiver_ns: u64) -> bool {
         self.slow_peers.is_slow(receiver_ns)
     }

@@ -299,7 +299,6 @@ impl Dispatcher {
         }
     }
 
-    /// A peer verified a segment.
     fn settle(&mut self, now: Timestamp, peer: NodeId, segment: SegmentId) {
         let state = &mut self.peers[peer.index()];
         let settled = self.service.settle(now, &mut state.account, peer, segment);

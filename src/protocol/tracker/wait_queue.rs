@@ -131,7 +131,6 @@ impl WaitQueue {
         self.len
     }
 
-    /// The first position of this priority or a later one.
     fn first_from(&self, priority: usize) -> Option<QueuePosition> {
         let mut mask = u64::MAX << (priority % 64);
         for (word, &bits) in self.present.iter().enumerate().skip(priority / 64) {

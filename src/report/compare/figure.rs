@@ -130,7 +130,6 @@ impl Figure {
         }
     }
 
-    /// The unit of raw values.
     pub(crate) fn unit(self) -> &'static str {
         match self.described().2 {
             FigureUnit::Seconds => "s",
@@ -186,7 +185,6 @@ impl FromStr for Figure {
     }
 }
 
-/// No figure has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no figure is called \"{name}\"; choose from {all}", all = Figure::ALL.map(Figure::name).join(", "))]
 pub(crate) struct UnknownFigure {

@@ -56,13 +56,11 @@ pub(crate) enum Missing {
     Warn,
 }
 
-/// The outcome of a gate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GateResult {
     pub failures: Vec<String>,
     /// A sentence each; nothing fails by them.
     pub remarks: Vec<String>,
-    /// How many results were judged.
     pub judged: usize,
 }
 
@@ -85,7 +83,6 @@ fn makespan() -> Vec<Figure> {
 }
 
 impl GatePlan {
-    /// Reads a gate from its file.
     pub(crate) fn read(path: &Path) -> Result<Self, GateError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| GateError::Read { path: path.to_owned(), cause })?;

@@ -75,7 +75,6 @@ impl Tone {
         }
     }
 
-    /// The CSS class for it.
     fn class(self) -> &'static str {
         match self {
             Self::Plain => "",

@@ -14,7 +14,6 @@ const MACHINE: [&str; 5] = ["host", "processor", "cores", "MPI", "profile"];
 /// The heights of the bars of a sparkline.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
-/// All lines of one figure.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct History {
     /// The version of this record: 1.
@@ -41,7 +40,6 @@ pub(crate) struct Point {
     pub group: Group,
 }
 
-/// Orders the sets by time.
 pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));

@@ -32,7 +32,6 @@ pub(crate) struct Group {
     pub variation: Option<f64>,
 }
 
-/// Two groups side by side.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct JudgedPair {
     pub scenario: Scenario,

@@ -20,13 +20,11 @@ const CLASSIC: &str = "mutex";
 pub(crate) struct Set {
     /// Its name in tables: that of its folder.
     pub label: String,
-    /// Where it was read from.
     pub origin: PathBuf,
     /// When the measurement began, UTC; empty if unknown.
     pub began: String,
     /// The commit that was measured; empty if unknown.
     pub commit: String,
-    /// The machine and the program.
     pub facts: Vec<Fact>,
     pub warnings: Vec<String>,
     /// How to measure it again, a line each.

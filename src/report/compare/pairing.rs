@@ -21,7 +21,6 @@ pub(crate) struct Question {
 pub(crate) struct Comparison {
     /// The version of this record: 1.
     pub comparison_schema: u32,
-    /// The labels of the sets.
     pub sets: Vec<String>,
     pub differences: Vec<Difference>,
     pub warnings: Vec<String>,
@@ -32,9 +31,7 @@ pub(crate) struct Comparison {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Pairing {
     pub figure: Figure,
-    /// The label of the base.
     pub base: String,
-    /// The label of the other.
     pub other: String,
     /// Whether both are contenders of one set.
     pub within: bool,
@@ -57,7 +54,6 @@ pub(crate) struct Difference {
     pub matters: bool,
 }
 
-/// Why nothing can be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CompareError {
     #[error("there is nothing to compare: name at least one folder of records")]
@@ -142,7 +138,6 @@ fn figures(first: &Set, question: &Question) -> Vec<Figure> {
     if main.is_empty() { all } else { main }
 }
 
-/// The base and the others.
 fn contenders<'a>(
     set: &'a Set,
     question: &'a Question,

@@ -36,7 +36,6 @@ pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     out
 }
 
-/// Markdown, for a pull request.
 pub(crate) fn markdown(comparison: &Comparison) -> String {
     let notices = notices(comparison);
     let mut out: String = notices.iter().map(|line| format!("> **{line}**\\\n")).collect();

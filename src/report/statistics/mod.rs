@@ -41,7 +41,6 @@ impl Interval {
     }
 }
 
-/// The quartiles of a sample.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Quartiles {
     pub first: f64,

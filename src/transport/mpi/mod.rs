@@ -66,7 +66,8 @@ pub struct MpiTransport {
     sending: usize,
     /// Messages that came before an earlier posted receive has ended.
     early: Vec<(u64, NodeId, Box<Message>)>,
-    /// Envelopes of messages that were read, to be used again.
+    /// Boxes of messages that were read, to be used again.
+    #[expect(clippy::vec_box, reason = "the boxes travel: `PolledEvents` hands them out")]
     spares: Vec<Box<Message>>,
     posted: u64,
     read: u64,

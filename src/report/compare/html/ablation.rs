@@ -16,7 +16,6 @@ const TOP: f64 = 6.0;
 /// A contender with switches, compared with the plain one.
 struct Step {
     switched: String,
-    /// How many switches it has.
     count: usize,
     row: JudgedPair,
 }

@@ -26,7 +26,6 @@ const ACTIVITIES: [(&str, Share); 7] = [
     ("idle", |shares| shares.idle),
 ];
 
-/// A figure for each scenario.
 pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| breakdown(scenario, series)).collect()
 }

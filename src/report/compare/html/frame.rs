@@ -6,7 +6,6 @@ use crate::report::compare::grid::Grid;
 
 use crate::report::compare::escape::escape;
 
-/// The width of a figure.
 // Labels fit, and stay legible where a phone scales it down; chosen by eye.
 pub(super) const WIDTH: f64 = 440.0;
 /// The x of the vertical axis.
@@ -14,7 +13,6 @@ pub(super) const LEFT: f64 = 56.0;
 /// The right end of the horizontal axis.
 pub(super) const RIGHT: f64 = WIDTH - 14.0;
 
-/// A figure that was drawn.
 #[derive(Debug)]
 pub(super) struct DrawnFigure {
     pub(super) name: String,
@@ -25,7 +23,6 @@ pub(super) struct DrawnFigure {
     pub(super) table: Grid,
 }
 
-/// A line of a legend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LegendEntry {
     /// The CSS class of its mark.
@@ -118,12 +115,10 @@ pub(super) fn vertical(svg: &mut Svg, scale: &Scale, ticks: &[(f64, String)], la
     svg.text("label", Anchor::Start, [2.0, 12.0], label);
 }
 
-/// The ticks of a scale, each named in the unit of the scale.
 pub(super) fn in_units(scale: &Scale) -> Vec<(f64, String)> {
     scale.ticks().into_iter().map(|tick| (tick, number(tick / scale.unit()))).collect()
 }
 
-/// A number without trailing zeros.
 pub(super) fn number(value: f64) -> String {
     let text = match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -20,7 +20,6 @@ const NAMED: [(f64, &str); 6] =
 // Enough to look smooth; chosen by eye.
 const STEPS: u32 = 12;
 
-/// The latencies of a series.
 struct Tail<'a> {
     series: &'a Series<'a>,
     /// One in how many is slower, and the latency, seconds.
@@ -29,7 +28,6 @@ struct Tail<'a> {
     is_whole: bool,
 }
 
-/// A figure for each scenario.
 pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| drawing(scenario, series)).collect()
 }

@@ -31,7 +31,6 @@ use series::Series;
 const SHOWN: usize = 6;
 const STYLE: &str = include_str!("style.css");
 
-/// The parts of a page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
     /// The figures that were asked for.

@@ -10,7 +10,6 @@ pub(super) const COLOURS: usize = 8;
 // Chosen by eye.
 const CROWD: usize = 6;
 
-/// A contender of a set.
 #[derive(Clone, Debug)]
 pub(super) struct Series<'a> {
     pub(super) set: &'a Set,
@@ -23,7 +22,6 @@ pub(super) struct Series<'a> {
 }
 
 impl<'a> Series<'a> {
-    /// All series of the sets.
     pub(super) fn all(sets: &'a [Set]) -> Vec<Self> {
         let mut all = Vec::new();
         for set in sets {
@@ -77,7 +75,6 @@ pub(super) fn plain_of<'a>(set: &'a Set, contender: &str) -> Option<&'a str> {
     (!one.switches.is_empty()).then_some(plain)
 }
 
-/// The scenarios of all sets, sorted.
 pub(super) fn scenarios(sets: &[Set]) -> Vec<&Scenario> {
     let mut all: Vec<_> = sets.iter().flat_map(Set::scenarios).collect();
     all.sort();

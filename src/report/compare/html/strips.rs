@@ -17,10 +17,8 @@ const LANES: usize = 5;
 
 /// Repetitions and their times, seconds.
 type RepetitionTimes = Vec<(Option<u32>, f64)>;
-/// A row of the drawing.
 type Strip<'a> = (&'a Series<'a>, RepetitionTimes);
 
-/// A figure for each scenario.
 pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
 }

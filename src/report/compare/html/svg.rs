@@ -125,7 +125,6 @@ fn title(says: &str) -> String {
     if says.is_empty() { String::new() } else { format!("<title>{}</title>", escape(says)) }
 }
 
-/// A coordinate to a tenth.
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
