@@ -35,6 +35,8 @@ pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+// Integer arithmetic, as TCP's: no rounding depends on the machine, so that simulated runs are the same
+// everywhere.
 /// An exponentially weighted moving average after one more value, whose weight is 1 in `weight`; 0 stands for none yet.
 pub fn ewma(mean_ns: u64, latest_ns: u64, weight: u64) -> u64 {
     if mean_ns == 0 { latest_ns } else { mean_ns - mean_ns / weight + latest_ns / weight }

@@ -83,6 +83,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         }
     }
 
+    // One request under way: the next segment is asked for when the last is verified.
     /// Fetches all that can be had of the named files, and writes it.
     pub(super) fn run(
         &mut self,

@@ -19,6 +19,8 @@ struct Holder {
     segments: Vec<bool>,
 }
 
+// One mutex around one map, held for a whole answer: the textbook design that the engine is compared
+// with.
 #[derive(Debug)]
 pub(super) struct HolderMap {
     nodes: u32,

@@ -7,9 +7,10 @@ use crate::metrics::RankMetrics;
 use crate::store::Verified as _;
 use crate::transport::TransportError;
 
-/// A request is a segment's number.
+// A request is a segment's number.
 const NUMBER_BYTES: usize = size_of::<u32>();
 
+// Blocks between requests, as the classic program does: one thread serves, one downloads.
 /// Serves until a request comes that names no segment; returns what was sent.
 pub(super) fn run(
     endpoint: &impl Endpoint,

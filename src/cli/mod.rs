@@ -17,18 +17,18 @@ use clap::Parser;
 
 use args::{Args, Command, RunArgs, Via};
 
-/// Everything went well.
+// Everything went well.
 const OK: u8 = 0;
-/// Something failed during the run; finished files are kept.
+// Something failed during the run; finished files are kept.
 const FAILED: u8 = 1;
-/// The input or the command line was refused; nothing was moved.
+// The input or the command line was refused; nothing was moved.
 const REFUSED: u8 = 2;
-/// All was delivered except files that nobody had.
+// All was delivered except files that nobody had.
 const UNAVAILABLE: u8 = 3;
 
-/// What is wrong where one node would be alone.
+// What is wrong where one node would be alone.
 const ONE_NODE: &str = "one node alone has no peers: start at least 2";
-/// What is wrong where the program was built without the feature.
+// What is wrong where the program was built without the feature.
 #[cfg(not(feature = "mpi"))]
 const NO_MPI: &str = "this program was built without MPI: build it with the feature `mpi`";
 

@@ -15,11 +15,11 @@ use crate::protocol::tracker::Progress;
 use crate::report::{Carrier, Limits, RunFacts, Summary, render};
 use crate::time::Clock;
 
-/// Time spent on measuring the machine's limits after a run.
+// Time spent on measuring the machine's limits after a run.
 // A blink for somebody who waits for the prompt, and 8 rounds of a millisecond for each of two rates.
 const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 
-/// How often a line shows progress where there is no terminal.
+// How often a line shows progress where there is no terminal.
 // Rare enough for a log file; chosen, not tuned.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 

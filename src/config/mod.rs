@@ -156,31 +156,31 @@ pub struct Config {
 }
 
 impl Config {
-    /// Payload that a peer keeps outstanding while it lacks much, and always.
+    // Payload that a peer keeps outstanding while it lacks much, and always.
     // A node waits milliseconds for a core, and a machine copies gigabytes a second: 16 MiB cover
     // some milliseconds of that. The window once was 1 MiB throughout, which is a single segment of
     // that size. Much in flight at the end is hoarding: there it still is 1 MiB.
     const WINDOW_BYTES: usize = 16 << 20;
     const WINDOW_LEAST_BYTES: usize = 1 << 20;
-    /// Payload that the tracker lets wait at one holder where segments are small.
+    // Payload that the tracker lets wait at one holder where segments are small.
     // Half of the least window, so that a peer spreads even that over two holders.
     const HOLDER_BYTES: usize = 1 << 19;
-    /// Segments that it lets wait there in any case: several peers may ask for several.
+    // Segments that it lets wait there in any case: several peers may ask for several.
     // With fewer, handouts could not choose a holder that idles.
     const HOLDER_LOAD_LEAST: usize = 16;
-    /// And at most.
+    // And at most.
     // Several windows of the smallest segments. A limit of one window was a third slower at 1 KiB:
     // such a segment is sent sooner than a search for another holder ends.
     const HOLDER_LOAD_MOST: usize = 4 * WINDOW_MAX;
 
-    /// Likewise over links, where segments are small.
+    // Likewise over links, where segments are small.
     // 20 and 10 segments of 32 KiB, which is the default size. Messages queue behind the payload on
     // the same link, so that more in flight delays the tracker's answers and the announcements.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
     const LINK_HOLDER_BYTES: usize = 5 << 16;
 
-    /// Payload that a holder sends at a time over links, and that a peer verifies there before it
-    /// announces it.
+    // Payload that a holder sends at a time over links, and that a peer verifies there before it
+    // announces it.
     // A few segments each: what is announced late is passed on late, and a receiver that gets its
     // segment whole can pass it on while the next is sent.
     const LINK_UPLOAD_BYTES: usize = 1 << 17;

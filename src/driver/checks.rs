@@ -13,11 +13,11 @@ use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-/// Segments of one node that wait for a check, or for the node to take the result.
+// Segments of one node that wait for a check, or for the node to take the result.
 // A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice.
 const CHECKS_MAX: usize = 2 * WINDOW_MAX;
 
-/// The invariant that keeps a queue of that length from being full.
+// The invariant that keeps a queue of that length from being full.
 const BOUNDED: &str = "a node has no more segments in flight than the queue holds";
 
 /// A check that has ended: the sealed segment, or the vacant slot of a corrupt one.

@@ -180,7 +180,7 @@ mod ranks {
     use mpi::topology::{Communicator as _, SimpleCommunicator};
     use std::time::Duration;
 
-    /// How long a rank sleeps at a time that waits for the others in [`meet_quietly`].
+    // How long a rank sleeps at a time that waits for the others in `meet_quietly`.
     const QUIET_REST: Duration = Duration::from_millis(1);
 
     /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended. Where
@@ -205,6 +205,8 @@ mod ranks {
         result.map_err(|source| JobError { node, source })
     }
 
+    // `MPI_Barrier` polls: ranks that wait would take the cores of the one that still works. A non-blocking
+    // barrier that is tested once in a while lets them sleep.
     /// Waits until all ranks have come here, asleep for most of the time: whoever comes last has the
     /// cores of this machine for itself until then. MPI's own barrier polls.
     pub fn meet_quietly(world: &SimpleCommunicator) {

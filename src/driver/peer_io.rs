@@ -100,6 +100,7 @@ impl NodeIo<Peer> for PeerIo {
                 let slot = self.store.take().expect("slots are spared for all that is in flight");
                 transport.expect(from, segment, slot)?;
             }
+            // A clone counts a reference; the bytes stay where they are until MPI has sent them.
             Output::Serve { to, segment } => {
                 if self.injection.drops() {
                     inputs.push(Input::Sent { to, segment });

@@ -43,6 +43,7 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
     pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
         let Some(output) = output else { return Self { waiting: None, done, thread: None } };
+        // Unbounded in form only: a peer begins each wanted file once.
         let (waiting, files) = channel::unbounded::<WriteJob<C>>();
         let written = Arc::clone(&done);
         let thread = std::thread::spawn(move || {

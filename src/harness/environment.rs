@@ -15,7 +15,7 @@ use crate::time;
 // Part of the format: `compare` looks for it.
 pub const ENVIRONMENT: &str = "environment.json";
 
-/// Prefixes of the variables that choose how an MPI moves bytes.
+// Prefixes of the variables that choose how an MPI moves bytes.
 // Open MPI's frameworks for transports and collectives, libfabric, MPICH and UCX; and the size of the
 // thread pool that verifies.
 const TUNING: [&str; 10] = [

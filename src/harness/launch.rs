@@ -131,10 +131,10 @@ mod ranks {
     use crate::time::nanoseconds;
     use crate::transport::mpi::{HostRanks, here};
 
-    /// How long a rank without orders sleeps between two looks.
+    // How long a rank without orders sleeps between two looks.
     // Rank 0 needs the cores while it measures limits; 200 µs are little beside a run.
     const REST: Duration = Duration::from_micros(200);
-    /// The order that ends a rank.
+    // The order that ends a rank.
     // Warm-up runs count down from `u32::MAX - 1`, so that no repetition is `u32::MAX`.
     const NOTHING_MORE: [u32; 3] = [u32::MAX; 3];
 

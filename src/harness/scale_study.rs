@@ -19,12 +19,12 @@ use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
 
-/// How long nodes wait before they repeat a message, in segment times.
+// How long nodes wait before they repeat a message, in segment times.
 // A slow link must not look like a cut one. Chosen, not tuned: nothing is lost in these worlds, so
 // that nobody has to repeat anything.
 const PATIENCE_SEGMENTS: u32 = 200;
 
-/// Ranks below the first peer that wants the file: the tracker and the owner.
+// Ranks below the first peer that wants the file: the tracker and the owner.
 const FIRST_WANTING: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq)]

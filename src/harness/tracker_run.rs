@@ -17,10 +17,10 @@ use crate::report::statistics::median;
 use crate::report::units::seconds;
 use crate::time::Clock;
 
-/// The file of the records, within their folder.
+// The file of the records, within their folder.
 // Beside `records.jsonl`, because a load is no run of a contender.
 const FILE: &str = "tracker.jsonl";
-/// The version of a record. It grows when a field changes its meaning or goes.
+// The version of a record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

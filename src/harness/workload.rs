@@ -8,7 +8,7 @@ use crate::config::{Sweep, spread};
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
 
-/// Peers of a workload that names none, where no MPI job fixes the number.
+// Peers of a workload that names none, where no MPI job fixes the number.
 // A few threads run on any machine. Chosen, not tuned.
 const PEERS: u32 = 4;
 

@@ -59,6 +59,7 @@ impl Geometry {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
+// 64 segments, the bits of one word: a block is what asks show and what bit planes are made of.
 pub struct Block {
     /// Which 64 segments.
     pub index: u32,

@@ -10,6 +10,7 @@ pub const HASH_BYTES_MAX: usize = 128;
 
 /// Whether a text may stand as a hash: 8 to 128 hexadecimal digits, an even number of them.
 pub(super) fn is_hash(text: &[u8]) -> bool {
+    // Branch-free, so that the compiler uses vector instructions.
     // Without an early end, so that many are looked at together.
     has_hash_length(text.len())
         && text.iter().fold(true, |all, byte| all & byte.is_ascii_hexdigit())

@@ -8,10 +8,10 @@ use crate::verify::Digest;
 /// How many bytes the name of a file has at most: what file systems allow.
 pub const NAME_BYTES_MAX: usize = 255;
 
-/// What the name of a finished file's digests ends with.
+// What the name of a finished file's digests ends with.
 const DIGESTS_SUFFIX: &str = ".sha256";
 
-/// How many hexadecimal digits of its digest a shortened name carries.
+// How many hexadecimal digits of its digest a shortened name carries.
 const DIGEST_DIGITS: usize = 16;
 
 /// The name of a file of the swarm.

@@ -7,9 +7,9 @@ use super::FileName;
 use super::hashes::{HASH_BYTES_MAX, is_hash};
 use crate::verify::Digest;
 
-/// Spreads positions over the seeds. Any odd number keeps them distinct; this one is the prime of
-/// xxHash, and not the increment by which the generator's own seeding steps, so that neighbours do
-/// not share states.
+// Spreads positions over the seeds. Any odd number keeps them distinct; this one is the prime of
+// xxHash, and not the increment by which the generator's own seeding steps, so that neighbours do
+// not share states.
 const POSITION_SPREAD: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// How many bytes a segment's payload has.
@@ -57,6 +57,7 @@ impl Filler {
     ///
     /// When `out` has no room for the hash and its line feed.
     pub fn write_payload(&self, position: u32, hash: &str, out: &mut [u8]) {
+        // A generator, not zeros: a link or file system that compresses must not look fast.
         let (line, filler) = out.split_at_mut(hash.len() + 1);
         line[..hash.len()].copy_from_slice(hash.as_bytes());
         line[hash.len()] = b'\n';

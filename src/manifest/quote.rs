@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-/// How many characters of a value a message shows.
+// How many characters of a value a message shows.
 const QUOTED_CHARS_MAX: usize = 40;
 
 /// A value of an input as a message shows it: in quotes, escaped, and cut after 40 characters.

@@ -26,6 +26,7 @@ pub fn coefficient_of_variation(amounts: &[u64]) -> f64 {
     (squares / amounts.len() as f64).sqrt() / mean
 }
 
+// Jain, Chiu, Hawe: "A Quantitative Measure of Fairness" (DEC-TR-301, 1984).
 /// Jain's fairness index, (Σx)² ÷ (n · Σx²): 1.0 is even, 1 ÷ nodes is the worst.
 ///
 /// 1.0 when there are no amounts, or when all are zero.

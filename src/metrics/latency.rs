@@ -10,19 +10,21 @@ use serde::{Deserialize, Serialize};
 use super::MetricsError;
 use crate::time::nanoseconds;
 
-/// The shortest latency told apart, ns.
+// The shortest latency told apart, ns.
 const LOWEST_NS: u64 = 1;
-/// The longest latency told apart, ns: one hour. Longer ones count as this.
+// The longest latency told apart, ns: one hour. Longer ones count as this.
 const HIGHEST_NS: u64 = 3_600_000_000_000;
-/// Significant decimal digits of a latency. Two make a histogram of 36 kB, and a message of 3 kB for
-/// latencies between 1 µs and 1 s; three make 270 kB and 20 kB, and rank 0 holds one of every rank.
+// Significant decimal digits of a latency. Two make a histogram of 36 kB, and a message of 3 kB for
+// latencies between 1 µs and 1 s; three make 270 kB and 20 kB, and rank 0 holds one of every rank.
 const DIGITS: u8 = 2;
-/// The length of the header that the V2 format puts before the counts, bytes.
+// The length of the header that the V2 format puts before the counts, bytes.
 const HEADER_BYTES: usize = 40;
-/// More latencies than a rank can record: beyond this, received counts are nonsense. It keeps the
-/// sum over a million ranks below 2^64.
+// More latencies than a rank can record: beyond this, received counts are nonsense. It keeps the
+// sum over a million ranks below 2^64.
 const COUNT_MAX: u64 = 1 << 40;
 
+// An HDR histogram (hdrhistogram.org): constant memory and a bounded relative error, where a list of
+// samples would grow with the segments.
 /// The latencies of one thread or one rank.
 #[derive(Clone, PartialEq)]
 pub struct Latency {

@@ -15,7 +15,7 @@ use thiserror::Error;
 pub use latency::{Latency, LatencySummary};
 pub use spent::{Activity, TimeShares, TimeSpent};
 
-/// How many integers stand before the latencies in an encoding.
+// How many integers stand before the latencies in an encoding.
 const COUNTERS: usize = 9 + TimeSpent::ACTIVITIES;
 
 /// What one rank did in a run. Start from the default, which is nothing.

@@ -71,6 +71,9 @@ impl LinkTable {
         let next = link.queue.pop_front();
         link.sending = next.is_some();
         let (to, segment) = next?;
+        // A store-and-forward model of one queue a link: a transfer takes the time of the slower end, and
+        // begins when both ends are free. Links are not shared fairly among transfers; a holder sends one
+        // after the other, as the engine does over links.
         let uplink_free = now + link.segment_time;
         let receiver = &mut self.links[to.index()];
         receiver.downlink_free = receiver.downlink_free.max(now) + receiver.segment_time;

@@ -41,6 +41,8 @@ pub(super) enum SimulatedEvent {
     },
 }
 
+// The event list of a discrete-event simulation: a binary heap over (time, order of making). The second
+// key makes the order total, so that a seed reproduces a run event for event.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     /// Small keys, so that ordering moves no messages.

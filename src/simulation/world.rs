@@ -20,7 +20,7 @@ use crate::protocol::{
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-/// Virtual time after which a run is taken for endless.
+// Virtual time after which a run is taken for endless.
 const ENDLESS: Duration = Duration::from_secs(3600);
 
 /// A simulated run in progress.
@@ -115,6 +115,8 @@ impl World {
             nodes,
             outbox: Outbox::default(),
             checker: Checker::new(count, limits),
+            // Another stream than the tracker's, which starts from the same seed: the constant only has to
+            // differ from 0.
             rng: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
             unchecked: BTreeMap::new(),
             contents: vec![BTreeMap::new(); count],

@@ -43,7 +43,7 @@ use memmap2::MmapMut;
 use super::Verified;
 use crate::verify::Digest;
 
-/// Slots begin on a cache line of their own.
+// Slots begin on a cache line of their own.
 // 64: the line of x86-64 and of most of AArch64. Two threads may write neighbouring slots at once, and
 // a line that both write moves between their cores each time (false sharing).
 const LINE_BYTES: usize = 64;

@@ -42,7 +42,7 @@ impl<S: Verified> Content for Vec<S> {
     }
 }
 
-/// Bytes of one allocation.
+// Bytes of one allocation.
 // Slots are allocated in steps, and each step looks at the memory that is left. Ranks of one machine
 // that together want more than it has then all see it, before the kernel kills one of them. 256 MiB
 // was chosen, not tuned: it is little beside a machine's memory, and has many huge pages.

@@ -89,6 +89,8 @@ impl OutputDir {
         let write = || {
             let mut file = BufWriter::new(File::create(&temporary)?);
             fill(&mut file)?;
+            // Write, fsync, rename: after a crash the final name stands for the whole file or for nothing
+            // (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014).
             file.into_inner()?.sync_all()?;
             fs::rename(&temporary, &path)
         };

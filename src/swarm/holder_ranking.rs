@@ -16,10 +16,10 @@ use crate::manifest::NodeId;
 // One integer, so that a comparison is two instructions and the order is total.
 type RankedHolder = u128;
 
-/// No holder: sorts behind all.
+// No holder: sorts behind all.
 const NOBODY: RankedHolder = RankedHolder::MAX;
 
-/// Larger request counts compare as equal.
+// Larger request counts compare as equal.
 // The count has 48 bits in the key: 128 less 32 each for load and rank, and 16 for the tie break.
 const REQUESTS_MAX: u64 = (1 << 48) - 1;
 

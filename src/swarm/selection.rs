@@ -16,17 +16,17 @@ use crate::manifest::{Block, SegmentId};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Candidate(u64);
 
-/// Bits of a place: a request has at most `BLOCKS_MAX` blocks of 64 segments.
+// Bits of a place: a request has at most `BLOCKS_MAX` blocks of 64 segments.
 const PLACE_BITS: u32 = (BLOCKS_MAX as u64 * Block::SEGMENTS as u64).trailing_zeros();
 
-/// Bits of a tie break.
+// Bits of a tie break.
 // Among 1,024 candidates two of 2^32 values are equal in one case of 8,000; then the place decides.
 const TIE_BREAK_BITS: u32 = 32;
 
-/// The shift of the rarity, above place and tie break.
+// The shift of the rarity, above place and tie break.
 const RARITY_SHIFT: u32 = TIE_BREAK_BITS + PLACE_BITS;
 
-/// The largest rarity in the 22 bits that are left: 4 million copies and more compare as equal.
+// The largest rarity in the 22 bits that are left: 4 million copies and more compare as equal.
 const RARITY_MAX: u64 = u64::MAX >> RARITY_SHIFT;
 
 impl Candidate {

@@ -41,8 +41,12 @@ struct Mailbox {
 pub struct LocalTransport {
     node: NodeId,
     common: Arc<SharedMailboxes>,
+    // Backpressure without blocking: a full mailbox keeps its sender's events back here, in order, so that
+    // two nodes with full mailboxes can't wait for each other.
     /// Events for full mailboxes, in order. Bounded by what the protocol has in flight.
     backlog: VecDeque<(NodeId, MailboxEvent)>,
+    // MPI matches a receive by source and tag; this list is that match for threads. It is as short as the
+    // window, so that a scan is faster than a map.
     expected: Vec<(NodeId, SegmentId, VacantSlot)>,
     forgotten: Vec<VacantSlot>,
 }
@@ -81,6 +85,7 @@ impl LocalTransport {
         if to.index() >= self.common.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));
         }
+        // Messages between two nodes keep their order, as MPI guarantees it (non-overtaking).
         // Behind the backlog for the same node, or order would be lost.
         if self.backlog.iter().any(|&(waiting, _)| waiting == to) {
             self.backlog.push_back((to, event));
@@ -117,6 +122,8 @@ impl LocalTransport {
         payload: &SealedSegment,
     ) -> Option<Completion> {
         let place = self.expected.iter().position(|&(f, s, _)| (f, s) == (from, segment))?;
+        // The receiver copies, not the sender: copies then run on as many cores as there are receivers,
+        // and the bytes are in the cache of the core that hashes them next.
         let (_, _, mut slot) = self.expected.swap_remove(place);
         let bytes = payload.bytes();
         slot.bytes_mut()[..bytes.len()].copy_from_slice(bytes);

@@ -81,6 +81,7 @@ impl Endpoint for LocalEndpoint<'_> {
         let message = bytes.to_vec();
         let mailbox = self.mailbox(to, tag);
         mailbox.lock().waiting.push_back((self.node, message));
+        // A condition variable for each mailbox and kind: a notification wakes the one that waits for it.
         // One thread at a time reads a mailbox.
         mailbox.bell.notify_one();
         Ok(())

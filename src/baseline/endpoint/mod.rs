@@ -25,7 +25,7 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    /// How many kinds there are.
+    // How many kinds there are.
     const COUNT: usize = 4;
 }
 

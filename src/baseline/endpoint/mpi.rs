@@ -41,6 +41,8 @@ impl Endpoint for MpiEndpoint {
 /// one of its own.
 fn take(source: &impl Source, tag: Tag, length: Length) -> (Vec<u8>, Status) {
     match length {
+        // `MPI_Mprobe` and `MPI_Mrecv`: with two threads in one rank a plain probe could see a message that
+        // the other thread then receives.
         Length::Any => source.matched_probe_with_tag(number(tag)).matched_receive_vec(),
         Length::AtMost(bytes_max) => {
             let mut bytes = vec![0_u8; bytes_max];

@@ -22,8 +22,8 @@ use crate::transport::mpi::MpiTransport;
 use crate::transport::{Completion, Transport, TransportError};
 use crate::verify::Digest;
 
-/// The most bytes in one call of `MPI_Bcast`: MPI counts in 31 bits, and this is their largest power
-/// of two.
+// The most bytes in one call of `MPI_Bcast`: MPI counts in 31 bits, and this is their largest power
+// of two.
 const CALL_BYTES_MAX: usize = 1 << 30;
 
 /// Runs this rank's part; all ranks of `world` must come here, and may again and again. Rank 0

@@ -18,11 +18,11 @@ use crate::report::statistics::{
 /// The file that holds the comparison.
 pub(crate) const SUMMARY: &str = "summary.json";
 
-/// The engine that all others are compared with.
+// The engine that all others are compared with.
 const BASELINE: &str = "mutex";
-/// The engine that broadcasts a whole file and does not send segments one by one.
+// The engine that broadcasts a whole file and does not send segments one by one.
 const WHOLE_FILE: &str = "mpi-bcast";
-/// A run is invalid if its makespan is below its bound by more than this part.
+// A run is invalid if its makespan is below its bound by more than this part.
 // Both are measured, and each measurement has an error; 5% was chosen, not tuned.
 const TOLERANCE: f64 = 0.05;
 

@@ -17,17 +17,17 @@ use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
 use crate::verify::Digest;
 
-/// The size of each buffer, bytes.
+// The size of each buffer, bytes.
 // More than a core's second-level cache holds, because the bytes of a run come from memory too.
 // STREAM wants four times the last-level cache, which takes too long to touch before a short run.
 const BUFFER_BYTES: usize = 16 << 20;
-/// Rounds that share a measurement's budget.
+// Rounds that share a measurement's budget.
 // Enough that one is likely to be undisturbed, few enough that each still is long. Chosen, not tuned.
 const ROUNDS: u32 = 8;
-/// The size of a page, bytes.
+// The size of a page, bytes.
 // Of x86-64, and the least of others: it only places the buffers.
 const PAGE_BYTES: usize = 4096;
-/// Bytes between two readings of the clock.
+// Bytes between two readings of the clock.
 // A reading takes tens of nanoseconds; 64 KiB take a microsecond to copy.
 const BYTES_BETWEEN_READINGS: usize = 64 << 10;
 

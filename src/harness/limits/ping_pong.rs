@@ -16,28 +16,28 @@ use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 use crate::report::MpiLimits;
 use crate::time::Clock;
 
-/// Messages in flight at once when rates are measured.
+// Messages in flight at once when rates are measured.
 // The window of `osu_mbw_mr`.
 const BURST: usize = 64;
-/// Bytes of each of them.
+// Bytes of each of them.
 // The order of a request or a short announcement, and below every eager limit.
 const SMALL_BYTES: usize = 64;
-/// Bytes of a message for latency.
+// Bytes of a message for latency.
 // The customary size for it.
 const TINY_BYTES: usize = 8;
-/// Bytes of a message for bandwidth.
+// Bytes of a message for bandwidth.
 // Where shared memory and TCP are near their highest rate; at 16 MiB both fall again.
 const LARGE_BYTES: usize = 1 << 20;
-/// Rounds that share a measurement's budget; the best counts.
+// Rounds that share a measurement's budget; the best counts.
 // As for copying and hashing.
 const ROUNDS: u32 = 8;
-/// Measurements that share the budget: latency, bandwidth, one pair, all pairs.
+// Measurements that share the budget: latency, bandwidth, one pair, all pairs.
 // Equal parts; chosen, not tuned.
 const MEASUREMENTS: u32 = 4;
-/// How long a rank that is not measured sleeps between two looks for its message.
+// How long a rank that is not measured sleeps between two looks for its message.
 // A blocking MPI call would poll, and take a core from the pair where ranks outnumber cores.
 const REST: Duration = Duration::from_micros(200);
-/// The count that ends the partner's loop.
+// The count that ends the partner's loop.
 // No round has 0 repetitions.
 const NOTHING_MORE: u64 = 0;
 

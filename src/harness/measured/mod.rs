@@ -24,13 +24,13 @@ use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
 
-/// The version of an environment that this program reads.
+// The version of an environment that this program reads.
 // `Environment::capture` writes it.
 const ENVIRONMENT_SCHEMA: u32 = 1;
-/// A load average at the start above this part of the cores is warned of.
+// A load average at the start above this part of the cores is warned of.
 // Chosen, not tuned: a machine that is idle has a load near 0.
 const LOAD_MAX: f64 = 0.5;
-/// The parameters of a record that belong to the workload; the others are the contender's switches.
+// The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
 /// Why the records of a folder cannot be used.

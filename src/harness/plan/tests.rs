@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A plan that is right.
+// A plan that is right.
 const RIGHT: &str = "\
 purpose = \"a test\"
 budget_s = 1.5

@@ -32,10 +32,10 @@ use crate::report::statistics::{median, median_interval};
 use crate::report::{Carrier, Limits, RunFacts, Summary};
 use crate::time::Clock;
 
-/// Time spent on the limits for each size of segment.
+// Time spent on the limits for each size of segment.
 // 8 rounds of 12 ms for copying and as many for hashing: longer than a scheduler's time slice.
 const LIMITS_BUDGET: Duration = Duration::from_millis(200);
-/// Time spent on the limits of the MPI.
+// Time spent on the limits of the MPI.
 // A quarter for each of its four measurements: 8 rounds of 30 ms.
 const MPI_BUDGET: Duration = Duration::from_secs(1);
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::harness::records;
 
-/// Three mocks whose makespans differ, and never settle.
+// Three mocks whose makespans differ, and never settle.
 const MOCKS: &str = "\
 purpose = \"a test\"
 seed = 7

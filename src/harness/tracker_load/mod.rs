@@ -31,11 +31,11 @@ use crate::verify::Digest;
 use clients::{Clients, WarmUp};
 use service_threads::ServiceThreads;
 
-/// The owner of the file; the peers that ask are the ranks above.
+// The owner of the file; the peers that ask are the ranks above.
 // The lowest rank that is no tracker.
 const OWNER: NodeId = NodeId(1);
 
-/// Measuring begins when every peer has got this many handouts, or a quarter of the segments.
+// Measuring begins when every peer has got this many handouts, or a quarter of the segments.
 // Before that only the owner has anything, and most answers are empty: the rate of a swarm that has
 // begun is higher by far. Chosen, not tuned.
 const WARM_UP_HANDOUTS: usize = 32;

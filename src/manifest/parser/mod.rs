@@ -11,10 +11,10 @@ use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
 use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
 
-/// What some editors put before the first character of UTF-8; it is no part of the text.
+// What some editors put before the first character of UTF-8; it is no part of the text.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What a classic hash takes, for a first guess at the room that a file's hashes need.
+// What a classic hash takes, for a first guess at the room that a file's hashes need.
 const CLASSIC_HASH_BYTES: usize = 32;
 
 /// Where each name stands, to name both lines of a file that comes twice.

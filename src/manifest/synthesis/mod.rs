@@ -20,7 +20,7 @@ use super::{
 /// Characters of a synthetic hash: those of an MD5, as the classic inputs have them.
 pub const SYNTHETIC_HASH_BYTES: usize = 32;
 
-/// The increment of SplitMix64: odd, so that its multiples are distinct.
+// The increment of SplitMix64: odd, so that its multiples are distinct.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Makes the inputs of all peers: the first belongs to rank 1, the next to rank 2, and so on.

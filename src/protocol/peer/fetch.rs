@@ -17,7 +17,8 @@ use crate::protocol::{
     Ask, CheckResult, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Outbox, Output,
 };
 
-/// A peer takes on a small part of what it lacks: no more than one of so many.
+// A peer has at most one in so many of the segments that it lacks under way. Near its end it must not
+// hoard what others lack too. The quarter was chosen, not tuned.
 const PARTS_MIN: usize = 4;
 
 /// Something the tracker should know, and the ask that told it: 0 while none has.
@@ -100,6 +101,7 @@ impl Fetch {
         for entry in &handout.entries {
             asked.extend(self.start(now, entry.clone(), out));
         }
+        // Request coalescing, sorted so that each holder's segments lie together.
         // Small segments cost little more than their messages: one for all that a holder is to send.
         asked.sort_by_key(|&(holder, _)| holder);
         for of_holder in asked.chunk_by(|one, other| one.0 == other.0) {
@@ -266,6 +268,8 @@ impl Fetch {
         let announcement = (window / 4).min(self.announcement).max(1);
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
+        // Batching, as Nagle's algorithm (RFC 896) does it: what is small waits for company as long as
+        // something is under way, and goes at once if nothing is.
         let worth_saying = self.unsaid >= announcement || (idle && self.unsaid > 0);
         // What there is to say to a busy tracker gathers until it has heard the last.
         let may_say = self.heard >= self.awaited;
@@ -279,6 +283,7 @@ impl Fetch {
 
     /// Segments that may be under way now.
     fn window(&self) -> usize {
+        // A shrinking window, as a credit limit that follows the work left.
         let share = self.wants.missing() as usize / PARTS_MIN;
         self.window.min(share.max(self.window_least))
     }
@@ -300,6 +305,7 @@ impl Fetch {
 
     /// When something here may be due.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
+        // A lower bound on the deadline is enough: a node that wakes too early finds nothing to do.
         let overdue = self.flights.eldest()? + self.request_patience;
         let Some(age) = self.end_game_age() else { return Some(overdue) };
         let may_double = |f: &&Flight| f.stage == FlightStage::Requested && !f.doubled;
@@ -331,6 +337,7 @@ impl Fetch {
     ) -> Option<(NodeId, SegmentId)> {
         let HandoutEntry { segment, digest, mut holders } = entry;
         let holder = holders.pop_at(0)?;
+        // Every message may come twice, so that each case is named and the rest is dropped.
         // A second holder for a segment that is late, or a new segment; anything else was said
         // twice. With something missing again, the end is not near any more.
         let one_is_late = {
@@ -422,6 +429,8 @@ impl Fetch {
         Some(ask)
     }
 
+    // Sequence numbers make asks idempotent: the tracker drops an ask that is older than the last one
+    // it heard, and an answer that is older than the last ask changes nothing here.
     fn next_number(&mut self) -> Ask {
         self.sequence += 1;
         let (sequence, waits) = (self.sequence, self.tracker_is_busy);
@@ -435,6 +444,8 @@ impl Fetch {
     /// while the tracker owes an answer.
     fn end_game_age(&self) -> Option<Duration> {
         let mean = self.flights.mean_latency()?;
+        // The end game of BitTorrent (BEP 3), but only for segments that are late: doubling all would
+        // cost each of them a second transfer.
         let at_end = self.wants.missing() == 0 && !self.wants.is_settled();
         (at_end && !self.pending).then(|| mean * self.end_game_latencies)
     }

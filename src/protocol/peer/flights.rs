@@ -48,6 +48,8 @@ impl Flight {
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
+    // A structure of arrays: the search runs over 8-byte keys, 8 in a cache line, not over requests of
+    // about 100 bytes each.
     /// What each of them is for, at the same places, and close together: each segment is sought
     /// several times.
     keys: Vec<FlightKey>,
@@ -104,6 +106,7 @@ impl Flights {
 
     /// Enters how long a segment took into the mean, with the weight of an eighth.
     pub(super) fn note_latency(&mut self, latency: Duration) {
+        // The weight of an eighth is that of TCP's smoothed round-trip time (RFC 6298, section 2).
         self.mean_latency_ns = ewma(self.mean_latency_ns, nanoseconds(latency), 8);
     }
 

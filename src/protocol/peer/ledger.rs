@@ -17,6 +17,8 @@ pub(super) enum SegmentState {
     Verified,
 }
 
+// Bit planes: a state is one bit of each of two words, so that "which of these 64 segments are missing"
+// is one AND-NOT, and an ask copies words instead of walking segments.
 /// 64 segments: the bits are `(high, low)`: unwanted 00, missing 01, taken 10, verified 11.
 #[derive(Clone, Copy, Debug, Default)]
 struct Planes {
@@ -116,6 +118,7 @@ impl Ledger {
     }
 
     fn position(&self, index: u32) -> Option<usize> {
+        // A guess before the binary search: the position of a dense table.
         // In most runs something is wanted or owned in every block.
         let likely = index.checked_sub(self.blocks.first()?.index)? as usize;
         if self.blocks.get(likely).is_some_and(|planes| planes.index == index) {

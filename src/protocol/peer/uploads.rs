@@ -93,6 +93,8 @@ impl Uploads {
         segment: SegmentId,
     ) -> UploadDecision {
         let upload = (to, segment);
+        // Admission control with a bounded queue: a holder that is asked for too much says so at once,
+        // and the request is served elsewhere instead of waiting here (see `Admission::Slots`).
         if self.is_active(upload) || self.waiting.contains(&upload) {
             // Asked again after an answer was lost: once is enough.
             UploadDecision::Wait
@@ -132,6 +134,8 @@ impl Uploads {
         let may_leave = |&(to, _): &(NodeId, SegmentId)| self.may_leave(to);
         let alone = |upload: &_| may_leave(upload) && !self.sends_to(upload.0);
         let place = if self.times.is_some() {
+            // Two segments to one receiver share its link, and both take twice as long. One to each of
+            // two receivers does not.
             let place = self.waiting.iter().position(alone);
             place.or_else(|| self.waiting.iter().position(may_leave))
         } else {

@@ -9,7 +9,7 @@
 
 use std::iter;
 
-/// Ends the list of skips.
+// Ends the list of skips.
 const END: usize = usize::MAX;
 
 /// One node's part in all rounds. Nodes are numbered from 0, which is the root.

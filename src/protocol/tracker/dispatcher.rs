@@ -18,7 +18,7 @@ use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
 
-/// Waiting peers that can be tried without success before the rest waits for the next message.
+// Waiting peers that can be tried without success before the rest waits for the next message.
 // To try all of hundreds of waiting peers at every message would be quadratic, and most tries fail
 // because holders are busy, so that the next one fails too. 2 at the front and 2 behind the last
 // position tried (`resume`) reach every peer after some messages. Chosen, not tuned.

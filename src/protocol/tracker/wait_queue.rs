@@ -8,13 +8,13 @@
 use crate::config::WINDOW_MAX;
 use crate::manifest::NodeId;
 
-/// The most grants of one peer: a window, and in an end game each segment of it twice.
+// The most grants of one peer: a window, and in an end game each segment of it twice.
 const GRANTS_MAX: usize = 2 * WINDOW_MAX;
 
-/// One priority for each number of grants and for each value of `has_some`.
+// One priority for each number of grants and for each value of `has_some`.
 const PRIORITIES: usize = 2 * (GRANTS_MAX + 1);
 
-/// The end of a list. Rank 0, the tracker, never waits.
+// The end of a list. Rank 0, the tracker, never waits.
 const NOBODY: NodeId = NodeId::TRACKER;
 
 /// A position in the queue.

@@ -15,7 +15,7 @@ use super::pairing::{Comparison, Pairing};
 use super::{Figure, table};
 use crate::report::units::count;
 
-/// The probability that a gate fails though nothing changed.
+// The probability that a gate fails though nothing changed.
 // Stricter than a table's 0.05, because a gate runs on every change: one false alarm in a hundred.
 const ALARM: f64 = 0.01;
 

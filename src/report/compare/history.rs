@@ -9,9 +9,9 @@ use super::model::segment_size;
 use super::table::{csv_group, csv_text, csv_value, ratio};
 use super::{Figure, Scenario, Set};
 
-/// The facts that identify a machine.
+// The facts that identify a machine.
 const MACHINE: [&str; 5] = ["host", "processor", "cores", "MPI", "profile"];
-/// The heights of the bars of a sparkline.
+// The heights of the bars of a sparkline.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -15,7 +15,7 @@ pub(crate) const RUNS_LEAST: usize = 6;
 /// ratio does not contain 1.
 // The complement of the confidence level of the intervals.
 pub(crate) const SIGNIFICANT: f64 = 0.05;
-/// The seed of all bootstrap intervals.
+// The seed of all bootstrap intervals.
 // Fixed, so that the same records always give the same report. Any value does; these are the
 // letters "mpiswar".
 const SEED: u64 = 0x006d_7069_7377_6172;

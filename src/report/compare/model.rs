@@ -11,7 +11,7 @@ use super::Figure;
 use crate::report::Summary;
 use crate::report::units;
 
-/// The base of a comparison of contenders, by default.
+// The base of a comparison of contenders, by default.
 const CLASSIC: &str = "mutex";
 
 /// All that was measured in one place at one time: a folder of records, or the output of another

@@ -8,9 +8,9 @@ use super::{Figure, Scenario};
 use crate::report::statistics::Interval;
 use crate::report::units::count;
 
-/// The columns that say what was run.
+// The columns that say what was run.
 const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
-/// How many results that only one side has are listed; the rest is counted.
+// How many results that only one side has are listed; the rest is counted.
 // More would bury the table. Chosen, not tuned.
 const LISTED_MAX: usize = 6;
 

@@ -23,7 +23,7 @@ pub(crate) const CONFIDENCE: f64 = 0.95;
 // a percentile interval. This is twice that; chosen, not tuned.
 pub(crate) const RESAMPLES: usize = 2000;
 
-/// Tukey's fences lie 1.5 interquartile ranges outside of the quartiles.
+// Tukey's fences lie 1.5 interquartile ranges outside of the quartiles.
 // The factor of J. W. Tukey, "Exploratory Data Analysis", 1977.
 const FENCE: f64 = 1.5;
 

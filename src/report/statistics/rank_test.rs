@@ -3,7 +3,7 @@
 
 use statrs::function::erf::erfc;
 
-/// With more samples in both groups together, p comes from the normal approximation.
+// With more samples in both groups together, p comes from the normal approximation.
 // The exact distribution takes time with the cube of the number. At 60 samples the approximation
 // is within a fifth of it, even for small p.
 const EXACT_MAX: usize = 60;

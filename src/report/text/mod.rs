@@ -6,16 +6,16 @@ use super::Summary;
 use super::statistics::median;
 use super::units::{self, count, nanoseconds, rate, seconds, size};
 
-/// With more peers, only the extremes and the middle are listed.
+// With more peers, only the extremes and the middle are listed.
 // Up to 16 lines leave the rest of the summary on a screen; chosen, not tuned.
 const PEERS_LISTED_MAX: usize = 16;
-/// The length of the longest bar, characters.
+// The length of the longest bar, characters.
 // With its label a line stays under 80 characters.
 const BAR_LENGTH_MAX: u64 = 24;
-/// How many problems of a kind are listed; the rest is counted.
+// How many problems of a kind are listed; the rest is counted.
 // Chosen, not tuned: a broken job has one for each rank.
 const PROBLEMS_LISTED_MAX: usize = 8;
-/// The width of the labels, characters.
+// The width of the labels, characters.
 // The longest, "peers' time", and two blanks.
 const LABEL_WIDTH: usize = 13;
 

@@ -10,9 +10,9 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering};
 // into the limit: the windows of all peers together stay far below 2^32 segments.
 const LIMIT_SHIFT: u32 = 32;
 const LIMIT_MASK: u64 = UNLIMITED as u64;
-/// The node has something to send.
+// The node has something to send.
 const OFFERS: u64 = 1 << 62;
-/// The node is not asked any more.
+// The node is not asked any more.
 const BANNED: u64 = 1 << 63;
 
 /// All that decides whether a node has capacity, in one word, so that it changes atomically.

@@ -19,12 +19,12 @@ use super::{FileSwarm, Files, OpenIndex, Swarm, SwarmIndex};
 use crate::config::{BLOCKS_MAX, Balance, FRESH_HOLDERS, HANDOUT_MAX, HOLDERS_MAX, Selection};
 use crate::manifest::{Block, NodeId, SegmentId};
 
-/// The least number of rarest segments that are searched for one with an idle holder.
+// The least number of rarest segments that are searched for one with an idle holder.
 // In simulations 8 candidates ended at 1.1 to 2.0 x the bound: the holders of so few are often all
 // busy. With 16, one handout, the bounds of `tests/policy.rs` hold: 1.05 to 1.08.
 const SHORTLIST_MIN: usize = 16;
 
-/// The largest `holder_load` with which idle holders are searched for.
+// The largest `holder_load` with which idle holders are searched for.
 // 16 is the load in memory of all but small segments, of which hundreds may wait at a holder: with so
 // many no holder idles for long, and the search would cost more than it gains.
 const IDLE_LOAD_MAX: u32 = 16;

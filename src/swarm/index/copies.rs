@@ -13,7 +13,7 @@ use crate::config::FRESH_HOLDERS;
 use crate::manifest::NodeId;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
-/// One copy. Copies are in the upper 32 bits of the tally, copies in flight in the lower.
+// One copy. Copies are in the upper 32 bits of the tally, copies in flight in the lower.
 const COPY: u64 = 1 << 32;
 
 /// How many copies of a segment there are.

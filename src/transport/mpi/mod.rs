@@ -22,10 +22,13 @@ use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use slab::{CompletedRequest, Mode, Owner, Slab};
 
-/// Receives that wait for messages.
+// Receives that wait for messages.
+// Enough that a burst finds a posted receive and MPI need not buffer it: unexpected messages are copied
+// twice. Each holds 64 KiB, so that the ring takes 1 MiB a rank.
 const RING: usize = 16;
 
-/// The tag of messages.
+// The tag of messages.
+// Messages have a communicator of their own, so that any tag will do.
 const TAG: std::ffi::c_int = 0;
 
 /// What of a job is on one machine.
@@ -168,6 +171,8 @@ impl MpiTransport {
         while let Some(buffer) = self.free.pop() {
             self.post_inbox(buffer)?;
         }
+        // `MPI_Testsome` reports completed receives in any order. Sorting by the order of posting restores
+        // the order of each sender's messages, because receives match in the order of posting.
         self.early.sort_unstable_by_key(|&(turn, _, _)| turn);
         let in_turn = self.early.iter().zip(self.read..).take_while(|(m, turn)| m.0 == *turn);
         let count = in_turn.count();
@@ -211,6 +216,8 @@ impl Transport for MpiTransport {
     ) -> Result<(), TransportError> {
         self.sending += 1;
         let owner = Owner::Serve { to, segment, payload };
+        // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
+        // still waits for the link. A synchronous send ends when the receiver has matched it.
         let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
         self.active.send(self.segments.as_raw(), rank(to), tag(segment), mode, owner)
     }

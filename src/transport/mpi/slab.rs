@@ -179,6 +179,7 @@ impl Slab {
         };
         check("MPI_Testsome", code)?;
         let found = usize::try_from(found).unwrap_or(0);
+        // Swap-remove keeps the list dense, so that `MPI_Testsome` looks at active requests only.
         // From the last place on, so that removing one does not move another that ended too.
         let listed = self.indices[..found].iter().zip(0..);
         let places = listed.map(|(&place, at)| (usize::try_from(place).unwrap_or(0), at));

@@ -12,10 +12,10 @@ use crate::report::statistics::median;
 // Layout in SVG units; chosen by eye.
 const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
-/// A smaller share has no room for its number.
+// A smaller share has no room for its number.
 const NAMED_LEAST: f64 = 0.09;
 type Share = fn(&TimeShares) -> f64;
-/// In the order of the bars.
+// In the order of the bars.
 const ACTIVITIES: [(&str, Share); 7] = [
     ("moves bytes", |shares| shares.moving),
     ("verifies", |shares| shares.verifying),

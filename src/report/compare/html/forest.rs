@@ -8,12 +8,12 @@ use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
 use crate::report::compare::table;
 
-/// The height of a row: a line of text and an interval.
+// The height of a row: a line of text and an interval.
 const ROW: f64 = 36.0;
-/// A figure with more rows is split by workload.
+// A figure with more rows is split by workload.
 // More do not fit on a screen; chosen by eye.
 const ROWS_MAX: usize = 20;
-/// How many characters of a label and its verdict fit in a line.
+// How many characters of a label and its verdict fit in a line.
 const LABEL_MAX: usize = 44;
 
 /// One figure, or one for each workload if there are many rows.

@@ -13,10 +13,10 @@ use crate::report::statistics::median;
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
-/// The percentiles on the axis: one in how many lies beyond, and the name.
+// The percentiles on the axis: one in how many lies beyond, and the name.
 const NAMED: [(f64, &str); 6] =
     [(1.0, "0%"), (2.0, "50%"), (10.0, "90%"), (100.0, "99%"), (1e3, "99.9%"), (1e4, "99.99%")];
-/// Points of a curve for each factor of ten.
+// Points of a curve for each factor of ten.
 // Enough to look smooth; chosen by eye.
 const STEPS: u32 = 12;
 

@@ -26,7 +26,7 @@ use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
 use series::Series;
 
-/// How many figures of a kind are unfolded.
+// How many figures of a kind are unfolded.
 // Chosen by eye.
 const SHOWN: usize = 6;
 const STYLE: &str = include_str!("style.css");

@@ -6,7 +6,7 @@ use crate::report::compare::{Observation, Scenario, Set};
 /// The colours of the style sheet. Further series reuse them with other shapes.
 pub(super) const COLOURS: usize = 8;
 
-/// With more series, variants get no line in figures that overlay all series.
+// With more series, variants get no line in figures that overlay all series.
 // Chosen by eye.
 const CROWD: usize = 6;
 

@@ -11,7 +11,7 @@ use crate::report::statistics::median;
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 220.0;
-/// With more bars the figure of ranks is left out.
+// With more bars the figure of ranks is left out.
 // They would be about one unit wide.
 const BARS_MAX: usize = 256;
 

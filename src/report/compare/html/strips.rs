@@ -11,7 +11,7 @@ use crate::report::statistics::{Quartiles, median, outliers, quartiles};
 // Layout in SVG units; chosen by eye.
 const ROW: f64 = 44.0;
 const TOP: f64 = 6.0;
-/// Points are spread over so many rows, so that equal times do not overlap.
+// Points are spread over so many rows, so that equal times do not overlap.
 // Chosen by eye.
 const LANES: usize = 5;
 

@@ -18,7 +18,7 @@ pub(super) enum Anchor {
     End,
 }
 
-/// The shapes of marks.
+// The shapes of marks.
 const SHAPES: usize = 6;
 
 impl Svg {

@@ -11,7 +11,7 @@ use crate::report::compare::{Figure, Scenario};
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 220.0;
-/// How many names of commits fit below the axis.
+// How many names of commits fit below the axis.
 const NAMED_MAX: usize = 6;
 
 /// A figure for each machine and scenario.

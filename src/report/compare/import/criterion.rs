@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use super::{ImportError, entries, text};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
-/// Criterion's name for the folder of the latest run.
+// Criterion's name for the folder of the latest run.
 const LATEST: &str = "new";
 
 #[derive(Debug, Deserialize)]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use super::{ImportError, entries, text};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 
-/// How the output begins, after whatever a launcher printed.
+// How the output begins, after whatever a launcher printed.
 const HEADING: &str = "# OSU ";
 
 /// What a column is, and its unit in ours: OSU prints µs, and MB/s of 10^6 bytes. None for a column

@@ -5,7 +5,7 @@ use std::fs;
 use crate::report::compare::import::{ImportError, osu, read};
 use crate::report::compare::{Figure, Scenario};
 
-/// Two runs of a benchmark of point to point, with what a launcher prints before.
+// Two runs of a benchmark of point to point, with what a launcher prints before.
 const LATENCY: &str = "\
 Warning: no slots
 # OSU MPI Latency Test v7.4

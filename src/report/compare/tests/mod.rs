@@ -17,7 +17,7 @@ use super::*;
 use crate::report::Summary;
 use crate::report::example::facts;
 
-/// Made once: the histograms behind it take long.
+// Made once: the histograms behind it take long.
 static EXAMPLE: LazyLock<Summary> = LazyLock::new(|| Summary::new(facts()));
 
 /// A run of a contender on a workload of 4 peers and segments of 64 KiB.

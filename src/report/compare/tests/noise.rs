@@ -8,7 +8,7 @@ use crate::report::compare::judge::Verdict;
 use crate::report::compare::pairing::compare_resampling;
 use crate::report::compare::{Observation, Set};
 
-/// Fewer than usual, for speed: they make an interval no wider.
+// Fewer than usual, for speed: they make an interval no wider.
 const RESAMPLES: usize = 200;
 
 /// Ten runs around a second, skewed as runs are: a wobble of 3%, and one in eight up to 60% late.
