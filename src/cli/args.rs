@@ -15,7 +15,6 @@ use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::harness;
 use crate::manifest::{Owners, Popularity, Wanted};
-use crate::metrics::usage::Meter;
 use crate::report::compare::Figure;
 
 /// Copies files across the ranks of an MPI job as a swarm.
@@ -130,16 +129,14 @@ impl RunArgs {
     /// What every node of this run starts from, where there are links between nodes or none.
     pub(super) fn job(&self, has_links: bool) -> Job {
         Job {
-            inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
             digests: self.digests,
-            segment_bytes: self.segment_bytes,
             seed: self.seed,
             config: self.config(has_links),
             verify_threads: self.choices.verify_threads(),
             faults: self.inject.clone(),
             warn: show::error,
-            meter: Meter::default(),
+            ..Job::new(Inputs::Folder(self.inputs.clone()), self.segment_bytes)
         }
     }
 

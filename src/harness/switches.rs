@@ -70,7 +70,6 @@ impl Engine {
                 "balance",
                 "admission",
                 "verify",
-                "tracker_threads",
             ],
             Self::Chain => &["window", "verify"],
             Self::MpiBcast | Self::MpiBcastSegments | Self::Binomial | Self::Circulant => {
@@ -111,9 +110,6 @@ pub struct Switches {
     /// Who checks what a peer receives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verify>,
-    /// Threads of the tracker that compute handouts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tracker_threads: Option<usize>,
 }
 
 /// Why an engine cannot run with its switches.
@@ -149,9 +145,6 @@ pub enum SwitchError {
     },
 }
 
-/// Threads of the tracker that compute handouts, at most.
-const TRACKER_THREADS_MAX: usize = 64;
-
 impl Switches {
     /// Checks that `engine` can run like this.
     ///
@@ -165,11 +158,7 @@ impl Switches {
                 return Err(SwitchError::Foreign { engine: engine.name(), switch });
             }
         }
-        let ranges = [
-            ("window", self.window, WINDOW_MAX),
-            ("handout", self.handout, HANDOUT_MAX),
-            ("tracker_threads", self.tracker_threads, TRACKER_THREADS_MAX),
-        ];
+        let ranges = [("window", self.window, WINDOW_MAX), ("handout", self.handout, HANDOUT_MAX)];
         for (switch, value, most) in ranges {
             if let Some(value) = value.filter(|value| !(1..=most).contains(value)) {
                 return Err(SwitchError::Range { switch, value, most });
@@ -179,9 +168,6 @@ impl Switches {
             let value = value.to_owned();
             Err(SwitchError::Missing { engine: engine.name(), switch, value })
         };
-        if let Some(threads) = self.tracker_threads {
-            return missing("tracker_threads", &threads.to_string());
-        }
         match self.verify {
             Some(Verify::Pool) if engine.only_broadcasts() => missing("verify", "\"pool\""),
             _ => Ok(()),
@@ -237,7 +223,6 @@ pub struct SwitchSweeps {
     balance: Option<Sweep<Balance>>,
     admission: Option<Sweep<Admission>>,
     verify: Option<Sweep<Verify>>,
-    tracker_threads: Option<Sweep<usize>>,
 }
 
 impl SwitchSweeps {
@@ -252,8 +237,7 @@ impl SwitchSweeps {
         let all = spread(all, self.selection.as_ref(), |all, one| all.selection = Some(one));
         let all = spread(all, self.balance.as_ref(), |all, one| all.balance = Some(one));
         let all = spread(all, self.admission.as_ref(), |all, one| all.admission = Some(one));
-        let all = spread(all, self.verify.as_ref(), |all, one| all.verify = Some(one));
-        spread(all, self.tracker_threads.as_ref(), |all, one| all.tracker_threads = Some(one))
+        spread(all, self.verify.as_ref(), |all, one| all.verify = Some(one))
     }
 }
 
@@ -303,8 +287,8 @@ mod tests {
             "the engine `mutex` has no switch `window`"
         );
         assert_eq!(
-            refused(Engine::Binomial, "tracker_threads = 4"),
-            "the engine `binomial` has no switch `tracker_threads`"
+            refused(Engine::Binomial, "window = 4"),
+            "the engine `binomial` has no switch `window`"
         );
         assert_eq!(refused(Engine::Chain, "window = 0"), "`window = 0` is not among 1 to 64");
         assert_eq!(
@@ -312,8 +296,8 @@ mod tests {
             "`handout = 17` is not among 1 to 16"
         );
         assert_eq!(
-            refused(Engine::Lockfree, "tracker_threads = 2"),
-            "the engine `lockfree` of this program cannot do `tracker_threads = 2`"
+            refused(Engine::Chain, "verify = \"pool\""),
+            "the engine `chain` of this program cannot do `verify = \"pool\"`"
         );
         assert_eq!(Switches::default().check(Engine::Mutex), Ok(()));
     }
