@@ -9,7 +9,6 @@ use mpiswarm::baseline;
 use mpiswarm::config::{Config, IndexKind, Selection};
 use mpiswarm::driver::job::{Inputs, Job, JobError, JobResult, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
-use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 const PEERS: u32 = 4;
@@ -25,18 +24,7 @@ fn job(owners: Owners, files: u32, segments: u32, segment_bytes: usize) -> Job {
         seed: 1,
     };
     let inputs = synthesize(&workload).expect("the numbers fit");
-    Job {
-        inputs: Inputs::Made(inputs.into()),
-        out: None,
-        digests: false,
-        segment_bytes,
-        seed: 1,
-        config: Config::for_segments_of(segment_bytes),
-        verify_threads: 0,
-        faults: Vec::new(),
-        warn: |_| {},
-        meter: Meter::default(),
-    }
+    Job::new(Inputs::Made(inputs.into()), segment_bytes)
 }
 
 fn swarm(criterion: &mut Criterion) {

@@ -9,10 +9,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
-use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// The system's allocator, and how often it was asked for memory.
@@ -74,19 +72,7 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         seed: 1,
     };
     let inputs = synthesize(&workload).expect("the numbers fit");
-    let segment_bytes = 256;
-    let job = Job {
-        inputs: Inputs::Made(inputs.into()),
-        out: None,
-        digests: false,
-        segment_bytes,
-        seed: 1,
-        config: Config::for_segments_of(segment_bytes),
-        verify_threads,
-        faults: Vec::new(),
-        warn: |_| (),
-        meter: Meter::default(),
-    };
+    let job = Job { verify_threads, ..Job::new(Inputs::Made(inputs.into()), 256) };
     let before = ALLOCATOR.counted();
     let ended = run_threads(&job, 5, &Clock::start(), |_| ()).expect("no node breaks");
     let allocations = ALLOCATOR.counted() - before;

@@ -6,13 +6,11 @@
 use std::fs;
 use std::path::Path;
 
-use mpiswarm::config::Config;
 use mpiswarm::driver::job::{Inputs, Job, JobResult, run_threads};
 use mpiswarm::manifest::{
     FileName, Hashes, NAME_BYTES_MAX, NodeId, OwnedFile, Owners, PeerInput, Popularity, Wanted,
     Workload, synthesize,
 };
-use mpiswarm::metrics::usage::Meter;
 use mpiswarm::time::Clock;
 
 /// Peer 1 has everything, two others want it.
@@ -32,18 +30,7 @@ fn broadcast(files: u32, segments: u32) -> Vec<PeerInput> {
 /// Runs it to the end, and says how long the swarm took, in seconds.
 fn run(inputs: Vec<PeerInput>, out: Option<&Path>) -> (JobResult, f64) {
     let nodes = u32::try_from(inputs.len()).expect("a few peers") + 1;
-    let job = Job {
-        inputs: Inputs::Made(inputs.into()),
-        out: out.map(Path::to_owned),
-        digests: false,
-        segment_bytes: 0,
-        seed: 1,
-        config: Config::for_segments_of(0),
-        verify_threads: 0,
-        faults: Vec::new(),
-        warn: |_| (),
-        meter: Meter::default(),
-    };
+    let job = Job { out: out.map(Path::to_owned), ..Job::new(Inputs::Made(inputs.into()), 0) };
     let ended = run_threads(&job, nodes, &Clock::start(), |_| ()).expect("no node breaks");
     assert_eq!(ended.outcome.errors, [""; 0]);
     assert_eq!(ended.progress.segments_verified, ended.progress.segments_wanted);

@@ -13,7 +13,6 @@ use crate::driver::job::{Inputs, Job};
 use crate::harness;
 use crate::harness::scale_study::{Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
-use crate::metrics::usage::Meter;
 use crate::report::compare::Figure;
 
 /// Copies files to all ranks of an MPI job as a swarm, and measures that.
@@ -106,16 +105,14 @@ impl RunArgs {
     /// `warn` shows a line about something odd in an input.
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
         Job {
-            inputs: Inputs::Folder(self.inputs.clone()),
             out: Some(self.out.clone()),
             digests: self.digests,
-            segment_bytes: self.segment_bytes,
             seed: self.seed,
             config: self.overrides.0.config(self.segment_bytes, has_links),
             verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
             warn,
-            meter: Meter::default(),
+            ..Job::new(Inputs::Folder(self.inputs.clone()), self.segment_bytes)
         }
     }
 

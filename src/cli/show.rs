@@ -12,7 +12,7 @@ use super::{FAILED, OK, REFUSED, UNAVAILABLE};
 use crate::driver::job::JobResult;
 use crate::harness;
 use crate::protocol::tracker::Progress;
-use crate::report::{Carrier, Limits, RunFacts, Summary, render};
+use crate::report::{Carrier, Limits, RunFacts, Summary};
 use crate::time::Clock;
 
 // Time spent on measuring the machine's limits after a run.
@@ -108,7 +108,7 @@ fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     if args.json {
         println!("{json}");
     } else if !args.quiet {
-        print!("{}", render(summary));
+        print!("{summary}");
     }
     let path = args.report.as_ref()?;
     let cause = fs::write(path, json + "\n").err()?;

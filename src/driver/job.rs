@@ -1,4 +1,4 @@
-//! A job_file run: all nodes as threads of this process, or one of them as a rank of an MPI job.
+//! A whole run: all nodes as threads of this process, or one of them as a rank of an MPI job.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,7 +27,12 @@ pub enum Inputs {
     Made(Arc<[PeerInput]>),
 }
 
-/// A run, the same on every node.
+/// A run, the same on every node. Set what differs from [`Job::new`]:
+///
+/// ```
+/// # use mpiswarm::driver::job::{Inputs, Job};
+/// let job = Job { seed: 7, ..Job::new(Inputs::Folder("inputs/small".into()), 1024) };
+/// ```
 #[derive(Clone, Debug)]
 pub struct Job {
     /// What the peers have and want.
@@ -76,6 +81,23 @@ pub struct JobError {
 }
 
 impl Job {
+    /// A run of the lockfree engine with its defaults for segments of `segment_bytes`, between nodes
+    /// in one memory: it writes nothing, checks on each peer's own thread, and injects no fault.
+    pub fn new(inputs: Inputs, segment_bytes: usize) -> Self {
+        Self {
+            inputs,
+            out: None,
+            digests: false,
+            segment_bytes,
+            seed: 1,
+            config: Config::for_segments_of(segment_bytes),
+            verify_threads: 0,
+            faults: Vec::new(),
+            warn: |_| (),
+            meter: Meter::default(),
+        }
+    }
+
     /// Reads a peer's input and makes it ready, or lets it say why not.
     fn prepare_peer(&self, node: NodeId) -> Prepared {
         match self.prepare(node, self.config.spare_slots()) {
@@ -185,7 +207,7 @@ mod ranks {
 
     /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended. Where
     /// the outcome names lost ranks, nothing that all ranks do together can follow: the job is to be
-    /// aborted, and what the others finished is job_file by then.
+    /// aborted. What the others finished is whole by then.
     ///
     /// # Errors
     ///

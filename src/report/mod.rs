@@ -14,4 +14,3 @@ pub(crate) mod units;
 pub(crate) use facts::{Carrier, RunFacts};
 pub use limits::{Limits, MpiLimits};
 pub use summary::Summary;
-pub(crate) use text::render;

@@ -4,8 +4,9 @@ use std::iter;
 
 use serde::{Deserialize, Serialize};
 
-use super::RunFacts;
 use super::limits::{Limits, bounds};
+use super::{Carrier, RunFacts};
+use crate::driver::job::{Job, JobResult};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
 
 // It grows when a field changes its meaning or is removed, so that old readers refuse new records.
@@ -91,6 +92,12 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// The record of a run whose nodes were threads of this process, on `cores` cores, without a bound.
+    pub fn of_threads(job: &Job, result: JobResult, cores: usize) -> Self {
+        let carrier = Carrier { engine: "lockfree", transport: "local", cores, limits: None };
+        Self::new(RunFacts::new(job, &carrier, result))
+    }
+
     /// Computes the record of a run.
     pub(crate) fn new(facts: RunFacts) -> Self {
         let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));

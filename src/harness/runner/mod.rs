@@ -27,7 +27,7 @@ use crate::config::Verify;
 use crate::driver::job::{Inputs, Job, JobResult};
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
-use crate::metrics::usage::{self, Meter, Usage};
+use crate::metrics::usage::{self, Usage};
 use crate::report::statistics::{median, median_interval};
 use crate::report::{Carrier, Limits, RunFacts, Summary};
 use crate::time::Clock;
@@ -372,16 +372,10 @@ fn job(
 ) -> Job {
     let on_a_pool = entry.switches.verify.unwrap_or_default() == Verify::Pool;
     Job {
-        inputs: Inputs::Made(inputs),
-        out: None,
-        digests: false,
-        segment_bytes: scenario.segment_bytes,
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
         config: entry.switches.config(scenario.segment_bytes, launch.has_links()),
         verify_threads: if on_a_pool { super::cores() } else { 0 },
-        faults: Vec::new(),
-        warn: |_| (),
-        meter: Meter::default(),
+        ..Job::new(Inputs::Made(inputs), scenario.segment_bytes)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The summary that rank 0 prints at the end of a run.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 use super::Summary;
 use super::statistics::median;
@@ -19,8 +19,15 @@ const PROBLEMS_LISTED_MAX: usize = 8;
 // The longest, "peers' time", and two blanks.
 const LABEL_WIDTH: usize = 13;
 
+/// As text of several lines.
+impl Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&render(self))
+    }
+}
+
 /// The summary as text of several lines. Problems come last, beside the prompt, where they are seen.
-pub(crate) fn render(summary: &Summary) -> String {
+fn render(summary: &Summary) -> String {
     let mut lines = LabelledLines::default();
     heading(summary, &mut lines);
     rates(summary, &mut lines);
