@@ -125,6 +125,12 @@ fn every_constant_has_its_reason() {
     check(names::constants);
 }
 
+#[test]
+fn the_architecture_page_names_what_exists() {
+    let page = fs::read_to_string(root().join("README.md")).expect("src has a README.md");
+    report(&names::page(&page, &sources()));
+}
+
 /// Applies a rule to every file of `src`.
 fn check(rule: impl Fn(&Source) -> Vec<Violation>) {
     report(&sources().iter().flat_map(rule).collect::<Vec<_>>());

@@ -1,7 +1,7 @@
 //! The nodes of a world: those of a swarm, or those of a broadcast without one.
 
 use super::world_config::WorldConfig;
-use crate::manifest::SegmentId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::registration::Listing;
 use crate::protocol::relay::{Relay, RelayAlgorithm, Starter};
 use crate::protocol::{Node, Outcome, Peer, Registration, Tracker};
@@ -38,7 +38,7 @@ impl SimulatedNode {
         let segments = u32::try_from(digests.len()).expect("segments are numbered in 32 bits");
         let mut digests = Some(digests);
         let peers = (1..nodes).map(|rank| {
-            let plan = algorithm.plan(super::world::node_at(rank as usize), nodes, segments);
+            let plan = algorithm.plan(NodeId(rank), nodes, segments);
             // There are no bytes here, and the window of a swarm's peer is as good.
             let window = match algorithm {
                 RelayAlgorithm::Chain { window } => window,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::Violation;
-use crate::source::{Source, word_places};
+use crate::source::{Source, has_word, word_places};
 
 /// Type names that may be defined more than once, each with its reason.
 const TYPES_TWICE: [(&str, &str); 0] = [];
@@ -122,6 +122,29 @@ pub(crate) fn constants(source: &Source) -> Vec<Violation> {
         });
         if is_constant && line.comment.is_empty() && !has_comment(&source.lines[..number - 1]) {
             violations.push(source.violation(number, "a constant needs its reason beside it"));
+        }
+    }
+    violations
+}
+
+/// Every `Type::function` and every `folder/file.rs` that the architecture page names exists.
+pub(crate) fn page(page: &str, sources: &[Source]) -> Vec<Violation> {
+    let lines = sources.iter().flat_map(|source| &source.lines);
+    let is_defined = |name: &str| lines.clone().any(|line| has_word(&line.code, name));
+    let mut violations = Vec::new();
+    for (number, line) in (1..).zip(page.lines()) {
+        for name in line.split('`').skip(1).step_by(2) {
+            let is_known = if let Some((_, function)) = name.rsplit_once("::") {
+                is_defined(function)
+            } else if name.ends_with(".rs") && name.contains('/') && !name.starts_with("tests/") {
+                sources.iter().any(|source| source.path == name)
+            } else {
+                true
+            };
+            if !is_known {
+                let rule = format!("there is no {name} in src");
+                violations.push(Violation { path: "README.md".to_owned(), line: number, rule });
+            }
         }
     }
     violations

@@ -1,7 +1,7 @@
 //! Every rule on code that breaks it, and on code beside it that doesn't.
 
 use crate::source::Source;
-use crate::{Violation, lines, tree};
+use crate::{Violation, circles, lines, names, tree};
 
 /// The lines that a rule finds in a snippet.
 fn found(rule: fn(&Source) -> Vec<Violation>, path: &str, text: &str) -> Vec<usize> {
@@ -65,6 +65,47 @@ fn modules_out_of_order() {
     assert_eq!(order("pub mod time;\npub mod swarm;\n\npub mod store;\n"), []);
     assert_eq!(order("pub mod swarm;\npub mod manifest;\npub mod store;\n"), [2]);
     assert_eq!(order("pub mod time;\nmod helpers;\npub mod cli;\n"), [2]);
+}
+
+#[test]
+fn names_that_are_wrong() {
+    let sources = |files: &[(&str, &str)]| -> Vec<Source> {
+        files.iter().map(|(path, text)| Source::new(path, text)).collect()
+    };
+    let twice = sources(&[("a.rs", "struct Line;\n"), ("b/mod.rs", "pub enum Line {}\n")]);
+    assert_eq!(names::types_once(&twice).len(), 2);
+    let associated = sources(&[("a.rs", "impl A for B {\n    type Line = u8;\n}\nstruct Line;\n")]);
+    assert!(names::types_once(&associated).is_empty());
+    assert_eq!(names::files_once(&sources(&[("a/peer.rs", ""), ("b/peer.rs", "")])).len(), 2);
+    assert!(names::files_once(&sources(&[("a/mod.rs", ""), ("b/mod.rs", "")])).is_empty());
+    assert_eq!(
+        found(names::retired, "a.rs", "fn furnish() {}\nstruct Deskless;\nstruct Desk;\n"),
+        [1, 3]
+    );
+    let constants = "// Why.\nconst A: u8 = 1;\nconst B: u8 = 2;\n\nconst C: u8 = 3;\n";
+    assert_eq!(found(names::constants, "a.rs", constants), [5]);
+    let page = "`Fetch::start` and `Fetch::nowhere`, `a/b.rs`\n";
+    let known = sources(&[("peer/fetch.rs", "impl Fetch {\n    fn start() {}\n}\n")]);
+    assert_eq!(names::page(page, &known).len(), 2);
+}
+
+#[test]
+fn imports_in_a_circle() {
+    let files = |last: &str| -> Vec<Source> {
+        [
+            ("lib.rs", "mod a;"),
+            ("a/mod.rs", "mod x;\nmod y;\nmod z;\npub use z::Z;\nuse x::X;"),
+            ("a/x.rs", "use super::y::{self, Y};\npub struct X;"),
+            ("a/y.rs", "use crate::a::Z;\npub struct Y;"),
+            ("a/z.rs", last),
+        ]
+        .iter()
+        .map(|(path, text)| Source::new(path, text))
+        .collect()
+    };
+    assert!(circles::circles(&files("pub struct Z;")).is_empty());
+    let found = circles::circles(&files("use super::x;\npub struct Z;"));
+    assert_eq!(found.len(), 3, "{found:?}");
 }
 
 #[test]

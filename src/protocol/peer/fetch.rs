@@ -93,7 +93,7 @@ impl Fetch {
         handout: &Handout,
         out: &mut Outbox,
     ) -> Vec<FileId> {
-        self.handle_heard(handout.answers, handout.busy);
+        self.handle_acknowledged(handout.answers, handout.busy);
         if handout.answers == self.sequence {
             self.pending = handout.open;
         }
@@ -117,7 +117,7 @@ impl Fetch {
     }
 
     /// The tracker has heard all asks up to one.
-    pub(super) fn handle_heard(&mut self, answers: u32, busy: bool) {
+    pub(super) fn handle_acknowledged(&mut self, answers: u32, busy: bool) {
         let told = |said: u32| said != 0 && said <= answers;
         self.verified.retain(|announcement| !told(announcement.said));
         self.failed.retain(|announcement| !told(announcement.said));

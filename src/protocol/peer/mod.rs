@@ -160,7 +160,9 @@ impl Peer {
                 }
             }
             &Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
-            &Message::Acknowledged { answers, busy } => self.fetch.handle_heard(answers, busy),
+            &Message::Acknowledged { answers, busy } => {
+                self.fetch.handle_acknowledged(answers, busy)
+            }
             Message::Stop if self.phase != PeerPhase::Gone => {
                 self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
