@@ -4,7 +4,7 @@
 # Measures this machine: runs `cargo bench`, one bench per module boundary, then `mpiswarm bench` with a plan, and
 # writes both under results/. Run nothing else on the machine meanwhile.
 #   -n RANKS      run the plan under mpirun with RANKS ranks; by default as threads of one process
-#   --out DIR     where the results go; by default results/<UTC date and time>-<commit>-<host>
+#   --out DIR     where the results go; by default results/bench-<UTC date>-<commit>
 #   --plan FILE   the plan; by default inputs/plans/quick.toml
 #   --only BENCH  only this file of benches/, without .rs; may be repeated
 #   --no-plan     only `cargo bench`
@@ -35,7 +35,7 @@ done
 
 cd "$root"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
-out=${out:-$root/results/$(date -u +%Y%m%dT%H%M%SZ)-$commit-$(uname -n)}
+out=${out:-$(record_folder bench)}
 [[ ! -e $out ]] || die "$out exists already: name another folder"
 mkdir -p "$out"
 # The benches are called from elsewhere.

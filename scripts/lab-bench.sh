@@ -16,7 +16,7 @@
 # equal-8-200-32 MPI_Bcast with each of Open MPI's algorithms. Segments have mpiswarm's own size unless
 # --segment-bytes says another.
 #
-# --out is by default results/lab-<UTC date and time>-<commit>. Each case gets a folder there:
+# --out is by default results/lab-bench-<UTC date>-<commit>. Each case gets a folder there:
 #   links.txt       rates, and the payload that TCP carries between two hosts, before and after
 #   runs.jsonl      one line per run: contender, exit code, and the output of `mpiswarm run --json`
 #   log.txt         output of the runs
@@ -289,7 +289,7 @@ engines=(lockfree)
 [[ $help != *mutex:* ]] || engines+=(mutex)
 
 commit=$(git -C "$root" describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null || echo unknown)
-out=$(readlink -m "${out:-$root/results/lab-$(date -u +%Y%m%dT%H%M%SZ)-$commit}")
+out=$(readlink -m "${out:-$(record_folder lab-bench)}")
 [[ ! -e $out ]] || die "$out exists already: name another folder"
 mkdir -p "$out"
 work=$(mktemp -d)

@@ -32,6 +32,16 @@ target_folder() {
     printf '%s\n' "$target"
 }
 
+# record_folder WHAT: results/WHAT-<UTC date>-<commit>, with a number behind it where that exists.
+record_folder() {
+    local commit name number=2
+    commit=$(git -C "$root" rev-parse --short=7 HEAD 2>/dev/null) || commit=unknown
+    name=$root/results/$1-$(date -u +%Y-%m-%d)-$commit
+    [[ -e $name ]] || { printf '%s\n' "$name" && return; }
+    while [[ -e $name-$number ]]; do ((++number)); done
+    printf '%s\n' "$name-$number"
+}
+
 # Whether apt_update and apt_install may be called here.
 can_install() { [[ $EUID -eq 0 ]] && have apt-get; }
 

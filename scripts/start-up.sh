@@ -4,7 +4,7 @@
 # How much longer a whole job takes than an MPI program that does nothing: an empty program and
 # `mpiswarm run` are started in turn under mpirun, with as many ranks, and timed from outside.
 #   -n ROUNDS   pairs of runs; by default 15, after one that does not count
-#   --out DIR   where the record goes; by default results/start-up-<UTC date and time>-<commit>
+#   --out DIR   where the record goes; by default results/start-up-<UTC date>-<commit>
 #   ARGUMENT…   of `mpiswarm run`; by default inputs/classic --segment-bytes 1024
 # The folder gets environment.txt and rounds.csv: a line a round, the seconds of both programs and
 # what the run says of its own makespan. The output files are written, and deleted again.
@@ -31,7 +31,7 @@ done
 
 cd "$root"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
-out=${out:-$root/results/start-up-$(date -u +%Y%m%dT%H%M%SZ)-$commit}
+out=${out:-$(record_folder start-up)}
 [[ ! -e $out ]] || die "$out exists already: name another folder"
 
 say "cargo build --release"

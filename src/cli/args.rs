@@ -236,7 +236,7 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) struct BenchArgs {
     /// Plan to run, such as inputs/plans/quick.toml
     pub(super) plan: PathBuf,
-    /// Folder for the records [default: results/<UTC date>-<commit>-<host>]
+    /// Folder for the records [default: results/<plan>-<UTC date>-<commit>]
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
     /// Time budget for everything, instead of the plan's `budget_s`

@@ -61,7 +61,8 @@ fn open(args: &BenchArgs, environment: &Environment) -> Result<(Journal, Vec<Rec
         let dir = args.out.as_deref().ok_or("--resume: add --out with the folder to continue")?;
         results::resume(dir, environment, &mut show::note)
     } else {
-        results::begin(args.out.clone(), environment).map(|journal| (journal, Vec::new()))
+        results::begin(args.out.clone(), &args.plan, environment)
+            .map(|journal| (journal, Vec::new()))
     };
     opened.map_err(|error| error.to_string())
 }

@@ -1,6 +1,7 @@
 //! On what were the figures measured? The machine, the program, the MPI and its settings.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -174,11 +175,12 @@ impl Environment {
         }
     }
 
-    /// `<UTC date>-<short commit>-<host>`, a name for a folder.
-    pub fn folder(&self) -> String {
+    /// `<plan>-<UTC date>-<short commit>`, a name for the folder of a record.
+    pub fn folder(&self, plan: &Path) -> String {
+        let plan = plan.file_stem().map_or_else(|| "plan".into(), OsStr::to_string_lossy);
         let date = self.began.get(..10).unwrap_or("undated");
         let commit = self.program.commit.as_deref().and_then(|commit| commit.get(..7));
-        let name = format!("{date}-{}-{}", commit.unwrap_or("unknown"), self.host);
+        let name = format!("{plan}-{date}-{}", commit.unwrap_or("unknown"));
         name.chars().map(|c| if c.is_alphanumeric() || c == '-' { c } else { '_' }).collect()
     }
 

@@ -28,12 +28,13 @@ pub(crate) enum ResultsError {
     Records(#[from] RecordsError),
 }
 
-/// Begins a measurement, in `results/<UTC date>-<commit>-<host>` unless a folder is named.
+/// Begins a measurement, in `results/<plan>-<UTC date>-<commit>` unless a folder is named.
 pub(crate) fn begin(
     dir: Option<PathBuf>,
+    plan: &Path,
     environment: &Environment,
 ) -> Result<Journal, ResultsError> {
-    let dir = dir.unwrap_or_else(|| unused(environment));
+    let dir = dir.unwrap_or_else(|| unused(plan, environment));
     let journal = Journal::begin(&dir).map_err(|error| match error {
         RecordsError::System { path, cause } if cause.kind() == ErrorKind::AlreadyExists => {
             ResultsError::Exists(path)
@@ -86,8 +87,8 @@ pub(crate) fn conclude(
 }
 
 /// A folder under `results` that nobody used yet.
-fn unused(environment: &Environment) -> PathBuf {
-    let base = Path::new(RESULTS).join(environment.folder());
+fn unused(plan: &Path, environment: &Environment) -> PathBuf {
+    let base = Path::new(RESULTS).join(environment.folder(plan));
     let later = (2..).map(|number| PathBuf::from(format!("{}-{number}", base.display())));
     std::iter::once(base.clone())
         .chain(later)
