@@ -1,5 +1,5 @@
-//! Where a received segment lands, by the choices of `buffers` in a plan: in a slot that the store allocates
-//! for it, or in one of those that it reserved before the start.
+//! Where a received segment lands, by the choices of `buffers` in a plan: in a slot that the store
+//! allocates for it, or in one of those that it reserved before the start.
 //!
 //! Measured: one thread takes a slot, copies a payload into it, and gives it back. A run keeps the
 //! slots of verified segments; here the allocator gets each back at once, and may hand the same

@@ -1,16 +1,18 @@
-//! The tracker's index from files to holders: each kind that ships (`index` in a plan), and `papaya`, a
-//! concurrent map that does not, behind the same traits.
+//! The tracker's index from files to holders: each kind that ships (`index` in a plan), and
+//! `papaya`, a concurrent map that does not, behind the same traits.
 //!
-//! Measured: how the tracker uses the index, by several threads at once. A *turn* answers one peer's
-//! ask, and announces what an earlier turn handed out:
+//! Measured: how the tracker uses the index, by several threads at once, each of which has its
+//! share of 1,024 peers. These ask in turn. A *turn* takes a peer's announcements and answers its
+//! ask:
 //!
-//! 1. Open the index. Look at 16 blocks of 64 segments and read how many copies there are of each.
-//! 2. For each of 10 segments of these blocks, look at its file: read its tally and its holders,
+//! 1. For each of the 10 segments that the peer was handed in its last turn: discharge the holder,
+//!    open the index, look at the file, announce the copy.
+//! 2. Open the index for the whole handout. Look at 16 blocks of 64 segments, and read how many
+//!    copies there are of each segment.
+//! 3. For each of 10 segments of these blocks: look at its file, read its tally and its holders,
 //!    find those with capacity, charge the least loaded, and count the copy as in flight.
-//! 3. For each of 10 segments handed out 16 turns ago: discharge the holder, open the index, look at
-//!    the file, announce the copy.
 //!
-//! One *operation* is one look at a file: 26 for the handout and 10 for the announcements. The time
+//! One *operation* is one look at a file: 10 for the announcements and 26 for the handout. The time
 //! is that of a turn, the throughput counts operations, both with all threads at work. `one-file`:
 //! all segments are of one file. `many-files`: a file a block. The request counters are the atomic
 //! ones for every kind; `benches/counters.rs` compares these.
@@ -26,7 +28,10 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::measurement::WallTime;
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main,
+};
 use mpiswarm::config::{BLOCKS_MAX, Config, CounterKind, FRESH_HOLDERS};
 use mpiswarm::manifest::{Block, FileId, NodeId};
 use mpiswarm::swarm::counters::{Capacity, RequestCounters};
@@ -47,10 +52,6 @@ const BLOCKS: u32 = 1024;
 
 /// Segments in a handout: the classic figure, as in the tracker's load test.
 const HANDOUT: usize = 10;
-
-/// Handouts of a thread whose segments are in flight. Enough that what is announced was not touched
-/// just before, and so few that no holder reaches its limit.
-const IN_FLIGHT: usize = 16;
 
 /// Looks at a file in a turn, as the header lists them.
 const LOOKS: u64 = (BLOCKS_MAX + 2 * HANDOUT) as u64;
@@ -131,17 +132,25 @@ struct ServiceThread<'a, I: SwarmIndex> {
     index: &'a I,
     counters: &'a RequestCounters,
     rng: Xoshiro256PlusPlus,
-    in_flight: VecDeque<(NodeId, ArrayVec<Given, HANDOUT>)>,
+    /// Its peers, the one whose turn it is in front, and what each was handed last.
+    peers: VecDeque<(NodeId, ArrayVec<Given, HANDOUT>)>,
 }
 
 impl<I: SwarmIndex> ServiceThread<'_, I> {
-    fn turn(&mut self) {
-        if self.in_flight.len() == IN_FLIGHT {
-            self.announce_oldest();
+    /// Hands each peer its first segments: from then on as many are in flight all the time.
+    fn begin(mut self, peers: impl Iterator<Item = NodeId>) -> Self {
+        for peer in peers {
+            let given = self.hand_out(peer);
+            self.peers.push_back((peer, given));
         }
-        let peer = any_peer(&mut self.rng);
+        self
+    }
+
+    fn turn(&mut self) {
+        let (peer, given) = self.peers.pop_front().expect("every thread has peers");
+        self.announce(peer, given);
         let given = self.hand_out(peer);
-        self.in_flight.push_back((peer, given));
+        self.peers.push_back((peer, given));
     }
 
     fn hand_out(&mut self, peer: NodeId) -> ArrayVec<Given, HANDOUT> {
@@ -176,9 +185,9 @@ impl<I: SwarmIndex> ServiceThread<'_, I> {
         given
     }
 
-    /// Every announcement opens the index anew, as [`Swarm::announce`](mpiswarm::swarm::Swarm) does.
-    fn announce_oldest(&mut self) {
-        let (peer, given) = self.in_flight.pop_front().expect("something is in flight");
+    /// Every announcement opens the index anew, as [`Swarm::announce`](mpiswarm::swarm::Swarm)
+    /// does.
+    fn announce(&self, peer: NodeId, given: ArrayVec<Given, HANDOUT>) {
         for Given { file, place, holder } in given {
             self.counters.discharge(holder);
             self.counters.offer(peer);
@@ -190,8 +199,8 @@ impl<I: SwarmIndex> ServiceThread<'_, I> {
 /// What one run leaves in flight would charge the holders in the next.
 impl<I: SwarmIndex> Drop for ServiceThread<'_, I> {
     fn drop(&mut self) {
-        while !self.in_flight.is_empty() {
-            self.announce_oldest();
+        for (peer, given) in std::mem::take(&mut self.peers) {
+            self.announce(peer, given);
         }
     }
 }
@@ -219,50 +228,71 @@ fn filled<I: SwarmIndex + Default>(
     index
 }
 
-/// Measures one kind of index, with both layouts.
-fn kind<I: SwarmIndex + Default + Sync>(
-    criterion: &mut Criterion,
-    name: &str,
-    insert: impl Fn(&mut I, FileId, FileSwarm<I::Copies>),
-) {
-    for (group, layout) in
-        [("index/one-file", Layout::OneFile), ("index/many-files", Layout::ManyFiles)]
-    {
-        let mut group = criterion.benchmark_group(group);
-        group.sample_size(20).throughput(Throughput::Elements(LOOKS));
-        group.warm_up_time(Duration::from_millis(300));
-        group.measurement_time(Duration::from_millis(1200));
-        let index = filled(layout, &insert);
+/// A kind of index, filled, with counters of its own.
+struct Contender<I> {
+    name: &'static str,
+    layout: Layout,
+    index: I,
+    counters: RequestCounters,
+    /// How often it was measured: no run repeats another. If the same peers announced the same
+    /// segments again and again, they would become these segments' only holders.
+    runs: u64,
+}
+
+impl<I: SwarmIndex + Default + Sync> Contender<I> {
+    fn new(
+        name: &'static str,
+        layout: Layout,
+        insert: impl Fn(&mut I, FileId, FileSwarm<I::Copies>),
+    ) -> Self {
         let nodes = (OWNER.0 + PEERS + 1) as usize;
         // The limit of small segments, with which the tracker seeks no idle holders: where segments
         // are large, the tracker is not what limits.
         let load_max = Config::for_segments_of(1 << 10).holder_load;
         let counters = RequestCounters::new(CounterKind::Atomic, nodes, load_max);
         (1..=PEERS).for_each(|peer| counters.offer(NodeId(OWNER.0 + peer)));
-        for threads in [1, 2, 4, 8] {
-            group.bench_function(BenchmarkId::new(name, threads), |bencher| {
-                bencher.iter_custom(|turns| {
-                    threads::time(threads, turns, |thread| {
-                        let mut thread = ServiceThread {
-                            layout,
-                            index: &index,
-                            counters: &counters,
-                            rng: Xoshiro256PlusPlus::seed_from_u64(thread.into()),
-                            in_flight: VecDeque::with_capacity(IN_FLIGHT),
-                        };
-                        move || thread.turn()
-                    })
-                });
+        Self { name, layout, index: filled(layout, insert), counters, runs: 0 }
+    }
+
+    fn measure(&mut self, group: &mut BenchmarkGroup<'_, WallTime>, threads: u32) {
+        let Self { name, layout, ref index, ref counters, ref mut runs } = *self;
+        group.bench_function(BenchmarkId::new(name, threads), |bencher| {
+            bencher.iter_custom(|turns| {
+                *runs += 1;
+                let seed = *runs << 8;
+                threads::time(threads, turns, |thread| {
+                    let peers = (1 + thread..=PEERS).step_by(threads as usize);
+                    let rng = Xoshiro256PlusPlus::seed_from_u64(seed | u64::from(thread));
+                    let service =
+                        ServiceThread { layout, index, counters, rng, peers: VecDeque::new() };
+                    let mut service = service.begin(peers.map(|peer| NodeId(OWNER.0 + peer)));
+                    move || service.turn()
+                })
             });
-        }
+        });
     }
 }
 
 fn index(criterion: &mut Criterion) {
-    kind(criterion, "mutex", LockedIndex::insert);
-    kind(criterion, "dashmap", ShardedIndex::insert);
-    kind(criterion, "papaya", PapayaIndex::insert);
-    kind(criterion, "atomic", NumberedIndex::insert);
+    let layouts = [("index/one-file", Layout::OneFile), ("index/many-files", Layout::ManyFiles)];
+    for (name, layout) in layouts {
+        let mut group = criterion.benchmark_group(name);
+        group.sample_size(20).throughput(Throughput::Elements(LOOKS));
+        group.warm_up_time(Duration::from_millis(300));
+        group.measurement_time(Duration::from_millis(1200));
+        let mut mutex = Contender::new("mutex", layout, LockedIndex::insert);
+        let mut dashmap = Contender::new("dashmap", layout, ShardedIndex::insert);
+        let mut papaya = Contender::new("papaya", layout, PapayaIndex::insert);
+        let mut atomic = Contender::new("atomic", layout, NumberedIndex::insert);
+        // All kinds with as many threads follow each other: on a virtual machine, how far its
+        // processors lie apart changes from minute to minute, and with it what threads cost.
+        for threads in [1, 2, 4, 8] {
+            mutex.measure(&mut group, threads);
+            dashmap.measure(&mut group, threads);
+            papaya.measure(&mut group, threads);
+            atomic.measure(&mut group, threads);
+        }
+    }
 }
 
 criterion_group!(benches, index);

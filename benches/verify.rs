@@ -1,8 +1,8 @@
-//! The SHA-256 of segments with the function that every check calls, by size and by threads that hash
-//! at once. The rate is that of all threads together.
+//! The SHA-256 of segments with the function that every check calls, by size and by threads that
+//! hash at once. The rate is that of all threads together.
 //!
-//! Not measured: how a received segment reaches the threads that check it (`driver::checks`), and the
-//! reading of its bytes from memory, for all threads hash the same payload.
+//! Not measured: how a received segment reaches the threads that check it (`driver::checks`), and
+//! the reading of its bytes from memory, for all threads hash the same payload.
 
 use std::hint::black_box;
 use std::time::Duration;
