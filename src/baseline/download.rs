@@ -47,7 +47,7 @@ pub(super) struct Download<'a, L> {
     unwritten: usize,
     /// Verified since the tracker was last told.
     got: Vec<ReceivedSegment>,
-    /// SegmentTable that no holder had right; they are asked for again when all else is here.
+    /// Segments that no holder had right; they are asked for again when all else is here.
     stuck: Vec<WantedSegment>,
     report: DoneReport,
     metrics: RankMetrics,
@@ -120,6 +120,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
         for first in file.segments.clone().step_by(RENEWAL_SEGMENTS) {
             let segments = (first..file.segments.end).take(RENEWAL_SEGMENTS).map(SegmentId);
             let next = |segment| WantedSegment { segment, tried: Vec::new() };
+            // Ten segments a list, as the exercise has it: the counts of requests in a list grow stale, so
+            // that more would unbalance the holders.
             let mut list = self.ask(segments.clone().map(next).collect(), false)?;
             for segment in segments {
                 let mut next = next(segment);
@@ -161,8 +163,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.stuck.iter().any(|next| file.segments.contains(&next.segment.0))
     }
 
-    /// Fetches a segment from the holder with the fewest requests, and from another when what comes
-    /// is wrong; false when there is none left. Counts the requests in the list.
+    // Fetches a segment from the holder with the fewest requests, and from another when what comes
+    // is wrong; false when there is none left. Counts the requests in the list.
     fn fetch(
         &mut self,
         next: &mut WantedSegment,
@@ -191,6 +193,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
     ) -> Result<bool, TransportError> {
         let asked = self.watch.lap(Activity::Deciding);
         self.endpoint.send(holder, Tag::Request, &id.0.to_le_bytes())?;
+        // The thread sleeps in here for a round trip and a transfer. The lockfree engine exists to fill
+        // this time with other segments.
         let mut bytes = self.endpoint.receive_from(holder, Tag::Segment, self.length)?;
         if let Some(delay) = self.injection.delay() {
             hold_back(delay);
@@ -254,6 +258,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             if self.unwritten == 0 {
                 return Ok(());
             }
+            // The writer unparks after each file.
             self.parker.park();
         }
     }

@@ -26,7 +26,7 @@ pub(super) struct HolderMap {
     nodes: u32,
     roster: Roster,
     files: Mutex<HashMap<FileId, Vec<Holder>>>,
-    /// SegmentTable that each peer has sent, as far as others have said.
+    /// Segments that each peer has sent, as far as others have said.
     requests: Mutex<HashMap<NodeId, u32>>,
 }
 

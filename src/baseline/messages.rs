@@ -80,7 +80,7 @@ pub(super) struct HolderList {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerRequestInfo {
     pub(super) peer: NodeId,
-    /// SegmentTable that it has sent, as far as the tracker has heard.
+    /// Segments that it has sent, as far as the tracker has heard.
     pub(super) requests: u32,
     /// Bit `b`: it has segment `b` of the list, and was not tried for it in vain.
     pub(super) has: u16,

@@ -61,8 +61,8 @@ pub(super) fn run(
     tracker.tell(&PeerMessage::Report(metrics.encode()))
 }
 
-/// Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer
-/// when it comes.
+// Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer
+// when it comes.
 fn shortage(catalogue: &Catalogue, slot_bytes: usize) -> Option<Box<str>> {
     let wanted = catalogue.wanted.iter().flatten().map(|listing| listing.count as usize).sum();
     let error = Store::probe(wanted, slot_bytes).err()?;

@@ -62,8 +62,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         }
     }
 
-    /// Collects all registrations, and tells every peer how its files are numbered; no swarm where
-    /// one can't take part or owners disagree.
+    // Collects all registrations, and tells every peer how its files are numbered; no swarm where
+    // one can't take part or owners disagree.
     fn register(&mut self) -> Result<Option<HolderMap>, TransportError> {
         let (mut registrations, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
@@ -137,6 +137,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     ) -> Result<(), TransportError> {
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
+            // One message after the other: the tracker is the classic program's only serial part.
             let (from, message) = self.hear()?;
             self.metrics[0].messages += 1;
             let now = self.watch.lap(Activity::Idle);
@@ -186,8 +187,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         self.answer_waiting(swarm)
     }
 
-    /// Answers those who wait for what can be had now; when nobody else fetches any more, nothing
-    /// new will come, and the answer to all who wait is empty.
+    // Answers those who wait for what can be had now; when nobody else fetches any more, nothing
+    // new will come, and the answer to all who wait is empty.
     fn answer_waiting(&mut self, swarm: &HolderMap) -> Result<(), TransportError> {
         let mut answered = Vec::new();
         for (&peer, next) in &self.waiting {

@@ -35,8 +35,8 @@ fn refuse(sentence: &str) -> u8 {
     REFUSED
 }
 
-/// The exit code of a measurement in which a contender broke. The other ranks may still be inside
-/// that contender, so that only an abort ends them.
+// The exit code of a measurement in which a contender broke. The other ranks may still be inside
+// that contender, so that only an abort ends them.
 struct BrokenRun(u8);
 
 /// Carries out a plan on rank 0, or on the only process, and releases the other ranks.
@@ -163,8 +163,8 @@ mod ranks {
         }
     }
 
-    /// The least level of thread support that the plan needs, because a higher one slows every
-    /// call; the highest, where this rank can't read the plan.
+    // The least level of thread support that the plan needs, because a higher one slows every
+    // call; the highest, where this rank can't read the plan.
     fn threading(args: &BenchArgs) -> Threading {
         let plan = Plan::read(&args.plan, None);
         let needs_all = |plan: Plan| {

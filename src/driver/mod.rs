@@ -90,6 +90,8 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
     let mut messages = 0;
     node.handle(clock.now(), Input::Start, &mut state.outbox);
     loop {
+        // An event loop in four steps: perform what the node wants, poll, feed what came to the node, rest.
+        // Time is read once a step and passed on, so that a node sees one time for one input.
         let now = state.stopwatch.lap(activity_of(node.waits_for()));
         if state.stopwatch.count(node.waits_for().is_some()) {
             io.open(node, &mut state.stopwatch, &mut state.inputs);
@@ -110,6 +112,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
             messages += 1;
             node.handle(now, Input::Message { from, message }, &mut state.outbox);
         }
+        // Messages before segments: a withdrawal that came with the segment it is about is then old news.
         for completion in state.events.completions.drain(..) {
             io.take_in(now, completion, &mut state.inputs);
         }
@@ -119,6 +122,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
             has_news = true;
             node.handle(now, Input::Deadline, &mut state.outbox);
         }
+        // The tracker learns from this that it has caught up; see `tracker/backpressure.rs`.
         if !has_news {
             node.handle(now, Input::Idle, &mut state.outbox);
         }
@@ -152,8 +156,8 @@ struct LoopState {
 }
 
 impl LoopState {
-    /// Performs all outputs, feeds what follows from them back to the node, and so on until nothing
-    /// is left. Returns whether there was anything.
+    // Performs all outputs, feeds what follows from them back to the node, and so on until nothing
+    // is left. Returns whether there was anything.
     fn perform_all<N: Node, I: NodeIo<N>>(
         &mut self,
         now: Timestamp,

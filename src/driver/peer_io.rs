@@ -118,6 +118,7 @@ impl NodeIo<Peer> for PeerIo {
                 Some(slot) => self.store.give_back(slot.vacate()),
                 None => transport.forget(from, segment)?,
             },
+            // Inline a check ends before `begin` returns; on a pool later. `collect` finds both in one queue.
             Output::Check { from, segment, digest } => {
                 let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
                 // None for a second copy whose request ended with the first: it isn't counted.

@@ -75,6 +75,7 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
 impl<C> Drop for Writer<C> {
     fn drop(&mut self) {
         // A closed channel ends the thread, after it has written what is queued.
+        // Dropping the sender closes the channel: what waits is still written.
         self.waiting = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

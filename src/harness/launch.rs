@@ -84,6 +84,7 @@ impl Launch {
         }
     }
 
+    // Without it the first ranks of the next run would be timed while the last of this one still work.
     /// Returns when all processes have called it.
     pub(crate) fn barrier(&self) {
         match self {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::{FileId, SegmentId};
 
+// Prefix sums: the file of a segment is a binary search, the segments of a file are two reads.
 /// Where each file's segments lie in the numbering of the swarm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geometry {

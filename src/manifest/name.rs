@@ -14,6 +14,8 @@ const DIGESTS_SUFFIX: &str = ".sha256";
 // How many hexadecimal digits of its digest a shortened name carries.
 const DIGEST_DIGITS: usize = 16;
 
+// An allow list would refuse names in most languages; this is a deny list of what a path or a terminal
+// could take for something else.
 /// The name of a file of the swarm.
 ///
 /// It has 1 to 255 bytes and is safe as the last part of a path: no separator, no `..`, no control

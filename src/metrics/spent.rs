@@ -26,6 +26,7 @@ pub enum Activity {
     Idle,
 }
 
+// Times of one thread that exclude each other: they add up to the time of the run.
 /// Time by activity, ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TimeSpent {

@@ -58,6 +58,8 @@ fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
 }
 
+// `getrusage` counts a whole process. What comes before the opening is subtracted, because the engines
+// differ in when they touch memory.
 /// Remembers what had been used when a run's own work began: after its payload was made, which
 /// costs processor time too but is no part of the run; and when its swarm opened, which is when its
 /// makespan begins. Clones share what they remember.

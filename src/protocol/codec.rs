@@ -27,6 +27,8 @@ pub fn encode<'a>(message: &Message, buffer: &'a mut [u8]) -> Result<&'a mut [u8
     postcard::to_slice(message, buffer).map_err(|_| CodecError::TooLong)
 }
 
+// `postcard` is a compact, specified format (varints, no names). Bytes come from other ranks, so that
+// everything they claim is checked against the bounds of the types.
 /// Reads a message that takes up all of `bytes`.
 ///
 /// # Errors

@@ -141,6 +141,8 @@ pub enum Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageIndex(usize);
 
+// Outputs are collected and performed later, not called back: the node stays free of I/O, and no borrow
+// of it is alive while bytes move (the sans-I/O pattern).
 /// What a node wants done, in order. The memory is used again by every call.
 // Messages have a list of their own: outputs are copied often, and stay small without them.
 #[derive(Debug, Default)]

@@ -93,6 +93,7 @@ impl Roster {
                 entries.extend(owned.iter().enumerate().map(|(turn, entry)| (turn, *node, entry)));
             }
         }
+        // Round robin over the owners: the n-th file of each comes before the (n+1)-th of any.
         entries.sort_by_key(|&(turn, node, _)| (turn, node));
         let mut numbers: HashMap<&str, FileId> = HashMap::new();
         let mut firsts: Vec<&OwnedEntry> = Vec::new();

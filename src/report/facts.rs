@@ -74,6 +74,7 @@ impl RunFacts {
             seed: job.seed,
             files_delivered: progress.files_finished,
             makespan: finished.iter().flatten().max().copied().unwrap_or_default(),
+            // Registration and memory come before the opening, for every engine alike.
             setup: opened.since(Timestamp::default()),
             finished,
             metrics,

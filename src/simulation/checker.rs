@@ -15,6 +15,8 @@ struct NodeFacts {
     serving: usize,
 }
 
+// An oracle: it repeats the rules of the protocol independently of the nodes, so that a fault in a node
+// can't hide itself.
 /// An observer that sees every output of every node.
 #[derive(Debug)]
 pub(super) struct Checker {

@@ -48,6 +48,8 @@ impl<S: Verified> Content for Vec<S> {
 // was chosen, not tuned: it is little beside a machine's memory, and has many huge pages.
 const STEP_BYTES: usize = 256 << 20;
 
+// A free list: taking and giving back a slot is a push or a pop. Only one thread does either, so that it
+// needs no lock.
 /// The slots of one node, and the segments that it has.
 #[derive(Debug, Default)]
 pub struct Store {

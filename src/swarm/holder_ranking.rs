@@ -11,8 +11,8 @@ use super::counters::Load;
 use crate::config::{Balance, HOLDERS_MAX};
 use crate::manifest::NodeId;
 
-/// A holder as a sort key; the smallest is asked first. The high bits are what the rule compares,
-/// then comes a tie break, and the rank has the lowest 32 bits.
+// A holder as a sort key; the smallest is asked first. The high bits are what the rule compares,
+// then comes a tie break, and the rank has the lowest 32 bits.
 // One integer, so that a comparison is two instructions and the order is total.
 type RankedHolder = u128;
 
@@ -74,8 +74,8 @@ impl Ranking {
 mod tests {
     use super::*;
 
-    /// Nodes in the order in which they are asked; each is given as what is in flight, what was
-    /// ever requested, and its tie break.
+    // Nodes in the order in which they are asked; each is given as what is in flight, what was
+    // ever requested, and its tie break.
     fn order_of(rule: Balance, holders: &[(u32, u64, u32)]) -> Vec<u32> {
         let mut ranking = Ranking::new(rule);
         for (rank, &(in_flight, requests, tie_break)) in (1..).zip(holders) {

@@ -43,8 +43,8 @@ struct Rules {
     balance: Balance,
     /// Segments that may wait at one holder.
     holder_load: u32,
-    /// Whether owners also send segments that others have, when none of these has capacity: with
-    /// links of unequal rates the last segments would wait for slow holders.
+    // Whether owners also send segments that others have, when none of these has capacity: with
+    // links of unequal rates the last segments would wait for slow holders.
     paced: bool,
 }
 

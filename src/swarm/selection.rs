@@ -131,8 +131,8 @@ impl Shortlist {
         &self.candidates
     }
 
-    /// 32 random-looking bits: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over
-    /// salt and segment.
+    // 32 random-looking bits: the finalizer of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over
+    // salt and segment.
     // A hash rather than a draw from the generator: draws depend on each other, hashes of different
     // segments can be computed in parallel by one core.
     fn tie_break(&self, segment: SegmentId) -> u64 {

@@ -24,8 +24,8 @@ enum MailboxEvent {
 #[derive(Debug)]
 struct SharedMailboxes {
     mailboxes: Box<[Mailbox]>,
-    /// Those that are empty, to be used again: with as many as are ever on their way at once,
-    /// nothing is allocated any more.
+    // Those that are empty, to be used again: with as many as are ever on their way at once,
+    // nothing is allocated any more.
     spares: ArrayQueue<Box<Message>>,
 }
 
@@ -134,6 +134,7 @@ impl LocalTransport {
 impl Transport for LocalTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
         let from = self.node;
+        // Recycled, so that a running swarm allocates nothing (`tests/allocations.rs`).
         let message = match self.common.spares.pop() {
             Some(mut spare) => {
                 (*spare).clone_from(message);

@@ -9,6 +9,8 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, codec::CodecError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
+// Buffers move by ownership through this trait: a slot that is expected, a segment that is served. No
+// implementation can forget to keep one alive.
 /// Carries messages and segment bytes. Never blocks.
 pub trait Transport {
     /// Sends a message; those from one node to another arrive in order.

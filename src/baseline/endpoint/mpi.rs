@@ -37,8 +37,8 @@ impl Endpoint for MpiEndpoint {
     }
 }
 
-/// Waits for a message, in the buffer that is ready for it where its length allows: that saves MPI
-/// one of its own.
+// Waits for a message, in the buffer that is ready for it where its length allows: that saves MPI
+// one of its own.
 fn take(source: &impl Source, tag: Tag, length: Length) -> (Vec<u8>, Status) {
     match length {
         // `MPI_Mprobe` and `MPI_Mrecv`: with two threads in one rank a plain probe could see a message that

@@ -199,8 +199,8 @@ fn run_relay(
     peer_report(job, (node, &relay), (metrics, looped), count_wrong, clock)
 }
 
-/// Puts together what a peer that has ended measured. Where the run did not verify, this does, and
-/// its time counts apart.
+// Puts together what a peer that has ended measured. Where the run did not verify, this does, and
+// its time counts apart.
 fn peer_report(
     job: &BroadcastJob,
     (node, relay): (NodeId, &Relay),

@@ -26,6 +26,8 @@ use crate::verify::Digest;
 // of two.
 const CALL_BYTES_MAX: usize = 1 << 30;
 
+// `MPI_Bcast` from rank 1 within a communicator without rank 0, so that the same ranks take part as in a
+// swarm with one owner.
 /// Runs this rank's part; all ranks of `world` must come here, and may again and again. Rank 0
 /// gets the report.
 ///
@@ -65,8 +67,8 @@ pub fn run_rank(
     Ok(None)
 }
 
-/// Runs a peer whose bytes MPI moves: a relay that plans nothing, and to which all segments come
-/// when the run opens.
+// Runs a peer whose bytes MPI moves: a relay that plans nothing, and to which all segments come
+// when the run opens.
 fn broadcast(
     job: &BroadcastJob,
     segmented: bool,
@@ -134,8 +136,8 @@ impl BcastIo<'_> {
         wrong
     }
 
-    /// Each segment by a call of its own, and verified while it is in the cache. Returns the first
-    /// wrong segment.
+    // Each segment by a call of its own, and verified while it is in the cache. Returns the first
+    // wrong segment.
     fn by_segments(
         &mut self,
         digests: Option<&[Digest]>,

@@ -10,8 +10,8 @@ use crate::manifest::{
 use crate::store::{SealedSegment, Store, StoreError, VacantSlot};
 use crate::verify::Digest;
 
-/// The bytes of every segment: those of a swarm's only file with this seed and these sizes, whose
-/// owner is peer 1.
+// The bytes of every segment: those of a swarm's only file with this seed and these sizes, whose
+// owner is peer 1.
 struct Source {
     file: OwnedFile,
     filler: Filler,

@@ -89,8 +89,8 @@ pub(super) fn is_beyond_bound(ratio: Option<f64>) -> bool {
     ratio.is_some_and(|ratio| ratio < 1.0 - TOLERANCE)
 }
 
-/// The makespan of a run ÷ its bound on a machine with these `limits`; none if they were not measured
-/// for its segment size, or nothing was delivered.
+// The makespan of a run ÷ its bound on a machine with these `limits`; none if they were not measured
+// for its segment size, or nothing was delivered.
 fn ratio_to_bound(record: &Record, limits: &[LimitsAt]) -> Option<f64> {
     let run = &record.run;
     let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes)?;

@@ -70,8 +70,8 @@ fn source_bytes(segment_bytes: usize) -> usize {
     BUFFER_BYTES.max(segment_bytes) / segment_bytes * segment_bytes
 }
 
-/// A source, and a destination that is one page longer, with every page touched, as the slots of a
-/// run are.
+// A source, and a destination that is one page longer, with every page touched, as the slots of a
+// run are.
 fn buffers(segment_bytes: usize) -> (VacantSlot, VacantSlot) {
     let bytes = source_bytes(segment_bytes) + PAGE_BYTES;
     let mut store = Store::new(2, bytes).unwrap_or_else(|_| {

@@ -108,8 +108,8 @@ fn receive_sleeping(comm: &SimpleCommunicator) -> u64 {
     bursts[0]
 }
 
-/// Messages per second of all pairs together, in the best of several rounds in which each sender
-/// sends `bursts` bursts. `pairs` has an even number of ranks.
+// Messages per second of all pairs together, in the best of several rounds in which each sender
+// sends `bursts` bursts. `pairs` has an even number of ranks.
 fn all_pairs(pairs: &SimpleCommunicator, bursts: u64, budget: Duration, clock: &Clock) -> f64 {
     let (rank, half) = (pairs.rank(), pairs.size() / 2);
     let sends = rank < half;
@@ -147,8 +147,8 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// The shortest time that one `work` takes, seconds. Rounds have twice the repetitions until they
-    /// are long enough for the clock.
+    // The shortest time that one `work` takes, seconds. Rounds have twice the repetitions until they
+    // are long enough for the clock.
     fn shortest(&self, work: impl Fn(u64)) -> f64 {
         let began = self.clock.now();
         let (mut count, mut best) = (1_u64, f64::INFINITY);

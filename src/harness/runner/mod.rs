@@ -223,8 +223,8 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Whether each contender's confidence interval reaches at most `target` of the median to either
-    /// side, after so many repetitions.
+    // Whether each contender's confidence interval reaches at most `target` of the median to either
+    // side, after so many repetitions.
     fn is_enough(
         &self,
         scenario_run: &ScenarioRun<'_>,
@@ -342,8 +342,8 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Runs a contender once on this process, after a barrier; returns the result and each process's
-/// cost.
+// Runs a contender once on this process, after a barrier; returns the result and each process's
+// cost.
 fn once(
     contender: &dyn Contender,
     job: &Job,
@@ -363,8 +363,8 @@ fn once(
     Ok((ended, launch.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
-/// The job of a contender. In one repetition all contenders have the same payload; it is another one
-/// in each, so that nothing can be left over from the run before.
+// The job of a contender. In one repetition all contenders have the same payload; it is another one
+// in each, so that nothing can be left over from the run before.
 fn job(
     (launch, scenario, entry): (&Launch, &BenchScenario, &PlannedContender),
     inputs: Arc<[PeerInput]>,

@@ -98,8 +98,8 @@ fn name(file: u32) -> FileName {
         .expect("letters and digits are a valid name")
 }
 
-/// The hashes of a file. Their first half is a permutation of the segment's number, which makes
-/// them distinct; the second hides that.
+// The hashes of a file. Their first half is a permutation of the segment's number, which makes
+// them distinct; the second hides that.
 fn hashes(workload: &Workload, file: u32) -> Hashes {
     let segments = u64::from(workload.segments);
     let first = u64::from(file) * segments;
@@ -144,11 +144,11 @@ fn first_owner(workload: &Workload, file: u32) -> (u32, u32) {
     }
 }
 
-/// The files that a peer wants of those that it lacks, in ascending order.
-///
-/// Drawing with weights and without repetition is taking the smallest of one exponential variate
-/// a file, divided by the file's weight (Efraimidis and Spirakis, 2006). The logarithms of these
-/// compare alike and stay in range for every exponent.
+// The files that a peer wants of those that it lacks, in ascending order.
+//
+// Drawing with weights and without repetition is taking the smallest of one exponential variate
+// a file, divided by the file's weight (Efraimidis and Spirakis, 2006). The logarithms of these
+// compare alike and stay in range for every exponent.
 fn wanted(workload: &Workload, peer: u32, lacking: Vec<u32>) -> Vec<u32> {
     let count = match workload.wanted {
         Wanted::Drawn(count) if (count.get() as usize) < lacking.len() => count.get() as usize,

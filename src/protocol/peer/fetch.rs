@@ -327,8 +327,8 @@ impl Fetch {
         self.flights.is_empty()
     }
 
-    /// Makes room for a segment that was handed out; returns whom to ask for it, if it is to be
-    /// asked for.
+    // Makes room for a segment that was handed out; returns whom to ask for it, if it is to be
+    // asked for.
     fn start(
         &mut self,
         now: Timestamp,
@@ -440,8 +440,8 @@ impl Fetch {
         Ask { sequence, waits, ..Ask::default() }
     }
 
-    /// How old a request must be to be made a second time; none while there is other work, and
-    /// while the tracker owes an answer.
+    // How old a request must be to be made a second time; none while there is other work, and
+    // while the tracker owes an answer.
     fn end_game_age(&self) -> Option<Duration> {
         let mean = self.flights.mean_latency()?;
         // The end game of BitTorrent (BEP 3), but only for segments that are late: doubling all would

@@ -50,8 +50,8 @@ pub(super) struct Flights {
     flights: Vec<Flight>,
     // A structure of arrays: the search runs over 8-byte keys, 8 in a cache line, not over requests of
     // about 100 bytes each.
-    /// What each of them is for, at the same places, and close together: each segment is sought
-    /// several times.
+    // What each of them is for, at the same places, and close together: each segment is sought
+    // several times.
     keys: Vec<FlightKey>,
     most: usize,
     mean_latency_ns: u64,

@@ -246,6 +246,8 @@ impl Peer {
         segment: SegmentId,
         out: &mut Outbox,
     ) {
+        // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
+        // requester asks its next holder.
         if !self.fetch.wants.holds(segment) {
             out.send(from, Message::Decline { segment });
             return;
@@ -293,6 +295,8 @@ impl Peer {
     /// The tracker has said nothing for long: says the same again, or gives it up.
     fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
         let Config { ask_patience, silence_patience, .. } = self.config;
+        // A fixed interval, not exponential backoff: there is one tracker, and it must notice a peer that is
+        // alive before `silence_patience` has passed.
         if ask_patience * self.unanswered >= silence_patience {
             self.handle_lost(NodeId::TRACKER, out);
         } else {
@@ -357,6 +361,7 @@ impl Node for Peer {
         if matches!(self.phase, PeerPhase::Gone | PeerPhase::Reserving) {
             return None;
         }
+        // The earliest of all timers: one wake-up serves them, as in a timer wheel of three entries.
         let repeat = self.said + self.config.ask_patience;
         let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
         others.chain([repeat]).min()

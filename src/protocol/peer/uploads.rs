@@ -1,4 +1,4 @@
-//! UploadDecision at a holder: a few segments go out at once, a few requests wait, the rest is told
+//! Admission at a holder: a few segments go out at once, a few requests wait, the rest is told
 //! to ask elsewhere.
 //!
 //! A receiver on a slow link does not keep the others waiting: what goes there, one segment at a
@@ -167,6 +167,8 @@ impl Uploads {
         self.active.push(Active { upload, since: now, lane: self.lane_to(upload.0) });
     }
 
+    // Slots are a counting semaphore; slow receivers have one of their own, so that a full one does not
+    // block the others (no head-of-line blocking).
     /// Whether another segment may be sent to a receiver now.
     fn may_leave(&self, to: NodeId) -> bool {
         let lane = self.lane_to(to);

@@ -17,6 +17,7 @@ struct WantedFile {
     segments: Range<u32>,
     remaining: u32,
     failed: bool,
+    // A cursor: without it every ask would scan a file from its start, quadratic in its segments.
     /// No block before this position of the ledger has missing segments of the file.
     front: usize,
     /// Whether it stands among the active ones.
@@ -88,6 +89,7 @@ impl Wants {
         if !self.ledger.verify(segment) {
             return None;
         }
+        // A countdown latch for each file: the segment that takes it to zero publishes the file.
         let index = self.wanted_file(segment)?;
         let file = &mut self.files[index];
         file.remaining -= 1;

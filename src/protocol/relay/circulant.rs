@@ -87,8 +87,8 @@ fn sum(a: u32, b: u32, p: u32) -> u32 {
     u32::try_from(sum).expect("a remainder is below its divisor, which is a u32")
 }
 
-/// The one segment that a node receives in the first q rounds: the last skip on the canonical way
-/// from the root to it, which takes the largest skip that fits again and again. q for the root.
+// The one segment that a node receives in the first q rounds: the last skip on the canonical way
+// from the root to it, which takes the largest skip that fits again and again. q for the root.
 fn base(skips: &[u32], node: u32) -> usize {
     let q = skips.len() - 1;
     let (mut left, mut base) = (node, q);
@@ -104,8 +104,8 @@ fn base(skips: &[u32], node: u32) -> usize {
     base
 }
 
-/// What a node receives in rounds 0 to q − 1: its base segment, and every other one of the
-/// period before.
+// What a node receives in rounds 0 to q − 1: its base segment, and every other one of the
+// period before.
 fn receives(skips: &[u32], node: u32) -> Vec<i64> {
     let q = skips.len() - 1;
     let base = base(skips, node);
@@ -116,8 +116,8 @@ fn receives(skips: &[u32], node: u32) -> Vec<i64> {
     found.map(|k| if k == q { number(base) } else { number(k) - number(q) }).collect()
 }
 
-/// Looks for the canonical ways that end nearest below a node's partners, one a round: each ends
-/// with another skip, whose number is the segment that comes from there.
+// Looks for the canonical ways that end nearest below a node's partners, one a round: each ends
+// with another skip, whose number is the segment that comes from there.
 struct Search<'a> {
     skips: &'a [u32],
     /// The node, once round the circle further, so that no partner lies below 0.
@@ -143,8 +143,8 @@ impl<'a> Search<'a> {
         search
     }
 
-    /// Goes on from `at` by the skips from `first` down; `last` was accepted last. Returns what
-    /// was accepted last.
+    // Goes on from `at` by the skips from `first` down; `last` was accepted last. Returns what
+    // was accepted last.
     fn descend(&mut self, at: u64, mut last: u64, first: usize) -> u64 {
         let mut skip = first;
         while skip != END && !self.is_complete() {
@@ -190,11 +190,11 @@ impl<'a> Search<'a> {
     }
 }
 
-/// What a node sends in rounds 0 to q − 1: what its partner receives from it.
-///
-/// Most of that follows from where the node lies in the halves, quarters, … of the circle. At the
-/// edges of these, at most four times a node (as the paper proves), the partner's own schedule is
-/// computed.
+// What a node sends in rounds 0 to q − 1: what its partner receives from it.
+//
+// Most of that follows from where the node lies in the halves, quarters, … of the circle. At the
+// edges of these, at most four times a node (as the paper proves), the partner's own schedule is
+// computed.
 fn sends(skips: &[u32], node: u32) -> Vec<i64> {
     let q = skips.len() - 1;
     let number = |k: usize| i64::try_from(k).expect("a logarithm is small");

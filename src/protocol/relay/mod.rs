@@ -195,8 +195,8 @@ impl Relay {
         }
     }
 
-    /// Does what can be done now. Sends come before the next check: whoever waits for a segment
-    /// gets it before this node hashes another one.
+    // Does what can be done now. Sends come before the next check: whoever waits for a segment
+    // gets it before this node hashes another one.
     fn advance(&mut self, out: &mut Outbox) {
         if self.phase != RelayPhase::Moving {
             return;
@@ -215,8 +215,8 @@ impl Relay {
         }
     }
 
-    /// Prepares slots and requests their segments. It waits until half of the window is empty, so
-    /// that one message can request several segments.
+    // Prepares slots and requests their segments. It waits until half of the window is empty, so
+    // that one message can request several segments.
     fn expect(&mut self, out: &mut Outbox) {
         if self.posted > self.window / 2 {
             return;

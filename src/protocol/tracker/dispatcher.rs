@@ -202,8 +202,8 @@ impl Dispatcher {
         self.pending = pending;
     }
 
-    /// Adds what can be had now of a peer's ask to its pending handout; returns whether it lacks
-    /// more, or none if there was nothing.
+    // Adds what can be had now of a peer's ask to its pending handout; returns whether it lacks
+    // more, or none if there was nothing.
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
         // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
         let others = self.queue.len() - usize::from(self.queue.has(to));
@@ -241,8 +241,8 @@ impl Dispatcher {
         };
     }
 
-    /// Serves the queue behind a position, or from its front; returns the last position tried, or
-    /// none at the end of the queue.
+    // Serves the queue behind a position, or from its front; returns the last position tried, or
+    // none at the end of the queue.
     fn serve_waiting_after(
         &mut self,
         now: Timestamp,
@@ -268,8 +268,8 @@ impl Dispatcher {
         place
     }
 
-    /// Detects a deadlock: nothing is under way and every peer that still fetches waits. Nobody will
-    /// ever have what they wait for, and they are told so.
+    // Detects a deadlock: nothing is under way and every peer that still fetches waits. Nobody will
+    // ever have what they wait for, and they are told so.
     fn give_up_when_stuck(&mut self, now: Timestamp, out: &mut Outbox) {
         // Evaluated at every message. Peers are counted last: that looks at all of them.
         let fetching =
@@ -344,8 +344,8 @@ impl Dispatcher {
         self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
     }
 
-    /// Takes back grants that the peer does not know of: it still asks for these segments long after
-    /// the handout, so the handout was lost.
+    // Takes back grants that the peer does not know of: it still asks for these segments long after
+    // the handout, so the handout was lost.
     fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
         if end_game {
             return;

@@ -230,8 +230,8 @@ impl Tracker {
         }
     }
 
-    /// Acknowledges a message that got no other answer, if its sender `waits` for one or was sent
-    /// nothing for so long that it repeats itself: a peer takes silence for a tracker that is gone.
+    // Acknowledges a message that got no other answer, if its sender `waits` for one or was sent
+    // nothing for so long that it repeats itself: a peer takes silence for a tracker that is gone.
     fn acknowledge(
         &mut self,
         now: Timestamp,

@@ -60,8 +60,8 @@ pub struct Service {
     window: usize,
     flights_max: usize,
     limits: AdaptiveLimits,
-    /// Segments that may wait at a holder that is not slow; none where slow peers are not looked
-    /// for.
+    // Segments that may wait at a holder that is not slow; none where slow peers are not looked
+    // for.
     paced_load: Option<u32>,
 }
 

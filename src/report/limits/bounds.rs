@@ -33,20 +33,20 @@ pub(crate) fn links(rates: &[f64], segments: u32) -> f64 {
     unequal_links(owner, peers, segments)
 }
 
-/// M + ⌊log2 N⌋ rounds for M segments and N peers: the last segment that the owner sends needs
-/// ⌊log2 N⌋ rounds more until all have it, because those who have it double in a round at best.
-///
-/// Source: J. Mundinger, R. Weber and G. Weiss, "Optimal Scheduling of Peer-to-Peer File
-/// Dissemination", Journal of Scheduling 11 (2), 2008.
+// M + ⌊log2 N⌋ rounds for M segments and N peers: the last segment that the owner sends needs
+// ⌊log2 N⌋ rounds more until all have it, because those who have it double in a round at best.
+//
+// Source: J. Mundinger, R. Weber and G. Weiss, "Optimal Scheduling of Peer-to-Peer File
+// Dissemination", Journal of Scheduling 11 (2), 2008.
 fn equal_links(peers: usize, segments: f64) -> f64 {
     segments + f64::from(peers.checked_ilog2().unwrap_or(0))
 }
 
-/// The largest of F ÷ u_owner (the owner sends everything once), F ÷ d_min (the slowest peer
-/// receives everything) and N · F ÷ (u_owner + Σ u_peer) (all send together what all receive).
-///
-/// Source: R. Kumar and K. W. Ross, "Peer-Assisted File Distribution: The Minimum Distribution
-/// Time", IEEE HotWeb 2006.
+// The largest of F ÷ u_owner (the owner sends everything once), F ÷ d_min (the slowest peer
+// receives everything) and N · F ÷ (u_owner + Σ u_peer) (all send together what all receive).
+//
+// Source: R. Kumar and K. W. Ross, "Peer-Assisted File Distribution: The Minimum Distribution
+// Time", IEEE HotWeb 2006.
 fn unequal_links(owner: f64, peers: &[f64], segments: f64) -> f64 {
     let slowest = peers.iter().copied().fold(f64::MAX, f64::min);
     let all = owner + peers.iter().sum::<f64>();

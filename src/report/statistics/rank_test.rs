@@ -100,9 +100,9 @@ fn larger_pairs(first: &[f64], second: &[f64]) -> f64 {
     first.iter().map(halves).sum()
 }
 
-/// The exact two-sided p-value: the share of all ways to draw the smaller group from all mid-ranks
-/// whose rank sum lies at least as far from the mean as the observed one. Dynamic programming over
-/// (ranks drawn, their sum).
+// The exact two-sided p-value: the share of all ways to draw the smaller group from all mid-ranks
+// whose rank sum lies at least as far from the mean as the observed one. Dynamic programming over
+// (ranks drawn, their sum).
 fn exact(first: &[f64], second: &[f64]) -> f64 {
     let (small, large) =
         if first.len() <= second.len() { (first, second) } else { (second, first) };
@@ -173,9 +173,9 @@ mod tests {
         close(cliffs_delta(&male, &female).expect("two groups"), 0.7, 1e-12);
     }
 
-    /// Depression scores of D. R. Shier, "Statistics: The Mann-Whitney U Test", 2004, and `wilcox.test`
-    /// of R for the first example of its manual (Hollander and Wolfe, 1973, permeability): W = 35,
-    /// p = 0.2544 two-sided.
+    // Depression scores of D. R. Shier, "Statistics: The Mann-Whitney U Test", 2004, and `wilcox.test`
+    // of R for the first example of its manual (Hollander and Wolfe, 1973, permeability): W = 35,
+    // p = 0.2544 two-sided.
     #[test]
     fn permeability_of_the_manual_of_r() {
         let term = [0.80, 0.83, 1.89, 1.04, 1.45, 1.38, 1.91, 1.64, 0.73, 1.46];
@@ -195,8 +195,8 @@ mod tests {
         close(mann_whitney(&ten[..10], &ten[10..]).expect("groups").p, 2.0 / 184_756.0, 1e-15);
     }
 
-    /// By hand: {1, 2} against {2, 3} has doubled ranks 2, 5, 5, 8; the six sums of two are 7, 7,
-    /// 10, 10, 13, 13, and four of them lie 3 from the middle.
+    // By hand: {1, 2} against {2, 3} has doubled ranks 2, 5, 5, 8; the six sums of two are 7, 7,
+    // 10, 10, 13, 13, and four of them lie 3 from the middle.
     #[test]
     fn ties_have_the_mean_of_their_ranks() {
         let test = mann_whitney(&[1.0, 2.0], &[2.0, 3.0]).expect("two groups");
@@ -221,8 +221,8 @@ mod tests {
         assert_eq!(mann_whitney(&[3.0; 40], &[3.0; 40]).expect("two groups").p, 1.0);
     }
 
-    /// `wilcox.test(c(1, 2, 2, 3, 4), c(2, 4, 5, 5, 6), exact = FALSE)` by hand: U = 3.5, ties of
-    /// 3, 2 and 2 make the variance 25 / 12 (11 - 36 / 90), and z = (9 - 0.5) / √22.0833.
+    // `wilcox.test(c(1, 2, 2, 3, 4), c(2, 4, 5, 5, 6), exact = FALSE)` by hand: U = 3.5, ties of
+    // 3, 2 and 2 make the variance 25 / 12 (11 - 36 / 90), and z = (9 - 0.5) / √22.0833.
     #[test]
     fn the_approximation_by_hand() {
         let (first, second) = ([1.0, 2.0, 2.0, 3.0, 4.0], [2.0, 4.0, 5.0, 5.0, 6.0]);
@@ -249,8 +249,8 @@ mod tests {
         assert_eq!(holm(&[]), [0.0; 0]);
     }
 
-    /// Table III of Fleming and Wallace has ratios whose geometric mean turns into its reciprocal
-    /// when base and other change places.
+    // Table III of Fleming and Wallace has ratios whose geometric mean turns into its reciprocal
+    // when base and other change places.
     #[test]
     fn geometric_means_do_not_depend_on_the_base() {
         let ratios = [2.0, 0.25, 8.0];

@@ -24,9 +24,9 @@ fn quartiles_are_those_of_r() {
     assert_eq!(super::quartiles(&[5.0]), Some(one));
 }
 
-/// The ranks of the 95% interval for a median as textbooks tabulate them, from M. J. Campbell and
-/// M. J. Gardner, "Calculating confidence intervals for some non-parametric analyses", BMJ 296,
-/// 1988, and by hand: for 10 samples, P(B < 2) = 11 ÷ 1024, and P(B < 3) = 56 ÷ 1024 is too much.
+// The ranks of the 95% interval for a median as textbooks tabulate them, from M. J. Campbell and
+// M. J. Gardner, "Calculating confidence intervals for some non-parametric analyses", BMJ 296,
+// 1988, and by hand: for 10 samples, P(B < 2) = 11 ÷ 1024, and P(B < 3) = 56 ÷ 1024 is too much.
 #[test]
 fn intervals_of_the_median_have_the_published_ranks() {
     let published =

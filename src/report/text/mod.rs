@@ -172,8 +172,8 @@ fn problems(summary: &Summary, lines: &mut LabelledLines) {
     list("errors", &summary.errors, lines);
 }
 
-/// The first problems of a kind. Names in them come from inputs: control characters are replaced, so
-/// that they cannot control the terminal.
+// The first problems of a kind. Names in them come from inputs: control characters are replaced, so
+// that they cannot control the terminal.
 fn list(label: &str, problems: &[String], lines: &mut LabelledLines) {
     for (index, problem) in problems.iter().take(PROBLEMS_LISTED_MAX).enumerate() {
         let printable: String = problem

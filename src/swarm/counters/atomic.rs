@@ -210,8 +210,8 @@ mod loom_tests {
 
     use super::*;
 
-    /// One thread charges a node as far as it goes while another discharges it: whoever was last,
-    /// in the end the bits are what the counters say.
+    // One thread charges a node as far as it goes while another discharges it: whoever was last,
+    // in the end the bits are what the counters say.
     #[test]
     fn loom_no_holder_that_has_time_is_forgotten() {
         loom::model(|| {

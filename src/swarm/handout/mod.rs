@@ -251,8 +251,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         }
     }
 
-    /// The blocks left of the request with their places in it, once around from segment `start`, and
-    /// backwards.
+    // The blocks left of the request with their places in it, once around from segment `start`, and
+    // backwards.
     // A random start finds each of equally rare segments about equally often. Backwards, because peers
     // fetch the front of a file first: the rare segments near its end are found early, and most others
     // are then rejected by one comparison.
@@ -269,8 +269,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         parts.filter(|(_, block)| block.bits != 0)
     }
 
-    /// The segments of a block that some holder has capacity for: those for which
-    /// [`ranked`](Self::ranked) finds a holder if none is excluded.
+    // The segments of a block that some holder has capacity for: those for which
+    // `ranked` finds a holder if none is excluded.
     fn ready_in(&self, index: u32) -> u64 {
         let Swarm { geometry, counters, rules, .. } = self.swarm;
         let mut ready = 0;
@@ -295,8 +295,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         ready
     }
 
-    /// Looks at each file with segments in the block, the last file first. The arguments of `look` are
-    /// these segments, the first segment of the file, and the file.
+    // Looks at each file with segments in the block, the last file first. The arguments of `look` are
+    // these segments, the first segment of the file, and the file.
     fn look_at_files_of(
         &self,
         block: &Block,
@@ -355,8 +355,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         node != self.request.peer && !self.request.excluded.contains(&(segment, node))
     }
 
-    /// The holders of a segment that have capacity, best first. Owners are considered for a segment
-    /// that others have too only if none of these has capacity, or only slow ones.
+    // The holders of a segment that have capacity, best first. Owners are considered for a segment
+    // that others have too only if none of these has capacity, or only slow ones.
     fn ranked<R: Copies>(
         &self,
         rng: &mut Rng,
@@ -383,8 +383,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         ranking.holders()
     }
 
-    /// Whether owners are considered for a segment; `others_can` says whether another holder that is
-    /// not slow has capacity.
+    // Whether owners are considered for a segment; `others_can` says whether another holder that is
+    // not slow has capacity.
     fn asks_owners<R: Copies>(
         &self,
         segment: SegmentId,

@@ -78,8 +78,8 @@ fn play(config: &Config) -> Vec<Offer> {
     given
 }
 
-/// A request is looked at from anywhere, and of equals those that come first are kept: that must not
-/// show in how often each of them is chosen. The blocks of the request are not all of one file.
+// A request is looked at from anywhere, and of equals those that come first are kept: that must not
+// show in how often each of them is chosen. The blocks of the request are not all of one file.
 #[test]
 fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     const SEGMENTS: u32 = 300;
@@ -110,8 +110,8 @@ fn of_segments_that_are_equally_rare_each_is_handed_out_about_as_often() {
     assert!(times.iter().all(|&n| (mean / 2..=2 * mean).contains(&n)), "of {mean}: {times:?}");
 }
 
-/// Peers try in turn while nothing changes, then some of what is under way arrives: what a scratch that
-/// remembers does not find, one that looks anew does not find either.
+// Peers try in turn while nothing changes, then some of what is under way arrives: what a scratch that
+// remembers does not find, one that looks anew does not find either.
 #[test]
 fn a_scratch_that_remembers_finds_what_a_new_one_finds() {
     for config in kinds() {

@@ -89,6 +89,8 @@ impl MpiTransport {
     /// When MPI fails.
     pub fn new(world: &SimpleCommunicator, synchronous: bool) -> Result<Self, TransportError> {
         let mut this = Self {
+            // Communicators keep apart what would match by accident: segment numbers are tags, and so are
+            // the tags of the mutex engine and of the harness.
             messages: world.duplicate(),
             segments: world.duplicate(),
             segments_max: slab::tag_max(world),
@@ -120,6 +122,7 @@ impl MpiTransport {
     ///
     /// When MPI fails.
     pub fn gather(mut self, mine: &[u8]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+        // What is left is receives that nobody will match: MPI must not be finalized over them.
         while self.active.len() > 0 {
             let receives =
                 |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
@@ -241,6 +244,7 @@ impl Transport for MpiTransport {
                 }
                 free.push(buffer);
             }
+            // A cancelled receive either was cancelled or got its message: MPI decides, and both are handled.
             Owner::Receive { slot, .. } if cancelled => {
                 done.push(Completion::Forgotten { slot });
             }

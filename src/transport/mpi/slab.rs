@@ -42,8 +42,8 @@ pub(super) enum Owner {
 }
 
 impl Owner {
-    /// The bytes that MPI reads or writes, and how many. A slot and a payload lie in an arena that
-    /// they keep alive, a buffer on the heap: they stay in place wherever the owner is moved.
+    // The bytes that MPI reads or writes, and how many. A slot and a payload lie in an arena that
+    // they keep alive, a buffer on the heap: they stay in place wherever the owner is moved.
     fn bytes(&mut self) -> (*mut u8, usize) {
         match self {
             Self::Receive { slot, .. } => {

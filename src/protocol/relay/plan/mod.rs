@@ -101,8 +101,8 @@ fn chain(at: Place, segments: u32) -> RelayPlan {
     RelayPlan { receives: all(before), sends: all(after) }
 }
 
-/// A binomial tree: the parent of a node is the node without its lowest bit. Each segment goes to
-/// the child with the largest subtree first, and the next segment follows.
+// A binomial tree: the parent of a node is the node without its lowest bit. Each segment goes to
+// the child with the largest subtree first, and the next segment follows.
 fn binomial(at: Place, segments: u32) -> RelayPlan {
     let Place { place, places } = at;
     let lowest = if place == 0 { places.next_power_of_two() } else { place & place.wrapping_neg() };

@@ -9,8 +9,8 @@ fn plans(planner: Planner, peers: u32, segments: u32) -> Vec<RelayPlan> {
     (1..=peers).map(|node| planner(Place::of(NodeId(node), peers + 1), segments)).collect()
 }
 
-/// Lets each node send only the first on its list and receive only the first on the other list,
-/// until all lists are empty: with the least patience that there can be, nobody waits in a circle.
+// Lets each node send only the first on its list and receive only the first on the other list,
+// until all lists are empty: with the least patience that there can be, nobody waits in a circle.
 fn play(mut plans: Vec<RelayPlan>, segments: u32) -> Vec<Vec<bool>> {
     let mut held = vec![vec![false; segments as usize]; plans.len()];
     held[0].fill(true);

@@ -178,10 +178,10 @@ fn shares(served: &[f64]) -> Vec<(f64, f64)> {
     std::iter::once((0.0, 0.0)).chain(points).collect()
 }
 
-/// The Gini index, twice the area between the diagonal and the Lorenz curve: 0 is even; near 1, one
-/// peer serves all.
-///
-/// Source: C. Gini, "Variabilità e mutabilità", 1912.
+// The Gini index, twice the area between the diagonal and the Lorenz curve: 0 is even; near 1, one
+// peer serves all.
+//
+// Source: C. Gini, "Variabilità e mutabilità", 1912.
 fn gini(served: &[f64]) -> f64 {
     let area: f64 = shares(served)
         .windows(2)

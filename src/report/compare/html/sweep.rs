@@ -30,8 +30,8 @@ impl SweptBy {
         }
     }
 
-    /// The scenario without the swept parameter, and without the others by name: files may have fewer
-    /// segments where these are large.
+    // The scenario without the swept parameter, and without the others by name: files may have fewer
+    // segments where these are large.
     fn fixed(self, scenario: &Scenario) -> Scenario {
         let mut fixed = Scenario { parameters: String::new(), ..scenario.clone() };
         match self {

@@ -13,8 +13,8 @@ use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 // How the output begins, after whatever a launcher printed.
 const HEADING: &str = "# OSU ";
 
-/// What a column is, and its unit in ours: OSU prints µs, and MB/s of 10^6 bytes. None for a column
-/// that is not read.
+// What a column is, and its unit in ours: OSU prints µs, and MB/s of 10^6 bytes. None for a column
+// that is not read.
 type Read = Option<(Figure, f64)>;
 
 /// A benchmark that is being read.
