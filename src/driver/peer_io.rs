@@ -190,10 +190,10 @@ impl PeerIo {
 
     /// What was measured here, with what the peer counted.
     pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
-        let mishaps = peer.mishaps();
-        self.metrics.corrupt_segments = mishaps.corrupt;
-        self.metrics.refused_requests = mishaps.declined;
-        self.metrics.lapsed_requests = mishaps.lapsed;
+        let failures = peer.failures();
+        self.metrics.corrupt_segments = failures.corrupt;
+        self.metrics.refused_requests = failures.declined;
+        self.metrics.lapsed_requests = failures.lapsed;
         self.metrics
     }
 
