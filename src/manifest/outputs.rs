@@ -1,4 +1,4 @@
-//! Do the finished files of one peer get names of their own?
+//! Does each finished file of a peer get a name of its own?
 
 use std::collections::HashMap;
 
@@ -25,7 +25,7 @@ impl PeerInput {
         let Some((first, second)) = self.clash(peer, false) else { return Ok(self) };
         let text = String::from_utf8_lossy(text);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        // The wanted files stand at the end.
+        // From the end: the wanted files are the last lines, and an owned file's header may look alike.
         let line_of = |name: &FileName| {
             lines.iter().rposition(|&line| line == name.as_str()).map_or(0, |place| place + 1)
         };

@@ -1,4 +1,7 @@
 //! The bytes of a segment: its hash, and filler up to the size that a run asks for.
+//!
+//! Filler is random, so that no layer can compress it or find two segments alike, and comes from a
+//! generator that can start at any segment: xoshiro256++ (Blackman and Vigna, 2019), seeded for each.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -7,9 +10,9 @@ use super::FileName;
 use super::hashes::{HASH_BYTES_MAX, is_hash};
 use crate::verify::Digest;
 
-/// Spreads positions over the seeds. Any odd number keeps them distinct; this one is the prime of
-/// xxHash, and not the increment by which the generator's own seeding steps, so that neighbours do
-/// not share states.
+/// Spreads positions over the seeds.
+// Any odd factor keeps them distinct. This is a prime of xxHash. The golden ratio would be wrong here:
+// the generator is seeded by SplitMix64, which steps by it, so that neighbours would share states.
 const POSITION_SPREAD: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// How many bytes a segment's payload has.
@@ -48,10 +51,8 @@ impl Filler {
 
     /// Fills `out` with the payload of the segment at `position`, counted from 0 within the file.
     ///
-    /// `out` has the length that [`payload_bytes`] tells; every byte of it is written. The result
-    /// depends on the seed, the name, the position and the hash, and on nothing else. Filler is
-    /// the output of xoshiro256++ (Blackman and Vigna, 2019), seeded for each segment, so that any
-    /// segment can be made alone.
+    /// `out` has the length that [`payload_bytes`] tells, and all of it is written. The result depends
+    /// on the seed, the name, the position and the hash alone.
     ///
     /// # Panics
     ///

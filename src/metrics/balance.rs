@@ -1,7 +1,9 @@
-//! How evenly was the work shared? Three indices over one amount a node.
+//! How evenly was the work shared? Three indices over one amount for each node.
 //!
-//! The amounts have any one unit, such as bytes served; the indices have none. Jain's index alone
-//! misleads: one node that serves twice its share among a hundred barely moves it.
+//! The amounts have one unit, such as bytes served, and the indices have none.
+//!
+//! Three, because each alone misleads. Jain's index barely moves when one node among a hundred serves
+//! twice its share, which *max ÷ mean* shows; that in turn sees only the largest amount.
 
 /// The largest amount ÷ the mean amount: 1.0 is even, the number of nodes is the worst.
 ///

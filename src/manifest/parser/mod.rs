@@ -1,4 +1,7 @@
-//! The grammar of `in<R>.txt`. Counts are promises of the text: nothing is reserved on their word.
+//! The grammar of `in<R>.txt`: a top-down parser, one function a rule.
+//!
+//! Counts are claims of an untrusted text. No memory is reserved for a count alone: it is first
+//! limited by the bytes that are left (CWE-789).
 
 mod lines;
 #[cfg(test)]
@@ -11,9 +14,11 @@ use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
 use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
 
+// Some editors on Windows put it before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// What a classic hash takes, for a first guess at the room that a file's hashes need.
+/// Characters of a classic hash, an MD5.
+// Only a first guess at the room that a file's hashes need: longer ones make it grow.
 const CLASSIC_HASH_BYTES: usize = 32;
 
 /// Where each name stands, to name both lines of a file that comes twice.
@@ -69,7 +74,7 @@ fn parse_hashes(
     header: InputLine<'_>,
     announced: u32,
 ) -> Result<Hashes, ParseError> {
-    // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
+    // A hash takes its digits and a line feed, so that the rest of the text has no more than these.
     let segments_max = lines.rest_bytes() / (HASH_BYTES_MIN + 1) + 1;
     let segments = segments_max.min(announced as usize);
     let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_HASH_BYTES));
