@@ -43,6 +43,7 @@ impl PeerInput {
     /// name when they are finished.
     pub fn read(dir: &Path, peer: NodeId) -> Result<Self, InputError> {
         let path = input_path(dir, peer);
+        // Bytes, not text: the parser names the line of a byte that is not UTF-8.
         match std::fs::read(&path) {
             Err(cause) => Err(InputError::Read { path, cause }),
             Ok(text) => Self::parse(&text)

@@ -9,6 +9,8 @@ impl PeerInput {
     /// Two wanted files whose copies would lie in one file: the name of one is what the other's is
     /// shortened to, or, where `digests` are written too, the name of its digests.
     pub fn clash(&self, peer: NodeId, digests: bool) -> Option<(&FileName, &FileName)> {
+        // Names that are not shortened are as different as the wanted files: the usual case, without the
+        // cost of a table.
         if !digests && !self.wanted.iter().any(|name| name.is_shortened_for(peer)) {
             return None;
         }

@@ -43,6 +43,7 @@ pub struct Filler {
 impl Filler {
     /// A generator for the file `name` of the workload with this seed.
     pub fn new(seed: u64, name: &FileName) -> Self {
+        // SHA-256 as a key derivation: similar seeds and names must not give similar streams.
         let mut text = seed.to_le_bytes().to_vec();
         text.extend_from_slice(name.as_str().as_bytes());
         let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of(&text);
@@ -62,6 +63,7 @@ impl Filler {
         line[..hash.len()].copy_from_slice(hash.as_bytes());
         line[hash.len()] = b'\n';
         let seed = self.key ^ u64::from(position).wrapping_mul(POSITION_SPREAD);
+        // Little-endian words, so that the payload is the same on every machine.
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let (words, tail) = filler.as_chunks_mut::<8>();
         for word in words {

@@ -43,7 +43,6 @@ pub fn jain(amounts: &[u64]) -> f64 {
     sum * sum / (amounts.len() as f64 * squares)
 }
 
-/// The mean amount, 0.0 when there are none.
 fn mean(amounts: &[u64]) -> f64 {
     if amounts.is_empty() {
         return 0.0;
@@ -51,7 +50,7 @@ fn mean(amounts: &[u64]) -> f64 {
     sum(amounts) / amounts.len() as f64
 }
 
-/// The sum as a float, which cannot overflow.
+// A float: sums of bytes over many ranks may exceed 64 bits, and an index needs few digits.
 fn sum(amounts: &[u64]) -> f64 {
     amounts.iter().map(|&amount| amount as f64).sum()
 }

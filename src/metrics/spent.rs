@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::time::nanoseconds;
 
 /// What the thread of a rank is doing.
+// A waiting rank is idle to the system but not to the reader, who asks for whom it waits: the three
+// kinds of waiting are told apart by what the peer's state machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     /// It waits for the tracker's answer.

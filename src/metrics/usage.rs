@@ -27,6 +27,7 @@ impl Usage {
     }
 
     /// What this process has used until now; all zeros where the system doesn't tell.
+    // `getrusage` and not `/proc`: one system call, all threads, those that have ended included.
     pub fn now() -> Self {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
             return Self::default();
@@ -105,6 +106,7 @@ impl Meter {
     }
 
     fn readings(&self) -> MutexGuard<'_, Readings> {
+        // Readings are plain values: a thread that panicked can't have left them half-changed.
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -18,29 +18,20 @@ use crate::store::{SealedSegment, VacantSlot};
 
 #[derive(Debug)]
 enum MailboxEvent {
-    Message {
-        from: NodeId,
-        message: Box<Message>,
-    },
-    Segment {
-        from: NodeId,
-        segment: SegmentId,
-        payload: SealedSegment,
-    },
-    /// The receiver has copied the segment. Only now it counts as sent, as with MPI, where a send ends
-    /// when its memory is free.
-    Received {
-        by: NodeId,
-        segment: SegmentId,
-    },
+    Message { from: NodeId, message: Box<Message> },
+    Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
+    // Only when the receiver has copied a segment it counts as sent, as with MPI, where a send ends when
+    // its memory may be used again.
+    Received { by: NodeId, segment: SegmentId },
 }
 
 #[derive(Debug)]
 struct SharedMailboxes {
     /// By rank.
     mailboxes: Box<[Mailbox]>,
-    /// Messages that were read. A sender overwrites one of these, so that sending allocates only until
-    /// there are as many as are ever in flight at once.
+    /// Messages that were read, to be written over.
+    // A free list for all nodes: sending allocates only until there are as many messages as are ever in
+    // flight at once. It is shared because messages mostly flow from some nodes to others.
     spares: ArrayQueue<Box<Message>>,
 }
 
@@ -55,11 +46,13 @@ struct Mailbox {
 pub struct LocalTransport {
     node: NodeId,
     common: Arc<SharedMailboxes>,
-    /// Events for full mailboxes, in order. A send must not block: two nodes with full mailboxes that
-    /// waited for each other would wait forever. What the protocol has in flight bounds it.
+    /// Events for full mailboxes, in order.
+    // A send must not block: two nodes with full mailboxes would wait for each other forever. What the
+    // protocol has in flight bounds the backlog.
     backlog: VecDeque<(NodeId, MailboxEvent)>,
-    /// Slots for requested segments: what MPI keeps as posted receives, which only a transport can
-    /// match with what arrives.
+    /// Slots for requested segments.
+    // What the MPI keeps as posted receives. It can't be one with the peer's record of its requests: a
+    // slot must be where the bytes arrive, and the peer is pure.
     expected: Vec<(NodeId, SegmentId, VacantSlot)>,
     forgotten: Vec<VacantSlot>,
 }
@@ -88,6 +81,7 @@ impl LocalTransport {
             node,
             common: Arc::clone(common),
             backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
+            // Each segment of a window may be requested twice, in the end game.
             expected: Vec::with_capacity(2 * WINDOW_MAX),
             forgotten: Vec::with_capacity(2 * WINDOW_MAX),
         }

@@ -21,7 +21,7 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 // Only a first guess at the room that a file's hashes need: longer ones make it grow.
 const CLASSIC_HASH_BYTES: usize = 32;
 
-/// Where each name stands, to name both lines of a file that comes twice.
+/// The line of each name, so that an error can name both lines of a file that comes twice.
 type Places<'text> = HashMap<&'text str, usize>;
 
 pub(super) fn parse(bytes: &[u8]) -> Result<PeerInput, ParseError> {
@@ -33,6 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<PeerInput, ParseError> {
     Ok(input)
 }
 
+// Once for the whole text: a byte that is not UTF-8 is found before anything else is read.
 fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let (valid, rest) = bytes.split_at(error.valid_up_to());
@@ -126,6 +127,7 @@ fn parse_wanted(
             let name = Quoted::new(line.text);
             return Err(line.error(ParseCause::WantedTwice { name, first }));
         }
+        // Odd, but there is nothing to do: a warning, not an error.
         if owned.contains_key(line.text) {
             input.warnings.push(InputWarning { line: line.number, name });
         } else {
@@ -153,6 +155,7 @@ fn parse_section_count<'text>(
 }
 
 fn parse_count(line: InputLine<'_>, text: &str, expected: Count) -> Result<u32, ParseError> {
+    // Digits only. `u32::from_str` would take a plus sign too.
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number(text) {
         let too_large = |_| ParseCause::TooLarge { value: Quoted::new(text), expected };

@@ -77,6 +77,7 @@ impl Fetch {
             failures: RequestFailures::default(),
             flights: Flights::new(config.flights_max()),
             verified_count: 0,
+            // Both may grow past a window while the tracker is busy; an ask tells a window of them.
             verified: Vec::with_capacity(WINDOW_MAX),
             returned: Vec::with_capacity(WINDOW_MAX),
             unsaid: 0,

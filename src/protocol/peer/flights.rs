@@ -54,12 +54,13 @@ impl Flight {
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
-    /// What each of them is for, at the same places. Each segment is sought several times, by a scan:
-    /// 8 bytes a key, a whole window is in 16 cache lines, where the requests themselves are 100 bytes.
+    /// What each of them is for, at the same places.
+    // Each request is sought several times, by a linear scan. Keys of 8 bytes side by side are at most 16
+    // cache lines; the requests themselves have about 100 bytes each.
     keys: Vec<(SegmentId, NodeId)>,
     count_max: usize,
     mean_latency_ns: u64,
-    /// No request has waited since before this.
+    /// A lower bound: no request waits since before this.
     oldest: Timestamp,
 }
 

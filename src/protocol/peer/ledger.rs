@@ -22,6 +22,7 @@ pub(super) enum SegmentState {
 }
 
 /// 64 segments: the bits are `(high, low)`: unwanted 00, missing 01, taken 10, verified 11.
+// The missing segments, which asks show, are then one and-not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Planes {
     index: u32,
@@ -46,6 +47,7 @@ impl Planes {
 pub(super) struct Ledger {
     /// Ascending by index; blocks in which nothing is owned or wanted are left out.
     blocks: Vec<Planes>,
+    // Counted along: the peer compares it with 0 at every message.
     missing: u32,
 }
 

@@ -246,6 +246,7 @@ impl Peer {
     fn begin(&mut self, out: &mut Outbox) {
         self.phase = PeerPhase::Fetching;
         let empty: Vec<FileId> = {
+            // No segment will come that completes them.
             let wanted = self.listings.wanted.iter().flatten();
             wanted.filter(|listing| listing.count == 0).map(|listing| listing.file).collect()
         };
@@ -254,6 +255,7 @@ impl Peer {
         }
     }
 
+    // A peer serves in every phase in which it holds segments, also before it has heard `Open`.
     fn handle_request(
         &mut self,
         now: Timestamp,
@@ -307,6 +309,7 @@ impl Peer {
 
     /// The tracker has not answered: repeats the last message, or gives the tracker up.
     fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
+        // At a fixed interval, without back-off: a tracker that is busy limits its peers by backpressure.
         let Config { ask_patience, silence_patience, .. } = self.config;
         if ask_patience * self.unanswered >= silence_patience {
             self.handle_lost(NodeId::TRACKER, out);
@@ -369,6 +372,7 @@ impl Node for Peer {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
+        // A peer that reserves waits for its own memory, and has nothing to repeat.
         if matches!(self.phase, PeerPhase::Gone | PeerPhase::Reserving) {
             return None;
         }

@@ -52,6 +52,8 @@ struct ActiveUpload {
 }
 
 /// Which upload slots a segment counts against. Fast and slow receivers have `active_max` each.
+// Were they in one pool, slow receivers would fill it, as each keeps its slot longest, and the holder's
+// link would idle: head-of-line blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum UploadClass {
     Fast,
@@ -161,6 +163,7 @@ impl Uploads {
         moving.map(|active| active.since + self.patience).min()
     }
 
+    // What is being sent can't be taken back: the transport has it.
     pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId) -> Withdrawal {
         self.waiting.retain(|&upload| upload != (to, segment));
         if self.is_active((to, segment)) { Withdrawal::TooLate } else { Withdrawal::Dropped }

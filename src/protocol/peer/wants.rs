@@ -33,6 +33,7 @@ pub(super) struct Wants {
     /// Files that asks show: the first ones with something missing, and those where a request failed.
     active: VecDeque<usize>,
     /// The first file that was never active.
+    // Files become active in their order, so that one number tells which were.
     next: usize,
     /// Files neither whole nor failed.
     open: usize,
@@ -76,6 +77,7 @@ impl Wants {
             let file = &mut self.files[index];
             file.front = file.front.min(position);
             if file.failed {
+                // The file was given up while this request was in flight.
                 self.ledger.abandon(segment);
             } else if !file.active && index < self.next {
                 file.active = true;
@@ -126,6 +128,7 @@ impl Wants {
     pub(super) fn interest(&mut self) -> ArrayVec<Block, BLOCKS_MAX> {
         self.activate();
         let mut blocks: ArrayVec<Block, BLOCKS_MAX> = ArrayVec::new();
+        // No allocation: this runs for every ask.
         let mut cursors: ArrayVec<(usize, usize), BLOCKS_MAX> = ArrayVec::new();
         for &index in self.active.iter().take(BLOCKS_MAX) {
             cursors.push((index, self.files[index].front));

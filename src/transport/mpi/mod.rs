@@ -67,21 +67,23 @@ pub struct MpiTransport {
     segments: SimpleCommunicator,
     segments_max: u32,
     synchronous: bool,
-    /// All requests, those of both communicators: with `mpi_yield_when_idle` each test of a list
-    /// without a result gives the core away, so that there is one list and one test a poll.
+    // One list for both communicators, and so one test a poll: with `mpi_yield_when_idle` each test that
+    // finds nothing gives the core away.
     active: Slab,
     /// Sends among the active requests.
     sending: usize,
     /// Messages that came while a receive that was posted earlier had not ended.
     early: Vec<(u64, NodeId, Box<Message>)>,
     /// Messages that were read, to be written over.
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again: events hold boxes")]
     spares: Vec<Box<Message>>,
     /// How many receives were posted, and how many of their messages were read.
     posted: u64,
     read: u64,
     /// Buffers for the next posted receives.
     free: Vec<Box<[u8]>>,
-    /// Buffers for the next sends. None is freed, so that a rank has as many as it ever sent at once.
+    /// Buffers for the next sends.
+    // None is freed: a rank has as many as it ever had messages in flight, and then allocates no more.
     buffers: Vec<Box<[u8]>>,
 }
 
@@ -131,6 +133,8 @@ impl MpiTransport {
             self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
+        // Collectives may block: no request is active any more. Reports differ in length, so that the
+        // lengths are gathered before the bytes.
         let root = self.messages.process_at_rank(0);
         let len = std::ffi::c_int::try_from(mine.len()).expect("a report is short");
         if self.messages.rank() != 0 {
@@ -201,6 +205,8 @@ impl Transport for MpiTransport {
         segment: SegmentId,
         slot: VacantSlot,
     ) -> Result<(), TransportError> {
+        // The holder is named, not any source: another rank's segment of the same number must not land
+        // here, as its request has a slot of its own.
         let owner = Owner::Receive { from, segment, slot };
         self.active.receive(self.segments.as_raw(), rank(from), tag(segment), owner)
     }
