@@ -474,3 +474,16 @@ impl Fetch {
             + self.returned.len().saturating_sub(RETURNS_MAX);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_was_forgotten_is_forgotten_again_when_it_arrives() {
+        let mut fetch = Fetch::new(&Config::for_segments_of(1024));
+        let (from, segment, mut out) = (NodeId(1), SegmentId(3), Outbox::default());
+        fetch.handle_arrived(from, segment, &mut out);
+        assert_eq!(out.take(), Some(Output::Forget { from, segment }));
+    }
+}

@@ -12,7 +12,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::{Timestamp, ewma, nanoseconds};
 use crate::verify::Digest;
 
-/// Where a request stands.
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FlightStage {
     /// The holder was asked.
@@ -134,7 +134,7 @@ impl Flights {
     }
 
     /// A lower bound of the time since when the oldest request waits.
-    // The loop asks at every turn, so that a scan is too dear here. Requests that end leave the bound
+    // The loop asks at every turn, so that a scan is too slow here. Requests that end leave the bound
     // too early, at worst for one needless deadline, at which `look_up_oldest` scans.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         (!self.is_empty()).then_some(self.oldest)

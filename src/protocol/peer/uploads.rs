@@ -232,7 +232,7 @@ mod tests {
         let (gone, other) = ((NodeId(1), SegmentId(1)), (NodeId(2), SegmentId(2)));
         assert_eq!(uploads.admit(start, gone.0, gone.1), UploadDecision::Serve);
         assert_eq!(uploads.admit(start, other.0, other.1), UploadDecision::Wait);
-        let late = uploads.deadline().expect("one is on its way");
+        let late = uploads.deadline().expect("one is being sent");
         assert_eq!(late, start + config.request_patience);
         uploads.tick(start);
         assert_eq!(uploads.next(start), None);
