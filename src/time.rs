@@ -1,9 +1,12 @@
 //! Time as an input: every node is told the time, and only [`Clock`] reads it.
+//!
+//! So the same nodes run in virtual time, and a test never waits. Nanoseconds in 64 bits last 584
+//! years: arithmetic saturates and never wraps.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Nanoseconds since the start of a run. In a simulation, virtual nanoseconds.
+/// Nanoseconds since the start of a run, in a simulation virtual ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub u64);
 
@@ -35,9 +38,9 @@ pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-// Integer arithmetic, as TCP's: no rounding depends on the machine, so that simulated runs are the same
-// everywhere.
-/// An exponentially weighted moving average after one more value, whose weight is 1 in `weight`; 0 stands for none yet.
+/// An exponentially weighted moving average after one more value, which counts 1 in `weight`. A mean of
+/// 0 stands for none yet.
+// In integers, as in TCP's smoothed round-trip time (RFC 6298, section 2): the first value is the mean.
 pub fn ewma(mean_ns: u64, latest_ns: u64, weight: u64) -> u64 {
     if mean_ns == 0 { latest_ns } else { mean_ns - mean_ns / weight + latest_ns / weight }
 }

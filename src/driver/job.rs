@@ -125,7 +125,6 @@ impl Job {
             seed: self.seed,
             out: self.out.as_deref(),
             digests: self.digests,
-            config: &self.config,
         }
     }
 

@@ -1,4 +1,8 @@
 //! Does what a peer wants done, with real bytes.
+//!
+//! The peer's own record of its requests is the only one ([`Peer::requested_at`]). Here lie the bytes
+//! alone, which the pure node can't hold: a slot is at the transport from the request on, in `arrived`
+//! until the peer says what to do with it, and at the checks.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -15,7 +19,7 @@ use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
 
-/// A segment that came, and is held back as if it had taken longer.
+/// An injected fault: a segment that arrived, and is announced later.
 #[derive(Debug)]
 struct Delayed {
     until: Timestamp,
@@ -27,18 +31,20 @@ struct Delayed {
 #[derive(Debug)]
 pub(super) struct PeerIo {
     store: Store,
-    /// Own segments, until they have numbers.
+    /// Own segments in the order of registration, until they have numbers.
     owned: OwnedFiles,
     wanted: Vec<FileName>,
     /// Segments of own files, ascending, once they have numbers.
     own: Vec<Range<u32>>,
-    /// Wanted files by number: which of the wanted names, and which segments.
+    /// By number, the place of each wanted file in `wanted`, and its segments.
     numbered: HashMap<FileId, (usize, Range<u32>)>,
     writer: Writer,
     slot_bytes: usize,
     buffers: Buffers,
     checks: Checks,
     injection: Injection,
+    /// Segments that arrived, until the peer has them checked or forgotten.
+    // A list, searched from the front: all but delayed ones leave within the same turn of the loop.
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     delayed: VecDeque<Delayed>,
     metrics: RankMetrics,
@@ -69,15 +75,6 @@ impl PeerIo {
             delayed: VecDeque::new(),
             metrics: RankMetrics::default(),
         }
-    }
-
-    /// What was measured here, with what the peer counted.
-    pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
-        let mishaps = peer.mishaps();
-        self.metrics.corrupt_segments = mishaps.corrupt;
-        self.metrics.refused_requests = mishaps.declined;
-        self.metrics.lapsed_requests = mishaps.lapsed;
-        self.metrics
     }
 }
 
@@ -126,7 +123,7 @@ impl NodeIo<Peer> for PeerIo {
                 self.checks.begin(Check { from, segment, digest, slot, requested });
             }
             Output::Publish { file } => self.publish(file),
-            // The loop does it.
+            // The loop does these.
             Output::Send { .. } | Output::Finish => {}
         }
         Ok(())
@@ -149,7 +146,7 @@ impl NodeIo<Peer> for PeerIo {
         }
     }
 
-    /// Collects checks that have ended, files that were written, and segments whose delay is over.
+    /// Collects checks that have ended, files that were written, and delayed segments that are due.
     fn collect(&mut self, now: Timestamp, _peer: &Peer, inputs: &mut Vec<Input<'_>>) {
         while let Some(checked) = self.checks.next() {
             let Checked { from, segment, requested, result } = checked;
@@ -176,20 +173,30 @@ impl NodeIo<Peer> for PeerIo {
         }
         while self.delayed.front().is_some_and(|delayed| delayed.until <= now) {
             let Some(Delayed { from, segment, .. }) = self.delayed.pop_front() else { return };
+            // It may have been forgotten meanwhile.
             if self.arrived.iter().any(|&(f, s, _)| (f, s) == (from, segment)) {
                 inputs.push(Input::Arrived { from, segment });
             }
         }
     }
 
-    /// When the next delay is over.
+    /// When the next delayed segment is due.
     fn deadline(&self) -> Option<Timestamp> {
         self.delayed.front().map(|delayed| delayed.until)
     }
 }
 
 impl PeerIo {
-    /// Enters own segments under their numbers, and reserves a slot for every wanted one.
+    /// What was measured here, with what the peer counted.
+    pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
+        let failures = peer.failures();
+        self.metrics.corrupt_segments = failures.corrupt;
+        self.metrics.refused_requests = failures.declined;
+        self.metrics.lapsed_requests = failures.lapsed;
+        self.metrics
+    }
+
+    /// Stores own segments under their numbers, and reserves a slot for every wanted one.
     fn reserve(&mut self, peer: &Peer) -> Result<(), StoreError> {
         let range = |listing: &Listing| listing.first..listing.first + listing.count;
         let owned = std::mem::take(&mut self.owned);
@@ -215,7 +222,7 @@ impl PeerIo {
         }
     }
 
-    /// Whether a segment is of a file that was here before the start.
+    /// Whether a segment is of a file that this peer owned at the start.
     fn is_own(&self, segment: SegmentId) -> bool {
         let after = self.own.partition_point(|range| range.start <= segment.0);
         after > 0 && self.own[after - 1].contains(&segment.0)

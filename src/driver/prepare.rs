@@ -1,5 +1,5 @@
-//! From a peer's input to a peer that can run: makes the payload of its own files, and reserves
-//! slots for what it wants.
+//! From a peer's input to a peer that can run: makes the payload of its own files, and opens its
+//! output.
 
 use std::path::Path;
 
@@ -15,22 +15,16 @@ use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, Vac
 /// A peer's own segments, file by file.
 pub type OwnedFiles = Vec<Vec<SealedSegment>>;
 
-/// A peer that can run.
+/// A peer of the lockfree engine that can run. Its fields are those of [`PeerSetup`].
 #[derive(Debug)]
+#[expect(missing_docs, reason = "described where they come from")]
 pub struct Prepared {
-    /// The state machine.
     pub peer: Peer,
-    /// Slots for all that it wants.
     pub store: Store,
-    /// What it has.
     pub owned: OwnedFiles,
-    /// What it wants, in the order in which it registers it.
     pub wanted: Vec<FileName>,
-    /// Where finished files go; none where they are not written.
     pub output: Option<OutputDir>,
-    /// Bytes of every slot.
     pub slot_bytes: usize,
-    /// Whether they are reserved or allocated one by one.
     pub buffers: Buffers,
 }
 
@@ -43,7 +37,8 @@ impl Prepared {
         Self { peer, store, owned, wanted, output, slot_bytes, buffers }
     }
 
-    /// A peer that only registers why it can't take part.
+    /// A peer that only registers why it can't take part, so that rank 0 hears of all refusals and
+    /// says each once.
     pub fn refused(reason: &PrepareError, config: Config) -> Self {
         let registration = Registration::Refused { reason: reason.to_string().into() };
         Self {
@@ -62,10 +57,13 @@ impl Prepared {
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct PeerSetup {
+    /// What it registers.
     pub registration: Registration,
+    /// Its spare slots.
     pub store: Store,
+    /// Its own segments, in the order in which it registers them.
     pub owned: OwnedFiles,
-    /// What it wants, in the order in which it registers it.
+    /// The files that it wants, in the order in which it registers them.
     pub wanted: Vec<FileName>,
     /// Where finished files go; none where they are not written.
     pub output: Option<OutputDir>,
@@ -77,15 +75,12 @@ pub struct PeerSetup {
 pub struct PeerOptions<'a> {
     /// Payload of a segment.
     pub segment_bytes: usize,
-    /// What all payload follows from.
+    /// The seed of all payload.
     pub seed: u64,
-    /// Where finished files go.
-    /// None where they are not written.
+    /// Where finished files go; none where they are not written.
     pub out: Option<&'a Path>,
     /// Whether the digests of finished files are written beside them.
     pub digests: bool,
-    /// How all nodes behave.
-    pub config: &'a Config,
 }
 
 /// Why a peer can't take part.
@@ -105,7 +100,9 @@ pub enum PrepareError {
     Output { node: NodeId, cause: OutputError },
 }
 
-pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
+/// Bytes of every slot.
+// Slots have one size, so that any fits any segment: that of the longest hash that an input may have.
+fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(HASH_BYTES_MAX, segment_bytes)
 }
 
@@ -117,15 +114,15 @@ pub(super) fn slot_bytes(segment_bytes: usize) -> usize {
 pub fn prepare(
     node: NodeId,
     input: PeerInput,
-    terms: &PeerOptions<'_>,
+    options: &PeerOptions<'_>,
     spare: usize,
 ) -> Result<PeerSetup, PrepareError> {
-    let &PeerOptions { segment_bytes, seed, out, digests, config: _ } = terms;
+    let &PeerOptions { segment_bytes, seed, out, digests } = options;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         let (first, second) = (first.clone(), second.clone());
         return Err(PrepareError::OutputClash { node, first, second });
     }
-    // Who wants nothing receives nothing.
+    // A peer that wants nothing receives nothing.
     let spare = if input.wanted.is_empty() { 0 } else { spare };
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
     let mut store =
@@ -137,7 +134,7 @@ pub fn prepare(
     Ok(PeerSetup { registration, store, owned, wanted: input.wanted, output, slot_bytes })
 }
 
-/// What a peer with this input registers: for whoever runs the nodes without their payload.
+/// What a peer with this input registers, for a simulation, which runs nodes without their payload.
 ///
 /// # Errors
 ///
@@ -155,7 +152,6 @@ fn owned_segments(input: &PeerInput) -> usize {
     input.owned.iter().map(|file| file.hashes.len()).sum()
 }
 
-/// Makes the payload of all own files, and what is registered for it.
 fn register(
     input: &PeerInput,
     segment_bytes: usize,
@@ -168,7 +164,7 @@ fn register(
     (Registration::Ready { owned, wanted }, segments)
 }
 
-/// Makes the payload of one file and its digests, on all cores.
+/// Makes the payload of one file and its digests, on all cores of this process.
 fn make(
     file: &OwnedFile,
     segment_bytes: usize,

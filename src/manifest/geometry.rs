@@ -1,4 +1,4 @@
-//! Which segments are which: files laid end to end in one numbering, in blocks of 64.
+//! Which segments are which: the files one after another in one numbering, in blocks of 64.
 
 use std::ops::Range;
 
@@ -8,11 +8,12 @@ use super::{FileId, SegmentId};
 /// Where each file's segments lie in the numbering of the swarm.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Geometry {
-    /// The first segment of each file, then the count of all segments: never falls.
+    /// Prefix sums: the first segment of each file, then the count of all segments. It never falls, so
+    /// that the file of a segment is a binary search.
     bounds: Vec<u32>,
 }
 
-/// The files together have more segments than the numbering holds.
+/// The files together have too many segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("more than {} segments in all", u32::MAX)]
 pub struct TooManySegments;
@@ -56,7 +57,7 @@ impl Geometry {
     }
 }
 
-/// Some of 64 segments that follow each other: bit `b` of block `i` is segment `64 i + b`.
+/// A set of segments among 64 that follow each other: bit `b` of block `i` is segment `64 i + b`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
 )]
@@ -64,12 +65,12 @@ impl Geometry {
 pub struct Block {
     /// Which 64 segments.
     pub index: u32,
-    /// Which of them.
+    /// The set.
     pub bits: u64,
 }
 
 impl Block {
-    /// Segments in a block.
+    /// Segments in a block: the bits of a machine word, so that sets are compared in one operation.
     pub const SEGMENTS: u32 = u64::BITS;
 
     /// The block and the bit of a segment.

@@ -1,4 +1,4 @@
-//! Identities that travel: nodes, files and segments.
+//! The numbers of nodes, files and segments, as they stand in messages.
 
 use std::fmt;
 
@@ -10,6 +10,7 @@ pub struct NodeId(pub u32);
 
 impl NodeId {
     /// Rank 0, which tracks and never downloads.
+    // By convention of MPI programs rank 0 leads; every rank knows it without a message.
     pub const TRACKER: Self = Self(0);
 
     /// The node's place in tables indexed by rank.

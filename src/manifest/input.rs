@@ -1,11 +1,11 @@
-//! One peer's input: which files it owns, with their hashes, and which it wants.
+//! One peer's input: the files that it owns, with their hashes, and the files that it wants.
 
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::quote::OneLine;
-use super::{FileName, Hashes, NodeId, ParseCause, ParseError};
+use super::{FileName, Hashes, NodeId, ParseError};
 
 /// What one peer owns and wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,11 +27,12 @@ impl PeerInput {
     /// name when they are finished.
     pub fn read(dir: &Path, peer: NodeId) -> Result<Self, InputError> {
         let path = input_path(dir, peer);
+        // Bytes, not text: the parser names the line of a byte that is not UTF-8.
         match std::fs::read(&path) {
             Err(cause) => Err(InputError::Read { path, cause }),
             Ok(text) => Self::parse(&text)
                 .and_then(|input| input.check_outputs(peer, &text))
-                .map_err(|ParseError { line, cause }| InputError::Parse { path, line, cause }),
+                .map_err(|cause| InputError::Parse { path, cause }),
         }
     }
 
@@ -92,25 +93,13 @@ impl fmt::Display for InputWarning {
 
 /// Why an input could not be used: one line that names the file, the line and the cause.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum InputError {
-    /// The file cannot be read.
     #[error("{}: {cause}", OneLine(path))]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the operating system says.
-        cause: io::Error,
-    },
-    /// Its text breaks the grammar.
-    #[error("{}:{line}: {cause}", OneLine(path))]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The line at fault, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        cause: ParseCause,
-    },
+    Read { path: PathBuf, cause: io::Error },
+    // In the form `file:line: cause`, which editors can follow.
+    #[error("{}:{}: {}", OneLine(path), cause.line, cause.cause)]
+    Parse { path: PathBuf, cause: ParseError },
 }
 
 /// Where the input of `peer` lies in the folder `dir`: `in<R>.txt`.
@@ -136,7 +125,8 @@ pub(super) fn peers_in(dir: &Path) -> io::Result<Vec<NodeId>> {
     Ok(peers)
 }
 
-/// The peer whose input bears this name. A leading zero makes it another name, and rank 0 tracks.
+/// The peer whose input has this name. `in01.txt` is none, or peer 1 could have two; nor is
+/// `in0.txt`, as rank 0 tracks.
 fn peer_of(file_name: &str) -> Option<NodeId> {
     let number = file_name.strip_prefix("in")?.strip_suffix(".txt")?;
     let is_plain = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');

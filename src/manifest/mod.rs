@@ -1,6 +1,7 @@
 //! What is there? Identities, inputs, and the bytes that stand for them.
 //!
-//! - [`ids`], [`geometry`]: nodes, files, segments and digests as the swarm numbers them.
+//! - [`NodeId`], [`FileId`], [`SegmentId`], [`Geometry`]: nodes, files and segments as the swarm
+//!   numbers them.
 //! - [`FileName`]: a name that may become a path, because it was checked.
 //! - [`Hashes`]: the hashes of one file's segments, in order.
 //! - [`PeerInput`]: what one peer has and wants; its parser is the only one for `in<R>.txt`.
@@ -9,8 +10,8 @@
 //!
 //! Nothing here knows a message, a clock or a thread.
 
-pub mod geometry;
-pub mod ids;
+mod geometry;
+mod ids;
 mod input;
 mod name;
 mod outputs;
@@ -23,12 +24,13 @@ mod hashes;
 mod workload;
 
 pub use geometry::{Block, Geometry, TooManySegments};
-pub use hashes::{HASH_BYTES_MAX, HASH_BYTES_MIN, Hashes};
+pub use hashes::{HASH_BYTES_MAX, Hashes};
 pub use ids::{FileId, NodeId, SegmentId};
 pub use input::{InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path};
 pub use name::{FileName, NAME_BYTES_MAX, NameError};
-pub use parse_error::{Count, ParseCause, ParseError};
+pub use parse_error::ParseError;
+use parse_error::{Count, ParseCause};
 pub use payload::{Filler, hash_of, payload_bytes};
-pub use quote::{OneLine, Quoted};
+pub use quote::Quoted;
 pub use synthesis::{SYNTHETIC_HASH_BYTES, WriteError, synthesize, write_all};
 pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

@@ -5,13 +5,17 @@ use std::fmt;
 use super::NodeId;
 use crate::verify::Digest;
 
-/// How many bytes the name of a file has at most: what file systems allow.
+/// The most bytes of a file's name.
+// `NAME_MAX` of Linux and of its file systems (ext4, XFS, tmpfs, NFS): limits.h, pathconf(3).
 pub const NAME_BYTES_MAX: usize = 255;
 
-// What the name of a finished file's digests ends with.
+/// The end of the name of a finished file's digests.
+// What `sha256sum` writes usually has this name.
 const DIGESTS_SUFFIX: &str = ".sha256";
 
-// How many hexadecimal digits of its digest a shortened name carries.
+/// How many hexadecimal digits of its digest a shortened name has.
+// 64 bits: among a million names the chance of one collision is 1 in 37 million (birthday bound), and
+// `PeerInput::clash` finds it.
 const DIGEST_DIGITS: usize = 16;
 
 // An allow list would refuse names in most languages; this is a deny list of what a path or a terminal
@@ -90,6 +94,7 @@ impl FileName {
         }
         let digest = Digest::of(self.0.as_bytes()).to_string();
         let room = room - "~".len() - DIGEST_DIGITS;
+        // UTF-8: a cut in the middle of a character would make a name that no `str` can hold.
         let cut = (0..=room).rev().find(|&cut| self.0.is_char_boundary(cut));
         let kept = &self.0[..cut.expect("the beginning of a text is a boundary")];
         format!("{prefix}{kept}~{}{suffix}", &digest[..DIGEST_DIGITS])
@@ -114,38 +119,26 @@ fn output_prefix(peer: NodeId) -> String {
 
 /// Why a text is not the name of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each says what it means")]
 pub enum NameError {
-    /// There is no character.
     #[error("a file name may not be empty")]
     Empty,
-    /// It exceeds what file systems allow.
     #[error("a file name has at most {NAME_BYTES_MAX} bytes, this one has {bytes}")]
-    TooLong {
-        /// The bytes of the name.
-        bytes: usize,
-    },
-    /// It would name a file in another folder.
+    TooLong { bytes: usize },
     #[error("a file name may not contain '{found}'")]
-    Separator {
-        /// The separator: `/` or `\`.
-        found: char,
-    },
-    /// It would corrupt a terminal or end a string of the operating system.
+    Separator { found: char },
+    // A terminal would obey it, and NUL ends a string of the operating system.
     #[error("a file name may not contain the control character {found:?}")]
-    Control {
-        /// The separator: `/` or `\`.
-        found: char,
-    },
-    /// It could climb out of the folder.
+    Control { found: char },
+    // Path traversal (CWE-22): `..` names the folder above.
     #[error("a file name may not contain \"..\"")]
     Parent,
-    /// It names the folder itself.
     #[error("\".\" names a folder, not a file")]
     Dot,
-    /// Commands would take it for an option.
+    // Commands would take it for an option.
     #[error("a file name may not begin with '-'")]
     Dash,
-    /// An input could not hold it, because lines are trimmed.
+    // An input could not hold it, because lines are trimmed.
     #[error("a file name may not begin or end with a blank")]
     Blank,
 }

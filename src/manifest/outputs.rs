@@ -1,4 +1,4 @@
-//! Do the finished files of one peer get names of their own?
+//! Does each finished file of a peer get a name of its own?
 
 use std::collections::HashMap;
 
@@ -9,6 +9,8 @@ impl PeerInput {
     /// Two wanted files whose copies would lie in one file: the name of one is what the other's is
     /// shortened to, or, where `digests` are written too, the name of its digests.
     pub fn clash(&self, peer: NodeId, digests: bool) -> Option<(&FileName, &FileName)> {
+        // Names that are not shortened are as different as the wanted files: the usual case, without the
+        // cost of a table.
         if !digests && !self.wanted.iter().any(|name| name.is_shortened_for(peer)) {
             return None;
         }
@@ -25,7 +27,7 @@ impl PeerInput {
         let Some((first, second)) = self.clash(peer, false) else { return Ok(self) };
         let text = String::from_utf8_lossy(text);
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
-        // The wanted files stand at the end.
+        // From the end: the wanted files are the last lines, and an owned file's header may look alike.
         let line_of = |name: &FileName| {
             lines.iter().rposition(|&line| line == name.as_str()).map_or(0, |place| place + 1)
         };

@@ -12,128 +12,65 @@ use super::quote::Quoted;
 pub struct ParseError {
     /// The line at fault, counted from 1.
     pub line: usize,
-    /// What is wrong with it.
-    pub cause: ParseCause,
+    pub(super) cause: ParseCause,
 }
 
-/// What is wrong with a line of an input.
+/// What is wrong with a line of an input. Places are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the names say what they hold")]
-pub enum ParseCause {
-    /// A byte that does not belong to UTF-8.
+pub(super) enum ParseCause {
     #[error("the byte 0x{byte:02x} is not UTF-8")]
     NotUtf8 { byte: u8 },
-    /// The text ends where a section should begin.
     #[error("the file ends before {expected}")]
-    Missing {
-        /// The count that opens the section.
-        expected: Count,
-    },
-    /// Something else stands in a count's place.
+    Missing { expected: Count },
     #[error("{value} is not a number: {expected} is expected")]
     NotANumber { value: Quoted, expected: Count },
     #[error("{value} is negative: {expected} is expected")]
     Negative { value: Quoted, expected: Count },
-    /// A count that the swarm cannot number.
     #[error("{value} is too large: {expected} is at most {}", u32::MAX)]
     TooLarge { value: Quoted, expected: Count },
-    /// A count larger than what follows it.
     #[error("announces {}, but the file ends after {found}", counted.amount(*announced))]
-    EndsEarly {
-        counted: Count,
-        /// The count on the line.
-        announced: u32,
-        found: u32,
-    },
-    /// The header of an owned file is one word.
+    EndsEarly { counted: Count, announced: u32, found: u32 },
     #[error(
         "{value} has no segment count: a name and a count are expected for owned file {place} of \
          {announced}"
     )]
-    NoSegmentCount {
-        value: Quoted,
-        /// Which owned file it should open, counted from 1.
-        place: u32,
-        /// How many owned files the input announces.
-        announced: u32,
-    },
-    /// A name that may not become a path.
+    NoSegmentCount { value: Quoted, place: u32, announced: u32 },
     #[error("{value}: {cause}")]
-    Name {
-        value: Quoted,
-        /// The rule that it breaks.
-        cause: NameError,
-    },
-    /// A hash that is too short, too long or odd.
+    Name { value: Quoted, cause: NameError },
     #[error(
         "a hash of {characters} character{}: an even number from {HASH_BYTES_MIN} to \
          {HASH_BYTES_MAX} is expected",
         if *characters == 1 { "" } else { "s" }
     )]
-    HashLength {
-        /// The characters of the hash.
-        characters: usize,
-    },
-    /// A line that is no hash at all: often the next header, after too large a count.
+    HashLength { characters: usize },
+    // Often the line is the next file's header, after too large a count: so the message names the
+    // line of that count.
     #[error(
         "{value} is not a hash: {found:?} is not hexadecimal (segment {place} of {announced}, \
          announced on line {header})"
     )]
-    HashDigit {
-        value: Quoted,
-        /// Its first character that is not a hexadecimal digit.
-        found: char,
-        /// Which segment it should describe, counted from 1.
-        place: u32,
-        /// How many segments the file's header announces.
-        announced: u32,
-        /// The line of that header.
-        header: usize,
-    },
-    /// The same file is owned twice.
+    HashDigit { value: Quoted, found: char, place: u32, announced: u32, header: usize },
     #[error("{name} is owned twice: line {first} has it already")]
-    OwnedTwice {
-        name: Quoted,
-        /// The line of its first header.
-        first: usize,
-    },
-    /// The same file is wanted twice.
+    OwnedTwice { name: Quoted, first: usize },
     #[error("{name} is wanted twice: line {first} has it already")]
-    WantedTwice {
-        name: Quoted,
-        /// The line that wants it first.
-        first: usize,
-    },
-    /// Two wanted files would lie in one.
+    WantedTwice { name: Quoted, first: usize },
     #[error(
         "{name} would be written to the same file as line {first} asks for: long names are \
          shortened"
     )]
-    SameOutput {
-        name: Quoted,
-        /// The line that wants the other one.
-        first: usize,
-    },
-    /// More text than the counts announce.
+    SameOutput { name: Quoted, first: usize },
     #[error(
         "the file goes on with {value} after {}: nothing more is announced",
         Count::WantedFiles.amount(*wanted)
     )]
-    Trailing {
-        value: Quoted,
-        /// How many wanted files the input announces.
-        wanted: u32,
-    },
+    Trailing { value: Quoted, wanted: u32 },
 }
 
-/// The three counts of an input. Shown, it is the count's name in a sentence.
+/// The three counts of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Count {
-    /// How many files the peer owns.
+pub(super) enum Count {
     OwnedFiles,
-    /// How many segments an owned file has.
     Segments,
-    /// How many files the peer wants.
     WantedFiles,
 }
 

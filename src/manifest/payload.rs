@@ -1,4 +1,7 @@
 //! The bytes of a segment: its hash, and filler up to the size that a run asks for.
+//!
+//! Filler is random, so that no layer can compress it or find two segments alike, and comes from a
+//! generator that can start at any segment: xoshiro256++ (Blackman and Vigna, 2019), seeded for each.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
@@ -7,9 +10,9 @@ use super::FileName;
 use super::hashes::{HASH_BYTES_MAX, is_hash};
 use crate::verify::Digest;
 
-// Spreads positions over the seeds. Any odd number keeps them distinct; this one is the prime of
-// xxHash, and not the increment by which the generator's own seeding steps, so that neighbours do
-// not share states.
+/// Spreads positions over the seeds.
+// Any odd factor keeps them distinct. This is a prime of xxHash. The golden ratio would be wrong here:
+// the generator is seeded by SplitMix64, which steps by it, so that neighbours would share states.
 const POSITION_SPREAD: u64 = 0xc2b2_ae3d_27d4_eb4f;
 
 /// How many bytes a segment's payload has.
@@ -40,6 +43,7 @@ pub struct Filler {
 impl Filler {
     /// A generator for the file `name` of the workload with this seed.
     pub fn new(seed: u64, name: &FileName) -> Self {
+        // SHA-256 as a key derivation: similar seeds and names must not give similar streams.
         let mut text = seed.to_le_bytes().to_vec();
         text.extend_from_slice(name.as_str().as_bytes());
         let Digest([a, b, c, d, e, f, g, h, ..]) = Digest::of(&text);
@@ -48,10 +52,8 @@ impl Filler {
 
     /// Fills `out` with the payload of the segment at `position`, counted from 0 within the file.
     ///
-    /// `out` has the length that [`payload_bytes`] tells; every byte of it is written. The result
-    /// depends on the seed, the name, the position and the hash, and on nothing else. Filler is
-    /// the output of xoshiro256++ (Blackman and Vigna, 2019), seeded for each segment, so that any
-    /// segment can be made alone.
+    /// `out` has the length that [`payload_bytes`] tells, and all of it is written. The result depends
+    /// on the seed, the name, the position and the hash alone.
     ///
     /// # Panics
     ///
@@ -62,6 +64,7 @@ impl Filler {
         line[..hash.len()].copy_from_slice(hash.as_bytes());
         line[hash.len()] = b'\n';
         let seed = self.key ^ u64::from(position).wrapping_mul(POSITION_SPREAD);
+        // Little-endian words, so that the payload is the same on every machine.
         let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
         let (words, tail) = filler.as_chunks_mut::<8>();
         for word in words {

@@ -1,9 +1,11 @@
-//! Values inside messages: whatever they hold, the message stays one short line.
+//! Values inside messages. Whatever a value holds, the message stays one short line and can't send
+//! control codes to a terminal.
 
 use std::fmt::{self, Write as _};
 use std::path::Path;
 
-// How many characters of a value a message shows.
+/// How many characters of a value a message shows.
+// Half of a terminal's line: a hash of 32 digits is shown whole, and room is left for the sentence.
 const QUOTED_CHARS_MAX: usize = 40;
 
 /// A value of an input as a message shows it: in quotes, escaped, and cut after 40 characters.
@@ -28,7 +30,7 @@ impl fmt::Display for Quoted {
 
 /// Shows a path on one line: control characters, which a path may hold, are escaped.
 #[derive(Clone, Copy, Debug)]
-pub struct OneLine<'a>(pub &'a Path);
+pub(super) struct OneLine<'a>(pub(super) &'a Path);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,7 +1,9 @@
-//! How evenly was the work shared? Three indices over one amount a node.
+//! How evenly was the work shared? Three indices over one amount for each node.
 //!
-//! The amounts have any one unit, such as bytes served; the indices have none. Jain's index alone
-//! misleads: one node that serves twice its share among a hundred barely moves it.
+//! The amounts have one unit, such as bytes served, and the indices have none.
+//!
+//! Three, because each alone misleads. Jain's index barely moves when one node among a hundred serves
+//! twice its share, which *max ÷ mean* shows; that in turn sees only the largest amount.
 
 /// The largest amount ÷ the mean amount: 1.0 is even, the number of nodes is the worst.
 ///
@@ -42,7 +44,6 @@ pub fn jain(amounts: &[u64]) -> f64 {
     sum * sum / (amounts.len() as f64 * squares)
 }
 
-/// The mean amount, 0.0 when there are none.
 fn mean(amounts: &[u64]) -> f64 {
     if amounts.is_empty() {
         return 0.0;
@@ -50,7 +51,7 @@ fn mean(amounts: &[u64]) -> f64 {
     sum(amounts) / amounts.len() as f64
 }
 
-/// The sum as a float, which cannot overflow.
+// A float: sums of bytes over many ranks may exceed 64 bits, and an index needs few digits.
 fn sum(amounts: &[u64]) -> f64 {
     amounts.iter().map(|&amount| amount as f64).sum()
 }

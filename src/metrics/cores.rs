@@ -1,14 +1,15 @@
-//! Which cores are there to be used?
+//! Which cores may this process use?
 
 use std::thread;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Cores, a bit each.
+/// A set of cores.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cores {
+    /// A bit for each core.
     words: Vec<u64>,
-    /// A quota of the process lets it fill no more than so many.
+    /// A limit of the process's control group, in whole cores; none if it has more than it has cores.
     quota: Option<usize>,
 }
 
@@ -22,6 +23,7 @@ impl Cores {
             }
         }
         let bound_to: usize = words.iter().map(|word| word.count_ones() as usize).sum();
+        // The standard library knows the quotas of control groups, and the affinity mask does not.
         let allowed = thread::available_parallelism().map_or(1, usize::from);
         Self { words, quota: (bound_to == 0 || allowed < bound_to).then_some(allowed) }
     }
@@ -37,14 +39,14 @@ impl Cores {
         &self.words
     }
 
-    /// How many can be kept busy.
+    /// How many can be busy at once.
     pub fn count(&self) -> usize {
         let known = self.words.iter().map(|word| word.count_ones() as usize).sum::<usize>();
         self.quota.unwrap_or(known).max(1)
     }
 
-    /// Lets this thread run on all of them, as far as the system allows it: a launcher may have bound
-    /// the process to fewer.
+    /// Lets this thread run on all of them, as far as the system allows.
+    // A launcher may have bound the process to one core, which all its threads would share.
     pub fn open_to_this_thread(&self) {
         let mut set = CpuSet::new();
         for core in
@@ -53,7 +55,7 @@ impl Cores {
             set.set(core);
         }
         if set.count() > 0 {
-            // Where it is not allowed, the thread stays where it is.
+            // Where that is not allowed, the thread keeps its cores.
             sched_setaffinity(None, &set).unwrap_or_default();
         }
     }

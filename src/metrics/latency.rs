@@ -1,4 +1,7 @@
 //! How long did segments take? A histogram of fixed size, in nanoseconds.
+//!
+//! HDR histogram (G. Tene): buckets whose width grows with the value, so that the relative error has
+//! a bound over the whole range. Histograms of ranks add up, which percentiles do not.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,17 +13,22 @@ use serde::{Deserialize, Serialize};
 use super::MetricsError;
 use crate::time::nanoseconds;
 
-// The shortest latency told apart, ns.
+/// The shortest latency told apart, ns.
+// The least that the histogram takes. Each doubling of the range costs little, so that a higher value
+// would save nothing.
 const LOWEST_NS: u64 = 1;
-// The longest latency told apart, ns: one hour. Longer ones count as this.
+/// The longest latency told apart, ns: one hour. Longer ones count as this.
+// Far beyond the patience for a request, after which it is withdrawn.
 const HIGHEST_NS: u64 = 3_600_000_000_000;
-// Significant decimal digits of a latency. Two make a histogram of 36 kB, and a message of 3 kB for
-// latencies between 1 µs and 1 s; three make 270 kB and 20 kB, and rank 0 holds one of every rank.
+/// Significant decimal digits of a latency.
+// Two make a histogram of 36 kB, and a message of 3 kB for latencies between 1 µs and 1 s. Three make
+// 270 kB and 20 kB, and rank 0 holds the histogram of every rank.
 const DIGITS: u8 = 2;
-// The length of the header that the V2 format puts before the counts, bytes.
+/// The length of the header of the V2 format, bytes.
+// Cookie, payload length, normalising offset, digits: 4 each; bounds and conversion ratio: 8 each.
 const HEADER_BYTES: usize = 40;
-// More latencies than a rank can record: beyond this, received counts are nonsense. It keeps the
-// sum over a million ranks below 2^64.
+/// The most latencies of one rank.
+// 2^40: at a million segments a second, 12 days. A million ranks together stay below 2^64.
 const COUNT_MAX: u64 = 1 << 40;
 
 // An HDR histogram (hdrhistogram.org): constant memory and a bounded relative error, where a list of
@@ -45,15 +53,14 @@ pub struct LatencySummary {
 }
 
 impl Latency {
-    /// No latencies yet, and all the memory that there will ever be.
+    /// No latencies yet. All memory is allocated here.
     pub fn new() -> Self {
         let histogram = Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS)
             .expect("the bounds of the histogram are constants that it accepts");
         Self { histogram }
     }
 
-    /// Counts one latency. It never fails and never allocates: below 1 ns counts as 1 ns, and
-    /// above one hour as one hour.
+    /// Counts one latency: below 1 ns as 1 ns, and above one hour as one hour.
     pub fn record(&mut self, latency: Duration) {
         self.histogram.saturating_record(nanoseconds(latency).clamp(LOWEST_NS, HIGHEST_NS));
     }
@@ -80,7 +87,7 @@ impl Latency {
         if self.histogram.is_empty() {
             return LatencySummary::default();
         }
-        // The histogram answers with the upper edge of a bucket, which can lie past the bound.
+        // The histogram returns the upper edge of a bucket, which may lie past the bound.
         let at = |quantile| self.histogram.value_at_quantile(quantile).min(HIGHEST_NS);
         LatencySummary {
             p50: at(0.5),
@@ -106,10 +113,10 @@ impl Latency {
         let Some((header, counts)) = bytes.split_at_checked(HEADER_BYTES) else {
             return Err(MetricsError::Length { bytes: bytes.len() });
         };
-        // The deserializer trusts three things that a broken message can violate: it allocates
-        // what the header asks for, it negates i64::MIN, and it takes counts whose sum overflows.
+        // The crate's deserializer trusts its input in three ways: it allocates what the header asks
+        // for, it negates `i64::MIN`, and it takes counts whose sum overflows.
         check_header(header, counts.len())?;
-        // Counts below 2^56 never write nine such bytes in a row.
+        // Counts are LEB128 numbers of at most nine bytes. Below 2^56 none has nine such bytes.
         if counts.windows(9).any(|window| window == [0xff; 9]) {
             return Err(MetricsError::Counts);
         }
@@ -136,7 +143,7 @@ impl fmt::Debug for Latency {
     }
 }
 
-/// The header must be that of an empty histogram of ours, but for the length of the counts.
+/// Checks that the header is that of an empty histogram of ours, but for the length of the counts.
 fn check_header(header: &[u8], counts_bytes: usize) -> Result<(), MetricsError> {
     let mut expected = Vec::new();
     Latency::new().encode(&mut expected);

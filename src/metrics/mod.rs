@@ -1,7 +1,9 @@
-//! What happened? Counters and latencies of a rank, which meet on rank 0 at the end of a run.
+//! What happened? Counters and latencies of a rank, gathered on rank 0 at the end of a run.
 //!
-//! Every thread counts for itself, so nothing here is shared and nothing is atomic. Invariant:
-//! recording neither fails nor allocates.
+//! Every thread counts for itself: nothing here is shared, and nothing is atomic. A counter that all
+//! threads share would move its cache line between cores at each segment, and disturb what it measures.
+//!
+//! Invariant: recording neither fails nor allocates.
 
 pub mod balance;
 pub mod cores;
@@ -15,17 +17,19 @@ use thiserror::Error;
 pub use latency::{Latency, LatencySummary};
 pub use spent::{Activity, TimeShares, TimeSpent};
 
-// How many integers stand before the latencies in an encoding.
+/// How many integers stand before the latencies in an encoding.
+// Those of `RankMetrics` itself, and one for each activity. The arrays of `counters` don't compile with
+// another number.
 const COUNTERS: usize = 9 + TimeSpent::ACTIVITIES;
 
-/// What one rank did in a run. Start from the default, which is nothing.
+/// What one rank did in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RankMetrics {
     /// Segments sent to others.
     pub served_segments: u64,
     /// Payload sent to others, bytes.
     pub served_bytes: u64,
-    /// The part of it that is of files this rank had before the start, bytes.
+    /// The part of it that belongs to files that this rank owned at the start, bytes.
     pub origin_bytes: u64,
     /// Segments received and verified; a wrong one counts in `corrupt_segments` alone.
     pub received_segments: u64,
@@ -37,7 +41,7 @@ pub struct RankMetrics {
     pub refused_requests: u64,
     /// Requests of this rank that timed out.
     pub lapsed_requests: u64,
-    /// Messages received: on rank 0, what the tracker was asked and told.
+    /// Messages received.
     pub messages: u64,
     /// What the time went to while the swarm was open.
     pub spent: TimeSpent,
@@ -47,25 +51,16 @@ pub struct RankMetrics {
 
 /// Why bytes from another rank are no metrics.
 #[derive(Debug, Error)]
+#[expect(missing_docs, reason = "the message of each says what it means")]
 pub enum MetricsError {
-    /// The message ends before the counters or the header of the latencies are complete.
     #[error("metrics end after {bytes} bytes, in the middle of a field")]
-    Length {
-        /// The length of what was to be read, bytes.
-        bytes: usize,
-    },
-    /// The latencies have other bounds or another length than this program writes.
+    Length { bytes: usize },
     #[error("the header of the latencies is not of this program's format")]
     Header,
-    /// More latencies than a run can have.
     #[error("the counts of the latencies are impossible")]
     Counts,
-    /// The counts of the latencies are broken.
     #[error("the latencies cannot be read")]
-    Histogram {
-        /// What the histogram's own reader found.
-        source: DeserializeError,
-    },
+    Histogram { source: DeserializeError },
 }
 
 impl RankMetrics {
@@ -95,7 +90,7 @@ impl RankMetrics {
         })
     }
 
-    /// Adds what another thread of this rank, or another rank, did. Sums saturate.
+    /// Adds what another thread or rank did. Sums saturate.
     pub fn merge(&mut self, other: &Self) {
         for (sum, part) in self.counters_mut().into_iter().zip(other.counters()) {
             *sum = sum.saturating_add(part);

@@ -1,5 +1,5 @@
 //! Where does a rank's time go? Every moment from the opening of the swarm to the end belongs to
-//! exactly one activity, so that the shares add up.
+//! one activity, so that the shares add up to 1.
 
 use std::time::Duration;
 
@@ -8,19 +8,21 @@ use serde::{Deserialize, Serialize};
 use crate::time::nanoseconds;
 
 /// What the thread of a rank is doing.
+// A waiting rank is idle to the system but not to the reader, who asks for whom it waits: the three
+// kinds of waiting are told apart by what the peer's state machine lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
-    /// It rests until the tracker answers.
+    /// It waits for the tracker's answer.
     AwaitingTracker,
-    /// It rests until a holder's segment comes.
+    /// It waits for a holder's segment.
     AwaitingHolder,
     /// The transport moves messages and segments.
     Moving,
-    /// It hashes what came.
+    /// It hashes segments.
     Verifying,
-    /// It has all it wants, and rests until the last files are written.
+    /// It waits until the last files are written.
     Writing,
-    /// The state machine decides, and what it wants done is started.
+    /// The state machine handles inputs, and its outputs are performed.
     Deciding,
     /// It has nothing to do.
     Idle,
@@ -33,8 +35,8 @@ pub struct TimeSpent {
     pub(super) by_activity: [u64; TimeSpent::ACTIVITIES],
 }
 
-/// The part of its time that a rank, or several, spent on each activity: they add up to 1, or are
-/// all 0 where no time was counted.
+/// The part of their time that ranks spent on each activity. The parts add up to 1, or are all 0 if no
+/// time was counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each is named after its activity")]
 pub struct TimeShares {
@@ -48,10 +50,10 @@ pub struct TimeShares {
 }
 
 impl TimeSpent {
-    /// How many activities there are.
+    // One for each `Activity`.
     pub(super) const ACTIVITIES: usize = 7;
 
-    /// Counts time for an activity.
+    /// Adds time to an activity.
     pub fn add(&mut self, activity: Activity, time: Duration) {
         let sum = &mut self.by_activity[activity as usize];
         *sum = sum.saturating_add(nanoseconds(time));

@@ -1,4 +1,4 @@
-//! What did a run cost this process? Processor time, context switches, and memory at its peak.
+//! What did a run cost this process? Processor time, context switches, and peak memory.
 
 use std::fs;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,6 +27,7 @@ impl Usage {
     }
 
     /// What this process has used until now; all zeros where the system doesn't tell.
+    // `getrusage` and not `/proc`: one system call, all threads, those that have ended included.
     pub fn now() -> Self {
         let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
             return Self::default();
@@ -58,17 +59,15 @@ fn duration(time: TimeVal) -> Duration {
     Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
 }
 
-// `getrusage` counts a whole process. What comes before the opening is subtracted, because the engines
-// differ in when they touch memory.
-/// Remembers what had been used when a run's own work began: after its payload was made, which
-/// costs processor time too but is no part of the run; and when its swarm opened, which is when its
-/// makespan begins. Clones share what they remember.
+/// Reads the usage of this process when a run begins, when its swarm opens, and when it ends. Clones
+/// share their readings.
+// The run begins when its payload has been made, which costs processor time and is no part of it. The
+// makespan begins when the swarm opens, and so does the usage that stands beside it.
 #[derive(Clone, Debug, Default)]
 pub struct Meter {
     readings: Arc<Mutex<Readings>>,
 }
 
-/// What had been used when the work began, when the swarm opened, and when the work ended.
 #[derive(Clone, Copy, Debug, Default)]
 struct Readings {
     began: Option<Usage>,
@@ -77,44 +76,44 @@ struct Readings {
 }
 
 impl Meter {
-    /// The run's own work begins now. The last call counts.
+    /// The run begins. The last call counts.
     pub fn begin(&self) {
         self.readings().began = Some(Usage::now());
     }
 
-    /// The swarm is open: what was used to make ready for it counts apart. The first call counts.
+    /// The swarm opens. The first call counts.
     pub fn open(&self) {
         self.readings().opened.get_or_insert_with(Usage::now);
     }
 
-    /// The run's own work is over, and something follows that is no part of it. The first call
-    /// counts.
+    /// The run ends, and something else follows. The first call counts.
     pub fn end(&self) {
         self.readings().ended.get_or_insert_with(Usage::now);
     }
 
-    /// What was used since the swarm opened, or since the work began where none was opened, until it
-    /// ended or until now; none where it never did.
+    /// What was used since the swarm opened, or since the run began if no swarm opened, until the run
+    /// ended or until now; none if it never began.
     pub fn used(&self) -> Option<Usage> {
         let Readings { began, opened, ended } = *self.readings();
         let since = opened.or(began)?;
         Some(ended.unwrap_or_else(Usage::now).since(&since))
     }
 
-    /// What was used to make ready: from the beginning of the work until the swarm opened.
+    /// What was used from the beginning of the run until the swarm opened.
     pub fn made_ready(&self) -> Usage {
         let Readings { began, opened, .. } = *self.readings();
         opened.zip(began).map_or_else(Usage::default, |(opened, began)| opened.since(&began))
     }
 
     fn readings(&self) -> MutexGuard<'_, Readings> {
+        // Readings are plain values: a thread that panicked can't have left them half-changed.
         self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Forgets the peak of this process's memory, so that [`peak_rss_bytes`] is about what follows.
-/// Returns whether the system allowed it: Linux does.
+/// Resets the peak of this process's memory. Returns whether the system allowed it: Linux does.
 pub fn reset_peak_rss() -> bool {
+    // 5 resets `VmHWM` (proc(5)).
     fs::write("/proc/self/clear_refs", "5").is_ok()
 }
 

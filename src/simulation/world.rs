@@ -401,8 +401,8 @@ impl World {
             self.run.makespan = last.since(opened);
         }
         for peer in self.nodes.iter().filter_map(SimulatedNode::peer) {
-            self.run.declined += peer.mishaps().declined;
-            self.run.lapsed += peer.mishaps().lapsed;
+            self.run.declined += peer.failures().declined;
+            self.run.lapsed += peer.failures().lapsed;
             self.run.orphaned += usize::from(peer.is_orphaned());
         }
         if self.scenario.keep_contents {

@@ -1,5 +1,8 @@
-//! Nodes as threads of one process: a mailbox each, and one copy a segment, made by the receiver
-//! from where the segment lies to where it belongs.
+//! Nodes as threads of one process.
+//!
+//! Each node has a mailbox, a bounded lock-free queue. A segment crosses by reference, and its receiver
+//! copies it into its own slot: one copy, and the receiver's core has the bytes in its cache when it
+//! hashes them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,27 +16,28 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Message;
 use crate::store::{SealedSegment, VacantSlot};
 
-/// What lies in a mailbox.
 #[derive(Debug)]
 enum MailboxEvent {
     Message { from: NodeId, message: Box<Message> },
     Segment { from: NodeId, segment: SegmentId, payload: SealedSegment },
+    // Only when the receiver has copied a segment it counts as sent, as with MPI, where a send ends when
+    // its memory may be used again.
     Received { by: NodeId, segment: SegmentId },
 }
 
 #[derive(Debug)]
 struct SharedMailboxes {
     mailboxes: Box<[Mailbox]>,
-    // Those that are empty, to be used again: with as many as are ever on their way at once,
-    // nothing is allocated any more.
+    /// Messages that were read, to be written over.
+    // A free list for all nodes: sending allocates only until there are as many messages as are ever in
+    // flight at once. It is shared because messages mostly flow from some nodes to others.
     spares: ArrayQueue<Box<Message>>,
 }
 
-/// Where one node's events wait, and how it is woken.
 #[derive(Debug)]
 struct Mailbox {
     events: ArrayQueue<MailboxEvent>,
-    bell: Unparker,
+    waker: Unparker,
 }
 
 /// One node's end of the local transport.
@@ -41,32 +45,32 @@ struct Mailbox {
 pub struct LocalTransport {
     node: NodeId,
     common: Arc<SharedMailboxes>,
-    // Backpressure without blocking: a full mailbox keeps its sender's events back here, in order, so that
-    // two nodes with full mailboxes can't wait for each other.
-    /// Events for full mailboxes, in order. Bounded by what the protocol has in flight.
+    /// Events for full mailboxes, in order.
+    // A send must not block: two nodes with full mailboxes would wait for each other forever. What the
+    // protocol has in flight bounds the backlog.
     backlog: VecDeque<(NodeId, MailboxEvent)>,
-    // MPI matches a receive by source and tag; this list is that match for threads. It is as short as the
-    // window, so that a scan is faster than a map.
+    /// Slots for requested segments.
+    // What the MPI keeps as posted receives. It can't be one with the peer's record of its requests: a
+    // slot must be where the bytes arrive, and the peer is pure.
     expected: Vec<(NodeId, SegmentId, VacantSlot)>,
     forgotten: Vec<VacantSlot>,
 }
 
-/// The ends of all nodes, by rank. `bells` wake them.
-pub fn connect(bells: Vec<Unparker>) -> Vec<LocalTransport> {
-    let nodes = u32::try_from(bells.len()).expect("ranks are numbered in 32 bits");
-    let spares = ArrayQueue::new(SPARE_MESSAGES_PER_NODE * bells.len().max(1));
-    let mailboxes = bells
+/// The ends of all nodes, by rank. `wakers` wake them.
+pub fn connect(wakers: Vec<Unparker>) -> Vec<LocalTransport> {
+    let nodes = u32::try_from(wakers.len()).expect("ranks are numbered in 32 bits");
+    let spares = ArrayQueue::new(SPARE_MESSAGES_PER_NODE * wakers.len().max(1));
+    let mailboxes = wakers
         .into_iter()
-        .map(|bell| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), bell })
+        .map(|waker| Mailbox { events: ArrayQueue::new(MAILBOX_EVENTS), waker })
         .collect();
     let common = Arc::new(SharedMailboxes { mailboxes, spares });
     (0..nodes).map(|node| LocalTransport::of(NodeId(node), &common)).collect()
 }
 
 impl LocalTransport {
-    /// Another end of the same node, for a thread that shares its work: what comes goes to
-    /// whichever end polls first. Only for a node that receives no segments: an end does not know
-    /// what another end expects.
+    /// Another end of the same node, for a thread that shares its work: an event goes to whichever end
+    /// polls first. Only for a node that receives no segments, as the ends don't share what they expect.
     pub fn another_end(&self) -> Self {
         Self::of(self.node, &self.common)
     }
@@ -76,6 +80,7 @@ impl LocalTransport {
             node,
             common: Arc::clone(common),
             backlog: VecDeque::with_capacity(MAILBOX_EVENTS),
+            // Each segment of a window may be requested twice, in the end game.
             expected: Vec::with_capacity(2 * WINDOW_MAX),
             forgotten: Vec::with_capacity(2 * WINDOW_MAX),
         }
@@ -85,8 +90,7 @@ impl LocalTransport {
         if to.index() >= self.common.mailboxes.len() {
             return Err(TransportError::NoSuchNode(to));
         }
-        // Messages between two nodes keep their order, as MPI guarantees it (non-overtaking).
-        // Behind the backlog for the same node, or order would be lost.
+        // Events for one node stay in order, so that this one waits behind those that wait already.
         if self.backlog.iter().any(|&(waiting, _)| waiting == to) {
             self.backlog.push_back((to, event));
         } else if let Some(event) = self.try_post(to, event) {
@@ -95,12 +99,12 @@ impl LocalTransport {
         Ok(())
     }
 
-    /// Puts an event into a mailbox; gives it back when that is full.
+    /// Puts an event into a mailbox; returns it if that is full.
     fn try_post(&self, to: NodeId, event: MailboxEvent) -> Option<MailboxEvent> {
         let mailbox = &self.common.mailboxes[to.index()];
         let refused = mailbox.events.push(event).err();
         if refused.is_none() {
-            mailbox.bell.unpark();
+            mailbox.waker.unpark();
         }
         refused
     }
@@ -109,6 +113,8 @@ impl LocalTransport {
         for _ in 0..self.backlog.len() {
             let Some((to, event)) = self.backlog.pop_front() else { return };
             if let Some(event) = self.try_post(to, event) {
+                // The rest waits too, also for other nodes: a scan past it would need to keep the order of
+                // each node, and full mailboxes are rare.
                 self.backlog.push_front((to, event));
                 return;
             }
@@ -175,14 +181,15 @@ impl Transport for LocalTransport {
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         for (_, message) in events.messages.drain(..) {
-            // Where there are too many, it is freed.
+            // A full queue frees it.
             drop(self.common.spares.push(message));
         }
         events.completions.clear();
         self.flush();
         let done = &mut events.completions;
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
-        // No more than what lies there now, so that a busy mailbox does not keep the node.
+        // Only what is there now: with a mailbox that fills as fast as it is emptied, the node would
+        // never get to act on it.
         for _ in 0..self.common.mailboxes[self.node.index()].events.len() {
             let Some(event) = self.common.mailboxes[self.node.index()].events.pop() else { break };
             match event {

@@ -1,5 +1,5 @@
-//! How do they move? Messages and segments between nodes: as threads of one process, or as ranks
-//! of an MPI job. Knows no rule of the protocol.
+//! How do they move? Carries messages and segments between nodes: threads of one process, or ranks
+//! of an MPI job. It knows no rule of the protocol.
 
 pub mod local;
 #[cfg(feature = "mpi")]
@@ -9,22 +9,12 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, codec::CodecError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
-// Buffers move by ownership through this trait: a slot that is expected, a segment that is served. No
-// implementation can forget to keep one alive.
-/// Carries messages and segment bytes. Never blocks.
+/// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
 pub trait Transport {
     /// Sends a message; those from one node to another arrive in order.
-    ///
-    /// # Errors
-    ///
-    /// When the job is broken.
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError>;
 
     /// Makes a slot ready: the segment that `from` sends lands in it and nowhere else.
-    ///
-    /// # Errors
-    ///
-    /// When the job is broken.
     fn expect(
         &mut self,
         from: NodeId,
@@ -33,17 +23,9 @@ pub trait Transport {
     ) -> Result<(), TransportError>;
 
     /// Takes a slot back; it comes as [`Completion::Forgotten`], unless the segment comes first.
-    ///
-    /// # Errors
-    ///
-    /// When the job is broken.
     fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError>;
 
     /// Sends a segment from where it lies.
-    ///
-    /// # Errors
-    ///
-    /// When the job is broken.
     fn serve(
         &mut self,
         to: NodeId,
@@ -51,11 +33,7 @@ pub trait Transport {
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
-    /// Moves on and reports what has happened, in place of what `events` said before.
-    ///
-    /// # Errors
-    ///
-    /// When the job is broken.
+    /// Makes progress, and replaces what is in `events` by what has happened since.
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError>;
 
     /// Whether everything that was sent has left.
@@ -65,13 +43,14 @@ pub trait Transport {
     fn wakes(&self) -> bool;
 }
 
-/// What has happened at a node. The same memory serves every poll: whoever reads a message leaves it
-/// where it lies.
+/// What has happened at a node since the last poll.
+// The same memory serves every poll. Whoever reads a message leaves it there, and the transport uses
+// it again for another: otherwise each message would cost an allocation.
 #[derive(Debug, Default)]
 pub struct PolledEvents {
     /// Messages that came, and from whom; those of one node in order.
     pub messages: Vec<(NodeId, Box<Message>)>,
-    /// What else a transport finished.
+    /// What else has ended.
     pub completions: Vec<Completion>,
 }
 
@@ -82,40 +61,41 @@ impl PolledEvents {
     }
 }
 
-/// Something that a transport finished.
+/// The end of a [`Transport::expect`], [`serve`](Transport::serve) or
+/// [`forget`](Transport::forget).
 #[derive(Debug)]
-#[expect(missing_docs, reason = "the names say what they hold")]
+#[expect(missing_docs, reason = "the fields are those of the call")]
 pub enum Completion {
-    /// A segment lies in its slot.
+    /// A segment arrived in its slot, unchecked.
     Arrived {
         from: NodeId,
         segment: SegmentId,
-        /// Its bytes, unchecked.
         slot: FilledSlot,
     },
     Sent {
         to: NodeId,
         segment: SegmentId,
     },
-    /// A slot was taken back.
+    /// No segment will arrive in this slot.
     Forgotten {
         slot: VacantSlot,
     },
 }
 
-/// Why nothing moves any more.
+/// Why a job is broken.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub enum TransportError {
     /// A message does not fit its bounds, or is none.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// An MPI function failed.
     #[error("{call} failed: MPI error {code}")]
     Mpi { call: &'static str, code: i32 },
-    /// A node without which nothing goes on.
+    /// The tracker is lost, and nobody can end the run.
     #[error("{0} is lost: it answers no more")]
     Silent(NodeId),
-    /// Another node broke, and nothing more will come.
+    /// Another node failed, and ended the run.
     #[error("the run was broken off elsewhere")]
     BrokenOff,
     /// There is no node of this number.

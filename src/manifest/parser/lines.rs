@@ -1,4 +1,4 @@
-//! A text as numbered lines, free of the layout that counts for nothing.
+//! The lexer of `in<R>.txt`: numbered lines, without blanks around them and without empty ones.
 
 use crate::manifest::{ParseCause, ParseError};
 
@@ -6,7 +6,7 @@ pub(super) fn is_blank(character: char) -> bool {
     matches!(character, ' ' | '\t')
 }
 
-/// A line that holds something, without the blanks around it.
+/// A line that is not empty, without the blanks around it.
 #[derive(Clone, Copy)]
 pub(super) struct InputLine<'text> {
     pub(super) number: usize,
@@ -24,7 +24,7 @@ impl<'text> InputLine<'text> {
     }
 }
 
-/// The lines of a text that hold something.
+/// The lines of a text that are not empty.
 pub(super) struct InputLines<'text> {
     rest: &'text str,
     number: usize,

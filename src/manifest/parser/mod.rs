@@ -1,4 +1,7 @@
-//! The grammar of `in<R>.txt`. Counts are promises of the text: nothing is reserved on their word.
+//! The grammar of `in<R>.txt`: a top-down parser, one function a rule.
+//!
+//! Counts are claims of an untrusted text. No memory is reserved for a count alone: it is first
+//! limited by the bytes that are left (CWE-789).
 
 mod lines;
 #[cfg(test)]
@@ -11,13 +14,14 @@ use super::hashes::{HASH_BYTES_MIN, has_hash_length};
 use super::quote::Quoted;
 use super::{Count, FileName, Hashes, InputWarning, OwnedFile, ParseCause, ParseError, PeerInput};
 
-// What some editors put before the first character of UTF-8; it is no part of the text.
+// Some editors on Windows put it before UTF-8.
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
-// What a classic hash takes, for a first guess at the room that a file's hashes need.
+/// Characters of a classic hash, an MD5.
+// Only a first guess at the room that a file's hashes need: longer ones make it grow.
 const CLASSIC_HASH_BYTES: usize = 32;
 
-/// Where each name stands, to name both lines of a file that comes twice.
+/// The line of each name, so that an error can name both lines of a file that comes twice.
 type Places<'text> = HashMap<&'text str, usize>;
 
 impl PeerInput {
@@ -43,6 +47,7 @@ impl PeerInput {
     }
 }
 
+// Once for the whole text: a byte that is not UTF-8 is found before anything else is read.
 fn decode(bytes: &[u8]) -> Result<&str, ParseError> {
     std::str::from_utf8(bytes).map_err(|error| {
         let (valid, rest) = bytes.split_at(error.valid_up_to());
@@ -84,7 +89,7 @@ fn parse_hashes(
     header: InputLine<'_>,
     announced: u32,
 ) -> Result<Hashes, ParseError> {
-    // A line of a hash takes its digits and a line feed, so the rest of the text is a true bound.
+    // A hash takes its digits and a line feed, so that the rest of the text has no more than these.
     let segments_max = lines.rest_bytes() / (HASH_BYTES_MIN + 1) + 1;
     let segments = segments_max.min(announced as usize);
     let bytes = lines.rest_bytes().min(segments.saturating_mul(CLASSIC_HASH_BYTES));
@@ -136,6 +141,7 @@ fn parse_wanted(
             let name = Quoted::new(line.text);
             return Err(line.error(ParseCause::WantedTwice { name, first }));
         }
+        // Odd, but there is nothing to do: a warning, not an error.
         if owned.contains_key(line.text) {
             input.warnings.push(InputWarning { line: line.number, name });
         } else {
@@ -163,6 +169,7 @@ fn parse_section_count<'text>(
 }
 
 fn parse_count(line: InputLine<'_>, text: &str, expected: Count) -> Result<u32, ParseError> {
+    // Digits only. `u32::from_str` would take a plus sign too.
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number(text) {
         let too_large = |_| ParseCause::TooLarge { value: Quoted::new(text), expected };

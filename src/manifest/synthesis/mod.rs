@@ -1,4 +1,4 @@
-//! Inputs made to measure: from the shape of a workload to one input a peer, and to disk.
+//! Synthetic inputs: from the shape of a workload to one input for each peer, and to disk.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,8 @@ use super::{
 /// Characters of a synthetic hash: those of an MD5, as the classic inputs have them.
 pub const SYNTHETIC_HASH_BYTES: usize = 32;
 
-// The increment of SplitMix64: odd, so that its multiples are distinct.
+/// The increment of SplitMix64: 2^64 divided by the golden ratio.
+// It is odd, so that the first 2^64 multiples of it are distinct.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Makes the inputs of all peers: the first belongs to rank 1, the next to rank 2, and so on.
@@ -77,9 +78,8 @@ pub fn write_all(dir: &Path, inputs: &[PeerInput], overwrite: bool) -> Result<()
 
 /// Why inputs could not be written.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the names say what they hold")]
+#[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum WriteError {
-    /// The folder holds a workload.
     #[error("{}: the input exists already", OneLine(path))]
     Exists { path: PathBuf },
     #[error("{}: {cause}", OneLine(path))]
@@ -98,8 +98,9 @@ fn name(file: u32) -> FileName {
         .expect("letters and digits are a valid name")
 }
 
-// The hashes of a file. Their first half is a permutation of the segment's number, which makes
-// them distinct; the second hides that.
+/// The hashes of a file.
+// The first half is a permutation of the segment's number, so that no two hashes are equal. The second
+// half only looks random.
 fn hashes(workload: &Workload, file: u32) -> Hashes {
     let segments = u64::from(workload.segments);
     let first = u64::from(file) * segments;
@@ -120,7 +121,7 @@ fn hashes(workload: &Workload, file: u32) -> Hashes {
 fn owners(workload: &Workload, file: u32) -> impl Iterator<Item = u32> {
     let peers = workload.peers;
     let (first, count) = first_owner(workload, file);
-    // In two parts, because the deal goes on with peer 1 after the last one.
+    // In two parts, because peer 1 comes after the last peer.
     let beyond = count.saturating_sub(peers - first);
     (first..first + (count - beyond)).chain(0..beyond)
 }
@@ -131,7 +132,7 @@ fn is_owner(workload: &Workload, peer: u32, file: u32) -> bool {
     distance < count
 }
 
-/// The first owner of a file and how many there are from it on, round the table.
+/// The first owner of a file, and how many owners follow in turn, itself included.
 fn first_owner(workload: &Workload, file: u32) -> (u32, u32) {
     match workload.owners {
         Owners::First => (0, 1),
@@ -144,11 +145,10 @@ fn first_owner(workload: &Workload, file: u32) -> (u32, u32) {
     }
 }
 
-// The files that a peer wants of those that it lacks, in ascending order.
-//
-// Drawing with weights and without repetition is taking the smallest of one exponential variate
-// a file, divided by the file's weight (Efraimidis and Spirakis, 2006). The logarithms of these
-// compare alike and stay in range for every exponent.
+/// The files that a peer wants of those that it lacks, in ascending order.
+// Weighted sampling without replacement (Efraimidis and Spirakis, 2006): draw an exponential variate for
+// each file, divide it by the file's weight, and take the smallest. Logarithms have the same order, and
+// stay in range for every exponent.
 fn wanted(workload: &Workload, peer: u32, lacking: Vec<u32>) -> Vec<u32> {
     let count = match workload.wanted {
         Wanted::Drawn(count) if (count.get() as usize) < lacking.len() => count.get() as usize,

@@ -1,4 +1,4 @@
-//! The shape of a workload: how many peers and files, who owns, who wants.
+//! The shape of a workload: how many peers and files there are, who owns them, and who wants them.
 
 #[cfg(test)]
 mod tests;
@@ -71,7 +71,7 @@ impl Workload {
 pub enum Owners {
     /// Peer 1 owns every file.
     First,
-    /// Each file has this many owners: the copies are dealt like cards, beginning with peer 1.
+    /// Each file has this many owners, the next peers in turn (round robin), beginning with peer 1.
     Each(NonZeroU32),
 }
 
@@ -131,6 +131,8 @@ impl fmt::Display for Wanted {
 }
 
 /// How likely each file is to be drawn. Parses from `uniform` or `zipf:S`.
+// Requests for files on the Web follow Zipf's law with S from 0.64 to 0.83 (Breslau et al., "Web Caching
+// and Zipf-like Distributions", INFOCOM 1999).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Popularity {
     /// All alike.
@@ -179,41 +181,24 @@ fn is_exponent(number: f64) -> bool {
 
 /// Why a workload cannot be made.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[expect(missing_docs, reason = "the names say what they hold")]
+#[expect(missing_docs, reason = "the message of each says what it means")]
 pub enum WorkloadError {
     #[error("a workload needs at least 1 peer")]
     NoPeers,
-    /// There is nothing to copy.
     #[error("a workload needs at least 1 file")]
     NoFiles,
-    /// More segments than the swarm numbers.
     #[error("{files} files of {segments} segments are too many: {} together at most", u32::MAX)]
     TooManySegments { files: u32, segments: u32 },
-    /// A file cannot be owned twice by one peer.
     #[error("{owners} owners of each file are too many for {peers} peers")]
-    TooManyOwners {
-        /// How many owners each file should have.
-        owners: NonZeroU32,
-        /// How many peers take part.
-        peers: u32,
-    },
-    /// A peer cannot want a file twice.
+    TooManyOwners { owners: NonZeroU32, peers: u32 },
     #[error("{wanted} wanted files a peer are too many of {files} files")]
-    TooManyWanted {
-        /// How many files each peer should want.
-        wanted: NonZeroU32,
-        files: u32,
-    },
-    /// An exponent that makes no probabilities.
+    TooManyWanted { wanted: NonZeroU32, files: u32 },
     #[error("the exponent {exponent} of a Zipf popularity is not a number from 0 up")]
     Exponent { exponent: f64 },
-    /// A text that does not say who owns.
     #[error("{value} does not say who owns a file: \"first\" or a number from 1 up is expected")]
     Owners { value: Quoted },
-    /// A text that does not say what is wanted.
     #[error("{value} does not say what a peer wants: \"all\" or a number from 1 up is expected")]
     Wanted { value: Quoted },
-    /// A text that is no popularity.
     #[error("{value} is not a popularity: \"uniform\" or \"zipf:S\", S from 0 up, is expected")]
     Popularity { value: Quoted },
 }

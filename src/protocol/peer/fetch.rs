@@ -1,4 +1,12 @@
-//! The download side of a peer: asks, requests, checks, and what to do when one goes wrong.
+//! The download side of a peer: what it asks of the tracker and requests from holders, and what it
+//! does when a request fails.
+//!
+//! Requests are pipelined (BEP 3): a window of them is in flight, so that the round trip of one hides
+//! behind the transfer of others. When nothing is left to request, those that are late are made a
+//! second time from another holder: the end game of BEP 3.
+//!
+//! News for the tracker is delivered at least once: each ask repeats what the tracker has not confirmed.
+//! Confirmations are cumulative, as in TCP: one number confirms all asks up to it.
 
 use std::time::Duration;
 
@@ -12,39 +20,45 @@ use crate::time::Timestamp;
 
 use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
-use super::{Listing, Mishaps};
+use super::{Listing, RequestFailures};
 use crate::protocol::{
     Ask, CheckResult, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Outbox, Output,
 };
 
-// A peer has at most one in so many of the segments that it lacks under way. Near its end it must not
-// hoard what others lack too. The quarter was chosen, not tuned.
-const PARTS_MIN: usize = 4;
+/// A peer has at most one in so many of its missing segments in flight, beyond the least window.
+// Near the end a full window would hoard what others lack too. It was 8 at first, and became 4 together
+// with the window of 16 MiB; other values are not on record.
+const MISSING_PER_REQUEST: usize = 4;
 
-/// Something the tracker should know, and the ask that told it: 0 while none has.
+/// The part of a window that must be free, or verified and not yet announced, to be worth an ask.
+// A quarter: each ask costs the tracker one message for a quarter of the window, and the other three
+// quarters are in flight until the answer comes. Chosen, not tuned.
+const ASKS_PER_WINDOW: usize = 4;
+
+/// Something the tracker should know, and the first ask that told it: 0 while none has.
 #[derive(Clone, Copy, Debug)]
 struct Announcement<T> {
     what: T,
     said: u32,
 }
 
-/// What a peer does to get what it wants.
+/// A peer's downloads.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) wants: Wants,
-    pub(super) mishaps: Mishaps,
+    pub(super) failures: RequestFailures,
     flights: Flights,
     verified_count: u32,
     verified: Vec<Announcement<SegmentId>>,
     failed: Vec<Announcement<FailedFetch>>,
-    /// How many of both were never said: the last ones of each.
+    /// How many of both no ask has told yet: the last ones of each.
     unsaid: usize,
-    /// Counts asks; the last one's number.
+    /// The number of the last ask, counted from 1.
     sequence: u32,
-    /// The last ask that the tracker is known to have heard, and whether it was busy then.
+    /// The last ask that the tracker confirmed, and whether it was busy then.
     heard: u32,
     tracker_is_busy: bool,
-    /// The last ask that said that it waits to be heard.
+    /// The last ask that wants to be confirmed, also where there is no handout.
     awaited: u32,
     /// The missing segments that the last ask showed.
     shown: ArrayVec<Block, BLOCKS_MAX>,
@@ -52,7 +66,7 @@ pub(super) struct Fetch {
     pending: bool,
     window: usize,
     window_least: usize,
-    /// What is worth telling the tracker, or asking it for, while there is something under way.
+    /// Segments worth an ask while others are in flight.
     announcement: usize,
     request_patience: Duration,
     end_game_latencies: u32,
@@ -62,9 +76,10 @@ impl Fetch {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             wants: Wants::default(),
-            mishaps: Mishaps::default(),
+            failures: RequestFailures::default(),
             flights: Flights::new(config.flights_max()),
             verified_count: 0,
+            // Both may grow past a window while the tracker is busy; an ask tells a window of them.
             verified: Vec::with_capacity(WINDOW_MAX),
             failed: Vec::with_capacity(WINDOW_MAX),
             unsaid: 0,
@@ -86,7 +101,7 @@ impl Fetch {
         self.wants = Wants::new(owned, wanted);
     }
 
-    /// Starts on what the tracker handed out; returns files that it says nobody will have.
+    /// Requests what the tracker handed out; returns files that it says nobody will have.
     pub(super) fn handle_handout(
         &mut self,
         now: Timestamp,
@@ -101,22 +116,23 @@ impl Fetch {
         for entry in &handout.entries {
             asked.extend(self.start(now, entry.clone(), out));
         }
-        // Request coalescing, sorted so that each holder's segments lie together.
-        // Small segments cost little more than their messages: one for all that a holder is to send.
+        // One message requests all that a holder is to send: for a small segment, a message of its own
+        // would cost as much as the segment.
         asked.sort_by_key(|&(holder, _)| holder);
         for of_holder in asked.chunk_by(|one, other| one.0 == other.0) {
             let segments = of_holder.iter().map(|&(_, segment)| segment).collect();
             out.send(of_holder[0].0, Message::Request { segments });
         }
         if handout.unobtainable && handout.answers == self.sequence {
-            // What was given back since, or was not shown, the verdict says nothing about.
+            // The tracker speaks of the segments that it was shown, and of no others. A newer ask may
+            // show what failed meanwhile, so that an older answer doesn't count.
             let shown = std::mem::take(&mut self.shown);
             return self.wants.fail(&shown);
         }
         Vec::new()
     }
 
-    /// The tracker has heard all asks up to one.
+    /// The tracker confirmed all asks up to `answers`.
     pub(super) fn handle_acknowledged(&mut self, answers: u32, busy: bool) {
         let told = |said: u32| said != 0 && said <= answers;
         self.verified.retain(|announcement| !told(announcement.said));
@@ -139,7 +155,7 @@ impl Fetch {
         }
     }
 
-    /// Takes a verdict; returns the file if the segment made it whole.
+    /// Takes the result of a check; returns the file if the segment made it whole.
     pub(super) fn handle_checked(
         &mut self,
         now: Timestamp,
@@ -159,10 +175,10 @@ impl Fetch {
                 self.withdraw_others(now, segment, out);
                 file
             }
-            // The same segment came twice and was checked twice.
+            // In the end game a segment may come twice.
             CheckResult::Valid => None,
             CheckResult::Corrupt => {
-                self.mishaps.corrupt += 1;
+                self.failures.corrupt += 1;
                 self.give_back(segment, from, FetchFailure::Corrupt);
                 None
             }
@@ -176,7 +192,7 @@ impl Fetch {
         segment: SegmentId,
         out: &mut Outbox,
     ) {
-        // Here already: this answers an earlier request.
+        // The segment arrived: this answers an earlier request for it.
         if self.flights.find(segment, from).is_some_and(|f| f.stage == FlightStage::Checking) {
             return;
         }
@@ -188,8 +204,10 @@ impl Fetch {
                 self.give_back(segment, from, FetchFailure::TimedOut);
             }
             FlightStage::Requested | FlightStage::Checking => {
-                self.mishaps.declined += 1;
+                self.failures.declined += 1;
                 let spare = flight.spares.pop_at(0);
+                // Two requests for one segment belong to the end game. If something is missing again,
+                // it is over.
                 let twice = self.flights.of_segment(segment).next().is_some();
                 let may_ask = !twice || self.wants.missing() == 0;
                 let spare = spare.filter(|&s| may_ask && self.flights.find(segment, s).is_none());
@@ -210,15 +228,15 @@ impl Fetch {
     }
 
     pub(super) fn handle_withdrawn(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
-        let withdrawn = |flight: &Flight| matches!(flight.stage, FlightStage::Withdrawn { .. });
-        if !self.flights.find(segment, from).is_some_and(|flight| withdrawn(flight)) {
-            return;
+        // Else it answers an earlier request, and this one is new.
+        let flight = self.flights.find(segment, from);
+        if flight.is_some_and(|flight| matches!(flight.stage, FlightStage::Withdrawn { .. })) {
+            self.drop_flight(segment, from, FetchFailure::TimedOut, out);
         }
-        self.drop_flight(segment, from, FetchFailure::TimedOut, out);
     }
 
     pub(super) fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
-        // What is here already and being checked is as good as before.
+        // A segment that has arrived can still be checked.
         let lost: Vec<SegmentId> = self
             .flights
             .iter()
@@ -230,7 +248,10 @@ impl Fetch {
         }
     }
 
-    /// Withdraws requests that wait too long, and gives up holders that don't even answer that.
+    /// Withdraws requests that are overdue, and gives up holders that don't answer that either.
+    // Why not just ask elsewhere: the slot of a request may be written until its holder says that it
+    // will not send. Only `Withdrawn`, or the loss of the holder, makes the slot vacant again. A
+    // withdrawal may be lost as other messages may, so that it is repeated, `WITHDRAWALS_MAX` times.
     pub(super) fn tick(&mut self, now: Timestamp, out: &mut Outbox) {
         let patience = self.request_patience;
         let mut gone = Vec::new();
@@ -238,7 +259,7 @@ impl Fetch {
             let (holder, segment) = (flight.holder, flight.segment);
             match &mut flight.stage {
                 FlightStage::Requested if now >= flight.since + patience => {
-                    self.mishaps.lapsed += 1;
+                    self.failures.lapsed += 1;
                     flight.stage =
                         FlightStage::Withdrawn { told: now, times: 1, superfluous: false };
                     out.send(holder, Message::Withdraw { segment });
@@ -258,20 +279,21 @@ impl Fetch {
         for (segment, holder) in gone {
             self.drop_flight(segment, holder, FetchFailure::Gone, out);
         }
-        self.flights.look_up_eldest();
+        self.flights.look_up_oldest();
     }
 
-    /// What to tell the tracker now, if anything.
+    /// The next ask, if there is enough to tell or to ask for.
     pub(super) fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
         let window = self.window();
         let room = window.saturating_sub(self.flights.len());
-        let announcement = (window / 4).min(self.announcement).max(1);
+        let announcement = (window / ASKS_PER_WINDOW).min(self.announcement).max(1);
         let can_take = if self.wants.missing() > 0 { room } else { 0 };
         let idle = self.flights.is_empty();
         // Batching, as Nagle's algorithm (RFC 896) does it: what is small waits for company as long as
         // something is under way, and goes at once if nothing is.
         let worth_saying = self.unsaid >= announcement || (idle && self.unsaid > 0);
-        // What there is to say to a busy tracker gathers until it has heard the last.
+        // Backpressure: while the tracker is busy, news gathers until it has confirmed the last ask. It
+        // then reads one long message in place of many short ones.
         let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
             || (!self.pending && (can_take >= announcement || (idle && can_take > 0)))
@@ -281,15 +303,15 @@ impl Fetch {
         self.end_game_ask(now)
     }
 
-    /// Segments that may be under way now.
+    /// How many segments may be in flight now.
     fn window(&self) -> usize {
-        // A shrinking window, as a credit limit that follows the work left.
-        let share = self.wants.missing() as usize / PARTS_MIN;
+        let share = self.wants.missing() as usize / MISSING_PER_REQUEST;
         self.window.min(share.max(self.window_least))
     }
 
-    /// An ask with all that is not confirmed. One that repeats another has a new number all the
-    /// same: what it says differs by then, and an answer must name what it answers.
+    /// An ask with all that is not confirmed.
+    // It has a new number even if it repeats a lost one: its content differs by then, and an answer
+    // must name the ask that it answers.
     pub(super) fn ask(&mut self) -> Ask {
         let mut ask = self.next_number();
         let room = self.window().saturating_sub(self.flights.len());
@@ -303,10 +325,9 @@ impl Fetch {
         ask
     }
 
-    /// When something here may be due.
+    /// When the next request is overdue, or late enough for the end game; it may be too early.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        // A lower bound on the deadline is enough: a node that wakes too early finds nothing to do.
-        let overdue = self.flights.eldest()? + self.request_patience;
+        let overdue = self.flights.oldest()? + self.request_patience;
         let Some(age) = self.end_game_age() else { return Some(overdue) };
         let may_double = |f: &&Flight| f.stage == FlightStage::Requested && !f.doubled;
         let early = self.flights.iter().filter(may_double).map(|flight| flight.since + age).min();
@@ -317,18 +338,15 @@ impl Fetch {
         self.flights.requested_at(segment, holder)
     }
 
-    /// How many segments were verified.
     pub(super) fn verified_count(&self) -> u32 {
         self.verified_count
     }
 
-    /// Whether nothing is in flight.
     pub(super) fn is_idle(&self) -> bool {
         self.flights.is_empty()
     }
 
-    // Makes room for a segment that was handed out; returns whom to ask for it, if it is to be
-    // asked for.
+    /// Expects a segment that was handed out; returns what to request from whom, if anything.
     fn start(
         &mut self,
         now: Timestamp,
@@ -337,9 +355,8 @@ impl Fetch {
     ) -> Option<(NodeId, SegmentId)> {
         let HandoutEntry { segment, digest, mut holders } = entry;
         let holder = holders.pop_at(0)?;
-        // Every message may come twice, so that each case is named and the rest is dropped.
-        // A second holder for a segment that is late, or a new segment; anything else was said
-        // twice. With something missing again, the end is not near any more.
+        // Either the end game's second holder for a late segment, or a missing segment. Anything else
+        // is an old handout.
         let one_is_late = {
             let mut flights = self.flights.of_segment(segment);
             let is_late = |flight: &Flight| flight.doubled && flight.holder != holder;
@@ -362,7 +379,8 @@ impl Fetch {
         })
     }
 
-    /// Has a slot made ready. The holder must be asked afterwards, and not before.
+    /// Has a slot made ready. Only then may the holder be asked: a segment that nobody expects has no
+    /// place to land.
     fn expect(&mut self, flight: Flight, out: &mut Outbox) {
         let (from, segment) = (flight.holder, flight.segment);
         self.flights.push(flight);
@@ -401,7 +419,7 @@ impl Fetch {
         }
     }
 
-    /// With nothing else to ask for, late segments are asked for a second time elsewhere.
+    /// Asks the tracker for second holders of late segments, in the end game.
     fn end_game_ask(&mut self, now: Timestamp) -> Option<Ask> {
         let age = self.end_game_age()?;
         let (mut room, mut blocks) = (0, ArrayVec::<Block, BLOCKS_MAX>::new());
@@ -429,8 +447,6 @@ impl Fetch {
         Some(ask)
     }
 
-    // Sequence numbers make asks idempotent: the tracker drops an ask that is older than the last one
-    // it heard, and an answer that is older than the last ask changes nothing here.
     fn next_number(&mut self) -> Ask {
         self.sequence += 1;
         let (sequence, waits) = (self.sequence, self.tracker_is_busy);
@@ -440,8 +456,11 @@ impl Fetch {
         Ask { sequence, waits, ..Ask::default() }
     }
 
-    // How old a request must be to be made a second time; none while there is other work, and
-    // while the tracker owes an answer.
+    /// The age from which a request is made a second time; none outside the end game, and while the
+    /// tracker owes an answer.
+    // BEP 3 requests everything from everybody in the end game. Here each late segment is requested
+    // from one more holder, and it is late after several times the mean latency: with equal links almost
+    // nothing is sent twice, and a slow holder does not keep the run from ending.
     fn end_game_age(&self) -> Option<Duration> {
         let mean = self.flights.mean_latency()?;
         // The end game of BitTorrent (BEP 3), but only for segments that are late: doubling all would
@@ -450,7 +469,7 @@ impl Fetch {
         (at_end && !self.pending).then(|| mean * self.end_game_latencies)
     }
 
-    /// Adds what the tracker has not confirmed, as far as it fits.
+    /// Adds what the tracker has not confirmed, the oldest first, as far as it fits.
     fn tell(&mut self, ask: &mut Ask) {
         for announcement in self.verified.iter_mut().take(WINDOW_MAX) {
             ask.verified.push(announcement.what);
@@ -465,5 +484,18 @@ impl Fetch {
         }
         self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
             + self.failed.len().saturating_sub(FAILED_FETCHES_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_that_was_forgotten_is_forgotten_again_when_it_arrives() {
+        let mut fetch = Fetch::new(&Config::for_segments_of(1024));
+        let (from, segment, mut out) = (NodeId(1), SegmentId(3), Outbox::default());
+        fetch.handle_arrived(from, segment, &mut out);
+        assert_eq!(out.take(), Some(Output::Forget { from, segment }));
     }
 }

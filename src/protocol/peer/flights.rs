@@ -1,4 +1,7 @@
 //! Requests in flight: who was asked for which segment, and who else could be.
+//!
+//! This is the record of a request. Elsewhere lies only what can't lie here: the ledger's *taken* bit,
+//! so that 64 segments are compared at once, and the bytes, which a pure node can't hold.
 
 use std::time::Duration;
 
@@ -9,18 +12,19 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::{Timestamp, ewma, nanoseconds};
 use crate::verify::Digest;
 
+/// The state of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FlightStage {
     Requested,
-    /// The holder was told that it is not needed any more, and has not answered.
+    /// The request was withdrawn, and the holder has not answered.
     Withdrawn {
-        /// When it was told last.
+        /// When it was withdrawn last.
         told: Timestamp,
         times: u32,
-        /// Whether the segment came from elsewhere, so that it is not asked for again.
+        /// Whether the segment came from another holder.
         superfluous: bool,
     },
-    /// The segment is here and being checked.
+    /// The segment arrived and is being checked.
     Checking,
 }
 
@@ -33,49 +37,42 @@ pub(super) struct Flight {
     pub(super) digest: Digest,
     pub(super) since: Timestamp,
     pub(super) stage: FlightStage,
-    /// Whether the tracker was asked for a second holder.
+    /// Whether the end game has requested it, or asked to request it, a second time.
     pub(super) doubled: bool,
 }
 
 impl Flight {
-    /// Whether the segment came from another holder.
     pub(super) fn is_superfluous(&self) -> bool {
         matches!(self.stage, FlightStage::Withdrawn { superfluous: true, .. })
     }
 }
 
-/// All requests of a peer, and the latency they see.
+/// All requests of a peer, and their mean latency.
 #[derive(Clone, Debug)]
 pub(super) struct Flights {
     flights: Vec<Flight>,
-    // A structure of arrays: the search runs over 8-byte keys, 8 in a cache line, not over requests of
-    // about 100 bytes each.
-    // What each of them is for, at the same places, and close together: each segment is sought
-    // several times.
-    keys: Vec<FlightKey>,
-    most: usize,
+    /// What each of them is for, at the same places.
+    // Each request is sought several times, by a linear scan. Keys of 8 bytes side by side are at most 16
+    // cache lines; the requests themselves have about 100 bytes each.
+    keys: Vec<(SegmentId, NodeId)>,
+    count_max: usize,
     mean_latency_ns: u64,
-    /// No request has waited since before this.
-    eldest: Timestamp,
+    /// A lower bound: no request waits since before this.
+    oldest: Timestamp,
 }
 
-/// A segment, and whom it was asked of.
-type FlightKey = (SegmentId, NodeId);
-
 impl Flights {
-    /// No requests, of `most` that there may be at a time.
-    pub(super) fn new(most: usize) -> Self {
-        let (flights, keys) = (Vec::with_capacity(most), Vec::with_capacity(most));
-        Self { flights, keys, most, mean_latency_ns: 0, eldest: Timestamp(u64::MAX) }
+    pub(super) fn new(count_max: usize) -> Self {
+        let (flights, keys) = (Vec::with_capacity(count_max), Vec::with_capacity(count_max));
+        Self { flights, keys, count_max, mean_latency_ns: 0, oldest: Timestamp(u64::MAX) }
     }
 
-    /// Whether there is room for one more request, twice the window with those made twice.
     pub(super) fn has_room(&self) -> bool {
-        self.flights.len() < self.most
+        self.flights.len() < self.count_max
     }
 
     pub(super) fn push(&mut self, flight: Flight) {
-        self.eldest = self.eldest.min(flight.since);
+        self.oldest = self.oldest.min(flight.since);
         self.keys.push((flight.segment, flight.holder));
         self.flights.push(flight);
     }
@@ -90,7 +87,6 @@ impl Flights {
         Some(self.flights.swap_remove(place))
     }
 
-    /// All requests for one segment.
     pub(super) fn of_segment(&self, segment: SegmentId) -> impl Iterator<Item = &Flight> {
         let keys = self.keys.iter().zip(&self.flights);
         keys.filter(move |(key, _)| key.0 == segment).map(|(_, flight)| flight)
@@ -104,9 +100,8 @@ impl Flights {
         keys.filter(move |(key, _)| key.0 == segment).map(|(_, flight)| flight)
     }
 
-    /// Enters how long a segment took into the mean, with the weight of an eighth.
     pub(super) fn note_latency(&mut self, latency: Duration) {
-        // The weight of an eighth is that of TCP's smoothed round-trip time (RFC 6298, section 2).
+        // An EWMA with the gain of TCP's smoothed round-trip time, 1/8 (RFC 6298, section 2).
         self.mean_latency_ns = ewma(self.mean_latency_ns, nanoseconds(latency), 8);
     }
 
@@ -130,28 +125,29 @@ impl Flights {
         self.flights.is_empty()
     }
 
-    /// Whether a segment is in flight from any holder, and still wanted from there.
+    /// Whether a segment is in flight from any holder, and still needed from there.
     pub(super) fn is_awaited(&self, segment: SegmentId) -> bool {
         self.of_segment(segment).any(|flight| !flight.is_superfluous())
     }
 
-    /// Since when a request may have waited, or none. It is asked at every turn, and may be too
-    /// early: [`look_up_eldest`](Self::look_up_eldest) finds the time itself.
-    pub(super) fn eldest(&self) -> Option<Timestamp> {
-        (!self.is_empty()).then_some(self.eldest)
+    /// A lower bound of the time since when the oldest request waits.
+    // The loop asks at every turn, so that a scan is too slow here. Requests that end leave the bound
+    // too early, at worst for one needless deadline, at which `look_up_oldest` scans.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        (!self.is_empty()).then_some(self.oldest)
     }
 
-    pub(super) fn look_up_eldest(&mut self) {
+    pub(super) fn look_up_oldest(&mut self) {
         let waits_since = |flight: &Flight| match flight.stage {
             FlightStage::Requested => Some(flight.since),
             FlightStage::Withdrawn { told, .. } => Some(told),
             FlightStage::Checking => None,
         };
-        let eldest = self.flights.iter().filter_map(waits_since).min();
-        self.eldest = eldest.unwrap_or(Timestamp(u64::MAX));
+        let oldest = self.flights.iter().filter_map(waits_since).min();
+        self.oldest = oldest.unwrap_or(Timestamp(u64::MAX));
     }
 
-    /// The mean latency of late; none before the first segment.
+    /// The mean latency of the last segments; none before the first.
     pub(super) fn mean_latency(&self) -> Option<Duration> {
         (self.mean_latency_ns > 0).then(|| Duration::from_nanos(self.mean_latency_ns))
     }

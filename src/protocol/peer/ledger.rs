@@ -1,5 +1,8 @@
-//! Which state is each segment in? Two bits a segment, named transitions, and no other place
-//! that knows.
+//! Which state is each segment in? Nothing else knows.
+//!
+//! A bitmap of two planes, in words of 64 segments: the missing ones of a block are one operation on
+//! two words, and 64 segments take 24 bytes. BitTorrent's bitfield (BEP 3) has one plane, as it only
+//! tells what is verified.
 
 use std::ops::Range;
 
@@ -8,18 +11,20 @@ use crate::manifest::{Block, SegmentId};
 /// The state of one segment; a segment is in exactly one at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SegmentState {
+    /// Neither owned nor wanted, or given up.
     Unwanted,
-    /// Wanted, and nobody was asked for it.
+    /// Wanted, and not requested.
     Missing,
-    /// Asked for, or arrived and not yet checked.
+    /// Requested, or arrived and not yet checked.
     Taken,
-    /// Here, checked, and free to serve.
+    /// Here, and free to serve.
     Verified,
 }
 
 // Bit planes: a state is one bit of each of two words, so that "which of these 64 segments are missing"
 // is one AND-NOT, and an ask copies words instead of walking segments.
 /// 64 segments: the bits are `(high, low)`: unwanted 00, missing 01, taken 10, verified 11.
+// The missing segments, which asks show, are then one and-not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Planes {
     index: u32,
@@ -38,11 +43,12 @@ impl Planes {
     }
 }
 
-/// The states of all segments that a peer owns or wants.
+/// The states of all segments.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     /// Ascending by index; blocks in which nothing is owned or wanted are left out.
     blocks: Vec<Planes>,
+    // Counted along: the peer compares it with 0 at every message.
     missing: u32,
 }
 
@@ -106,7 +112,7 @@ impl Ledger {
         self.missing
     }
 
-    /// Where the block stands that holds `segment`, for [`Ledger::missing_at`].
+    /// The position of the block of `segment`, for [`Ledger::missing_at`].
     pub(super) fn position_of(&self, segment: SegmentId) -> usize {
         let index = Block::of(segment).index;
         self.blocks.partition_point(|planes| planes.index < index)
@@ -118,8 +124,8 @@ impl Ledger {
     }
 
     fn position(&self, index: u32) -> Option<usize> {
-        // A guess before the binary search: the position of a dense table.
-        // In most runs something is wanted or owned in every block.
+        // In most runs something is owned or wanted in every block, so that a block's position is its
+        // index. A guess costs one comparison, and a binary search one for each doubling.
         let likely = index.checked_sub(self.blocks.first()?.index)? as usize;
         if self.blocks.get(likely).is_some_and(|planes| planes.index == index) {
             return Some(likely);

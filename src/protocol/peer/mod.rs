@@ -17,23 +17,24 @@ use super::{DoneReport, Input, Message, Node, Outbox, Output, Part, Registration
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
-/// Where a peer stands on its way through a run.
+/// The phases of a run, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PeerPhase {
-    /// It sends its registration, this part now.
+    /// It sends its registration, now this part.
     Registering {
         part: u32,
     },
-    /// It waits for the catalogue, or reads it.
+    /// It receives the catalogue.
     Reading,
-    /// It reserves slots for all it wants.
+    /// It reserves a slot for each wanted segment.
     Reserving,
-    /// It has said how that went, and waits for the swarm to open.
+    /// It waits for the swarm to open.
     Waiting,
+    /// It downloads and serves.
     Fetching,
-    /// All that can be had is verified; some of it has no name yet.
+    /// All that it can get is verified; some files are still being written.
     Publishing,
-    /// It has said so, and serves until the tracker stops it.
+    /// It serves until the tracker stops it.
     Serving,
     Gone,
 }
@@ -51,14 +52,13 @@ pub struct Peer {
     uploads: Uploads,
     /// What kept it from reserving slots.
     shortage: Option<Box<str>>,
-    /// Whole files that have no name yet.
+    /// Whole files that are still being written.
     unpublished: usize,
     report: DoneReport,
-    /// When the tracker was last told anything.
+    /// When the last message to the tracker was sent.
     said: Timestamp,
-    /// How often it was told the same again since it last answered.
+    /// How often a message was repeated since the tracker's last one.
     unanswered: u32,
-    /// Whether it was given up.
     orphaned: bool,
 }
 
@@ -82,7 +82,7 @@ impl Peer {
         }
     }
 
-    /// Where its owned files lie in the numbering, in the order of the registration; empty before
+    /// The numbers of its owned files, in the order of the registration; empty before
     /// [`Output::Reserve`].
     pub fn owned(&self) -> &[Listing] {
         &self.listings.owned
@@ -93,12 +93,12 @@ impl Peer {
         &self.listings.wanted
     }
 
-    /// Whether it can serve a segment.
+    /// Whether it owns or has verified a segment.
     pub fn holds(&self, segment: SegmentId) -> bool {
         self.fetch.wants.holds(segment)
     }
 
-    /// Segments that it wants and has not asked for.
+    /// Segments that it wants and has not requested.
     pub fn missing(&self) -> u32 {
         self.fetch.wants.missing()
     }
@@ -108,17 +108,34 @@ impl Peer {
         self.fetch.requested_at(holder, segment)
     }
 
-    /// Whether it left because the tracker is gone: it answers no more, or is known to be lost.
+    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
+    pub fn waits_for(&self) -> Option<Wait> {
+        match self.phase {
+            PeerPhase::Registering { .. }
+            | PeerPhase::Reading
+            | PeerPhase::Reserving
+            | PeerPhase::Waiting
+            | PeerPhase::Gone => None,
+            PeerPhase::Publishing => Some(Wait::Disk),
+            PeerPhase::Serving => Some(Wait::Nothing),
+            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            PeerPhase::Fetching => Some(Wait::Holder),
+        }
+    }
+
+    /// Whether it left because the tracker is lost, or answers no more.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
     }
 
-    /// Segments that were declined elsewhere, that lapsed, and that were wrong, so far.
-    pub fn mishaps(&self) -> Mishaps {
-        self.fetch.mishaps
+    /// Requests that failed so far.
+    pub fn failures(&self) -> RequestFailures {
+        self.fetch.failures
     }
 
-    /// Says to the tracker what this phase has to say; also again, when there is no answer.
+    /// Sends the message of this phase to the tracker, for the first time or again.
+    // The tracker handles each message of a peer any number of times to the same effect, so that a
+    // repetition needs no state of its own.
     fn say(&mut self, now: Timestamp, out: &mut Outbox) {
         let message = match self.phase {
             PeerPhase::Registering { part } => Message::Register(self.registration.part(part)),
@@ -168,7 +185,7 @@ impl Peer {
                 out.send(NodeId::TRACKER, Message::Bye);
                 out.push(Output::Finish);
             }
-            // Handouts after the end and messages that only a tracker understands.
+            // Those that come out of their phase, and those to a tracker.
             Message::Open
             | Message::Handout(_)
             | Message::Stop
@@ -189,7 +206,7 @@ impl Peer {
             return;
         }
         if self.registration.part(part).last {
-            // The catalogue comes by itself when all have registered.
+            // The tracker sends the catalogue unasked when all have registered.
             self.registration = Outgoing::default();
             self.phase = PeerPhase::Reading;
             self.said = now;
@@ -212,7 +229,7 @@ impl Peer {
                 let catalogue = std::mem::take(&mut self.catalogue);
                 self.listings = catalogue.open().expect("the tracker sends a catalogue");
                 let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
-                // It may be asked for its own segments as soon as any peer hears that all are ready.
+                // Now, not at `Open`: another peer may hear `Open` first, and its request come first.
                 self.fetch.begin(&self.listings.owned, &wanted);
                 self.phase = PeerPhase::Reserving;
                 out.push(Output::Reserve);
@@ -231,6 +248,7 @@ impl Peer {
     fn begin(&mut self, out: &mut Outbox) {
         self.phase = PeerPhase::Fetching;
         let empty: Vec<FileId> = {
+            // No segment will come that completes them.
             let wanted = self.listings.wanted.iter().flatten();
             wanted.filter(|listing| listing.count == 0).map(|listing| listing.file).collect()
         };
@@ -239,6 +257,7 @@ impl Peer {
         }
     }
 
+    // A peer serves in every phase in which it holds segments, also before it has heard `Open`.
     fn handle_request(
         &mut self,
         now: Timestamp,
@@ -292,8 +311,9 @@ impl Peer {
         out.push(Output::Publish { file });
     }
 
-    /// The tracker has said nothing for long: says the same again, or gives it up.
+    /// The tracker has not answered: repeats the last message, or gives the tracker up.
     fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
+        // At a fixed interval, without back-off: a tracker that is busy limits its peers by backpressure.
         let Config { ask_patience, silence_patience, .. } = self.config;
         // A fixed interval, not exponential backoff: there is one tracker, and it must notice a peer that is
         // alive before `silence_patience` has passed.
@@ -305,7 +325,7 @@ impl Peer {
         }
     }
 
-    /// Moves on when this phase has nothing left to do.
+    /// Goes to the next phase if this one is done.
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
         if self.phase == PeerPhase::Fetching {
             if self.fetch.wants.is_settled() {
@@ -316,8 +336,8 @@ impl Peer {
                 out.send(NodeId::TRACKER, Message::Ask(ask));
             }
         }
-        // A segment that was asked for twice must be here or withdrawn before the peer says that
-        // it is done: afterwards its holders may be gone.
+        // The end game may have left second requests. They must have ended before the peer reports
+        // that it is done: afterwards their holders may leave.
         if self.phase == PeerPhase::Publishing && self.unpublished == 0 && self.fetch.is_idle() {
             self.phase = PeerPhase::Serving;
             self.say(now, out);
@@ -358,6 +378,7 @@ impl Node for Peer {
     }
 
     fn deadline(&self) -> Option<Timestamp> {
+        // A peer that reserves waits for its own memory, and has nothing to repeat.
         if matches!(self.phase, PeerPhase::Gone | PeerPhase::Reserving) {
             return None;
         }
@@ -397,13 +418,13 @@ pub enum Wait {
     Nothing,
 }
 
-/// What went other than planned while a peer downloaded.
+/// Requests that failed, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Mishaps {
-    /// Requests that a holder declined.
+pub struct RequestFailures {
+    /// The holder declined.
     pub declined: u64,
-    /// Requests that were not answered in time.
+    /// The holder did not answer in time.
     pub lapsed: u64,
-    /// Segments that were not what their owner registered.
+    /// The segment's digest was wrong.
     pub corrupt: u64,
 }

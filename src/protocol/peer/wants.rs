@@ -1,4 +1,4 @@
-//! What does a peer lack, file by file, and which of it does it show to the tracker?
+//! Which segments does a peer lack, file by file, and which of them does it show to the tracker?
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use crate::config::BLOCKS_MAX;
 use crate::manifest::{Block, FileId, SegmentId};
 use crate::protocol::registration::Listing;
 
-/// A wanted file on its way to being whole.
+/// A wanted file.
 #[derive(Clone, Debug)]
 struct WantedFile {
     file: FileId,
@@ -20,19 +20,20 @@ struct WantedFile {
     // A cursor: without it every ask would scan a file from its start, quadratic in its segments.
     /// No block before this position of the ledger has missing segments of the file.
     front: usize,
-    /// Whether it stands among the active ones.
+    /// Whether it is among the active files.
     active: bool,
 }
 
-/// All that a peer owns and wants.
+/// The segments that a peer owns or wants, and their files.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Wants {
     ledger: Ledger,
     /// Ascending by first segment; files without segments left out.
     files: Vec<WantedFile>,
-    /// Files that asks show, in turn: the first unfinished ones, and those that came back.
+    /// Files that asks show: the first ones with something missing, and those where a request failed.
     active: VecDeque<usize>,
     /// The first file that was never active.
+    // Files become active in their order, so that one number tells which were.
     next: usize,
     /// Files neither whole nor failed.
     open: usize,
@@ -61,12 +62,12 @@ impl Wants {
         Self { ledger, files, active: VecDeque::new(), next: 0, open }
     }
 
-    /// Marks a missing segment as asked for; false when it was not missing.
+    /// Marks a missing segment as requested; false when it was not missing.
     pub(super) fn take(&mut self, segment: SegmentId) -> bool {
         self.ledger.take(segment)
     }
 
-    /// Marks a segment that was asked for as missing again.
+    /// Marks a requested segment as missing again.
     pub(super) fn release(&mut self, segment: SegmentId) {
         if !self.ledger.release(segment) {
             return;
@@ -76,6 +77,7 @@ impl Wants {
             let file = &mut self.files[index];
             file.front = file.front.min(position);
             if file.failed {
+                // The file was given up while this request was in flight.
                 self.ledger.abandon(segment);
             } else if !file.active && index < self.next {
                 file.active = true;
@@ -119,12 +121,15 @@ impl Wants {
         failed
     }
 
-    /// The blocks of missing segments to show to the tracker: the front of each active file in
-    /// turn, so that all peers look at the same part of long files, where they can help each
-    /// other, and files of different owners are fetched side by side.
+    /// The blocks of missing segments to show to the tracker: one of each active file in turn, from
+    /// the front of each.
+    // An ask has room for `BLOCKS_MAX` blocks, and the tracker picks the rarest segments of these. All
+    // peers begin at the front, so that they lack and have segments of the same blocks and can serve
+    // each other. Files take turns (round robin), so that several owners upload at the same time.
     pub(super) fn interest(&mut self) -> ArrayVec<Block, BLOCKS_MAX> {
         self.activate();
         let mut blocks: ArrayVec<Block, BLOCKS_MAX> = ArrayVec::new();
+        // No allocation: this runs for every ask.
         let mut cursors: ArrayVec<(usize, usize), BLOCKS_MAX> = ArrayVec::new();
         for &index in self.active.iter().take(BLOCKS_MAX) {
             cursors.push((index, self.files[index].front));
@@ -148,12 +153,10 @@ impl Wants {
         blocks
     }
 
-    /// Whether a segment is here, verified.
     pub(super) fn holds(&self, segment: SegmentId) -> bool {
         self.ledger.state(segment) == SegmentState::Verified
     }
 
-    /// Whether a segment was asked for and is not verified yet.
     pub(super) fn is_taken(&self, segment: SegmentId) -> bool {
         self.ledger.state(segment) == SegmentState::Taken
     }
@@ -167,7 +170,7 @@ impl Wants {
         self.open == 0
     }
 
-    /// Drops what has nothing missing from the active files and fills up with new ones.
+    /// Removes files with nothing missing from the active ones, and adds new ones.
     fn activate(&mut self) {
         for _ in 0..self.active.len() {
             let index = self.active.pop_front().expect("it was just counted");
@@ -182,7 +185,7 @@ impl Wants {
         while self.active.len() < BLOCKS_MAX && self.next < self.files.len() {
             let index = self.next;
             self.next += 1;
-            // Those in the same block as an active one may be here already.
+            // A small file may be complete: it was shown in the block of another file.
             if self.next_missing(index, self.files[index].front).is_some() {
                 self.files[index].active = true;
                 self.active.push_back(index);

@@ -41,8 +41,8 @@ pub trait SwarmIndex {
     where
         Self: 'a;
 
-    // Opens the index for one handout. An index with one lock is locked from now on: to open it twice
-    // in one thread is a deadlock.
+    /// Opens the index for one handout. An index with one lock is locked from now on: to open it twice
+    /// in one thread is a deadlock.
     fn open(&self) -> Self::Open<'_>;
 }
 
@@ -51,8 +51,8 @@ pub trait OpenIndex {
     /// What it keeps of a segment.
     type Copies: Copies;
 
-    // Looks at a registered file. An index with sharded locks locks the file's shard meanwhile: one
-    // look within another can be a deadlock.
+    /// Looks at a registered file. An index with sharded locks locks the file's shard meanwhile: one
+    /// look within another can be a deadlock.
     fn look<T>(&self, file: FileId, look: impl FnOnce(&FileSwarm<Self::Copies>) -> T) -> T;
 }
 

@@ -1,10 +1,13 @@
-//! Ranks of an MPI job: one thread a rank talks to MPI, with non-blocking calls only, until the
-//! run is over.
+//! Ranks of an MPI job. One thread of a rank calls MPI, and only non-blocking functions, until the run
+//! is over: `MPI_THREAD_FUNNELED` is enough.
 //!
-//! Messages and segments go over communicators of their own. A segment's number is its tag: a
-//! receive is posted into the segment's slot before the holder is asked, so that it fits exactly
-//! one send. Messages land in a ring of receives, read in the order in which they were posted,
-//! which keeps those of one rank in order.
+//! Messages and segments have communicators of their own. A segment's number is its tag: a receive is
+//! posted into the segment's slot before the holder is asked, so that it matches exactly one send.
+//!
+//! Messages land in several posted receives (double buffering, with more than two buffers): while some
+//! are read, others can be filled. MPI matches the messages of one rank with receives in the order in
+//! which these were posted, but may report their ends in another order; they are read in the order of
+//! posting, so that the messages of one rank stay in order.
 
 mod slab;
 
@@ -22,26 +25,28 @@ use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use slab::{CompletedRequest, Mode, Owner, Slab};
 
-// Receives that wait for messages.
-// Enough that a burst finds a posted receive and MPI need not buffer it: unexpected messages are copied
-// twice. Each holds 64 KiB, so that the ring takes 1 MiB a rank.
-const RING: usize = 16;
+/// Posted receives for messages.
+// If more messages come between two polls, the MPI queues the rest: nothing is lost, and they are
+// copied once more. 16 receives take 1 MiB, as each has room for the longest message. Chosen, not
+// tuned.
+const POSTED_RECEIVES: usize = 16;
 
-// The tag of messages.
-// Messages have a communicator of their own, so that any tag will do.
-const TAG: std::ffi::c_int = 0;
+/// The tag of messages.
+// Any one will do: messages have a communicator of their own.
+const MESSAGE_TAG: std::ffi::c_int = 0;
 
 /// What of a job is on one machine.
 #[derive(Clone, Debug)]
 pub struct HostRanks {
     /// Ranks, this one among them.
     pub ranks: Rank,
-    /// Cores that any of them may use: launchers like to give each its own.
+    /// Cores that any of them may use: launchers may bind each rank to its own.
     pub cores: Cores,
 }
 
-/// What is on this machine: all ranks that this one can share memory with. Launchers have variables
-/// that say so too, but each its own, and Slurm's none. All ranks must come here.
+/// What of the job is on this machine. Collective: all ranks must call it.
+// All ranks that can share memory (`MPI_Comm_split_type`). Launchers have environment variables for
+// that, but each has other ones, and Slurm has none.
 pub fn here(world: &SimpleCommunicator) -> HostRanks {
     let machine = world.split_shared(world.rank());
     let mine = Cores::mine();
@@ -56,37 +61,39 @@ impl fmt::Debug for MpiTransport {
     }
 }
 
-/// One rank's end.
+/// One rank's end of a job.
 pub struct MpiTransport {
     messages: SimpleCommunicator,
     segments: SimpleCommunicator,
     segments_max: u32,
-    /// Whether a segment counts as sent only when its receiver takes it.
     synchronous: bool,
-    /// All in one list: each look at one gives a core away that has nothing to do just now.
+    // One list for both communicators, and so one test a poll: with `mpi_yield_when_idle` each test that
+    // finds nothing gives the core away.
     active: Slab,
     /// Sends among the active requests.
     sending: usize,
-    /// Messages that came before an earlier posted receive has ended.
+    /// Messages that came while a receive that was posted earlier had not ended.
     early: Vec<(u64, NodeId, Box<Message>)>,
-    /// Boxes of messages that were read, to be used again.
-    #[expect(clippy::vec_box, reason = "the boxes travel: `PolledEvents` hands them out")]
+    /// Messages that were read, to be written over.
+    #[expect(clippy::vec_box, reason = "the boxes are what is used again: events hold boxes")]
     spares: Vec<Box<Message>>,
+    /// How many receives were posted, and how many of their messages were read.
     posted: u64,
     read: u64,
-    /// Buffers of messages that were read, to be received to again.
+    /// Buffers for the next posted receives.
     free: Vec<Box<[u8]>>,
-    /// Buffers to be sent from again.
+    /// Buffers for the next sends.
+    // None is freed: a rank has as many as it ever had messages in flight, and then allocates no more.
     buffers: Vec<Box<[u8]>>,
 }
 
 impl MpiTransport {
-    /// This rank's end of a job. Where it is `synchronous`, a segment counts as sent only when its
-    /// receiver takes it.
+    /// This rank's end of a job. If it is `synchronous`, a segment counts as sent only when its receiver
+    /// takes it; else when its slot may be read no more, which for short segments is at once.
     ///
     /// # Errors
     ///
-    /// When MPI fails.
+    /// When an MPI function fails.
     pub fn new(world: &SimpleCommunicator, synchronous: bool) -> Result<Self, TransportError> {
         let mut this = Self {
             // Communicators keep apart what would match by accident: segment numbers are tags, and so are
@@ -101,16 +108,16 @@ impl MpiTransport {
             spares: Vec::new(),
             posted: 0,
             read: 0,
-            free: Vec::with_capacity(RING),
+            free: Vec::with_capacity(POSTED_RECEIVES),
             buffers: Vec::new(),
         };
-        for _ in 0..RING {
+        for _ in 0..POSTED_RECEIVES {
             this.post_inbox(vec![0; MESSAGE_BYTES_MAX].into())?;
         }
         Ok(this)
     }
 
-    /// Segments that tags can tell apart.
+    /// Segments that tags can tell apart: one tag each, from 0 on.
     pub fn segments_max(&self) -> u32 {
         self.segments_max
     }
@@ -129,6 +136,8 @@ impl MpiTransport {
             self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
+        // Collectives may block: no request is active any more. Reports differ in length, so that the
+        // lengths are gathered before the bytes.
         let root = self.messages.process_at_rank(0);
         let len = std::ffi::c_int::try_from(mine.len()).expect("a report is short");
         if self.messages.rank() != 0 {
@@ -166,10 +175,10 @@ impl MpiTransport {
         let turn = self.posted;
         self.posted += 1;
         let comm = self.messages.as_raw();
-        self.active.receive(comm, any_source(), TAG, Owner::Inbox { turn, buffer })
+        self.active.receive(comm, any_source(), MESSAGE_TAG, Owner::Inbox { turn, buffer })
     }
 
-    /// Posts the receives again whose messages have been read, and passes on those that are next.
+    /// Posts receives again, and passes on the messages that are next in order.
     fn pass_messages_on(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         while let Some(buffer) = self.free.pop() {
             self.post_inbox(buffer)?;
@@ -192,7 +201,7 @@ impl Transport for MpiTransport {
         let len = codec::encode(message, &mut buffer)?.len();
         self.sending += 1;
         let owner = Owner::Message { buffer, len };
-        self.active.send(self.messages.as_raw(), rank(to), TAG, Mode::Standard, owner)
+        self.active.send(self.messages.as_raw(), rank(to), MESSAGE_TAG, Mode::Standard, owner)
     }
 
     fn expect(
@@ -201,6 +210,8 @@ impl Transport for MpiTransport {
         segment: SegmentId,
         slot: VacantSlot,
     ) -> Result<(), TransportError> {
+        // The holder is named, not any source: another rank's segment of the same number must not land
+        // here, as its request has a slot of its own.
         let owner = Owner::Receive { from, segment, slot };
         self.active.receive(self.segments.as_raw(), rank(from), tag(segment), owner)
     }
@@ -280,7 +291,7 @@ fn rank(node: NodeId) -> std::ffi::c_int {
     std::ffi::c_int::try_from(node.0).expect("ranks are numbered as MPI does")
 }
 
-/// A segment's number: a swarm has no more of them than there are tags.
+// The tracker refuses a swarm with more than `segments_max` segments.
 fn tag(segment: SegmentId) -> std::ffi::c_int {
     std::ffi::c_int::try_from(segment.0).expect("segments are no more than tags")
 }

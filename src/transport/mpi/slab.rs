@@ -1,9 +1,12 @@
-//! Requests in flight, each with the memory that MPI reads or writes: the only place that calls
-//! MPI with pointers, and one of the two that are unsafe.
+//! Requests in flight, each with the memory that MPI reads or writes. This is the only place that
+//! calls MPI with pointers, and one of the two files that are unsafe.
 //!
-//! Invariant: the memory of a request stays where it is until MPI has finished with it: it is
-//! owned by the slab meanwhile, and all of it is on the heap or in the arena, so that moving an
-//! owner does not move the bytes.
+//! Invariant: the memory of a request stays in place until MPI has finished with it. The slab owns it
+//! meanwhile, and all of it is on the heap or in the arena, so that moving an owner does not move the
+//! bytes.
+//!
+//! The `mpi` crate has `RequestCollection`, but that only grows: it hands all requests ever made to MPI.
+//! Here ended requests are swapped out of two dense lists, as MPI tests an array of requests.
 #![expect(unsafe_code, reason = "MPI takes pointers")]
 
 use std::ffi::{c_int, c_void};
@@ -17,7 +20,7 @@ use super::super::TransportError;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{SealedSegment, VacantSlot};
 
-/// What a request belongs to.
+/// The owner of a request's memory, and what the request is for.
 #[derive(Debug)]
 pub(super) enum Owner {
     Receive {
@@ -34,7 +37,7 @@ pub(super) enum Owner {
         buffer: Box<[u8]>,
         len: usize,
     },
-    /// A receive for one message: its place in the order of posting.
+    /// A posted receive for a message, and its number in the order of posting.
     Inbox {
         turn: u64,
         buffer: Box<[u8]>,
@@ -60,15 +63,16 @@ impl Owner {
     }
 }
 
+/// MPI's send modes, by when a send ends.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Mode {
-    /// When its memory is free again.
+    /// When its memory may be used again: `MPI_Isend`. Short messages are buffered and end at once.
     Standard,
-    /// When the receive that it fits has begun, too.
+    /// When the matching receive has begun, too: `MPI_Issend`.
     Synchronous,
 }
 
-/// How MPI is told to send.
+/// `MPI_Isend` or `MPI_Issend`.
 type SendFunction = unsafe extern "C" fn(
     *const c_void,
     c_int,
@@ -79,25 +83,24 @@ type SendFunction = unsafe extern "C" fn(
     *mut ffi::MPI_Request,
 ) -> c_int;
 
-/// A request that has ended.
 #[derive(Debug)]
 pub(super) struct CompletedRequest {
     pub(super) owner: Owner,
-    /// Who sent it, for receives.
+    /// The sender, for receives.
     pub(super) source: c_int,
-    /// Bytes received, for receives.
+    /// Bytes received.
     pub(super) count: usize,
     pub(super) cancelled: bool,
 }
 
-/// Requests and the owners of their memory, at the same places of two lists.
+/// Active requests and the owners of their memory, at the same places of two lists.
 pub(super) struct Slab {
     requests: Vec<ffi::MPI_Request>,
     owners: Vec<Owner>,
-    /// What a test found, kept to be used again.
+    /// The results of a test; kept, so that a poll does not allocate.
     indices: Vec<c_int>,
     statuses: Vec<MaybeUninit<ffi::MPI_Status>>,
-    /// Places that have ended, with where the test lists them; likewise used again.
+    /// Places of requests that have ended, each with its place in the results.
     order: Vec<(usize, usize)>,
 }
 
@@ -147,7 +150,9 @@ impl Slab {
         self.enter(name, code, request, owner)
     }
 
-    /// Asks MPI to give up the first request whose owner fits; it ends like the others.
+    /// Cancels the first request whose owner fits.
+    // A request for cancellation only: the request ends later like others, and may have received after
+    // all.
     pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<(), TransportError> {
         let Some(place) = self.owners.iter().position(fits) else { return Ok(()) };
         // SAFETY: every request in the list is active.
@@ -155,7 +160,9 @@ impl Slab {
         check("MPI_Cancel", code)
     }
 
-    /// Takes out the requests that have ended.
+    /// Removes the requests that have ended.
+    // `MPI_Testsome` and not `MPI_Testany`: one call takes all that have ended, and is fair, as a
+    // request that ends often can't hide those behind it.
     pub(super) fn poll(
         &mut self,
         mut ended: impl FnMut(CompletedRequest),
@@ -179,8 +186,8 @@ impl Slab {
         };
         check("MPI_Testsome", code)?;
         let found = usize::try_from(found).unwrap_or(0);
-        // Swap-remove keeps the list dense, so that `MPI_Testsome` looks at active requests only.
-        // From the last place on, so that removing one does not move another that ended too.
+        // From the last place on: `swap_remove` moves the last request, which then is none of those that
+        // have ended.
         let listed = self.indices[..found].iter().zip(0..);
         let places = listed.map(|(&place, at)| (usize::try_from(place).unwrap_or(0), at));
         self.order.clear();
@@ -216,7 +223,8 @@ impl Slab {
 }
 
 impl Drop for Slab {
-    /// Memory that MPI still uses is never freed.
+    // MPI may still write to the memory of active requests, so that it is leaked: safe, and at the end of
+    // a run.
     fn drop(&mut self) {
         self.owners.drain(..).for_each(std::mem::forget);
     }
@@ -251,9 +259,9 @@ fn count(len: usize) -> c_int {
     c_int::try_from(len).expect("a segment is shorter than 2 GiB")
 }
 
-/// The greatest tag of this MPI: its standard demands 32,767, and 2²² and more are usual.
+/// The greatest tag of this MPI.
 pub(super) fn tag_max(world: &SimpleCommunicator) -> u32 {
-    // What the MPI standard guarantees at least (MPI 4.1, 9.1.2, MPI_TAG_UB).
+    // What the MPI standard guarantees. 2^22 and more are usual.
     const LEAST: u32 = 32_767;
     let key = c_int::try_from(ffi::MPI_TAG_UB).expect("keys are small integers");
     let (mut value, mut found) = (std::ptr::null_mut::<c_int>(), 0);
