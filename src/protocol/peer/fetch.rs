@@ -463,8 +463,6 @@ impl Fetch {
     // nothing is sent twice, and a slow holder does not keep the run from ending.
     fn end_game_age(&self) -> Option<Duration> {
         let mean = self.flights.mean_latency()?;
-        // The end game of BitTorrent (BEP 3), but only for segments that are late: doubling all would
-        // cost each of them a second transfer.
         let at_end = self.wants.missing() == 0 && !self.wants.is_settled();
         (at_end && !self.pending).then(|| mean * self.end_game_latencies)
     }
