@@ -282,6 +282,35 @@ fn a_peer_vanishes() {
 }
 
 #[test]
+fn a_node_is_stopped_and_goes_on() {
+    seeds("a pause", 100, |seed| {
+        let mut scenario = if seed % 2 == 0 { all_to_all(seed) } else { crowd(seed) };
+        // Longer than the patience with requests and all their withdrawals, shorter than with silence.
+        let length = Duration::from_millis(pick(seed, 5, 60, 1500).into());
+        let stopped = pick(seed, 3, 0, u32::try_from(scenario.registrations.len()).unwrap());
+        let at = milliseconds(u64::from(pick(seed, 4, 1, 40)));
+        scenario.faults =
+            Faults { pause: vec![(NodeId(stopped), at, length)], ..Faults::default() };
+        let run = run(scenario.clone());
+        assert_eq!(run.outcome.errors, [""; 0], "rank {stopped} stopped at {at:?} for {length:?}");
+        assert_delivered(&scenario, &run, &[], &[]);
+    });
+}
+
+#[test]
+fn a_node_is_stopped_for_too_long() {
+    seeds("a long pause", 30, |seed| {
+        let mut scenario = crowd(seed);
+        let stopped = pick(seed, 3, 2, 8);
+        let pause = vec![(NodeId(stopped), milliseconds(3), Duration::from_secs(1000))];
+        scenario.faults = Faults { pause, ..Faults::default() };
+        let run = run(scenario.clone());
+        assert_lost(&run, stopped);
+        assert_delivered(&scenario, &run, &[stopped], &[]);
+    });
+}
+
+#[test]
 fn the_tracker_vanishes() {
     for told in [true, false] {
         seeds(if told { "no tracker, told" } else { "no tracker, untold" }, 20, |seed| {

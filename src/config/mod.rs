@@ -85,10 +85,6 @@ pub const FAILED_FILES_MAX: usize = 4096;
 // One wrong segment can be chance. Chosen, not tuned.
 pub const CORRUPT_SEGMENTS_MAX: u32 = 8;
 
-/// Withdrawals that a holder may leave unanswered before a peer takes it for gone.
-// Each follows `request_patience`: a holder is given up after some 8 s of silence.
-pub const WITHDRAWALS_MAX: u32 = 3;
-
 /// Segments that a broadcast without a swarm has in flight to a node: as many bytes as a peer of a
 /// swarm always may, so that both compete on equal terms.
 // 8: with fewer, a sender that serves several partners could not keep one segment for each.

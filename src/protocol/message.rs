@@ -48,6 +48,8 @@ pub enum Message {
         answers: u32,
         busy: bool,
     },
+    /// Tracker to peer: this node is lost, and nothing more will come from it.
+    Lost { node: NodeId },
     /// Tracker to peer: the run is over.
     Stop,
     /// Peer to tracker: this is my last message.

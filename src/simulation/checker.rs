@@ -2,17 +2,20 @@
 //! whoever runs the world adds the seed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
+use crate::time::Timestamp;
 
 /// What one node is known to have and to wait for, kept apart from what the node itself thinks.
 #[derive(Clone, Debug, Default)]
 struct NodeFacts {
     verified: Vec<u64>,
-    /// Slots made ready, by segment and sender.
-    expected: BTreeMap<(SegmentId, NodeId), ()>,
+    /// Slots made ready, by segment and sender, and whether the request was withdrawn.
+    expected: BTreeMap<(SegmentId, NodeId), bool>,
     /// Segments on their way out.
-    serving: usize,
+    serving: BTreeMap<(NodeId, SegmentId), Timestamp>,
 }
 
 // An oracle: it repeats the rules of the protocol independently of the nodes, so that a fault in a node
@@ -23,6 +26,7 @@ pub(super) struct Checker {
     nodes: Vec<NodeFacts>,
     flights_max: usize,
     uploads_max: usize,
+    patience: Duration,
     served: u64,
     landed: u64,
     dropped: u64,
@@ -30,11 +34,16 @@ pub(super) struct Checker {
 
 impl Checker {
     /// No node may expect more than `flights_max` segments, nor serve more than `uploads_max`.
-    pub(super) fn new(nodes: usize, (flights_max, uploads_max): (usize, usize)) -> Self {
+    pub(super) fn new(
+        nodes: usize,
+        (flights_max, uploads_max): (usize, usize),
+        config: &Config,
+    ) -> Self {
         Self {
             nodes: vec![NodeFacts::default(); nodes],
             flights_max,
             uploads_max,
+            patience: config.request_patience,
             served: 0,
             landed: 0,
             dropped: 0,
@@ -62,12 +71,13 @@ impl Checker {
     pub(super) fn expect(&mut self, node: NodeId, from: NodeId, segment: SegmentId, missing: u32) {
         assert!(!self.has(node, segment), "{node} asks for {segment:?}, which it has");
         let expected = &mut self.nodes[node.index()].expected;
-        let others = expected.range((segment, NodeId(0))..=(segment, NodeId(u32::MAX))).count();
+        let of_segment = expected.range((segment, NodeId(0))..=(segment, NodeId(u32::MAX)));
+        let others = of_segment.filter(|(_, withdrawn)| !**withdrawn).count();
         assert!(
             others == 0 || (others == 1 && missing == 0),
             "{node} asks {others} more for {segment:?} with {missing} segments missing"
         );
-        let before = expected.insert((segment, from), ());
+        let before = expected.insert((segment, from), false);
         assert!(before.is_none(), "{node} asks {from} for {segment:?} twice");
         assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
     }
@@ -81,22 +91,32 @@ impl Checker {
         );
     }
 
+    /// A node told a holder that it does not need a segment from it.
+    pub(super) fn withdraw(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
+        if let Some(withdrawn) = self.nodes[node.index()].expected.get_mut(&(segment, from)) {
+            *withdrawn = true;
+        }
+    }
+
     pub(super) fn expects(&self, node: NodeId, from: NodeId, segment: SegmentId) -> bool {
         self.nodes[node.index()].expected.contains_key(&(segment, from))
     }
 
-    pub(super) fn serve(&mut self, node: NodeId, to: NodeId, segment: SegmentId) {
+    pub(super) fn serve(&mut self, now: Timestamp, node: NodeId, to: NodeId, segment: SegmentId) {
         assert!(self.has(node, segment), "{node} serves {segment:?} unverified to {to}");
         assert_ne!(node, to, "{node} serves itself");
         let facts = &mut self.nodes[node.index()];
-        facts.serving += 1;
-        assert!(facts.serving <= self.uploads_max, "{node} serves {} at once", facts.serving);
+        facts.serving.insert((to, segment), now);
+        // What does not leave in time has a stopped or slow receiver, and takes no slot from the others.
+        let fresh = |since: &&Timestamp| now.since(**since) < self.patience;
+        let serving = facts.serving.values().filter(fresh).count();
+        assert!(serving <= self.uploads_max, "{node} serves {serving} at once");
         self.served += 1;
     }
 
     /// A segment has left its holder: it landed, or it was dropped on its way.
-    pub(super) fn left(&mut self, node: NodeId, landed: bool) {
-        self.nodes[node.index()].serving -= 1;
+    pub(super) fn left(&mut self, node: NodeId, upload: (NodeId, SegmentId), landed: bool) {
+        self.nodes[node.index()].serving.remove(&upload);
         if landed { self.landed += 1 } else { self.dropped += 1 }
     }
 

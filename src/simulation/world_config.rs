@@ -53,6 +53,8 @@ pub struct Faults {
     pub drop: f64,
     /// Peers that have no memory for what they want.
     pub short: Vec<NodeId>,
+    /// Nodes that are stopped, when and for how long, as by SIGSTOP or a host that swaps.
+    pub pause: Vec<(NodeId, Timestamp, Duration)>,
     /// Nodes that vanish, and when.
     pub vanish: Vec<(NodeId, Timestamp)>,
     /// Whether the others are told of a node that vanished.

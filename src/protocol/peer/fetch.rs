@@ -12,9 +12,7 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{
-    BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX, WITHDRAWALS_MAX,
-};
+use crate::config::{BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -208,7 +206,7 @@ impl Fetch {
                 let spare = flight.spares.pop_at(0);
                 // Two requests for one segment belong to the end game. If something is missing again,
                 // it is over.
-                let twice = self.flights.of_segment(segment).next().is_some();
+                let twice = self.flights.is_awaited(segment);
                 let may_ask = !twice || self.wants.missing() == 0;
                 let spare = spare.filter(|&s| may_ask && self.flights.find(segment, s).is_none());
                 match spare {
@@ -248,36 +246,29 @@ impl Fetch {
         }
     }
 
-    /// Withdraws requests that are overdue, and gives up holders that don't answer that either.
-    // Why not just ask elsewhere: the slot of a request may be written until its holder says that it
-    // will not send. Only `Withdrawn`, or the loss of the holder, makes the slot vacant again. A
-    // withdrawal may be lost as other messages may, so that it is repeated, `WITHDRAWALS_MAX` times.
+    /// Withdraws requests that are overdue, again and again until their holders answer.
+    // The slot of a request may be written until its holder says that it will not send: only the
+    // segment itself, `Withdrawn`, or the loss of the holder makes the slot vacant again. Over MPI a
+    // receive that is cancelled earlier leaves a send that nothing matches and that never ends. A
+    // withdrawal may be lost as other messages may, so that it is repeated.
     pub(super) fn tick(&mut self, now: Timestamp, out: &mut Outbox) {
         let patience = self.request_patience;
-        let mut gone = Vec::new();
         for flight in self.flights.iter_mut() {
             let (holder, segment) = (flight.holder, flight.segment);
             match &mut flight.stage {
                 FlightStage::Requested if now >= flight.since + patience => {
                     self.failures.lapsed += 1;
-                    flight.stage =
-                        FlightStage::Withdrawn { told: now, times: 1, superfluous: false };
+                    flight.stage = FlightStage::Withdrawn { told: now, superfluous: false };
                     out.send(holder, Message::Withdraw { segment });
                 }
-                FlightStage::Withdrawn { told, times, .. } if now >= *told + patience => {
-                    if *times == WITHDRAWALS_MAX {
-                        gone.push((segment, holder));
-                    } else {
-                        *told = now;
-                        *times += 1;
-                        out.send(holder, Message::Withdraw { segment });
-                    }
+                FlightStage::Withdrawn { told, .. } if now >= *told + patience => {
+                    *told = now;
+                    // Whoever was busy when another holder was sought may have time now.
+                    flight.doubled = false;
+                    out.send(holder, Message::Withdraw { segment });
                 }
                 FlightStage::Requested | FlightStage::Withdrawn { .. } | FlightStage::Checking => {}
             }
-        }
-        for (segment, holder) in gone {
-            self.drop_flight(segment, holder, FetchFailure::Gone, out);
         }
         self.flights.look_up_oldest();
     }
@@ -329,8 +320,12 @@ impl Fetch {
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let overdue = self.flights.oldest()? + self.request_patience;
         let Some(age) = self.end_game_age() else { return Some(overdue) };
-        let may_double = |f: &&Flight| f.stage == FlightStage::Requested && !f.doubled;
-        let early = self.flights.iter().filter(may_double).map(|flight| flight.since + age).min();
+        let early = self
+            .flights
+            .iter()
+            .filter(|flight| flight.may_double())
+            .map(|flight| flight.since + age)
+            .min();
         early.into_iter().chain([overdue]).min()
     }
 
@@ -413,7 +408,7 @@ impl Fetch {
     fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
         for flight in self.flights.of_segment_mut(segment) {
             if flight.stage != FlightStage::Checking {
-                flight.stage = FlightStage::Withdrawn { told: now, times: 1, superfluous: true };
+                flight.stage = FlightStage::Withdrawn { told: now, superfluous: true };
                 out.send(flight.holder, Message::Withdraw { segment });
             }
         }
@@ -424,8 +419,7 @@ impl Fetch {
         let age = self.end_game_age()?;
         let (mut room, mut blocks) = (0, ArrayVec::<Block, BLOCKS_MAX>::new());
         for flight in self.flights.iter_mut() {
-            let late = flight.stage == FlightStage::Requested && now >= flight.since + age;
-            if late && !flight.doubled {
+            if flight.may_double() && now >= flight.since + age {
                 let block = Block::of(flight.segment);
                 let known = blocks.iter().position(|known| known.index == block.index);
                 match known {

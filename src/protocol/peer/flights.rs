@@ -20,7 +20,6 @@ pub(super) enum FlightStage {
     Withdrawn {
         /// When it was withdrawn last.
         told: Timestamp,
-        times: u32,
         /// Whether the segment came from another holder.
         superfluous: bool,
     },
@@ -42,6 +41,16 @@ pub(super) struct Flight {
 }
 
 impl Flight {
+    /// Whether the end game may seek a second holder for it.
+    pub(super) fn may_double(&self) -> bool {
+        let is_awaited = match self.stage {
+            FlightStage::Requested => true,
+            FlightStage::Withdrawn { superfluous, .. } => !superfluous,
+            FlightStage::Checking => false,
+        };
+        is_awaited && !self.doubled
+    }
+
     pub(super) fn is_superfluous(&self) -> bool {
         matches!(self.stage, FlightStage::Withdrawn { superfluous: true, .. })
     }

@@ -154,6 +154,17 @@ impl Peer {
     }
 
     fn hear(&mut self, now: Timestamp, from: NodeId, message: &Message, out: &mut Outbox) {
+        // The tracker alone commands, and it holds no segments: nobody can pass for the other.
+        let is_between_peers = matches!(
+            message,
+            Message::Request { .. }
+                | Message::Decline { .. }
+                | Message::Withdraw { .. }
+                | Message::Withdrawn { .. }
+        );
+        if (from == NodeId::TRACKER) == is_between_peers {
+            return;
+        }
         if from == NodeId::TRACKER {
             self.unanswered = 0;
         }
@@ -180,6 +191,7 @@ impl Peer {
             &Message::Acknowledged { answers, busy } => {
                 self.fetch.handle_acknowledged(answers, busy)
             }
+            &Message::Lost { node } if node != NodeId::TRACKER => self.handle_lost(node, out),
             Message::Stop if self.phase != PeerPhase::Gone => {
                 self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -188,6 +200,7 @@ impl Peer {
             // Those that come out of their phase, and those to a tracker.
             Message::Open
             | Message::Handout(_)
+            | Message::Lost { .. }
             | Message::Stop
             | Message::Register(_)
             | Message::Describe { .. }

@@ -108,6 +108,7 @@ impl RunningSwarm {
             | Message::Open
             | Message::Handout(_)
             | Message::Acknowledged { .. }
+            | Message::Lost { .. }
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
@@ -135,6 +136,10 @@ impl RunningSwarm {
             outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         self.dispatcher.lose(now, node, out);
+        // Receives from it are in vain, and their slots are vacant again.
+        for peer in self.peers() {
+            out.send(peer, Message::Lost { node });
+        }
         self.open_when_ready(now, outcome, out);
         self.close_when_done(out);
         self.finish_when_gone(out);
@@ -156,7 +161,17 @@ impl RunningSwarm {
             SwarmStage::Open | SwarmStage::Closing => self.config.silence_patience,
             SwarmStage::Finished => return,
         };
-        self.check_at = now + silence_check_interval(&self.config);
+        let interval = silence_check_interval(&self.config);
+        // A tracker that was stopped itself has not listened: what peers said meanwhile is still to be
+        // read, and their silence begins now.
+        let was_stopped = now.since(self.check_at) > interval / 2;
+        self.check_at = now + interval;
+        if was_stopped {
+            for peer in self.peers() {
+                self.dispatcher.note_contact(now, peer);
+            }
+            return;
+        }
         for node in self.dispatcher.silent(now, patience) {
             self.handle_lost(now, node, outcome, out);
         }
