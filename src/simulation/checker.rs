@@ -1,17 +1,18 @@
-//! What must hold after every event, whatever goes wrong. A violation panics and names the event;
-//! whoever runs the world adds the seed.
+//! The safety properties that hold after every event, whatever fails. A violation panics and names the
+//! nodes and the segment; the test that runs the world adds the seed.
 
 use std::collections::BTreeMap;
 
 use crate::manifest::{NodeId, SegmentId};
 
-/// What one node is known to have and to wait for, kept apart from what the node itself thinks.
+/// What one node has and expects. The checker derives it from the outputs, and trusts no state of the
+/// node.
 #[derive(Clone, Debug, Default)]
 struct NodeFacts {
     verified: Vec<u64>,
     /// Slots made ready, by segment and sender.
     expected: BTreeMap<(SegmentId, NodeId), ()>,
-    /// Segments on their way out.
+    /// Segments that it is sending.
     serving: usize,
 }
 
@@ -58,7 +59,8 @@ impl Checker {
         words.get(segment.index() / 64).is_some_and(|word| word >> (segment.index() % 64) & 1 == 1)
     }
 
-    /// A node made a slot ready. `missing` tells how much it has not asked for.
+    /// A node made a slot ready. `missing` counts the segments that it wants and has not requested: with
+    /// none left it may request one from a second holder.
     pub(super) fn expect(&mut self, node: NodeId, from: NodeId, segment: SegmentId, missing: u32) {
         assert!(!self.has(node, segment), "{node} asks for {segment:?}, which it has");
         let expected = &mut self.nodes[node.index()].expected;
@@ -72,7 +74,7 @@ impl Checker {
         assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
     }
 
-    /// A node dropped what it expected, or took it in.
+    /// A node forgot a segment that it expected, or its check has ended.
     pub(super) fn settled(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
         let before = self.nodes[node.index()].expected.remove(&(segment, from));
         assert!(
@@ -94,18 +96,18 @@ impl Checker {
         self.served += 1;
     }
 
-    /// A segment has left its holder: it landed, or it was dropped on its way.
+    /// A segment has left its holder: it landed or was dropped.
     pub(super) fn left(&mut self, node: NodeId, landed: bool) {
         self.nodes[node.index()].serving -= 1;
         if landed { self.landed += 1 } else { self.dropped += 1 }
     }
 
-    /// A node is gone: nothing is expected of it, and nothing by it.
+    /// A node vanished, and expects nothing more.
     pub(super) fn vanish(&mut self, node: NodeId) {
         self.nodes[node.index()].expected.clear();
     }
 
-    /// The run has ended and nothing is under way.
+    /// The run has ended, and nothing may be in flight.
     pub(super) fn end(&self, gone: &[bool]) {
         assert_eq!(self.served, self.landed + self.dropped, "served and received differ");
         for (rank, facts) in self.nodes.iter().enumerate().filter(|&(rank, _)| !gone[rank]) {
