@@ -14,7 +14,7 @@ use super::segment_table::{SegmentTable, StoredSegment};
 use super::tracker_client::TrackerClient;
 use crate::config::RENEWAL_SEGMENTS;
 use crate::driver::Injection;
-use crate::driver::idle::hold_back;
+use crate::driver::idle::sleep;
 use crate::driver::job::Job;
 use crate::driver::stopwatch::Stopwatch;
 use crate::driver::writer::{Writer, Written};
@@ -51,7 +51,7 @@ pub(super) struct Download<'a, L> {
     stuck: Vec<WantedSegment>,
     report: DoneReport,
     metrics: RankMetrics,
-    watch: Stopwatch,
+    stopwatch: Stopwatch,
 }
 
 impl<'a, L: Endpoint> Download<'a, L> {
@@ -64,8 +64,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
         (output, slot_bytes): (Option<OutputDir>, usize),
     ) -> Self {
         let parker = Parker::new();
-        let mut watch = Stopwatch::start(clock, &job.meter);
-        watch.count(true);
+        let mut stopwatch = Stopwatch::start(clock, &job.meter);
+        stopwatch.count(true);
         Self {
             endpoint,
             tracker: TrackerClient(endpoint),
@@ -79,7 +79,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             stuck: Vec::new(),
             report: DoneReport::default(),
             metrics: RankMetrics::default(),
-            watch,
+            stopwatch,
         }
     }
 
@@ -100,17 +100,17 @@ impl<'a, L: Endpoint> Download<'a, L> {
         }
         self.fetch_stuck(&wanted)?;
         let got = std::mem::take(&mut self.got);
-        self.tracker.tell(&PeerMessage::AllFinished { got })?;
-        self.watch.lap(Activity::Deciding);
+        self.tracker.send(&PeerMessage::AllFinished { got })?;
+        self.stopwatch.lap(Activity::Deciding);
         self.finish_writing()?;
-        self.watch.lap(Activity::Writing);
-        self.tracker.tell(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))
+        self.stopwatch.lap(Activity::Writing);
+        self.tracker.send(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))
     }
 
     /// What both threads measured, now that both have ended.
     pub(super) fn metrics(mut self, served: &RankMetrics) -> RankMetrics {
-        self.watch.lap(Activity::Idle);
-        self.metrics.spent = self.watch.spent();
+        self.stopwatch.lap(Activity::Idle);
+        self.metrics.spent = self.stopwatch.spent();
         self.metrics.merge(served);
         self.metrics
     }
@@ -122,7 +122,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             let next = |segment| WantedSegment { segment, tried: Vec::new() };
             // Ten segments a list, as the exercise has it: the counts of requests in a list grow stale, so
             // that more would unbalance the holders.
-            let mut list = self.ask(segments.clone().map(next).collect(), false)?;
+            let mut list = self.query(segments.clone().map(next).collect(), false)?;
             for segment in segments {
                 let mut next = next(segment);
                 if !self.fetch(&mut next, &mut list)? {
@@ -136,12 +136,13 @@ impl<'a, L: Endpoint> Download<'a, L> {
         Ok(())
     }
 
-    /// Fetches what no holder had right, as others get it right; what nobody gets is given up.
+    /// Fetches segments that no holder had right, once another peer has them right. Gives up those that
+    /// no peer gets.
     fn fetch_stuck(&mut self, wanted: &[PendingFile]) -> Result<(), TransportError> {
         let mut lacking: Vec<&PendingFile> =
             wanted.iter().filter(|file| self.lacks(file)).collect();
         while !self.stuck.is_empty() {
-            let mut list = self.ask(self.stuck.clone(), true)?;
+            let mut list = self.query(self.stuck.clone(), true)?;
             if list.segments.is_empty() {
                 break;
             }
@@ -171,9 +172,9 @@ impl<'a, L: Endpoint> Download<'a, L> {
         list: &mut HolderList,
     ) -> Result<bool, TransportError> {
         let named = list.segments.iter().position(|&(segment, _)| segment == next.segment);
-        let Some(place) = named else { return Ok(false) };
-        let digest = list.segments[place].1;
-        while let Some(info) = least_asked(&mut list.holders, place, &next.tried) {
+        let Some(position) = named else { return Ok(false) };
+        let digest = list.segments[position].1;
+        while let Some(info) = least_asked(&mut list.holders, position, &next.tried) {
             info.requests += 1;
             let holder = info.peer;
             if self.request(next.segment, digest, holder)? {
@@ -184,28 +185,28 @@ impl<'a, L: Endpoint> Download<'a, L> {
         Ok(false)
     }
 
-    /// Asks one holder for a segment and waits until it comes; whether it is right.
+    /// Asks one holder for a segment and waits for it. Returns whether it is right.
     fn request(
         &mut self,
         id: SegmentId,
         digest: Digest,
         holder: NodeId,
     ) -> Result<bool, TransportError> {
-        let asked = self.watch.lap(Activity::Deciding);
+        let asked = self.stopwatch.lap(Activity::Deciding);
         self.endpoint.send(holder, Tag::Request, &id.0.to_le_bytes())?;
         // The thread sleeps in here for a round trip and a transfer. The lockfree engine exists to fill
         // this time with other segments.
         let mut bytes = self.endpoint.receive_from(holder, Tag::Segment, self.length)?;
         if let Some(delay) = self.injection.delay() {
-            hold_back(delay);
+            sleep(delay);
         }
-        self.watch.lap(Activity::AwaitingHolder);
+        self.stopwatch.lap(Activity::AwaitingHolder);
         if let Some(byte) = bytes.first_mut().filter(|_| self.injection.corrupts()) {
             *byte ^= 0xff;
         }
         let (len, is_refusal) = (bytes.len() as u64, bytes.is_empty());
         let segment = FreshSegment::check(bytes, digest);
-        let checked = self.watch.lap(Activity::Verifying);
+        let checked = self.stopwatch.lap(Activity::Verifying);
         let Some(segment) = segment else {
             self.metrics.refused_requests += u64::from(is_refusal);
             self.metrics.corrupt_segments += u64::from(!is_refusal);
@@ -219,16 +220,20 @@ impl<'a, L: Endpoint> Download<'a, L> {
         Ok(true)
     }
 
-    /// Tells the tracker what has come since the last time, and waits for a new list.
-    fn ask(&mut self, next: Vec<WantedSegment>, waits: bool) -> Result<HolderList, TransportError> {
+    /// Reports to the tracker what has come since the last time, and waits for a new list.
+    fn query(
+        &mut self,
+        next: Vec<WantedSegment>,
+        waits: bool,
+    ) -> Result<HolderList, TransportError> {
         self.report_written()?;
         let got = std::mem::take(&mut self.got);
-        self.watch.lap(Activity::Deciding);
-        self.tracker.tell(&PeerMessage::HolderQuery(HolderQuery { got, next, waits }))?;
-        let answer = self.tracker.hear()?;
-        self.watch.lap(Activity::AwaitingTracker);
+        self.stopwatch.lap(Activity::Deciding);
+        self.tracker.send(&PeerMessage::HolderQuery(HolderQuery { got, next, waits }))?;
+        let answer = self.tracker.receive()?;
+        self.stopwatch.lap(Activity::AwaitingTracker);
         let TrackerMessage::HolderList(list) = answer else {
-            unreachable!("an ask is answered by a list")
+            unreachable!("a query is answered by a list")
         };
         Ok(list)
     }
@@ -245,7 +250,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         while let Some(Written { file, error }) = self.writer.next() {
             self.unwritten -= 1;
             match error {
-                None => self.tracker.tell(&PeerMessage::FileFinished { file })?,
+                None => self.tracker.send(&PeerMessage::FileFinished { file })?,
                 Some(error) => self.report.add_problem(&error.to_string()),
             }
         }
@@ -264,13 +269,13 @@ impl<'a, L: Endpoint> Download<'a, L> {
     }
 }
 
-/// The holder of the list's segment at `place` that was asked least and not in vain.
+/// The holder of the list's segment at `position` with the fewest requests, without those `tried`.
 fn least_asked<'a>(
     holders: &'a mut [PeerRequestInfo],
-    place: usize,
+    position: usize,
     tried: &[NodeId],
 ) -> Option<&'a mut PeerRequestInfo> {
     let fits =
-        |info: &&mut PeerRequestInfo| info.has >> place & 1 == 1 && !tried.contains(&info.peer);
+        |info: &&mut PeerRequestInfo| info.has >> position & 1 == 1 && !tried.contains(&info.peer);
     holders.iter_mut().filter(fits).min_by_key(|info| info.requests)
 }

@@ -1,7 +1,7 @@
 //! Who has what: a locked map from files to their holders, and a locked map of request counters.
 //!
-//! One thread serves the tracker, so that nobody contends for the locks; other programs of this
-//! design take them all the same, and what they cost is part of what they are compared by.
+//! The tracker has one thread, so nobody contends for the locks. They are taken all the same: other
+//! programs of this design take them, and their cost is part of the comparison.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
@@ -15,7 +15,7 @@ use crate::protocol::roster::Roster;
 #[derive(Debug)]
 struct Holder {
     peer: NodeId,
-    /// Which, by their place in the file.
+    /// By position in the file: whether it has the segment.
     segments: Vec<bool>,
 }
 
@@ -45,11 +45,11 @@ impl HolderMap {
         &self.roster
     }
 
-    /// Notes what `peer` has got.
-    pub(super) fn note(&self, peer: NodeId, got: &[ReceivedSegment]) {
+    /// Records what `peer` has received.
+    pub(super) fn record(&self, peer: NodeId, got: &[ReceivedSegment]) {
         let mut files = lock(&self.files);
         for &ReceivedSegment { segment, .. } in got {
-            let (file, place) = self.place(segment);
+            let (file, position) = self.position(segment);
             let holders = files.entry(file).or_default();
             let known = holders.iter().position(|holder| holder.peer == peer);
             let known = known.unwrap_or_else(|| {
@@ -57,7 +57,7 @@ impl HolderMap {
                 holders.push(Holder { peer, segments });
                 holders.len() - 1
             });
-            holders[known].segments[place] = true;
+            holders[known].segments[position] = true;
         }
         drop(files);
         let mut requests = lock(&self.requests);
@@ -66,11 +66,10 @@ impl HolderMap {
         }
     }
 
-    /// The holders of what `asker` wants next: of those segments that can be had now, as many as a
-    /// list has room for.
+    /// The holders of the first segments of `next` that can be had now, as many as a list holds.
     ///
-    /// Holders with equally many requests are listed from the asker's own rank on, so that askers
-    /// don't all turn to the same one.
+    /// Holders with equally many requests are listed from the asker's own rank on. Otherwise all
+    /// askers would choose the same one.
     pub(super) fn list(&self, asker: NodeId, next: &[WantedSegment]) -> HolderList {
         let mut list = HolderList::default();
         let mut has = vec![0_u16; self.nodes as usize];
@@ -79,11 +78,11 @@ impl HolderMap {
             if list.segments.len() == RENEWAL_SEGMENTS {
                 break;
             }
-            let (file, place) = self.place(next.segment);
+            let (file, position) = self.position(next.segment);
             let bit = 1 << list.segments.len();
             let mut found = false;
             for holder in files.get(&file).into_iter().flatten() {
-                if holder.segments[place] && !next.tried.contains(&holder.peer) {
+                if holder.segments[position] && !next.tried.contains(&holder.peer) {
                     has[holder.peer.index()] |= bit;
                     found = true;
                 }
@@ -105,7 +104,7 @@ impl HolderMap {
         list
     }
 
-    fn place(&self, segment: SegmentId) -> (FileId, usize) {
+    fn position(&self, segment: SegmentId) -> (FileId, usize) {
         let file = self.roster.geometry.file_of(segment);
         let first = self.roster.geometry.segments_of(file).start;
         (file, (segment.0 - first) as usize)
@@ -157,7 +156,7 @@ mod tests {
     fn holders_with_fewest_requests_come_first() {
         let swarm = swarm();
         assert_eq!(holders(&swarm.list(NodeId(3), &next(&[0], &[]))), [(1, 0, 1), (2, 0, 1)]);
-        swarm.note(NodeId(3), &[got(0, 1), got(2, 1)]);
+        swarm.record(NodeId(3), &[got(0, 1), got(2, 1)]);
         let list = swarm.list(NodeId(4), &next(&[0, 1, 2], &[]));
         assert_eq!(holders(&list), [(2, 0, 0b111), (3, 0, 0b101), (1, 2, 0b111)]);
         assert_eq!(list.segments[1], (SegmentId(1), Digest([7; 32])));
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn equal_holders_are_listed_from_the_askers_rank_on() {
         let swarm = swarm();
-        swarm.note(NodeId(4), &[got(0, 1)]);
+        swarm.record(NodeId(4), &[got(0, 1)]);
         let list = swarm.list(NodeId(3), &next(&[0], &[]));
         assert_eq!(holders(&list), [(4, 0, 1), (2, 0, 1), (1, 1, 1)]);
     }
@@ -177,7 +176,7 @@ mod tests {
         let all: Vec<_> = (0..12).collect();
         assert_eq!(swarm.list(NodeId(3), &next(&all, &[])).segments.len(), RENEWAL_SEGMENTS);
         assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), HolderList::default());
-        swarm.note(NodeId(4), &[got(6, 1)]);
+        swarm.record(NodeId(4), &[got(6, 1)]);
         let list = swarm.list(NodeId(3), &next(&[5, 6], &[1, 2]));
         assert_eq!(holders(&list), [(4, 0, 1)]);
         assert_eq!(list.segments, [(SegmentId(6), Digest([7; 32]))]);

@@ -1,5 +1,5 @@
-//! What nodes of this engine say to each other. A request is a segment's number in four bytes and
-//! a segment its payload; all else is `postcard`'s.
+//! The messages of this engine. A request is a segment's number in four bytes, and a segment is its
+//! payload. All others are encoded with `postcard`.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -9,7 +9,7 @@ use crate::protocol::registration::Catalogue;
 use crate::protocol::{DoneReport, Registration};
 use crate::verify::Digest;
 
-/// What a peer says to the tracker.
+/// A message from a peer to the tracker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum PeerMessage {
     Register(Registration),
@@ -23,7 +23,7 @@ pub(super) enum PeerMessage {
     FileFinished {
         file: FileId,
     },
-    /// All files that can be had are here; what it has got since the last ask.
+    /// All files that can be had are here. `got` is what came since the last query.
     AllFinished {
         got: Vec<ReceivedSegment>,
     },
@@ -33,12 +33,13 @@ pub(super) enum PeerMessage {
     Report(Vec<u8>),
 }
 
-/// A peer's ask for a list of holders.
+/// A peer's query for a list of holders.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct HolderQuery {
     pub(super) got: Vec<ReceivedSegment>,
     pub(super) next: Vec<WantedSegment>,
-    /// Nothing else is left to do: answer when one of `next` can be had, or none ever will.
+    /// The peer has nothing else to do. The answer comes when one of `next` can be had, or none ever
+    /// will.
     pub(super) waits: bool,
 }
 
@@ -49,7 +50,7 @@ pub(super) struct ReceivedSegment {
     pub(super) holder: NodeId,
 }
 
-/// A segment that a peer wants, and who sent something else in its place.
+/// A segment that a peer wants, and the holders that sent it wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct WantedSegment {
     pub(super) segment: SegmentId,
@@ -63,26 +64,26 @@ pub(super) enum TrackerMessage {
     Open,
     /// The run ends before it began.
     Refused,
-    /// Who has what was asked for.
+    /// The answer to a query.
     HolderList(HolderList),
 }
 
 /// Holders of at most [`RENEWAL_SEGMENTS`](crate::config::RENEWAL_SEGMENTS) segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HolderList {
-    /// Those that can be had now; none at all where nothing ever will.
+    /// Those that can be had now; empty if none ever will.
     pub(super) segments: Vec<(SegmentId, Digest)>,
     /// Those with the fewest requests first.
     pub(super) holders: Vec<PeerRequestInfo>,
 }
 
-/// A holder, and how much it was asked for.
+/// A holder, and how many segments it has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerRequestInfo {
     pub(super) peer: NodeId,
     /// Segments that it has sent, as far as the tracker has heard.
     pub(super) requests: u32,
-    /// Bit `b`: it has segment `b` of the list, and was not tried for it in vain.
+    /// Bit `b`: it has segment `b` of the list, and has not sent it wrong.
     pub(super) has: u16,
 }
 

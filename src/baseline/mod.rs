@@ -1,13 +1,13 @@
-//! The mutex engine: what the classic exercise builds, without its mistakes, as the measure for the
-//! lockfree one. It moves the same verified bytes on the same inputs.
+//! The mutex engine: the classic design with two threads a rank and blocking calls, to measure the
+//! lockfree engine against. It moves the same verified bytes on the same inputs.
 //!
 //! Each peer has a download thread and an upload thread, which share a locked table of segments
-//! and block in every call: over MPI under `MPI_THREAD_MULTIPLE`. A peer has one request under
-//! way. It fetches files one by one and segments in the order of their file, each into a fresh
+//! and block in every call: over MPI under `MPI_THREAD_MULTIPLE`. A peer has one request in
+//! flight. It fetches files one by one and segments in the order of their file, each into a fresh
 //! buffer, from the holder with the fewest requests. For every ten segments the list of holders is
-//! renewed, and the peer says what it has got. The tracker answers from a locked map.
+//! renewed, and the peer reports what it has received. The tracker answers from a locked map.
 //!
-//! What is said, and by which thread to which:
+//! The messages, and which thread sends them to which:
 //!
 //! | when | from | to | what | answer |
 //! | --- | --- | --- | --- | --- |
@@ -23,11 +23,10 @@
 //! | at last | download | tracker | `Report`: what both threads measured | |
 //!
 //! A segment that is wrong is asked for at the next holder, never again at the same one. When all
-//! are tried it is put aside, and asked for again when all else is here. Nothing times out: nobody
-//! waits but for an answer that comes, so that no run ends with a message under way.
+//! are tried it is put aside, and asked for again when all else is here. Nothing times out: every
+//! wait is for an answer that is certain to come, so no run ends with a message in flight.
 //!
-//! Finished files are written by a thread of their own, as in the lockfree engine: disks are not what
-//! is compared.
+//! A third thread writes finished files, as in the lockfree engine: the comparison is not about disks.
 
 mod download;
 mod endpoint;
@@ -48,12 +47,12 @@ use crate::time::Clock;
 use crate::transport::TransportError;
 use endpoint::Mailboxes;
 
-/// Runs `nodes` nodes, each of two threads but the tracker. `show` is told of the progress now and
-/// then.
+/// Runs `nodes` nodes: the tracker on one thread, each peer on two. `show` is called with the progress
+/// a few times a second.
 ///
 /// # Errors
 ///
-/// When a node breaks: the first one that did, by rank.
+/// When a node fails: the failed node of the lowest rank.
 pub fn run_threads(
     job: &Job,
     nodes: u32,
@@ -68,17 +67,17 @@ pub fn run_threads(
         let peer = |(node, setup)| {
             scope.spawn(move || {
                 let ended = peer::run(&mailboxes.endpoint(node), node, job, setup, clock);
-                close_if_broken(mailboxes, ended.map(|()| None))
+                close_if_failed(mailboxes, ended.map(|()| None))
             })
         };
         let peers: Vec<_> = setup.into_iter().map(peer).collect();
         let tracked = tracker::run(&mailboxes.endpoint(NodeId::TRACKER), job, nodes, clock, show);
-        let tracked = close_if_broken(mailboxes, tracked.map(Some));
+        let tracked = close_if_failed(mailboxes, tracked.map(Some));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         std::iter::once(tracked).chain(peers).collect()
     });
     let mut named: Vec<_> = (0..).map(NodeId).zip(results).collect();
-    // Who broke comes before those who were broken off by it.
+    // The failure itself comes before those that it caused on other nodes.
     named.sort_by_key(|(_, result)| matches!(result, Err(TransportError::BrokenOff)));
     let mut ended = None;
     for (node, result) in named {
@@ -87,8 +86,8 @@ pub fn run_threads(
     Ok(ended.expect("rank 0 ends by knowing how"))
 }
 
-/// Lets the other nodes end too when one breaks.
-fn close_if_broken<T>(
+/// Ends the other nodes too when one has failed.
+fn close_if_failed<T>(
     mailboxes: &Mailboxes,
     result: Result<T, TransportError>,
 ) -> Result<T, TransportError> {
@@ -100,12 +99,12 @@ fn close_if_broken<T>(
 
 /// Runs this rank's node; all ranks must come here, after MPI was initialized for calls from
 /// several threads at once. `world` is the communicator of the whole job, the only one that
-/// threads can share. Rank 0 learns how it ended.
+/// threads can share. Rank 0 gets the result.
 ///
 /// # Errors
 ///
-/// When a message can't be read; the other ranks then wait in vain, so that the job is to be
-/// aborted.
+/// When a message can't be read. The other ranks then wait forever, so the caller must abort the
+/// job.
 #[cfg(feature = "mpi")]
 pub fn run_rank(
     job: &Job,

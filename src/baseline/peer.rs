@@ -18,7 +18,7 @@ use crate::store::Store;
 use crate::time::Clock;
 use crate::transport::TransportError;
 
-/// What a peer starts from, or what stands in its way.
+/// What a peer starts from, or why it can't.
 pub(super) fn prepare(job: &Job, node: NodeId) -> Result<PeerSetup, PrepareError> {
     job.prepare(node, 0)
 }
@@ -36,29 +36,29 @@ pub(super) fn run(
         Ok(setup) => setup,
         Err(reason) => {
             let reason = reason.to_string().into();
-            tracker.tell(&PeerMessage::Register(Registration::Refused { reason }))?;
-            return tracker.hear().map(drop);
+            tracker.send(&PeerMessage::Register(Registration::Refused { reason }))?;
+            return tracker.receive().map(drop);
         }
     };
     let PeerSetup { registration, store: _, owned, wanted, output, slot_bytes } = setup;
-    tracker.tell(&PeerMessage::Register(registration))?;
-    let TrackerMessage::Catalogue(catalogue) = tracker.hear()? else { return Ok(()) };
-    tracker.tell(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
-    let TrackerMessage::Open = tracker.hear()? else { return Ok(()) };
-    let segments = number(&catalogue, owned);
+    tracker.send(&PeerMessage::Register(registration))?;
+    let TrackerMessage::Catalogue(catalogue) = tracker.receive()? else { return Ok(()) };
+    tracker.send(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
+    let TrackerMessage::Open = tracker.receive()? else { return Ok(()) };
+    let segments = own_segments(&catalogue, owned);
     let metrics = thread::scope(|scope| {
         let upload = scope.spawn(|| upload::run(endpoint, &segments));
         let mut download =
             Download::new(endpoint, &segments, job, node, clock, (output, slot_bytes));
         let downloaded = download.run(&catalogue, wanted);
         if downloaded.is_err() {
-            // Nobody else will stop it.
+            // A request for nothing stops the upload thread; nobody else will send one.
             endpoint.send(node, Tag::Request, &[])?;
         }
         let served = upload.join().expect("an upload thread does not panic");
         downloaded.and(served).map(|served| download.metrics(&served))
     })?;
-    tracker.tell(&PeerMessage::Report(metrics.encode()))
+    tracker.send(&PeerMessage::Report(metrics.encode()))
 }
 
 // Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer
@@ -69,7 +69,7 @@ fn shortage(catalogue: &Catalogue, slot_bytes: usize) -> Option<Box<str>> {
     Some(format!("wanted files: {error}").into())
 }
 
-fn number(catalogue: &Catalogue, owned: OwnedFiles) -> SegmentTable {
+fn own_segments(catalogue: &Catalogue, owned: OwnedFiles) -> SegmentTable {
     let segments = SegmentTable::default();
     for (listing, file) in catalogue.owned.iter().zip(owned) {
         for (id, segment) in (listing.first..).zip(file) {

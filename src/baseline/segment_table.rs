@@ -1,4 +1,4 @@
-//! What a peer has: the one table that its two threads share, behind a lock.
+//! The verified segments of a peer: one table behind a lock, which its two threads share.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,9 +9,9 @@ use crate::store::{FreshSegment, SealedSegment, Verified};
 
 #[derive(Clone, Debug)]
 pub(super) enum StoredSegment {
-    /// It was here before the start.
+    /// Of a file that was here before the start.
     Own(SealedSegment),
-    /// It came in a buffer of its own.
+    /// Received, in a buffer of its own.
     Fetched(FreshSegment),
 }
 
@@ -33,7 +33,7 @@ impl SegmentTable {
         self.lock().insert(id, segment);
     }
 
-    /// A segment, to be used without the lock.
+    /// Clones the handle, so that the lock is not held while the segment is sent.
     pub(super) fn segment(&self, id: SegmentId) -> Option<StoredSegment> {
         self.lock().get(&id).cloned()
     }

@@ -17,7 +17,7 @@ use crate::protocol::{Outcome, Registration, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
-/// Runs rank 0 to the end. `show` is told of the progress now and then.
+/// Runs rank 0 to the end. `show` is called with the progress a few times a second.
 pub(super) fn run<L: Endpoint>(
     endpoint: &L,
     job: &Job,
@@ -26,21 +26,21 @@ pub(super) fn run<L: Endpoint>(
     mut show: impl FnMut(Progress),
 ) -> Result<JobResult, TransportError> {
     let mut tracker = MutexTracker::new(endpoint, nodes, (clock, &job.meter));
-    let Some(swarm) = tracker.register()? else { return Ok(tracker.ended(0)) };
+    let Some(swarm) = tracker.register()? else { return Ok(tracker.result(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
     if tracker.open()? {
         tracker.serve(&swarm, &mut show)?;
         tracker.stop()?;
     }
     show(tracker.progress);
-    Ok(tracker.ended(distinct_bytes))
+    Ok(tracker.result(distinct_bytes))
 }
 
 struct MutexTracker<'a, L> {
     endpoint: &'a L,
     nodes: u32,
     clock: &'a Clock,
-    watch: Stopwatch,
+    stopwatch: Stopwatch,
     outcome: Outcome,
     progress: Progress,
     /// Peers with nothing left to do until one of these segments can be had.
@@ -54,7 +54,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             endpoint,
             nodes,
             clock,
-            watch: Stopwatch::start(clock, meter),
+            stopwatch: Stopwatch::start(clock, meter),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             progress: Progress::default(),
             waiting: BTreeMap::new(),
@@ -67,7 +67,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     fn register(&mut self) -> Result<Option<HolderMap>, TransportError> {
         let (mut registrations, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
-            let (from, message) = self.hear()?;
+            let (from, message) = self.receive()?;
             let PeerMessage::Register(registration) = message else {
                 unreachable!("peers register first")
             };
@@ -101,12 +101,12 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         })
     }
 
-    /// Opens the swarm when all have room for what they want; whether they have.
+    /// Opens the swarm if all have memory for what they want. Returns whether they have.
     fn open(&mut self) -> Result<bool, TransportError> {
         for _ in self.peers() {
-            let (from, message) = self.hear()?;
+            let (from, message) = self.receive()?;
             let PeerMessage::Ready { problem } = message else {
-                unreachable!("peers that know are ready")
+                unreachable!("a catalogue is answered by ready")
             };
             if let Some(problem) = problem {
                 self.outcome.errors.push(format!("{from}: {problem}"));
@@ -116,8 +116,8 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             self.refuse()?;
             return Ok(false);
         }
-        self.watch.lap(Activity::Idle);
-        self.watch.count(true);
+        self.stopwatch.lap(Activity::Idle);
+        self.stopwatch.count(true);
         self.outcome.opened = Some(self.clock.now());
         self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Open))?;
         Ok(true)
@@ -138,17 +138,17 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
             // One message after the other: the tracker is the classic program's only serial part.
-            let (from, message) = self.hear()?;
+            let (from, message) = self.receive()?;
             self.metrics[0].messages += 1;
-            let now = self.watch.lap(Activity::Idle);
+            let now = self.stopwatch.lap(Activity::Idle);
             match message {
-                PeerMessage::HolderQuery(ask) => self.handle_ask(swarm, from, ask)?,
+                PeerMessage::HolderQuery(query) => self.handle_query(swarm, from, query)?,
                 PeerMessage::FileFinished { .. } => self.progress.files_finished += 1,
                 PeerMessage::AllFinished { got } => {
                     self.progress.peers_complete += 1;
                     self.progress.segments_verified += got.len() as u64;
                     self.outcome.finished[from.index()] = Some(now);
-                    swarm.note(from, &got);
+                    swarm.record(from, &got);
                     self.answer_waiting(swarm)?;
                 }
                 PeerMessage::Done(report) => {
@@ -156,31 +156,31 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     done += 1;
                 }
                 PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {
-                    unreachable!("a swarm that is open has begun and has not ended")
+                    unreachable!("these come before a swarm opens, or after it ends")
                 }
             }
             if now.since(shown) >= SHOW_EVERY {
                 shown = now;
                 show(self.progress);
             }
-            self.watch.lap(Activity::Deciding);
+            self.stopwatch.lap(Activity::Deciding);
         }
         Ok(())
     }
 
-    fn handle_ask(
+    fn handle_query(
         &mut self,
         swarm: &HolderMap,
         from: NodeId,
-        ask: HolderQuery,
+        query: HolderQuery,
     ) -> Result<(), TransportError> {
-        self.progress.segments_verified += ask.got.len() as u64;
-        swarm.note(from, &ask.got);
-        if ask.waits {
-            self.waiting.insert(from, ask.next);
+        self.progress.segments_verified += query.got.len() as u64;
+        swarm.record(from, &query.got);
+        if query.waits {
+            self.waiting.insert(from, query.next);
         } else {
-            self.answer(from, &TrackerMessage::HolderList(swarm.list(from, &ask.next)))?;
-            if ask.got.is_empty() {
+            self.answer(from, &TrackerMessage::HolderList(swarm.list(from, &query.next)))?;
+            if query.got.is_empty() {
                 return Ok(());
             }
         }
@@ -211,10 +211,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     /// Stops the upload threads, and collects what each peer measured.
     fn stop(&mut self) -> Result<(), TransportError> {
         self.peers().try_for_each(|peer| self.endpoint.send(peer, Tag::Request, &[]))?;
-        self.watch.lap(Activity::Deciding);
-        self.metrics[0].spent = self.watch.spent();
+        self.stopwatch.lap(Activity::Deciding);
+        self.metrics[0].spent = self.stopwatch.spent();
         for _ in self.peers() {
-            let (from, message) = self.hear()?;
+            let (from, message) = self.receive()?;
             let PeerMessage::Report(bytes) = message else {
                 unreachable!("peers that ended report")
             };
@@ -228,7 +228,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         Ok(())
     }
 
-    fn hear(&self) -> Result<(NodeId, PeerMessage), TransportError> {
+    fn receive(&self) -> Result<(NodeId, PeerMessage), TransportError> {
         let (from, bytes) = self.endpoint.receive(Tag::ToTracker, Length::Any)?;
         Ok((from, decode(&bytes)?))
     }
@@ -241,7 +241,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         (1..self.nodes).map(NodeId)
     }
 
-    fn ended(self, distinct_bytes: u64) -> JobResult {
+    fn result(self, distinct_bytes: u64) -> JobResult {
         let Self { outcome, progress, metrics, .. } = self;
         JobResult { outcome, progress, metrics, distinct_bytes }
     }

@@ -9,11 +9,11 @@ use crate::transport::TransportError;
 pub(super) struct TrackerClient<'a, L>(pub(super) &'a L);
 
 impl<L: Endpoint> TrackerClient<'_, L> {
-    pub(super) fn tell(&self, message: &PeerMessage) -> Result<(), TransportError> {
+    pub(super) fn send(&self, message: &PeerMessage) -> Result<(), TransportError> {
         self.0.send(NodeId::TRACKER, Tag::ToTracker, &encode(message))
     }
 
-    pub(super) fn hear(&self) -> Result<TrackerMessage, TransportError> {
+    pub(super) fn receive(&self) -> Result<TrackerMessage, TransportError> {
         let bytes = self.0.receive_from(NodeId::TRACKER, Tag::FromTracker, Length::Any)?;
         Ok(decode(&bytes)?)
     }

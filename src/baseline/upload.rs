@@ -22,7 +22,7 @@ pub(super) fn run(
         let Ok(number) = request.try_into() else { return Ok(metrics) };
         let id = SegmentId(u32::from_le_bytes(number));
         let Some(segment) = segments.segment(id) else {
-            // No payload is empty: not from here.
+            // An empty answer refuses: no payload is empty.
             endpoint.send(from, Tag::Segment, &[])?;
             continue;
         };

@@ -1,4 +1,4 @@
-//! Faults on purpose, to see that they are survived.
+//! Fault injection: tests and demonstrations show that a run survives lost, late and corrupt segments.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,7 +15,7 @@ pub enum Fault {
     Corrupt(f64),
     /// This share of segments is never sent.
     Drop(f64),
-    /// Segments arrive so much later.
+    /// Each segment arrives later by this time.
     Delay(Duration),
 }
 
@@ -35,6 +35,7 @@ impl FromStr for Fault {
         match kind {
             "corrupt" if is_rate => Ok(Self::Corrupt(value)),
             "drop" if is_rate => Ok(Self::Drop(value)),
+            // A minute: longer than any patience, so that more would show nothing new.
             "delay" if (0.0..=60_000.0).contains(&value) => {
                 Ok(Self::Delay(Duration::from_secs_f64(value / 1e3)))
             }
@@ -43,7 +44,7 @@ impl FromStr for Fault {
     }
 }
 
-/// The faults of one node, and the generator that they follow.
+/// The faults of one node, and its random generator.
 #[derive(Clone, Debug)]
 pub struct Injection {
     corrupt: f64,
@@ -53,7 +54,7 @@ pub struct Injection {
 }
 
 impl Injection {
-    /// The faults of `node`; different nodes and seeds meet different ones.
+    /// The faults of `node`. Each node and each seed has a random sequence of its own.
     pub fn new(faults: &[Fault], seed: u64, node: NodeId) -> Self {
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0) << 32);
         let mut this = Self { corrupt: 0.0, drop: 0.0, delay: Duration::ZERO, rng };

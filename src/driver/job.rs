@@ -43,26 +43,26 @@ pub struct Job {
     pub digests: bool,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
-    /// What all payload and all random choices follow from.
+    /// Determines all payload and all random choices.
     pub seed: u64,
     /// How all nodes behave.
     pub config: Config,
-    /// Threads that check segments beside a peer's own.
+    /// Threads of each peer that check segments; 0 lets its own thread check them.
     pub verify_threads: usize,
-    /// What goes wrong on purpose.
+    /// Faults to inject.
     pub faults: Vec<Fault>,
-    /// Where a line about something odd in an input goes.
+    /// Receives each warning about an input, a line each.
     pub warn: fn(&str),
-    /// Told when this process has made its payload, so that what the run itself costs is known.
+    /// Measures what the run costs this process, without making the payload.
     pub meter: Meter,
 }
 
 /// What rank 0 knows when a run is over.
 #[derive(Clone, Debug)]
 pub struct JobResult {
-    /// How it went.
+    /// Errors, losses and times.
     pub outcome: Outcome,
-    /// How far it came.
+    /// What was delivered.
     pub progress: Progress,
     /// What each node measured, by rank.
     pub metrics: Vec<RankMetrics>,
@@ -70,13 +70,13 @@ pub struct JobResult {
     pub distinct_bytes: u64,
 }
 
-/// Why a run broke.
+/// Why a run failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{node}: {source}")]
 pub struct JobError {
-    /// Where.
+    /// The node that failed.
     pub node: NodeId,
-    /// What happened there.
+    /// Its reason.
     pub source: TransportError,
 }
 
@@ -98,7 +98,7 @@ impl Job {
         }
     }
 
-    /// Reads a peer's input and makes it ready, or lets it say why not.
+    /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
     fn prepare_peer(&self, node: NodeId) -> Prepared {
         match self.prepare(node, self.config.spare_slots()) {
             Ok(setup) => Prepared::ready(setup, self.config.clone()),
@@ -106,8 +106,7 @@ impl Job {
         }
     }
 
-    /// Reads a peer's input and makes what it owns, with `spare` slots beyond that; else says what
-    /// stands in the way.
+    /// Reads a peer's input and makes the payload that it owns, with `spare` slots beyond that.
     pub(crate) fn prepare(&self, node: NodeId, spare: usize) -> Result<PeerSetup, PrepareError> {
         let input = match &self.inputs {
             Inputs::Folder(dir) => PeerInput::read(dir, node)?,
@@ -116,10 +115,10 @@ impl Job {
         for warning in &input.warnings {
             (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
         }
-        prepare(node, input, &self.terms(), spare)
+        prepare(node, input, &self.options(), spare)
     }
 
-    fn terms(&self) -> PeerOptions<'_> {
+    fn options(&self) -> PeerOptions<'_> {
         PeerOptions {
             segment_bytes: self.segment_bytes,
             seed: self.seed,
@@ -128,7 +127,6 @@ impl Job {
         }
     }
 
-    /// How one peer checks what it gets.
     fn checks(&self, parker: &Parker) -> Checks {
         if self.config.verify == Verify::Off {
             return Checks::off();
@@ -140,7 +138,7 @@ impl Job {
         pool.map_or_else(|_| Checks::inline(), |pool| Checks::on(&pool, parker.unparker()))
     }
 
-    fn ended(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> JobResult {
+    fn result(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> JobResult {
         JobResult {
             outcome: tracker.outcome().clone(),
             progress: tracker.progress(),
@@ -150,11 +148,11 @@ impl Job {
     }
 }
 
-/// Runs `nodes` nodes as threads. `show` is told of the progress now and then.
+/// Runs `nodes` nodes as threads. `show` is called with the progress a few times a second.
 ///
 /// # Errors
 ///
-/// When a node breaks: the first one that did, by rank.
+/// When a node fails: the failed node of the lowest rank.
 pub fn run_threads(
     job: &Job,
     nodes: u32,
@@ -165,8 +163,8 @@ pub fn run_threads(
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
-    let bells = parkers.iter().map(|parker| parker.unparker().clone()).collect();
-    let mut ends = local::connect(bells).into_iter().zip(parkers);
+    let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+    let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a tracker");
     let results = thread::scope(|scope| {
         let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
@@ -184,7 +182,7 @@ pub fn run_threads(
     let named = (0..).map(NodeId).zip(results);
     let metrics: Result<_, _> =
         named.map(|(node, result)| result.map_err(|source| JobError { node, source })).collect();
-    Ok(job.ended(&tracker, metrics?))
+    Ok(job.result(&tracker, metrics?))
 }
 
 #[cfg(feature = "mpi")]
@@ -193,7 +191,7 @@ mod ranks {
         Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
-    use crate::driver::idle::hold_back;
+    use crate::driver::idle::sleep;
     use crate::time::Clock;
     use crate::transport::TransportError;
     use crate::transport::mpi::MpiTransport;
@@ -201,16 +199,17 @@ mod ranks {
     use mpi::topology::{Communicator as _, SimpleCommunicator};
     use std::time::Duration;
 
-    // How long a rank sleeps at a time that waits for the others in `meet_quietly`.
-    const QUIET_REST: Duration = Duration::from_millis(1);
+    // How long a rank sleeps between two polls of `meet_quietly`: a thousand polls a second take no
+    // core from anybody, and a millisecond is nothing beside a run.
+    const QUIET_SLEEP: Duration = Duration::from_millis(1);
 
-    /// Runs this rank's node; all ranks of `world` must come here. Rank 0 learns how it ended. Where
-    /// the outcome names lost ranks, nothing that all ranks do together can follow: the job is to be
-    /// aborted. What the others finished is whole by then.
+    /// Runs this rank's node; all ranks of `world` must come here. Rank 0 gets the result. If it names
+    /// lost ranks, the caller must abort the job, as no collective call can follow. All that the
+    /// other ranks finished is whole by then.
     ///
     /// # Errors
     ///
-    /// When MPI fails here; the other ranks then wait in vain, so that the job is to be aborted.
+    /// When MPI fails here. The other ranks then wait forever, so the caller must abort the job.
     pub fn run_rank(
         job: &Job,
         world: &SimpleCommunicator,
@@ -219,26 +218,26 @@ mod ranks {
     ) -> Result<Option<JobResult>, JobError> {
         let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
         let result = if node == NodeId::TRACKER {
-            track(job, world, clock, show).map(Some)
+            run_tracker_rank(job, world, clock, show).map(Some)
         } else {
-            share(job, world, node, clock).map(|()| None)
+            run_peer_rank(job, world, node, clock).map(|()| None)
         };
         result.map_err(|source| JobError { node, source })
     }
 
     // `MPI_Barrier` polls: ranks that wait would take the cores of the one that still works. A non-blocking
     // barrier that is tested once in a while lets them sleep.
-    /// Waits until all ranks have come here, asleep for most of the time: whoever comes last has the
-    /// cores of this machine for itself until then. MPI's own barrier polls.
+    /// Waits until all ranks have come here, and sleeps most of the time: until then the last rank
+    /// has the cores of this machine to itself. MPI's own barrier polls without a pause.
     pub fn meet_quietly(world: &SimpleCommunicator) {
         let mut barrier = world.immediate_barrier();
         while let Err(not_yet) = barrier.test() {
             barrier = not_yet;
-            hold_back(QUIET_REST);
+            sleep(QUIET_SLEEP);
         }
     }
 
-    fn track(
+    fn run_tracker_rank(
         job: &Job,
         world: &SimpleCommunicator,
         clock: &Clock,
@@ -252,11 +251,11 @@ mod ranks {
         let mine =
             run_tracker(&mut tracker, &mut transport, Parker::new(), (clock, &job.meter), show)?;
         if !tracker.outcome().lost.is_empty() {
-            // A rank that is lost would be waited for in vain.
+            // Gathering would wait forever for a lost rank.
             let unknown = (1..nodes).map(|_| RankMetrics::default());
             let metrics = std::iter::once(mine).chain(unknown).collect();
             std::mem::forget(transport);
-            return Ok(job.ended(&tracker, metrics));
+            return Ok(job.result(&tracker, metrics));
         }
         let gathered = transport.gather(&mine.encode())?.unwrap_or_default();
         let mut metrics = vec![mine];
@@ -267,12 +266,12 @@ mod ranks {
                 RankMetrics::default()
             }));
         }
-        let mut ended = job.ended(&tracker, metrics);
-        ended.outcome.errors.extend(lost);
-        Ok(ended)
+        let mut result = job.result(&tracker, metrics);
+        result.outcome.errors.extend(lost);
+        Ok(result)
     }
 
-    fn share(
+    fn run_peer_rank(
         job: &Job,
         world: &SimpleCommunicator,
         node: NodeId,

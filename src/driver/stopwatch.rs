@@ -1,4 +1,4 @@
-//! What a rank's time goes to, lap by lap.
+//! Measures what a rank's time goes to.
 
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, TimeSpent};
 use crate::time::{Clock, Timestamp};
 
-/// Splits the time of one thread among its activities, while the swarm is open.
+/// Splits the time of one thread among its activities, while the run is open. Every moment counts for
+/// exactly one activity, so that the shares add up to 1.
 #[derive(Debug)]
 pub(crate) struct Stopwatch {
-    /// Is told when the swarm opens.
     meter: Meter,
     clock: Clock,
-    mark: Timestamp,
+    /// When the last lap ended.
+    last: Timestamp,
     counts: bool,
     spent: TimeSpent,
 }
@@ -22,18 +23,18 @@ impl Stopwatch {
         Self {
             meter: meter.clone(),
             clock: *clock,
-            mark: clock.now(),
+            last: clock.now(),
             counts: false,
             spent: TimeSpent::default(),
         }
     }
 
-    /// The time since the last lap was spent on `activity`; returns the time now.
+    /// Counts the time since the last lap for `activity`. Returns the time now.
     pub(crate) fn lap(&mut self, activity: Activity) -> Timestamp {
         let now = self.clock.now();
-        let time = if self.counts { now.since(self.mark) } else { Duration::ZERO };
+        let time = if self.counts { now.since(self.last) } else { Duration::ZERO };
         self.spent.add(activity, time);
-        self.mark = now;
+        self.last = now;
         now
     }
 

@@ -1,5 +1,5 @@
-//! What must hold after every event, whatever goes wrong. A violation panics and names the event;
-//! whoever runs the world adds the seed.
+//! The safety properties that hold after every event, whatever fails. A violation panics and names the
+//! nodes and the segment; the test that runs the world adds the seed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,13 +8,14 @@ use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 
-/// What one node is known to have and to wait for, kept apart from what the node itself thinks.
+/// What one node has and expects. The checker derives it from the outputs, and trusts no state of the
+/// node.
 #[derive(Clone, Debug, Default)]
 struct NodeFacts {
     verified: Vec<u64>,
     /// Slots made ready, by segment and sender, and whether the request was withdrawn.
     expected: BTreeMap<(SegmentId, NodeId), bool>,
-    /// Segments on their way out.
+    /// Segments that it is sending, and since when.
     serving: BTreeMap<(NodeId, SegmentId), Timestamp>,
 }
 
@@ -67,7 +68,8 @@ impl Checker {
         words.get(segment.index() / 64).is_some_and(|word| word >> (segment.index() % 64) & 1 == 1)
     }
 
-    /// A node made a slot ready. `missing` tells how much it has not asked for.
+    /// A node made a slot ready. `missing` counts the segments that it wants and has not requested: with
+    /// none left it may request one from a second holder.
     pub(super) fn expect(&mut self, node: NodeId, from: NodeId, segment: SegmentId, missing: u32) {
         assert!(!self.has(node, segment), "{node} asks for {segment:?}, which it has");
         let expected = &mut self.nodes[node.index()].expected;
@@ -82,7 +84,7 @@ impl Checker {
         assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
     }
 
-    /// A node dropped what it expected, or took it in.
+    /// A node forgot a segment that it expected, or its check has ended.
     pub(super) fn settled(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
         let before = self.nodes[node.index()].expected.remove(&(segment, from));
         assert!(
@@ -120,12 +122,12 @@ impl Checker {
         if landed { self.landed += 1 } else { self.dropped += 1 }
     }
 
-    /// A node is gone: nothing is expected of it, and nothing by it.
+    /// A node vanished, and expects nothing more.
     pub(super) fn vanish(&mut self, node: NodeId) {
         self.nodes[node.index()].expected.clear();
     }
 
-    /// The run has ended and nothing is under way.
+    /// The run has ended, and nothing may be in flight.
     pub(super) fn end(&self, gone: &[bool]) {
         assert_eq!(self.served, self.landed + self.dropped, "served and received differ");
         for (rank, facts) in self.nodes.iter().enumerate().filter(|&(rank, _)| !gone[rank]) {

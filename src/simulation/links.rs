@@ -1,9 +1,9 @@
-//! The network: every node has an uplink and a downlink of its own rate, and between them lies a
-//! switch that never runs out of memory.
+//! The network model: every node has an uplink and a downlink of its own rate. The switch between
+//! them is ideal: it has no rate limit, and buffers without a bound.
 //!
-//! An uplink sends one segment after the other, a downlink receives one after the other. A sender
-//! has sent when the receiver has all of it, but its uplink is free as soon as the last byte has
-//! left.
+//! Both directions are FIFO servers, one segment at a time. That is simpler than fair sharing, where
+//! concurrent transfers split a link, and it finishes the same bytes in the same time. A transfer ends
+//! when the receiver has all of it, but the uplink is free as soon as the last byte has left.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(super) struct LinkTable {
     latency: Duration,
 }
 
-/// A segment on its way.
+/// A segment in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Transfer {
     pub(super) to: NodeId,
@@ -52,7 +52,7 @@ impl LinkTable {
         Self { links: (0..nodes).map(link).collect(), latency }
     }
 
-    /// A node wants to send a segment; starts at once if its uplink is free.
+    /// Queues a segment. Returns its transfer if the uplink was free and it starts at once.
     pub(super) fn send(
         &mut self,
         now: Timestamp,
@@ -65,7 +65,7 @@ impl LinkTable {
         if link.sending { None } else { self.next(now, from) }
     }
 
-    /// The uplink of a node is free; starts the next segment that waits.
+    /// The uplink of a node is free. Starts the next queued segment.
     pub(super) fn next(&mut self, now: Timestamp, from: NodeId) -> Option<Transfer> {
         let link = &mut self.links[from.index()];
         let next = link.queue.pop_front();

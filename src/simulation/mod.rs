@@ -1,6 +1,9 @@
 //! The same nodes in virtual time: seeded worlds with faults, and a checker after every event.
 //!
-//! Invariant: nothing here draws on a clock, a thread or a hash map's order: the same scenario
+//! A discrete-event simulation: a priority queue holds the events to come, and time jumps from one to
+//! the next. A run of hours takes seconds, and a seed repeats it exactly.
+//!
+//! Invariant: nothing here depends on a clock, a thread or a hash map's order: the same scenario
 //! gives the same run, event for event.
 
 mod checker;

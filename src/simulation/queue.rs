@@ -1,4 +1,5 @@
-//! Events in the order of their times, and of their making where times are equal.
+//! The event queue of the simulation: a binary heap, ordered by time. Events of one time keep the order
+//! in which they were pushed, so that a run can be repeated.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -45,33 +46,33 @@ pub(super) enum SimulatedEvent {
 // key makes the order total, so that a seed reproduces a run event for event.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// Small keys, so that ordering moves no messages.
+    /// Time, number and slot of each event: a heap moves its elements, and messages are large.
     order: BinaryHeap<Reverse<(Timestamp, u64, usize)>>,
     events: Vec<Option<SimulatedEvent>>,
     free: Vec<usize>,
-    made: u64,
+    pushed: u64,
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: Timestamp, event: SimulatedEvent) {
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.events[place] = Some(event);
-                place
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.events[slot] = Some(event);
+                slot
             }
             None => {
                 self.events.push(Some(event));
                 self.events.len() - 1
             }
         };
-        self.order.push(Reverse((at, self.made, place)));
-        self.made += 1;
+        self.order.push(Reverse((at, self.pushed, slot)));
+        self.pushed += 1;
     }
 
     pub(super) fn pop(&mut self) -> Option<(Timestamp, SimulatedEvent)> {
-        let Reverse((at, _, place)) = self.order.pop()?;
-        self.free.push(place);
-        let event = self.events[place].take().expect("every key has its event");
+        let Reverse((at, _, slot)) = self.order.pop()?;
+        self.free.push(slot);
+        let event = self.events[slot].take().expect("every key has its event");
         Some((at, event))
     }
 }

@@ -1,4 +1,4 @@
-//! The world: takes events in their order, hands them to nodes, and does what the nodes want.
+//! The world: pops events in order, feeds them to nodes, and performs what the nodes put out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -34,35 +34,35 @@ pub struct World {
     outbox: Outbox,
     checker: Checker,
     rng: Xoshiro256PlusPlus,
-    /// What arrived and is not checked yet.
+    /// Content of the segments that have arrived and are not checked: by receiver, segment, sender.
     unchecked: BTreeMap<(NodeId, SegmentId, NodeId), Digest>,
     contents: Vec<BTreeMap<SegmentId, Digest>>,
-    /// When a node will be woken, by rank.
+    /// By rank: when the node's next wake event comes.
     armed: Vec<Option<Timestamp>>,
-    /// Nodes that left or vanished, by rank.
+    /// By rank: whether the node has left or vanished.
     gone: Vec<bool>,
-    /// Room for one message, where their bytes are counted.
+    /// A buffer for one encoded message, where bytes are counted.
     encoded: Box<[u8]>,
-    /// When the tracker has done with all that was sent to it so far.
+    /// When the tracker has handled all that was sent to it so far.
     tracker_free: Timestamp,
-    /// Of each message on its way to the tracker, whether it has nothing to do when that comes.
-    tracker_rests: VecDeque<bool>,
-    /// When the last message between two nodes arrives, where delays vary.
+    /// For each message in flight to rank 0: whether rank 0 is idle when it comes.
+    tracker_is_idle: VecDeque<bool>,
+    /// When the last message between two nodes arrives; kept if delays vary.
     ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
     run: Run,
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Run {
-    /// How the tracker saw it.
+    /// The result as rank 0 knows it.
     pub outcome: Outcome,
     /// From the opening of the swarm until the last peer that finished had all it wants.
     pub makespan: Duration,
     pub served: Vec<u64>,
     pub corrupt: u64,
-    /// Requests that were declined, that lapsed.
+    /// Requests that a holder declined.
     pub declined: u64,
     /// Requests that were not answered in time.
     pub lapsed: u64,
@@ -73,10 +73,10 @@ pub struct Run {
     pub tracker_busy: Duration,
     /// Bytes of all messages, where they are counted.
     pub message_bytes: u64,
-    /// The most segments that peers had been given and not announced at one moment.
+    /// The most grants that were open at one moment.
     pub grants_max: usize,
     pub events: u64,
-    /// Stands for the whole run: equal when two runs are the same, event for event.
+    /// A hash of all events: equal if two runs are the same, event for event.
     pub fingerprint: u64,
     /// By rank, by wanted file in the order of registration: the digests of its segments, where all
     /// arrived. Kept on request.
@@ -124,7 +124,7 @@ impl World {
             gone: vec![false; count],
             encoded: vec![0; MESSAGE_BYTES_MAX].into(),
             tracker_free: Timestamp::default(),
-            tracker_rests: VecDeque::new(),
+            tracker_is_idle: VecDeque::new(),
             ordered: BTreeMap::new(),
             run: Run { served: vec![0; count], ..Run::default() },
             scenario,
@@ -135,7 +135,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// When an invariant does not hold, naming the moment, and when the run never ends.
+    /// When an invariant does not hold, and when the run does not end.
     pub fn run(mut self) -> Run {
         for rank in 0..self.nodes.len() {
             let node = node_at(rank);
@@ -149,7 +149,7 @@ impl World {
             self.now = at;
             match self.awake_at(&event) {
                 Some(later) => self.queue.push(later, event),
-                None => self.happen(event),
+                None => self.process(event),
             }
         }
         assert!(self.gone[0], "nothing happens any more, but the tracker has not finished");
@@ -172,7 +172,7 @@ impl World {
         ends.map(|(_, begin, length)| *begin + *length).max()
     }
 
-    fn happen(&mut self, event: SimulatedEvent) {
+    fn process(&mut self, event: SimulatedEvent) {
         self.run.events += 1;
         match event {
             SimulatedEvent::Input { to, input } => self.input(to, input),
@@ -204,13 +204,13 @@ impl World {
         if self.gone[to.index()] {
             return;
         }
-        self.note(to, &input);
+        self.fold_into_fingerprint(to, &input);
         let mut outbox = std::mem::take(&mut self.outbox);
         let node = self.nodes[to.index()].node_mut();
-        let comes_after_a_rest = to == NodeId::TRACKER
+        let was_idle = to == NodeId::TRACKER
             && matches!(input, Input::Message { .. })
-            && self.tracker_rests.pop_front() == Some(true);
-        if comes_after_a_rest {
+            && self.tracker_is_idle.pop_front() == Some(true);
+        if was_idle {
             node.handle(self.now, Input::Idle, &mut outbox);
         }
         node.handle(self.now, input, &mut outbox);
@@ -222,7 +222,7 @@ impl World {
     }
 
     /// Folds an event into the fingerprint of the run.
-    fn note(&mut self, to: NodeId, input: &Input<'_>) {
+    fn fold_into_fingerprint(&mut self, to: NodeId, input: &Input<'_>) {
         let (kind, detail) = match input {
             Input::Start => (1, 0),
             Input::Deadline => (2, 0),
@@ -245,12 +245,13 @@ impl World {
             Input::Reserved { problem } => (9, u64::from(problem.is_some())),
         };
         for word in [self.now.0, u64::from(to.0), kind, detail] {
-            // FNV-1a, a word at a time.
+            // FNV-1a (Fowler, Noll, Vo), eight bytes at a time: a hash of the standard library may
+            // change between versions, and a fingerprint may not.
             self.run.fingerprint = (self.run.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
         }
     }
 
-    /// Tells the checker what a peer owns, now that its segments have numbers.
+    /// Enters what a node owns into the checker, now that its segments have numbers.
     fn reserve(&mut self, node: NodeId) {
         for segment in self.nodes[node.index()].owned() {
             self.checker.verified(node, segment);
@@ -258,7 +259,7 @@ impl World {
         let short = self.scenario.faults.short.contains(&node);
         let problem = short.then(|| "there is no memory".into());
         let input = Input::Reserved { problem };
-        self.later(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
+        self.push_after(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
     fn perform(&mut self, node: NodeId, output: Output, outbox: &Outbox) {
@@ -282,16 +283,19 @@ impl World {
             }
             Output::Check { from, segment, digest } => {
                 let content = self.unchecked[&(node, segment, from)];
-                let right = content == digest;
-                let verdict = if right { CheckResult::Valid } else { CheckResult::Corrupt };
-                self.run.corrupt += u64::from(!right);
+                let is_valid = content == digest;
+                let verdict = if is_valid { CheckResult::Valid } else { CheckResult::Corrupt };
+                self.run.corrupt += u64::from(!is_valid);
                 let input = Input::Checked { from, segment, verdict };
-                self.later(self.scenario.check_time, SimulatedEvent::Input { to: node, input });
+                self.push_after(
+                    self.scenario.check_time,
+                    SimulatedEvent::Input { to: node, input },
+                );
                 self.checked(node, from, segment, verdict);
             }
             Output::Publish { file } => {
                 let input = Input::Published { file, problem: None };
-                self.later(Duration::ZERO, SimulatedEvent::Input { to: node, input });
+                self.push_after(Duration::ZERO, SimulatedEvent::Input { to: node, input });
             }
             Output::Finish => self.gone[node.index()] = true,
         }
@@ -300,7 +304,7 @@ impl World {
     fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: CheckResult) {
         let content = self.unchecked.remove(&(node, segment, from));
         self.checker.settled(node, from, segment);
-        let content = content.expect("it was looked at a moment ago");
+        let content = content.expect("a check was begun on a segment that had arrived");
         if verdict == CheckResult::Valid && !self.checker.has(node, segment) {
             self.checker.verified(node, segment);
             if self.scenario.keep_contents {
@@ -329,7 +333,7 @@ impl World {
         }
         if to == NodeId::TRACKER {
             let tracker_time = self.scenario.tracker_time;
-            self.tracker_rests.push_back(at > self.tracker_free);
+            self.tracker_is_idle.push_back(at > self.tracker_free);
             at = at.max(self.tracker_free) + tracker_time;
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;
@@ -343,7 +347,7 @@ impl World {
         let faults = &self.scenario.faults;
         if faults.drop > 0.0 && self.rng.random_bool(faults.drop) {
             self.checker.left(from, (to, segment), false);
-            self.later(
+            self.push_after(
                 Duration::ZERO,
                 SimulatedEvent::Input { to: from, input: Input::Sent { to, segment } },
             );
@@ -378,11 +382,11 @@ impl World {
         }
     }
 
-    /// What a holder of a segment has: what the owner registered.
+    /// The content of a segment at a holder: what its owner registered.
     fn registered(&self, holder: NodeId, segment: SegmentId) -> Digest {
         assert!(self.checker.has(holder, segment), "{holder} has no {segment:?}");
         let known = [NodeId::TRACKER, holder].map(|node| self.nodes[node.index()].digest(segment));
-        known.into_iter().flatten().next().expect("what is served has been registered")
+        known.into_iter().flatten().next().expect("a served segment has been registered")
     }
 
     fn vanish(&mut self, node: NodeId) {
@@ -393,14 +397,14 @@ impl World {
         }
         for rank in 0..self.nodes.len() {
             let to = node_at(rank);
-            self.later(
+            self.push_after(
                 10 * self.scenario.latency,
                 SimulatedEvent::Input { to, input: Input::Lost { node } },
             );
         }
     }
 
-    fn later(&mut self, delay: Duration, event: SimulatedEvent) {
+    fn push_after(&mut self, delay: Duration, event: SimulatedEvent) {
         self.queue.push(self.now + delay, event);
     }
 

@@ -1,4 +1,4 @@
-//! What a simulated world is made of.
+//! The parameters of a simulated world.
 
 use std::time::Duration;
 
@@ -15,43 +15,43 @@ pub struct WorldConfig {
     pub registrations: Vec<Registration>,
     /// How all nodes behave.
     pub config: Config,
-    /// All random choices follow from it.
+    /// Determines all random choices.
     pub seed: u64,
     /// How long a segment takes on a link of rate 1, up or down.
     pub segment_time: Duration,
-    /// How long a message takes one way, and the head of a segment.
+    /// One-way latency of a message, and of the first byte of a segment.
     pub latency: Duration,
     /// How long a peer takes to reserve its slots.
     pub reserve_time: Duration,
     /// How long it takes to check a segment.
     pub check_time: Duration,
-    /// How long the tracker is busy with one message to it, its answers included: those that come
-    /// meanwhile wait.
+    /// Service time of one message at the tracker, with its answers. Messages that come meanwhile wait.
     pub tracker_time: Duration,
     /// Whether the bytes of all messages are counted.
     pub weighs_messages: bool,
-    /// SimulatedLink rates by rank, in segments per segment time; ranks beyond the list have 1.
+    /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
     pub rates: Vec<f64>,
-    /// What goes wrong.
+    /// Faults to inject.
     pub faults: Faults,
-    /// Whether the run keeps what every peer ends up with: one digest a segment and peer.
+    /// Whether the run returns what every peer has at the end: one digest a segment and peer.
     pub keep_contents: bool,
 }
 
-/// What goes wrong in a world, each with its probability or its moment.
+/// The faults of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// The probability that a message is lost.
     pub loss: f64,
-    /// Messages take up to so much longer; those from one node to another keep their order.
+    /// The most by which a message is delayed, at random. Messages from one node to another keep their
+    /// order.
     pub jitter: Duration,
-    /// The probability that a segment arrives as something else.
+    /// The probability that a segment arrives corrupt.
     pub corrupt: f64,
     /// Holders whose segments are always wrong.
     pub corrupt_holders: Vec<NodeId>,
-    /// The probability that a holder loses a segment that it should send.
+    /// The probability that a holder drops a segment that it should send.
     pub drop: f64,
-    /// Peers that have no memory for what they want.
+    /// Peers without memory for what they want.
     pub short: Vec<NodeId>,
     /// Nodes that are stopped, when and for how long, as by SIGSTOP or a host that swaps.
     pub pause: Vec<(NodeId, Timestamp, Duration)>,

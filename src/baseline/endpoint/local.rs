@@ -1,4 +1,4 @@
-//! MailboxState between threads of one process: a locked mailbox for each node and kind.
+//! Messages between threads of one process: a locked mailbox for each node and tag.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
@@ -12,17 +12,17 @@ pub(in crate::baseline) struct Mailboxes {
     mailboxes: Vec<[TagMailbox; Tag::COUNT]>,
 }
 
-/// MailboxState that wait. No more come in than senders wait for answers to.
+/// One mailbox. Its queue is short without a bound: senders wait for answers before they go on.
 #[derive(Debug, Default)]
 struct TagMailbox {
-    messages: Mutex<MailboxState>,
-    bell: Condvar,
+    state: Mutex<MailboxState>,
+    changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct MailboxState {
     waiting: VecDeque<(NodeId, Vec<u8>)>,
-    /// A node broke: nobody will write any more.
+    /// A node failed: no message follows.
     closed: bool,
 }
 
@@ -41,31 +41,31 @@ impl Mailboxes {
         LocalEndpoint { mailboxes: self, node }
     }
 
-    /// Lets all who wait or will wait know that the run is broken.
+    /// Ends every wait, now and later, with an error: the run has failed.
     pub(in crate::baseline) fn close(&self) {
         for mailbox in self.mailboxes.iter().flatten() {
             mailbox.lock().closed = true;
-            mailbox.bell.notify_all();
+            mailbox.changed.notify_all();
         }
     }
 }
 
 impl TagMailbox {
     fn lock(&self) -> MutexGuard<'_, MailboxState> {
-        self.messages.lock().expect("nothing that holds the lock panics")
+        self.state.lock().expect("nothing that holds the lock panics")
     }
 
     /// Waits for the first message that `fits`.
     fn take(&self, fits: impl Fn(NodeId) -> bool) -> Result<(NodeId, Vec<u8>), TransportError> {
-        let mut messages = self.lock();
+        let mut state = self.lock();
         loop {
-            if let Some(place) = messages.waiting.iter().position(|&(from, _)| fits(from)) {
-                return Ok(messages.waiting.remove(place).expect("it was found there"));
+            if let Some(position) = state.waiting.iter().position(|&(from, _)| fits(from)) {
+                return Ok(state.waiting.remove(position).expect("it was found there"));
             }
-            if messages.closed {
+            if state.closed {
                 return Err(TransportError::BrokenOff);
             }
-            messages = self.bell.wait(messages).expect("nothing that holds the lock panics");
+            state = self.changed.wait(state).expect("nothing that holds the lock panics");
         }
     }
 }
@@ -83,7 +83,7 @@ impl Endpoint for LocalEndpoint<'_> {
         mailbox.lock().waiting.push_back((self.node, message));
         // A condition variable for each mailbox and kind: a notification wakes the one that waits for it.
         // One thread at a time reads a mailbox.
-        mailbox.bell.notify_one();
+        mailbox.changed.notify_one();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! MailboxState between nodes, with calls that block.
+//! Messages between nodes, with calls that block.
 
 mod local;
 #[cfg(feature = "mpi")]
@@ -11,7 +11,7 @@ pub(super) use local::Mailboxes;
 #[cfg(feature = "mpi")]
 pub(super) use mpi::MpiEndpoint;
 
-/// What a message is about: each thread waits for those of one kind at a time.
+/// The kind of a message. Each thread waits for one kind at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Any peer's download thread to the tracker.
@@ -29,16 +29,16 @@ impl Tag {
     const COUNT: usize = 4;
 }
 
-/// What is known of a message before it comes.
+/// What the receiver knows about the length of a message before it comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Length {
-    /// It has at most so many bytes: its buffer can wait for it.
+    /// At most this many bytes, so that a buffer can be ready for it.
     AtMost(usize),
-    /// Its buffer is made when its length is known.
+    /// Unknown: the buffer is allocated when the length is known.
     Any,
 }
 
-/// One node's end, which its threads share. MailboxState of one kind from one node to another arrive in
+/// One node's end, which its threads share. Messages of one tag from one node to another arrive in
 /// order.
 pub(super) trait Endpoint: Sync {
     /// Sends a message; `bytes` can be used again at once.
@@ -48,14 +48,14 @@ pub(super) trait Endpoint: Sync {
     /// When the run is broken.
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError>;
 
-    /// Waits for the next message of a kind from anybody, which comes in a buffer of its own.
+    /// Waits for the next message of a tag from any node. Returns it in a buffer of its own.
     ///
     /// # Errors
     ///
     /// When the run is broken.
     fn receive(&self, tag: Tag, length: Length) -> Result<(NodeId, Vec<u8>), TransportError>;
 
-    /// Waits for the next message of a kind from one node, likewise.
+    /// Waits for the next message of a tag from one node.
     ///
     /// # Errors
     ///

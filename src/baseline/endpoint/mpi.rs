@@ -1,4 +1,5 @@
-//! MailboxState between ranks of an MPI job, by blocking calls from several threads at once.
+//! Messages between ranks of an MPI job, by blocking calls from several threads at once
+//! (`MPI_THREAD_MULTIPLE`).
 
 use mpi::Tag as MpiTag;
 use mpi::datatype::Equivalence as _;
@@ -9,8 +10,8 @@ use super::{Endpoint, Length, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
-/// This rank's end. A communicator of one's own can't be shared by threads, the world's can; what
-/// travels there besides is told apart by its tags.
+/// This rank's end. It uses the world communicator: the binding's handle of any other one is not `Sync`.
+/// Tags tell its messages from all others there.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::baseline) struct MpiEndpoint;
 
@@ -58,7 +59,7 @@ fn rank(node: NodeId) -> std::ffi::c_int {
     std::ffi::c_int::try_from(node.0).expect("ranks are numbered as MPI does")
 }
 
-/// Tags of this engine; its first is not the one that everybody uses.
+/// The tags begin above 300, away from 0, which most programs use.
 fn number(tag: Tag) -> MpiTag {
     match tag {
         Tag::ToTracker => 301,

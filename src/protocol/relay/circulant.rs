@@ -4,8 +4,8 @@
 //! From J. L. Träff, "Optimal Broadcast Schedules in Logarithmic Time with Applications to
 //! Broadcast, All-Broadcast, Reduction and All-Reduction" (arXiv 2407.18004). With q = ⌈log₂ p⌉,
 //! node r sends to r + skip(k) and receives from r − skip(k) (mod p) in round k (mod q). What it
-//! sends and receives repeats every q rounds, shifted by q segments. A node computes its part
-//! alone, in O(log p) steps and without a message.
+//! sends and receives repeats every q rounds, shifted by q segments. A node computes its own part in
+//! O(log p) steps, without a message.
 
 use std::iter;
 
@@ -17,11 +17,12 @@ const END: usize = usize::MAX;
 pub(super) struct Schedule {
     nodes: u32,
     node: u32,
-    /// How far the partner is in each of q rounds, and after them p.
+    /// The distance to the partner in each of q rounds, and at the end p.
     skips: Vec<u32>,
-    /// The segment to receive in each of the first q rounds; a negative one is not there yet.
+    /// The segment to receive in each of the first q rounds. A negative one means none yet: the
+    /// pipeline is filling.
     receives: Vec<i64>,
-    /// The segment to send in each of them, likewise.
+    /// The same for sending.
     sends: Vec<i64>,
 }
 
@@ -43,13 +44,13 @@ impl Schedule {
 
     /// The rounds in which `segments` segments reach all nodes.
     ///
-    /// The last segment stands in for those beyond it, so that a node may be sent it again in the
-    /// last rounds.
+    /// The schedule goes on beyond the last segment. The last segment takes the place of those, so a
+    /// node may be sent it twice.
     pub(super) fn rounds(&self, segments: u32) -> impl Iterator<Item = CirculantRound> {
         let q = i64::try_from(self.sends.len()).expect("a logarithm is small");
         let last = i64::from(segments) - 1;
         let is_idle = q == 0 || segments == 0;
-        // Rounds that are left out at the beginning, so that the last one ends a period.
+        // Rounds that are skipped at the start, so that the last round ends a period.
         let ahead = if is_idle { 0 } else { (q - last % q) % q };
         let count = if is_idle { 0 } else { last + q };
         (ahead..ahead + count).map(move |round| {
