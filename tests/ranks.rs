@@ -104,6 +104,22 @@ fn an_output_folder_that_cannot_be_made_is_named_once() {
     assert_eq!(ended.errors(), [expected]);
 }
 
+/// A fifo stands for a file server that does not answer.
+#[test]
+fn a_rank_that_never_registers_is_named_and_ends_the_job() {
+    if !can_start() || Command::new("mkfifo").arg("--version").output().is_err() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), 2, "0\n1\nfile\n");
+    let fifo = dir.path().join("in1.txt");
+    assert!(Command::new("mkfifo").arg(&fifo).status().expect("mkfifo starts").success());
+    let args = ["run", text(dir.path()), "--quiet", "--patience", "registration=2s", "--out"];
+    let ended = run(3, &[&args[..], &[text(&dir.path().join("out"))]].concat());
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("rank 1 did not register within 2 s"), "{ended:?}");
+}
+
 #[test]
 fn a_wrong_option_is_explained_once() {
     if !can_start() {

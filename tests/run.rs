@@ -244,3 +244,38 @@ fn ranks_deliver_every_file() {
         check_outputs(&inputs("classic"), out.path());
     }
 }
+
+/// Runs with the variables of a launcher that are not a job's own, and returns code and errors.
+fn run_under(variables: &[(&str, &str)], args: &[&str]) -> (Option<i32>, String) {
+    let out = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(PROGRAM);
+    command.args(args).arg("--out").arg(out.path()).envs(variables.iter().copied());
+    let output = command.output().expect("the program starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn a_slurm_step_without_mpi_is_refused_once_with_what_to_type() {
+    let small = inputs("small");
+    for rank in ["0", "1"] {
+        let step = [("SLURM_STEP_ID", "0"), ("SLURM_NTASKS", "4"), ("SLURM_PROCID", rank)];
+        let (code, errors) = run_under(&step, &["run", &small, "--quiet"]);
+        assert_eq!(code, Some(2), "{errors}");
+        assert_eq!(errors.contains("srun --mpi=pmix"), rank == "0", "{errors}");
+        let (code, errors) = run_under(&step, &["run", &small, "--quiet", "--transport", "local"]);
+        assert_eq!(code, Some(0), "{errors}");
+    }
+}
+
+#[test]
+fn variables_that_a_shell_kept_do_no_harm() {
+    let small = inputs("small");
+    for variables in
+        [[("PMI_RANK", "0"), ("PMI_SIZE", "1")], [("SLURM_NTASKS", "64"), ("SLURM_PROCID", "0")]]
+    {
+        let (code, errors) = run_under(&variables, &["run", &small, "--quiet"]);
+        assert_eq!(code, Some(0), "{variables:?}: {errors}");
+    }
+    let (code, _) = run_under(&[("PMI_RANK", "3"), ("PMI_SIZE", "4")], &["run", "--bogus"]);
+    assert_eq!(code, Some(2), "a wrong command line never succeeds");
+}

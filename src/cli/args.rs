@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
+use super::patience::Patience;
 use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
@@ -78,6 +79,10 @@ pub(super) struct RunArgs {
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
+    /// How long nodes wait: registration=60s for all registrations, silence=60s for a sign of life,
+    /// request=2s for a segment, ask=2s for the tracker
+    #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
+    pub(super) patience: Vec<Patience>,
     /// Which program design moves the segments
     #[arg(long, value_parser = choice::<Engine>(), default_value_t)]
     pub(super) engine: Engine,
@@ -104,11 +109,13 @@ impl RunArgs {
     /// The job that every node of this run starts from. `has_links`: the nodes are on several hosts.
     /// `warn` shows a line about something odd in an input.
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
+        let mut config = self.overrides.0.config(self.segment_bytes, has_links);
+        self.patience.iter().for_each(|patience| patience.apply(&mut config));
         Job {
             out: Some(self.out.clone()),
             digests: self.digests,
             seed: self.seed,
-            config: self.overrides.0.config(self.segment_bytes, has_links),
+            config,
             verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
             warn,
@@ -245,6 +252,9 @@ pub(super) struct BenchArgs {
     /// Continue a measurement that was cut off, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,
+    /// What carries messages and segments
+    #[arg(long, value_enum, default_value_t = Via::Auto)]
+    pub(super) transport: Via,
 }
 
 /// How a comparison is shown.

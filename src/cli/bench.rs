@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, is_rank, show};
+use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
 use crate::harness::environment::Environment;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
@@ -11,7 +11,11 @@ use crate::harness::{Launch, Plan, bench_table, comparison, results, tracker_run
 use crate::time::Clock;
 
 pub(super) fn bench(args: &BenchArgs) -> u8 {
-    if !is_rank() {
+    let over_mpi = match runs_over_mpi(args.transport) {
+        Ok(over_mpi) => over_mpi,
+        Err(refusal) => return refuse_all(&refusal),
+    };
+    if !over_mpi {
         let plan = match Plan::read(&args.plan, None) {
             Ok(plan) => with_budget(plan, args),
             Err(error) => return refuse(&error.to_string()),
@@ -121,9 +125,11 @@ mod ranks {
     use mpi::Threading;
     use mpi::topology::Communicator as _;
 
+    use super::refuse_all;
     use super::{
         BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show, with_budget,
     };
+    use crate::cli::over_mpi::disagreement;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
 
@@ -133,6 +139,9 @@ mod ranks {
             return FAILED;
         };
         let world = universe.world();
+        if let Some(refusal) = disagreement(&world) {
+            return refuse_all(&refusal);
+        }
         let ranks = Ranks::new(universe.world());
         let text = if ranks.is_root() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };
         let problem = match &text {

@@ -4,9 +4,11 @@ mod args;
 mod bench;
 mod compare;
 mod flags;
+mod launcher;
 mod local;
 #[cfg(feature = "mpi")]
 mod over_mpi;
+mod patience;
 mod show;
 mod simulate;
 mod synthesize;
@@ -16,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::{Args, Command, RunArgs, Via};
+use launcher::Launcher;
 
 // Everything went well.
 const OK: u8 = 0;
@@ -35,15 +38,18 @@ const NO_MPI: &str = "this program was built without MPI: build it with the feat
 /// Runs the command line.
 pub fn main() -> ExitCode {
     // The classic programs take no arguments and run in the folder of the inputs.
-    let classic = std::env::args_os().len() == 1 && is_rank();
+    let launcher = Launcher::of_this_process();
+    let is_rank = launcher.as_ref().is_some_and(Launcher::started_several);
+    let classic = std::env::args_os().len() == 1 && is_rank;
     let args = if classic {
         Args { command: Command::Run(RunArgs::parse_from(["run"])) }
     } else {
         match Args::try_parse() {
             Ok(args) => args,
-            // All ranks have the same command line: only rank 0 prints the error or the help, and
-            // exits with its code.
-            Err(_) if rank().is_some_and(|rank| rank != 0) => return ExitCode::SUCCESS,
+            // All ranks have the same command line: only rank 0 prints the error or the help.
+            Err(error) if launcher.is_some_and(|launcher| launcher.speaks_elsewhere()) => {
+                return if error.exit_code() == 0 { OK } else { REFUSED }.into();
+            }
             Err(error) => error.exit(),
         }
     };
@@ -56,27 +62,33 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Whether a launcher started this process as one rank of many.
-fn is_rank() -> bool {
-    // Set by Open MPI, by PMIx and PMI launchers (Slurm), and by MPICH, in this order.
-    let names = ["OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK", "PMI_SIZE"];
-    names.iter().any(|name| std::env::var_os(name).is_some())
+/// Whether the nodes are ranks, as far as the launcher's variables tell; an error that says what to type
+/// where it gives MPI no way to connect them.
+fn runs_over_mpi(transport: Via) -> Result<bool, String> {
+    let launcher = Launcher::of_this_process();
+    match (transport, launcher) {
+        (Via::Local, _) | (Via::Auto, None) => Ok(false),
+        (Via::Mpi, _) => Ok(true),
+        (Via::Auto, Some(launcher)) => match launcher.refusal() {
+            Some(refusal) => Err(refusal),
+            None => Ok(launcher.started_several()),
+        },
+    }
 }
 
-/// The rank of this process, if the launcher says so before MPI is initialized.
-fn rank() -> Option<u32> {
-    let names = ["OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"];
-    names.iter().find_map(|name| std::env::var(name).ok()?.parse().ok())
+/// Prints a refusal once for all ranks.
+fn refuse_all(refusal: &str) -> u8 {
+    if !Launcher::of_this_process().is_some_and(|launcher| launcher.speaks_elsewhere()) {
+        show::error(refusal);
+    }
+    REFUSED
 }
 
 fn start(run: &RunArgs) -> u8 {
-    let over_mpi = match run.transport {
-        Via::Auto => is_rank(),
-        Via::Local => false,
-        Via::Mpi => true,
-    };
-    if !over_mpi {
-        return local::run(run);
+    match runs_over_mpi(run.transport) {
+        Err(refusal) => return refuse_all(&refusal),
+        Ok(false) => return local::run(run),
+        Ok(true) => {}
     }
     #[cfg(feature = "mpi")]
     return over_mpi::run(run);

@@ -5,9 +5,10 @@ use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::args::RunArgs;
+use super::launcher::Launcher;
 use super::local::count_nodes;
 use super::show;
-use super::{FAILED, OK, REFUSED};
+use super::{FAILED, OK, REFUSED, refuse_all};
 use crate::baseline;
 use crate::config::Engine;
 use crate::driver::job;
@@ -25,6 +26,9 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return FAILED;
     };
     let world = universe.world();
+    if let Some(refusal) = disagreement(&world) {
+        return refuse_all(&refusal);
+    }
     if let Some(code) = refuse(args, provided, &world) {
         return code;
     }
@@ -54,6 +58,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             world.abort(FAILED.into())
         }
     }
+}
+
+/// Why the launcher and MPI do not count the same ranks, if they don't.
+pub(super) fn disagreement(world: &SimpleCommunicator) -> Option<String> {
+    let ranks = u32::try_from(world.size()).unwrap_or_default();
+    Launcher::of_this_process().and_then(|launcher| launcher.disagreement(ranks))
 }
 
 /// The exit code where inputs, ranks and MPI don't fit together. Rank 0 checks, and broadcasts it.

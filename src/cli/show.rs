@@ -84,7 +84,7 @@ pub(super) fn summary(
         error(&format!("{name}: no rank could provide it"));
     }
     if outcome.refused {
-        return REFUSED;
+        return if outcome.lost.is_empty() { REFUSED } else { FAILED };
     }
     let code = match (outcome.errors.is_empty(), outcome.unavailable.is_empty()) {
         (false, _) => FAILED,

@@ -213,9 +213,16 @@ impl Tracker {
     fn handle_deadline(&mut self, now: Timestamp, out: &mut Outbox) {
         match &mut self.phase {
             TrackerPhase::Registering(registrations) if now >= registrations.deadline => {
-                let missing = registrations.missing();
-                let errors = missing.map(|node| format!("{node} did not register in time"));
-                self.outcome.errors.extend(errors);
+                // They may be stuck in a file system, and come to nothing that all ranks do together.
+                let missing: Vec<NodeId> = registrations.missing().collect();
+                let seconds = self.config.registration_patience.as_secs_f64();
+                for &node in &missing {
+                    let error =
+                        format!("{node} did not register within {seconds} s: does its input hang?");
+                    self.outcome.errors.push(error);
+                    registrations.departed.insert(node);
+                }
+                self.outcome.lost.extend(missing);
                 self.refuse(now, out);
             }
             TrackerPhase::Running(swarm) => swarm.check_silence(now, &mut self.outcome, out),

@@ -1,0 +1,91 @@
+//! `--patience KIND=TIME`: how long nodes wait for each other.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::config::Config;
+
+/// One wait and its limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    kind: Kind,
+    limit: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Registration,
+    Silence,
+    Request,
+    Ask,
+}
+
+// Below, a busy machine would be taken for a lost rank; above, nobody waits for the message.
+const SECONDS_MIN: f64 = 0.01;
+const SECONDS_MAX: f64 = 86_400.0;
+
+/// What is wrong with a value of `--patience`, and what to type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum PatienceError {
+    #[error("no `=`: type for example silence=60s")]
+    NoLimit,
+    #[error("`{0}` is no kind: use registration, silence, request or ask")]
+    Kind(String),
+    #[error("`{0}` is no time from 10ms to 86400s: type for example 60s or 500ms")]
+    Time(String),
+}
+
+impl FromStr for Patience {
+    type Err = PatienceError;
+
+    fn from_str(text: &str) -> Result<Self, PatienceError> {
+        let (kind, time) = text.split_once('=').ok_or(PatienceError::NoLimit)?;
+        let kind = match kind {
+            "registration" => Kind::Registration,
+            "silence" => Kind::Silence,
+            "request" => Kind::Request,
+            "ask" => Kind::Ask,
+            other => return Err(PatienceError::Kind(other.to_owned())),
+        };
+        let (number, unit) = match time.strip_suffix("ms") {
+            Some(number) => (number, 1e-3),
+            None => (time.strip_suffix('s').unwrap_or(time), 1.0),
+        };
+        let seconds = number.parse::<f64>().ok().map(|number| number * unit);
+        let seconds = seconds.filter(|seconds| (SECONDS_MIN..=SECONDS_MAX).contains(seconds));
+        let seconds = seconds.ok_or_else(|| PatienceError::Time(time.to_owned()))?;
+        Ok(Self { kind, limit: Duration::from_secs_f64(seconds) })
+    }
+}
+
+impl Patience {
+    pub(super) fn apply(&self, config: &mut Config) {
+        *match self.kind {
+            Kind::Registration => &mut config.registration_patience,
+            Kind::Silence => &mut config.silence_patience,
+            Kind::Request => &mut config.request_patience,
+            Kind::Ask => &mut config.ask_patience,
+        } = self.limit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_and_checked() {
+        let limit = |text: &str| text.parse::<Patience>().map(|patience| patience.limit);
+        assert_eq!(limit("silence=60s"), Ok(Duration::from_secs(60)));
+        assert_eq!(limit("ask=250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(limit("request=1.5"), Ok(Duration::from_millis(1500)));
+        for bad in
+            ["silence", "sleep=3s", "ask=", "ask=-1s", "ask=nan", "ask=inf", "ask=1e9", "ask=0"]
+        {
+            assert!(limit(bad).is_err(), "{bad}");
+        }
+        let mut config = Config::for_segments_of(1024);
+        "silence=3s".parse::<Patience>().expect("it is one").apply(&mut config);
+        assert_eq!(config.silence_patience, Duration::from_secs(3));
+    }
+}
