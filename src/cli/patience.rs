@@ -8,12 +8,12 @@ use crate::config::Config;
 /// One wait and its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
-    kind: Kind,
+    kind: PatienceKind,
     limit: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum PatienceKind {
     Registration,
     Silence,
     Request,
@@ -41,10 +41,10 @@ impl FromStr for Patience {
     fn from_str(text: &str) -> Result<Self, PatienceError> {
         let (kind, time) = text.split_once('=').ok_or(PatienceError::NoLimit)?;
         let kind = match kind {
-            "registration" => Kind::Registration,
-            "silence" => Kind::Silence,
-            "request" => Kind::Request,
-            "ask" => Kind::Ask,
+            "registration" => PatienceKind::Registration,
+            "silence" => PatienceKind::Silence,
+            "request" => PatienceKind::Request,
+            "ask" => PatienceKind::Ask,
             other => return Err(PatienceError::Kind(other.to_owned())),
         };
         let (number, unit) = match time.strip_suffix("ms") {
@@ -61,10 +61,10 @@ impl FromStr for Patience {
 impl Patience {
     pub(super) fn apply(&self, config: &mut Config) {
         *match self.kind {
-            Kind::Registration => &mut config.registration_patience,
-            Kind::Silence => &mut config.silence_patience,
-            Kind::Request => &mut config.request_patience,
-            Kind::Ask => &mut config.ask_patience,
+            PatienceKind::Registration => &mut config.registration_patience,
+            PatienceKind::Silence => &mut config.silence_patience,
+            PatienceKind::Request => &mut config.request_patience,
+            PatienceKind::Ask => &mut config.ask_patience,
         } = self.limit;
     }
 }
