@@ -279,3 +279,29 @@ fn variables_that_a_shell_kept_do_no_harm() {
     let (code, _) = run_under(&[("PMI_RANK", "3"), ("PMI_SIZE", "4")], &["run", "--bogus"]);
     assert_eq!(code, Some(2), "a wrong command line never succeeds");
 }
+
+#[test]
+fn a_full_stdout_is_an_error_and_no_panic() {
+    let Ok(full) = fs::OpenOptions::new().write(true).open("/dev/full") else { return };
+    let out = tempfile::tempdir().expect("a folder");
+    let small = inputs("small");
+    for engine in ENGINES {
+        let mut command = Command::new(PROGRAM);
+        command.args([
+            "run",
+            &small,
+            "--engine",
+            engine,
+            "--transport",
+            "local",
+            "--json",
+            "--out",
+        ]);
+        command.arg(out.path()).stdout(full.try_clone().expect("a handle can be copied"));
+        let output = command.output().expect("the program starts");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{errors}");
+        assert_eq!(errors.lines().count(), 1, "{errors}");
+        assert!(errors.starts_with("mpiswarm: stdout: "), "{errors}");
+    }
+}

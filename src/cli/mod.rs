@@ -39,6 +39,7 @@ const NO_MPI: &str = "this program was built without MPI: build it with the feat
 pub fn main() -> ExitCode {
     // The classic programs take no arguments and run in the folder of the inputs.
     let launcher = Launcher::of_this_process();
+    end_on_panic(launcher.as_ref().and_then(|launcher| launcher.rank));
     let is_rank = launcher.as_ref().is_some_and(Launcher::started_several);
     let classic = std::env::args_os().len() == 1 && is_rank;
     let args = if classic {
@@ -53,13 +54,25 @@ pub fn main() -> ExitCode {
             Err(error) => error.exit(),
         }
     };
-    ExitCode::from(match args.command {
+    let code = match args.command {
         Command::Run(run) => start(&run),
         Command::Synthesize(workload) => synthesize::synthesize(&workload),
         Command::Simulate(worlds) => simulate::simulate(&worlds),
         Command::Bench(plan) => bench::bench(&plan),
         Command::Compare(question) => compare::run(&question),
-    })
+    };
+    if code == OK && show::output_failed() { FAILED } else { code }.into()
+}
+
+// Unwinding would run `MPI_Finalize` while the other ranks still wait for this one. Ending the process has
+// the launcher end the job. A worker thread may not call `MPI_Abort`: MPI runs FUNNELED.
+fn end_on_panic(rank: Option<u32>) {
+    std::panic::set_hook(Box::new(move |info| {
+        let rank = rank.map(|rank| format!("rank {rank}: ")).unwrap_or_default();
+        let text = info.to_string().replace('\n', " ");
+        show::error(&format!("{rank}this is a bug of mpiswarm: {text}"));
+        std::process::abort();
+    }));
 }
 
 /// Whether the nodes are ranks, as far as the launcher's variables tell; an error that says what to type

@@ -1,8 +1,7 @@
 //! The only output: progress and errors on stderr, results on stdout.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "the one place that prints")]
-
 use std::fs;
-use std::io::{self, IsTerminal as _};
+use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,22 +22,39 @@ const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 // Rare enough for a log file; chosen, not tuned.
 const LINE_EVERY: Duration = Duration::from_secs(3);
 
+// Set once a result could not be printed: the exit code says so in the end.
+static OUTPUT_FAILED: OnceLock<()> = OnceLock::new();
+
+/// Whether a result could not be printed.
+pub(super) fn output_failed() -> bool {
+    OUTPUT_FAILED.get().is_some()
+}
+
 pub(super) fn error(text: &str) {
-    eprintln!("mpiswarm: {text}");
+    note(&format!("mpiswarm: {text}"));
 }
 
 pub(super) fn note(text: &str) {
-    eprintln!("{text}");
+    // Where stderr can't be written, nobody is left to tell: the exit code remains.
+    drop(writeln!(io::stderr(), "{text}"));
 }
 
 /// Prints a result of several lines.
+// Not `print!`, which panics on a full disk: on rank 0 all other ranks would then wait.
 pub(super) fn text(text: &str) {
-    print!("{text}");
+    let mut stdout = io::stdout();
+    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    match printed {
+        // A reader such as `head` has seen enough.
+        Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
+        Err(cause) if OUTPUT_FAILED.set(()).is_ok() => error(&format!("stdout: {cause}")),
+        Ok(()) | Err(_) => {}
+    }
 }
 
 /// Prints one line of the result.
-pub(super) fn line(text: &str) {
-    println!("{text}");
+pub(super) fn line(line: &str) {
+    text(&format!("{line}\n"));
 }
 
 /// Shows a progress bar on a terminal; elsewhere a line every [`LINE_EVERY`].
@@ -59,10 +75,9 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
         }
         if has_lines && !is_over && clock.now().since(shown) >= LINE_EVERY {
             shown = clock.now();
-            eprintln!(
-                "{segments_verified} of {segments_wanted} segments, \
-                 {peers_complete} peers complete"
-            );
+            note(&format!(
+                "{segments_verified} of {segments_wanted} segments, {peers_complete} peers complete"
+            ));
         }
     }
 }
@@ -106,9 +121,9 @@ pub(super) fn summary(
 fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     let json = serde_json::to_string(summary).expect("a summary holds only plain data");
     if args.json {
-        println!("{json}");
+        line(&json);
     } else if !args.quiet {
-        print!("{summary}");
+        text(&summary.to_string());
     }
     let path = args.report.as_ref()?;
     let cause = fs::write(path, json + "\n").err()?;
