@@ -93,9 +93,14 @@ fn threads_are_measured_and_recorded() {
     let real = records.iter().filter(|record| record.contender != "mock");
     assert!(real.map(|record| record.cpu_s).sum::<f64>() > 0.0, "work costs time");
     let table = String::from_utf8_lossy(&output.stdout);
-    for word in ["tiny: 2 peers", "tiny: 3 peers", "lockfree window=8", "pooled", "5.0 ms"] {
-        assert!(table.contains(word), "{word} in {table}");
+    assert!(table.contains("Makespan (workload tiny, segment 100 B)\n"), "{table}");
+    for peers in ["2", "3"] {
+        for contender in ["lockfree window=1", "lockfree window=8", "pooled", "mock"] {
+            let start = format!("  {peers}      {contender} ");
+            assert!(table.lines().any(|line| line.starts_with(&start)), "{start} in {table}");
+        }
     }
+    assert!(table.contains("5.0 ms") && table.contains("÷ bound"), "{table}");
     let environment = fs::read_to_string(dir.path().join("out").join(ENVIRONMENT));
     let environment: Environment =
         serde_json::from_str(&environment.expect("it is there")).expect("an environment");

@@ -5,9 +5,11 @@ use std::time::Duration;
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
 use crate::harness::environment::Environment;
+use crate::harness::measured::{self, MeasuredError};
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
-use crate::harness::{Launch, Plan, bench_table, comparison, results, tracker_run};
+use crate::harness::{Launch, Plan, results, tracker_run};
+use crate::report::compare::table;
 use crate::time::Clock;
 
 pub(super) fn bench(args: &BenchArgs) -> u8 {
@@ -96,8 +98,8 @@ fn measure(
     let before =
         if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
     let mut bench = Bench { plan, launch, limits: before, clock, journal: &mut journal };
-    let measured = match bench.run(earlier, &mut show::note) {
-        Ok(measured) => measured,
+    let outcome = match bench.run(earlier, &mut show::note) {
+        Ok(outcome) => outcome,
         Err(error) => {
             show::error(&error.to_string());
             return match error {
@@ -106,16 +108,20 @@ fn measure(
             };
         }
     };
-    let contenders: Vec<_> = plan.contenders.iter().map(|entry| entry.name.as_str()).collect();
     let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
-    let rows = comparison::compare(&measured.records, &contenders, &limits, plan.seed);
-    if let Err(error) = results::conclude(journal.dir(), &measured, &limits, &rows) {
-        show::error(&error.to_string());
-        return Ok(FAILED);
-    }
-    show::text(&bench_table::render(&rows));
-    let is_invalid = rows.iter().any(|row| row.invalid_why.is_some());
-    Ok(if is_invalid { FAILED } else { OK })
+    let concluded = results::conclude(journal.dir(), &outcome, &limits);
+    let set = concluded.map_err(MeasuredError::from).and_then(|()| measured::read(journal.dir()));
+    Ok(match set {
+        Ok(set) => {
+            let code = if set.is_invalid { FAILED } else { OK };
+            show::text(&table::overview(set));
+            code
+        }
+        Err(error) => {
+            show::error(&error.to_string());
+            FAILED
+        }
+    })
 }
 
 #[cfg(feature = "mpi")]

@@ -8,8 +8,11 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
+use super::switches::ContenderKind;
 use super::{Launch, Plan};
-use crate::report::{Limits, MpiLimits};
+use crate::config::Verify;
+use crate::report::limits::bounds;
+use crate::report::{Limits, MpiLimits, Summary};
 use crate::time;
 
 /// The file that holds it, in a folder of records.
@@ -147,6 +150,18 @@ impl LimitsAt {
     pub(crate) fn limits(&self) -> Limits {
         let &Self { copy_bytes_per_second, hash_bytes_per_second, .. } = self;
         Limits { copy_bytes_per_second, hash_bytes_per_second }
+    }
+
+    /// The bound of a run, seconds: the longer of the time for its cores and the time for the messages
+    /// of its MPI.
+    pub(crate) fn bound_s(&self, run: &Summary, verification: Verify) -> Option<f64> {
+        let is_checked = verification != Verify::Off;
+        let cores =
+            bounds::one_machine(run.bytes_delivered, run.cores, &self.limits(), is_checked)?;
+        // A broadcast of the whole file does not send a message for each segment.
+        let is_whole = run.engine == ContenderKind::MpiBcast.name();
+        let rate = self.messages_per_second.filter(|&rate| rate > 0.0 && !is_whole);
+        Some(rate.map_or(cores, |rate| cores.max(bounds::messages(run.segments, rate))))
     }
 }
 
@@ -345,6 +360,7 @@ fn mpi(launch: &Launch, limits: Option<MpiLimits>) -> Option<Mpi> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::harness::records::tests::example;
 
     #[test]
     fn the_program_knows_what_it_was_built_with() {
@@ -358,6 +374,23 @@ mod tests {
     fn the_word_in_brackets_is_chosen() {
         assert_eq!(chosen("always [madvise] never").as_deref(), Some("madvise"));
         assert_eq!(chosen("always"), None);
+    }
+
+    #[test]
+    fn small_segments_are_bounded_by_messages() {
+        let mut run = example(0).run;
+        (run.segments, run.bytes_delivered) = (1000, 40_000_000);
+        let limits = Limits { copy_bytes_per_second: 40e9, hash_bytes_per_second: 40e9 };
+        let at = LimitsAt::new(1024, limits);
+        let cores = at.bound_s(&run, Verify::Inline).expect("limits are known");
+        assert_eq!(at.bound_s(&run, Verify::Off), Some(cores / 2.0), "nobody hashes");
+        let rate = 1000.0 / cores;
+        let of = |rate| LimitsAt { messages_per_second: Some(rate), ..at };
+        assert_eq!(of(2.0 * rate).bound_s(&run, Verify::Inline), Some(cores));
+        let bound = of(rate / 2.0).bound_s(&run, Verify::Inline).expect("limits are known");
+        assert!((bound - 2.0 * cores).abs() < 1e-12);
+        run.engine = "mpi-bcast".to_owned();
+        assert_eq!(of(rate / 2.0).bound_s(&run, Verify::Inline), Some(cores));
     }
 
     #[cfg(target_os = "linux")]

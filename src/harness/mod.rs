@@ -4,15 +4,14 @@
 //! - `plan`, `workload`, `switches`: what is to be run.
 //! - `contender`, [`broadcast`], `launch`: what runs, and where.
 //! - `runner`: in which order and how often.
-//! - [`environment`], [`records`], `results`, `comparison`, `bench_table`: what is kept, and what it
-//!   shows.
+//! - [`environment`], [`records`], `results`: what is kept. `measured` makes it a set of runs, which
+//!   `report::compare` shows.
 //! - `limits`: what the cores and the MPI could do at best.
 //! - `tracker_load`: how fast the tracker alone is. `scale_study`: how many peers it can serve.
 //!
 //! Nothing here prints.
 
 pub mod broadcast;
-pub(crate) mod comparison;
 pub(crate) mod contender;
 pub mod environment;
 pub(crate) mod limits;
@@ -24,7 +23,6 @@ pub(crate) mod runner;
 pub(crate) mod scale_study;
 pub(crate) mod launch;
 pub(crate) mod switches;
-pub(crate) mod bench_table;
 pub(crate) mod tracker_load;
 pub(crate) mod tracker_run;
 pub(crate) mod tracker_plan;

@@ -4,9 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::comparison::{ContenderRow, SUMMARY};
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
-use super::records::{Journal, Record, RecordsError};
+use super::records::{Journal, Record, RecordsError, SUMMARY};
 use super::runner::BenchOutcome;
 
 /// Where folders go whose name nobody chose.
@@ -69,19 +68,17 @@ pub(crate) fn resume(
     Ok((journal, recovered.records))
 }
 
-/// Writes what the records say beside them.
+/// Writes the limits beside the records.
 pub(crate) fn conclude(
     dir: &Path,
     measured: &BenchOutcome,
     limits: &[LimitsAt],
-    rows: &[ContenderRow],
 ) -> Result<(), RecordsError> {
     let conclusion = serde_json::json!({
-        "summary_schema": 1,
+        "summary_schema": 2,
         "runs": measured.records.len(),
         "warm_up_runs_discarded": measured.warm_up_runs,
         "limits": limits,
-        "rows": rows,
     });
     write(&dir.join(SUMMARY), &conclusion)
 }

@@ -15,9 +15,8 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-use super::comparison::{self, SUMMARY};
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
-use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
+use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY};
 use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
@@ -30,6 +29,9 @@ const ENVIRONMENT_SCHEMA: u32 = 1;
 // A load average at the start above this part of the cores is warned of.
 // Chosen, not tuned: a machine that is idle has a load near 0.
 const LOAD_MAX: f64 = 0.5;
+// A run is invalid if its makespan is below its bound by more than this part.
+// Both are measured, and each measurement has an error; 5% was chosen, not tuned.
+const TOLERANCE: f64 = 0.05;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
@@ -74,7 +76,10 @@ pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
     if let Some(line) = recovered.cut_off {
         warnings.push(format!("line {line} of the records is cut off: that run was left out"));
     }
-    warnings.extend(run_warnings(&recovered.records));
+    let invalid = invalid_runs(&recovered.records);
+    let is_invalid = !invalid.is_empty();
+    warnings.extend(invalid);
+    warnings.extend(unverified(&recovered.records));
     let runs = recovered.records.into_iter().filter(is_complete).map(observation);
     let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     Ok(Set {
@@ -84,6 +89,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
         commit: environment.program.commit.clone().unwrap_or_default(),
         facts: facts(&environment),
         warnings,
+        is_invalid,
         commands: commands(&environment),
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
         interleaved: true,
@@ -108,7 +114,7 @@ fn set_bounds(records: &mut [Record], limits: &[LimitsAt]) {
         let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes);
         // A job on several machines has no bound.
         if let (Some(at), Some(_)) = (at, run.bound_s) {
-            run.set_bound(comparison::bound_s(run, *verification, at));
+            run.set_bound(at.bound_s(run, *verification));
         }
     }
 }
@@ -118,29 +124,39 @@ fn is_complete(record: &Record) -> bool {
     record.run.is_complete() && record.run.errors.is_empty()
 }
 
-fn run_warnings(records: &[Record]) -> Vec<String> {
-    let mut warnings = Vec::new();
-    let incomplete = records.iter().filter(|record| !is_complete(record)).count();
-    if incomplete > 0 {
-        let of = records.len();
-        warnings.push(format!("{incomplete} of {of} runs were incomplete and left out"));
+/// A sentence for each scenario and contender with runs that are incomplete, or faster than the machine
+/// can be.
+fn invalid_runs(records: &[Record]) -> Vec<String> {
+    let mut series: BTreeMap<(Scenario, &str), [usize; 3]> = BTreeMap::new();
+    for record in records {
+        let is_beyond = record.run.ratio_to_bound.is_some_and(|ratio| ratio < 1.0 - TOLERANCE);
+        let [runs, incomplete, beyond] =
+            series.entry((scenario(record), &record.contender)).or_default();
+        *runs += 1;
+        *incomplete += usize::from(!is_complete(record));
+        *beyond += usize::from(is_complete(record) && is_beyond);
     }
-    let complete = records.iter().filter(|record| is_complete(record));
-    let beyond =
-        complete.filter(|record| comparison::is_beyond_bound(record.run.ratio_to_bound)).count();
-    if beyond > 0 {
-        warnings.push(format!(
-            "{} faster than the bound: the limits were measured too low",
-            count(beyond as u64, "run")
-        ));
+    let mut sentences = Vec::new();
+    for ((scenario, contender), [runs, incomplete, beyond]) in series {
+        let of = format!("{contender}, {scenario}");
+        if incomplete > 0 {
+            sentences
+                .push(format!("{of}: {incomplete} of {runs} runs were incomplete and left out"));
+        }
+        if beyond > 0 {
+            let runs = count(beyond as u64, "run");
+            let why = "the limits were measured too low";
+            sentences.push(format!("{of}: {runs} faster than the bound: {why}"));
+        }
     }
+    sentences
+}
+
+fn unverified(records: &[Record]) -> Option<String> {
     let unverified = records.iter().filter(|record| record.verification == Verify::Off);
-    let unverified: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
-    if !unverified.is_empty() {
-        let names: Vec<_> = unverified.into_iter().collect();
-        warnings.push(format!("contenders that did not verify: {}", names.join(", ")));
-    }
-    warnings
+    let names: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
+    let names: Vec<_> = names.into_iter().collect();
+    (!names.is_empty()).then(|| format!("contenders that did not verify: {}", names.join(", ")))
 }
 
 fn scenario(record: &Record) -> Scenario {

@@ -83,8 +83,14 @@ fn a_run_that_delivered_less_has_no_makespan() {
     let set = read(dir.path()).expect("a measurement");
     assert_eq!(set.observations.len(), 3);
     let warnings = set.warnings.join("\n");
-    assert!(warnings.contains("1 of 4 runs were incomplete"), "{warnings}");
-    assert!(warnings.contains("1 run faster than the bound"), "{warnings}");
+    let of = "lockfree, w, 1 peer, 1 KiB: ";
+    assert!(warnings.contains(&format!("{of}1 of 4 runs were incomplete")), "{warnings}");
+    assert!(warnings.contains(&format!("{of}1 run faster than the bound")), "{warnings}");
+    assert!(set.is_invalid);
+    // A twentieth below the bound is the error of measuring.
+    let nearly = line(0, 0.1).replace("\"ratio_to_bound\":2.0", "\"ratio_to_bound\":0.96");
+    folder(dir.path(), &nearly);
+    assert!(!read(dir.path()).expect("a measurement").is_invalid);
 }
 
 #[test]

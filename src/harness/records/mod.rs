@@ -24,6 +24,8 @@ pub(super) const RECORD_SCHEMA: u32 = 1;
 
 /// The file of runs, a line each.
 pub const RECORDS: &str = "records.jsonl";
+/// The file of the limits before and after all runs.
+pub(super) const SUMMARY: &str = "summary.json";
 /// The file of latencies of each run, in the log format that viewers of HdrHistogram read.
 pub const HISTOGRAMS: &str = "histograms.hlog";
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
-use super::comparison::bound_s;
 use super::contender::{Contender, ContenderError, RunRequest, Unfit, contender};
 use super::environment::{Calibration, LimitsAt};
 use super::launch::{Cost, Launch, Order};
@@ -286,7 +285,7 @@ impl Bench<'_> {
         let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify.unwrap_or_default();
-        run.set_bound(at.and_then(|at| bound_s(&run, verification, at)));
+        run.set_bound(at.and_then(|at| at.bound_s(&run, verification)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
         let seconds = |of: fn(&Usage) -> Duration| {
             costs.iter().map(|cost| of(&cost.usage)).sum::<Duration>().as_secs_f64()

@@ -3,8 +3,8 @@
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
 use super::model::segment_size;
-use super::pairing::{Comparison, Pairing};
-use super::{Figure, Scenario};
+use super::pairing::{Comparison, Pairing, Question, compare};
+use super::{Figure, Scenario, Set};
 use crate::report::statistics::Interval;
 use crate::report::units::count;
 
@@ -13,6 +13,14 @@ const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameter
 // How many results that only one side has are listed; the rest is counted.
 // More would bury the table. Chosen, not tuned.
 const LISTED_MAX: usize = 6;
+// What an overview shows beside the makespan.
+const BESIDE: [(&str, Figure); 5] = [
+    ("÷ bound", Figure::Bound),
+    ("balance", Figure::Balance),
+    ("rate", Figure::Rate),
+    ("segments", Figure::Segments),
+    ("CPU", Figure::Cpu),
+];
 
 /// Text for a terminal: in colour, or plain for a pipe.
 pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
@@ -21,19 +29,78 @@ pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     for line in notices(comparison) {
         out += &format!("{on}! {line}{off}\n");
     }
-    for (_, mut grid) in grids(comparison) {
-        let keys = grid.columns.iter().take_while(|column| KEYS.contains(&column.name.as_str()));
-        let keys = keys.count();
-        let lifted = grid.lift_constant(keys);
-        if !lifted.is_empty() {
-            grid.title += &format!(" ({})", lifted.join(", "));
-        }
+    for (_, grid) in grids(comparison) {
         if !out.is_empty() {
             out.push('\n');
         }
-        out += &grid.text(colour);
+        out += &lifted(grid).text(colour);
     }
     out
+}
+
+/// Moves what all rows have in common to the title.
+fn lifted(mut grid: Grid) -> Grid {
+    let keys = grid.columns.iter().take_while(|column| KEYS.contains(&column.name.as_str()));
+    let lifted = grid.lift_constant(keys.count());
+    if !lifted.is_empty() {
+        grid.title += &format!(" ({})", lifted.join(", "));
+    }
+    grid
+}
+
+/// One measurement, as text: a row for each scenario and contender, beside the base and the bound.
+pub(crate) fn overview(mut set: Set) -> String {
+    set.observations.retain(|one| one.values.contains_key(&Figure::Makespan));
+    let question = Question { figures: vec![Figure::Makespan], ..Question::default() };
+    // A contender alone is compared with nobody.
+    let comparison = compare(std::slice::from_ref(&set), &question);
+    let pairings = comparison.map_or_else(|_| Vec::new(), |comparison| comparison.pairings);
+    let base = pairings.first().map_or("base", |pairing| pairing.base.as_str());
+    let mut columns = vec![Column::words("workload"), Column::numbers("peers")];
+    columns.extend([Column::numbers("segment"), Column::words("contender")]);
+    let ratio_to = format!("÷ {base}");
+    columns.extend(["makespan", "cv", &ratio_to, "95% interval"].map(Column::numbers));
+    columns.push(Column::words("verdict"));
+    columns.extend(BESIDE.map(|(name, _)| Column::numbers(name)));
+    columns.push(Column::numbers("runs"));
+    let mut rows = Vec::new();
+    for scenario in set.scenarios() {
+        for contender in set.contenders() {
+            let runs = set.series(scenario, contender);
+            let Some(group) = Group::new(&runs, Figure::Makespan) else { continue };
+            let mut judged = pairings.iter().flat_map(|pairing| &pairing.rows);
+            let row = judged.find(|row| row.scenario == *scenario && row.contender == contender);
+            let mut cells = keys(scenario);
+            cells.extend([contender.into(), median(Figure::Makespan, &group).into()]);
+            cells.extend(
+                [percent(group.variation), shown(row.and_then(|row| row.ratio), ratio)]
+                    .map(Cell::from),
+            );
+            cells.push(shown(row, interval).into());
+            cells.push(row.map_or_else(|| "-".into(), |row| verdict(Figure::Makespan, row)));
+            let middle = |figure: Figure| {
+                shown(Group::new(&runs, figure), |group| figure.show(group.median))
+            };
+            cells.extend(BESIDE.map(|(_, figure)| Cell::from(middle(figure))));
+            cells.push(runs.len().to_string().into());
+            rows.push(cells);
+        }
+    }
+    let mut out: String = set.warnings.iter().map(|line| format!("! {line}\n")).collect();
+    let grid =
+        Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes: Vec::new() };
+    if !out.is_empty() {
+        out.push('\n');
+    }
+    out + &lifted(grid).text(false)
+}
+
+fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+    value.map_or_else(|| "-".to_owned(), show)
+}
+
+fn percent(part: Option<f64>) -> String {
+    shown(part, |part| format!("{:.1}%", 100.0 * part))
 }
 
 pub(crate) fn markdown(comparison: &Comparison) -> String {
@@ -236,23 +303,19 @@ fn keys(scenario: &Scenario) -> Vec<Cell> {
 }
 
 fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
-    let percent = |part: Option<f64>| {
-        part.map_or_else(|| "-".to_owned(), |part| format!("{:.1}%", 100.0 * part))
-    };
     let p = match row.p_holm {
         Some(p) => probability(p),
         None => format!("n < {RUNS_LEAST}"),
     };
-    let delta = row.delta.map_or_else(|| "-".to_owned(), |delta| format!("{delta:+.2}"));
     vec![
         median(figure, &row.base).into(),
         percent(row.base.variation).into(),
         median(figure, &row.other).into(),
         percent(row.other.variation).into(),
-        row.ratio.map_or_else(|| "-".to_owned(), ratio).into(),
+        shown(row.ratio, ratio).into(),
         interval(row).into(),
         p.into(),
-        delta.into(),
+        shown(row.delta, |delta| format!("{delta:+.2}")).into(),
         verdict(figure, row),
     ]
 }

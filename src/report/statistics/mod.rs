@@ -95,15 +95,6 @@ fn interval_place(count: usize) -> Option<usize> {
     None
 }
 
-/// The harmonic mean, which is the mean of rates over equal amounts of work. None where there are
-/// no samples or one is not positive.
-pub(crate) fn harmonic_mean(samples: &[f64]) -> Option<f64> {
-    if samples.is_empty() || samples.iter().any(|&sample| sample <= 0.0) {
-        return None;
-    }
-    Some(samples.len() as f64 / samples.iter().map(|sample| sample.recip()).sum::<f64>())
-}
-
 /// Whether each sample lies outside of Tukey's fences, in the order of the samples.
 pub(crate) fn outliers(samples: &[f64]) -> Vec<bool> {
     let Some(Quartiles { first, third, .. }) = quartiles(samples) else {

@@ -48,15 +48,6 @@ fn many_samples_have_an_interval_too() {
 }
 
 #[test]
-fn harmonic_means_by_hand() {
-    // 60 km/h there and 20 km/h back are 30 km/h.
-    let mean = harmonic_mean(&[60.0, 20.0]).expect("both are positive");
-    assert!((mean - 30.0).abs() < 1e-12);
-    assert_eq!(harmonic_mean(&[1.0, 0.0]), None);
-    assert_eq!(harmonic_mean(&[]), None);
-}
-
-#[test]
 fn outliers_lie_beyond_the_fences() {
     // Quartiles 2.5 and 5.5: fences at -2 and 10.
     let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0];

@@ -127,6 +127,23 @@ fn contenders_of_one_measurement_as_text() {
     assert!((row.ratio.expect("a ratio") - 1.0 / 3.0).abs() < 1e-9);
 }
 
+/// Of eleven sorted runs of 1, 2, … 10 ms and one of 1 s, the median is the sixth, and the ends of its
+/// interval are the second and the tenth.
+#[test]
+fn one_measurement_as_text() {
+    let times = (1..=10_u32).map(|ms| f64::from(ms) / 1e3).chain([1.0]);
+    let lockfree: Vec<_> =
+        (0..).zip(times).map(|(index, time)| run("lockfree", "classic", index, time)).collect();
+    let mutex = runs("mutex", "classic", 11, 0.11);
+    let mut one = set("aa", [lockfree.clone(), runs("lockfree", "small", 3, 2e-3), mutex].concat());
+    one.observations[0].values.insert(Figure::Bound, 6.0);
+    one.warnings = vec!["chain, classic: 1 of 3 runs were incomplete and left out".to_owned()];
+    insta::assert_snapshot!("overview", table::overview(one));
+    let alone = table::overview(set("aa", lockfree));
+    let row = alone.lines().last().expect("a row");
+    assert!(row.contains("6.0 ms ± 67%") && row.contains("-  -"), "{alone}");
+}
+
 #[test]
 fn a_history_as_text() {
     let mut sets = before_and_after();
