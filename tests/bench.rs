@@ -97,7 +97,10 @@ fn threads_are_measured_and_recorded() {
     for peers in ["2", "3"] {
         for contender in ["lockfree window=1", "lockfree window=8", "pooled", "mock"] {
             let start = format!("{peers}  {contender} ");
-            assert!(table.lines().any(|line| line.trim_start().starts_with(&start)), "{start} in {table}");
+            assert!(
+                table.lines().any(|line| line.trim_start().starts_with(&start)),
+                "{start} in {table}"
+            );
         }
     }
     assert!(table.contains("5.0 ms") && table.contains("÷ bound"), "{table}");

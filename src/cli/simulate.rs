@@ -3,7 +3,7 @@
 use super::args::SimulateArgs;
 use super::{FAILED, OK, REFUSED, show};
 use crate::harness::scale_study;
-use crate::report::scaling;
+use crate::report::compare::html::scaling;
 
 pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     if args.segment_bytes == 0 {

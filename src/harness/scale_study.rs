@@ -13,8 +13,8 @@ use statrs::distribution::{ContinuousCDF as _, LogNormal};
 
 use crate::config::Config;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
+use crate::report::compare::html::scaling::{self, Scaled};
 use crate::report::limits::bounds;
-use crate::report::scaling::{self, Scaled};
 use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::time::Clock;
@@ -151,17 +151,12 @@ fn median_finish_s(run: &Run) -> f64 {
 }
 
 /// Writes runs, table and drawing to a folder: `scale.jsonl`, `table.txt`, `scale.svg`.
-///
-/// # Errors
-///
-/// The folder or a file cannot be written.
 pub(crate) fn write(dir: &Path, runs: &[Scaled]) -> io::Result<()> {
     let lines = runs.iter().map(|run| serde_json::to_string(run).expect("plain data") + "\n");
-    let drawing = scaling::drawing(runs).map_err(io::Error::other)?;
     fs::create_dir_all(dir)?;
     fs::write(dir.join("scale.jsonl"), lines.collect::<String>())?;
     fs::write(dir.join("table.txt"), scaling::table(runs))?;
-    fs::write(dir.join("scale.svg"), drawing)
+    fs::write(dir.join("scale.svg"), scaling::drawing(runs))
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, JournalLine, RecordsError, Recovered};
 use super::tracker_load::{LoadResult, LoadTest};
 use super::tracker_plan::{TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
+use crate::report::compare::grid::{Column, Grid};
 use crate::report::statistics::median;
 use crate::report::units::seconds;
 use crate::time::Clock;
@@ -125,27 +124,18 @@ pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError>
 
 /// A table with a row per case: the medians of its loads.
 pub(crate) fn render(records: &[TrackerRecord]) -> String {
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY).set_header([
-        "index",
-        "counters",
-        "threads",
-        "peers",
-        "segments",
-        "handouts/s",
-        "segments/s",
-        "service p50",
-        "service p99",
-        "answer p99",
-    ]);
+    let mut columns = ["index", "counters"].map(Column::words).to_vec();
+    let numbers = ["threads", "peers", "segments", "handouts/s", "segments/s"];
+    columns.extend(numbers.map(Column::numbers));
+    columns.extend(["service p50", "service p99", "answer p99"].map(Column::numbers));
     let cases = records.iter().filter(|record| record.repetition == 0).map(|record| record.case);
-    for case in cases {
-        let of_case: Vec<_> = records.iter().filter(|record| record.case == case).collect();
+    let row = |case: TrackerCase| {
         let middle = |of: &dyn Fn(&TrackerRecord) -> f64| {
-            median(&of_case.iter().map(|record| of(record)).collect::<Vec<_>>()).unwrap_or(0.0)
+            let of_case = records.iter().filter(|record| record.case == case);
+            median(&of_case.map(of).collect::<Vec<_>>()).unwrap_or(0.0)
         };
         let time = |ns: f64| seconds(ns / 1e9);
-        table.add_row([
+        let cells = [
             case.index.to_string(),
             case.counters.to_string(),
             case.service_threads.to_string(),
@@ -156,11 +146,10 @@ pub(crate) fn render(records: &[TrackerRecord]) -> String {
             time(middle(&|record| record.service_ns.p50 as f64)),
             time(middle(&|record| record.service_ns.p99 as f64)),
             time(middle(&|record| record.latency_ns.p99 as f64)),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+        ];
+        cells.map(Into::into).into()
+    };
     let loads = records.iter().map(|record| record.repetition + 1).max().unwrap_or(0);
-    format!("the tracker alone, medians of {loads} loads\n{table}\n")
+    let title = format!("the tracker alone, medians of {loads} loads");
+    Grid { title, columns, rows: cases.map(row).collect(), notes: Vec::new() }.text(false) + "\n"
 }

@@ -5,7 +5,6 @@ mod example;
 pub(crate) mod compare;
 mod facts;
 pub(crate) mod limits;
-pub(crate) mod scaling;
 pub(crate) mod statistics;
 pub(crate) mod summary;
 mod text;

@@ -8,7 +8,7 @@
 mod escape;
 mod figure;
 pub(crate) mod gate;
-mod grid;
+pub(crate) mod grid;
 pub(crate) mod history;
 pub(crate) mod html;
 pub(crate) mod import;

@@ -10,6 +10,7 @@ mod forest;
 mod frame;
 mod latencies;
 mod axis;
+pub(crate) mod scaling;
 mod series;
 mod strips;
 mod svg;

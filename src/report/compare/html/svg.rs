@@ -106,6 +106,20 @@ impl Svg {
         )
     }
 
+    /// A file of its own with a style sheet: drawings of one width below each other.
+    pub(super) fn file(drawings: &[Self], style: &str) -> String {
+        let (mut body, mut height) = (String::new(), 0.0);
+        for drawing in drawings {
+            body += &format!("<g transform=\"translate(0 {height})\">\n{}</g>\n", drawing.body);
+            height += drawing.height;
+        }
+        let width = drawings.first().map_or(0.0, |drawing| drawing.width);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\">\n\
+             <style>{style}</style>\n{body}</svg>\n"
+        )
+    }
+
     /// The drawing, hidden from screen readers, beside words that say the same.
     pub(super) fn decoration(self) -> String {
         let (width, height) = (short(self.width), short(self.height));

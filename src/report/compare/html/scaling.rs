@@ -1,0 +1,133 @@
+//! Simulated runs of many peers: a table, and a drawing of makespan ÷ bound and of the tracker's
+//! utilization.
+
+use serde::Serialize;
+
+use super::axis::Scale;
+use super::frame::{LEFT, RIGHT, WIDTH, horizontal, in_units, vertical};
+use super::series::COLOURS;
+use super::svg::{Anchor, Svg};
+use crate::report::compare::grid::{Column, Grid};
+use crate::report::units::{seconds, size};
+
+// Layout in SVG units; chosen by eye.
+const TOP: f64 = 24.0;
+const BOTTOM: f64 = 250.0;
+// The colours of the pages as plain values: programs for print know no variables of CSS.
+const STYLE: &str = "text { font: 11px sans-serif } .grid { stroke: #e9e9e4 } .axis { stroke: #5b626b } \
+    .paper { fill: #fff } .c0 { color: #0072b2 } .c1 { color: #d55e00 } .c2 { color: #00805c } \
+    .c3 { color: #b8528d } .c4 { color: #8f7200 } .c5 { color: #2f8fc7 } .c6 { color: #6f48ad } \
+    .c7 { color: #5a5f66 } .curve { fill: none; stroke: currentColor; stroke-width: 2 } \
+    .mark { fill: currentColor }";
+
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Scaled {
+    pub peers: u32,
+    pub segments: u32,
+    pub segment_bytes: usize,
+    /// The bandwidth of a link of rate 1.
+    pub link_bits_per_second: f64,
+    pub rates: String,
+    /// The tracker's time for a message, seconds.
+    pub message_s: f64,
+    pub seed: u64,
+    /// Until the last peer has all, seconds of virtual time.
+    pub makespan_s: f64,
+    /// The shortest makespan that the links allow, seconds: see `limits::bounds::links`.
+    pub bound_s: f64,
+    pub ratio_to_bound: f64,
+    pub median_finish_to_bound: f64,
+    /// How many copies the owner sent.
+    pub origin_copies: f64,
+    pub tracker_messages_per_second: f64,
+    /// The tracker's busy time ÷ the makespan; above 1, the tracker was the bottleneck.
+    pub tracker_utilization: f64,
+    /// Bytes of control messages for each byte delivered.
+    pub message_bytes_per_byte: f64,
+    /// The peak memory of the simulation ÷ the peers: state of the protocol and pending events, without
+    /// payload. None where the system does not tell.
+    pub memory_bytes_per_peer: Option<f64>,
+    /// The wall-clock time of the simulation, seconds.
+    pub took_s: f64,
+}
+
+impl Scaled {
+    /// How many peers would saturate the tracker, if its messages grow in proportion. Means nothing
+    /// where it is saturated already.
+    pub(crate) fn saturation_peers(&self) -> f64 {
+        f64::from(self.peers) / self.tracker_utilization
+    }
+}
+
+pub(crate) fn table(runs: &[Scaled]) -> String {
+    let columns = [
+        "peers",
+        "links",
+        "makespan",
+        "÷ bound",
+        "median finish ÷ bound",
+        "copies by owner",
+        "tracker messages/s",
+        "tracker busy",
+        "control bytes/byte",
+        "memory/peer",
+        "tracker saturates at",
+        "took",
+    ];
+    let row = |run: &Scaled| {
+        let cells = [
+            run.peers.to_string(),
+            run.rates.clone(),
+            seconds(run.makespan_s),
+            format!("{:.3}", run.ratio_to_bound),
+            format!("{:.3}", run.median_finish_to_bound),
+            format!("{:.3}", run.origin_copies),
+            format!("{:.0}", run.tracker_messages_per_second),
+            format!("{:.1}%", run.tracker_utilization * 100.0),
+            format!("{:.6}", run.message_bytes_per_byte),
+            run.memory_bytes_per_peer.map_or("-".into(), size),
+            format!("{:.0} peers", run.saturation_peers()),
+            seconds(run.took_s),
+        ];
+        cells.map(Into::into).into()
+    };
+    let (columns, rows) = (columns.map(Column::numbers).into(), runs.iter().map(row).collect());
+    Grid { columns, rows, ..Grid::default() }.text(false)
+}
+
+/// An SVG: makespan ÷ bound above, the tracker's utilization below.
+pub(crate) fn drawing(runs: &[Scaled]) -> String {
+    let charts: [(&str, fn(&Scaled) -> f64); 2] = [
+        ("makespan ÷ bound", |run| run.ratio_to_bound),
+        ("utilization of the tracker", |run| run.tracker_utilization),
+    ];
+    Svg::file(&charts.map(|(title, of)| chart(runs, title, of)), STYLE)
+}
+
+fn chart(runs: &[Scaled], title: &str, of: fn(&Scaled) -> f64) -> Svg {
+    let mut peers: Vec<u32> = runs.iter().map(|run| run.peers).collect();
+    peers.sort_unstable();
+    peers.dedup();
+    let [least, most] = [peers.first(), peers.last()].map(|end| f64::from(*end.unwrap_or(&1)));
+    let x = Scale::log(least / 1.3, most * 1.3, LEFT, RIGHT);
+    let y = Scale::zero_based(runs.iter().map(of).fold(1.0, f64::max), 1.0, BOTTOM, TOP);
+    let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
+    svg.rect("paper", [0.0, 0.0], [WIDTH, BOTTOM + 40.0], "");
+    vertical(&mut svg, &y, &in_units(&y), title);
+    let ticks: Vec<_> = peers.iter().map(|&count| (f64::from(count), count.to_string())).collect();
+    horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], "peers, log scale");
+    let mut kinds: Vec<&str> = runs.iter().map(|run| run.rates.as_str()).collect();
+    kinds.dedup();
+    for (place, kind) in kinds.into_iter().enumerate() {
+        let [curve, mark] = ["curve", "mark"].map(|class| format!("{class} c{}", place % COLOURS));
+        let points = runs.iter().filter(|run| run.rates == kind);
+        let points: Vec<_> =
+            points.map(|run| [x.place(f64::from(run.peers)), y.place(of(run))]).collect();
+        svg.path(&curve, &points);
+        let key = [RIGHT - 120.0, BOTTOM - 12.0 - 16.0 * place as f64];
+        points.iter().chain([&key]).for_each(|at| svg.mark(&mark, place, *at, 3.6, ""));
+        let label = [key[0] + 10.0, key[1] + 4.0];
+        svg.text("name", Anchor::Start, label, &format!("links: {kind}"));
+    }
+    svg
+}
