@@ -140,7 +140,7 @@ fn broken_input_is_refused_in_a_sentence() {
     refused(&[&measured, "--contender", "mutex"], "has no contender \"mutex\"");
     refused(
         &[&measured, "--figure", "speed"],
-        "no figure is called \"speed\"; choose from makespan,",
+        "`speed` is not one of makespan,",
     );
     let empty = tempfile::tempdir().expect("a folder");
     refused(&["--history", empty.path().to_str().expect("text")], "no folder of records");

@@ -1,118 +1,84 @@
 //! The figures that can be compared, their units, and which direction is better.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
-
+use crate::config::{Choice as _, choice};
 use crate::report::units;
 
-/// What is measured once a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Figure {
-    /// From the start until the last peer had all it wanted, seconds.
-    Makespan,
-    /// Payload delivered a second, bytes/s.
-    Rate,
-    /// Segments delivered a second, 1/s.
-    Segments,
-    /// The makespan ÷ the shortest that is possible.
-    Bound,
-    /// The median latency of a segment, seconds.
-    LatencyP50,
-    /// 99% of the segments took at most this, seconds.
-    LatencyP99,
-    /// 99.9% of the segments took at most this, seconds.
-    LatencyP999,
-    /// The most bytes that a peer served ÷ the mean.
-    Balance,
-    /// How many times the original holders sent what was wanted.
-    OriginCopies,
-    /// Processor time, seconds.
-    Cpu,
-    /// The most memory that one process held, bytes.
-    Memory,
-    /// Answers of the tracker alone that gave at least one segment, 1/s.
-    Handouts,
-    /// 99% of the answers took the tracker at most this, seconds.
-    ServiceP99,
-    /// One iteration of a benchmark of another tool, seconds.
-    Iteration,
-    /// A message one way, or a collective call, by another tool, seconds.
-    MessageLatency,
-    /// Payload between ranks by another tool, bytes/s.
-    Bandwidth,
-    /// Messages between ranks by another tool, 1/s.
-    MessageRate,
+choice! {
+    /// What is measured once a run.
+    pub(crate) enum Figure {
+        /// From the start until the last peer had all it wanted, seconds.
+        Makespan = "makespan",
+        /// Payload delivered a second, bytes/s.
+        Rate = "rate",
+        /// Segments delivered a second, 1/s.
+        Segments = "segments",
+        /// The makespan ÷ the shortest that is possible.
+        Bound = "bound",
+        /// The median latency of a segment, seconds.
+        LatencyP50 = "latency-p50",
+        /// 99% of the segments took at most this, seconds.
+        LatencyP99 = "latency-p99",
+        /// 99.9% of the segments took at most this, seconds.
+        LatencyP999 = "latency-p999",
+        /// The most bytes that a peer served ÷ the mean.
+        Balance = "balance",
+        /// How many times the original holders sent what was wanted.
+        OriginCopies = "origin-copies",
+        /// Processor time, seconds.
+        Cpu = "cpu",
+        /// The most memory that one process held, bytes.
+        Memory = "memory",
+        /// Answers of the tracker alone that gave at least one segment, 1/s.
+        Handouts = "handouts",
+        /// 99% of the answers took the tracker at most this, seconds.
+        ServiceP99 = "service-p99",
+        /// One iteration of a benchmark of another tool, seconds.
+        Iteration = "iteration",
+        /// A message one way, or a collective call, by another tool, seconds.
+        MessageLatency = "message-latency",
+        /// Payload between ranks by another tool, bytes/s.
+        Bandwidth = "bandwidth",
+        /// Messages between ranks by another tool, 1/s.
+        MessageRate = "message-rate",
+    }
 }
 
 impl Figure {
     /// All of them, in the order of tables.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Makespan,
-        Self::Rate,
-        Self::Segments,
-        Self::Bound,
-        Self::LatencyP50,
-        Self::LatencyP99,
-        Self::LatencyP999,
-        Self::Balance,
-        Self::OriginCopies,
-        Self::Cpu,
-        Self::Memory,
-        Self::Handouts,
-        Self::ServiceP99,
-        Self::Iteration,
-        Self::MessageLatency,
-        Self::Bandwidth,
-        Self::MessageRate,
-    ];
-
-    /// On the command line and in JSON.
-    pub(crate) fn name(self) -> &'static str {
-        self.described().0
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        Self::VALUES.iter().copied()
     }
 
     pub(crate) fn title(self) -> &'static str {
-        self.described().1
+        self.described().0
     }
 
-    /// The name, the heading, the unit.
-    fn described(self) -> (&'static str, &'static str, FigureUnit) {
+    /// The heading and the unit.
+    fn described(self) -> (&'static str, FigureUnit) {
+        use FigureUnit::{Bytes, BytesPerSecond, PerSecond, Ratio, Seconds};
         match self {
-            Self::Makespan => ("makespan", "Makespan", FigureUnit::Seconds),
-            Self::Rate => ("rate", "Delivered bytes a second", FigureUnit::BytesPerSecond),
-            Self::Segments => ("segments", "Delivered segments a second", FigureUnit::PerSecond),
-            Self::Bound => ("bound", "Makespan ÷ bound", FigureUnit::Ratio),
-            Self::LatencyP50 => {
-                ("latency-p50", "Latency of a segment, median", FigureUnit::Seconds)
-            }
-            Self::LatencyP99 => ("latency-p99", "Latency of a segment, p99", FigureUnit::Seconds),
-            Self::LatencyP999 => {
-                ("latency-p999", "Latency of a segment, p99.9", FigureUnit::Seconds)
-            }
-            Self::Balance => ("balance", "Bytes served, most ÷ mean", FigureUnit::Ratio),
-            Self::OriginCopies => ("origin-copies", "Copies sent by owners", FigureUnit::Ratio),
-            Self::Cpu => ("cpu", "Processor time", FigureUnit::Seconds),
-            Self::Memory => ("memory", "Peak memory of a process", FigureUnit::Bytes),
-            Self::Handouts => {
-                ("handouts", "Handouts of the tracker a second", FigureUnit::PerSecond)
-            }
-            Self::ServiceP99 => {
-                ("service-p99", "Tracker's time for an answer, p99", FigureUnit::Seconds)
-            }
-            Self::Iteration => ("iteration", "Time of an iteration", FigureUnit::Seconds),
-            Self::MessageLatency => {
-                ("message-latency", "Latency of a message", FigureUnit::Seconds)
-            }
-            Self::Bandwidth => ("bandwidth", "Bandwidth", FigureUnit::BytesPerSecond),
-            Self::MessageRate => ("message-rate", "Messages a second", FigureUnit::PerSecond),
+            Self::Makespan => ("Makespan", Seconds),
+            Self::Rate => ("Delivered bytes a second", BytesPerSecond),
+            Self::Segments => ("Delivered segments a second", PerSecond),
+            Self::Bound => ("Makespan ÷ bound", Ratio),
+            Self::LatencyP50 => ("Latency of a segment, median", Seconds),
+            Self::LatencyP99 => ("Latency of a segment, p99", Seconds),
+            Self::LatencyP999 => ("Latency of a segment, p99.9", Seconds),
+            Self::Balance => ("Bytes served, most ÷ mean", Ratio),
+            Self::OriginCopies => ("Copies sent by owners", Ratio),
+            Self::Cpu => ("Processor time", Seconds),
+            Self::Memory => ("Peak memory of a process", Bytes),
+            Self::Handouts => ("Handouts of the tracker a second", PerSecond),
+            Self::ServiceP99 => ("Tracker's time for an answer, p99", Seconds),
+            Self::Iteration => ("Time of an iteration", Seconds),
+            Self::MessageLatency => ("Latency of a message", Seconds),
+            Self::Bandwidth => ("Bandwidth", BytesPerSecond),
+            Self::MessageRate => ("Messages a second", PerSecond),
         }
     }
 
     pub(crate) fn more_is_better(self) -> bool {
-        match self.described().2 {
+        match self.described().1 {
             FigureUnit::BytesPerSecond | FigureUnit::PerSecond => true,
             FigureUnit::Seconds | FigureUnit::Bytes | FigureUnit::Ratio => false,
         }
@@ -120,7 +86,7 @@ impl Figure {
 
     /// The words for better and for worse: `2× faster`, `2× more`.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
-        match self.described().2 {
+        match self.described().1 {
             FigureUnit::Bytes => ("less", "more"),
             FigureUnit::Ratio => ("better", "worse"),
             FigureUnit::Seconds if self == Self::Cpu => ("less", "more"),
@@ -131,7 +97,7 @@ impl Figure {
     }
 
     pub(crate) fn unit(self) -> &'static str {
-        match self.described().2 {
+        match self.described().1 {
             FigureUnit::Seconds => "s",
             FigureUnit::Bytes => "B",
             FigureUnit::BytesPerSecond => "B/s",
@@ -141,7 +107,7 @@ impl Figure {
     }
 
     pub(crate) fn show(self, value: f64) -> String {
-        match self.described().2 {
+        match self.described().1 {
             FigureUnit::Seconds => units::seconds(value),
             FigureUnit::Bytes => units::size(value),
             FigureUnit::BytesPerSecond => units::rate(value),
@@ -152,7 +118,7 @@ impl Figure {
 
     /// The unit of an axis of values up to `largest`.
     pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
-        match self.described().2 {
+        match self.described().1 {
             FigureUnit::Seconds => units::time_unit(largest),
             FigureUnit::Bytes => units::size_unit(largest),
             FigureUnit::BytesPerSecond => units::rate_unit(largest),
@@ -168,25 +134,4 @@ enum FigureUnit {
     BytesPerSecond,
     PerSecond,
     Ratio,
-}
-
-impl fmt::Display for Figure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Figure {
-    type Err = UnknownFigure;
-
-    fn from_str(text: &str) -> Result<Self, UnknownFigure> {
-        let named = Self::ALL.into_iter().find(|figure| figure.name() == text);
-        named.ok_or_else(|| UnknownFigure { name: text.to_owned() })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no figure is called \"{name}\"; choose from {all}", all = Figure::ALL.map(Figure::name).join(", "))]
-pub(crate) struct UnknownFigure {
-    pub name: String,
 }

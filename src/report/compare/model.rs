@@ -138,6 +138,6 @@ impl Set {
     /// The figures that at least one run has.
     pub(crate) fn figures(&self) -> Vec<Figure> {
         let has = |figure| self.observations.iter().any(|one| one.values.contains_key(&figure));
-        Figure::ALL.into_iter().filter(|&figure| has(figure)).collect()
+        Figure::all().filter(|&figure| has(figure)).collect()
     }
 }
