@@ -138,10 +138,7 @@ fn broken_input_is_refused_in_a_sentence() {
     refused(&[], "required");
     let measured = MEASURED.display().to_string();
     refused(&[&measured, "--contender", "mutex"], "has no contender \"mutex\"");
-    refused(
-        &[&measured, "--figure", "speed"],
-        "`speed` is not one of makespan,",
-    );
+    refused(&[&measured, "--figure", "speed"], "`speed` is not one of makespan,");
     let empty = tempfile::tempdir().expect("a folder");
     refused(&["--history", empty.path().to_str().expect("text")], "no folder of records");
 }

@@ -11,7 +11,7 @@ use super::{FAILED, OK, REFUSED, UNAVAILABLE};
 use crate::driver::job::JobResult;
 use crate::harness;
 use crate::protocol::tracker::Progress;
-use crate::report::{Carrier, Limits, RunFacts, Summary};
+use crate::report::{Carrier, Limits, Summary};
 use crate::time::Clock;
 
 // Time spent on measuring the machine's limits after a run.
@@ -113,7 +113,7 @@ pub(super) fn summary(
         (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
     let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };
-    let summary = Summary::new(RunFacts::new(&args.job(!one_machine, error), &carrier, ended));
+    let summary = Summary::new(&args.job(!one_machine, error), &carrier, ended);
     publish(args, &summary).unwrap_or(code)
 }
 

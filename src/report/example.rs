@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use super::{Limits, RunFacts};
+use super::{Carrier, Limits, Summary};
+use crate::driver::job::{Inputs, Job, JobResult};
 use crate::metrics::{Activity, RankMetrics};
+use crate::protocol::Outcome;
+use crate::protocol::tracker::Progress;
+use crate::time::Timestamp;
 
 /// Three peers, of which the last did not get all it wanted.
-pub(super) fn facts() -> RunFacts {
+pub(crate) fn example() -> (Job, Carrier, JobResult) {
     let peer = |served: u64, received: u64| {
         let mut metrics = RankMetrics {
             served_segments: served,
@@ -29,23 +33,24 @@ pub(super) fn facts() -> RunFacts {
     metrics[0].spent.add(Activity::Idle, Duration::from_millis(1350));
     metrics[1].origin_bytes = 9_000_000;
     metrics[3].latency.record(Duration::from_millis(20));
-    RunFacts {
-        engine: "lockfree",
-        transport: "local",
-        peers: 3,
-        segment_bytes: 1_000_000,
-        seed: 7,
-        files_delivered: 5,
-        makespan: Duration::from_millis(1500),
-        setup: Duration::from_millis(20),
-        finished: vec![None, Some(Duration::from_millis(1250)), Some(Duration::from_millis(1500))],
+    let at = |ms: u64| Some(Timestamp::default() + Duration::from_millis(20 + ms));
+    let ended = JobResult {
+        outcome: Outcome {
+            opened: at(0),
+            finished: vec![None, at(1250), at(1500), None],
+            ..Outcome::default()
+        },
+        progress: Progress { files_finished: 5, ..Progress::default() },
         metrics,
-        unavailable: Vec::new(),
-        errors: Vec::new(),
-        distinct_bytes_wanted: 6_000_000,
-        everything_delivered: true,
-        checked: true,
-        limits: Some(Limits { copy_bytes_per_second: 60e6, hash_bytes_per_second: 20e6 }),
-        cores: 2,
-    }
+        distinct_bytes: 6_000_000,
+    };
+    let inputs = Inputs::Made(Vec::new().into());
+    let limits = Some(Limits { copy_bytes_per_second: 60e6, hash_bytes_per_second: 20e6 });
+    let carrier = Carrier { engine: "lockfree", transport: "local", cores: 2, limits };
+    (Job { seed: 7, ..Job::new(inputs, 1_000_000) }, carrier, ended)
+}
+
+pub(crate) fn summary() -> Summary {
+    let (job, carrier, ended) = example();
+    Summary::new(&job, &carrier, ended)
 }

@@ -5,9 +5,10 @@ use std::iter;
 use serde::{Deserialize, Serialize};
 
 use super::limits::{Limits, bounds};
-use super::{Carrier, RunFacts};
+use crate::config::Verify;
 use crate::driver::job::{Job, JobResult};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
+use crate::time::Timestamp;
 
 // It grows when a field changes its meaning or is removed, so that old readers refuse new records.
 pub(crate) const SCHEMA: u32 = 1;
@@ -91,41 +92,59 @@ pub struct Summary {
     pub errors: Vec<String>,
 }
 
+/// What moved the bytes of a run, and where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Carrier {
+    pub engine: &'static str,
+    pub transport: &'static str,
+    /// How many cores the job could use.
+    pub cores: usize,
+    /// The rates of one core; none if they are unknown, or the job ran on several machines.
+    pub limits: Option<Limits>,
+}
+
 impl Summary {
     /// The record of a run whose nodes were threads of this process, on `cores` cores, without a bound.
     pub fn of_threads(job: &Job, result: JobResult, cores: usize) -> Self {
         let carrier = Carrier { engine: "lockfree", transport: "local", cores, limits: None };
-        Self::new(RunFacts::new(job, &carrier, result))
+        Self::new(job, &carrier, result)
     }
 
-    /// Computes the record of a run.
-    pub(crate) fn new(facts: RunFacts) -> Self {
-        let served_bytes = by_rank(&facts, 0, |rank| Some(facts.metrics.get(rank)?.served_bytes));
-        let finished_s = by_rank(&facts, None, |rank| {
-            facts.finished.get(rank).map(|finished| finished.map(|at| at.as_secs_f64()))
-        });
+    /// Computes the record of a run of `job` that began at time 0.
+    pub(crate) fn new(job: &Job, carrier: &Carrier, ended: JobResult) -> Self {
+        let JobResult { outcome, progress, metrics, distinct_bytes } = ended;
+        let opened = outcome.opened.unwrap_or_default();
+        let since = |at: Timestamp| at.since(opened).as_secs_f64();
+        let peers = outcome.finished.len().saturating_sub(1);
+        // A lost rank reports nothing, so that tables may be shorter than the ranks.
+        let by_rank = |rank: usize| metrics.get(rank).map_or(0, |metrics| metrics.served_bytes);
+        let served_bytes: Vec<_> = iter::once(0).chain((1..=peers).map(by_rank)).collect();
+        let finished = outcome.finished.iter().skip(1).map(|at| at.map(since));
+        let finished_s: Vec<_> = iter::once(None).chain(finished).collect();
         let served_by_peers = &served_bytes[1..];
-        let tracker = facts.metrics.first().cloned().unwrap_or_default();
+        let tracker = metrics.first().cloned().unwrap_or_default();
         let mut total = RankMetrics::default();
-        facts.metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
-        let makespan_s = facts.makespan.as_secs_f64();
-        let limits = facts.limits.filter(Limits::usable);
+        metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
+        let makespan_s = finished_s.iter().flatten().copied().fold(0.0, f64::max);
+        let checked = job.config.verify != Verify::Off;
+        let limits = carrier.limits.filter(Limits::usable);
         let bound_s = limits.and_then(|limits| {
-            bounds::one_machine(total.received_bytes, facts.cores, &limits, facts.checked)
+            bounds::one_machine(total.received_bytes, carrier.cores, &limits, checked)
         });
         let mut summary = Self {
             schema: SCHEMA,
-            engine: facts.engine.to_owned(),
-            transport: facts.transport.to_owned(),
-            peers: facts.peers,
-            files: facts.files_delivered,
+            engine: carrier.engine.to_owned(),
+            transport: carrier.transport.to_owned(),
+            peers,
+            files: progress.files_finished,
             segments: total.received_segments,
-            segment_bytes: facts.segment_bytes,
-            seed: facts.seed,
+            segment_bytes: job.segment_bytes,
+            seed: job.seed,
             bytes_delivered: total.received_bytes,
-            verified: facts.everything_delivered && facts.checked,
-            checked: facts.checked,
-            setup_s: facts.setup.as_secs_f64(),
+            verified: checked && progress.segments_verified == progress.segments_wanted,
+            checked,
+            // Registration and memory come before the opening, for every engine alike.
+            setup_s: opened.since(Timestamp::default()).as_secs_f64(),
             makespan_s,
             segments_per_second: ratio(total.received_segments as f64, makespan_s).unwrap_or(0.0),
             bytes_per_second: ratio(total.received_bytes as f64, makespan_s).unwrap_or(0.0),
@@ -133,11 +152,11 @@ impl Summary {
             ratio_to_bound: None,
             copy_bytes_per_second: limits.map(|limits| limits.copy_bytes_per_second),
             hash_bytes_per_second: limits.map(|limits| limits.hash_bytes_per_second),
-            cores: facts.cores,
+            cores: carrier.cores,
             served_max_over_mean: balance::max_over_mean(served_by_peers),
             served_cv: balance::coefficient_of_variation(served_by_peers),
             served_jain: balance::jain(served_by_peers),
-            origin_copies: ratio(total.origin_bytes as f64, facts.distinct_bytes_wanted as f64),
+            origin_copies: ratio(total.origin_bytes as f64, distinct_bytes as f64),
             segment_latency_ns: total.latency.percentiles(),
             time_shares: total.spent.shares(),
             tracker_busy_share: busy_share(&tracker),
@@ -150,8 +169,8 @@ impl Summary {
             lapsed_requests: total.lapsed_requests,
             served_bytes,
             finished_s,
-            unavailable_files: facts.unavailable,
-            errors: facts.errors,
+            unavailable_files: outcome.unavailable,
+            errors: outcome.errors,
         };
         summary.set_bound(bound_s);
         summary
@@ -176,12 +195,6 @@ fn busy_share(rank: &RankMetrics) -> f64 {
     if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
 }
 
-/// A table by rank: `absent` for rank 0 and for a peer that reported nothing.
-fn by_rank<T: Clone>(facts: &RunFacts, absent: T, of: impl Fn(usize) -> Option<T>) -> Vec<T> {
-    let peers = (1..=facts.peers).map(|rank| of(rank).unwrap_or_else(|| absent.clone()));
-    iter::once(absent.clone()).chain(peers).collect()
-}
-
 /// The quotient, if it is finite.
 fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
     Some(dividend / divisor).filter(|quotient| quotient.is_finite())
@@ -189,10 +202,9 @@ fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::example::facts;
+    use super::super::example::{example, summary};
     use super::*;
+    use crate::protocol::Outcome;
 
     fn json(summary: &Summary) -> serde_json::Value {
         serde_json::to_value(summary).expect("a summary is plain data")
@@ -200,7 +212,7 @@ mod tests {
 
     #[test]
     fn figures_follow_from_the_facts() {
-        let summary = Summary::new(facts());
+        let summary = summary();
         assert_eq!(summary.segments, 18);
         assert_eq!(summary.bytes_delivered, 18_000_000);
         assert_eq!(summary.segments_per_second, 12.0);
@@ -217,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_record_survives_json_and_begins_with_its_version() {
-        let summary = Summary::new(facts());
+        let summary = summary();
         let text = serde_json::to_string(&summary).expect("a summary is plain data");
         assert!(
             text.starts_with(r#"{"schema":1,"engine":"lockfree","transport":"local","peers":3,"#)
@@ -236,7 +248,7 @@ mod tests {
             "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
             "tracker_busy_share tracker_messages_per_second transport unavailable_files verified",
         ];
-        let record = json(&Summary::new(facts()));
+        let record = json(&summary());
         let mut keys: Vec<_> = record.as_object().expect("an object").keys().cloned().collect();
         keys.sort();
         assert_eq!(keys.join(" "), names.join(" "));
@@ -249,21 +261,15 @@ mod tests {
     #[test]
     fn an_empty_run_has_only_numbers() {
         let limits = Limits { copy_bytes_per_second: f64::NAN, hash_bytes_per_second: 0.0 };
-        let nothing = RunFacts {
-            peers: 0,
-            cores: 0,
-            files_delivered: 0,
-            makespan: Duration::ZERO,
-            setup: Duration::ZERO,
-            finished: Vec::new(),
-            metrics: Vec::new(),
-            distinct_bytes_wanted: 0,
-            limits: Some(limits),
-            ..facts()
-        };
-        let delivered_in_no_time = RunFacts { makespan: Duration::ZERO, ..facts() };
-        for facts in [nothing, delivered_in_no_time] {
-            let summary = Summary::new(facts);
+        let (job, carrier, ended) = example();
+        let outcome = Outcome { finished: Vec::new(), ..ended.outcome.clone() };
+        let empty = JobResult { outcome, metrics: Vec::new(), distinct_bytes: 0, ..ended.clone() };
+        let nothing =
+            Summary::new(&job, &Carrier { cores: 0, limits: Some(limits), ..carrier }, empty);
+        let opened = ended.outcome.opened;
+        let outcome = Outcome { finished: vec![None, opened, opened], ..ended.outcome };
+        let in_no_time = Summary::new(&job, &carrier, JobResult { outcome, ..ended });
+        for summary in [nothing, in_no_time] {
             let text = serde_json::to_string(&summary).expect("a summary is plain data");
             // NaN would become null, which a number cannot be read from.
             let back: Summary = serde_json::from_str(&text).expect("its own record");
@@ -274,10 +280,10 @@ mod tests {
 
     #[test]
     fn a_rank_that_did_not_report_served_nothing() {
-        let mut facts = facts();
-        facts.metrics.truncate(2);
-        facts.finished.clear();
-        let summary = Summary::new(facts);
+        let (job, carrier, mut ended) = example();
+        ended.metrics.truncate(2);
+        ended.outcome.finished = vec![None; 4];
+        let summary = Summary::new(&job, &carrier, ended);
         assert_eq!(summary.served_bytes, [0, 9_000_000, 0, 0]);
         assert_eq!(summary.finished_s, [None; 4]);
     }

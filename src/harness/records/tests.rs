@@ -6,37 +6,24 @@ use super::*;
 
 /// A record of the repetition `repetition`, as a run leaves it.
 pub(crate) fn example(repetition: u32) -> Record {
-    let run = serde_json::json!({
+    let mut record = serde_json::json!({
         "record_schema": 1, "workload": "w", "contender": "a b,c", "parameters": {"window": 4},
         "repetition": repetition, "ended_at_s": 12.5, "verification": "inline",
         "verification_s": 0.5, "cpu_s": 1.25, "cpu_system_s": 0.25, "cpu_setup_s": 0.75,
         "peak_rss_bytes": 4096,
         "processes": 1, "voluntary_switches": 7, "involuntary_switches": 8,
     });
-    let summary = Summary::new(crate::report::RunFacts {
-        engine: "lockfree",
-        transport: "local",
-        peers: 1,
-        segment_bytes: 1024,
-        seed: 3,
-        files_delivered: 1,
-        makespan: Duration::from_millis(250),
-        setup: Duration::ZERO,
-        finished: vec![None, Some(Duration::from_millis(250))],
-        metrics: Vec::new(),
-        unavailable: Vec::new(),
-        errors: Vec::new(),
-        distinct_bytes_wanted: 0,
-        everything_delivered: true,
-        checked: true,
-        limits: None,
-        cores: 2,
+    let of_run = serde_json::json!({
+        "peers": 1, "segment_bytes": 1024, "seed": 3, "files": 1, "makespan_s": 0.25,
+        "finished_s": [null, 0.25], "bound_s": null, "ratio_to_bound": null, "segments": 0,
+        "bytes_delivered": 0,
     });
-    let mut all = run;
-    let fields = serde_json::to_value(summary).expect("plain data");
-    let fields = fields.as_object().expect("an object").clone();
-    all.as_object_mut().expect("an object").extend(fields);
-    serde_json::from_value(all).expect("a record")
+    let summary = serde_json::to_value(crate::report::example::summary()).expect("plain data");
+    for fields in [summary, of_run] {
+        let fields = fields.as_object().expect("an object").clone();
+        record.as_object_mut().expect("an object").extend(fields);
+    }
+    serde_json::from_value(record).expect("a record")
 }
 
 fn latency() -> Latency {

@@ -28,7 +28,7 @@ use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Usage};
 use crate::report::statistics::{median, median_interval};
-use crate::report::{Carrier, Limits, RunFacts, Summary};
+use crate::report::{Carrier, Limits, Summary};
 use crate::time::Clock;
 
 // Time spent on the limits for each size of segment.
@@ -282,7 +282,7 @@ impl Bench<'_> {
         let mut latency = RankMetrics::default().latency;
         ended.metrics.iter().for_each(|metrics| latency.merge(&metrics.latency));
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
-        let mut run = Summary::new(RunFacts::new(&job, &carrier, ended));
+        let mut run = Summary::new(&job, &carrier, ended);
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
         let verification = entry.switches.verify.unwrap_or_default();
         run.set_bound(at.and_then(|at| at.bound_s(&run, verification)));
