@@ -124,10 +124,8 @@ pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError>
 
 /// A table with a row per case: the medians of its loads.
 pub(crate) fn render(records: &[TrackerRecord]) -> String {
-    let mut columns = ["index", "counters"].map(Column::words).to_vec();
-    let numbers = ["threads", "peers", "segments", "handouts/s", "segments/s"];
-    columns.extend(numbers.map(Column::numbers));
-    columns.extend(["service p50", "service p99", "answer p99"].map(Column::numbers));
+    let columns = "index|counters|#threads|#peers|#segments|#handouts/s|#segments/s|\
+                   #service p50|#service p99|#answer p99";
     let cases = records.iter().filter(|record| record.repetition == 0).map(|record| record.case);
     let row = |case: TrackerCase| {
         let middle = |of: &dyn Fn(&TrackerRecord) -> f64| {
@@ -151,5 +149,12 @@ pub(crate) fn render(records: &[TrackerRecord]) -> String {
     };
     let loads = records.iter().map(|record| record.repetition + 1).max().unwrap_or(0);
     let title = format!("the tracker alone, medians of {loads} loads");
-    Grid { title, columns, rows: cases.map(row).collect(), notes: Vec::new() }.text(false) + "\n"
+    Grid {
+        title,
+        columns: Column::list(columns),
+        rows: cases.map(row).collect(),
+        notes: Vec::new(),
+    }
+    .text(false)
+        + "\n"
 }

@@ -36,6 +36,15 @@ pub(crate) enum Tone {
 }
 
 impl Column {
+    /// Columns from their names, with bars between; those of numbers begin with `#`.
+    pub(crate) fn list(names: &str) -> Vec<Self> {
+        let column = |name: &str| match name.strip_prefix('#') {
+            Some(name) => Self::numbers(name),
+            None => Self::words(name),
+        };
+        names.split('|').map(column).collect()
+    }
+
     pub(crate) fn words(name: impl Into<String>) -> Self {
         Self { name: name.into(), is_number: false }
     }
@@ -212,7 +221,7 @@ mod tests {
         let cell = |text: &str, tone| Cell::from(text).toned(tone);
         Grid {
             title: "Makespan".to_owned(),
-            columns: vec![Column::words("peers"), Column::words("who"), Column::numbers("ratio")],
+            columns: Column::list("peers|who|#ratio"),
             rows: vec![
                 vec!["4".into(), "a|b".into(), cell("10.00", Tone::Bad)],
                 vec!["4".into(), "<é>".into(), cell("~", Tone::Faint)],

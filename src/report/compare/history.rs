@@ -5,8 +5,7 @@ use serde::Serialize;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
-use super::model::segment_size;
-use super::table::{csv_group, csv_text, csv_value, ratio};
+use super::table::{csv_group, csv_text, csv_value, keys, ratio, shown};
 use super::{Figure, Scenario, Set};
 
 // The facts that identify a machine.
@@ -107,14 +106,13 @@ impl History {
     }
 
     fn grid(&self, machine: &str) -> Grid {
-        let words = ["workload"].map(Column::words);
-        let numbers = ["peers", "segment"].map(Column::numbers);
-        let more = ["contender", "over commits"].map(Column::words);
-        let last = ["runs", "first", "best", "last", "last ÷ first"].map(Column::numbers);
         let lines = self.lines.iter().filter(|line| line.machine == machine);
         Grid {
             title: format!("{} on {machine}", self.figure.title()),
-            columns: words.into_iter().chain(numbers).chain(more).chain(last).collect(),
+            columns: Column::list(
+                "workload|#peers|#segment|contender|over commits|#runs|#first|#best|#last|\
+                 #last ÷ first",
+            ),
             rows: lines.map(|line| self.row(line)).collect(),
             notes: Vec::new(),
         }
@@ -123,12 +121,9 @@ impl History {
     fn row(&self, line: &HistoryLine) -> Vec<Cell> {
         let medians: Vec<f64> = line.points.iter().map(|point| point.group.median).collect();
         let worst = |left: &f64, right: &f64| left.total_cmp(right);
-        let best = if self.figure.more_is_better() {
-            medians.iter().copied().max_by(worst)
-        } else {
-            medians.iter().copied().min_by(worst)
-        };
-        let shown = |at: Option<f64>| at.map_or_else(|| "-".to_owned(), |at| self.figure.show(at));
+        let all = medians.iter().copied();
+        let best = if self.figure.more_is_better() { all.max_by(worst) } else { all.min_by(worst) };
+        let median = |at| Cell::from(shown(at, |at| self.figure.show(at)));
         let (first, last) = (medians.first().copied(), medians.last().copied());
         let change = match (first, last) {
             (Some(first), Some(last)) if medians.len() > 1 && first != 0.0 => ratio(last / first),
@@ -136,19 +131,17 @@ impl History {
         };
         let runs: Vec<String> =
             line.points.iter().map(|point| point.group.values.len().to_string()).collect();
-        let scenario = &line.scenario;
-        vec![
-            scenario.workload.as_str().into(),
-            scenario.peers.map(|peers| peers.to_string()).unwrap_or_default().into(),
-            scenario.segment_bytes.map(segment_size).unwrap_or_default().into(),
+        let mut cells = keys(&line.scenario);
+        cells.extend([
             line.contender.as_str().into(),
             bars(&medians).into(),
             Cell::from(runs.join("+")).toned(Tone::Faint),
-            shown(first).into(),
-            shown(best).into(),
-            shown(last).into(),
+            median(first),
+            median(best),
+            median(last),
             change.into(),
-        ]
+        ]);
+        cells
     }
 
     /// Text: in colour for a terminal, or plain for a pipe.
@@ -164,24 +157,8 @@ impl History {
     /// CSV: a line a measurement, with raw numbers in the unit of the figure. The error, that of a
     /// writer into memory, never happens.
     pub(crate) fn csv(&self) -> Result<String, csv::Error> {
-        let head = [
-            "figure",
-            "unit",
-            "machine",
-            "workload",
-            "peers",
-            "segment_bytes",
-            "parameters",
-            "contender",
-            "began",
-            "commit",
-            "folder",
-            "runs",
-            "median",
-            "low",
-            "high",
-            "cv",
-        ];
+        let head = "figure,unit,machine,workload,peers,segment_bytes,parameters,contender,began,\
+                    commit,folder,runs,median,low,high,cv";
         let csv_line = |(line, point): (&HistoryLine, &Point)| {
             let scenario = &line.scenario;
             let mut cells = vec![
@@ -202,7 +179,7 @@ impl History {
         };
         let points =
             self.lines.iter().flat_map(|line| line.points.iter().map(move |point| (line, point)));
-        csv_text(&head, points.map(csv_line))
+        csv_text(head, points.map(csv_line))
     }
 }
 

@@ -100,6 +100,15 @@ impl Set {
         all
     }
 
+    /// Every scenario with every contender that ran it.
+    pub(crate) fn keys(&self) -> Vec<(&Scenario, &str)> {
+        let mut keys: Vec<_> =
+            self.observations.iter().map(|one| (&one.scenario, one.contender.as_str())).collect();
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
     /// The contenders: the classic engine first, then those with fewer switches, then by name.
     pub(crate) fn contenders(&self) -> Vec<&str> {
         let mut all: Vec<_> = self

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::judge::{self, Bootstrap, JudgedPair, Verdict};
-use super::{Figure, Scenario, Set};
+use super::{Figure, Set};
 use crate::report::statistics::{RESAMPLES, geometric_mean};
 
 /// What is to be compared with what.
@@ -170,7 +170,7 @@ fn contenders<'a>(
 fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing {
     let bootstrap = Bootstrap { interleaved: false, resamples };
     let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
-    let known = keys(base);
+    let known = base.keys();
     for &(scenario, contender) in &known {
         let runs = [base, other].map(|set| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
@@ -179,7 +179,7 @@ fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }
     }
-    let added = keys(other).into_iter().filter(|key| !known.contains(key));
+    let added = other.keys().into_iter().filter(|key| !known.contains(key));
     pairing.only_other =
         added.map(|(scenario, contender)| format!("{contender}: {scenario}")).collect();
     pairing.sum_up()
@@ -200,15 +200,6 @@ fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize)
         }
     }
     pairing.sum_up()
-}
-
-/// Every scenario with every contender that ran it.
-fn keys(set: &Set) -> Vec<(&Scenario, &str)> {
-    let mut keys: Vec<_> =
-        set.observations.iter().map(|one| (&one.scenario, one.contender.as_str())).collect();
-    keys.sort();
-    keys.dedup();
-    keys
 }
 
 impl Pairing {
@@ -233,14 +224,19 @@ impl Pairing {
     }
 }
 
-/// The facts that are not the same in all sets, those that matter first.
-fn differences(sets: &[Set]) -> Vec<Difference> {
-    let mut names: Vec<&str> = Vec::new();
+/// The names of all facts, in the order of the sets.
+pub(super) fn fact_names(sets: &[Set]) -> Vec<&'static str> {
+    let mut names = Vec::new();
     for fact in sets.iter().flat_map(|set| &set.facts) {
         if !names.contains(&fact.name) {
             names.push(fact.name);
         }
     }
+    names
+}
+
+/// The facts that are not the same in all sets, those that matter first.
+fn differences(sets: &[Set]) -> Vec<Difference> {
     let difference = |name: &str| {
         let facts: Vec<_> =
             sets.iter().map(|set| set.facts.iter().find(|fact| fact.name == name)).collect();
@@ -252,7 +248,7 @@ fn differences(sets: &[Set]) -> Vec<Difference> {
         let differs = values.windows(2).any(|pair| pair[0] != pair[1]);
         differs.then(|| Difference { name: name.to_owned(), values, matters })
     };
-    let mut all: Vec<_> = names.into_iter().filter_map(difference).collect();
+    let mut all: Vec<_> = fact_names(sets).into_iter().filter_map(difference).collect();
     all.sort_by_key(|difference| !difference.matters);
     all
 }

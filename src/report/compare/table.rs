@@ -14,13 +14,8 @@ const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameter
 // More would bury the table. Chosen, not tuned.
 const LISTED_MAX: usize = 6;
 // What an overview shows beside the makespan.
-const BESIDE: [(&str, Figure); 5] = [
-    ("÷ bound", Figure::Bound),
-    ("balance", Figure::Balance),
-    ("rate", Figure::Rate),
-    ("segments", Figure::Segments),
-    ("CPU", Figure::Cpu),
-];
+const BESIDE: [Figure; 5] =
+    [Figure::Bound, Figure::Balance, Figure::Rate, Figure::Segments, Figure::Cpu];
 
 /// Text for a terminal: in colour, or plain for a pipe.
 pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
@@ -56,13 +51,10 @@ pub(crate) fn overview(mut set: Set) -> String {
     let comparison = compare(std::slice::from_ref(&set), &question);
     let pairings = comparison.map_or_else(|_| Vec::new(), |comparison| comparison.pairings);
     let base = pairings.first().map_or("base", |pairing| pairing.base.as_str());
-    let mut columns = vec![Column::words("workload"), Column::numbers("peers")];
-    columns.extend([Column::numbers("segment"), Column::words("contender")]);
-    let ratio_to = format!("÷ {base}");
-    columns.extend(["makespan", "cv", &ratio_to, "95% interval"].map(Column::numbers));
-    columns.push(Column::words("verdict"));
-    columns.extend(BESIDE.map(|(name, _)| Column::numbers(name)));
-    columns.push(Column::numbers("runs"));
+    let mut columns = Column::list("workload|#peers|#segment|contender|#makespan|#cv");
+    columns.push(Column::numbers(format!("÷ {base}")));
+    columns
+        .extend(Column::list("#95% interval|verdict|#÷ bound|#balance|#rate|#segments|#CPU|#runs"));
     let mut rows = Vec::new();
     for scenario in set.scenarios() {
         for contender in set.contenders() {
@@ -81,7 +73,7 @@ pub(crate) fn overview(mut set: Set) -> String {
             let middle = |figure: Figure| {
                 shown(Group::new(&runs, figure), |group| figure.show(group.median))
             };
-            cells.extend(BESIDE.map(|(_, figure)| Cell::from(middle(figure))));
+            cells.extend(BESIDE.map(|figure| Cell::from(middle(figure))));
             cells.push(runs.len().to_string().into());
             rows.push(cells);
         }
@@ -95,7 +87,7 @@ pub(crate) fn overview(mut set: Set) -> String {
     out + &lifted(grid).text(false)
 }
 
-fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
+pub(super) fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map_or_else(|| "-".to_owned(), show)
 }
 
@@ -121,15 +113,15 @@ pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
         .pairings
         .iter()
         .flat_map(|pairing| pairing.rows.iter().map(move |row| csv_line(pairing, row)));
-    csv_text(&CSV_HEAD, lines)
+    csv_text(CSV_HEAD, lines)
 }
 
 pub(super) fn csv_text(
-    head: &[&str],
+    head: &str,
     lines: impl Iterator<Item = Vec<String>>,
 ) -> Result<String, csv::Error> {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(head)?;
+    writer.write_record(head.split(','))?;
     for line in lines {
         writer.write_record(line)?;
     }
@@ -154,36 +146,9 @@ pub(super) fn csv_group(group: &Group) -> [String; 5] {
 }
 
 // The order of the fields in `csv_line`; readers go by these names.
-const CSV_HEAD: [&str; 28] = [
-    "figure",
-    "unit",
-    "base",
-    "other",
-    "workload",
-    "peers",
-    "segment_bytes",
-    "parameters",
-    "contender",
-    "base_runs",
-    "base_median",
-    "base_low",
-    "base_high",
-    "base_cv",
-    "other_runs",
-    "other_median",
-    "other_low",
-    "other_high",
-    "other_cv",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "paired",
-    "p",
-    "p_holm",
-    "cliffs_delta",
-    "verdict",
-    "better",
-];
+const CSV_HEAD: &str = "figure,unit,base,other,workload,peers,segment_bytes,parameters,contender,\
+    base_runs,base_median,base_low,base_high,base_cv,other_runs,other_median,other_low,other_high,\
+    other_cv,ratio,ratio_low,ratio_high,paired,p,p_holm,cliffs_delta,verdict,better";
 
 fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
     let mut line = vec![
@@ -253,8 +218,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let is_one = pairings.len() == 1;
     let (other, each) =
         if is_one { (other.as_str(), other.as_str()) } else { ("contender's", "each") };
-    let mut columns = vec![Column::words("workload"), Column::numbers("peers")];
-    columns.push(Column::numbers("segment"));
+    let mut columns = Column::list("workload|#peers|#segment");
     // The heading names a single one.
     let has_contender = !within || !is_one;
     if has_contender {
@@ -296,7 +260,7 @@ fn ambiguous(rows: &[&JudgedPair]) -> bool {
     all.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn keys(scenario: &Scenario) -> Vec<Cell> {
+pub(super) fn keys(scenario: &Scenario) -> Vec<Cell> {
     let peers = scenario.peers.map(|peers| peers.to_string()).unwrap_or_default();
     let bytes = scenario.segment_bytes.map(segment_size).unwrap_or_default();
     vec![scenario.workload.as_str().into(), peers.into(), bytes.into()]

@@ -6,7 +6,7 @@ use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
-use crate::report::compare::table;
+use crate::report::compare::{Figure, table};
 
 // The height of a row: a line of text and an interval.
 const ROW: f64 = 36.0;
@@ -35,34 +35,16 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
     let workload = &rows[0].scenario.workload;
     let is_one = rows.iter().all(|row| row.scenario.workload == *workload);
     let of = if is_one { format!(" of {workload}") } else { String::new() };
-    let count = rows.len() as f64;
-    let bottom = 8.0 + ROW * count;
-    let mut svg = Svg::new(WIDTH, bottom + 40.0);
-    let ends = rows.iter().flat_map(|row| {
-        let interval =
-            row.ratio_interval.map_or([1.0, 1.0], |interval| [interval.low, interval.high]);
-        [interval[0], interval[1], row.ratio.unwrap_or(1.0)]
-    });
-    let (low, high) = ends
-        .filter(|end| *end > 0.0)
-        .fold((1.0_f64, 1.0_f64), |(low, high), end| (low.min(end), high.max(end)));
-    // Room for the marks, and at least ±10%, so that noise does not fill the plot.
-    let (low, high) = ((low / 1.05).min(0.9), (high * 1.05).max(1.1));
-    let scale = Scale::log(low, high, 14.0, RIGHT);
-    let ticks: Vec<_> = scale.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
-    horizontal(
-        &mut svg,
-        &scale,
-        &ticks,
-        [4.0, bottom],
-        &shortened(&format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base), 68),
-    );
-    let one = scale.place(1.0);
-    svg.line("one", [one, 4.0], [one, bottom]);
-    for (index, row) in rows.iter().enumerate() {
-        let y = 8.0 + ROW * index as f64;
-        draw(&mut svg, &scale, pairing, row, is_one, y);
-    }
+    let label = |row: &JudgedPair| {
+        let scenario = row.scenario.to_string();
+        let size = scenario.strip_prefix(&row.scenario.workload).filter(|_| is_one);
+        let size = size.unwrap_or(&scenario).trim_start_matches(", ");
+        let contender = (!pairing.within).then_some(row.contender.as_str());
+        let parts = contender.into_iter().chain((!size.is_empty()).then_some(size));
+        let label = parts.collect::<Vec<_>>().join(", ");
+        if label.is_empty() { row.scenario.parameters.clone() } else { label }
+    };
+    let labelled: Vec<_> = rows.iter().map(|row| (label(row), *row)).collect();
     let mut rows_only = table::grid(&[Pairing {
         rows: rows.iter().map(|row| (*row).clone()).collect(),
         geometric_mean: None,
@@ -71,39 +53,56 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
         ..pairing.clone()
     }]);
     rows_only.notes.clear();
-    let legend =
-        [("good", 0, "better"), ("bad", 1, "worse"), ("faint", 3, "no significant difference")];
+    let axis = format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base);
     DrawnFigure {
         name: format!("{}{of}: {} → {}", pairing.figure.title(), pairing.base, pairing.other),
         description: "Ratio of medians with its 95% interval. 1 is no change.".to_owned(),
-        svg,
-        legend: legend
-            .map(|(class, shape, name)| LegendEntry::new(class, Some(shape), name))
-            .into(),
+        svg: ratios(pairing.figure, &labelled, &axis),
+        legend: legend(),
         table: Grid { title: String::new(), ..rows_only },
     }
 }
 
-fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &JudgedPair, is_one: bool, y: f64) {
+/// What the marks of [`ratios`] say.
+pub(super) fn legend() -> Vec<LegendEntry> {
+    [("good", 0, "better"), ("bad", 1, "worse"), ("faint", 3, "no significant difference")]
+        .map(|(class, shape, name)| LegendEntry::new(class, Some(shape), name))
+        .into()
+}
+
+/// A line for each labelled ratio: its verdict, and its interval on a log scale.
+pub(super) fn ratios(figure: Figure, rows: &[(String, &JudgedPair)], axis: &str) -> Svg {
+    let bottom = 8.0 + ROW * rows.len() as f64;
+    let mut svg = Svg::new(WIDTH, bottom + 40.0);
+    let ends = rows.iter().flat_map(|(_, row)| {
+        let interval = row.ratio_interval;
+        [row.ratio, interval.map(|ends| ends.low), interval.map(|ends| ends.high)]
+    });
+    let (low, high) = ends
+        .flatten()
+        .filter(|end| *end > 0.0)
+        .fold((1.0_f64, 1.0_f64), |(low, high), end| (low.min(end), high.max(end)));
+    // Room for the marks, and at least ±10%, so that noise does not fill the plot.
+    let scale = Scale::log((low / 1.05).min(0.9), (high * 1.05).max(1.1), 14.0, RIGHT);
+    let ticks: Vec<_> = scale.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
+    horizontal(&mut svg, &scale, &ticks, [4.0, bottom], &shortened(axis, 68));
+    let one = scale.place(1.0);
+    svg.line("one", [one, 4.0], [one, bottom]);
+    for (index, (label, row)) in rows.iter().enumerate() {
+        draw(&mut svg, &scale, figure, (label, row), 8.0 + ROW * index as f64);
+    }
+    svg
+}
+
+fn draw(svg: &mut Svg, scale: &Scale, figure: Figure, (label, row): (&str, &JudgedPair), y: f64) {
     let (class, shape) = match row.verdict {
         Verdict::Better => ("good", 0),
         Verdict::Worse => ("bad", 1),
         Verdict::Same | Verdict::TooFew => ("faint", 3),
     };
-    let mut label = Vec::new();
-    if !pairing.within {
-        label.push(row.contender.clone());
-    }
-    let scenario = row.scenario.to_string();
-    let size = scenario.strip_prefix(&row.scenario.workload).filter(|_| is_one);
-    let size = size.unwrap_or(&scenario);
-    label.extend(Some(size.trim_start_matches(", ").to_owned()).filter(|size| !size.is_empty()));
-    if label.is_empty() {
-        label.push(row.scenario.parameters.clone());
-    }
-    let verdict = table::verdict(pairing.figure, row);
+    let verdict = table::verdict(figure, row);
     let room = LABEL_MAX.saturating_sub(verdict.text.chars().count());
-    svg.text("name", Anchor::Start, [14.0, y + 11.0], &shortened(&label.join(", "), room));
+    svg.text("name", Anchor::Start, [14.0, y + 11.0], &shortened(label, room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
     let middle = y + 23.0;
     let Some(ratio) = row.ratio else { return };
@@ -111,6 +110,6 @@ fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &JudgedPair, is_on
         let ends = [interval.low, interval.high].map(|end| [scale.place(end), middle]);
         svg.line(&format!("whisker {class}"), ends[0], ends[1]);
     }
-    let says = format!("{}: {}", row.scenario, table::ratio(ratio));
+    let says = format!("{label}: {}", table::ratio(ratio));
     svg.mark(&format!("mark {class}"), shape, [scale.place(ratio), middle], 5.0, &says);
 }

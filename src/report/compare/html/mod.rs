@@ -21,7 +21,7 @@ use super::escape::escape;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
-use super::pairing::{Comparison, Pairing};
+use super::pairing::{Comparison, Pairing, fact_names};
 use super::{Figure, Set, table};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
@@ -150,62 +150,42 @@ impl Page<'_> {
     }
 
     fn other_tools(&self) -> String {
-        let rows = self.beside.iter().flat_map(|set| {
-            let of_scenario = |scenario| {
-                let contenders = set.contenders().into_iter();
-                contenders
-                    .flat_map(move |contender| {
-                        let runs = set.series(scenario, contender);
-                        let group = |figure| Some((figure, Group::new(&runs, figure)?));
-                        let groups: Vec<_> = set.figures().into_iter().filter_map(group).collect();
-                        groups
-                            .into_iter()
-                            .map(move |(figure, group)| {
-                                vec![
-                                    Cell::from(set.label.as_str()),
-                                    scenario.to_string().into(),
-                                    scenario.parameters.as_str().into(),
-                                    contender.into(),
-                                    figure.title().into(),
-                                    figure.show(group.median).into(),
-                                    group.values.len().to_string().into(),
-                                ]
-                            })
-                            .collect::<Vec<_>>()
-                    })
-                    .collect::<Vec<_>>()
-            };
-            set.scenarios().into_iter().flat_map(of_scenario).collect::<Vec<_>>()
-        });
-        let rows: Vec<_> = rows.collect();
+        let mut rows = Vec::new();
+        for set in self.beside {
+            for (scenario, contender) in set.keys() {
+                let runs = set.series(scenario, contender);
+                let group = |figure| Some((figure, Group::new(&runs, figure)?));
+                for (figure, group) in set.figures().into_iter().filter_map(group) {
+                    rows.push(vec![
+                        Cell::from(set.label.as_str()),
+                        scenario.to_string().into(),
+                        scenario.parameters.as_str().into(),
+                        contender.into(),
+                        figure.title().into(),
+                        figure.show(group.median).into(),
+                        group.values.len().to_string().into(),
+                    ]);
+                }
+            }
+        }
         if rows.is_empty() {
             return String::new();
         }
-        let mut columns = ["source", "benchmark", "parameters", "contender", "figure"]
-            .map(Column::words)
-            .to_vec();
-        columns.extend(["median", "runs"].map(Column::numbers));
+        let columns = Column::list("source|benchmark|parameters|contender|figure|#median|#runs");
         Grid { columns, rows, ..Grid::default() }.html("Results of other tools")
     }
 
     fn environment(&self) -> String {
-        let mut names: Vec<&str> = Vec::new();
-        for fact in self.sets.iter().flat_map(|set| &set.facts) {
-            if !names.contains(&fact.name) {
-                names.push(fact.name);
-            }
-        }
+        let names = fact_names(self.sets);
         if names.is_empty() {
             return String::new();
         }
         let mut columns = vec![Column::words("")];
         columns.extend(self.sets.iter().map(|set| Column::words(&set.label)));
         let row = |name: &&str| {
-            let mut differs =
-                self.comparison.differences.iter().filter(|difference| difference.name == *name);
-            let tone = differs.next().map_or(Tone::Plain, |difference| {
-                if difference.matters { Tone::Bad } else { Tone::Plain }
-            });
+            let mut differences = self.comparison.differences.iter();
+            let is_bad = differences.any(|one| one.name == *name && one.matters);
+            let tone = if is_bad { Tone::Bad } else { Tone::Plain };
             let value = |set: &Set| {
                 let mut facts = set.facts.iter().filter(|fact| fact.name == *name);
                 let value = facts.next().map_or("unknown", |fact| fact.value.as_str());

@@ -60,20 +60,9 @@ impl Scaled {
 }
 
 pub(crate) fn table(runs: &[Scaled]) -> String {
-    let columns = [
-        "peers",
-        "links",
-        "makespan",
-        "÷ bound",
-        "median finish ÷ bound",
-        "copies by owner",
-        "tracker messages/s",
-        "tracker busy",
-        "control bytes/byte",
-        "memory/peer",
-        "tracker saturates at",
-        "took",
-    ];
+    let columns = "#peers|links|#makespan|#÷ bound|#median finish ÷ bound|#copies by owner|\
+                   #tracker messages/s|#tracker busy|#control bytes/byte|#memory/peer|\
+                   #tracker saturates at|#took";
     let row = |run: &Scaled| {
         let cells = [
             run.peers.to_string(),
@@ -91,7 +80,7 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
         ];
         cells.map(Into::into).into()
     };
-    let (columns, rows) = (columns.map(Column::numbers).into(), runs.iter().map(row).collect());
+    let (columns, rows) = (Column::list(columns), runs.iter().map(row).collect());
     Grid { columns, rows, ..Grid::default() }.text(false)
 }
 

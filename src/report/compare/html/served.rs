@@ -132,12 +132,8 @@ fn lorenz(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
             }
         }
     }
-    let columns = vec![
-        Column::words("contender"),
-        Column::numbers("most served ÷ mean"),
-        Column::numbers("Gini index"),
-        Column::numbers("served by the lower half"),
-    ];
+    let columns =
+        Column::list("contender|#most served ÷ mean|#Gini index|#served by the lower half");
     let row = |load: &ServedByRank<'_>| {
         let half = shares(&load.served).windows(2).find(|pair| pair[1].0 >= 0.5).map(|pair| {
             let part = (0.5 - pair[0].0) / (pair[1].0 - pair[0].0);

@@ -89,11 +89,7 @@ fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>
 }
 
 fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
-    let mut columns = vec![Column::words("contender")];
-    columns.extend(
-        ["runs", "least", "first quartile", "median", "third quartile", "most", "outliers"]
-            .map(Column::numbers),
-    );
+    let columns = "contender|#runs|#least|#first quartile|#median|#third quartile|#most|#outliers";
     let row = |(series, times): &Strip<'_>| {
         let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
         let show = |time: f64| Cell::from(Figure::Makespan.show(time));
@@ -109,7 +105,7 @@ fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
     };
     let notes = bound.map(|bound| format!("bound: {}", Figure::Makespan.show(bound)));
     Grid {
-        columns,
+        columns: Column::list(columns),
         rows: rows.iter().map(row).collect(),
         notes: notes.into_iter().collect(),
         ..Grid::default()
