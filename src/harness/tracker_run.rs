@@ -66,8 +66,8 @@ pub(crate) fn run(
             break;
         }
         for case in plan.cases() {
-            let load = LoadTest::of(&case, budget_each, seed + u64::from(repetition));
-            let record = record(case, &load, repetition, &load.measure(clock));
+            let load = LoadTest { case, budget: budget_each, seed: seed + u64::from(repetition) };
+            let record = record(case, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
             file.write_all(&line).map_err(system)?;
@@ -77,17 +77,12 @@ pub(crate) fn run(
     Ok(records)
 }
 
-fn record(
-    case: TrackerCase,
-    load: &LoadTest,
-    repetition: u32,
-    found: &LoadResult,
-) -> TrackerRecord {
+fn record(case: TrackerCase, repetition: u32, found: &LoadResult) -> TrackerRecord {
     let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
     TrackerRecord {
         tracker_schema: SCHEMA,
         case,
-        client_threads: load.client_threads,
+        client_threads: case.service_threads,
         repetition,
         handouts_per_second: found.handouts_per_second(),
         segments_per_second: found.segments as f64 / seconds,

@@ -17,6 +17,25 @@ use thiserror::Error;
 pub use latency::{Latency, LatencySummary};
 pub use spent::{Activity, TimeShares, TimeSpent};
 
+// The counters in the order of an encoding, borrowed as the first words say.
+macro_rules! counters {
+    (&mut $metrics:ident) => { counters!($metrics, &mut) };
+    (&$metrics:ident) => { counters!($metrics, &) };
+    ($metrics:ident, $($borrow:tt)+) => {{
+        let [tracker, holder, moving, verifying, writing, deciding, idle] =
+            $($borrow)+ $metrics.spent.by_activity;
+        let counters: [_; COUNTERS] = [
+            $($borrow)+ $metrics.served_segments, $($borrow)+ $metrics.served_bytes,
+            $($borrow)+ $metrics.origin_bytes, $($borrow)+ $metrics.received_segments,
+            $($borrow)+ $metrics.received_bytes, $($borrow)+ $metrics.corrupt_segments,
+            $($borrow)+ $metrics.refused_requests, $($borrow)+ $metrics.lapsed_requests,
+            $($borrow)+ $metrics.messages,
+            tracker, holder, moving, verifying, writing, deciding, idle,
+        ];
+        counters
+    }};
+}
+
 /// How many integers stand before the latencies in an encoding.
 // Those of `RankMetrics` itself, and one for each activity. The arrays of `counters` don't compile with
 // another number.
@@ -73,27 +92,18 @@ impl RankMetrics {
         let Some((head, latency)) = bytes.split_first_chunk::<{ COUNTERS * 8 }>() else {
             return Err(MetricsError::Length { bytes: bytes.len() });
         };
-        let mut words = head.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-        let mut next = || words.next().expect("the head holds one word a counter");
-        Ok(Self {
-            served_segments: next(),
-            served_bytes: next(),
-            origin_bytes: next(),
-            received_segments: next(),
-            received_bytes: next(),
-            corrupt_segments: next(),
-            refused_requests: next(),
-            lapsed_requests: next(),
-            messages: next(),
-            spent: TimeSpent { by_activity: std::array::from_fn(|_| next()) },
-            latency: Latency::decode(latency)?,
-        })
+        let mut metrics = Self { latency: Latency::decode(latency)?, ..Self::default() };
+        let words = head.as_chunks::<8>().0;
+        for (counter, word) in counters!(&mut metrics).into_iter().zip(words) {
+            *counter = u64::from_le_bytes(*word);
+        }
+        Ok(metrics)
     }
 
     /// Adds what another thread or rank did. Sums saturate.
     pub fn merge(&mut self, other: &Self) {
-        for (sum, part) in self.counters_mut().into_iter().zip(other.counters()) {
-            *sum = sum.saturating_add(part);
+        for (sum, part) in counters!(&mut self).into_iter().zip(counters!(&other)) {
+            *sum = sum.saturating_add(*part);
         }
         self.latency.merge(&other.latency);
     }
@@ -101,54 +111,10 @@ impl RankMetrics {
     /// The counters as little-endian 64-bit integers in the order of the fields, then the
     /// latencies in the V2 format of HdrHistogram.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes: Vec<u8> = self.counters().into_iter().flat_map(u64::to_le_bytes).collect();
+        let mut bytes: Vec<u8> =
+            counters!(&self).into_iter().flat_map(|counter| counter.to_le_bytes()).collect();
         self.latency.encode(&mut bytes);
         bytes
-    }
-
-    fn counters_mut(&mut self) -> [&mut u64; COUNTERS] {
-        let [tracker, holder, moving, verifying, writing, deciding, idle] =
-            &mut self.spent.by_activity;
-        [
-            &mut self.served_segments,
-            &mut self.served_bytes,
-            &mut self.origin_bytes,
-            &mut self.received_segments,
-            &mut self.received_bytes,
-            &mut self.corrupt_segments,
-            &mut self.refused_requests,
-            &mut self.lapsed_requests,
-            &mut self.messages,
-            tracker,
-            holder,
-            moving,
-            verifying,
-            writing,
-            deciding,
-            idle,
-        ]
-    }
-
-    fn counters(&self) -> [u64; COUNTERS] {
-        let [tracker, holder, moving, verifying, writing, deciding, idle] = self.spent.by_activity;
-        [
-            self.served_segments,
-            self.served_bytes,
-            self.origin_bytes,
-            self.received_segments,
-            self.received_bytes,
-            self.corrupt_segments,
-            self.refused_requests,
-            self.lapsed_requests,
-            self.messages,
-            tracker,
-            holder,
-            moving,
-            verifying,
-            writing,
-            deciding,
-            idle,
-        ]
     }
 }
 

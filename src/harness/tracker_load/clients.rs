@@ -127,16 +127,16 @@ impl WarmUp {
 
 impl Client {
     fn new(end: LocalTransport, load: &LoadTest) -> Self {
-        let segments = 0..load.segments;
-        let blocks = 0..load.segments.div_ceil(Block::SEGMENTS);
+        let segments = 0..load.case.segments;
+        let blocks = 0..load.case.segments.div_ceil(Block::SEGMENTS);
         Self {
             end,
             missing: blocks.map(|index| Block::overlap(index, &segments)).collect(),
-            remaining: load.segments,
+            remaining: load.case.segments,
             taken: 0,
             front: 0,
             given: ArrayVec::new(),
-            room: u16::try_from(load.handout).expect("a handout has a bound"),
+            room: u16::try_from(load.case.handout).expect("a handout has a bound"),
             sequence: 0,
             asked: Timestamp::default(),
         }

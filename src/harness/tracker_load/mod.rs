@@ -20,7 +20,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 
 use super::tracker_plan::TrackerCase;
-use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind};
+use crate::config::{Config, HANDOUT_MAX};
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
@@ -40,20 +40,10 @@ const OWNER: NodeId = NodeId(1);
 // begun is higher by far. Chosen, not tuned.
 const WARM_UP_HANDOUTS: usize = 32;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct LoadTest {
-    /// Where the tracker keeps who has what.
-    pub index: IndexKind,
-    /// How it counts what was asked of each node.
-    pub counters: CounterKind,
-    pub service_threads: usize,
-    pub client_threads: usize,
-    /// Peers that ask, beside the owner.
-    pub peers: u32,
-    /// Segments of the file that all of them want.
-    pub segments: u32,
-    /// Segments in one handout, at most: 10 is the classic figure.
-    pub handout: usize,
+    /// As many threads simulate the peers as serve them.
+    pub case: TrackerCase,
     /// How long to measure, without the warm-up. Once all peers have everything, a new swarm begins.
     pub budget: Duration,
     /// All random choices follow from it.
@@ -97,28 +87,6 @@ impl LoadResult {
 }
 
 impl LoadTest {
-    /// The load that the figures are quoted for: handouts of 10, for one second.
-    pub(crate) fn new(peers: u32, segments: u32, service_threads: usize) -> Self {
-        Self {
-            index: IndexKind::default(),
-            counters: CounterKind::default(),
-            service_threads,
-            client_threads: service_threads,
-            peers,
-            segments,
-            handout: 10,
-            budget: Duration::from_secs(1),
-            seed: 1,
-        }
-    }
-
-    /// A case of a plan, measured for so long.
-    pub(crate) fn of(case: &TrackerCase, budget: Duration, seed: u64) -> Self {
-        let &TrackerCase { peers, segments, service_threads, handout, index, counters } = case;
-        let load = Self::new(peers, segments, service_threads);
-        Self { index, counters, handout, budget, seed, ..load }
-    }
-
     /// Measures until the budget is spent.
     ///
     /// # Panics
@@ -126,12 +94,10 @@ impl LoadTest {
     /// When there are no peers, no segments or no threads, or a handout is larger than
     /// [`HANDOUT_MAX`].
     pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
-        assert!(self.peers > 0 && self.segments > 0, "a load test has peers and segments");
-        assert!(self.service_threads > 0 && self.client_threads > 0, "a load test has threads");
-        assert!(
-            (1..=HANDOUT_MAX).contains(&self.handout),
-            "a handout has at most HANDOUT_MAX segments"
-        );
+        let TrackerCase { peers, segments, service_threads, handout, .. } = self.case;
+        assert!(peers > 0 && segments > 0, "a load test has peers and segments");
+        assert!(service_threads > 0, "a load test has threads");
+        assert!((1..=HANDOUT_MAX).contains(&handout), "a handout has at most HANDOUT_MAX segments");
         let registrations = self.registrations();
         let mut measured = LoadResult::default();
         while measured.elapsed < self.budget {
@@ -148,34 +114,34 @@ impl LoadTest {
         registrations: &[(NodeId, Registration)],
         budget: Duration,
     ) -> LoadResult {
-        let nodes = self.peers as usize + 2;
+        let TrackerCase { peers, segments, service_threads, handout, index, counters } = self.case;
+        let nodes = peers as usize + 2;
         // The limits for the smallest segments: holders take many at once, so that no limit of
         // theirs slows the tracker.
-        let config =
-            Config { index: self.index, counters: self.counters, ..Config::for_segments_of(1) };
+        let config = Config { index, counters, ..Config::for_segments_of(1) };
         let service =
             Service::open(registrations, nodes, &config).expect("one owner agrees with itself");
         let wakers = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
         let mut ends = local::connect(wakers);
-        let peers = ends.split_off(OWNER.index() + 1);
+        let clients = ends.split_off(OWNER.index() + 1);
         let tracker = ends.swap_remove(NodeId::TRACKER.index());
-        let service_threads = ServiceThreads::new(&service, nodes, self.handout);
+        let served = ServiceThreads::new(&service, nodes, handout);
         let finished = AtomicBool::new(false);
-        let warm = self.segments / 4;
-        let warm = warm.min(u32::try_from(WARM_UP_HANDOUTS * self.handout).unwrap_or(warm)).max(1);
-        let warmth = WarmUp::new(self.peers, warm);
+        let warm = segments / 4;
+        let warm = warm.min(u32::try_from(WARM_UP_HANDOUTS * handout).unwrap_or(warm)).max(1);
+        let warmth = WarmUp::new(peers, warm);
         let mut measured = thread::scope(|scope| {
             let serve = |thread: usize| {
                 let (end, seed) = (tracker.another_end(), self.seed + thread as u64);
-                let (service_threads, ending) = (&service_threads, (&warmth, &finished));
-                scope.spawn(move || service_threads.serve(end, seed, clock, ending))
+                let (served, ending) = (&served, (&warmth, &finished));
+                scope.spawn(move || served.serve(end, seed, clock, ending))
             };
-            let service: Vec<_> = (0..self.service_threads).map(serve).collect();
+            let service: Vec<_> = (0..service_threads).map(serve).collect();
             let simulate = |ends: Vec<LocalTransport>| {
                 let ending = (&warmth, &finished);
                 scope.spawn(move || Clients::new(ends, self).run(clock, budget, ending))
             };
-            let clients: Vec<_> = deal(peers, self.client_threads).map(simulate).collect();
+            let clients: Vec<_> = deal(clients, service_threads).map(simulate).collect();
             let mut measured = LoadResult::default();
             for client in clients {
                 let client = client.join().expect("a client does not panic");
@@ -204,13 +170,13 @@ impl LoadTest {
         };
         let entry = OwnedEntry {
             name: "file1".into(),
-            hashes: (0..self.segments).map(|position| format!("{position:08x}\n")).collect(),
-            digests: (0..self.segments).map(digest).collect(),
+            hashes: (0..self.case.segments).map(|position| format!("{position:08x}\n")).collect(),
+            digests: (0..self.case.segments).map(digest).collect(),
         };
         let owner = Registration::Ready { owned: vec![entry], wanted: Vec::new() };
         let other = Registration::Ready { owned: Vec::new(), wanted: vec!["file1".into()] };
         let others =
-            (OWNER.0 + 1..OWNER.0 + 1 + self.peers).map(|rank| (NodeId(rank), other.clone()));
+            (OWNER.0 + 1..OWNER.0 + 1 + self.case.peers).map(|rank| (NodeId(rank), other.clone()));
         std::iter::once((OWNER, owner)).chain(others).collect()
     }
 }
@@ -228,6 +194,11 @@ fn deal(ends: Vec<LocalTransport>, threads: usize) -> impl Iterator<Item = Vec<L
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{CounterKind, IndexKind};
+
+    fn case(peers: u32, segments: u32, service_threads: usize) -> TrackerCase {
+        TrackerCase { peers, segments, service_threads, handout: 10, ..TrackerCase::default() }
+    }
 
     #[test]
     fn every_kind_hands_out_every_segment_to_every_peer() {
@@ -235,10 +206,10 @@ mod tests {
         for index in [IndexKind::Mutex, IndexKind::DashMap, IndexKind::Atomic] {
             for counters in [CounterKind::Mutex, CounterKind::Atomic] {
                 for service_threads in [1, 2] {
-                    let load =
-                        LoadTest { index, counters, ..LoadTest::new(6, 200, service_threads) };
+                    let case = TrackerCase { index, counters, ..case(6, 200, service_threads) };
+                    let load = LoadTest { case, budget: Duration::MAX, seed: 1 };
                     let registrations = load.registrations();
-                    let measured = load.round(&clock, &registrations, Duration::MAX);
+                    let measured = load.round(&clock, &registrations, load.budget);
                     assert_eq!(measured.warm_up + measured.segments, 6 * 200, "{load:?}");
                     assert!(measured.warm_up >= 6 * 50, "{load:?}");
                     assert!(measured.handouts * 10 >= measured.segments, "of 10 at most");
@@ -253,15 +224,7 @@ mod tests {
     fn a_load_test_ends_when_its_budget_is_spent() {
         let clock = Clock::start();
         let budget = Duration::from_millis(50);
-        let case = TrackerCase {
-            peers: 16,
-            segments: 1000,
-            service_threads: 1,
-            handout: 10,
-            ..TrackerCase::default()
-        };
-        let load = LoadTest::of(&case, budget, 1);
-        assert_eq!(load, LoadTest { budget, ..LoadTest::new(16, 1000, 1) });
+        let load = LoadTest { case: case(16, 1000, 1), budget, seed: 1 };
         let measured = load.measure(&clock);
         assert!(measured.elapsed >= budget);
         assert!(measured.handouts > 0 && measured.handouts_per_second() > 0.0);
