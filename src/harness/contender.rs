@@ -19,17 +19,12 @@ use crate::time::{Clock, Timestamp};
 /// Anything that the harness can time on a workload.
 pub(crate) trait Contender: Debug {
     /// Runs the job once. Collective; rank 0, or the only process, gets the result.
-    ///
-    /// # Errors
-    ///
-    /// When the run broke.
     fn run(&self, job: &Job, request: &RunRequest<'_>)
     -> Result<Option<JobResult>, ContenderError>;
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContenderError {
-    /// A node of an engine failed.
     #[error(transparent)]
     Job(#[from] JobError),
     #[error(transparent)]
@@ -48,10 +43,8 @@ pub(crate) struct RunRequest<'a> {
     pub clock: &'a Clock,
 }
 
-/// Why a contender does not run a workload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unfit {
-    /// It can only carry one owner's files to all.
     #[error(
         "it can only broadcast: use a workload of the shape `broadcast` in which everybody wants all"
     )]
@@ -60,11 +53,6 @@ pub(crate) enum Unfit {
     NoRanks,
 }
 
-/// The contender for a plan's entry and a scenario.
-///
-/// # Errors
-///
-/// Why it is left out.
 pub(crate) fn contender(
     entry: &PlannedContender,
     scenario: &BenchScenario,
@@ -94,7 +82,6 @@ pub(crate) fn contender(
     }
 }
 
-/// One of the two engines that run a swarm.
 #[derive(Debug)]
 struct SwarmContender(Engine);
 

@@ -11,7 +11,6 @@ use super::runner::BenchOutcome;
 /// Where folders go whose name nobody chose.
 pub(crate) const RESULTS: &str = "results";
 
-/// Why a folder cannot take a measurement.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResultsError {
     #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = .0.display())]
@@ -83,7 +82,6 @@ pub(crate) fn conclude(
     write(&dir.join(SUMMARY), &conclusion)
 }
 
-/// A folder under `results` that nobody used yet.
 fn unused(plan: &Path, environment: &Environment) -> PathBuf {
     let base = Path::new(RESULTS).join(environment.folder(plan));
     let later = (2..).map(|number| PathBuf::from(format!("{}-{number}", base.display())));

@@ -81,16 +81,12 @@ pub(crate) struct ScaleStudy {
     pub segment_bytes: usize,
     /// What a link of rate 1 carries, bit/s.
     pub link_bits_per_second: f64,
-    /// How long the tracker is busy with one message.
     pub message_time: Duration,
-    /// How long a message takes one way.
     pub latency: Duration,
-    /// All random choices follow from it.
     pub seed: u64,
 }
 
 impl ScaleStudy {
-    /// Runs one world to its end.
     pub(crate) fn run(&self, peers: u32, rates: Rates) -> Scaled {
         let segment_s = self.segment_bytes as f64 * 8.0 / self.link_bits_per_second;
         let segment_time = Duration::from_secs_f64(segment_s);

@@ -50,10 +50,6 @@ impl ContenderKind {
     }
 
     /// Checks that it can run with these overrides.
-    ///
-    /// # Errors
-    ///
-    /// The first override that it can't follow.
     pub(crate) fn check(self, switches: &Overrides) -> Result<(), SwitchError> {
         let named = switches.named();
         for switch in named.keys() {
@@ -78,30 +74,12 @@ impl ContenderKind {
     }
 }
 
-/// Why a contender cannot run with its switches.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SwitchError {
-    /// The engine has no such choice.
     #[error("the engine `{engine}` has no switch `{switch}`: {}", takes(.taken))]
-    Foreign {
-        /// The engine.
-        engine: ContenderKind,
-        /// The switch.
-        switch: String,
-        /// The switches that it has.
-        taken: String,
-    },
-    /// A count out of range.
+    Foreign { engine: ContenderKind, switch: String, taken: String },
     #[error("`{switch} = {value}` is out of range: use 1 to {most}")]
-    Range {
-        /// The switch.
-        switch: &'static str,
-        /// Its value.
-        value: u64,
-        /// The highest that it can have.
-        most: usize,
-    },
-    /// A broadcast that should verify on other threads.
+    Range { switch: &'static str, value: u64, most: usize },
     #[error("the engine `{0}` has no verifying threads: use `verify = \"inline\"` or \"off\"")]
     NoPool(ContenderKind),
 }

@@ -28,7 +28,6 @@ fn three() -> NonZeroU32 {
     NonZeroU32::new(3).expect("three is not zero")
 }
 
-/// One case of the load test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TrackerCase {
     pub peers: u32,
@@ -36,13 +35,11 @@ pub(crate) struct TrackerCase {
     pub segments: u32,
     pub service_threads: usize,
     pub handout: usize,
-    /// Where the tracker keeps who has what.
     pub index: IndexKind,
     pub counters: CounterKind,
 }
 
 impl TrackerPlan {
-    /// Every case of the lists, in their order.
     pub(crate) fn cases(&self) -> Vec<TrackerCase> {
         let all = vec![TrackerCase::default()];
         let all = spread(all, Some(&self.peers), |all, one| all.peers = one);

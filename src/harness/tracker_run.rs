@@ -24,7 +24,6 @@ const SCHEMA: u32 = 1;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TrackerRecord {
-    /// The version of this record: 1.
     pub tracker_schema: u32,
     #[serde(flatten)]
     pub case: TrackerCase,
@@ -34,20 +33,14 @@ pub(crate) struct TrackerRecord {
     pub handouts_per_second: f64,
     pub segments_per_second: f64,
     pub empty: u64,
-    /// How long it was measured, seconds.
     pub elapsed_s: f64,
     /// From an ask to its answer, ns. All peers ask at once, so that most of it is waiting.
     pub latency_ns: LatencySummary,
-    /// The part that a service thread takes, ns.
     pub service_ns: LatencySummary,
 }
 
 /// Loads the tracker in every case of a plan, again and again, until the plan's number of loads or the
 /// budget is reached, but once at least. Appends a line each to the records.
-///
-/// # Errors
-///
-/// When the records can't be written.
 pub(crate) fn run(
     plan: &TrackerPlan,
     budget: Duration,
@@ -108,10 +101,6 @@ impl JournalLine for TrackerRecord {
 }
 
 /// Reads the loads of a folder; none where there was no such test.
-///
-/// # Errors
-///
-/// The file cannot be read, or a line that has its end is no record of this version.
 pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
     if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }

@@ -61,21 +61,14 @@ fn first_seed() -> u64 {
 pub(crate) struct BenchScenario {
     /// What records call it; those that a sweep made share it.
     pub name: String,
-    /// Its shape, of which [`BenchScenario::workload`] is made.
     pub shape: Shape,
-    /// Which peer has what, and which wants what.
     pub workload: Workload,
-    /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
 }
 
 impl WorkloadPlan {
     /// Every scenario of the lists, in their order. `ranks` is the number of peers of the MPI job, if
     /// there is one: a workload that names no number takes it.
-    ///
-    /// # Errors
-    ///
-    /// The first whose numbers don't fit each other.
     pub(crate) fn scenarios(
         &self,
         ranks: Option<u32>,
@@ -122,7 +115,6 @@ impl BenchScenario {
         format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
     }
 
-    /// Whether one owner has everything and all others want all of it.
     pub(crate) fn is_broadcast(&self) -> bool {
         self.workload.owners == Owners::First && self.workload.wanted == Wanted::All
     }

@@ -105,10 +105,6 @@ impl Latency {
     }
 
     /// Reads what [`Latency::encode`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// When the bytes are anything else: too short or too long, of other bounds, or broken.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, MetricsError> {
         let Some((header, counts)) = bytes.split_at_checked(HEADER_BYTES) else {
             return Err(MetricsError::Length { bytes: bytes.len() });

@@ -92,12 +92,10 @@ pub struct Summary {
     pub errors: Vec<String>,
 }
 
-/// What moved the bytes of a run, and where.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Carrier {
     pub engine: &'static str,
     pub transport: &'static str,
-    /// How many cores the job could use.
     pub cores: usize,
     /// The rates of one core; none if they are unknown, or the job ran on several machines.
     pub limits: Option<Limits>,

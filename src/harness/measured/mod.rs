@@ -35,7 +35,6 @@ const TOLERANCE: f64 = 0.05;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
-/// Why the records of a folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MeasuredError {
     #[error(transparent)]
@@ -108,7 +107,6 @@ fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt
     Ok(known.unwrap_or_else(|| environment.limits.clone()))
 }
 
-/// Gives every run the bound that follows from these limits.
 fn set_bounds(records: &mut [Record], limits: &[LimitsAt]) {
     for Record { verification, run, .. } in records {
         let at = limits.iter().find(|at| at.segment_bytes == run.segment_bytes);
@@ -255,7 +253,6 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, MeasuredError>
     })
 }
 
-/// The machine and the program, on which figures depend.
 fn facts(environment: &Environment) -> Vec<Fact> {
     let Environment { host, machine, program, mpi, tuning, .. } = environment;
     let unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
@@ -295,7 +292,6 @@ fn facts(environment: &Environment) -> Vec<Fact> {
     .into()
 }
 
-/// What could have distorted the measurement.
 fn environment_warnings(environment: &Environment) -> Vec<String> {
     let Environment { machine, program, load_at_start, .. } = environment;
     let mut warnings = Vec::new();
@@ -319,7 +315,6 @@ fn environment_warnings(environment: &Environment) -> Vec<String> {
     warnings
 }
 
-/// The commands that repeat the measurement.
 fn commands(environment: &Environment) -> Vec<String> {
     let commit = environment.program.commit.as_deref().unwrap_or("<the commit>");
     let plan = format!("{}.toml", environment.plan);

@@ -92,20 +92,14 @@ fn five_percent() -> Spanned<f64> {
 pub(crate) struct Plan {
     /// The file's name without its ending.
     pub name: String,
-    /// The whole text, for the record.
     pub text: String,
-    /// Seed of the order in which contenders run.
     pub seed: u64,
-    /// Runs of each contender before the first that counts.
     pub warm_up: u32,
-    /// How often each contender runs a workload.
     pub repetitions: Repetitions,
     pub budget: Duration,
-    /// Stop when each median's interval reaches at most this part of it to either side.
     pub target: f64,
     pub scenarios: Vec<BenchScenario>,
     pub contenders: Vec<PlannedContender>,
-    /// The load test of the tracker alone.
     pub tracker: Option<TrackerPlan>,
 }
 
@@ -113,20 +107,13 @@ pub(crate) struct Plan {
 pub(crate) struct PlannedContender {
     /// Its name in records; lists of switches give one name each.
     pub name: String,
-    /// What moves the bytes.
     pub engine: ContenderKind,
-    /// What it overrides of the engine's defaults.
     pub switches: Overrides,
-    /// The makespans of a mock, in turn; empty for others.
     pub times: Vec<Duration>,
 }
 
 impl Plan {
     /// Reads and checks a plan. `ranks` is the number of peers of the MPI job, if there is one.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, or the first thing that is wrong in it.
     pub(crate) fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
@@ -134,10 +121,6 @@ impl Plan {
     }
 
     /// Checks the text of the plan that is named `path`.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong in it.
     pub(crate) fn parse(path: &Path, text: String, ranks: Option<u32>) -> Result<Self, PlanError> {
         let plan: Text = toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(&text, &span));
@@ -215,7 +198,6 @@ impl Text {
 }
 
 impl ContenderPlan {
-    /// Every contender of the lists, each with its own name.
     fn entries(&self) -> Result<Vec<PlannedContender>, Refusal> {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
@@ -259,41 +241,28 @@ pub(crate) enum PlanError {
     Read { path: PathBuf, cause: io::Error },
     #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
     Syntax { path: PathBuf, line: usize, quoted: String, cause: String },
-    /// A value that makes no sense.
     #[error("{path}:{line}: {refusal}", path = path.display())]
-    Refused {
-        path: PathBuf,
-        /// The line on which it, or what it is part of, begins.
-        line: usize,
-        refusal: Refusal,
-    },
+    Refused { path: PathBuf, line: usize, refusal: Refusal },
 }
 
-/// What makes no sense in a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("`budget_s` must be a number of seconds above 0")]
     Budget,
     #[error("`target` must be a part of the median above 0, such as 0.05")]
     Target,
-    /// Fewer at most than at least, or none.
     #[error("`repetitions` must have 1 <= least <= most, not least = {}, most = {}", .0.least, .0.most)]
     Repetitions(Repetitions),
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
     Nothing,
-    /// Records could not tell them apart.
     #[error("two workloads are called \"{name}\": rename one")]
     TwoWorkloads { name: String },
-    /// Records could not tell them apart.
     #[error("two contenders are called \"{name}\": add a `name` to one")]
     TwoContenders { name: String },
-    /// The numbers of a workload don't fit each other.
     #[error("workload \"{name}\": {cause}")]
     Workload { name: String, cause: WorkloadError },
-    /// An engine cannot do what is switched.
     #[error("contender \"{name}\": {cause}")]
     Switch { name: String, cause: SwitchError },
-    /// Times where there are none, or none where there are.
     #[error(
         "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
     )]

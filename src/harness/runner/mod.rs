@@ -99,13 +99,10 @@ pub(crate) struct Bench<'a> {
     pub plan: &'a Plan,
     pub launch: &'a Launch,
     pub limits: &'a [LimitsAt],
-    /// The clock of the whole measurement.
     pub clock: &'a Clock,
-    /// Where runs are written to.
     pub journal: &'a mut Journal,
 }
 
-/// The contenders of one scenario that can run it.
 struct ScenarioRun<'a> {
     number: u32,
     scenario: &'a BenchScenario,
@@ -116,10 +113,6 @@ struct ScenarioRun<'a> {
 impl Bench<'_> {
     /// Runs everything that has no record in `earlier`, and reports progress to `tell`, a line at a
     /// time. The other ranks must be in [`serve`], and still are when this returns.
-    ///
-    /// # Errors
-    ///
-    /// When a contender breaks or a record cannot be written.
     pub(crate) fn run(
         &mut self,
         earlier: Vec<Record>,
@@ -241,7 +234,6 @@ impl Bench<'_> {
             })
     }
 
-    /// Runs one contender once, on all ranks.
     fn run_once(
         &self,
         scenario_run: &ScenarioRun<'_>,
@@ -314,10 +306,6 @@ impl Bench<'_> {
 }
 
 /// Carries out the orders of rank 0 until there are no more.
-///
-/// # Errors
-///
-/// When a contender breaks on this rank.
 #[cfg(feature = "mpi")]
 pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     let Launch::Ranks(ranks) = launch else {
@@ -397,7 +385,6 @@ pub(crate) fn order(seed: u64, scenario: u32, repetition: u32, contenders: usize
     places
 }
 
-/// What a record says of the scenario and of the contender's switches.
 fn parameters(
     scenario: &BenchScenario,
     entry: &PlannedContender,

@@ -46,13 +46,11 @@ pub(crate) struct LoadTest {
     pub case: TrackerCase,
     /// How long to measure, without the warm-up. Once all peers have everything, a new swarm begins.
     pub budget: Duration,
-    /// All random choices follow from it.
     pub seed: u64,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LoadResult {
-    /// Answers that gave at least one segment.
     pub handouts: u64,
     pub segments: u64,
     /// Empty answers, because no holder was available.
@@ -88,11 +86,6 @@ impl LoadResult {
 
 impl LoadTest {
     /// Measures until the budget is spent.
-    ///
-    /// # Panics
-    ///
-    /// When there are no peers, no segments or no threads, or a handout is larger than
-    /// [`HANDOUT_MAX`].
     pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
         let TrackerCase { peers, segments, service_threads, handout, .. } = self.case;
         assert!(peers > 0 && segments > 0, "a load test has peers and segments");

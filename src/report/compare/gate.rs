@@ -59,17 +59,14 @@ pub(crate) enum Missing {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct GateResult {
     pub failures: Vec<String>,
-    /// A sentence each; nothing fails by them.
     pub remarks: Vec<String>,
     pub judged: usize,
 }
 
-/// Why a gate file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GateError {
     #[error("{path}: {cause}", path = path.display())]
     Read { path: PathBuf, cause: io::Error },
-    /// The line counts from 1.
     #[error("{path}:{line}: {cause}", path = path.display())]
     Syntax { path: PathBuf, line: usize, cause: String },
     #[error("{path}: `effect` must be above 0, such as 0.05 for 5%, not {effect}", path = path.display())]

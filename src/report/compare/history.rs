@@ -15,7 +15,6 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct History {
-    /// The version of this record: 1.
     pub history_schema: u32,
     pub figure: Figure,
     /// A line for each machine, scenario and contender.
@@ -144,7 +143,6 @@ impl History {
         cells
     }
 
-    /// Text: in colour for a terminal, or plain for a pipe.
     pub(crate) fn text(&self, colour: bool) -> String {
         let grids = self.grids();
         grids.iter().map(|grid| grid.text(colour)).collect::<Vec<_>>().join("\n")

@@ -23,7 +23,6 @@ const SEED: u64 = 0x006d_7069_7377_6172;
 /// The runs of one side of a comparison.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Group {
-    /// The values, in the order of the repetitions.
     pub values: Vec<f64>,
     pub median: f64,
     /// Of the median; none for fewer than [`RUNS_LEAST`] runs.
@@ -47,7 +46,6 @@ pub(crate) struct JudgedPair {
     pub p: Option<f64>,
     /// The same with Holm's correction for all results of the table.
     pub p_holm: Option<f64>,
-    /// Cliff's delta of the other against the base.
     pub delta: Option<f64>,
     pub verdict: Verdict,
 }
@@ -56,9 +54,7 @@ pub(crate) struct JudgedPair {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
-    /// The other is significantly better than the base.
     Better,
-    /// The other is significantly worse than the base.
     Worse,
     /// No significant difference, shown as "~".
     Same,

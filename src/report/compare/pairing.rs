@@ -6,7 +6,6 @@ use super::judge::{self, Bootstrap, JudgedPair, Verdict};
 use super::{Figure, Set};
 use crate::report::statistics::{RESAMPLES, geometric_mean};
 
-/// What is to be compared with what.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
     /// Within one set: the contender that is the base; by default the classic engine, or the first.
@@ -19,7 +18,6 @@ pub(crate) struct Question {
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Comparison {
-    /// The version of this record: 1.
     pub comparison_schema: u32,
     pub sets: Vec<String>,
     pub differences: Vec<Difference>,
@@ -80,10 +78,6 @@ impl Pairing {
 }
 
 /// Compares all sets with the first, or the contenders of the only one.
-///
-/// # Errors
-///
-/// There is nothing to compare.
 pub(crate) fn compare(sets: &[Set], question: &Question) -> Result<Comparison, CompareError> {
     compare_resampling(RESAMPLES, sets, question)
 }

@@ -40,7 +40,6 @@ pub(crate) struct Page<'a> {
     pub everything: &'a Comparison,
     pub sets: &'a [Set],
     pub beside: &'a [Set],
-    /// The command that made this page.
     pub command: &'a str,
 }
 

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 
 use super::Set;
 
-/// Why a result of another tool cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
     #[error("{path}: {cause}", path = path.display())]
     Read { path: PathBuf, cause: io::Error },
     #[error("{path}:{line}: not a file of criterion: {cause}", path = path.display())]
     Criterion { path: PathBuf, line: usize, cause: String },
-    /// The text is that of the line, or says what is missing.
     #[error("{path}:{line}: not a line of an OSU benchmark: {text}", path = path.display())]
     Osu { path: PathBuf, line: usize, text: String },
     #[error(
@@ -44,7 +42,6 @@ pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     Ok(Set { label, origin: path.into(), ..set })
 }
 
-/// The entries of a folder, sorted by name.
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
     let refused = |cause| ImportError::Read { path: dir.to_owned(), cause };
     let listed = std::fs::read_dir(dir).map_err(refused)?;
