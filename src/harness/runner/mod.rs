@@ -174,12 +174,7 @@ impl Bench<'_> {
         // The first runs fault in pages, fill caches and open connections. They are discarded.
         for warm_up in 0..self.plan.warm_up {
             let repetition = u32::MAX - 1 - warm_up;
-            for place in order(
-                self.plan.seed,
-                scenario_run.number,
-                repetition,
-                scenario_run.contenders.len(),
-            ) {
+            for place in self.order(scenario_run, repetition) {
                 self.run_once(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
@@ -194,12 +189,7 @@ impl Bench<'_> {
             if is_over || self.is_enough(scenario_run, repetition, &measured.records) {
                 break;
             }
-            for place in order(
-                self.plan.seed,
-                scenario_run.number,
-                repetition,
-                scenario_run.contenders.len(),
-            ) {
+            for place in self.order(scenario_run, repetition) {
                 let (_, entry, _) = &scenario_run.contenders[place];
                 let is_there = measured.records.iter().any(|record| {
                     record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
@@ -213,6 +203,10 @@ impl Bench<'_> {
             longest = longest.max(self.clock.now().since(start));
         }
         Ok(())
+    }
+
+    fn order(&self, run: &ScenarioRun<'_>, repetition: u32) -> Vec<usize> {
+        order(self.plan.seed, run.number, repetition, run.contenders.len())
     }
 
     // Whether each contender's confidence interval reaches at most `target` of the median to either
