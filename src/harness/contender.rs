@@ -19,9 +19,10 @@ use crate::time::{Clock, Timestamp};
 /// Anything that the harness can time on a workload.
 pub(crate) trait Contender: Debug {
     /// Runs the job once. Collective; rank 0, or the only process, gets the result.
-    fn run(&self, job: &Job, request: &RunRequest<'_>)
-    -> Result<Option<JobResult>, ContenderError>;
+    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult;
 }
+
+type RunResult = Result<Option<JobResult>, ContenderError>;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContenderError {
@@ -86,11 +87,7 @@ pub(crate) fn contender(
 struct SwarmContender(Engine);
 
 impl Contender for SwarmContender {
-    fn run(
-        &self,
-        job: &Job,
-        request: &RunRequest<'_>,
-    ) -> Result<Option<JobResult>, ContenderError> {
+    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
         let &RunRequest { launch, peers, clock, .. } = request;
         Ok(match (launch, self.0) {
             (Launch::Threads, Engine::Lockfree) => {
@@ -119,11 +116,7 @@ struct Broadcaster {
 }
 
 impl Contender for Broadcaster {
-    fn run(
-        &self,
-        job: &Job,
-        request: &RunRequest<'_>,
-    ) -> Result<Option<JobResult>, ContenderError> {
+    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
         let files = match &job.inputs {
             Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
             Inputs::Folder(_) => &[],
@@ -178,11 +171,7 @@ struct Mock {
 }
 
 impl Contender for Mock {
-    fn run(
-        &self,
-        job: &Job,
-        request: &RunRequest<'_>,
-    ) -> Result<Option<JobResult>, ContenderError> {
+    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
         job.meter.begin();
         let opened = Timestamp::default();
         let finished = opened + self.times[request.repetition as usize % self.times.len()];

@@ -52,8 +52,7 @@ pub(crate) fn resume(
     tell: &mut dyn FnMut(&str),
 ) -> Result<(Journal, Vec<Record>), ResultsError> {
     let path = dir.join(ENVIRONMENT);
-    let system = |cause| RecordsError::System { path: path.clone(), cause };
-    let text = fs::read_to_string(&path).map_err(system)?;
+    let text = fs::read_to_string(&path).map_err(RecordsError::at(&path))?;
     let earlier: Environment = serde_json::from_str(&text)
         .map_err(|cause| ResultsError::Environment { path: path.clone(), cause })?;
     if let Some(what) = environment.differs_from(&earlier) {
@@ -93,6 +92,5 @@ fn unused(plan: &Path, environment: &Environment) -> PathBuf {
 
 fn write(path: &Path, what: &impl serde::Serialize) -> Result<(), RecordsError> {
     let text = serde_json::to_string_pretty(what).expect("it holds only plain data");
-    fs::write(path, text + "\n")
-        .map_err(|cause| RecordsError::System { path: path.to_owned(), cause })
+    fs::write(path, text + "\n").map_err(RecordsError::at(path))
 }

@@ -49,8 +49,8 @@ pub(crate) fn run(
     dir: &Path,
 ) -> Result<Vec<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
-    let system = |cause| RecordsError::System { path: path.clone(), cause };
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
+    let system = RecordsError::at(&path);
+    let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(&system)?;
     let mut records = Vec::new();
     let began = clock.now();
     let budget_each = Duration::try_from_secs_f64(plan.seconds).unwrap_or_default();
@@ -63,7 +63,7 @@ pub(crate) fn run(
             let record = record(case, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
-            file.write_all(&line).map_err(system)?;
+            file.write_all(&line).map_err(&system)?;
             records.push(record);
         }
     }
@@ -86,18 +86,8 @@ fn record(case: TrackerCase, repetition: u32, found: &LoadResult) -> TrackerReco
     }
 }
 
-/// What every version of a record has.
-#[derive(Deserialize)]
-pub(super) struct LoadVersion {
-    tracker_schema: u32,
-}
-
 impl JournalLine for TrackerRecord {
-    type Versions = LoadVersion;
-
-    fn versions(said: &LoadVersion) -> impl Iterator<Item = (u32, u32)> {
-        std::iter::once((said.tracker_schema, SCHEMA))
-    }
+    const VERSIONS: &[(&str, u32)] = &[("tracker_schema", SCHEMA)];
 }
 
 /// Reads the loads of a folder; none where there was no such test.

@@ -4,7 +4,7 @@
 pub(crate) type Unit = (&'static str, f64);
 
 // Sizes are binary, because segments and memory are powers of two: 65536 B read 64 KiB.
-const SIZES: [Unit; 5] = [
+pub(crate) const SIZES: [Unit; 5] = [
     ("TiB", (1_u64 << 40) as f64),
     ("GiB", (1_u64 << 30) as f64),
     ("MiB", (1_u64 << 20) as f64),
@@ -13,35 +13,20 @@ const SIZES: [Unit; 5] = [
 ];
 // Rates are decimal, as those of links and of other tools, and have two units only, so that any
 // two can be compared at a glance.
-const RATES: [Unit; 2] = [("GB/s", 1e9), ("MB/s", 1e6)];
+pub(crate) const RATES: [Unit; 2] = [("GB/s", 1e9), ("MB/s", 1e6)];
 // The prefixes of the SI.
-const TIMES: [Unit; 4] = [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)];
+pub(crate) const TIMES: [Unit; 4] = [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)];
 const COUNTS: [Unit; 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
 
 /// The largest unit of which `amount` has at least one, or the smallest.
-fn fitting(units: &[Unit], amount: f64) -> Unit {
+pub(crate) fn fitting(units: &[Unit], amount: f64) -> Unit {
     let fits = units.iter().find(|(_, one)| amount.abs() >= *one);
     *fits.or(units.last()).expect("every table of units has one")
 }
 
-/// The unit of an axis of sizes up to `largest` bytes.
-pub(crate) fn size_unit(largest: f64) -> Unit {
-    fitting(&SIZES, largest)
-}
-
-/// The unit of an axis of rates up to `largest` bytes/s.
-pub(crate) fn rate_unit(largest: f64) -> Unit {
-    fitting(&RATES, largest)
-}
-
-/// The unit of an axis of times up to `largest` seconds.
-pub(crate) fn time_unit(largest: f64) -> Unit {
-    fitting(&TIMES, largest)
-}
-
 /// A size in bytes: `512 B`, `64 KiB`, `1.50 MiB`, `11.7 GiB`. Exact multiples have no decimals.
 pub(crate) fn size(bytes: f64) -> String {
-    let (name, one) = size_unit(bytes);
+    let (name, one) = fitting(&SIZES, bytes);
     let amount = bytes / one;
     match amount {
         _ if amount.fract() == 0.0 => format!("{amount:.0} {name}"),
@@ -60,7 +45,7 @@ pub(crate) fn segments(segment_bytes: usize) -> String {
 
 /// A rate in bytes/s: `0.850 MB/s`, `12.3 MB/s`, `4.56 GB/s`.
 pub(crate) fn rate(bytes_per_second: f64) -> String {
-    let (name, one) = rate_unit(bytes_per_second);
+    let (name, one) = fitting(&RATES, bytes_per_second);
     format!("{} {name}", three_digits(bytes_per_second / one))
 }
 
@@ -82,7 +67,7 @@ fn three_digits(value: f64) -> String {
 
 /// A time: `850.0 ns`, `12.3 µs`, `4.5 ms`, `1.234 s`.
 pub(crate) fn seconds(seconds: f64) -> String {
-    match time_unit(seconds) {
+    match fitting(&TIMES, seconds) {
         _ if seconds == 0.0 => "0 s".to_owned(),
         ("s", _) => format!("{seconds:.3} s"),
         (name, one) => format!("{:.1} {name}", seconds / one),

@@ -6,7 +6,6 @@ mod tests;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -41,8 +40,6 @@ pub(crate) enum MeasuredError {
     Records(#[from] RecordsError),
     #[error("{path}: no runs", path = path.display())]
     Empty { path: PathBuf },
-    #[error("{path}: {cause}", path = path.display())]
-    Unreadable { path: PathBuf, cause: io::Error },
     #[error("{path}:{line}: not a file of a measurement: {cause}", path = path.display())]
     Json { path: PathBuf, line: usize, cause: serde_json::Error },
     #[error(
@@ -244,8 +241,7 @@ fn environment(path: &Path) -> Result<Environment, MeasuredError> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, MeasuredError> {
-    let text = fs::read_to_string(path)
-        .map_err(|cause| MeasuredError::Unreadable { path: path.to_owned(), cause })?;
+    let text = fs::read_to_string(path).map_err(RecordsError::at(path))?;
     serde_json::from_str(&text).map_err(|cause| MeasuredError::Json {
         path: path.to_owned(),
         line: cause.line(),

@@ -87,10 +87,17 @@ pub enum RecordsError {
     Version {
         path: PathBuf,
         line: usize,
-        version: u32,
+        version: u64,
         /// The version that this program reads.
         known: u32,
     },
+}
+
+impl RecordsError {
+    /// What the system refused at this path.
+    pub(super) fn at(path: &Path) -> impl Fn(io::Error) -> Self {
+        move |cause| Self::System { path: path.to_owned(), cause }
+    }
 }
 
 /// The records that could be read.
@@ -112,11 +119,12 @@ impl<T> Default for Recovered<T> {
 
 /// A line of a file to which each run adds one.
 pub(super) trait JournalLine: DeserializeOwned {
-    /// The fields that every version of a line has.
-    type Versions: DeserializeOwned;
+    /// The fields that state a version, each with the one that this program reads.
+    const VERSIONS: &[(&str, u32)];
+}
 
-    /// The versions that a line states, each with the one that this program reads.
-    fn versions(said: &Self::Versions) -> impl Iterator<Item = (u32, u32)>;
+impl JournalLine for Record {
+    const VERSIONS: &[(&str, u32)] = &[("record_schema", RECORD_SCHEMA), ("schema", SCHEMA)];
 }
 
 /// Reads the records of a folder.
@@ -130,8 +138,7 @@ pub fn read(dir: &Path) -> Result<Recovered, RecordsError> {
 
 /// Reads the lines of a file, as [`read`] does.
 pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, RecordsError> {
-    let bytes = std::fs::read(path)
-        .map_err(|cause| RecordsError::System { path: path.to_owned(), cause })?;
+    let bytes = std::fs::read(path).map_err(RecordsError::at(path))?;
     let mut recovered = Recovered::default();
     for (number, text) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {
         if !text.ends_with(b"\n") {
@@ -147,28 +154,14 @@ pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, Records
 fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
     let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
     // Versions first, because a later record may lack fields that this program needs.
-    let said: T::Versions = serde_json::from_slice(text).map_err(damaged)?;
-    for (version, known) in T::versions(&said) {
-        if version != known {
+    let said: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
+    for &(name, known) in T::VERSIONS {
+        let version = said.get(name).and_then(serde_json::Value::as_u64);
+        if let Some(version) = version.filter(|&version| version != u64::from(known)) {
             return Err(RecordsError::Version { path: path.to_owned(), line, version, known });
         }
     }
     serde_json::from_slice(text).map_err(damaged)
-}
-
-/// The fields that every version of a record has.
-#[derive(Deserialize)]
-pub(super) struct RecordVersions {
-    record_schema: u32,
-    schema: u32,
-}
-
-impl JournalLine for Record {
-    type Versions = RecordVersions;
-
-    fn versions(said: &RecordVersions) -> impl Iterator<Item = (u32, u32)> {
-        [(said.record_schema, RECORD_SCHEMA), (said.schema, SCHEMA)].into_iter()
-    }
 }
 
 /// The open files of a measurement.
@@ -186,21 +179,18 @@ impl Journal {
     ///
     /// The folder has records already, or cannot be written to.
     pub fn begin(dir: &Path) -> Result<Self, RecordsError> {
-        let system = |path: &Path| {
-            let path = path.to_owned();
-            |cause| RecordsError::System { path, cause }
-        };
-        std::fs::create_dir_all(dir).map_err(system(dir))?;
+        std::fs::create_dir_all(dir).map_err(RecordsError::at(dir))?;
         let create = |name| {
             let path = dir.join(name);
-            OpenOptions::new().append(true).create_new(true).open(&path).map_err(system(&path))
+            let created = OpenOptions::new().append(true).create_new(true).open(&path);
+            created.map_err(RecordsError::at(&path))
         };
         let mut this = Self {
             dir: dir.to_owned(),
             records: create(RECORDS)?,
             histograms: create(HISTOGRAMS)?,
         };
-        this.begin_log().map_err(system(&dir.join(HISTOGRAMS)))?;
+        this.begin_log().map_err(RecordsError::at(&dir.join(HISTOGRAMS)))?;
         Ok(this)
     }
 
@@ -214,18 +204,15 @@ impl Journal {
         let open = |name| {
             let path = dir.join(name);
             let opened = OpenOptions::new().read(true).append(true).open(&path);
-            opened.map_err(|cause| RecordsError::System { path, cause })
+            opened.map_err(RecordsError::at(&path))
         };
         let this =
             Self { dir: dir.to_owned(), records: open(RECORDS)?, histograms: open(HISTOGRAMS)? };
-        let cut = |name: &str, file: &File, bytes| {
-            let path = dir.join(name);
-            file.set_len(bytes).map_err(|cause| RecordsError::System { path, cause })
-        };
-        cut(RECORDS, &this.records, recovered.whole_bytes)?;
-        let whole = whole_lines(&this.histograms)
-            .map_err(|cause| RecordsError::System { path: dir.join(HISTOGRAMS), cause })?;
-        cut(HISTOGRAMS, &this.histograms, whole)?;
+        let cut = this.records.set_len(recovered.whole_bytes);
+        cut.map_err(RecordsError::at(&dir.join(RECORDS)))?;
+        let whole = whole_lines(&this.histograms);
+        let cut = whole.and_then(|whole| this.histograms.set_len(whole));
+        cut.map_err(RecordsError::at(&dir.join(HISTOGRAMS)))?;
         Ok((this, recovered))
     }
 
@@ -242,11 +229,8 @@ impl Journal {
     pub fn add(&mut self, record: &Record, latency: &Latency) -> Result<(), RecordsError> {
         let mut line = serde_json::to_vec(record).expect("a record holds only plain data");
         line.push(b'\n');
-        self.records
-            .write_all(&line)
-            .map_err(|cause| RecordsError::System { path: self.dir.join(RECORDS), cause })?;
-        self.log(record, latency)
-            .map_err(|cause| RecordsError::System { path: self.dir.join(HISTOGRAMS), cause })
+        self.records.write_all(&line).map_err(RecordsError::at(&self.dir.join(RECORDS)))?;
+        self.log(record, latency).map_err(RecordsError::at(&self.dir.join(HISTOGRAMS)))
     }
 
     fn begin_log(&mut self) -> io::Result<()> {

@@ -119,9 +119,9 @@ impl Figure {
     /// The unit of an axis of values up to `largest`.
     pub(super) fn axis_unit(self, largest: f64) -> units::Unit {
         match self.described().1 {
-            FigureUnit::Seconds => units::time_unit(largest),
-            FigureUnit::Bytes => units::size_unit(largest),
-            FigureUnit::BytesPerSecond => units::rate_unit(largest),
+            FigureUnit::Seconds => units::fitting(&units::TIMES, largest),
+            FigureUnit::Bytes => units::fitting(&units::SIZES, largest),
+            FigureUnit::BytesPerSecond => units::fitting(&units::RATES, largest),
             FigureUnit::PerSecond | FigureUnit::Ratio => (self.unit(), 1.0),
         }
     }

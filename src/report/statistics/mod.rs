@@ -41,13 +41,6 @@ impl Interval {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Quartiles {
-    pub first: f64,
-    pub median: f64,
-    pub third: f64,
-}
-
 /// The middle sample, or the mean of the middle two; none where there are no samples.
 pub(crate) fn median(samples: &[f64]) -> Option<f64> {
     quantile(&sorted(samples), 0.5)
@@ -57,13 +50,9 @@ pub(crate) fn median(samples: &[f64]) -> Option<f64> {
 ///
 /// Source: definition 7 of R. J. Hyndman and Y. Fan, "Sample Quantiles in Statistical Packages",
 /// The American Statistician 50 (4), 1996: the default of R and NumPy.
-pub(crate) fn quartiles(samples: &[f64]) -> Option<Quartiles> {
+pub(crate) fn quartiles(samples: &[f64]) -> Option<[f64; 3]> {
     let sorted = sorted(samples);
-    Some(Quartiles {
-        first: quantile(&sorted, 0.25)?,
-        median: quantile(&sorted, 0.5)?,
-        third: quantile(&sorted, 0.75)?,
-    })
+    Some([quantile(&sorted, 0.25)?, quantile(&sorted, 0.5)?, quantile(&sorted, 0.75)?])
 }
 
 /// The distribution-free confidence interval of the median: its ends are two of the samples. None
@@ -97,9 +86,7 @@ fn interval_place(count: usize) -> Option<usize> {
 
 /// Whether each sample lies outside of Tukey's fences, in the order of the samples.
 pub(crate) fn outliers(samples: &[f64]) -> Vec<bool> {
-    let Some(Quartiles { first, third, .. }) = quartiles(samples) else {
-        return Vec::new();
-    };
+    let Some([first, _, third]) = quartiles(samples) else { return Vec::new() };
     let reach = FENCE * (third - first);
     let inside = first - reach..=third + reach;
     samples.iter().map(|sample| !inside.contains(sample)).collect()

@@ -18,10 +18,9 @@ fn medians_by_hand() {
 #[test]
 fn quartiles_are_those_of_r() {
     let quartiles = quartiles(&[36.0, 7.0, 40.0, 41.0, 15.0, 39.0]);
-    assert_eq!(quartiles, Some(Quartiles { first: 20.25, median: 37.5, third: 39.75 }));
+    assert_eq!(quartiles, Some([20.25, 37.5, 39.75]));
     assert_eq!(super::quartiles(&[]), None);
-    let one = Quartiles { first: 5.0, median: 5.0, third: 5.0 };
-    assert_eq!(super::quartiles(&[5.0]), Some(one));
+    assert_eq!(super::quartiles(&[5.0]), Some([5.0; 3]));
 }
 
 // The ranks of the 95% interval for a median as textbooks tabulate them, from M. J. Campbell and

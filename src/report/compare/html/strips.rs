@@ -6,7 +6,7 @@ use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Observation, Scenario, Set};
-use crate::report::statistics::{Quartiles, median, outliers, quartiles};
+use crate::report::statistics::{median, outliers, quartiles};
 
 // Layout in SVG units; chosen by eye.
 const ROW: f64 = 44.0;
@@ -74,8 +74,8 @@ fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>
     let (class, name) = (series.class(), &series.name);
     svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(name, 60));
     let middle = y + 29.0;
-    if let Some(Quartiles { first, median, third }) = quartiles(&values) {
-        let [left, centre, right] = [first, median, third].map(|value| scale.place(value));
+    if let Some(quartiles) = quartiles(&values) {
+        let [left, centre, right] = quartiles.map(|value| scale.place(value));
         svg.rect(&format!("box {class}"), [left, middle - 9.0], [right - left, 18.0], "");
         svg.line(&format!("median {class}"), [centre, middle - 11.0], [centre, middle + 11.0]);
     }
@@ -95,8 +95,7 @@ fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
         let show = |time: f64| Cell::from(Figure::Makespan.show(time));
         let least = values.iter().copied().fold(f64::INFINITY, f64::min);
         let most = values.iter().copied().fold(0.0, f64::max);
-        let Quartiles { first, median, third } =
-            quartiles(&values).unwrap_or(Quartiles { first: 0.0, median: 0.0, third: 0.0 });
+        let [first, median, third] = quartiles(&values).unwrap_or_default();
         let outside = outliers(&values).into_iter().filter(|is_outlier| *is_outlier).count();
         let mut cells = vec![series.name.as_str().into(), values.len().to_string().into()];
         cells.extend([least, first, median, third, most].map(show));
