@@ -1,11 +1,10 @@
 //! How the peers spent their time.
 
 use super::axis::Scale;
-use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
+use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, by_series, horizontal};
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg, shortened};
 use crate::metrics::TimeShares;
-use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Scenario, Set};
 use crate::report::statistics::median;
 
@@ -72,12 +71,11 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
             from += share;
         }
     }
-    let mut columns = vec![Column::words("contender")];
-    columns.extend(ACTIVITIES.map(|(name, _)| Column::numbers(name)));
-    let row = |(series, shares): &(&Series<'_>, [f64; 7])| {
-        let cells = shares.map(|share| Cell::from(format!("{:.1}%", 100.0 * share)));
-        std::iter::once(Cell::from(series.name.as_str())).chain(cells).collect()
+    let percent = |(_, shares): &(&Series<'_>, [f64; 7]), index: usize| {
+        Some(format!("{:.1}%", 100.0 * shares[index]))
     };
+    let label = |(series, _): &(&Series<'_>, _)| vec![series.name.as_str().into()];
+    let names = ACTIVITIES.map(|(name, _)| name);
     let key = |(activity, (name, _)): (usize, (&str, _))| {
         LegendEntry::new(format!("p{activity}"), None, name)
     };
@@ -86,6 +84,6 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
         description: "What the peers' threads did while the swarm was open.".to_owned(),
         svg,
         legend: ACTIVITIES.into_iter().enumerate().map(key).collect(),
-        table: Grid { columns, rows: rows.iter().map(row).collect(), ..Grid::default() },
+        table: by_series("contender", names, &rows, label, percent),
     })
 }

@@ -2,9 +2,8 @@
 
 use super::axis::Scale;
 use super::svg::{Anchor, Svg};
-use crate::report::compare::grid::Grid;
-
 use crate::report::compare::escape::escape;
+use crate::report::compare::grid::{Cell, Column, Grid};
 
 // Labels fit, and stay legible where a phone scales it down; chosen by eye.
 pub(super) const WIDTH: f64 = 440.0;
@@ -130,4 +129,24 @@ pub(super) fn number(value: f64) -> String {
     } else {
         text
     }
+}
+
+/// A table of a row for each key and a column of numbers for each series. `head` names the columns of
+/// the key, `label` fills them; a value that a series lacks is "-".
+pub(super) fn by_series<K>(
+    head: &str,
+    series: impl IntoIterator<Item = impl Into<String>>,
+    keys: &[K],
+    label: impl Fn(&K) -> Vec<Cell>,
+    value: impl Fn(&K, usize) -> Option<String>,
+) -> Grid {
+    let mut columns = Column::list(head);
+    let before = columns.len();
+    columns.extend(series.into_iter().map(Column::numbers));
+    let row = |key: &K| {
+        let values = (0..columns.len() - before).map(|index| value(key, index));
+        let values = values.map(|value| Cell::from(value.unwrap_or_else(|| "-".to_owned())));
+        label(key).into_iter().chain(values).collect()
+    };
+    Grid { rows: keys.iter().map(row).collect(), columns, ..Grid::default() }
 }

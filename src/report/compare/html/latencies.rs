@@ -3,10 +3,10 @@
 use hdrhistogram::Histogram;
 
 use super::axis::Scale;
-use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, horizontal, number, vertical};
+use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, by_series, horizontal, number, vertical};
 use super::series::{Series, scenarios};
 use super::svg::Svg;
-use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::grid::Grid;
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::median;
 
@@ -112,17 +112,11 @@ fn curve(histogram: &Histogram<u64>) -> Vec<(f64, f64)> {
 }
 
 fn table(tails: &[Tail<'_>]) -> Grid {
-    let mut columns = vec![Column::words("contender")];
-    columns.extend(NAMED[1..].iter().map(|(_, name)| Column::numbers(*name)));
-    let row = |tail: &Tail<'_>| {
-        let at = |(named, _): &(f64, &str)| {
-            let mut near =
-                tail.points.iter().filter(|(rarity, _)| (named / rarity - 1.0).abs() < 1e-6);
-            let shown = near.next().map(|(_, time)| Figure::LatencyP50.show(*time));
-            Cell::from(shown.unwrap_or_else(|| "-".to_owned()))
-        };
-        let name = Cell::from(tail.series.name.as_str());
-        std::iter::once(name).chain(NAMED[1..].iter().map(at)).collect()
+    let time = |tail: &Tail<'_>, index: usize| {
+        let (named, _) = NAMED[index + 1];
+        let near = tail.points.iter().find(|(rarity, _)| (named / rarity - 1.0).abs() < 1e-6);
+        near.map(|(_, time)| Figure::LatencyP50.show(*time))
     };
-    Grid { columns, rows: tails.iter().map(row).collect(), ..Grid::default() }
+    let names = NAMED[1..].iter().map(|(_, name)| *name);
+    by_series("contender", names, tails, |tail| vec![tail.series.name.as_str().into()], time)
 }

@@ -26,6 +26,7 @@ use super::{Figure, Set, table};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
 use series::Series;
+use sweep::{SweptBy, sweeps};
 
 // How many figures of a kind are unfolded.
 // Chosen by eye.
@@ -125,8 +126,8 @@ impl Page<'_> {
     }
 
     fn throughput(&self, series: &[Series<'_>]) -> String {
-        let mut drawings = sweep::by_segment_size(self.sets, series, self.beside);
-        drawings.extend(sweep::by_peers(self.sets, series));
+        let mut drawings = sweeps(SweptBy::SegmentBytes, self.sets, series, self.beside);
+        drawings.extend(sweeps(SweptBy::Peers, self.sets, series, &[]));
         figures("rate", drawings)
     }
 

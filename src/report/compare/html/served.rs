@@ -1,7 +1,9 @@
 //! The balance of the load: bytes served by each rank, and their Lorenz curve.
 
 use super::axis::Scale;
-use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
+use super::frame::{
+    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
+};
 use super::series::{Series, scenarios};
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
@@ -97,16 +99,12 @@ fn ranks(scenario: &Scenario, loads: &[ServedByRank<'_>]) -> DrawnFigure {
 }
 
 fn ranks_table(ranks: usize, loads: &[ServedByRank<'_>]) -> Grid {
-    let mut columns = vec![Column::words("rank")];
-    columns.extend(loads.iter().map(|load| Column::numbers(&load.series.name)));
-    let row = |rank: usize| {
-        let at = |load: &ServedByRank<'_>| {
-            let bytes = load.served.get(rank).copied();
-            Cell::from(bytes.map_or_else(|| "-".to_owned(), |bytes| Figure::Memory.show(bytes)))
-        };
-        std::iter::once(Cell::from((rank + 1).to_string())).chain(loads.iter().map(at)).collect()
+    let bytes = |rank: &usize, index: usize| {
+        loads[index].served.get(*rank).map(|bytes| Figure::Memory.show(*bytes))
     };
-    Grid { columns, rows: (0..ranks).map(row).collect(), ..Grid::default() }
+    let names = loads.iter().map(|load| load.series.name.as_str());
+    let ranks: Vec<usize> = (0..ranks).collect();
+    by_series("rank", names, &ranks, |rank| vec![(rank + 1).to_string().into()], bytes)
 }
 
 /// The Lorenz curve: which share of all bytes the peers that served least sent.

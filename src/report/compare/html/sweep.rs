@@ -1,10 +1,12 @@
 //! Throughput by segment size and by peers, with the bound.
 
 use super::axis::Scale;
-use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, horizontal, in_units, vertical};
+use super::frame::{
+    DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
+};
 use super::series::{COLOURS, Series, scenarios};
 use super::svg::Svg;
-use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::Group;
 use crate::report::compare::model::segment_size;
 use crate::report::compare::{Figure, Observation, Scenario, Set};
@@ -16,7 +18,7 @@ const BOTTOM: f64 = 250.0;
 
 /// The swept parameter; all others of a scenario are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SweptBy {
+pub(super) enum SweptBy {
     SegmentBytes,
     Peers,
 }
@@ -41,6 +43,14 @@ impl SweptBy {
         fixed
     }
 
+    /// The head of a table, the label of the axis, and the words of a title.
+    fn words(self) -> [&'static str; 3] {
+        match self {
+            Self::SegmentBytes => ["segment", "segment size, log scale", "segment size"],
+            Self::Peers => ["peers", "peers", "number of peers"],
+        }
+    }
+
     fn show(self, value: usize) -> String {
         match self {
             Self::SegmentBytes => segment_size(value),
@@ -49,21 +59,13 @@ impl SweptBy {
     }
 }
 
-/// A figure for each workload and number of peers.
-pub(super) fn by_segment_size(
+/// A figure for each workload and number of peers, or segment size; other tools stand `beside`.
+pub(super) fn sweeps(
+    by: SweptBy,
     sets: &[Set],
     series: &[Series<'_>],
     beside: &[Set],
 ) -> Vec<DrawnFigure> {
-    sweeps(SweptBy::SegmentBytes, sets, series, beside)
-}
-
-/// A figure for each workload and segment size.
-pub(super) fn by_peers(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
-    sweeps(SweptBy::Peers, sets, series, &[])
-}
-
-fn sweeps(by: SweptBy, sets: &[Set], series: &[Series<'_>], beside: &[Set]) -> Vec<DrawnFigure> {
     let all = scenarios(sets);
     let mut fixed: Vec<Scenario> = all.iter().map(|scenario| by.fixed(scenario)).collect();
     fixed.sort();
@@ -123,22 +125,15 @@ fn sweep(
         .chain(bounds.iter().map(|(_, rate)| *rate))
         .fold(0.0, f64::max);
     let (unit, one) = Figure::Rate.axis_unit(largest);
-    let x = match by {
-        SweptBy::SegmentBytes => {
-            Scale::log(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0)
-        }
-        SweptBy::Peers => Scale::linear(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0),
-    };
+    let scale = if by == SweptBy::SegmentBytes { Scale::log } else { Scale::linear };
+    let x = scale(ends[0] as f64, ends[1] as f64, LEFT + 14.0, RIGHT - 14.0);
     let y = Scale::zero_based(largest, one, BOTTOM, TOP);
     let mut svg = Svg::new(WIDTH, BOTTOM + 40.0);
     vertical(&mut svg, &y, &in_units(&y), &format!("delivered, {unit}"));
     let mut values: Vec<usize> = points.iter().map(|(value, _)| *value).collect();
     values.dedup();
     let ticks: Vec<_> = values.iter().map(|value| (*value as f64, by.show(*value))).collect();
-    let label = match by {
-        SweptBy::SegmentBytes => "segment size, log scale",
-        SweptBy::Peers => "peers",
-    };
+    let [_, label, what] = by.words();
     horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], label);
     let bound_path: Vec<_> =
         bounds.iter().map(|(value, rate)| [x.place(*value as f64), y.place(*rate)]).collect();
@@ -146,10 +141,6 @@ fn sweep(
     curves.iter().for_each(|curve| draw(&mut svg, curve, by, &x, &y));
     let mut legend: Vec<LegendEntry> = curves.iter().map(|curve| curve.key.clone()).collect();
     legend.extend((!bounds.is_empty()).then(LegendEntry::bound));
-    let what = match by {
-        SweptBy::SegmentBytes => "segment size",
-        SweptBy::Peers => "number of peers",
-    };
     Some(DrawnFigure {
         name: format!("Throughput by {what}: {fixed}"),
         description: "Median of the repetitions with its 95% interval, over all peers together."
@@ -216,26 +207,11 @@ fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
 }
 
 fn table(by: SweptBy, values: &[usize], curves: &[Curve], bounds: &[(usize, f64)]) -> Grid {
-    let head = match by {
-        SweptBy::SegmentBytes => "segment",
-        SweptBy::Peers => "peers",
+    let names = curves.iter().map(|curve| curve.key.name.as_str()).chain(["bound"]);
+    let rate = |value: &usize, index: usize| match curves.get(index) {
+        Some(curve) => curve.points.iter().find(|(at, _)| at == value).map(|(_, of)| of.median),
+        None => bounds.iter().find(|(at, _)| at == value).map(|(_, rate)| *rate),
     };
-    let mut columns = vec![Column::words(head)];
-    columns.extend(curves.iter().map(|curve| Column::numbers(&curve.key.name)));
-    columns.push(Column::numbers("bound"));
-    let row = |value: &usize| {
-        let shown = |rate: Option<f64>| {
-            Cell::from(rate.map_or_else(|| "-".to_owned(), |rate| Figure::Rate.show(rate)))
-        };
-        let at = |curve: &Curve| {
-            let mut points = curve.points.iter().filter(|(at, _)| at == value);
-            shown(points.next().map(|(_, group)| group.median))
-        };
-        let bound = bounds.iter().find(|(at, _)| at == value).map(|(_, rate)| *rate);
-        let mut cells = vec![Cell::from(by.show(*value))];
-        cells.extend(curves.iter().map(at));
-        cells.push(shown(bound));
-        cells
-    };
-    Grid { columns, rows: values.iter().map(row).collect(), ..Grid::default() }
+    let shown = |value: &usize, index| rate(value, index).map(|rate| Figure::Rate.show(rate));
+    by_series(by.words()[0], names, values, |value| vec![by.show(*value).into()], shown)
 }

@@ -1,10 +1,10 @@
 //! A figure over commits. Points are not joined, because commits are not evenly spaced in time.
 
 use super::axis::Scale;
-use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, in_units, vertical};
+use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, in_units, vertical};
 use super::series::COLOURS;
 use super::svg::{Anchor, Svg};
-use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::report::compare::grid::Grid;
 use crate::report::compare::history::{History, HistoryLine, Point};
 use crate::report::compare::{Figure, Scenario};
 
@@ -89,17 +89,11 @@ fn trend(
 }
 
 fn table(figure: Figure, measured: &[&Point], lines: &[&HistoryLine]) -> Grid {
-    let mut columns = vec![Column::words("commit"), Column::words("began")];
-    columns.extend(lines.iter().map(|line| Column::numbers(&line.contender)));
-    let row = |point: &&Point| {
-        let at = |line: &&HistoryLine| {
-            let mut found = line.points.iter().filter(|other| other.label == point.label);
-            let shown = found.next().map(|found| figure.show(found.group.median));
-            Cell::from(shown.unwrap_or_else(|| "-".to_owned()))
-        };
-        let mut cells = vec![Cell::from(point.name()), point.began.as_str().into()];
-        cells.extend(lines.iter().map(at));
-        cells
+    let median = |point: &&Point, index: usize| {
+        let found = lines[index].points.iter().find(|other| other.label == point.label);
+        found.map(|found| figure.show(found.group.median))
     };
-    Grid { columns, rows: measured.iter().map(row).collect(), ..Grid::default() }
+    let label = |point: &&Point| vec![point.name().into(), point.began.as_str().into()];
+    let names = lines.iter().map(|line| line.contender.as_str());
+    by_series("commit|began", names, measured, label, median)
 }
