@@ -5,10 +5,9 @@ use std::time::Duration;
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
 use crate::harness::environment::Environment;
-use crate::harness::measured::{self, MeasuredError};
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
-use crate::harness::{Launch, Plan, results, tracker_run};
+use crate::harness::{Launch, Plan, measured, results, tracker_run};
 use crate::report::compare::table;
 use crate::time::Clock;
 
@@ -110,7 +109,7 @@ fn measure(
     };
     let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
     let concluded = results::conclude(journal.dir(), &outcome, &limits);
-    let set = concluded.map_err(MeasuredError::from).and_then(|()| measured::read(journal.dir()));
+    let set = concluded.and_then(|()| measured::read(journal.dir()));
     Ok(match set {
         Ok(set) => {
             let code = if set.is_invalid { FAILED } else { OK };

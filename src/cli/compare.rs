@@ -58,11 +58,10 @@ fn shown(
     comparison: &Comparison,
     question: &Question,
 ) -> Result<String, String> {
-    let never = |error: csv::Error| error.to_string();
     Ok(match args.format {
         Format::Text => table::text(comparison, colour(args)),
         Format::Md => table::markdown(comparison),
-        Format::Csv => table::csv(comparison).map_err(never)?,
+        Format::Csv => table::csv(comparison),
         Format::Json => json(comparison),
         Format::Html => {
             let figures = all_figures(sets);
@@ -97,10 +96,7 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
     let text = match args.format {
         Format::Text => each(&|history| history.text(colour(args))).join("\n"),
         Format::Md => each(&History::markdown).join("\n"),
-        Format::Csv => {
-            let tables = histories.iter().map(History::csv).collect::<Result<Vec<_>, _>>();
-            one_head(&tables.map_err(|error| error.to_string())?)
-        }
+        Format::Csv => one_head(&each(&History::csv)),
         Format::Json => json(&histories),
         Format::Html => history_page(&histories, &command_line()),
     };

@@ -1,46 +1,24 @@
 //! The folder of one measurement: `environment.json`, the records, and `summary.json`.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
+use super::measured;
 use super::records::{Journal, Record, RecordsError, SUMMARY};
 use super::runner::BenchOutcome;
 
 /// Where folders go whose name nobody chose.
 pub(crate) const RESULTS: &str = "results";
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ResultsError {
-    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = .0.display())]
-    Exists(PathBuf),
-    #[error("{path}: no environment of a measurement: {cause}", path = path.display())]
-    Environment { path: PathBuf, cause: serde_json::Error },
-    #[error(
-        "{path}: {what} was another when the measurement began: start a new one with another --out",
-        path = path.display()
-    )]
-    Differs { path: PathBuf, what: &'static str },
-    #[error(transparent)]
-    Records(#[from] RecordsError),
-}
-
 /// Begins a measurement, in `results/<plan>-<UTC date>-<commit>` unless a folder is named.
 pub(crate) fn begin(
     dir: Option<PathBuf>,
     plan: &Path,
     environment: &Environment,
-) -> Result<Journal, ResultsError> {
+) -> Result<Journal, RecordsError> {
     let dir = dir.unwrap_or_else(|| unused(plan, environment));
-    let journal = Journal::begin(&dir).map_err(|error| match error {
-        RecordsError::System { path, cause } if cause.kind() == ErrorKind::AlreadyExists => {
-            ResultsError::Exists(path)
-        }
-        error @ (RecordsError::System { .. }
-        | RecordsError::Damaged { .. }
-        | RecordsError::Version { .. }) => error.into(),
-    })?;
+    let journal = Journal::begin(&dir)?;
     write(&dir.join(ENVIRONMENT), environment)?;
     Ok(journal)
 }
@@ -50,13 +28,11 @@ pub(crate) fn resume(
     dir: &Path,
     environment: &Environment,
     tell: &mut dyn FnMut(&str),
-) -> Result<(Journal, Vec<Record>), ResultsError> {
+) -> Result<(Journal, Vec<Record>), RecordsError> {
     let path = dir.join(ENVIRONMENT);
-    let text = fs::read_to_string(&path).map_err(RecordsError::at(&path))?;
-    let earlier: Environment = serde_json::from_str(&text)
-        .map_err(|cause| ResultsError::Environment { path: path.clone(), cause })?;
+    let earlier = measured::environment(&path)?;
     if let Some(what) = environment.differs_from(&earlier) {
-        return Err(ResultsError::Differs { path, what });
+        return Err(RecordsError::Differs { path, what });
     }
     let (journal, recovered) = Journal::resume(dir)?;
     if let Some(line) = recovered.cut_off {

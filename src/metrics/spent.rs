@@ -67,16 +67,9 @@ impl TimeSpent {
     /// The part of each activity.
     pub fn shares(&self) -> TimeShares {
         let total = nanoseconds(self.total()).max(1) as f64;
-        let share = |activity| self.by_activity[activity as usize] as f64 / total;
-        TimeShares {
-            awaiting_tracker: share(Activity::AwaitingTracker),
-            awaiting_holder: share(Activity::AwaitingHolder),
-            moving: share(Activity::Moving),
-            verifying: share(Activity::Verifying),
-            writing: share(Activity::Writing),
-            deciding: share(Activity::Deciding),
-            idle: share(Activity::Idle),
-        }
+        let [awaiting_tracker, awaiting_holder, moving, verifying, writing, deciding, idle] =
+            self.by_activity.map(|ns| ns as f64 / total);
+        TimeShares { awaiting_tracker, awaiting_holder, moving, verifying, writing, deciding, idle }
     }
 }
 

@@ -6,7 +6,7 @@ mod tests;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -34,33 +34,16 @@ const TOLERANCE: f64 = 0.05;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum MeasuredError {
-    #[error(transparent)]
-    Records(#[from] RecordsError),
-    #[error("{path}: no runs", path = path.display())]
-    Empty { path: PathBuf },
-    #[error("{path}:{line}: not a file of a measurement: {cause}", path = path.display())]
-    Json { path: PathBuf, line: usize, cause: serde_json::Error },
-    #[error(
-        "{path}: an environment of version {version}; this program reads {ENVIRONMENT_SCHEMA}",
-        path = path.display()
-    )]
-    Version { path: PathBuf, version: u32 },
-    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = path.display())]
-    Latencies { path: PathBuf, line: usize },
-}
-
 pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
 }
 
 /// Reads the records of a folder, their environment and, if there are any, their latencies.
-pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
+pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
     let mut recovered = records::read(dir)?;
     let loads = tracker_run::read(dir)?;
     if recovered.records.is_empty() && loads.records.is_empty() {
-        return Err(MeasuredError::Empty { path: dir.join(RECORDS) });
+        return Err(RecordsError::Empty(dir.join(RECORDS)));
     }
     let environment = environment(&dir.join(ENVIRONMENT))?;
     set_bounds(&mut recovered.records, &best_limits(&dir.join(SUMMARY), &environment)?);
@@ -95,7 +78,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, MeasuredError> {
 }
 
 /// The better of the limits before and after the measurement; those before it if it was cut off.
-fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt>, MeasuredError> {
+fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt>, RecordsError> {
     #[derive(serde::Deserialize)]
     struct LimitsText {
         limits: Option<Vec<LimitsAt>>,
@@ -228,24 +211,29 @@ fn load(record: TrackerRecord) -> Observation {
     }
 }
 
-fn environment(path: &Path) -> Result<Environment, MeasuredError> {
+pub(super) fn environment(path: &Path) -> Result<Environment, RecordsError> {
     #[derive(serde::Deserialize)]
     struct AnyVersion {
-        environment_schema: u32,
+        environment_schema: u64,
     }
     let AnyVersion { environment_schema: version } = json(path)?;
-    if version != ENVIRONMENT_SCHEMA {
-        return Err(MeasuredError::Version { path: path.to_owned(), version });
+    if version != u64::from(ENVIRONMENT_SCHEMA) {
+        let place = path.display().to_string();
+        return Err(RecordsError::Version {
+            place,
+            what: "an environment",
+            version,
+            known: ENVIRONMENT_SCHEMA,
+        });
     }
     json(path)
 }
 
-fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, MeasuredError> {
+fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RecordsError> {
     let text = fs::read_to_string(path).map_err(RecordsError::at(path))?;
-    serde_json::from_str(&text).map_err(|cause| MeasuredError::Json {
-        path: path.to_owned(),
-        line: cause.line(),
-        cause,
+    serde_json::from_str(&text).map_err(|cause| {
+        let (path, line) = (path.to_owned(), cause.line());
+        RecordsError::Damaged { path, line, what: "a file of a measurement", cause }
     })
 }
 
@@ -339,7 +327,7 @@ fn commands(environment: &Environment) -> Vec<String> {
 fn latencies(
     path: &Path,
     records: &[Record],
-) -> Result<BTreeMap<(Scenario, String), Histogram<u64>>, MeasuredError> {
+) -> Result<BTreeMap<(Scenario, String), Histogram<u64>>, RecordsError> {
     let mut all = BTreeMap::new();
     let Ok(bytes) = fs::read(path) else { return Ok(all) };
     let series: BTreeMap<String, &Record> =
@@ -348,7 +336,7 @@ fn latencies(
         if text.starts_with(b"#") || text.starts_with(b"\"") || !text.ends_with(b"\n") {
             continue;
         }
-        let broken = || MeasuredError::Latencies { path: path.to_owned(), line };
+        let broken = || RecordsError::Latencies { path: path.to_owned(), line };
         let (tag, interval) = interval(text).ok_or_else(broken)?;
         let Some(record) = series.get(&tag) else { continue };
         let key = (scenario(record), record.contender.clone());

@@ -71,26 +71,27 @@ pub struct Record {
     pub run: Summary,
 }
 
-/// Why records cannot be written or read.
+/// Why a folder of records cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "the names say what they hold")]
+#[expect(missing_docs, reason = "the messages say what they mean")]
 pub enum RecordsError {
     #[error("{path}: {cause}", path = path.display())]
     System { path: PathBuf, cause: io::Error },
-    /// A whole line is no record.
-    #[error("{path}:{line}: not a record: {cause}", path = path.display())]
-    Damaged { path: PathBuf, line: usize, cause: serde_json::Error },
+    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = .0.display())]
+    Exists(PathBuf),
+    #[error("{path}: no runs", path = .0.display())]
+    Empty(PathBuf),
+    #[error("{path}:{line}: not {what}: {cause}", path = path.display())]
+    Damaged { path: PathBuf, line: usize, what: &'static str, cause: serde_json::Error },
+    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = path.display())]
+    Latencies { path: PathBuf, line: usize },
+    #[error("{place}: {what} of version {version}; this program reads {known}")]
+    Version { place: String, what: &'static str, version: u64, known: u32 },
     #[error(
-        "{path}:{line}: a record of version {version}; this program reads {known}",
+        "{path}: {what} was another when the measurement began: start a new one with another --out",
         path = path.display()
     )]
-    Version {
-        path: PathBuf,
-        line: usize,
-        version: u64,
-        /// The version that this program reads.
-        known: u32,
-    },
+    Differs { path: PathBuf, what: &'static str },
 }
 
 impl RecordsError {
@@ -152,13 +153,15 @@ pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, Records
 }
 
 fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
-    let damaged = |cause| RecordsError::Damaged { path: path.to_owned(), line, cause };
+    let (path, what) = (path.to_owned(), "a record");
+    let place = format!("{}:{line}", path.display());
+    let damaged = |cause| RecordsError::Damaged { path: path.clone(), line, what, cause };
     // Versions first, because a later record may lack fields that this program needs.
     let said: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;
     for &(name, known) in T::VERSIONS {
         let version = said.get(name).and_then(serde_json::Value::as_u64);
         if let Some(version) = version.filter(|&version| version != u64::from(known)) {
-            return Err(RecordsError::Version { path: path.to_owned(), line, version, known });
+            return Err(RecordsError::Version { place, what, version, known });
         }
     }
     serde_json::from_slice(text).map_err(damaged)
@@ -183,7 +186,10 @@ impl Journal {
         let create = |name| {
             let path = dir.join(name);
             let created = OpenOptions::new().append(true).create_new(true).open(&path);
-            created.map_err(RecordsError::at(&path))
+            created.map_err(|cause| match cause.kind() {
+                io::ErrorKind::AlreadyExists => RecordsError::Exists(path),
+                _ => RecordsError::System { path, cause },
+            })
         };
         let mut this = Self {
             dir: dir.to_owned(),

@@ -47,6 +47,16 @@ pub(crate) enum BenchError {
     Records(#[from] RecordsError),
 }
 
+impl BenchError {
+    fn of(
+        entry: &PlannedContender,
+        scenario: &BenchScenario,
+    ) -> impl FnOnce(ContenderError) -> Self {
+        let (contender, workload) = (entry.name.clone(), scenario.name.clone());
+        |cause| Self::Run { contender, workload, cause }
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct BenchOutcome {
     /// Every run that counts, those of an earlier process included.
@@ -240,10 +250,8 @@ impl Bench<'_> {
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let request = (self.launch, scenario.workload.peers, repetition);
-        let (ended, costs) = once(contender.as_ref(), &job, request).map_err(|cause| {
-            let (contender, workload) = (entry.name.clone(), scenario.name.clone());
-            BenchError::Run { contender, workload, cause }
-        })?;
+        let (ended, costs) =
+            once(contender.as_ref(), &job, request).map_err(BenchError::of(entry, scenario))?;
         Ok((ended.expect("rank 0 learns how a run ended"), costs))
     }
 
@@ -315,10 +323,7 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
         let contender = contender(entry, scenario, launch).expect("rank 0 found it fit");
         let request = (launch, scenario.workload.peers, order.repetition);
-        once(contender.as_ref(), &job, request).map_err(|cause| {
-            let (contender, workload) = (entry.name.clone(), scenario.name.clone());
-            BenchError::Run { contender, workload, cause }
-        })?;
+        once(contender.as_ref(), &job, request).map_err(BenchError::of(entry, scenario))?;
     }
     Ok(())
 }

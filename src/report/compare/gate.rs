@@ -144,22 +144,21 @@ impl GatePlan {
         let worse = if more { ratio_now.recip() } else { ratio_now };
         let is_certain = if more { interval.high < 1.0 } else { interval.low > 1.0 };
         let effect = self.effect_for(pairing.figure, row);
-        if worse > 1.0 + effect && is_certain && p < alarm {
-            let part = 100.0 * (worse - 1.0);
+        if worse <= 1.0 + effect {
+            return;
+        }
+        let part = 100.0 * (worse - 1.0);
+        let ratio = format!("ratio {} {}", table::ratio(ratio_now), table::interval(row));
+        if is_certain && p < alarm {
+            let (base, allowed) = (&pairing.base, 100.0 * effect);
             outcome.failures.push(format!(
-                "{what}: {part:.1}% worse than {} (at most {:.1}% allowed); ratio {} {}, p = {p:.1e}",
-                pairing.base,
-                100.0 * effect,
-                table::ratio(ratio_now),
-                table::interval(row)
+                "{what}: {part:.1}% worse than {base} (at most {allowed:.1}% allowed); {ratio}, \
+                 p = {p:.1e}"
             ));
-        } else if worse > 1.0 + effect {
-            outcome.remarks.push(format!(
-                "{what}: {:.1}% worse, but not significantly: ratio {} {}, p = {p:.2}",
-                100.0 * (worse - 1.0),
-                table::ratio(ratio_now),
-                table::interval(row)
-            ));
+        } else {
+            let remark =
+                format!("{what}: {part:.1}% worse, but not significantly: {ratio}, p = {p:.2}");
+            outcome.remarks.push(remark);
         }
     }
 

@@ -152,9 +152,8 @@ impl History {
         self.grids().iter().map(Grid::markdown).collect::<Vec<_>>().join("\n")
     }
 
-    /// CSV: a line a measurement, with raw numbers in the unit of the figure. The error, that of a
-    /// writer into memory, never happens.
-    pub(crate) fn csv(&self) -> Result<String, csv::Error> {
+    /// CSV: a line a measurement, with raw numbers in the unit of the figure.
+    pub(crate) fn csv(&self) -> String {
         let head = "figure,unit,machine,workload,peers,segment_bytes,parameters,contender,began,\
                     commit,folder,runs,median,low,high,cv";
         let csv_line = |(line, point): (&HistoryLine, &Point)| {

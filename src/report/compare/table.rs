@@ -106,9 +106,8 @@ pub(crate) fn markdown(comparison: &Comparison) -> String {
     out + &grids.join("\n")
 }
 
-/// CSV: a line a result, with raw numbers in the unit of the figure. The error, that of a writer
-/// into memory, never happens.
-pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
+/// CSV: a line a result, with raw numbers in the unit of the figure.
+pub(crate) fn csv(comparison: &Comparison) -> String {
     let lines = comparison
         .pairings
         .iter()
@@ -116,17 +115,14 @@ pub(crate) fn csv(comparison: &Comparison) -> Result<String, csv::Error> {
     csv_text(CSV_HEAD, lines)
 }
 
-pub(super) fn csv_text(
-    head: &str,
-    lines: impl Iterator<Item = Vec<String>>,
-) -> Result<String, csv::Error> {
+pub(super) fn csv_text(head: &str, lines: impl Iterator<Item = Vec<String>>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(head.split(','))?;
-    for line in lines {
-        writer.write_record(line)?;
+    let head = head.split(',').map(ToOwned::to_owned).collect();
+    for line in std::iter::once(head).chain(lines) {
+        writer.write_record(line).expect("memory takes every line, and all have one length");
     }
-    let bytes = writer.into_inner().map_err(|error| error.into_error())?;
-    Ok(String::from_utf8(bytes).expect("text was written"))
+    let bytes = writer.into_inner().expect("memory takes what is left");
+    String::from_utf8(bytes).expect("text was written")
 }
 
 /// A value of CSV; empty if there is none.
