@@ -1,6 +1,5 @@
 //! Contenders: one small adapter each, from a job to its result on rank 0.
 
-use std::fmt::Debug;
 use std::time::Duration;
 
 use super::Launch;
@@ -16,10 +15,17 @@ use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::tracker::Progress;
 use crate::time::{Clock, Timestamp};
 
-/// Anything that the harness can time on a workload.
-pub(crate) trait Contender: Debug {
-    /// Runs the job once. Collective; rank 0, or the only process, gets the result.
-    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult;
+/// What the harness times on a workload.
+#[derive(Debug)]
+pub(crate) enum Contender {
+    Swarm(Engine),
+    /// What is used instead of a swarm where one peer has all files.
+    Broadcast {
+        algorithm: fn(&Job) -> Algorithm,
+        verify: bool,
+    },
+    /// Moves nothing, and takes fixed times, one per repetition in turn.
+    Mock(Vec<Duration>),
 }
 
 type RunResult = Result<Option<JobResult>, ContenderError>;
@@ -54,96 +60,94 @@ pub(crate) enum Unfit {
     NoRanks,
 }
 
-pub(crate) fn contender(
-    entry: &PlannedContender,
-    scenario: &BenchScenario,
-    launch: &Launch,
-) -> Result<Box<dyn Contender>, Unfit> {
-    if entry.engine.only_broadcasts() && !scenario.is_broadcast() {
-        return Err(Unfit::NotBroadcast);
-    }
-    let broadcaster = |algorithm| -> Result<Box<dyn Contender>, Unfit> {
+impl Contender {
+    pub(crate) fn new(
+        entry: &PlannedContender,
+        scenario: &BenchScenario,
+        launch: &Launch,
+    ) -> Result<Self, Unfit> {
+        let kind = entry.engine;
+        if kind.only_broadcasts() && !scenario.is_broadcast() {
+            return Err(Unfit::NotBroadcast);
+        }
         let verify = entry.switches.verify.unwrap_or_default() != Verify::Off;
-        Ok(Box::new(Broadcaster { algorithm, verify }))
-    };
-    match entry.engine {
-        ContenderKind::Lockfree => Ok(Box::new(SwarmContender(Engine::Lockfree))),
-        ContenderKind::Mock => Ok(Box::new(Mock { times: entry.times.clone() })),
-        ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments if launch.peers().is_none() => {
-            Err(Unfit::NoRanks)
-        }
-        ContenderKind::MpiBcast => broadcaster(|_| Algorithm::MpiBcast { segmented: false }),
-        ContenderKind::MpiBcastSegments => broadcaster(|_| Algorithm::MpiBcast { segmented: true }),
-        ContenderKind::Chain => {
-            broadcaster(|job| Algorithm::Relay(RelayAlgorithm::Chain { window: job.config.window }))
-        }
-        ContenderKind::Binomial => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
-        ContenderKind::Circulant => broadcaster(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
-        ContenderKind::Mutex => Ok(Box::new(SwarmContender(Engine::Mutex))),
-    }
-}
-
-#[derive(Debug)]
-struct SwarmContender(Engine);
-
-impl Contender for SwarmContender {
-    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
-        let &RunRequest { launch, peers, clock, .. } = request;
-        Ok(match (launch, self.0) {
-            (Launch::Threads, Engine::Lockfree) => {
-                Some(job::run_threads(job, peers + 1, clock, |_| ())?)
+        let broadcast = |algorithm| Self::Broadcast { algorithm, verify };
+        Ok(match kind {
+            ContenderKind::Lockfree => Self::Swarm(Engine::Lockfree),
+            ContenderKind::Mutex => Self::Swarm(Engine::Mutex),
+            ContenderKind::Mock => Self::Mock(entry.times.clone()),
+            ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments
+                if launch.peers().is_none() =>
+            {
+                return Err(Unfit::NoRanks);
             }
-            (Launch::Threads, Engine::Mutex) => {
-                Some(baseline::run_threads(job, peers + 1, clock, |_| ())?)
+            ContenderKind::MpiBcast => broadcast(|_| Algorithm::MpiBcast { segmented: false }),
+            ContenderKind::MpiBcastSegments => {
+                broadcast(|_| Algorithm::MpiBcast { segmented: true })
             }
-            #[cfg(feature = "mpi")]
-            (Launch::Ranks(ranks), Engine::Lockfree) => {
-                job::run_rank(job, &ranks.world, clock, |_| ())?
-            }
-            #[cfg(feature = "mpi")]
-            (Launch::Ranks(ranks), Engine::Mutex) => {
-                baseline::run_rank(job, &ranks.world, clock, |_| ())?
-            }
+            ContenderKind::Chain => broadcast(|job| {
+                Algorithm::Relay(RelayAlgorithm::Chain { window: job.config.window })
+            }),
+            ContenderKind::Binomial => broadcast(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
+            ContenderKind::Circulant => broadcast(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
         })
     }
-}
 
-/// What is used instead of a swarm where one peer has all files.
-#[derive(Debug)]
-struct Broadcaster {
-    algorithm: fn(&Job) -> Algorithm,
-    verify: bool,
-}
-
-impl Contender for Broadcaster {
-    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
-        let files = match &job.inputs {
-            Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
-            Inputs::Folder(_) => &[],
-        };
-        let segments = files.iter().map(|file| file.hashes.len()).sum::<usize>();
-        let broadcast = BroadcastJob {
-            segments: u32::try_from(segments).expect("segments are numbered in 32 bits"),
-            segment_bytes: job.segment_bytes,
-            seed: job.seed,
-            verify: self.verify,
-            meter: job.meter.clone(),
-        };
-        let algorithm = (self.algorithm)(job);
-        let report = match request.launch {
-            Launch::Threads => Some(broadcast::run_threads(
-                &broadcast,
-                algorithm,
-                request.peers + 1,
-                request.clock,
-            )?),
-            #[cfg(feature = "mpi")]
-            Launch::Ranks(ranks) => {
-                broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
+    /// Runs the job once. Collective; rank 0, or the only process, gets the result.
+    pub(crate) fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
+        match self {
+            Self::Swarm(engine) => swarm(*engine, job, request),
+            Self::Broadcast { algorithm, verify } => {
+                broadcast(algorithm(job), *verify, job, request)
             }
-        };
-        Ok(report.map(|report| ended(&broadcast, report, files.len())))
+            Self::Mock(times) => Ok(Some(mock(times, job, request))),
+        }
     }
+}
+
+fn swarm(engine: Engine, job: &Job, request: &RunRequest<'_>) -> RunResult {
+    let &RunRequest { launch, peers, clock, .. } = request;
+    Ok(match (launch, engine) {
+        (Launch::Threads, Engine::Lockfree) => {
+            Some(job::run_threads(job, peers + 1, clock, |_| ())?)
+        }
+        (Launch::Threads, Engine::Mutex) => {
+            Some(baseline::run_threads(job, peers + 1, clock, |_| ())?)
+        }
+        #[cfg(feature = "mpi")]
+        (Launch::Ranks(ranks), Engine::Lockfree) => {
+            job::run_rank(job, &ranks.world, clock, |_| ())?
+        }
+        #[cfg(feature = "mpi")]
+        (Launch::Ranks(ranks), Engine::Mutex) => {
+            baseline::run_rank(job, &ranks.world, clock, |_| ())?
+        }
+    })
+}
+
+fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest<'_>) -> RunResult {
+    let files = match &job.inputs {
+        Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
+        Inputs::Folder(_) => &[],
+    };
+    let segments = files.iter().map(|file| file.hashes.len()).sum::<usize>();
+    let broadcast = BroadcastJob {
+        segments: u32::try_from(segments).expect("segments are numbered in 32 bits"),
+        segment_bytes: job.segment_bytes,
+        seed: job.seed,
+        verify,
+        meter: job.meter.clone(),
+    };
+    let report = match request.launch {
+        Launch::Threads => {
+            Some(broadcast::run_threads(&broadcast, algorithm, request.peers + 1, request.clock)?)
+        }
+        #[cfg(feature = "mpi")]
+        Launch::Ranks(ranks) => {
+            broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
+        }
+    };
+    Ok(report.map(|report| ended(&broadcast, report, files.len())))
 }
 
 fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
@@ -164,24 +168,16 @@ fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
     }
 }
 
-/// Moves nothing, and takes fixed times, one per repetition in turn.
-#[derive(Debug)]
-struct Mock {
-    times: Vec<Duration>,
-}
-
-impl Contender for Mock {
-    fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
-        job.meter.begin();
-        let opened = Timestamp::default();
-        let finished = opened + self.times[request.repetition as usize % self.times.len()];
-        let peers = (0..request.peers).map(|_| Some(finished));
-        let finished = std::iter::once(None).chain(peers).collect();
-        Ok(Some(JobResult {
-            outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
-            progress: Progress::default(),
-            metrics: Vec::new(),
-            distinct_bytes: 0,
-        }))
+fn mock(times: &[Duration], job: &Job, request: &RunRequest<'_>) -> JobResult {
+    job.meter.begin();
+    let opened = Timestamp::default();
+    let finished = opened + times[request.repetition as usize % times.len()];
+    let peers = (0..request.peers).map(|_| Some(finished));
+    let finished = std::iter::once(None).chain(peers).collect();
+    JobResult {
+        outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
+        progress: Progress::default(),
+        metrics: Vec::new(),
+        distinct_bytes: 0,
     }
 }

@@ -19,13 +19,8 @@ pub(crate) struct TrackerPlan {
     counters: Option<Sweep<CounterKind>>,
     /// How long one load of a case takes, seconds.
     pub seconds: f64,
-    /// How often each case is loaded. The cases are interleaved.
-    #[serde(default = "three")]
-    pub loads: NonZeroU32,
-}
-
-fn three() -> NonZeroU32 {
-    NonZeroU32::new(3).expect("three is not zero")
+    /// How often each case is loaded. The cases are interleaved. 3 by default.
+    pub loads: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

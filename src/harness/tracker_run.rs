@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,7 +55,7 @@ pub(crate) fn run(
     let mut records = Vec::new();
     let began = clock.now();
     let budget_each = Duration::try_from_secs_f64(plan.seconds).unwrap_or_default();
-    for repetition in 0..plan.loads.get() {
+    for repetition in 0..plan.loads.map_or(3, NonZeroU32::get) {
         if repetition > 0 && clock.now().since(began) >= budget {
             break;
         }

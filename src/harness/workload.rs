@@ -33,8 +33,8 @@ pub(crate) struct WorkloadPlan {
     shape: Shape,
     /// By default all ranks but the tracker; 4 with threads.
     peers: Option<Sweep<u32>>,
-    #[serde(default = "one")]
-    files: u32,
+    /// 1 by default.
+    files: Option<u32>,
     segments: u32,
     /// A file is at most this long: with large segments it has fewer of them.
     file_bytes_max: Option<u64>,
@@ -44,16 +44,8 @@ pub(crate) struct WorkloadPlan {
     owners: Option<NonZeroU32>,
     /// Files that each peer wants of those it lacks.
     wanted: Option<NonZeroU32>,
-    #[serde(default = "first_seed")]
-    seed: u64,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn first_seed() -> u64 {
-    1
+    /// 1 by default.
+    seed: Option<u64>,
 }
 
 /// One workload: which every contender runs.
@@ -81,7 +73,8 @@ impl WorkloadPlan {
 
     fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<BenchScenario, WorkloadError> {
         let dealt = Owners::Each(self.owners.unwrap_or(NonZeroU32::MIN));
-        let half = NonZeroU32::new(self.files / 2).unwrap_or(NonZeroU32::MIN);
+        let files = self.files.unwrap_or(1);
+        let half = NonZeroU32::new(files / 2).unwrap_or(NonZeroU32::MIN);
         let drawn = |default| self.wanted.map_or(default, Wanted::Drawn);
         let (owners, wanted, popularity) = match self.shape {
             Shape::Broadcast => (Owners::First, drawn(Wanted::All), Popularity::Uniform),
@@ -90,12 +83,12 @@ impl WorkloadPlan {
         };
         let workload = Workload {
             peers,
-            files: self.files,
+            files,
             segments: self.segments_of(segment_bytes),
             owners,
             wanted,
             popularity,
-            seed: self.seed,
+            seed: self.seed.unwrap_or(1),
         };
         workload.check()?;
         Ok(BenchScenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })

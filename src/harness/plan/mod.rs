@@ -25,12 +25,10 @@ struct Text {
     /// For readers alone. Every plan must have it.
     #[serde(rename = "purpose")]
     _purpose: String,
-    /// Seed of the order in which contenders run.
-    #[serde(default = "first_seed")]
-    seed: u64,
-    /// Runs of each contender before the first that counts.
-    #[serde(default = "one")]
-    warm_up: u32,
+    /// Seed of the order in which contenders run; 1 by default.
+    seed: Option<u64>,
+    /// Runs of each contender before the first that counts; 1 by default.
+    warm_up: Option<u32>,
     #[serde(default = "some_repetitions")]
     repetitions: Spanned<Repetitions>,
     /// Time for everything, seconds.
@@ -67,14 +65,6 @@ struct ContenderPlan {
     /// The makespans of a mock, ms, one per repetition in turn.
     #[serde(default)]
     times_ms: Vec<f64>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn first_seed() -> u64 {
-    1
 }
 
 // 6 runs are the fewest for which a 95% interval of a median exists; 10 make it less than the whole
@@ -185,8 +175,8 @@ impl Text {
         Ok(Plan {
             name,
             text: String::new(),
-            seed: self.seed,
-            warm_up: self.warm_up,
+            seed: self.seed.unwrap_or(1),
+            warm_up: self.warm_up.unwrap_or(1),
             repetitions,
             budget,
             target: self.target.into_inner(),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
-use super::contender::{Contender, ContenderError, RunRequest, Unfit, contender};
+use super::contender::{Contender, ContenderError, RunRequest, Unfit};
 use super::environment::{Calibration, LimitsAt};
 use super::launch::{Cost, Launch, Order};
 use super::plan::{Plan, PlannedContender};
@@ -117,7 +117,7 @@ struct ScenarioRun<'a> {
     number: u32,
     scenario: &'a BenchScenario,
     inputs: Arc<[PeerInput]>,
-    contenders: Vec<(u32, &'a PlannedContender, Box<dyn Contender>)>,
+    contenders: Vec<(u32, &'a PlannedContender, Contender)>,
 }
 
 impl Bench<'_> {
@@ -162,7 +162,7 @@ impl Bench<'_> {
         }
         let mut contenders = Vec::new();
         for (place, entry) in (0..).zip(&plan.contenders) {
-            match contender(entry, scenario, self.launch) {
+            match Contender::new(entry, scenario, self.launch) {
                 Ok(contender) => contenders.push((place, entry, contender)),
                 Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
                     tell(&format!("{name}, {size}: skipped: {}: {unfit}", entry.name));
@@ -251,7 +251,7 @@ impl Bench<'_> {
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let request = (self.launch, scenario.workload.peers, repetition);
         let (ended, costs) =
-            once(contender.as_ref(), &job, request).map_err(BenchError::of(entry, scenario))?;
+            once(contender, &job, request).map_err(BenchError::of(entry, scenario))?;
         Ok((ended.expect("rank 0 learns how a run ended"), costs))
     }
 
@@ -321,9 +321,9 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let known = made.take().filter(|(number, _)| *number == order.scenario);
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
-        let contender = contender(entry, scenario, launch).expect("rank 0 found it fit");
+        let contender = Contender::new(entry, scenario, launch).expect("rank 0 found it fit");
         let request = (launch, scenario.workload.peers, order.repetition);
-        once(contender.as_ref(), &job, request).map_err(BenchError::of(entry, scenario))?;
+        once(&contender, &job, request).map_err(BenchError::of(entry, scenario))?;
     }
     Ok(())
 }
@@ -331,7 +331,7 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
 // Runs a contender once on this process, after a barrier; returns the result and each process's
 // cost.
 fn once(
-    contender: &dyn Contender,
+    contender: &Contender,
     job: &Job,
     (launch, peers, repetition): (&Launch, u32, u32),
 ) -> Result<(Option<JobResult>, Vec<Cost>), ContenderError> {
