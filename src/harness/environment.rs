@@ -61,7 +61,7 @@ pub struct Environment {
     pub plan_text: String,
 }
 
-/// A machine.
+/// What the nodes of rank 0 run on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Model of the processor; empty where unknown.
@@ -129,35 +129,19 @@ pub struct Calibration {
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct LimitsAt {
     pub segment_bytes: usize,
-    pub copy_bytes_per_second: f64,
-    pub hash_bytes_per_second: f64,
+    #[serde(flatten)]
+    pub limits: Limits,
     /// Messages per second that all ranks together receive; none with threads.
     #[serde(default)]
     pub messages_per_second: Option<f64>,
 }
 
 impl LimitsAt {
-    pub(crate) fn new(segment_bytes: usize, limits: Limits) -> Self {
-        let Limits { copy_bytes_per_second, hash_bytes_per_second } = limits;
-        Self {
-            segment_bytes,
-            copy_bytes_per_second,
-            hash_bytes_per_second,
-            messages_per_second: None,
-        }
-    }
-
-    pub(crate) fn limits(&self) -> Limits {
-        let &Self { copy_bytes_per_second, hash_bytes_per_second, .. } = self;
-        Limits { copy_bytes_per_second, hash_bytes_per_second }
-    }
-
     /// The bound of a run, seconds: the longer of the time for its cores and the time for the messages
     /// of its MPI.
     pub(crate) fn bound_s(&self, run: &Summary, verification: Verify) -> Option<f64> {
         let is_checked = verification != Verify::Off;
-        let cores =
-            bounds::one_machine(run.bytes_delivered, run.cores, &self.limits(), is_checked)?;
+        let cores = bounds::one_machine(run.bytes_delivered, run.cores, &self.limits, is_checked)?;
         // A broadcast of the whole file does not send a message for each segment.
         let is_whole = run.engine == ContenderKind::MpiBcast.name();
         let rate = self.messages_per_second.filter(|&rate| rate > 0.0 && !is_whole);
@@ -381,7 +365,7 @@ mod tests {
         let mut run = example(0).run;
         (run.segments, run.bytes_delivered) = (1000, 40_000_000);
         let limits = Limits { copy_bytes_per_second: 40e9, hash_bytes_per_second: 40e9 };
-        let at = LimitsAt::new(1024, limits);
+        let at = LimitsAt { segment_bytes: 1024, limits, messages_per_second: None };
         let cores = at.bound_s(&run, Verify::Inline).expect("limits are known");
         assert_eq!(at.bound_s(&run, Verify::Off), Some(cores / 2.0), "nobody hashes");
         let rate = 1000.0 / cores;

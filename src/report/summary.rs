@@ -174,7 +174,6 @@ impl Summary {
         summary
     }
 
-    /// Sets the bound, seconds, and the ratio of the makespan to it.
     pub(crate) fn set_bound(&mut self, bound_s: Option<f64>) {
         self.bound_s = bound_s;
         self.ratio_to_bound = bound_s.and_then(|bound_s| ratio(self.makespan_s, bound_s));
@@ -193,7 +192,6 @@ fn busy_share(rank: &RankMetrics) -> f64 {
     if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
 }
 
-/// The quotient, if it is finite.
 fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
     Some(dividend / divisor).filter(|quotient| quotient.is_finite())
 }

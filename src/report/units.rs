@@ -74,7 +74,6 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-/// A time in ns, as [`seconds`] shows it.
 pub(crate) fn nanoseconds(ns: u64) -> String {
     seconds(ns as f64 / 1e9)
 }

@@ -3,7 +3,6 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -340,11 +339,10 @@ fn latencies(
         let (tag, interval) = interval(text).ok_or_else(broken)?;
         let Some(record) = series.get(&tag) else { continue };
         let key = (scenario(record), record.contender.clone());
-        match all.entry(key) {
-            Entry::Vacant(place) => {
-                place.insert(interval);
-            }
-            Entry::Occupied(mut sum) => sum.get_mut().add(&interval).map_err(|_| broken())?,
+        if let Some(sum) = all.get_mut(&key) {
+            Histogram::add(sum, &interval).map_err(|_| broken())?;
+        } else {
+            all.insert(key, interval);
         }
     }
     Ok(all)

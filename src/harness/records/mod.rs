@@ -5,7 +5,7 @@
 pub(super) mod tests;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -196,7 +196,11 @@ impl Journal {
             records: create(RECORDS)?,
             histograms: create(HISTOGRAMS)?,
         };
-        this.begin_log().map_err(RecordsError::at(&dir.join(HISTOGRAMS)))?;
+        let head = b"#[Histogram log format version 1.3]\n\
+              #[ns from the request for a segment until it was verified; one interval a run]\n\
+              \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
+              \"Interval_Compressed_Histogram\"\n";
+        this.histograms.write_all(head).map_err(RecordsError::at(&dir.join(HISTOGRAMS)))?;
         Ok(this)
     }
 
@@ -216,9 +220,11 @@ impl Journal {
             Self { dir: dir.to_owned(), records: open(RECORDS)?, histograms: open(HISTOGRAMS)? };
         let cut = this.records.set_len(recovered.whole_bytes);
         cut.map_err(RecordsError::at(&dir.join(RECORDS)))?;
-        let whole = whole_lines(&this.histograms);
-        let cut = whole.and_then(|whole| this.histograms.set_len(whole));
-        cut.map_err(RecordsError::at(&dir.join(HISTOGRAMS)))?;
+        let log = dir.join(HISTOGRAMS);
+        let bytes = std::fs::read(&log).map_err(RecordsError::at(&log))?;
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+        let cut = this.histograms.set_len(u64::try_from(whole).unwrap_or(0));
+        cut.map_err(RecordsError::at(&log))?;
         Ok((this, recovered))
     }
 
@@ -237,15 +243,6 @@ impl Journal {
         line.push(b'\n');
         self.records.write_all(&line).map_err(RecordsError::at(&self.dir.join(RECORDS)))?;
         self.log(record, latency).map_err(RecordsError::at(&self.dir.join(HISTOGRAMS)))
-    }
-
-    fn begin_log(&mut self) -> io::Result<()> {
-        self.histograms.write_all(
-            b"#[Histogram log format version 1.3]\n\
-              #[ns from the request for a segment until it was verified; one interval a run]\n\
-              \"StartTimestamp\",\"Interval_Length\",\"Interval_Max\",\
-              \"Interval_Compressed_Histogram\"\n",
-        )
     }
 
     /// Adds one interval, in a single write, so that a crash cuts at most one line.
@@ -268,12 +265,4 @@ pub(super) fn tag(record: &Record) -> String {
     let Record { workload, contender, run, .. } = record;
     let tag = format!("{workload}/{}/{}/{contender}", run.segment_bytes, run.peers);
     tag.chars().map(|c| if c == ',' || c.is_whitespace() { ';' } else { c }).collect()
-}
-
-fn whole_lines(mut file: &File) -> io::Result<u64> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
-    Ok(u64::try_from(whole).unwrap_or(0))
 }

@@ -79,7 +79,6 @@ pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibrat
     Calibration { one_core, all_cores, mpi }
 }
 
-/// The limits of one core for every size of segment in the plan.
 pub(crate) fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
     at_each_size(plan, |bytes| Limits::measure(bytes, LIMITS_BUDGET, clock))
 }
@@ -88,17 +87,22 @@ fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt>
     let mut sizes: Vec<_> = plan.scenarios.iter().map(|one| one.segment_bytes).collect();
     sizes.sort_unstable();
     sizes.dedup();
-    let at = |bytes| LimitsAt::new(bytes, measure(payload_bytes(SYNTHETIC_HASH_BYTES, bytes)));
+    let at = |segment_bytes| {
+        let limits = measure(payload_bytes(SYNTHETIC_HASH_BYTES, segment_bytes));
+        LimitsAt { segment_bytes, limits, messages_per_second: None }
+    };
     sizes.into_iter().map(at).collect()
 }
 
 /// The higher of each rate before and after the runs: a disturbance only lowers a limit.
 pub(crate) fn best_limits(before: &[LimitsAt], after: &[LimitsAt]) -> Vec<LimitsAt> {
-    let best = |(before, after): (&LimitsAt, &LimitsAt)| LimitsAt {
-        segment_bytes: before.segment_bytes,
-        copy_bytes_per_second: before.copy_bytes_per_second.max(after.copy_bytes_per_second),
-        hash_bytes_per_second: before.hash_bytes_per_second.max(after.hash_bytes_per_second),
-        messages_per_second: before.messages_per_second,
+    let best = |(before, after): (&LimitsAt, &LimitsAt)| {
+        let (one, other) = (before.limits, after.limits);
+        let limits = Limits {
+            copy_bytes_per_second: one.copy_bytes_per_second.max(other.copy_bytes_per_second),
+            hash_bytes_per_second: one.hash_bytes_per_second.max(other.hash_bytes_per_second),
+        };
+        LimitsAt { limits, ..*before }
     };
     before.iter().zip(after).map(best).collect()
 }
@@ -271,13 +275,13 @@ impl Bench<'_> {
             engine: entry.engine.name(),
             transport: self.launch.transport(),
             cores,
-            limits: at.map(LimitsAt::limits),
+            limits: at.map(|at| at.limits),
         };
         let mut latency = RankMetrics::default().latency;
         ended.metrics.iter().for_each(|metrics| latency.merge(&metrics.latency));
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let mut run = Summary::new(&job, &carrier, ended);
-        let hashing = at.map(|at| run.bytes_delivered as f64 / at.hash_bytes_per_second);
+        let hashing = at.map(|at| run.bytes_delivered as f64 / at.limits.hash_bytes_per_second);
         let verification = entry.switches.verify.unwrap_or_default();
         run.set_bound(at.and_then(|at| at.bound_s(&run, verification)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();

@@ -14,13 +14,6 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::local::LocalTransport;
 use crate::transport::{PolledEvents, Transport as _};
 
-/// The peers that one thread simulates.
-#[derive(Debug)]
-pub(super) struct Clients {
-    peers: Vec<Client>,
-    measured: LoadResult,
-}
-
 /// How far the peers have come in the warm-up.
 #[derive(Debug)]
 pub(super) struct WarmUp {
@@ -46,49 +39,45 @@ struct Client {
     asked: Timestamp,
 }
 
-impl Clients {
-    pub(super) fn new(ends: Vec<LocalTransport>, load: &LoadTest) -> Self {
-        let peers = ends.into_iter().map(|end| Client::new(end, load)).collect();
-        Self { peers, measured: LoadResult::default() }
-    }
-
-    /// Runs until all peers have everything, the budget is spent, or a service thread has ended.
-    pub(super) fn run(
-        mut self,
-        clock: &Clock,
-        budget: Duration,
-        (warmth, finished): (&WarmUp, &AtomicBool),
-    ) -> LoadResult {
-        let mut now = clock.now();
-        self.peers.iter_mut().for_each(|peer| peer.ask(now));
-        let mut began = None;
-        let mut events = PolledEvents::default();
-        // ORDERING: Relaxed; it only ends the loop.
-        while !self.peers.is_empty() && !finished.load(Ordering::Relaxed) {
-            now = clock.now();
-            if began.is_none() && warmth.is_reached() {
-                began = Some(now);
-                self.measured = self.measured.as_warm_up();
-            }
-            if began.is_some_and(|began| now.since(began) >= budget) {
-                break;
-            }
-            let mut worked = false;
-            for peer in &mut self.peers {
-                worked |= peer.poll(now, &mut events, &mut self.measured, warmth);
-            }
-            self.peers.retain(|peer| peer.remaining > 0);
-            if !worked {
-                thread::yield_now();
-            }
+/// Simulates these peers until all have everything, the budget is spent, or a service thread has ended.
+pub(super) fn run(
+    ends: Vec<LocalTransport>,
+    load: &LoadTest,
+    clock: &Clock,
+    budget: Duration,
+    (warmth, finished): (&WarmUp, &AtomicBool),
+) -> LoadResult {
+    let mut peers: Vec<_> = ends.into_iter().map(|end| Client::new(end, load)).collect();
+    let mut measured = LoadResult::default();
+    let mut now = clock.now();
+    peers.iter_mut().for_each(|peer| peer.ask(now));
+    let mut began = None;
+    let mut events = PolledEvents::default();
+    // ORDERING: Relaxed; it only ends the loop.
+    while !peers.is_empty() && !finished.load(Ordering::Relaxed) {
+        now = clock.now();
+        if began.is_none() && warmth.is_reached() {
+            began = Some(now);
+            measured = measured.as_warm_up();
         }
-        let Some(began) = began else {
-            // These peers finished while others were still cold: all of it was warm-up.
-            return self.measured.as_warm_up();
-        };
-        self.measured.elapsed = now.since(began);
-        self.measured
+        if began.is_some_and(|began| now.since(began) >= budget) {
+            break;
+        }
+        let mut worked = false;
+        for peer in &mut peers {
+            worked |= peer.poll(now, &mut events, &mut measured, warmth);
+        }
+        peers.retain(|peer| peer.remaining > 0);
+        if !worked {
+            thread::yield_now();
+        }
     }
+    let Some(began) = began else {
+        // These peers finished while others were still cold: all of it was warm-up.
+        return measured.as_warm_up();
+    };
+    measured.elapsed = now.since(began);
+    measured
 }
 
 impl LoadResult {

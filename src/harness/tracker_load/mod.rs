@@ -28,7 +28,7 @@ use crate::protocol::{OwnedEntry, Registration};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
 use crate::verify::Digest;
-use clients::{Clients, WarmUp};
+use clients::WarmUp;
 use service_threads::ServiceThreads;
 
 // The owner of the file; the peers that ask are the ranks above.
@@ -85,7 +85,6 @@ impl LoadResult {
 }
 
 impl LoadTest {
-    /// Measures until the budget is spent.
     pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
         let TrackerCase { peers, segments, service_threads, handout, .. } = self.case;
         assert!(peers > 0 && segments > 0, "a load test has peers and segments");
@@ -116,7 +115,7 @@ impl LoadTest {
             Service::open(registrations, nodes, &config).expect("one owner agrees with itself");
         let wakers = (0..nodes).map(|_| Parker::new().unparker().clone()).collect();
         let mut ends = local::connect(wakers);
-        let clients = ends.split_off(OWNER.index() + 1);
+        let asking = ends.split_off(OWNER.index() + 1);
         let tracker = ends.swap_remove(NodeId::TRACKER.index());
         let served = ServiceThreads::new(&service, nodes, handout);
         let finished = AtomicBool::new(false);
@@ -132,9 +131,9 @@ impl LoadTest {
             let service: Vec<_> = (0..service_threads).map(serve).collect();
             let simulate = |ends: Vec<LocalTransport>| {
                 let ending = (&warmth, &finished);
-                scope.spawn(move || Clients::new(ends, self).run(clock, budget, ending))
+                scope.spawn(move || clients::run(ends, self, clock, budget, ending))
             };
-            let clients: Vec<_> = deal(clients, service_threads).map(simulate).collect();
+            let clients: Vec<_> = deal(asking, service_threads).map(simulate).collect();
             let mut measured = LoadResult::default();
             for client in clients {
                 let client = client.join().expect("a client does not panic");
@@ -174,7 +173,6 @@ impl LoadTest {
     }
 }
 
-/// Splits the peers among the threads that simulate them.
 fn deal(ends: Vec<LocalTransport>, threads: usize) -> impl Iterator<Item = Vec<LocalTransport>> {
     let share = ends.len().div_ceil(threads).max(1);
     let mut ends = ends.into_iter();

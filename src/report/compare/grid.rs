@@ -15,7 +15,6 @@ pub(crate) struct Grid {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub name: String,
-    /// Numbers are aligned at their right ends.
     pub is_number: bool,
 }
 
@@ -25,7 +24,6 @@ pub(crate) struct Cell {
     pub tone: Tone,
 }
 
-/// What the colour of a cell says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
     #[default]
@@ -74,22 +72,13 @@ impl Cell {
 }
 
 impl Tone {
-    /// The ANSI escape sequence for it.
-    fn code(self) -> &'static str {
+    /// The ANSI escape sequence for it, and its CSS class.
+    fn codes(self) -> (&'static str, &'static str) {
         match self {
-            Self::Plain => "",
-            Self::Good => "\u{1b}[32m",
-            Self::Bad => "\u{1b}[31m",
-            Self::Faint => "\u{1b}[2m",
-        }
-    }
-
-    fn class(self) -> &'static str {
-        match self {
-            Self::Plain => "",
-            Self::Good => "good",
-            Self::Bad => "bad",
-            Self::Faint => "faint",
+            Self::Plain => ("", ""),
+            Self::Good => ("\u{1b}[32m", "good"),
+            Self::Bad => ("\u{1b}[31m", "bad"),
+            Self::Faint => ("\u{1b}[2m", "faint"),
         }
     }
 }
@@ -128,7 +117,7 @@ impl Grid {
             for ((text, tone), (column, width)) in cells.zip(self.columns.iter().zip(&widths)) {
                 let blank = " ".repeat(width.saturating_sub(text.chars().count()));
                 let toned = colour && tone != Tone::Plain;
-                let (on, off) = if toned { (tone.code(), "\u{1b}[0m") } else { ("", "") };
+                let (on, off) = if toned { (tone.codes().0, "\u{1b}[0m") } else { ("", "") };
                 let (before, after) =
                     if column.is_number { (blank.as_str(), "") } else { ("", blank.as_str()) };
                 line += &format!("  {before}{on}{text}{off}{after}");
@@ -147,7 +136,6 @@ impl Grid {
         out
     }
 
-    /// Markdown with the title as a heading.
     pub(crate) fn markdown(&self) -> String {
         let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
@@ -192,7 +180,7 @@ impl Grid {
             out += "<tr>";
             for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
                 let number = if column.is_number { "n " } else { "" };
-                let class = format!("{number}{}", cell.tone.class());
+                let class = format!("{number}{}", cell.tone.codes().1);
                 let class = match class.trim() {
                     "" => String::new(),
                     class => format!(" class=\"{class}\""),

@@ -17,7 +17,6 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 pub(crate) struct History {
     pub history_schema: u32,
     pub figure: Figure,
-    /// A line for each machine, scenario and contender.
     pub lines: Vec<HistoryLine>,
 }
 

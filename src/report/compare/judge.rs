@@ -50,7 +50,6 @@ pub(crate) struct JudgedPair {
     pub verdict: Verdict,
 }
 
-/// Whether the other group differs from the base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Verdict {
@@ -82,22 +81,15 @@ impl Group {
     }
 }
 
-/// How the interval of a ratio is resampled.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bootstrap {
-    /// Whether equal repetitions of both groups belong together.
-    pub(super) interleaved: bool,
-    pub(super) resamples: usize,
-}
-
 /// Compares the runs of one scenario. None where a group has no run with the figure. [`decide`]
-/// gives the verdict, once all rows of a table are known.
+/// gives the verdict, once all rows of a table are known. Where contenders were `interleaved`, equal
+/// repetitions belong together.
 pub(super) fn row(
     figure: Figure,
     scenario: &Scenario,
     contender: &str,
     [base_runs, other_runs]: [&[&Observation]; 2],
-    Bootstrap { interleaved, resamples }: Bootstrap,
+    (interleaved, resamples): (bool, usize),
 ) -> Option<JudgedPair> {
     let (base, other) = (Group::new(base_runs, figure)?, Group::new(other_runs, figure)?);
     let pairs = if interleaved { pairs(figure, other_runs, base_runs) } else { None };

@@ -65,7 +65,6 @@ pub(crate) struct Scenario {
 pub(crate) struct Observation {
     pub scenario: Scenario,
     pub contender: String,
-    /// What the contender does differently, by name.
     pub switches: BTreeMap<String, String>,
     pub repetition: Option<u32>,
     pub values: BTreeMap<Figure, f64>,
@@ -144,7 +143,6 @@ impl Set {
         series
     }
 
-    /// The figures that at least one run has.
     pub(crate) fn figures(&self) -> Vec<Figure> {
         let has = |figure| self.observations.iter().any(|one| one.values.contains_key(&figure));
         Figure::all().filter(|&figure| has(figure)).collect()

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::judge::{self, Bootstrap, JudgedPair, Verdict};
+use super::judge::{self, JudgedPair, Verdict};
 use super::{Figure, Set};
 use crate::report::statistics::{RESAMPLES, geometric_mean};
 
@@ -36,19 +36,15 @@ pub(crate) struct Pairing {
     pub rows: Vec<JudgedPair>,
     /// Over the ratios of all rows with enough runs; none where one of them has no ratio.
     pub geometric_mean: Option<f64>,
-    /// Results that only the base has, as text.
     pub only_base: Vec<String>,
-    /// Results that only the other has, as text.
     pub only_other: Vec<String>,
 }
 
-/// A fact in which the sets differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Difference {
     pub name: String,
     /// Its value in each set; "unknown" where a set does not say.
     pub values: Vec<String>,
-    /// Whether it can explain a difference of figures.
     pub matters: bool,
 }
 
@@ -82,7 +78,6 @@ pub(crate) fn compare(sets: &[Set], question: &Question) -> Result<Comparison, C
     compare_resampling(RESAMPLES, sets, question)
 }
 
-/// The same with so many resamples for an interval.
 pub(super) fn compare_resampling(
     resamples: usize,
     sets: &[Set],
@@ -162,13 +157,12 @@ fn contenders<'a>(
 }
 
 fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing {
-    let bootstrap = Bootstrap { interleaved: false, resamples };
     let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
     let known = base.keys();
     for &(scenario, contender) in &known {
         let runs = [base, other].map(|set| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        match judge::row(figure, scenario, contender, [base_runs, other_runs], bootstrap) {
+        match judge::row(figure, scenario, contender, [base_runs, other_runs], (false, resamples)) {
             Some(row) => pairing.rows.push(row),
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }
@@ -180,13 +174,12 @@ fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing
 }
 
 fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize) -> Pairing {
-    let bootstrap = Bootstrap { interleaved: set.interleaved, resamples };
     let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
     for scenario in set.scenarios() {
         let runs = [base, other].map(|contender| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        let row = judge::row(figure, scenario, other, [base_runs, other_runs], bootstrap);
-        match row {
+        let bootstrap = (set.interleaved, resamples);
+        match judge::row(figure, scenario, other, [base_runs, other_runs], bootstrap) {
             Some(row) => pairing.rows.push(row),
             None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
             None if !other_runs.is_empty() => pairing.only_other.push(scenario.to_string()),

@@ -17,7 +17,6 @@ const LISTED_MAX: usize = 6;
 const BESIDE: [Figure; 5] =
     [Figure::Bound, Figure::Balance, Figure::Rate, Figure::Segments, Figure::Cpu];
 
-/// Text for a terminal: in colour, or plain for a pipe.
 pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     let mut out = String::new();
     let (on, off) = if colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
@@ -125,7 +124,6 @@ pub(super) fn csv_text(head: &str, lines: impl Iterator<Item = Vec<String>>) -> 
     String::from_utf8(bytes).expect("text was written")
 }
 
-/// A value of CSV; empty if there is none.
 pub(super) fn csv_value(value: Option<impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
 }

@@ -5,7 +5,7 @@ pub(crate) mod bounds;
 use serde::{Deserialize, Serialize};
 
 /// The rates of one core of this machine, or of all together, as the harness measures them.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Limits {
     /// Copies from memory to memory.
     pub copy_bytes_per_second: f64,

@@ -111,11 +111,10 @@ pub(crate) fn median_ratio_interval(
     seed: u64,
 ) -> Option<Interval> {
     let (dividend, divisor) = (sorted(dividend), sorted(divisor));
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    percentile_interval((0..resamples).map(|_| {
-        let dividend = resample(&dividend, &mut random);
-        median_ratio(&dividend, &resample(&divisor, &mut random))
-    }))
+    bootstrap(resamples, seed, |random| {
+        let dividend = resample(&dividend, random);
+        median_ratio(&dividend, &resample(&divisor, random))
+    })
 }
 
 /// As [`median_ratio_interval`], for pairs (dividend, divisor) that were measured side by side.
@@ -125,18 +124,21 @@ pub(crate) fn paired_median_ratio_interval(
     resamples: usize,
     seed: u64,
 ) -> Option<Interval> {
-    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
-    percentile_interval((0..resamples).map(|_| {
-        let (dividend, divisor): (Vec<f64>, Vec<f64>) =
-            resample(pairs, &mut random).into_iter().unzip();
+    bootstrap(resamples, seed, |random| {
+        let (dividend, divisor): (Vec<f64>, Vec<f64>) = resample(pairs, random).into_iter().unzip();
         median_ratio(&dividend, &divisor)
-    }))
+    })
 }
 
 /// The quantiles that enclose the middle [`CONFIDENCE`] of the values; none where a value is none.
-fn percentile_interval(values: impl Iterator<Item = Option<f64>>) -> Option<Interval> {
-    let sorted = sorted(&values.collect::<Option<Vec<_>>>()?);
-    let tail = (1.0 - CONFIDENCE) / 2.0;
+fn bootstrap(
+    resamples: usize,
+    seed: u64,
+    mut value: impl FnMut(&mut Xoshiro256PlusPlus) -> Option<f64>,
+) -> Option<Interval> {
+    let mut random = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let values = (0..resamples).map(|_| value(&mut random)).collect::<Option<Vec<_>>>()?;
+    let (sorted, tail) = (sorted(&values), (1.0 - CONFIDENCE) / 2.0);
     Some(Interval { low: quantile(&sorted, tail)?, high: quantile(&sorted, 1.0 - tail)? })
 }
 

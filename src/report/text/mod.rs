@@ -19,7 +19,6 @@ const PROBLEMS_LISTED_MAX: usize = 8;
 // The longest, "peers' time", and two blanks.
 const LABEL_WIDTH: usize = 13;
 
-/// As text of several lines.
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&render(self))

@@ -4,7 +4,7 @@ use super::forest;
 use super::frame::DrawnFigure;
 use super::series::{plain_of, scenarios};
 use crate::report::compare::grid::{Column, Grid};
-use crate::report::compare::judge::{self, Bootstrap, JudgedPair};
+use crate::report::compare::judge::{self, JudgedPair};
 use crate::report::compare::{Figure, Scenario, Set, table};
 use crate::report::statistics::RESAMPLES;
 
@@ -55,7 +55,7 @@ fn step(set: &Set, scenario: &Scenario, contender: &str) -> Option<(usize, Strin
     let switches = &other.first()?.switches;
     let named: Vec<_> = switches.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let runs: [&[_]; 2] = [&base, &other];
-    let bootstrap = Bootstrap { interleaved: set.interleaved, resamples: RESAMPLES };
+    let bootstrap = (set.interleaved, RESAMPLES);
     let row = judge::row(Figure::Makespan, scenario, contender, runs, bootstrap)?;
     Some((named.len(), named.join(", "), row))
 }

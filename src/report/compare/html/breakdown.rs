@@ -2,10 +2,10 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, by_series, horizontal};
-use super::series::{Series, scenarios};
+use super::series::Series;
 use super::svg::{Anchor, Svg, shortened};
 use crate::metrics::TimeShares;
-use crate::report::compare::{Scenario, Set};
+use crate::report::compare::Scenario;
 use crate::report::statistics::median;
 
 // Layout in SVG units; chosen by eye.
@@ -25,10 +25,6 @@ const ACTIVITIES: [(&str, Share); 7] = [
     ("idle", |shares| shares.idle),
 ];
 
-pub(super) fn breakdowns(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
-    scenarios(sets).into_iter().filter_map(|scenario| breakdown(scenario, series)).collect()
-}
-
 /// The shares of a series, which add up to 1; none where no time was counted.
 fn shares(scenario: &Scenario, series: &Series<'_>) -> Option<[f64; 7]> {
     let runs = series.runs(scenario);
@@ -42,7 +38,7 @@ fn shares(scenario: &Scenario, series: &Series<'_>) -> Option<[f64; 7]> {
     (sum > 0.0).then(|| medians.map(|share| share / sum))
 }
 
-fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
+pub(super) fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let rows: Vec<(&Series<'_>, [f64; 7])> =
         series.iter().filter_map(|one| Some((one, shares(scenario, one)?))).collect();
     if rows.is_empty() {

@@ -15,7 +15,6 @@ pub(super) const RIGHT: f64 = WIDTH - 14.0;
 #[derive(Debug)]
 pub(super) struct DrawnFigure {
     pub(super) name: String,
-    /// What it shows, in a sentence.
     pub(super) description: String,
     pub(super) svg: Svg,
     pub(super) legend: Vec<LegendEntry>,
@@ -24,7 +23,6 @@ pub(super) struct DrawnFigure {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct LegendEntry {
-    /// The CSS class of its mark.
     pub(super) class: String,
     /// The shape of its mark; none for a patch, or for the dashed line of the class "bound".
     pub(super) shape: Option<usize>,
@@ -40,7 +38,6 @@ impl LegendEntry {
         Self { class: class.into(), shape, name: name.into() }
     }
 
-    /// The dashed line of the bound.
     pub(super) fn bound() -> Self {
         Self::new("bound", None, "bound: the best that the machine allows")
     }

@@ -4,10 +4,10 @@ use hdrhistogram::Histogram;
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, RIGHT, WIDTH, by_series, horizontal, number, vertical};
-use super::series::{Series, scenarios};
+use super::series::Series;
 use super::svg::Svg;
 use crate::report::compare::grid::Grid;
-use crate::report::compare::{Figure, Observation, Scenario, Set};
+use crate::report::compare::{Figure, Observation, Scenario};
 use crate::report::statistics::median;
 
 // Layout in SVG units; chosen by eye.
@@ -28,11 +28,7 @@ struct Tail<'a> {
     is_whole: bool,
 }
 
-pub(super) fn tails(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
-    scenarios(sets).into_iter().filter_map(|scenario| drawing(scenario, series)).collect()
-}
-
-fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
+pub(super) fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let tails: Vec<Tail<'_>> = series.iter().filter_map(|one| tail(scenario, one)).collect();
     let all = || tails.iter().flat_map(|tail| &tail.points);
     let low = all().map(|(_, time)| *time).filter(|time| *time > 0.0).fold(f64::INFINITY, f64::min);

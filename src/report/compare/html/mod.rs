@@ -22,10 +22,10 @@ use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
 use super::pairing::{Comparison, Pairing, fact_names};
-use super::{Figure, Set, table};
+use super::{Figure, Scenario, Set, table};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
-use series::Series;
+use series::{Series, scenarios};
 use sweep::{SweptBy, sweeps};
 
 // How many figures of a kind are unfolded.
@@ -47,34 +47,26 @@ pub(crate) struct Page<'a> {
 impl Page<'_> {
     pub(crate) fn html(&self) -> String {
         let series = Series::all(self.sets);
+        type Draw = fn(&Scenario, &[Series<'_>]) -> Option<DrawnFigure>;
+        let each = |kind: &str, draw: Draw| {
+            let drawn = scenarios(self.sets).into_iter().filter_map(|one| draw(one, &series));
+            figures(kind, drawn.collect())
+        };
+        let balances = served::balances(self.sets, &series);
         let sections = [
             ("headline", "Summary", self.headline()),
             ("throughput", "Throughput", self.throughput(&series)),
-            (
-                "repetitions",
-                "Every repetition",
-                figures("strip", strips::strips(self.sets, &series)),
-            ),
-            ("latency", "Latency", figures("tail", latencies::tails(self.sets, &series))),
-            (
-                "balance",
-                "Balance of the load",
-                figures("load", served::balances(self.sets, &series)),
-            ),
-            (
-                "time",
-                "Where the time goes",
-                figures("time", breakdown::breakdowns(self.sets, &series)),
-            ),
+            ("repetitions", "Every repetition", each("strip", strips::strip)),
+            ("latency", "Latency", each("tail", latencies::drawing)),
+            ("balance", "Balance of the load", figures("load", balances)),
+            ("time", "Where the time goes", each("time", breakdown::breakdown)),
             ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("results", "All results", self.results()),
             ("beside", "Other tools", self.other_tools()),
             ("environment", "Environment", self.environment()),
             ("reproduce", "Reproduce", self.reproduce()),
         ];
-        let title = self.title();
-        let subtitle = self.subtitle();
-        document(&title, &subtitle, &self.notices(), &sections)
+        document(&self.title(), &self.subtitle(), &self.notices(), &sections)
     }
 
     fn title(&self) -> String {
@@ -214,7 +206,6 @@ impl Page<'_> {
     }
 }
 
-/// A card that sums up a pairing.
 fn head(pairing: &Pairing) -> String {
     let (better, worse) = pairing.figure.words();
     let counted = [
@@ -322,7 +313,6 @@ fn document(
     )
 }
 
-/// The figures of a page that shows everything: all that the first set has.
 pub(crate) fn all_figures(sets: &[Set]) -> Vec<Figure> {
     sets.first().map(Set::figures).unwrap_or_default()
 }

@@ -23,7 +23,6 @@ struct ServedByRank<'a> {
     served: Vec<f64>,
 }
 
-/// Two figures for each scenario: the ranks, and the Lorenz curve.
 pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
     let of = |scenario: &Scenario| {
         let loads: Vec<ServedByRank<'_>> = series

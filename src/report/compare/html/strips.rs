@@ -2,10 +2,10 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
-use super::series::{Series, scenarios};
+use super::series::Series;
 use super::svg::{Anchor, Svg, shortened};
 use crate::report::compare::grid::{Cell, Column, Grid};
-use crate::report::compare::{Figure, Observation, Scenario, Set};
+use crate::report::compare::{Figure, Observation, Scenario};
 use crate::report::statistics::{median, outliers, quartiles};
 
 // Layout in SVG units; chosen by eye.
@@ -15,13 +15,8 @@ const TOP: f64 = 6.0;
 // Chosen by eye.
 const LANES: usize = 5;
 
-/// Repetitions and their times, seconds.
 type RepetitionTimes = Vec<(Option<u32>, f64)>;
 type Strip<'a> = (&'a Series<'a>, RepetitionTimes);
-
-pub(super) fn strips(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
-    scenarios(sets).into_iter().filter_map(|scenario| strip(scenario, series)).collect()
-}
 
 /// The times of a series: of runs, or of iterations of another tool.
 fn times(runs: &[&Observation]) -> RepetitionTimes {
@@ -33,7 +28,7 @@ fn times(runs: &[&Observation]) -> RepetitionTimes {
     runs.iter().filter_map(time).collect()
 }
 
-fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
+pub(super) fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let rows: Vec<Strip<'_>> = series
         .iter()
         .map(|one| (one, times(&one.runs(scenario))))

@@ -22,7 +22,6 @@ pub(super) enum Anchor {
 const SHAPES: usize = 6;
 
 impl Svg {
-    /// An empty drawing; the page scales it.
     pub(super) fn new(width: f64, height: f64) -> Self {
         Self { width, height, body: String::new() }
     }
@@ -144,7 +143,6 @@ fn short(value: f64) -> String {
     text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
 }
 
-/// A text no longer than `most` characters.
 pub(super) fn shortened(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();

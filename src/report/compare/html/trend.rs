@@ -14,7 +14,6 @@ const BOTTOM: f64 = 220.0;
 // How many names of commits fit below the axis.
 const NAMED_MAX: usize = 6;
 
-/// A figure for each machine and scenario.
 pub(super) fn trends(history: &History) -> Vec<DrawnFigure> {
     let mut keys: Vec<(&str, &Scenario)> =
         history.lines.iter().map(|line| (line.machine.as_str(), &line.scenario)).collect();

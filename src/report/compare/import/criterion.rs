@@ -7,8 +7,8 @@ use std::path::Path;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{ImportError, entries, text};
-use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
+use super::{ImportError, entries, set, text};
+use crate::report::compare::{Figure, Observation, Scenario, Set};
 
 // Criterion's name for the folder of the latest run.
 const LATEST: &str = "new";
@@ -41,9 +41,7 @@ pub(crate) fn read(dir: &Path) -> Result<Option<Set>, ImportError> {
         let inside = entries(&folder)?;
         folders.extend(inside.into_iter().filter(|path| path.is_dir() && !path.is_symlink()));
     }
-    let facts = vec![Fact { name: "tool", value: "criterion".to_owned(), matters: true }];
-    let set = Set { facts, observations, ..Set::default() };
-    Ok((!set.observations.is_empty()).then_some(set))
+    Ok(set("criterion", observations))
 }
 
 fn benchmark(folder: &Path, samples: &Path) -> Result<Vec<Observation>, ImportError> {

@@ -6,7 +6,7 @@ pub(crate) mod osu;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Set;
+use super::{Fact, Observation, Set};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
@@ -40,6 +40,12 @@ pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     let label = path.canonicalize().unwrap_or_else(|_| path.into());
     let label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
     Ok(Set { label, origin: path.into(), ..set })
+}
+
+/// What a tool measured; none if that is nothing.
+fn set(tool: &str, observations: Vec<Observation>) -> Option<Set> {
+    let facts = vec![Fact { name: "tool", value: tool.to_owned(), matters: true }];
+    (!observations.is_empty()).then(|| Set { facts, observations, ..Set::default() })
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {

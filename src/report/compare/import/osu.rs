@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{ImportError, entries, text};
-use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
+use super::{ImportError, entries, set, text};
+use crate::report::compare::{Figure, Observation, Scenario, Set};
 
 // How the output begins, after whatever a launcher printed.
 const HEADING: &str = "# OSU ";
@@ -17,11 +17,9 @@ const HEADING: &str = "# OSU ";
 // that is not read.
 type Read = Option<(Figure, f64)>;
 
-/// A benchmark that is being read.
 struct OpenBenchmark {
     name: String,
     repetition: u32,
-    /// What each column after the size is.
     columns: Option<Vec<Read>>,
 }
 
@@ -41,10 +39,7 @@ pub(crate) fn read_files(paths: &[PathBuf]) -> Result<Option<Set>, ImportError> 
     for path in paths {
         read_text(path, &text(path)?, &mut seen, &mut observations)?;
     }
-    let facts =
-        vec![Fact { name: "tool", value: "OSU micro-benchmarks".to_owned(), matters: true }];
-    let set = Set { facts, observations, ..Set::default() };
-    Ok((!set.observations.is_empty()).then_some(set))
+    Ok(set("OSU micro-benchmarks", observations))
 }
 
 fn read_text(
