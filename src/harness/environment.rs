@@ -39,16 +39,13 @@ const TUNING: [&str; 10] = [
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Environment {
-    /// The version of this record: 1.
     pub environment_schema: u32,
     pub began: String,
-    /// Name of the machine of rank 0.
     pub host: String,
     pub machine: Machine,
     /// Load averages over 1, 5 and 15 minutes when it began; none where unknown.
     pub load_at_start: Option<[f64; 3]>,
     pub program: Program,
-    /// The MPI; none with threads.
     pub mpi: Option<Mpi>,
     /// Variables that choose how an MPI moves bytes.
     pub tuning: BTreeMap<String, String>,

@@ -25,7 +25,6 @@ pub(crate) mod launch;
 pub(crate) mod switches;
 pub(crate) mod tracker_load;
 pub(crate) mod tracker_run;
-pub(crate) mod tracker_plan;
 pub(crate) mod workload;
 
 pub(crate) use launch::Launch;

@@ -9,8 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, JournalLine, RecordsError, Recovered};
-use super::tracker_load::{LoadResult, LoadTest};
-use super::tracker_plan::{TrackerCase, TrackerPlan};
+use super::tracker_load::{LoadTest, TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::statistics::median;
@@ -61,7 +60,20 @@ pub(crate) fn run(
         }
         for case in plan.cases() {
             let load = LoadTest { case, budget: budget_each, seed: seed + u64::from(repetition) };
-            let record = record(case, repetition, &load.measure(clock));
+            let found = load.measure(clock);
+            let seconds = found.elapsed.as_secs_f64();
+            let record = TrackerRecord {
+                tracker_schema: SCHEMA,
+                case,
+                client_threads: case.service_threads,
+                repetition,
+                handouts_per_second: found.handouts_per_second(),
+                segments_per_second: found.segments as f64 / seconds.max(f64::MIN_POSITIVE),
+                empty: found.empty,
+                elapsed_s: seconds,
+                latency_ns: found.latency.percentiles(),
+                service_ns: found.service.percentiles(),
+            };
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
             file.write_all(&line).map_err(&system)?;
@@ -69,22 +81,6 @@ pub(crate) fn run(
         }
     }
     Ok(records)
-}
-
-fn record(case: TrackerCase, repetition: u32, found: &LoadResult) -> TrackerRecord {
-    let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
-    TrackerRecord {
-        tracker_schema: SCHEMA,
-        case,
-        client_threads: case.service_threads,
-        repetition,
-        handouts_per_second: found.handouts_per_second(),
-        segments_per_second: found.segments as f64 / seconds,
-        empty: found.empty,
-        elapsed_s: found.elapsed.as_secs_f64(),
-        latency_ns: found.latency.percentiles(),
-        service_ns: found.service.percentiles(),
-    }
 }
 
 impl JournalLine for TrackerRecord {

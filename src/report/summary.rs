@@ -21,7 +21,6 @@ pub(crate) const SCHEMA: u32 = 1;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Summary {
-    /// The version of this record: 1.
     pub schema: u32,
     /// The engine that ran: `mutex` or `lockfree`.
     pub engine: String,
@@ -34,7 +33,6 @@ pub struct Summary {
     /// Segments delivered and verified; a segment that reached three peers counts three.
     pub segments: u64,
     pub segment_bytes: usize,
-    /// The seed of all random choices.
     pub seed: u64,
     /// Payload delivered and verified, over all peers.
     pub bytes_delivered: u64,
@@ -53,7 +51,6 @@ pub struct Summary {
     pub bound_s: Option<f64>,
     /// `makespan_s` ÷ `bound_s`: 1.0 is perfect.
     pub ratio_to_bound: Option<f64>,
-    /// Bytes that one core copies in a second.
     pub copy_bytes_per_second: Option<f64>,
     pub hash_bytes_per_second: Option<f64>,
     /// How many cores the job could use.
@@ -64,9 +61,7 @@ pub struct Summary {
     pub finished_s: Vec<Option<f64>>,
     /// The most bytes a peer served ÷ the mean over the peers.
     pub served_max_over_mean: f64,
-    /// The coefficient of variation of the bytes that the peers served.
     pub served_cv: f64,
-    /// Jain's index of the bytes that the peers served.
     pub served_jain: f64,
     /// Bytes that owners sent ÷ distinct bytes wanted: 1.0 is perfect.
     pub origin_copies: Option<f64>,
@@ -81,9 +76,7 @@ pub struct Summary {
     /// Messages that all ranks received, segments included, ÷ `segments`; none where peers do not
     /// count them.
     pub messages_per_segment: Option<f64>,
-    /// Segments received whose digest was wrong.
     pub corrupt_segments: u64,
-    /// Requests that were answered with *busy*.
     pub refused_requests: u64,
     pub lapsed_requests: u64,
     /// Wanted files that no peer had.

@@ -15,7 +15,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY};
-use super::tracker_plan::TrackerCase;
+use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};

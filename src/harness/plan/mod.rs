@@ -13,7 +13,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::switches::{ContenderKind, SwitchError};
-use super::tracker_plan::TrackerPlan;
+use super::tracker_load::TrackerPlan;
 use super::workload::{BenchScenario, WorkloadPlan};
 use crate::config::{OverrideSweeps, Overrides};
 use crate::manifest::WorkloadError;

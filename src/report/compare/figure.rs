@@ -78,10 +78,7 @@ impl Figure {
     }
 
     pub(crate) fn more_is_better(self) -> bool {
-        match self.described().1 {
-            FigureUnit::BytesPerSecond | FigureUnit::PerSecond => true,
-            FigureUnit::Seconds | FigureUnit::Bytes | FigureUnit::Ratio => false,
-        }
+        matches!(self.described().1, FigureUnit::BytesPerSecond | FigureUnit::PerSecond)
     }
 
     /// The words for better and for worse: `2× faster`, `2× more`.

@@ -1,6 +1,8 @@
 //! A figure over commits: measurements in the order in which they were made. A line has measurements
 //! of one machine only.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::grid::{Cell, Column, Grid, Tone};
@@ -40,44 +42,24 @@ pub(crate) struct Point {
 pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
-    let mut lines: Vec<HistoryLine> = Vec::new();
+    let mut series: BTreeMap<(String, Scenario, String), Vec<Point>> = BTreeMap::new();
     for set in sets {
-        let machine = machine(set);
-        for scenario in set.scenarios() {
-            for contender in set.contenders() {
-                let Some(group) = Group::new(&set.series(scenario, contender), figure) else {
-                    continue;
-                };
-                let point = Point {
-                    label: set.label.clone(),
-                    began: set.began.clone(),
-                    commit: set.commit.clone(),
-                    group,
-                };
-                let is_its = |line: &&mut HistoryLine| {
-                    line.machine == machine
-                        && line.scenario == *scenario
-                        && line.contender == contender
-                };
-                match lines.iter_mut().find(is_its) {
-                    Some(line) => line.points.push(point),
-                    None => lines.push(HistoryLine {
-                        machine: machine.clone(),
-                        scenario: scenario.clone(),
-                        contender: contender.to_owned(),
-                        points: vec![point],
-                    }),
-                }
-            }
+        for (scenario, contender) in set.keys() {
+            let Some(group) = Group::new(&set.series(scenario, contender), figure) else {
+                continue;
+            };
+            let (label, began, commit) = (set.label.clone(), set.began.clone(), set.commit.clone());
+            let key = (machine(set), scenario.clone(), contender.to_owned());
+            series.entry(key).or_default().push(Point { label, began, commit, group });
         }
     }
-    lines.sort_by(|left, right| {
-        let key = |line: &HistoryLine| {
-            (line.machine.clone(), line.scenario.clone(), line.contender.clone())
-        };
-        key(left).cmp(&key(right))
+    let lines = series.into_iter().map(|((machine, scenario, contender), points)| HistoryLine {
+        machine,
+        scenario,
+        contender,
+        points,
     });
-    History { history_schema: 1, figure, lines }
+    History { history_schema: 1, figure, lines: lines.collect() }
 }
 
 fn machine(set: &Set) -> String {

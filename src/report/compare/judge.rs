@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Figure, Observation, Scenario};
+use crate::config::choice;
 use crate::report::statistics::{
     Interval, cliffs_delta, coefficient_of_variation, holm, mann_whitney, median, median_interval,
     median_ratio, median_ratio_interval, paired_median_ratio_interval,
@@ -50,15 +51,18 @@ pub(crate) struct JudgedPair {
     pub verdict: Verdict,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Verdict {
-    Better,
-    Worse,
-    /// No significant difference, shown as "~".
-    Same,
-    /// A group has fewer than [`RUNS_LEAST`] runs.
-    TooFew,
+choice! {
+    /// Whether the other group differs from the base.
+    pub(crate) enum Verdict {
+        /// The other is significantly better.
+        Better = "better",
+        /// The other is significantly worse.
+        Worse = "worse",
+        /// No significant difference, shown as "~".
+        Same = "same",
+        /// A group has fewer than [`RUNS_LEAST`] runs.
+        TooFew = "too-few",
+    }
 }
 
 impl Group {

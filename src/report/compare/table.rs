@@ -166,19 +166,10 @@ fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
         csv_value(row.p),
         csv_value(row.p_holm),
         csv_value(row.delta),
-        verdict_name(row.verdict).to_owned(),
+        row.verdict.to_string(),
         if pairing.figure.more_is_better() { "more" } else { "less" }.to_owned(),
     ]);
     line
-}
-
-fn verdict_name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Better => "better",
-        Verdict::Worse => "worse",
-        Verdict::Same => "same",
-        Verdict::TooFew => "too-few",
-    }
 }
 
 /// The warnings above the tables: differences that matter, and what is wrong with a set.
