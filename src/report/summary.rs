@@ -116,6 +116,8 @@ impl Summary {
         let tracker = metrics.first().cloned().unwrap_or_default();
         let mut total = RankMetrics::default();
         metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
+        let is_timed = !tracker.spent.total().is_zero();
+        let tracker_busy_share = if is_timed { 1.0 - tracker.spent.shares().idle } else { 0.0 };
         let makespan_s = finished_s.iter().flatten().copied().fold(0.0, f64::max);
         let checked = job.config.verify != Verify::Off;
         let limits = carrier.limits.filter(Limits::usable);
@@ -150,7 +152,7 @@ impl Summary {
             origin_copies: ratio(total.origin_bytes as f64, distinct_bytes as f64),
             segment_latency_ns: total.latency.percentiles(),
             time_shares: total.spent.shares(),
-            tracker_busy_share: busy_share(&tracker),
+            tracker_busy_share,
             tracker_messages_per_second: ratio(tracker.messages as f64, makespan_s).unwrap_or(0.0),
             messages_per_segment: (total.messages > 0)
                 .then(|| total.messages + tracker.messages + total.received_segments)
@@ -178,11 +180,6 @@ impl Summary {
         let all_finished = || self.finished_s.iter().skip(1).all(Option::is_some);
         self.verified || !self.checked && all_finished()
     }
-}
-
-/// The share of a rank's time in which it was not idle.
-fn busy_share(rank: &RankMetrics) -> f64 {
-    if rank.spent.total().is_zero() { 0.0 } else { 1.0 - rank.spent.shares().idle }
 }
 
 fn ratio(dividend: f64, divisor: f64) -> Option<f64> {

@@ -74,10 +74,6 @@ pub(crate) fn seconds(seconds: f64) -> String {
     }
 }
 
-pub(crate) fn nanoseconds(ns: u64) -> String {
-    seconds(ns as f64 / 1e9)
-}
-
 /// A count and its noun, in the plural where there is not one.
 pub(crate) fn count(count: u64, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
@@ -110,7 +106,6 @@ mod tests {
     fn times_take_the_fitting_unit() {
         let times = [0.0, 850e-9, 12.34e-6, 4.5e-3, 61.5].map(seconds);
         assert_eq!(times, ["0 s", "850.0 ns", "12.3 µs", "4.5 ms", "61.500 s"]);
-        assert_eq!(nanoseconds(12_340), "12.3 µs");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
-use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY};
+use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY, word};
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
@@ -147,10 +147,6 @@ fn scenario(record: &Record) -> Scenario {
         segment_bytes: Some(record.run.segment_bytes),
         parameters: OF_WORKLOAD.iter().filter_map(parameter).collect::<Vec<_>>().join(" "),
     }
-}
-
-fn word(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 fn observation(record: Record) -> Observation {

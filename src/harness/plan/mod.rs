@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::records::word;
 use super::switches::{ContenderKind, SwitchError};
 use super::tracker_load::TrackerPlan;
 use super::workload::{BenchScenario, WorkloadPlan};
@@ -213,10 +214,7 @@ impl ContenderPlan {
 
 fn with_switches(base: &str, switches: &Overrides) -> String {
     let named = switches.named();
-    let switched = named.iter().map(|(name, value)| match value.as_str() {
-        Some(word) => format!("{name}={word}"),
-        None => format!("{name}={value}"),
-    });
+    let switched = named.iter().map(|(name, value)| format!("{name}={}", word(value)));
     std::iter::once(base.to_owned()).chain(switched).collect::<Vec<_>>().join(" ")
 }
 

@@ -31,10 +31,9 @@ pub const HISTOGRAMS: &str = "histograms.hlog";
 
 /// One run of one contender: the summary of `mpiswarm run --json`, and what was run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct Record {
-    /// The version of this record: 1.
     pub record_schema: u32,
-    /// The name of the workload in the plan.
     pub workload: String,
     /// The name of the contender in the plan, with its switches from lists.
     pub contender: String,
@@ -60,13 +59,9 @@ pub struct Record {
     pub cpu_system_s: f64,
     /// The peak memory of a process, bytes; 0 if unknown.
     pub peak_rss_bytes: u64,
-    /// How many processes ran the nodes.
     pub processes: usize,
-    /// Voluntary context switches, over all processes.
     pub voluntary_switches: u64,
-    /// Involuntary context switches, over all processes.
     pub involuntary_switches: u64,
-    /// The summary of the run.
     #[serde(flatten)]
     pub run: Summary,
 }
@@ -186,9 +181,9 @@ impl Journal {
         let create = |name| {
             let path = dir.join(name);
             let created = OpenOptions::new().append(true).create_new(true).open(&path);
-            created.map_err(|cause| match cause.kind() {
-                io::ErrorKind::AlreadyExists => RecordsError::Exists(path),
-                _ => RecordsError::System { path, cause },
+            created.map_err(|cause| match cause.kind() == io::ErrorKind::AlreadyExists {
+                true => RecordsError::Exists(path),
+                false => RecordsError::System { path, cause },
             })
         };
         let mut this = Self {
@@ -258,6 +253,11 @@ impl Journal {
             .map_err(|error| io::Error::other(format!("{error:?}")))?;
         self.histograms.write_all(&line)
     }
+}
+
+/// A parameter as a name or a table shows it.
+pub(super) fn word(value: &serde_json::Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned)
 }
 
 /// `<workload>/<segment bytes>/<peers>/<contender>`, without commas and blanks, which end a tag.

@@ -98,7 +98,6 @@ pub(crate) struct LoadResult {
     pub empty: u64,
     /// Segments handed out during the warm-up, which is not measured.
     pub warm_up: u64,
-    /// Wall time while all threads ran, after the warm-up.
     pub elapsed: Duration,
     /// From a peer's ask to its answer, empty ones included. All peers ask at once, so that most of
     /// it is waiting.

@@ -35,7 +35,6 @@ pub(crate) struct GatePlan {
     pub rules: Vec<Rule>,
 }
 
-/// An effect for some results: those that have all that it names.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Rule {

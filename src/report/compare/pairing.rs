@@ -241,28 +241,22 @@ fn differences(sets: &[Set]) -> Vec<Difference> {
 }
 
 fn warnings(sets: &[Set]) -> Vec<String> {
-    let of_set = |set: &Set| {
-        let label = set.label.clone();
-        set.warnings.iter().map(move |warning| format!("{label}: {warning}")).collect::<Vec<_>>()
-    };
-    let mut all: Vec<String> = sets.iter().flat_map(of_set).collect();
+    let mut all = Vec::new();
+    for set in sets {
+        all.extend(set.warnings.iter().map(|warning| format!("{}: {warning}", set.label)));
+    }
     let [first, rest @ ..] = sets else { return all };
     for other in rest {
         for contender in first.contenders() {
-            let switches = |set: &Set| {
-                let mut runs = set.observations.iter().filter(|one| one.contender == contender);
-                runs.next().map(|one| one.switches.clone())
-            };
-            if let (Some(before), Some(after)) = (switches(first), switches(other))
+            let [before, after] = [first, other].map(|set| {
+                let run = set.observations.iter().find(|one| one.contender == contender);
+                run.map(|run| (list(&run.switches), &set.label))
+            });
+            if let (Some((before, first)), Some((after, other))) = (before, after)
                 && before != after
             {
-                all.push(format!(
-                    "the contender \"{contender}\" has other switches: {} in {}, {} in {}",
-                    list(&before),
-                    first.label,
-                    list(&after),
-                    other.label
-                ));
+                let places = format!("{before} in {first}, {after} in {other}");
+                all.push(format!("the contender \"{contender}\" has other switches: {places}"));
             }
         }
     }

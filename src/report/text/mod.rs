@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 
 use super::Summary;
 use super::statistics::median;
-use super::units::{self, count, nanoseconds, rate, seconds, size};
+use super::units::{self, count, rate, seconds, size};
 
 // With more peers, only the extremes and the middle are listed.
 // Up to 16 lines leave the rest of the summary on a screen; chosen, not tuned.
@@ -34,9 +34,9 @@ fn render(summary: &Summary) -> String {
     finished(summary, &mut lines);
     let tail = summary.segment_latency_ns;
     let percentiles = [("p50", tail.p50), ("p99", tail.p99), ("p99.9", tail.p999)];
-    let percentiles =
-        percentiles.map(|(name, ns)| format!("{name} {}", nanoseconds(ns))).join(", ");
-    lines.add("latency", format!("of a segment: {percentiles}, max {}", nanoseconds(tail.max)));
+    let shown = |ns: u64| seconds(ns as f64 / 1e9);
+    let percentiles = percentiles.map(|(name, ns)| format!("{name} {}", shown(ns))).join(", ");
+    lines.add("latency", format!("of a segment: {percentiles}, max {}", shown(tail.max)));
     time(summary, &mut lines);
     problems(summary, &mut lines);
     lines.text

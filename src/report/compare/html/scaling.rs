@@ -37,7 +37,6 @@ pub(crate) struct Scaled {
     pub bound_s: f64,
     pub ratio_to_bound: f64,
     pub median_finish_to_bound: f64,
-    /// How many copies the owner sent.
     pub origin_copies: f64,
     pub tracker_messages_per_second: f64,
     /// The tracker's busy time ÷ the makespan; above 1, the tracker was the bottleneck.
@@ -47,16 +46,7 @@ pub(crate) struct Scaled {
     /// The peak memory of the simulation ÷ the peers: state of the protocol and pending events, without
     /// payload. None where the system does not tell.
     pub memory_bytes_per_peer: Option<f64>,
-    /// The wall-clock time of the simulation, seconds.
     pub took_s: f64,
-}
-
-impl Scaled {
-    /// How many peers would saturate the tracker, if its messages grow in proportion. Means nothing
-    /// where it is saturated already.
-    pub(crate) fn saturation_peers(&self) -> f64 {
-        f64::from(self.peers) / self.tracker_utilization
-    }
 }
 
 pub(crate) fn table(runs: &[Scaled]) -> String {
@@ -64,6 +54,8 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
                    #tracker messages/s|#tracker busy|#control bytes/byte|#memory/peer|\
                    #tracker saturates at|#took";
     let row = |run: &Scaled| {
+        // Where the tracker's messages grow in proportion; means nothing where it is saturated already.
+        let saturation_peers = f64::from(run.peers) / run.tracker_utilization;
         let cells = [
             run.peers.to_string(),
             run.rates.clone(),
@@ -75,7 +67,7 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
             format!("{:.1}%", run.tracker_utilization * 100.0),
             format!("{:.6}", run.message_bytes_per_byte),
             run.memory_bytes_per_peer.map_or("-".into(), size),
-            format!("{:.0} peers", run.saturation_peers()),
+            format!("{saturation_peers:.0} peers"),
             seconds(run.took_s),
         ];
         cells.map(Into::into).into()
@@ -86,11 +78,9 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
 
 /// An SVG: makespan ÷ bound above, the tracker's utilization below.
 pub(crate) fn drawing(runs: &[Scaled]) -> String {
-    let charts: [(&str, fn(&Scaled) -> f64); 2] = [
-        ("makespan ÷ bound", |run| run.ratio_to_bound),
-        ("utilization of the tracker", |run| run.tracker_utilization),
-    ];
-    Svg::file(&charts.map(|(title, of)| chart(runs, title, of)), STYLE)
+    let above = chart(runs, "makespan ÷ bound", |run| run.ratio_to_bound);
+    let below = chart(runs, "utilization of the tracker", |run| run.tracker_utilization);
+    Svg::file(&[above, below], STYLE)
 }
 
 fn chart(runs: &[Scaled], title: &str, of: fn(&Scaled) -> f64) -> Svg {

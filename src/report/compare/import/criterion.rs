@@ -22,7 +22,6 @@ struct Benchmark {
 
 #[derive(Debug, Deserialize)]
 struct Sample {
-    /// How often the benchmark ran for each sample.
     iters: Vec<f64>,
     /// How long that took in all, ns.
     times: Vec<f64>,

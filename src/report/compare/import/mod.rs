@@ -29,10 +29,7 @@ pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     let facts =
         std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;
     let set = if facts.is_dir() {
-        match criterion::read(path)? {
-            Some(set) => Some(set),
-            None => osu::read_folder(path)?,
-        }
+        criterion::read(path)?.map_or_else(|| osu::read_folder(path), |set| Ok(Some(set)))?
     } else {
         osu::read_files(&[path.to_owned()])?
     };

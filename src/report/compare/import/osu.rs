@@ -95,18 +95,13 @@ fn columns(heading: &str) -> Vec<Read> {
     let names = heading.split("  ").map(str::trim).filter(|name| !name.is_empty());
     let figure = |name: &str| {
         let name = name.to_lowercase();
-        let is_extreme =
-            ["min", "max", "p50", "p90", "p95", "p99"].iter().any(|word| name.starts_with(word));
-        if is_extreme {
-            None
-        } else if name.contains("latency") {
-            Some((Figure::MessageLatency, 1e-6))
-        } else if name.contains("mb/s") {
-            Some((Figure::Bandwidth, 1e6))
-        } else if name.contains("messages/s") {
-            Some((Figure::MessageRate, 1.0))
-        } else {
-            None
+        let extremes = ["min", "max", "p50", "p90", "p95", "p99"];
+        match name {
+            name if extremes.iter().any(|word| name.starts_with(word)) => None,
+            name if name.contains("latency") => Some((Figure::MessageLatency, 1e-6)),
+            name if name.contains("mb/s") => Some((Figure::Bandwidth, 1e6)),
+            name if name.contains("messages/s") => Some((Figure::MessageRate, 1.0)),
+            _ => None,
         }
     };
     names.skip(1).map(figure).collect()

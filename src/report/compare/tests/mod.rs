@@ -18,7 +18,7 @@ use crate::report::Summary;
 use crate::report::example;
 
 // Made once: the histograms behind it take long.
-static EXAMPLE: LazyLock<Summary> = LazyLock::new(|| example::summary());
+static EXAMPLE: LazyLock<Summary> = LazyLock::new(example::summary);
 
 /// A run of a contender on a workload of 4 peers and segments of 64 KiB.
 fn run(contender: &str, workload: &str, repetition: u32, seconds: f64) -> Observation {
