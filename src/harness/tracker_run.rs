@@ -84,6 +84,7 @@ pub(crate) fn run(
 }
 
 impl JournalLine for TrackerRecord {
+    // A load has no summary.
     const VERSIONS: &[(&str, u32)] = &[("tracker_schema", SCHEMA)];
 }
 

@@ -24,7 +24,7 @@ pub(super) const RECORD_SCHEMA: u32 = 1;
 
 /// The file of runs, a line each.
 pub const RECORDS: &str = "records.jsonl";
-/// The file of the limits before and after all runs.
+/// The file of the better of the limits before and after all runs.
 pub(super) const SUMMARY: &str = "summary.json";
 /// The file of latencies of each run, in the log format that viewers of HdrHistogram read.
 pub const HISTOGRAMS: &str = "histograms.hlog";
@@ -120,6 +120,7 @@ pub(super) trait JournalLine: DeserializeOwned {
 }
 
 impl JournalLine for Record {
+    // Its own version, and that of the summary in it.
     const VERSIONS: &[(&str, u32)] = &[("record_schema", RECORD_SCHEMA), ("schema", SCHEMA)];
 }
 
@@ -181,10 +182,11 @@ impl Journal {
         let create = |name| {
             let path = dir.join(name);
             let created = OpenOptions::new().append(true).create_new(true).open(&path);
-            created.map_err(|cause| match cause.kind() == io::ErrorKind::AlreadyExists {
-                true => RecordsError::Exists(path),
-                false => RecordsError::System { path, cause },
-            })
+            let is_there = |cause: &io::Error| cause.kind() == io::ErrorKind::AlreadyExists;
+            if created.as_ref().is_err_and(is_there) {
+                return Err(RecordsError::Exists(path));
+            }
+            created.map_err(RecordsError::at(&path))
         };
         let mut this = Self {
             dir: dir.to_owned(),
