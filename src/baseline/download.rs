@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use crossbeam::sync::Parker;
 
-use super::endpoint::{Endpoint, Length, Tag};
+use super::endpoint::{Endpoint, Tag};
 use super::messages::{
     HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
     WantedSegment,
@@ -34,6 +34,14 @@ struct PendingFile {
     segments: Range<u32>,
 }
 
+/// What a holder answered.
+enum Answer {
+    Right,
+    Wrong,
+    /// It does not have the segment yet.
+    Refusal,
+}
+
 /// The download side of a peer.
 pub(super) struct Download<'a, L> {
     endpoint: &'a L,
@@ -42,7 +50,6 @@ pub(super) struct Download<'a, L> {
     injection: Injection,
     writer: Writer<Vec<StoredSegment>>,
     parker: Parker,
-    length: Length,
     /// Files that have no name yet.
     unwritten: usize,
     /// Verified since the tracker was last told.
@@ -61,19 +68,18 @@ impl<'a, L: Endpoint> Download<'a, L> {
         job: &Job,
         node: NodeId,
         clock: &Clock,
-        (output, slot_bytes): (Option<OutputDir>, usize),
+        output: Option<OutputDir>,
     ) -> Self {
         let parker = Parker::new();
         let mut stopwatch = Stopwatch::start(clock, &job.meter);
         stopwatch.count(true);
         Self {
             endpoint,
-            tracker: TrackerClient(endpoint),
+            tracker: TrackerClient::new(endpoint, job.config.silence_patience),
             segments,
             injection: Injection::new(&job.faults, job.seed, node),
             writer: Writer::new(output, parker.unparker().clone()),
             parker,
-            length: Length::AtMost(slot_bytes),
             unwritten: 0,
             got: Vec::with_capacity(RENEWAL_SEGMENTS),
             stuck: Vec::new(),
@@ -104,7 +110,12 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.stopwatch.lap(Activity::Deciding);
         self.finish_writing()?;
         self.stopwatch.lap(Activity::Writing);
-        self.tracker.send(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))
+        self.tracker.send(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))?;
+        // Others may still fetch from this peer: its upload thread serves them.
+        match self.tracker.receive()? {
+            TrackerMessage::Stop => Ok(()),
+            other => unreachable!("a peer that is done is stopped, and not told {other:?}"),
+        }
     }
 
     /// What both threads measured, now that both have ended.
@@ -125,7 +136,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             let mut list = self.query(segments.clone().map(next).collect(), false)?;
             for segment in segments {
                 let mut next = next(segment);
-                if !self.fetch(&mut next, &mut list)? {
+                if !self.fetch(&mut next, &mut list, |_| true)? {
                     self.stuck.push(next);
                 }
             }
@@ -147,7 +158,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
                 break;
             }
             for mut next in std::mem::take(&mut self.stuck) {
-                if !self.fetch(&mut next, &mut list)? {
+                if !self.fetch(&mut next, &mut list, |has| has)? {
                     self.stuck.push(next);
                 }
             }
@@ -164,60 +175,84 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.stuck.iter().any(|next| file.segments.contains(&next.segment.0))
     }
 
-    // Fetches a segment from the holder with the fewest requests, and from another when what comes
-    // is wrong; false when there is none left. Counts the requests in the list.
+    // Fetches a segment from the holder with the fewest requests of those that `fit`, and from another when
+    // it does not have it, or what comes is wrong; false when there is none left. Counts the requests in the
+    // list.
     fn fetch(
         &mut self,
         next: &mut WantedSegment,
         list: &mut HolderList,
+        fits: impl Fn(bool) -> bool,
     ) -> Result<bool, TransportError> {
         let named = list.segments.iter().position(|&(segment, _)| segment == next.segment);
         let Some(position) = named else { return Ok(false) };
         let digest = list.segments[position].1;
-        while let Some(info) = least_asked(&mut list.holders, position, &next.tried) {
+        loop {
+            let can = |info: &&mut PeerRequestInfo| {
+                fits(info.has >> position & 1 == 1) && !next.tried.contains(&info.peer)
+            };
+            let holders = list.holders.iter_mut().filter(can);
+            let Some(info) = holders.min_by_key(|info| info.requests) else { return Ok(false) };
             info.requests += 1;
             let holder = info.peer;
-            if self.request(next.segment, digest, holder)? {
-                return Ok(true);
+            match self.request(next.segment, digest, holder)? {
+                Answer::Right => return Ok(true),
+                Answer::Wrong => next.tried.push(holder),
+                // All fetch in the same order, so that it lacks what follows, too. Asking it for each segment
+                // cost four to nine refusals a segment; so it is fewer than one.
+                Answer::Refusal => list.holders.retain(|info| info.peer != holder),
             }
-            next.tried.push(holder);
         }
-        Ok(false)
     }
 
-    /// Asks one holder for a segment and waits for it. Returns whether it is right.
+    /// Asks one holder for a segment and waits for it.
     fn request(
         &mut self,
         id: SegmentId,
         digest: Digest,
         holder: NodeId,
-    ) -> Result<bool, TransportError> {
+    ) -> Result<Answer, TransportError> {
         let asked = self.stopwatch.lap(Activity::Deciding);
+        self.tracker.keep_alive(asked)?;
         self.endpoint.send(holder, Tag::Request, &id.0.to_le_bytes())?;
         // The thread sleeps in here for a round trip and a transfer. The lockfree engine exists to fill
         // this time with other segments.
-        let mut bytes = self.endpoint.receive_from(holder, Tag::Segment, self.length)?;
-        if let Some(delay) = self.injection.delay() {
-            sleep(delay);
+        let mut bytes = self.tracker.receive_from(holder)?;
+        if bytes.is_empty() {
+            self.stopwatch.lap(Activity::AwaitingHolder);
+            self.metrics.refused_requests += 1;
+            return Ok(Answer::Refusal);
         }
+        self.delay()?;
         self.stopwatch.lap(Activity::AwaitingHolder);
         if let Some(byte) = bytes.first_mut().filter(|_| self.injection.corrupts()) {
             *byte ^= 0xff;
         }
-        let (len, is_refusal) = (bytes.len() as u64, bytes.is_empty());
+        let len = bytes.len() as u64;
         let segment = FreshSegment::check(bytes, digest);
         let checked = self.stopwatch.lap(Activity::Verifying);
         let Some(segment) = segment else {
-            self.metrics.refused_requests += u64::from(is_refusal);
-            self.metrics.corrupt_segments += u64::from(!is_refusal);
-            return Ok(false);
+            self.metrics.corrupt_segments += 1;
+            return Ok(Answer::Wrong);
         };
         self.segments.insert(id, StoredSegment::Fetched(segment));
         self.got.push(ReceivedSegment { segment: id, holder });
         self.metrics.received_segments += 1;
         self.metrics.received_bytes += len;
         self.metrics.latency.record(checked.since(asked));
-        Ok(true)
+        Ok(Answer::Right)
+    }
+
+    /// Waits as long as a segment is to come late.
+    fn delay(&mut self) -> Result<(), TransportError> {
+        let mut left = self.injection.delay().unwrap_or_default();
+        while !left.is_zero() {
+            let step = left.min(self.tracker.tick());
+            sleep(step);
+            left -= step;
+            self.tracker.keep_alive(self.stopwatch.lap(Activity::AwaitingHolder))?;
+        }
+        Ok(())
     }
 
     /// Reports to the tracker what has come since the last time, and waits for a new list.
@@ -264,18 +299,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
                 return Ok(());
             }
             // The writer unparks after each file.
-            self.parker.park();
+            self.parker.park_timeout(self.tracker.tick());
+            self.tracker.keep_alive(self.stopwatch.lap(Activity::Writing))?;
         }
     }
-}
-
-/// The holder of the list's segment at `position` with the fewest requests, without those `tried`.
-fn least_asked<'a>(
-    holders: &'a mut [PeerRequestInfo],
-    position: usize,
-    tried: &[NodeId],
-) -> Option<&'a mut PeerRequestInfo> {
-    let fits =
-        |info: &&mut PeerRequestInfo| info.has >> position & 1 == 1 && !tried.contains(&info.peer);
-    holders.iter_mut().filter(fits).min_by_key(|info| info.requests)
 }

@@ -31,6 +31,10 @@ pub(super) enum PeerMessage {
     Done(Box<DoneReport>),
     /// Both threads have ended: what they measured.
     Report(Vec<u8>),
+    /// The peer only has to wait. Where it waits for the tracker, it wants an answer.
+    Alive {
+        answer: bool,
+    },
 }
 
 /// A peer's query for a list of holders.
@@ -66,24 +70,28 @@ pub(super) enum TrackerMessage {
     Refused,
     /// The answer to a query.
     HolderList(HolderList),
+    /// All peers are done.
+    Stop,
+    /// The tracker is there, and the answer follows.
+    Alive,
 }
 
 /// Holders of at most [`RENEWAL_SEGMENTS`](crate::config::RENEWAL_SEGMENTS) segments.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct HolderList {
-    /// Those that can be had now; empty if none ever will.
+    /// Empty where the peer waits and none will ever be had.
     pub(super) segments: Vec<(SegmentId, Digest)>,
     /// Those with the fewest requests first.
     pub(super) holders: Vec<PeerRequestInfo>,
 }
 
-/// A holder, and how many segments it has sent.
+/// A node that has or fetches the file, and how many segments it has sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PeerRequestInfo {
     pub(super) peer: NodeId,
     /// Segments that it has sent, as far as the tracker has heard.
     pub(super) requests: u32,
-    /// Bit `b`: it has segment `b` of the list, and has not sent it wrong.
+    /// Bit `b`: it has said that it has segment `b` of the list, and has not sent it wrong.
     pub(super) has: u16,
 }
 

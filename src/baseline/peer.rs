@@ -31,7 +31,7 @@ pub(super) fn run(
     setup: Result<PeerSetup, PrepareError>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
-    let tracker = TrackerClient(endpoint);
+    let tracker = TrackerClient::new(endpoint, job.config.silence_patience);
     let setup = match setup {
         Ok(setup) => setup,
         Err(reason) => {
@@ -48,15 +48,12 @@ pub(super) fn run(
     let segments = own_segments(&catalogue, owned);
     let metrics = thread::scope(|scope| {
         let upload = scope.spawn(|| upload::run(endpoint, &segments));
-        let mut download =
-            Download::new(endpoint, &segments, job, node, clock, (output, slot_bytes));
+        let mut download = Download::new(endpoint, &segments, job, node, clock, output);
         let downloaded = download.run(&catalogue, wanted);
-        if downloaded.is_err() {
-            // A request for nothing stops the upload thread; nobody else will send one.
-            endpoint.send(node, Tag::Request, &[])?;
-        }
+        // A request for nothing stops the upload thread.
+        let stopped = endpoint.send(node, Tag::Request, &[]);
         let served = upload.join().expect("an upload thread does not panic");
-        downloaded.and(served).map(|served| download.metrics(&served))
+        downloaded.and(stopped).and(served).map(|served| download.metrics(&served))
     })?;
     tracker.send(&PeerMessage::Report(metrics.encode()))
 }

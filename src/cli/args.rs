@@ -136,8 +136,7 @@ impl RunArgs {
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then(|| {
-            "--inject drop: the mutex engine waits forever for a lost message: leave it out"
-                .to_owned()
+            "--inject drop: the mutex engine repeats no lost message: leave it out".to_owned()
         })
     }
 
