@@ -276,3 +276,35 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     let written = fs::read_to_string(out.path().join("client2_short")).expect("it is whole");
     assert_eq!(format!("short 5\n{written}"), owned("short", 5));
 }
+
+/// A rank of the mutex engine that is stopped while the long file is on its way.
+fn check_stopped(rank: u32) {
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
+    write(dir.path(), 2, "0\n2\nshort\nlong\n");
+    write(dir.path(), 3, "0\n1\nlong\n");
+    let slowly = ["--patience", "silence=2s", "--inject", "delay:50"];
+    let args = ["run", text(dir.path()), "--engine", "mutex", "--quiet", "--out", text(out.path())];
+    let job = Job::start(4, &[&args[..], &slowly].concat(), Duration::from_secs(180));
+    let has_short = |_| {
+        thread::sleep(Duration::from_millis(20));
+        out.path().join("client2_short").exists()
+    };
+    assert!((0..5000).any(has_short), "the short file comes");
+    let victim = process_of(rank, out.path()).expect("the rank runs");
+    let stopped = Command::new("kill").args(["-STOP", &victim.to_string()]).status();
+    assert!(stopped.expect("kill starts").success());
+    let ended = job.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let named = format!("rank {rank} is lost");
+    assert!(ended.errors().iter().all(|error| error.contains(&named)), "{ended:?}");
+    assert_ne!(ended.errors().len(), 0, "{ended:?}");
+}
+
+#[test]
+fn a_rank_of_the_mutex_engine_that_is_stopped_is_named_and_ends_the_job() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    (0..4).for_each(check_stopped);
+}

@@ -212,8 +212,17 @@ mod tests {
         assert_eq!(swarm.list(NodeId(3), &next(&all, &[])).segments.len(), RENEWAL_SEGMENTS);
         assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), HolderList::default());
         swarm.record(NodeId(4), &[got(6, 1)]);
-        let list = swarm.list(NodeId(3), &next(&[5, 6], &[1, 2]));
+        let list = swarm.list_known(NodeId(3), &next(&[5, 6], &[1, 2]));
         assert_eq!(holders(&list), [(4, 0, 1)]);
         assert_eq!(list.segments, [(SegmentId(6), Digest([7; 32]))]);
+    }
+
+    #[test]
+    fn who_fetches_a_file_is_of_its_swarm_before_it_has_anything() {
+        let swarm = swarm();
+        let list = swarm.list(NodeId(3), &next(&[0, 1], &[]));
+        assert_eq!(holders(&list), [(1, 0, 0b11), (2, 0, 0b11)], "nobody is told of itself");
+        let list = swarm.list(NodeId(4), &next(&[0, 1], &[]));
+        assert_eq!(holders(&list), [(1, 0, 0b11), (2, 0, 0b11), (3, 0, 0)]);
     }
 }

@@ -47,6 +47,8 @@ mod holder_map;
 mod tracker;
 mod tracker_client;
 mod upload;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::thread;
 
