@@ -45,6 +45,7 @@ enum Answer {
 /// The download side of a peer.
 pub(super) struct Download<'a, L> {
     endpoint: &'a L,
+    node: NodeId,
     tracker: TrackerClient<'a, L>,
     segments: &'a SegmentTable,
     injection: Injection,
@@ -75,6 +76,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         stopwatch.count(true);
         Self {
             endpoint,
+            node,
             tracker: TrackerClient::new(endpoint, job.config.silence_patience),
             segments,
             injection: Injection::new(&job.faults, job.seed, node),
@@ -100,7 +102,12 @@ impl<'a, L: Endpoint> Download<'a, L> {
             let Listing { file, first, count } = (*listing)?;
             Some(PendingFile { file, name, segments: first..first + count })
         });
-        let wanted: Vec<_> = wanted.collect();
+        let mut wanted: Vec<_> = wanted.collect();
+        // Each peer begins with another file. In step with each other nobody would have what another lacks, so
+        // that the owner served most: with one owner and 11 who want 10 files of hashes, 3 to 10 times the
+        // mean instead of 1.2 times.
+        let start = self.node.index() % wanted.len().max(1);
+        wanted.rotate_left(start);
         for file in &wanted {
             self.fetch_file(file)?;
         }
@@ -112,10 +119,10 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.stopwatch.lap(Activity::Writing);
         self.tracker.send(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))?;
         // Others may still fetch from this peer: its upload thread serves them.
-        match self.tracker.receive()? {
-            TrackerMessage::Stop => Ok(()),
-            other => unreachable!("a peer that is done is stopped, and not told {other:?}"),
-        }
+        let TrackerMessage::Stop = self.tracker.receive()? else {
+            unreachable!("a peer that is done is stopped")
+        };
+        Ok(())
     }
 
     /// What both threads measured, now that both have ended.
@@ -198,8 +205,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
             match self.request(next.segment, digest, holder)? {
                 Answer::Right => return Ok(true),
                 Answer::Wrong => next.tried.push(holder),
-                // All fetch in the same order, so that it lacks what follows, too. Asking it for each segment
-                // cost four to nine refusals a segment; so it is fewer than one.
+                // All fetch in the order of the file, so that it lacks what follows, too. To ask it for each
+                // segment cost four to nine refusals a segment; with this rule it is fewer than one.
                 Answer::Refusal => list.holders.retain(|info| info.peer != holder),
             }
         }

@@ -1,11 +1,11 @@
-//! The mutex engine: the classic design with two threads a rank and blocking calls, to measure the
-//! lockfree engine against. It moves the same verified bytes on the same inputs.
+//! The mutex engine: the classic design with two threads a rank that wait for each answer, to
+//! measure the lockfree engine against. It moves the same verified bytes on the same inputs.
 //!
 //! Each peer has a download thread and an upload thread, which share a locked table of segments: over
-//! MPI under `MPI_THREAD_MULTIPLE`. A peer has one request in flight. It fetches files one by one and
-//! segments in the order of their file, each into a fresh buffer. For every ten segments it renews its
-//! list of the swarm, which names everybody who owns or fetches the file, and reports what it has
-//! received. The tracker answers from a locked map.
+//! MPI under `MPI_THREAD_MULTIPLE`. A peer has one request in flight. It fetches files one by one, each
+//! peer beginning with another, and segments in the order of their file, each into a fresh buffer. For
+//! every ten segments it renews its list of the swarm, which names everybody who owns or fetches the
+//! file, and reports what it has received. The tracker answers from a locked map.
 //!
 //! A peer asks the one of the swarm with the fewest requests. One that does not have the segment yet says
 //! no, and has fallen behind in the file: it is asked again when the list is renewed.

@@ -267,10 +267,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             }
             let Some((from, bytes)) = received else { continue };
             self.contacts[from.index()].1 = Duration::ZERO;
-            match decode(&bytes)? {
-                PeerMessage::Alive { answer: true } => self.answer(from, &TrackerMessage::Alive)?,
-                PeerMessage::Alive { answer: false } => {}
-                message => return Ok(Some((from, message))),
+            let message = decode(&bytes)?;
+            let PeerMessage::Alive { answer } = message else { return Ok(Some((from, message))) };
+            if answer {
+                self.answer(from, &TrackerMessage::Alive)?;
             }
         }
         Ok(None)

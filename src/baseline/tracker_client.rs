@@ -41,10 +41,9 @@ impl<'a, L: Endpoint> TrackerClient<'a, L> {
     pub(super) fn receive(&self) -> Result<TrackerMessage, TransportError> {
         let (from, limit) = (NodeId::TRACKER, self.silence * PEERS_WAIT);
         loop {
-            let bytes = self.wait(from, Tag::FromTracker, limit)?;
-            match decode(&bytes)? {
-                TrackerMessage::Alive => {}
-                message => return Ok(message),
+            let message = decode(&self.wait(from, Tag::FromTracker, limit)?)?;
+            if !matches!(message, TrackerMessage::Alive) {
+                return Ok(message);
             }
         }
     }

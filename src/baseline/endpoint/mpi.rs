@@ -34,9 +34,10 @@ impl MpiEndpoint {
         Self { clock: *clock }
     }
 
-    // No thread blocks in a receive. Of two threads of a rank that do, Open MPI lets one poll for both, and
-    // the other sleeps until that one wakes it: each segment then costs two switches of threads, and the run
-    // has two speeds, depending on who polls. A blocking receive has no time-out, either.
+    // No thread blocks in a receive: that has no time-out, and polls without a rest. Of two threads of a rank
+    // that do, Open MPI lets one poll for both, and wakes the other through a futex. One of 12 peers then made
+    // 176,000 `sched_yield` and 7,300 futex calls in a run in which it now makes 4,400 and 600. How fast the
+    // run was depended on which rank had the cores.
     /// Probes until a message is there, or `limit` has passed.
     fn probe(&self, source: &impl Source, tag: Tag, limit: Duration) -> Option<Status> {
         for _ in 0..PROBES {
