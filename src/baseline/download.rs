@@ -8,11 +8,11 @@ use crossbeam::sync::Parker;
 use super::endpoint::{Endpoint, Length, Tag};
 use super::messages::{
     HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
-    WantedSegment,
+    WantedSegment, misplaced,
 };
 use super::segment_table::{SegmentTable, StoredSegment};
 use super::tracker_client::TrackerClient;
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::driver::Injection;
 use crate::driver::idle::sleep;
 use crate::driver::job::Job;
@@ -20,8 +20,9 @@ use crate::driver::stopwatch::Stopwatch;
 use crate::driver::writer::{Writer, Written};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::DoneReport;
 use crate::protocol::registration::{Catalogue, Listing};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{CorruptSegment, DoneReport};
 use crate::store::{FreshSegment, OutputDir};
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -42,6 +43,7 @@ pub(super) struct Download<'a, L> {
     injection: Injection,
     writer: Writer<Vec<StoredSegment>>,
     parker: Parker,
+    bounds: Bounds,
     length: Length,
     /// Files that have no name yet.
     unwritten: usize,
@@ -59,7 +61,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         endpoint: &'a L,
         segments: &'a SegmentTable,
         job: &Job,
-        node: NodeId,
+        (node, nodes): (NodeId, u32),
         clock: &Clock,
         (output, slot_bytes): (Option<OutputDir>, usize),
     ) -> Self {
@@ -73,6 +75,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             injection: Injection::new(&job.faults, job.seed, node),
             writer: Writer::new(output, parker.unparker().clone()),
             parker,
+            bounds: Bounds { nodes, segments: 0, files: 0 },
             length: Length::AtMost(slot_bytes),
             unwritten: 0,
             got: Vec::with_capacity(RENEWAL_SEGMENTS),
@@ -90,6 +93,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         catalogue: &Catalogue,
         names: Vec<FileName>,
     ) -> Result<(), TransportError> {
+        self.bounds.segments = catalogue.segments;
         let wanted = names.into_iter().zip(&catalogue.wanted).filter_map(|(name, listing)| {
             let Listing { file, first, count } = (*listing)?;
             Some(PendingFile { file, name, segments: first..first + count })
@@ -155,7 +159,12 @@ impl<'a, L: Endpoint> Download<'a, L> {
             lacking = still;
             Vec::into_iter(whole).for_each(|file| self.write(file));
         }
-        lacking.iter().for_each(|file| self.report.add_failed(file.file));
+        for file in lacking {
+            let mut of_file =
+                self.stuck.iter().filter(|next| file.segments.contains(&next.segment.0));
+            let corrupt = of_file.find_map(WantedSegment::worst);
+            self.report.add_failed(file.file, corrupt);
+        }
         Ok(())
     }
 
@@ -165,7 +174,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
     }
 
     // Fetches a segment from the holder with the fewest requests, and from another when what comes
-    // is wrong; false when there is none left. Counts the requests in the list.
+    // is wrong, at last from the same again; false when there is none left. Counts the requests in the
+    // list.
     fn fetch(
         &mut self,
         next: &mut WantedSegment,
@@ -174,7 +184,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         let named = list.segments.iter().position(|&(segment, _)| segment == next.segment);
         let Some(position) = named else { return Ok(false) };
         let digest = list.segments[position].1;
-        while let Some(info) = least_asked(&mut list.holders, position, &next.tried) {
+        while let Some(info) = least_asked(&mut list.holders, position, next) {
             info.requests += 1;
             let holder = info.peer;
             if self.request(next.segment, digest, holder)? {
@@ -233,8 +243,9 @@ impl<'a, L: Endpoint> Download<'a, L> {
         let answer = self.tracker.receive()?;
         self.stopwatch.lap(Activity::AwaitingTracker);
         let TrackerMessage::HolderList(list) = answer else {
-            unreachable!("a query is answered by a list")
+            return Err(misplaced(NodeId::TRACKER, &answer));
         };
+        list.check(&self.bounds).map_err(|violation| violation.from(NodeId::TRACKER))?;
         Ok(list)
     }
 
@@ -269,13 +280,25 @@ impl<'a, L: Endpoint> Download<'a, L> {
     }
 }
 
-/// The holder of the list's segment at `position` with the fewest requests, without those `tried`.
+impl WantedSegment {
+    /// The holder that sent it wrong most often.
+    fn worst(&self) -> Option<CorruptSegment> {
+        let holder = *self.tried.iter().max_by_key(|&&holder| self.times_tried(holder))?;
+        let times = u32::try_from(self.times_tried(holder)).unwrap_or(u32::MAX);
+        Some(CorruptSegment { segment: self.segment, holder, times })
+    }
+}
+
+/// The holder of the list's segment at `position` that sent it wrong least often, and has the fewest
+/// requests of these.
 fn least_asked<'a>(
     holders: &'a mut [PeerRequestInfo],
     position: usize,
-    tried: &[NodeId],
+    next: &WantedSegment,
 ) -> Option<&'a mut PeerRequestInfo> {
-    let fits =
-        |info: &&mut PeerRequestInfo| info.has >> position & 1 == 1 && !tried.contains(&info.peer);
-    holders.iter_mut().filter(fits).min_by_key(|info| info.requests)
+    let fits = |info: &&mut PeerRequestInfo| {
+        info.has >> position & 1 == 1 && next.times_tried(info.peer) < CORRUPT_TRIES_MAX
+    };
+    let load = |info: &&mut PeerRequestInfo| (next.times_tried(info.peer), info.requests);
+    holders.iter_mut().filter(fits).min_by_key(load)
 }

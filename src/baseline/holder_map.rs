@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use super::messages::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 
@@ -82,7 +82,8 @@ impl HolderMap {
             let bit = 1 << list.segments.len();
             let mut found = false;
             for holder in files.get(&file).into_iter().flatten() {
-                if holder.segments[position] && !next.tried.contains(&holder.peer) {
+                let may_send = next.times_tried(holder.peer) < CORRUPT_TRIES_MAX;
+                if holder.segments[position] && may_send {
                     has[holder.peer.index()] |= bit;
                     found = true;
                 }
@@ -139,7 +140,8 @@ mod tests {
     }
 
     fn next(segments: &[u32], tried: &[u32]) -> Vec<WantedSegment> {
-        let tried: Vec<_> = tried.iter().copied().map(NodeId).collect();
+        let thrice = tried.iter().flat_map(|&holder| [NodeId(holder); CORRUPT_TRIES_MAX]);
+        let tried: Vec<_> = thrice.collect();
         let next = |&segment| WantedSegment { segment: SegmentId(segment), tried: tried.clone() };
         segments.iter().map(next).collect()
     }

@@ -22,8 +22,8 @@
 //! | all peers are done | tracker | upload | a request for nothing: stop | |
 //! | at last | download | tracker | `Report`: what both threads measured | |
 //!
-//! A segment that is wrong is asked for at the next holder, never again at the same one. When all
-//! are tried it is put aside, and asked for again when all else is here. Nothing times out: every
+//! A segment that is wrong is asked for at the next holder, and three times at each. When all are
+//! tried it is put aside, and asked for again when all else is here. Nothing times out: every
 //! wait is for an answer that is certain to come, so no run ends with a message in flight.
 //!
 //! A third thread writes finished files, as in the lockfree engine: the comparison is not about disks.
@@ -66,7 +66,7 @@ pub fn run_threads(
     let results: Vec<_> = thread::scope(|scope| {
         let peer = |(node, setup)| {
             scope.spawn(move || {
-                let ended = peer::run(&mailboxes.endpoint(node), node, job, setup, clock);
+                let ended = peer::run(&mailboxes.endpoint(node), (node, nodes), job, setup, clock);
                 close_if_failed(mailboxes, ended.map(|()| None))
             })
         };
@@ -121,7 +121,8 @@ pub fn run_rank(
     } else {
         let setup = peer::prepare(job, node);
         job.meter.begin();
-        peer::run(&endpoint::MpiEndpoint, node, job, setup, clock).map(|()| None)
+        peer::run(&endpoint::MpiEndpoint, (node, number(world.size())), job, setup, clock)
+            .map(|()| None)
     };
     result.map_err(|source| JobError { node, source })
 }

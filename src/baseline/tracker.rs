@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use super::endpoint::{Endpoint, Length, Tag};
 use super::holder_map::HolderMap;
-use super::messages::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
+use super::messages::{
+    HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode, misplaced,
+};
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;
@@ -13,7 +15,9 @@ use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Outcome, Registration, tracker::Progress};
+use crate::protocol::tracker::{Progress, printable};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{Outcome, Registration};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
@@ -69,8 +73,11 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let (from, message) = self.receive()?;
             let PeerMessage::Register(registration) = message else {
-                unreachable!("peers register first")
+                return Err(misplaced(from, &message));
             };
+            if registrations.contains_key(&from) {
+                return Err(misplaced(from, &PeerMessage::Register(registration)));
+            }
             registrations.insert(from, registration);
         }
         for (&node, registration) in &registrations {
@@ -106,10 +113,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let (from, message) = self.receive()?;
             let PeerMessage::Ready { problem } = message else {
-                unreachable!("a catalogue is answered by ready")
+                return Err(misplaced(from, &message));
             };
             if let Some(problem) = problem {
-                self.outcome.errors.push(format!("{from}: {problem}"));
+                self.outcome.errors.push(format!("{from}: {}", printable(&problem)));
             }
         }
         if !self.outcome.errors.is_empty() {
@@ -135,11 +142,15 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         swarm: &HolderMap,
         show: &mut impl FnMut(Progress),
     ) -> Result<(), TransportError> {
+        let bounds = Bounds::of(&swarm.roster().geometry, self.nodes);
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
             // One message after the other: the tracker is the classic program's only serial part.
             let (from, message) = self.receive()?;
             self.metrics[0].messages += 1;
+            message
+                .check(&bounds, swarm.roster().wanted_by(from))
+                .map_err(|violation| violation.from(from))?;
             let now = self.stopwatch.lap(Activity::Idle);
             match message {
                 PeerMessage::HolderQuery(query) => self.handle_query(swarm, from, query)?,
@@ -155,8 +166,9 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
+                // These come before a swarm opens, or after it ends.
                 PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {
-                    unreachable!("these come before a swarm opens, or after it ends")
+                    return Err(misplaced(from, &message));
                 }
             }
             if now.since(shown) >= SHOW_EVERY {
@@ -216,7 +228,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let (from, message) = self.receive()?;
             let PeerMessage::Report(bytes) = message else {
-                unreachable!("peers that ended report")
+                return Err(misplaced(from, &message));
             };
             match RankMetrics::decode(&bytes) {
                 Ok(metrics) => self.metrics[from.index()] = metrics,
@@ -230,7 +242,9 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     fn receive(&self) -> Result<(NodeId, PeerMessage), TransportError> {
         let (from, bytes) = self.endpoint.receive(Tag::ToTracker, Length::Any)?;
-        Ok((from, decode(&bytes)?))
+        let message = decode(from, &bytes)?;
+        let is_peer = (1..self.nodes).contains(&from.0);
+        if is_peer { Ok((from, message)) } else { Err(misplaced(from, &message)) }
     }
 
     fn answer(&self, peer: NodeId, answer: &TrackerMessage) -> Result<(), TransportError> {

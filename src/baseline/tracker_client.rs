@@ -15,6 +15,6 @@ impl<L: Endpoint> TrackerClient<'_, L> {
 
     pub(super) fn receive(&self) -> Result<TrackerMessage, TransportError> {
         let bytes = self.0.receive_from(NodeId::TRACKER, Tag::FromTracker, Length::Any)?;
-        Ok(decode(&bytes)?)
+        decode(NodeId::TRACKER, &bytes)
     }
 }

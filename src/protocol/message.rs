@@ -177,11 +177,24 @@ pub struct DoneReport {
     pub problems: ArrayVec<Box<str>, PROBLEMS_MAX>,
     /// How many more problems there were.
     pub more_problems: u32,
+    /// Wanted files of which a segment stayed corrupt, a segment each.
+    pub corrupt: ArrayVec<CorruptSegment, PROBLEMS_MAX>,
+    /// How many more there were.
+    pub more_corrupt: u32,
     /// Wanted files that it did not get although somebody owns them, at most
     /// [`crate::config::FAILED_FILES_MAX`].
     pub failed_files: Vec<FileId>,
     /// How many more it did not get.
     pub more_failed_files: u32,
+}
+
+/// A segment that came from a holder and did not match its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
+pub struct CorruptSegment {
+    pub segment: SegmentId,
+    pub holder: NodeId,
+    pub times: u32,
 }
 
 impl DoneReport {
@@ -194,8 +207,11 @@ impl DoneReport {
         }
     }
 
-    pub(crate) fn add_failed(&mut self, file: FileId) {
-        if self.failed_files.len() < FAILED_FILES_MAX {
+    /// Adds a file that it did not get, and a segment of it that stayed corrupt, if one did.
+    pub(crate) fn add_failed(&mut self, file: FileId, corrupt: Option<CorruptSegment>) {
+        if let Some(corrupt) = corrupt {
+            self.more_corrupt += u32::from(self.corrupt.try_push(corrupt).is_err());
+        } else if self.failed_files.len() < FAILED_FILES_MAX {
             self.failed_files.push(file);
         } else {
             self.more_failed_files += 1;

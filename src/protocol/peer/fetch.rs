@@ -8,11 +8,14 @@
 //! News for the tracker is delivered at least once: each ask repeats what the tracker has not confirmed.
 //! Confirmations are cumulative, as in TCP: one number confirms all asks up to it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX};
+use crate::config::{
+    BLOCKS_MAX, Config, EXCLUSIONS_MAX, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX,
+};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -20,7 +23,8 @@ use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
-    Ask, CheckResult, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Outbox, Output,
+    Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
+    Outbox, Output, Violation,
 };
 
 /// A peer has at most one in so many of its missing segments in flight, beyond the least window.
@@ -49,6 +53,8 @@ pub(super) struct Fetch {
     verified_count: u32,
     verified: Vec<Announcement<SegmentId>>,
     failed: Vec<Announcement<FailedFetch>>,
+    /// Segments that came corrupt and have not come right yet, by holder.
+    corrupt: Vec<CorruptSegment>,
     /// How many of both no ask has told yet: the last ones of each.
     unsaid: usize,
     /// The number of the last ask, counted from 1.
@@ -80,6 +86,7 @@ impl Fetch {
             // Both may grow past a window while the tracker is busy; an ask tells a window of them.
             verified: Vec::with_capacity(WINDOW_MAX),
             failed: Vec::with_capacity(WINDOW_MAX),
+            corrupt: Vec::new(),
             unsaid: 0,
             sequence: 0,
             heard: 0,
@@ -99,13 +106,20 @@ impl Fetch {
         self.wants = Wants::new(owned, wanted);
     }
 
-    /// Requests what the tracker handed out; returns files that it says nobody will have.
+    /// Whether the tracker may answer that ask: it was made.
+    pub(super) fn check_answer(&self, answers: u32) -> Result<(), Violation> {
+        let asked = self.sequence;
+        if answers <= asked { Ok(()) } else { Err(Violation::Answer { answers, asked }) }
+    }
+
+    /// Requests what the tracker handed out; returns files that it says nobody will have, each with a
+    /// segment that stayed corrupt, if one did.
     pub(super) fn handle_handout(
         &mut self,
         now: Timestamp,
         handout: &Handout,
         out: &mut Outbox,
-    ) -> Vec<FileId> {
+    ) -> Vec<(FileId, Option<CorruptSegment>)> {
         self.handle_acknowledged(handout.answers, handout.busy);
         if handout.answers == self.sequence {
             self.pending = handout.open;
@@ -125,7 +139,8 @@ impl Fetch {
             // The tracker speaks of the segments that it was shown, and of no others. A newer ask may
             // show what failed meanwhile, so that an older answer doesn't count.
             let shown = std::mem::take(&mut self.shown);
-            return self.wants.fail(&shown);
+            let failed = self.wants.fail(&shown);
+            return self.with_corrupt(failed);
         }
         Vec::new()
     }
@@ -169,6 +184,7 @@ impl Fetch {
                 self.verified.push(Announcement { what: segment, said: 0 });
                 self.unsaid += 1;
                 self.verified_count += 1;
+                self.corrupt.retain(|corrupt| corrupt.segment != segment);
                 let file = self.wants.verify(segment);
                 self.withdraw_others(now, segment, out);
                 file
@@ -177,6 +193,7 @@ impl Fetch {
             CheckResult::Valid => None,
             CheckResult::Corrupt => {
                 self.failures.corrupt += 1;
+                self.note_corrupt(segment, from);
                 self.give_back(segment, from, FetchFailure::Corrupt);
                 None
             }
@@ -394,6 +411,32 @@ impl Fetch {
         if !flight.is_superfluous() {
             self.give_back(segment, holder, failure);
         }
+    }
+
+    fn note_corrupt(&mut self, segment: SegmentId, holder: NodeId) {
+        let mut known = self.corrupt.iter_mut();
+        let known = known.find(|corrupt| (corrupt.segment, corrupt.holder) == (segment, holder));
+        if let Some(corrupt) = known {
+            corrupt.times += 1;
+        } else if self.corrupt.len() < EXCLUSIONS_MAX {
+            self.corrupt.push(CorruptSegment { segment, holder, times: 1 });
+        }
+    }
+
+    /// Adds to each file the segment of it that was corrupt most often, and forgets that.
+    fn with_corrupt(&mut self, failed: Vec<FileId>) -> Vec<(FileId, Option<CorruptSegment>)> {
+        let mut worst: BTreeMap<FileId, CorruptSegment> = BTreeMap::new();
+        for &corrupt in &self.corrupt {
+            let Some(file) = self.wants.file_of(corrupt.segment) else { continue };
+            let known = worst.entry(file).or_insert(corrupt);
+            *known = if corrupt.times > known.times { corrupt } else { *known };
+        }
+        let failed: Vec<_> = failed.into_iter().map(|file| (file, worst.remove(&file))).collect();
+        // What is left is of files that can still be had.
+        self.corrupt.retain(|corrupt| {
+            self.wants.file_of(corrupt.segment).is_some_and(|file| worst.contains_key(&file))
+        });
+        failed
     }
 
     fn give_back(&mut self, segment: SegmentId, holder: NodeId, failure: FetchFailure) {

@@ -244,14 +244,17 @@ impl Transport for MpiTransport {
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
-                let from = NodeId(u32::try_from(source).unwrap_or(0));
+                let from =
+                    NodeId(u32::try_from(source).expect("MPI names the sender of what came"));
                 match codec::decode(&buffer[..count]) {
                     Ok(message) => {
                         let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
                         *spare = message;
                         early.push((turn, from, spare));
                     }
-                    Err(error) => bad = Some(error),
+                    Err(cause) => {
+                        bad = bad.take().or(Some(TransportError::Garbled { from, cause }))
+                    }
                 }
                 free.push(buffer);
             }
@@ -273,7 +276,7 @@ impl Transport for MpiTransport {
             }
         })?;
         match bad {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => self.pass_messages_on(events),
         }
     }
