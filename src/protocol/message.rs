@@ -85,7 +85,8 @@ pub struct Ask {
     pub sequence: u32,
     /// Its credit: how many segments it may be handed.
     pub room: u16,
-    /// The tracker was busy, and the peer sends no more before this is acknowledged.
+    /// The tracker was busy, or the peer has more to tell than fits: it sends no more before this is
+    /// acknowledged.
     pub waits: bool,
     /// The blocks name segments that were requested and are late: it wants other holders for them.
     pub end_game: bool,
@@ -106,6 +107,12 @@ impl Ask {
         let is_next = last.checked_add(1) == Some(self.sequence);
         let known = if is_next { usize::from(self.known) } else { 0 };
         &self.verified[known.min(self.verified.len())..]
+    }
+
+    /// Whether a segment is among those that it lacks.
+    pub(crate) fn shows(&self, segment: SegmentId) -> bool {
+        let Block { index, bits } = Block::of(segment);
+        self.blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
     }
 
     /// Copies what another ask requests, without what it announces.

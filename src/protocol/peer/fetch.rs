@@ -8,23 +8,21 @@
 //! News for the tracker is delivered at least once: each ask repeats what the tracker has not confirmed.
 //! Confirmations are cumulative, as in TCP: one number confirms all asks up to it.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{
-    BLOCKS_MAX, Config, EXCLUSIONS_MAX, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX,
-};
+use crate::config::{BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
+use super::corrupt::CorruptSegments;
 use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
     Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Outbox, Output, Violation,
+    Outbox, Output,
 };
 
 /// A peer has at most one in so many of its missing segments in flight, beyond the least window.
@@ -53,12 +51,11 @@ pub(super) struct Fetch {
     verified_count: u32,
     verified: Vec<Announcement<SegmentId>>,
     failed: Vec<Announcement<FailedFetch>>,
-    /// Segments that came corrupt and have not come right yet, by holder.
-    corrupt: Vec<CorruptSegment>,
+    corrupt: CorruptSegments,
     /// How many of both no ask has told yet: the last ones of each.
     unsaid: usize,
     /// The number of the last ask, counted from 1.
-    sequence: u32,
+    pub(super) sequence: u32,
     /// The last ask that the tracker confirmed, and whether it was busy then.
     heard: u32,
     tracker_is_busy: bool,
@@ -86,7 +83,7 @@ impl Fetch {
             // Both may grow past a window while the tracker is busy; an ask tells a window of them.
             verified: Vec::with_capacity(WINDOW_MAX),
             failed: Vec::with_capacity(WINDOW_MAX),
-            corrupt: Vec::new(),
+            corrupt: CorruptSegments::default(),
             unsaid: 0,
             sequence: 0,
             heard: 0,
@@ -104,12 +101,6 @@ impl Fetch {
 
     pub(super) fn begin(&mut self, owned: &[Listing], wanted: &[Listing]) {
         self.wants = Wants::new(owned, wanted);
-    }
-
-    /// Whether the tracker may answer that ask: it was made.
-    pub(super) fn check_answer(&self, answers: u32) -> Result<(), Violation> {
-        let asked = self.sequence;
-        if answers <= asked { Ok(()) } else { Err(Violation::Answer { answers, asked }) }
     }
 
     /// Requests what the tracker handed out; returns files that it says nobody will have, each with a
@@ -140,7 +131,7 @@ impl Fetch {
             // show what failed meanwhile, so that an older answer doesn't count.
             let shown = std::mem::take(&mut self.shown);
             let failed = self.wants.fail(&shown);
-            return self.with_corrupt(failed);
+            return self.corrupt.of_files(failed, &self.wants);
         }
         Vec::new()
     }
@@ -184,7 +175,7 @@ impl Fetch {
                 self.verified.push(Announcement { what: segment, said: 0 });
                 self.unsaid += 1;
                 self.verified_count += 1;
-                self.corrupt.retain(|corrupt| corrupt.segment != segment);
+                self.corrupt.forget(segment);
                 let file = self.wants.verify(segment);
                 self.withdraw_others(now, segment, out);
                 file
@@ -193,7 +184,7 @@ impl Fetch {
             CheckResult::Valid => None,
             CheckResult::Corrupt => {
                 self.failures.corrupt += 1;
-                self.note_corrupt(segment, from);
+                self.corrupt.note(segment, from);
                 self.give_back(segment, from, FetchFailure::Corrupt);
                 None
             }
@@ -252,12 +243,7 @@ impl Fetch {
 
     pub(super) fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
         // A segment that has arrived can still be checked.
-        let lost: Vec<SegmentId> = self
-            .flights
-            .iter()
-            .filter(|flight| flight.holder == node && flight.stage != FlightStage::Checking)
-            .map(|flight| flight.segment)
-            .collect();
+        let lost = self.flights.on_their_way_from(node);
         for segment in lost {
             self.drop_flight(segment, node, FetchFailure::Gone, out);
         }
@@ -413,32 +399,6 @@ impl Fetch {
         }
     }
 
-    fn note_corrupt(&mut self, segment: SegmentId, holder: NodeId) {
-        let mut known = self.corrupt.iter_mut();
-        let known = known.find(|corrupt| (corrupt.segment, corrupt.holder) == (segment, holder));
-        if let Some(corrupt) = known {
-            corrupt.times += 1;
-        } else if self.corrupt.len() < EXCLUSIONS_MAX {
-            self.corrupt.push(CorruptSegment { segment, holder, times: 1 });
-        }
-    }
-
-    /// Adds to each file the segment of it that was corrupt most often, and forgets that.
-    fn with_corrupt(&mut self, failed: Vec<FileId>) -> Vec<(FileId, Option<CorruptSegment>)> {
-        let mut worst: BTreeMap<FileId, CorruptSegment> = BTreeMap::new();
-        for &corrupt in &self.corrupt {
-            let Some(file) = self.wants.file_of(corrupt.segment) else { continue };
-            let known = worst.entry(file).or_insert(corrupt);
-            *known = if corrupt.times > known.times { corrupt } else { *known };
-        }
-        let failed: Vec<_> = failed.into_iter().map(|file| (file, worst.remove(&file))).collect();
-        // What is left is of files that can still be had.
-        self.corrupt.retain(|corrupt| {
-            self.wants.file_of(corrupt.segment).is_some_and(|file| worst.contains_key(&file))
-        });
-        failed
-    }
-
     fn give_back(&mut self, segment: SegmentId, holder: NodeId, failure: FetchFailure) {
         let what = FailedFetch { segment, holder, failure, said: 0 };
         self.failed.push(Announcement { what, said: 0 });
@@ -519,6 +479,10 @@ impl Fetch {
         }
         self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
             + self.failed.len().saturating_sub(FAILED_FETCHES_MAX);
+        // The rest can be told once the tracker has confirmed this; it may have nothing else to answer.
+        if self.unsaid > 0 {
+            (ask.waits, self.awaited) = (true, ask.sequence);
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! A peer: registers, then downloads what the tracker hands out and serves what it has verified,
 //! until the tracker says that all are done.
 
+mod corrupt;
 mod fetch;
 mod flights;
 mod ledger;
+mod message_check;
 mod uploads;
 mod wants;
 
@@ -13,10 +15,9 @@ use crate::time::Timestamp;
 
 use super::message::shortened;
 use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
-use super::violation::{Bounds, is_between_peers};
+use super::violation::Bounds;
 use super::{
-    DoneReport, Handout, Input, Message, Node, Outbox, Output, Part, ProtocolError, Registration,
-    Violation,
+    DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Registration, Violation,
 };
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
@@ -127,21 +128,6 @@ impl Peer {
         self.fetch.requested_at(holder, segment)
     }
 
-    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
-    pub fn waits_for(&self) -> Option<Wait> {
-        match self.phase {
-            PeerPhase::Registering { .. }
-            | PeerPhase::Reading
-            | PeerPhase::Reserving
-            | PeerPhase::Waiting
-            | PeerPhase::Gone => None,
-            PeerPhase::Publishing => Some(Wait::Disk),
-            PeerPhase::Serving => Some(Wait::Nothing),
-            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
-            PeerPhase::Fetching => Some(Wait::Holder),
-        }
-    }
-
     /// Whether it left because the tracker is lost, or answers no more.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
@@ -170,57 +156,6 @@ impl Peer {
         };
         self.said = now;
         out.send(NodeId::TRACKER, message);
-    }
-
-    /// Whether `from` may send that to a peer, and its numbers are those of this run.
-    fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
-        let is_of_peer = matches!(
-            message,
-            Message::Register(_)
-                | Message::Describe { .. }
-                | Message::Ready { .. }
-                | Message::Ask(_)
-                | Message::Finished { .. }
-                | Message::Complete { .. }
-                | Message::Done(_)
-                | Message::Bye
-        );
-        // The tracker alone commands, and it holds no segments: nobody can pass for the other.
-        let may_send = (from == NodeId::TRACKER) != is_between_peers(message);
-        if is_of_peer || !may_send || from == self.node || from.0 >= self.bounds.nodes {
-            return Err(Violation::kind(message));
-        }
-        if let Message::Request { segments } = message {
-            segments.iter().try_for_each(|&segment| self.bounds.segment(segment))
-        } else if let &Message::Decline { segment }
-        | &Message::Withdraw { segment }
-        | &Message::Withdrawn { segment } = message
-        {
-            self.bounds.segment(segment)
-        } else if let &Message::Lost { node } = message {
-            self.bounds.holder(node)
-        } else if let &Message::Acknowledged { answers, .. } = message {
-            self.fetch.check_answer(answers)
-        } else if let Message::Handout(handout) = message {
-            self.check_handout(handout)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn check_handout(&self, handout: &Handout) -> Result<(), Violation> {
-        self.fetch.check_answer(handout.answers)?;
-        handout.entries.iter().try_for_each(|entry| {
-            let (segment, count) = (entry.segment.0, self.bounds.segments);
-            if !self.fetch.wants.is_wanted(entry.segment) {
-                return Err(Violation::Segment { segment, count });
-            }
-            entry.holders.iter().try_for_each(|&holder| {
-                self.bounds.holder(holder)?;
-                let (rank, nodes) = (holder.0, self.bounds.nodes);
-                if holder == self.node { Err(Violation::Holder { rank, nodes }) } else { Ok(()) }
-            })
-        })
     }
 
     fn hear(

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
-use crate::manifest::{Block, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
@@ -103,8 +103,9 @@ impl Dispatcher {
         for failed in ask.failed.iter().filter(|failed| failed.said > last) {
             self.take_back(from, failed);
         }
+        self.peers[from.index()].account.hear_after_giving_up(ask);
         self.dequeue(from);
-        self.recover(now, from, &ask.blocks, ask.end_game);
+        self.recover(now, from, ask);
         let is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
         self.peers[from.index()].ask.copy_request(ask);
@@ -301,7 +302,7 @@ impl Dispatcher {
         while let Some(QueuePosition { peer, .. }) = self.queue.after(None) {
             self.dequeue(peer);
             let state = &mut self.peers[peer.index()];
-            state.account.forget_excluded();
+            state.account.gives_up = true;
             let answers = state.ask.sequence;
             let handout = Handout { answers, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
@@ -355,20 +356,16 @@ impl Dispatcher {
 
     // Takes back grants that the peer does not know of: it still asks for these segments long after
     // the handout, so the handout was lost.
-    fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
-        if end_game {
+    fn recover(&mut self, now: Timestamp, peer: NodeId, ask: &Ask) {
+        if ask.end_game {
             return;
         }
         // Half of the time after which a peer repeats itself: a repeated ask is then always late
         // enough, while an ask that crossed the handout on its way is not.
         let patience = self.config.ask_patience / 2;
-        let lacks = |segment: SegmentId| {
-            let Block { index, bits } = Block::of(segment);
-            blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
-        };
         let account = &mut self.peers[peer.index()].account;
         account.grants.retain(|grant| {
-            let lost = now.since(grant.at) > patience && lacks(grant.segment);
+            let lost = now.since(grant.at) > patience && ask.shows(grant.segment);
             if lost {
                 self.grants -= 1;
                 self.unchanged = false;

@@ -37,6 +37,8 @@ pub struct Account {
     has_duplicates: bool,
     /// Holders that sent the peer a corrupt segment, with the segment: once for each time.
     excluded: Vec<(SegmentId, NodeId)>,
+    /// Whether the peer was told, since its last ask, that nobody has what it lacks.
+    pub(super) gives_up: bool,
     /// The EWMA from handout to announcement, nanoseconds; 0 where slow peers are not looked for.
     latency_ns: u64,
 }
@@ -100,9 +102,11 @@ impl Account {
         pairs.filter(|&pair| times(pair) >= CORRUPT_TRIES_MAX).collect()
     }
 
-    /// The peer gives up what it showed.
-    pub(super) fn forget_excluded(&mut self) {
-        self.excluded.clear();
+    /// The peer was told that nobody has what it showed. What it shows from now on it did not give up.
+    pub(super) fn hear_after_giving_up(&mut self, ask: &Ask) {
+        if std::mem::take(&mut self.gives_up) {
+            self.excluded.retain(|&(segment, _)| ask.shows(segment));
+        }
     }
 
     /// Segments of the ask that are not granted; in an end game all of them.
