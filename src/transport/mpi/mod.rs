@@ -23,7 +23,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
 use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{CompletedRequest, Mode, Owner, Slab};
+use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
 /// Posted receives for messages.
 // If more messages come between two polls, the MPI queues the rest: nothing is lost, and they are
@@ -175,7 +175,12 @@ impl MpiTransport {
         let turn = self.posted;
         self.posted += 1;
         let comm = self.messages.as_raw();
-        self.active.receive(comm, any_source(), MESSAGE_TAG, Owner::Inbox { turn, buffer })
+        self.active.receive(
+            comm,
+            any_source(),
+            MESSAGE_TAG,
+            Owner::Inbox { turn, buffer: Buffer::new(buffer) },
+        )
     }
 
     /// Posts receives again, and passes on the messages that are next in order.
@@ -200,7 +205,7 @@ impl Transport for MpiTransport {
         let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
         let len = codec::encode(message, &mut buffer)?.len();
         self.sending += 1;
-        let owner = Owner::Message { buffer, len };
+        let owner = Owner::Message { buffer: Buffer::new(buffer), len };
         self.active.send(self.messages.as_raw(), rank(to), MESSAGE_TAG, Mode::Standard, owner)
     }
 
@@ -244,9 +249,10 @@ impl Transport for MpiTransport {
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
+                let buffer = buffer.into_box();
                 let from =
                     NodeId(u32::try_from(source).expect("MPI names the sender of what came"));
-                match codec::decode(&buffer[..count]) {
+                match codec::decode(&buffer[..count.min(buffer.len())]) {
                     Ok(message) => {
                         let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
                         *spare = message;
@@ -272,7 +278,7 @@ impl Transport for MpiTransport {
             }
             Owner::Message { buffer, .. } => {
                 *sending -= 1;
-                buffers.push(buffer);
+                buffers.push(buffer.into_box());
             }
         })?;
         match bad {
