@@ -40,6 +40,8 @@ pub enum Violation {
     Problem { bytes: usize },
     #[error("a report of {files} files, of at most {most}")]
     Report { files: usize, most: usize },
+    #[error("a report of {bytes} bytes")]
+    ReportBytes { bytes: i32 },
     #[error("a part of {bytes} bytes that is not as long as a part is")]
     Part { bytes: usize },
     #[error("parts of more than {MESSAGE_TOTAL_MAX} bytes in all: use larger segments")]

@@ -21,7 +21,7 @@ use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
-use crate::protocol::{Message, codec};
+use crate::protocol::{Message, Violation, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
@@ -30,6 +30,10 @@ use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 // copied once more. 16 receives take 1 MiB, as each has room for the longest message. Chosen, not
 // tuned.
 const POSTED_RECEIVES: usize = 16;
+
+/// Bytes of the report of one rank, at most.
+// Counters, and at most 41 kB of latencies. Reports of 32,000 ranks stay below the 2 GiB that MPI counts.
+const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
 
 /// The tag of messages.
 // Any one will do: messages have a communicator of their own.
@@ -147,6 +151,11 @@ impl MpiTransport {
         }
         let mut lens = vec![0; usize::try_from(self.messages.size()).unwrap_or(0)];
         root.gather_into_root(&len, &mut lens[..]);
+        for (node, &bytes) in (0..).map(NodeId).zip(&lens) {
+            if !(0..=REPORT_BYTES_MAX).contains(&bytes) {
+                return Err(Violation::ReportBytes { bytes }.from(node).into());
+            }
+        }
         let starts: Vec<_> = lens
             .iter()
             .scan(0, |end, len| {
