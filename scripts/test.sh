@@ -73,6 +73,7 @@ fuzz() {
     local target found
     cargo fuzz build
     found=$(mktemp -d)
+    export TMPDIR=$found
     for target in $(cargo fuzz list); do
         # The first folder takes what is found, so that the clone stays clean.
         mkdir "$found/$target"
