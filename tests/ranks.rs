@@ -150,6 +150,64 @@ fn inputs_for_more_or_fewer_ranks_are_one_line_and_no_abort() {
 }
 
 #[test]
+fn ranks_with_other_options_are_named_and_nothing_is_moved() {
+    if !can_start() {
+        return;
+    }
+    for engine in ["lockfree", "mutex"] {
+        for (more, what) in [
+            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 32768 as on rank 0"),
+            (&["--seed", "9"], "--seed is not 1 as on rank 0"),
+            (&["--patience", "ask=1s"], "--patience is not registration=600s,silence=60s,"),
+            (
+                &["--engine", if engine == "mutex" { "lockfree" } else { "mutex" }],
+                "--engine is not ",
+            ),
+            (&["--verify", "off"], "--verify is not the default, inline as on rank 0"),
+        ] {
+            let out = tempfile::tempdir().expect("a folder");
+            let small = inputs("small");
+            let own = ["run", text(&small), "--quiet", "--out", text(out.path())];
+            // A flag can be given once.
+            let first = if more[0] == "--engine" { &[][..] } else { &["--engine", engine] };
+            let ours = ["--engine", engine];
+            let rest = ["-n", "3", PROGRAM];
+            let args = [&own[..], &ours, &[":"], &rest, &own, first, more].concat();
+            let ended = run(2, &args);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert_eq!(ended.errors().len(), 1, "{ended:?}");
+            let expected = format!("ranks 2, 3, 4: {what}");
+            assert!(ended.errors()[0].starts_with(&expected), "{ended:?}");
+            assert_eq!(names(out.path()), [""; 0], "nothing was moved");
+        }
+    }
+}
+
+#[test]
+fn a_corrupt_copy_is_named_with_its_rank() {
+    if !can_start() {
+        return;
+    }
+    for engine in ["lockfree", "mutex"] {
+        let out = tempfile::tempdir().expect("a folder");
+        let small = inputs("small");
+        let own = ["run", text(&small), "--quiet", "--engine", engine, "--out", text(out.path())];
+        // What rank 1 receives arrives wrong; the others get their files.
+        let wrong = [&own[..], &["--inject", "corrupt:1"]].concat();
+        let args = [&own[..], &[":", "-n", "1", PROGRAM], &wrong, &[":", "-n", "3", PROGRAM], &own];
+        let ended = run(1, &args.concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let expected = "rank 1: segment 0 of note from rank 4 does not match its digest, 3 times";
+        assert!(ended.errors().contains(&expected), "{ended:?}");
+        assert!(
+            ended.errors().iter().all(|line| line.starts_with("rank 1: segment ")),
+            "{ended:?}"
+        );
+        assert!(names(out.path()).iter().any(|name| name.starts_with("client2_")), "{ended:?}");
+    }
+}
+
+#[test]
 fn two_ranks_are_a_job() {
     if !can_start() {
         return;

@@ -8,11 +8,11 @@ use crossbeam::sync::Parker;
 use super::endpoint::{Endpoint, Tag};
 use super::messages::{
     HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
-    WantedSegment,
+    WantedSegment, misplaced,
 };
 use super::segment_table::{SegmentTable, StoredSegment};
 use super::tracker_client::TrackerClient;
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::driver::Injection;
 use crate::driver::idle::sleep;
 use crate::driver::job::Job;
@@ -20,8 +20,9 @@ use crate::driver::stopwatch::Stopwatch;
 use crate::driver::writer::{Writer, Written};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::DoneReport;
 use crate::protocol::registration::{Catalogue, Listing};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{CorruptSegment, DoneReport};
 use crate::store::{FreshSegment, OutputDir};
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -51,6 +52,7 @@ pub(super) struct Download<'a, L> {
     injection: Injection,
     writer: Writer<Vec<StoredSegment>>,
     parker: Parker,
+    bounds: Bounds,
     /// Files that have no name yet.
     unwritten: usize,
     /// Verified since the tracker was last told.
@@ -82,6 +84,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             injection: Injection::new(&job.faults, job.seed, node),
             writer: Writer::new(output, parker.unparker().clone()),
             parker,
+            bounds: Bounds { nodes: endpoint.nodes(), segments: 0, files: 0 },
             unwritten: 0,
             got: Vec::with_capacity(RENEWAL_SEGMENTS),
             stuck: Vec::new(),
@@ -98,6 +101,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
         catalogue: &Catalogue,
         names: Vec<FileName>,
     ) -> Result<(), TransportError> {
+        self.bounds.segments = catalogue.segments;
         let wanted = names.into_iter().zip(&catalogue.wanted).filter_map(|(name, listing)| {
             let Listing { file, first, count } = (*listing)?;
             Some(PendingFile { file, name, segments: first..first + count })
@@ -173,7 +177,12 @@ impl<'a, L: Endpoint> Download<'a, L> {
             lacking = still;
             Vec::into_iter(whole).for_each(|file| self.write(file));
         }
-        lacking.iter().for_each(|file| self.report.add_failed(file.file));
+        for file in lacking {
+            let mut of_file =
+                self.stuck.iter().filter(|next| file.segments.contains(&next.segment.0));
+            let corrupt = of_file.find_map(WantedSegment::worst);
+            self.report.add_failed(file.file, corrupt);
+        }
         Ok(())
     }
 
@@ -183,8 +192,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
     }
 
     // Fetches a segment from the holder with the fewest requests of those that `fit`, and from another when
-    // it does not have it, or what comes is wrong; false when there is none left. Counts the requests in the
-    // list.
+    // it does not have it, or what comes is wrong, at last from the same again; false when there is none left.
+    // Counts the requests in the list.
     fn fetch(
         &mut self,
         next: &mut WantedSegment,
@@ -196,10 +205,12 @@ impl<'a, L: Endpoint> Download<'a, L> {
         let digest = list.segments[position].1;
         loop {
             let can = |info: &&mut PeerRequestInfo| {
-                fits(info.has >> position & 1 == 1) && !next.tried.contains(&info.peer)
+                let may_send = next.times_tried(info.peer) < CORRUPT_TRIES_MAX;
+                may_send && fits(info.has >> position & 1 == 1)
             };
+            let load = |info: &&mut PeerRequestInfo| (next.times_tried(info.peer), info.requests);
             let holders = list.holders.iter_mut().filter(can);
-            let Some(info) = holders.min_by_key(|info| info.requests) else { return Ok(false) };
+            let Some(info) = holders.min_by_key(load) else { return Ok(false) };
             info.requests += 1;
             let holder = info.peer;
             match self.request(next.segment, digest, holder)? {
@@ -275,8 +286,9 @@ impl<'a, L: Endpoint> Download<'a, L> {
         let answer = self.tracker.receive()?;
         self.stopwatch.lap(Activity::AwaitingTracker);
         let TrackerMessage::HolderList(list) = answer else {
-            unreachable!("a query is answered by a list")
+            return Err(misplaced(NodeId::TRACKER, &answer));
         };
+        list.check(&self.bounds).map_err(|violation| violation.from(NodeId::TRACKER))?;
         Ok(list)
     }
 
@@ -309,5 +321,14 @@ impl<'a, L: Endpoint> Download<'a, L> {
             self.parker.park_timeout(self.tracker.tick());
             self.tracker.keep_alive(self.stopwatch.lap(Activity::Writing))?;
         }
+    }
+}
+
+impl WantedSegment {
+    /// The holder that sent it wrong most often.
+    fn worst(&self) -> Option<CorruptSegment> {
+        let holder = *self.tried.iter().max_by_key(|&&holder| self.times_tried(holder))?;
+        let times = u32::try_from(self.times_tried(holder)).unwrap_or(u32::MAX);
+        Some(CorruptSegment { segment: self.segment, holder, times })
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use super::messages::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 
@@ -95,7 +95,7 @@ impl HolderMap {
             }
             let (file, position) = self.position(next.segment);
             let swarm = files.get(&file).into_iter().flatten().filter(|holder| {
-                let can = holder.peer != asker && !next.tried.contains(&holder.peer);
+                let can = holder.peer != asker && next.times_tried(holder.peer) < CORRUPT_TRIES_MAX;
                 can && fits(holder.segments[position])
             });
             let bit = list.segments.len();
@@ -174,7 +174,8 @@ mod tests {
     }
 
     fn next(segments: &[u32], tried: &[u32]) -> Vec<WantedSegment> {
-        let tried: Vec<_> = tried.iter().copied().map(NodeId).collect();
+        let thrice = tried.iter().flat_map(|&holder| [NodeId(holder); CORRUPT_TRIES_MAX]);
+        let tried: Vec<_> = thrice.collect();
         let next = |&segment| WantedSegment { segment: SegmentId(segment), tried: tried.clone() };
         segments.iter().map(next).collect()
     }

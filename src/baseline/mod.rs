@@ -27,8 +27,8 @@
 //! | at last | download | tracker | `Report`: what both threads measured | |
 //! | while it waits | download | tracker | `Alive` | `Alive`, where it waits for the tracker |
 //!
-//! A segment that is wrong is asked for at the next holder, never again at the same one. When all
-//! are tried it is put aside, and asked for again when all else is here.
+//! A segment that is wrong is asked for at the next holder, and three times at each. When all are
+//! tried it is put aside, and asked for again when all else is here.
 //!
 //! No wait is without a limit. The tracker names a peer that says nothing for `silence_patience`, or does
 //! not register within `registration_patience`, and the run ends. A peer waits longer for the tracker and

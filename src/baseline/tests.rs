@@ -109,10 +109,11 @@ fn a_peer_names_a_holder_that_falls_silent() {
         while !peer.is_finished() {
             let received = tracker.receive(None, Tag::ToTracker, SILENCE).expect("it is open");
             let Some((from, bytes)) = received else { continue };
-            let answer = match decode(&bytes).expect("it is a message") {
+            let answer = match decode(from, &bytes).expect("it is a message") {
                 PeerMessage::Register(_) => TrackerMessage::Catalogue(Catalogue {
                     owned: Vec::new(),
                     wanted: vec![listing],
+                    segments: 1,
                 }),
                 PeerMessage::Ready { .. } => TrackerMessage::Open,
                 PeerMessage::HolderQuery(_) => TrackerMessage::HolderList(list.clone()),

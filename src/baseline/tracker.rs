@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::endpoint::{Endpoint, Tag};
 use super::holder_map::HolderMap;
-use super::messages::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
+use super::messages::{
+    HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode, misplaced,
+};
 use super::tracker_client::tick;
 use crate::config::Config;
 use crate::driver::SHOW_EVERY;
@@ -16,7 +18,9 @@ use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Outcome, Registration, tracker::Progress};
+use crate::protocol::tracker::{Progress, printable};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{Outcome, Registration};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
@@ -90,9 +94,12 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(None) };
             let PeerMessage::Register(registration) = message else {
-                unreachable!("peers register first")
+                return Err(misplaced(from, &message));
             };
             self.contacts[from.index()].0 = Contact::Registered;
+            if registrations.contains_key(&from) {
+                return Err(misplaced(from, &PeerMessage::Register(registration)));
+            }
             registrations.insert(from, registration);
         }
         for (&node, registration) in &registrations {
@@ -128,10 +135,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(false) };
             let PeerMessage::Ready { problem } = message else {
-                unreachable!("a catalogue is answered by ready")
+                return Err(misplaced(from, &message));
             };
             if let Some(problem) = problem {
-                self.outcome.errors.push(format!("{from}: {problem}"));
+                self.outcome.errors.push(format!("{from}: {}", printable(&problem)));
             }
         }
         if !self.outcome.errors.is_empty() {
@@ -157,11 +164,15 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         swarm: &HolderMap,
         show: &mut impl FnMut(Progress),
     ) -> Result<bool, TransportError> {
+        let bounds = Bounds::of(&swarm.roster().geometry, self.nodes);
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
             // One message after the other: the tracker is the classic program's only serial part.
             let Some((from, message)) = self.receive()? else { return Ok(false) };
             self.metrics[0].messages += 1;
+            message
+                .check(&bounds, swarm.roster().wanted_by(from))
+                .map_err(|violation| violation.from(from))?;
             let now = self.stopwatch.lap(Activity::Idle);
             match message {
                 PeerMessage::HolderQuery(query) => self.handle_query(swarm, from, query)?,
@@ -177,11 +188,12 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
+                // These come before a swarm opens, or after it ends, or are answered.
                 PeerMessage::Register(_)
                 | PeerMessage::Ready { .. }
                 | PeerMessage::Report(_)
                 | PeerMessage::Alive { .. } => {
-                    unreachable!("these come before a swarm opens, after it ends, or are answered")
+                    return Err(misplaced(from, &message));
                 }
             }
             if now.since(shown) >= SHOW_EVERY {
@@ -241,7 +253,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(()) };
             let PeerMessage::Report(bytes) = message else {
-                unreachable!("peers that ended report")
+                return Err(misplaced(from, &message));
             };
             self.contacts[from.index()].0 = Contact::Gone;
             match RankMetrics::decode(&bytes) {
@@ -267,7 +279,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             }
             let Some((from, bytes)) = received else { continue };
             self.contacts[from.index()].1 = Duration::ZERO;
-            let message = decode(&bytes)?;
+            let message = decode(from, &bytes)?;
+            if from == NodeId::TRACKER {
+                return Err(misplaced(from, &message));
+            }
             let PeerMessage::Alive { answer } = message else { return Ok(Some((from, message))) };
             if answer {
                 self.answer(from, &TrackerMessage::Alive)?;

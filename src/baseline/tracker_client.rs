@@ -41,7 +41,7 @@ impl<'a, L: Endpoint> TrackerClient<'a, L> {
     pub(super) fn receive(&self) -> Result<TrackerMessage, TransportError> {
         let (from, limit) = (NodeId::TRACKER, self.silence * PEERS_WAIT);
         loop {
-            let message = decode(&self.wait(from, Tag::FromTracker, limit)?)?;
+            let message = decode(from, &self.wait(from, Tag::FromTracker, limit)?)?;
             if !matches!(message, TrackerMessage::Alive) {
                 return Ok(message);
             }

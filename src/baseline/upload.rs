@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::endpoint::{Endpoint, Tag};
+use super::messages::misplaced;
 use super::segment_table::{SegmentTable, StoredSegment};
-use crate::manifest::SegmentId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::RankMetrics;
 use crate::store::Verified as _;
 use crate::transport::TransportError;
@@ -16,12 +17,19 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Serves until a request comes that names no segment; returns what was sent.
 pub(super) fn run(
     endpoint: &impl Endpoint,
+    node: NodeId,
     segments: &SegmentTable,
 ) -> Result<RankMetrics, TransportError> {
     let mut metrics = RankMetrics::default();
     loop {
         let Some((from, request)) = endpoint.receive(None, Tag::Request, WAIT)? else { continue };
-        let Ok(number) = request.try_into() else { return Ok(metrics) };
+        let Ok(number) = request.try_into() else {
+            // This peer's own download thread has ended.
+            if from == node {
+                return Ok(metrics);
+            }
+            return Err(misplaced(from, &"a request for nothing"));
+        };
         let id = SegmentId(u32::from_le_bytes(number));
         let Some(segment) = segments.segment(id) else {
             // An empty answer refuses: no payload is empty.
