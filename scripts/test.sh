@@ -2,7 +2,7 @@
 # Usage: scripts/test.sh [--quick]
 #
 # The gate: everything that has to hold before a change is taken. Stops at the first step that fails
-# and names it. --quick leaves out the documentation and the loom tests.
+# and names it. --quick leaves out the documentation, the loom tests and fuzzing.
 
 set -euo pipefail
 scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
@@ -66,6 +66,23 @@ loom() {
     cargo test "${arguments[@]}"
 }
 
+# Each target for a few seconds from its seeds: enough to see that it builds, and that what was mended
+# stays so. A folder of its own, since the sanitizer changes every crate.
+fuzz() {
+    export RUSTC_BOOTSTRAP=1
+    local target found
+    cargo fuzz build
+    found=$(mktemp -d)
+    export TMPDIR=$found
+    for target in $(cargo fuzz list); do
+        # The first folder takes what is found, so that the clone stays clean.
+        mkdir "$found/$target"
+        cargo fuzz run "$target" "$found/$target" "fuzz/corpus/$target" -- \
+            -max_total_time=5 -timeout=10 -verbosity=0
+    done
+    rm -r "$found"
+}
+
 end_to_end() {
     local out
     out=$(target_folder)/gate-run
@@ -88,6 +105,13 @@ step "build without MPI" cargo build --no-default-features
 step "examples in the documentation" cargo test --doc
 step tests tests
 if $quick; then skip loom "--quick"; else step loom loom; fi
+if $quick; then
+    skip fuzz "--quick"
+elif have cargo-fuzz; then
+    step fuzz fuzz
+else
+    skip fuzz "cargo-fuzz is not installed"
+fi
 step "end to end" end_to_end
 
 printf '%s\n' "${finished[@]}"

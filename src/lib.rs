@@ -31,3 +31,6 @@ pub mod simulation;
 pub mod report;
 pub mod harness;
 pub mod cli;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;

@@ -8,7 +8,8 @@ use mpiswarm::config::{
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
 use mpiswarm::protocol::{
-    Ask, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Part,
+    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
+    Part,
 };
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
@@ -87,6 +88,14 @@ fn report() -> impl Strategy<Value = DoneReport> {
             segments: more.0,
             problems: problems.into_iter().map(String::into_boxed_str).collect(),
             more_problems: more.0,
+            corrupt: [CorruptSegment {
+                segment: SegmentId(more.0),
+                holder: NodeId(more.1),
+                times: more.1,
+            }]
+            .into_iter()
+            .collect(),
+            more_corrupt: more.1,
             failed_files: failed.into_iter().map(FileId).collect(),
             more_failed_files: more.1,
         },
@@ -188,6 +197,8 @@ fn the_largest_messages_fit() {
         segments: u32::MAX,
         problems: std::iter::repeat_n(problem, PROBLEMS_MAX).collect(),
         more_problems: u32::MAX,
+        corrupt: [CorruptSegment { segment, holder: node, times: u32::MAX }; PROBLEMS_MAX].into(),
+        more_corrupt: u32::MAX,
         failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],
         more_failed_files: u32::MAX,
     };

@@ -150,6 +150,64 @@ fn inputs_for_more_or_fewer_ranks_are_one_line_and_no_abort() {
 }
 
 #[test]
+fn ranks_with_other_options_are_named_and_nothing_is_moved() {
+    if !can_start() {
+        return;
+    }
+    for engine in ["lockfree", "mutex"] {
+        for (more, what) in [
+            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 32768 as on rank 0"),
+            (&["--seed", "9"], "--seed is not 1 as on rank 0"),
+            (&["--patience", "ask=1s"], "--patience is not registration=600s,silence=60s,"),
+            (
+                &["--engine", if engine == "mutex" { "lockfree" } else { "mutex" }],
+                "--engine is not ",
+            ),
+            (&["--verify", "off"], "--verify is not the default, inline as on rank 0"),
+        ] {
+            let out = tempfile::tempdir().expect("a folder");
+            let small = inputs("small");
+            let own = ["run", text(&small), "--quiet", "--out", text(out.path())];
+            // A flag can be given once.
+            let first = if more[0] == "--engine" { &[][..] } else { &["--engine", engine] };
+            let ours = ["--engine", engine];
+            let rest = ["-n", "3", PROGRAM];
+            let args = [&own[..], &ours, &[":"], &rest, &own, first, more].concat();
+            let ended = run(2, &args);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert_eq!(ended.errors().len(), 1, "{ended:?}");
+            let expected = format!("ranks 2, 3, 4: {what}");
+            assert!(ended.errors()[0].starts_with(&expected), "{ended:?}");
+            assert_eq!(names(out.path()), [""; 0], "nothing was moved");
+        }
+    }
+}
+
+#[test]
+fn a_corrupt_copy_is_named_with_its_rank() {
+    if !can_start() {
+        return;
+    }
+    for engine in ["lockfree", "mutex"] {
+        let out = tempfile::tempdir().expect("a folder");
+        let small = inputs("small");
+        let own = ["run", text(&small), "--quiet", "--engine", engine, "--out", text(out.path())];
+        // What rank 1 receives arrives wrong; the others get their files.
+        let wrong = [&own[..], &["--inject", "corrupt:1"]].concat();
+        let args = [&own[..], &[":", "-n", "1", PROGRAM], &wrong, &[":", "-n", "3", PROGRAM], &own];
+        let ended = run(1, &args.concat());
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let expected = "rank 1: segment 0 of note from rank 4 does not match its digest, 3 times";
+        assert!(ended.errors().contains(&expected), "{ended:?}");
+        assert!(
+            ended.errors().iter().all(|line| line.starts_with("rank 1: segment ")),
+            "{ended:?}"
+        );
+        assert!(names(out.path()).iter().any(|name| name.starts_with("client2_")), "{ended:?}");
+    }
+}
+
+#[test]
 fn two_ranks_are_a_job() {
     if !can_start() {
         return;
@@ -275,4 +333,36 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     assert_eq!(finished, ["client2_short"]);
     let written = fs::read_to_string(out.path().join("client2_short")).expect("it is whole");
     assert_eq!(format!("short 5\n{written}"), owned("short", 5));
+}
+
+/// A rank of the mutex engine that is stopped while the long file is on its way.
+fn check_stopped(rank: u32) {
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
+    write(dir.path(), 2, "0\n2\nshort\nlong\n");
+    write(dir.path(), 3, "0\n1\nlong\n");
+    let slowly = ["--patience", "silence=2s", "--inject", "delay:50"];
+    let args = ["run", text(dir.path()), "--engine", "mutex", "--quiet", "--out", text(out.path())];
+    let job = Job::start(4, &[&args[..], &slowly].concat(), Duration::from_secs(180));
+    let has_short = |_| {
+        thread::sleep(Duration::from_millis(20));
+        out.path().join("client2_short").exists()
+    };
+    assert!((0..5000).any(has_short), "the short file comes");
+    let victim = process_of(rank, out.path()).expect("the rank runs");
+    let stopped = Command::new("kill").args(["-STOP", &victim.to_string()]).status();
+    assert!(stopped.expect("kill starts").success());
+    let ended = job.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let named = format!("rank {rank} is lost");
+    assert!(ended.errors().iter().all(|error| error.contains(&named)), "{ended:?}");
+    assert_ne!(ended.errors().len(), 0, "{ended:?}");
+}
+
+#[test]
+fn a_rank_of_the_mutex_engine_that_is_stopped_is_named_and_ends_the_job() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    (0..4).for_each(check_stopped);
 }

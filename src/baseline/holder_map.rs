@@ -7,15 +7,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard};
 
 use super::messages::{HolderList, PeerRequestInfo, ReceivedSegment, WantedSegment};
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 
-/// A node that has segments of a file.
+/// A node of a file's swarm: it owns the file, or fetches it.
 #[derive(Debug)]
 struct Holder {
     peer: NodeId,
-    /// By position in the file: whether it has the segment.
+    /// By position in the file: whether it has said that it has the segment.
     segments: Vec<bool>,
 }
 
@@ -50,14 +50,7 @@ impl HolderMap {
         let mut files = lock(&self.files);
         for &ReceivedSegment { segment, .. } in got {
             let (file, position) = self.position(segment);
-            let holders = files.entry(file).or_default();
-            let known = holders.iter().position(|holder| holder.peer == peer);
-            let known = known.unwrap_or_else(|| {
-                let segments = vec![false; self.roster.geometry.segments_of(file).len()];
-                holders.push(Holder { peer, segments });
-                holders.len() - 1
-            });
-            holders[known].segments[position] = true;
+            self.member(&mut files, file, peer).segments[position] = true;
         }
         drop(files);
         let mut requests = lock(&self.requests);
@@ -66,26 +59,51 @@ impl HolderMap {
         }
     }
 
-    /// The holders of the first segments of `next` that can be had now, as many as a list holds.
+    /// Everybody who owns or fetches the files of `next`; from now on the asker is one of them.
+    pub(super) fn list(&self, asker: NodeId, next: &[WantedSegment]) -> HolderList {
+        let mut files = lock(&self.files);
+        for next in next {
+            let (file, _) = self.position(next.segment);
+            self.member(&mut files, file, asker);
+        }
+        drop(files);
+        self.listed(asker, next, |_| true)
+    }
+
+    /// Like [`list`](Self::list), but only of segments that can be had now, and only holders that are
+    /// known to have one of them.
+    pub(super) fn list_known(&self, asker: NodeId, next: &[WantedSegment]) -> HolderList {
+        self.listed(asker, next, |has| has)
+    }
+
+    /// A list of the first segments of `next`, as many as it holds, and of the holders that `fit`.
     ///
     /// Holders with equally many requests are listed from the asker's own rank on. Otherwise all
     /// askers would choose the same one.
-    pub(super) fn list(&self, asker: NodeId, next: &[WantedSegment]) -> HolderList {
+    fn listed(
+        &self,
+        asker: NodeId,
+        next: &[WantedSegment],
+        fits: impl Fn(bool) -> bool,
+    ) -> HolderList {
         let mut list = HolderList::default();
-        let mut has = vec![0_u16; self.nodes as usize];
+        let mut has: Vec<Option<u16>> = vec![None; self.nodes as usize];
         let files = lock(&self.files);
         for next in next {
             if list.segments.len() == RENEWAL_SEGMENTS {
                 break;
             }
             let (file, position) = self.position(next.segment);
-            let bit = 1 << list.segments.len();
+            let swarm = files.get(&file).into_iter().flatten().filter(|holder| {
+                let can = holder.peer != asker && next.times_tried(holder.peer) < CORRUPT_TRIES_MAX;
+                can && fits(holder.segments[position])
+            });
+            let bit = list.segments.len();
             let mut found = false;
-            for holder in files.get(&file).into_iter().flatten() {
-                if holder.segments[position] && !next.tried.contains(&holder.peer) {
-                    has[holder.peer.index()] |= bit;
-                    found = true;
-                }
+            for holder in swarm {
+                *has[holder.peer.index()].get_or_insert(0) |=
+                    u16::from(holder.segments[position]) << bit;
+                found = true;
             }
             if found {
                 list.segments.push((next.segment, self.roster.digest(next.segment)));
@@ -93,15 +111,32 @@ impl HolderMap {
         }
         drop(files);
         let requests = lock(&self.requests);
-        let holders = (0..self.nodes).map(NodeId).zip(has).filter(|&(_, has)| has != 0);
-        list.holders.extend(holders.map(|(peer, has)| {
+        let holders = (0..self.nodes).map(NodeId).zip(has);
+        list.holders.extend(holders.filter_map(|(peer, has)| {
             let requests = requests.get(&peer).copied().unwrap_or(0);
-            PeerRequestInfo { peer, requests, has }
+            Some(PeerRequestInfo { peer, requests, has: has? })
         }));
         drop(requests);
         let distance = |peer: NodeId| (peer.0 + self.nodes - asker.0) % self.nodes;
         list.holders.sort_unstable_by_key(|info| (info.requests, distance(info.peer)));
         list
+    }
+
+    /// A node's place in the swarm of a file, which it enters now if it was not there.
+    fn member<'a>(
+        &self,
+        files: &'a mut HashMap<FileId, Vec<Holder>>,
+        file: FileId,
+        peer: NodeId,
+    ) -> &'a mut Holder {
+        let swarm = files.entry(file).or_default();
+        let known = swarm.iter().position(|holder| holder.peer == peer);
+        let known = known.unwrap_or_else(|| {
+            let segments = vec![false; self.roster.geometry.segments_of(file).len()];
+            swarm.push(Holder { peer, segments });
+            swarm.len() - 1
+        });
+        &mut swarm[known]
     }
 
     fn position(&self, segment: SegmentId) -> (FileId, usize) {
@@ -139,7 +174,8 @@ mod tests {
     }
 
     fn next(segments: &[u32], tried: &[u32]) -> Vec<WantedSegment> {
-        let tried: Vec<_> = tried.iter().copied().map(NodeId).collect();
+        let thrice = tried.iter().flat_map(|&holder| [NodeId(holder); CORRUPT_TRIES_MAX]);
+        let tried: Vec<_> = thrice.collect();
         let next = |&segment| WantedSegment { segment: SegmentId(segment), tried: tried.clone() };
         segments.iter().map(next).collect()
     }
@@ -177,8 +213,17 @@ mod tests {
         assert_eq!(swarm.list(NodeId(3), &next(&all, &[])).segments.len(), RENEWAL_SEGMENTS);
         assert_eq!(swarm.list(NodeId(3), &next(&[5], &[1, 2])), HolderList::default());
         swarm.record(NodeId(4), &[got(6, 1)]);
-        let list = swarm.list(NodeId(3), &next(&[5, 6], &[1, 2]));
+        let list = swarm.list_known(NodeId(3), &next(&[5, 6], &[1, 2]));
         assert_eq!(holders(&list), [(4, 0, 1)]);
         assert_eq!(list.segments, [(SegmentId(6), Digest([7; 32]))]);
+    }
+
+    #[test]
+    fn who_fetches_a_file_is_of_its_swarm_before_it_has_anything() {
+        let swarm = swarm();
+        let list = swarm.list(NodeId(3), &next(&[0, 1], &[]));
+        assert_eq!(holders(&list), [(1, 0, 0b11), (2, 0, 0b11)], "nobody is told of itself");
+        let list = swarm.list(NodeId(4), &next(&[0, 1], &[]));
+        assert_eq!(holders(&list), [(1, 0, 0b11), (2, 0, 0b11), (3, 0, 0)]);
     }
 }

@@ -1,11 +1,14 @@
-//! The mutex engine: the classic design with two threads a rank and blocking calls, to measure the
-//! lockfree engine against. It moves the same verified bytes on the same inputs.
+//! The mutex engine: the classic design with two threads a rank that wait for each answer, to
+//! measure the lockfree engine against. It moves the same verified bytes on the same inputs.
 //!
-//! Each peer has a download thread and an upload thread, which share a locked table of segments
-//! and block in every call: over MPI under `MPI_THREAD_MULTIPLE`. A peer has one request in
-//! flight. It fetches files one by one and segments in the order of their file, each into a fresh
-//! buffer, from the holder with the fewest requests. For every ten segments the list of holders is
-//! renewed, and the peer reports what it has received. The tracker answers from a locked map.
+//! Each peer has a download thread and an upload thread, which share a locked table of segments: over
+//! MPI under `MPI_THREAD_MULTIPLE`. A peer has one request in flight. It fetches files one by one, each
+//! peer beginning with another, and segments in the order of their file, each into a fresh buffer. For
+//! every ten segments it renews its list of the swarm, which names everybody who owns or fetches the
+//! file, and reports what it has received. The tracker answers from a locked map.
+//!
+//! A peer asks the one of the swarm with the fewest requests. One that does not have the segment yet says
+//! no, and has fallen behind in the file: it is asked again when the list is renewed.
 //!
 //! The messages, and which thread sends them to which:
 //!
@@ -13,18 +16,25 @@
 //! | --- | --- | --- | --- | --- |
 //! | at first | download | tracker | `Register`: owned files with digests, wanted names | `Catalogue`, or `Refused` where an input is bad or owners disagree |
 //! | then | download | tracker | `Ready`: there is memory, or why there is none | `Open` when all are ready, or `Refused` |
-//! | every ten segments | download | tracker | `HolderQuery`: what it got and from whom, and the next ten segments | `HolderList`: their digests and holders, fewest requests first |
+//! | every ten segments | download | tracker | `HolderQuery`: what it got and from whom, and the next ten segments | `HolderList`: their digests, and the swarm of the file, fewest requests first |
 //! | each segment | download | upload | its number, in four bytes | the payload; empty where it is not there |
 //! | with wrong segments left | download | tracker | `HolderQuery` that waits: those, and who was tried | `HolderList` as soon as one can be had elsewhere; an empty one when nobody fetches any more |
 //! | a file is written | download | tracker | `FileFinished` | |
 //! | all have come | download | tracker | `AllFinished`: the last that it got | |
 //! | all are written | download | tracker | `Done`: what went wrong | |
-//! | all peers are done | tracker | upload | a request for nothing: stop | |
+//! | all peers are done | tracker | download | `Stop` | |
+//! | then | download | its own upload | a request for nothing: stop | |
 //! | at last | download | tracker | `Report`: what both threads measured | |
+//! | while it waits | download | tracker | `Alive` | `Alive`, where it waits for the tracker |
 //!
-//! A segment that is wrong is asked for at the next holder, never again at the same one. When all
-//! are tried it is put aside, and asked for again when all else is here. Nothing times out: every
-//! wait is for an answer that is certain to come, so no run ends with a message in flight.
+//! A segment that is wrong is asked for at the next holder, and three times at each. When all are
+//! tried it is put aside, and asked for again when all else is here.
+//!
+//! No wait is without a limit. The tracker names a peer that says nothing for `silence_patience`, or does
+//! not register within `registration_patience`, and the run ends. A peer waits longer for the tracker and
+//! for holders: whoever is lost, the tracker is the first to know. The download thread ends the upload
+//! thread. Time is counted in waits that ended without a message, so that a rank that was itself stopped
+//! does not blame others for it.
 //!
 //! A third thread writes finished files, as in the lockfree engine: the comparison is not about disks.
 
@@ -37,6 +47,8 @@ mod holder_map;
 mod tracker;
 mod tracker_client;
 mod upload;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::thread;
 
@@ -46,6 +58,8 @@ use crate::protocol::tracker::Progress;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use endpoint::Mailboxes;
+#[cfg(feature = "mpi")]
+use endpoint::MpiEndpoint;
 
 /// Runs `nodes` nodes: the tracker on one thread, each peer on two. `show` is called with the progress
 /// a few times a second.
@@ -67,34 +81,34 @@ pub fn run_threads(
         let peer = |(node, setup)| {
             scope.spawn(move || {
                 let ended = peer::run(&mailboxes.endpoint(node), node, job, setup, clock);
-                close_if_failed(mailboxes, ended.map(|()| None))
+                if ended.is_err() {
+                    mailboxes.close();
+                }
+                ended.map(|()| None)
             })
         };
         let peers: Vec<_> = setup.into_iter().map(peer).collect();
-        let tracked = tracker::run(&mailboxes.endpoint(NodeId::TRACKER), job, nodes, clock, show);
-        let tracked = close_if_failed(mailboxes, tracked.map(Some));
+        let tracked = tracker::run(&mailboxes.endpoint(NodeId::TRACKER), job, clock, show);
+        // The other nodes end too when one has failed or is lost.
+        if !tracked.as_ref().is_ok_and(|result| result.outcome.lost.is_empty()) {
+            mailboxes.close();
+        }
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
-        std::iter::once(tracked).chain(peers).collect()
+        std::iter::once(tracked.map(Some)).chain(peers).collect()
     });
     let mut named: Vec<_> = (0..).map(NodeId).zip(results).collect();
     // The failure itself comes before those that it caused on other nodes.
     named.sort_by_key(|(_, result)| matches!(result, Err(TransportError::BrokenOff)));
     let mut ended = None;
     for (node, result) in named {
-        ended = ended.or(result.map_err(|source| JobError { node, source })?);
+        match result {
+            Ok(result) => ended = ended.or(result),
+            // A peer is lost, and the tracker has named it.
+            Err(TransportError::BrokenOff) if ended.is_some() => {}
+            Err(source) => return Err(JobError { node, source }),
+        }
     }
     Ok(ended.expect("rank 0 ends by knowing how"))
-}
-
-/// Ends the other nodes too when one has failed.
-fn close_if_failed<T>(
-    mailboxes: &Mailboxes,
-    result: Result<T, TransportError>,
-) -> Result<T, TransportError> {
-    if result.is_err() {
-        mailboxes.close();
-    }
-    result
 }
 
 /// Runs this rank's node; all ranks must come here, after MPI was initialized for calls from
@@ -103,8 +117,8 @@ fn close_if_failed<T>(
 ///
 /// # Errors
 ///
-/// When a message can't be read. The other ranks then wait forever, so the caller must abort the
-/// job.
+/// When a message can't be read, or a rank that this one waits for is lost. The caller must then abort the
+/// job, as it must when the result names lost ranks: no collective call can follow.
 #[cfg(feature = "mpi")]
 pub fn run_rank(
     job: &Job,
@@ -113,15 +127,15 @@ pub fn run_rank(
     show: impl FnMut(Progress),
 ) -> Result<Option<JobResult>, JobError> {
     use mpi::topology::Communicator as _;
-    let number = |number| u32::try_from(number).expect("ranks are not negative");
-    let node = NodeId(number(world.rank()));
+    let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
+    let endpoint = MpiEndpoint::new(clock);
     let result = if node == NodeId::TRACKER {
         job.meter.begin();
-        tracker::run(&endpoint::MpiEndpoint, job, number(world.size()), clock, show).map(Some)
+        tracker::run(&endpoint, job, clock, show).map(Some)
     } else {
         let setup = peer::prepare(job, node);
         job.meter.begin();
-        peer::run(&endpoint::MpiEndpoint, node, job, setup, clock).map(|()| None)
+        peer::run(&endpoint, node, job, setup, clock).map(|()| None)
     };
     result.map_err(|source| JobError { node, source })
 }

@@ -4,7 +4,7 @@ use std::thread;
 
 use super::download::Download;
 use super::endpoint::{Endpoint, Tag};
-use super::messages::{PeerMessage, TrackerMessage};
+use super::messages::{PeerMessage, TrackerMessage, misplaced};
 use super::segment_table::{SegmentTable, StoredSegment};
 use super::tracker_client::TrackerClient;
 use super::upload;
@@ -31,7 +31,7 @@ pub(super) fn run(
     setup: Result<PeerSetup, PrepareError>,
     clock: &Clock,
 ) -> Result<(), TransportError> {
-    let tracker = TrackerClient(endpoint);
+    let tracker = TrackerClient::new(endpoint, job.config.silence_patience);
     let setup = match setup {
         Ok(setup) => setup,
         Err(reason) => {
@@ -42,21 +42,41 @@ pub(super) fn run(
     };
     let PeerSetup { registration, store: _, owned, wanted, output, slot_bytes } = setup;
     tracker.send(&PeerMessage::Register(registration))?;
-    let TrackerMessage::Catalogue(catalogue) = tracker.receive()? else { return Ok(()) };
+    let catalogue = match tracker.receive()? {
+        TrackerMessage::Catalogue(catalogue) => catalogue,
+        TrackerMessage::Refused => return Ok(()),
+        other @ (TrackerMessage::Open
+        | TrackerMessage::HolderList(_)
+        | TrackerMessage::Stop
+        | TrackerMessage::Alive) => {
+            return Err(misplaced(NodeId::TRACKER, &other));
+        }
+    };
+    let lengths: Vec<_> =
+        owned.iter().map(|file| u32::try_from(file.len()).unwrap_or(u32::MAX)).collect();
+    catalogue
+        .check(&lengths, wanted.len(), job.config.segments_max)
+        .map_err(|violation| violation.from(NodeId::TRACKER))?;
     tracker.send(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
-    let TrackerMessage::Open = tracker.receive()? else { return Ok(()) };
+    match tracker.receive()? {
+        TrackerMessage::Open => {}
+        TrackerMessage::Refused => return Ok(()),
+        other @ (TrackerMessage::Catalogue(_)
+        | TrackerMessage::HolderList(_)
+        | TrackerMessage::Stop
+        | TrackerMessage::Alive) => {
+            return Err(misplaced(NodeId::TRACKER, &other));
+        }
+    }
     let segments = own_segments(&catalogue, owned);
     let metrics = thread::scope(|scope| {
-        let upload = scope.spawn(|| upload::run(endpoint, &segments));
-        let mut download =
-            Download::new(endpoint, &segments, job, node, clock, (output, slot_bytes));
+        let upload = scope.spawn(|| upload::run(endpoint, node, &segments));
+        let mut download = Download::new(endpoint, &segments, job, node, clock, output);
         let downloaded = download.run(&catalogue, wanted);
-        if downloaded.is_err() {
-            // A request for nothing stops the upload thread; nobody else will send one.
-            endpoint.send(node, Tag::Request, &[])?;
-        }
+        // A request for nothing stops the upload thread.
+        let stopped = endpoint.send(node, Tag::Request, &[]);
         let served = upload.join().expect("an upload thread does not panic");
-        downloaded.and(served).map(|served| download.metrics(&served))
+        downloaded.and(stopped).and(served).map(|served| download.metrics(&served))
     })?;
     tracker.send(&PeerMessage::Report(metrics.encode()))
 }

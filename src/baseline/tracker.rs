@@ -2,10 +2,15 @@
 //! peer is done.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use super::endpoint::{Endpoint, Length, Tag};
+use super::endpoint::{Endpoint, Tag};
 use super::holder_map::HolderMap;
-use super::messages::{HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode};
+use super::messages::{
+    HolderQuery, PeerMessage, TrackerMessage, WantedSegment, decode, encode, misplaced,
+};
+use super::tracker_client::tick;
+use crate::config::Config;
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;
@@ -13,51 +18,71 @@ use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Outcome, Registration, tracker::Progress};
+use crate::protocol::tracker::{Progress, printable};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{Outcome, Registration};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
 
-/// Runs rank 0 to the end. `show` is called with the progress a few times a second.
+/// Runs rank 0 to the end: of the run, or until a peer is lost, which the result names. `show` is called
+/// with the progress a few times a second.
 pub(super) fn run<L: Endpoint>(
     endpoint: &L,
     job: &Job,
-    nodes: u32,
     clock: &Clock,
     mut show: impl FnMut(Progress),
 ) -> Result<JobResult, TransportError> {
-    let mut tracker = MutexTracker::new(endpoint, nodes, (clock, &job.meter));
+    let mut tracker = MutexTracker::new(endpoint, &job.config, (clock, &job.meter));
     let Some(swarm) = tracker.register()? else { return Ok(tracker.result(0)) };
     let distinct_bytes = swarm.roster().distinct_bytes_wanted(job.segment_bytes);
-    if tracker.open()? {
-        tracker.serve(&swarm, &mut show)?;
+    if tracker.open()? && tracker.serve(&swarm, &mut show)? {
         tracker.stop()?;
     }
     show(tracker.progress);
     Ok(tracker.result(distinct_bytes))
 }
 
+/// How well the tracker knows a peer, which says how long it may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Contact {
+    /// It reads its input, and makes or hashes what it owns.
+    Unregistered,
+    Registered,
+    /// It has sent its last message.
+    Gone,
+}
+
 struct MutexTracker<'a, L> {
     endpoint: &'a L,
     nodes: u32,
+    config: &'a Config,
     clock: &'a Clock,
     stopwatch: Stopwatch,
     outcome: Outcome,
     progress: Progress,
     /// Peers with nothing left to do until one of these segments can be had.
     waiting: BTreeMap<NodeId, Vec<WantedSegment>>,
+    /// By rank: how long it has been silent.
+    contacts: Vec<(Contact, Duration)>,
+    /// When silences were last prolonged.
+    counted: Timestamp,
     metrics: Vec<RankMetrics>,
 }
 
 impl<'a, L: Endpoint> MutexTracker<'a, L> {
-    fn new(endpoint: &'a L, nodes: u32, (clock, meter): (&'a Clock, &Meter)) -> Self {
+    fn new(endpoint: &'a L, config: &'a Config, (clock, meter): (&'a Clock, &Meter)) -> Self {
+        let nodes = endpoint.nodes();
         Self {
             endpoint,
             nodes,
+            config,
             clock,
             stopwatch: Stopwatch::start(clock, meter),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             progress: Progress::default(),
             waiting: BTreeMap::new(),
+            contacts: vec![(Contact::Unregistered, Duration::ZERO); nodes as usize],
+            counted: clock.now(),
             metrics: vec![RankMetrics::default(); nodes as usize],
         }
     }
@@ -67,10 +92,14 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     fn register(&mut self) -> Result<Option<HolderMap>, TransportError> {
         let (mut registrations, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
-            let (from, message) = self.receive()?;
+            let Some((from, message)) = self.receive()? else { return Ok(None) };
             let PeerMessage::Register(registration) = message else {
-                unreachable!("peers register first")
+                return Err(misplaced(from, &message));
             };
+            self.contacts[from.index()].0 = Contact::Registered;
+            if registrations.contains_key(&from) {
+                return Err(misplaced(from, &PeerMessage::Register(registration)));
+            }
             registrations.insert(from, registration);
         }
         for (&node, registration) in &registrations {
@@ -104,12 +133,12 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     /// Opens the swarm if all have memory for what they want. Returns whether they have.
     fn open(&mut self) -> Result<bool, TransportError> {
         for _ in self.peers() {
-            let (from, message) = self.receive()?;
+            let Some((from, message)) = self.receive()? else { return Ok(false) };
             let PeerMessage::Ready { problem } = message else {
-                unreachable!("a catalogue is answered by ready")
+                return Err(misplaced(from, &message));
             };
             if let Some(problem) = problem {
-                self.outcome.errors.push(format!("{from}: {problem}"));
+                self.outcome.errors.push(format!("{from}: {}", printable(&problem)));
             }
         }
         if !self.outcome.errors.is_empty() {
@@ -129,17 +158,21 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Refused))
     }
 
-    /// Answers peers until all are done.
+    /// Answers peers until all are done. Returns whether none was lost.
     fn serve(
         &mut self,
         swarm: &HolderMap,
         show: &mut impl FnMut(Progress),
-    ) -> Result<(), TransportError> {
+    ) -> Result<bool, TransportError> {
+        let bounds = Bounds::of(&swarm.roster().geometry, self.nodes);
         let (mut done, mut shown) = (0, Timestamp::default());
         while done < self.nodes - 1 {
             // One message after the other: the tracker is the classic program's only serial part.
-            let (from, message) = self.receive()?;
+            let Some((from, message)) = self.receive()? else { return Ok(false) };
             self.metrics[0].messages += 1;
+            message
+                .check(&bounds, swarm.roster().wanted_by(from))
+                .map_err(|violation| violation.from(from))?;
             let now = self.stopwatch.lap(Activity::Idle);
             match message {
                 PeerMessage::HolderQuery(query) => self.handle_query(swarm, from, query)?,
@@ -155,8 +188,12 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
-                PeerMessage::Register(_) | PeerMessage::Ready { .. } | PeerMessage::Report(_) => {
-                    unreachable!("these come before a swarm opens, or after it ends")
+                // These come before a swarm opens, or after it ends, or are answered.
+                PeerMessage::Register(_)
+                | PeerMessage::Ready { .. }
+                | PeerMessage::Report(_)
+                | PeerMessage::Alive { .. } => {
+                    return Err(misplaced(from, &message));
                 }
             }
             if now.since(shown) >= SHOW_EVERY {
@@ -165,7 +202,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             }
             self.stopwatch.lap(Activity::Deciding);
         }
-        Ok(())
+        Ok(true)
     }
 
     fn handle_query(
@@ -192,7 +229,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     fn answer_waiting(&mut self, swarm: &HolderMap) -> Result<(), TransportError> {
         let mut answered = Vec::new();
         for (&peer, next) in &self.waiting {
-            let list = swarm.list(peer, next);
+            let list = swarm.list_known(peer, next);
             if !list.segments.is_empty() {
                 answered.push((peer, list));
             }
@@ -208,16 +245,17 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         Ok(())
     }
 
-    /// Stops the upload threads, and collects what each peer measured.
+    /// Stops the peers, and collects what each measured.
     fn stop(&mut self) -> Result<(), TransportError> {
-        self.peers().try_for_each(|peer| self.endpoint.send(peer, Tag::Request, &[]))?;
+        self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Stop))?;
         self.stopwatch.lap(Activity::Deciding);
         self.metrics[0].spent = self.stopwatch.spent();
         for _ in self.peers() {
-            let (from, message) = self.receive()?;
+            let Some((from, message)) = self.receive()? else { return Ok(()) };
             let PeerMessage::Report(bytes) = message else {
-                unreachable!("peers that ended report")
+                return Err(misplaced(from, &message));
             };
+            self.contacts[from.index()].0 = Contact::Gone;
             match RankMetrics::decode(&bytes) {
                 Ok(metrics) => self.metrics[from.index()] = metrics,
                 Err(error) => {
@@ -228,9 +266,52 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         Ok(())
     }
 
-    fn receive(&self) -> Result<(NodeId, PeerMessage), TransportError> {
-        let (from, bytes) = self.endpoint.receive(Tag::ToTracker, Length::Any)?;
-        Ok((from, decode(&bytes)?))
+    /// The next message that says more than that a peer lives; none where a peer is lost.
+    fn receive(&mut self) -> Result<Option<(NodeId, PeerMessage)>, TransportError> {
+        let tick = tick(self.config.silence_patience);
+        while self.outcome.lost.is_empty() {
+            let received = self.endpoint.receive(None, Tag::ToTracker, tick)?;
+            // The ticks are counted: a tracker that was itself stopped prolongs each silence by one.
+            let now = self.clock.now();
+            if now.since(self.counted) >= tick {
+                self.counted = now;
+                self.prolong_silences(tick);
+            }
+            let Some((from, bytes)) = received else { continue };
+            self.contacts[from.index()].1 = Duration::ZERO;
+            let message = decode(from, &bytes)?;
+            if from == NodeId::TRACKER {
+                return Err(misplaced(from, &message));
+            }
+            let PeerMessage::Alive { answer } = message else { return Ok(Some((from, message))) };
+            if answer {
+                self.answer(from, &TrackerMessage::Alive)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Names those that have been silent for too long.
+    fn prolong_silences(&mut self, tick: Duration) {
+        let Config { registration_patience, silence_patience, .. } = *self.config;
+        for (node, (contact, silence)) in (0..).map(NodeId).zip(&mut self.contacts).skip(1) {
+            *silence += tick;
+            let error = match contact {
+                Contact::Unregistered if *silence >= registration_patience => {
+                    let seconds = registration_patience.as_secs_f64();
+                    format!("{node} did not register within {seconds} s: does its input hang?")
+                }
+                Contact::Registered if *silence >= silence_patience => {
+                    let seconds = silence_patience.as_secs_f64();
+                    format!("{node} is lost: it said nothing for {seconds} s")
+                }
+                Contact::Unregistered | Contact::Registered | Contact::Gone => continue,
+            };
+            self.outcome.lost.push(node);
+            self.outcome.errors.push(error);
+        }
+        self.outcome.refused =
+            self.outcome.refused || !self.outcome.lost.is_empty() && self.outcome.opened.is_none();
     }
 
     fn answer(&self, peer: NodeId, answer: &TrackerMessage) -> Result<(), TransportError> {

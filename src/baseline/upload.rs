@@ -1,25 +1,35 @@
 //! A peer's upload thread: sends what others ask for, one segment at a time, until it is stopped.
 
-use super::endpoint::{Endpoint, Length, Tag};
+use std::time::Duration;
+
+use super::endpoint::{Endpoint, Tag};
+use super::messages::misplaced;
 use super::segment_table::{SegmentTable, StoredSegment};
-use crate::manifest::SegmentId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::RankMetrics;
 use crate::store::Verified as _;
 use crate::transport::TransportError;
 
-// A request is a segment's number.
-const NUMBER_BYTES: usize = size_of::<u32>();
+// How long one call waits for a request. Any value does: the download thread, all of whose waits are
+// limited, ends this one.
+const WAIT: Duration = Duration::from_secs(1);
 
-// Blocks between requests, as the classic program does: one thread serves, one downloads.
 /// Serves until a request comes that names no segment; returns what was sent.
 pub(super) fn run(
     endpoint: &impl Endpoint,
+    node: NodeId,
     segments: &SegmentTable,
 ) -> Result<RankMetrics, TransportError> {
     let mut metrics = RankMetrics::default();
     loop {
-        let (from, request) = endpoint.receive(Tag::Request, Length::AtMost(NUMBER_BYTES))?;
-        let Ok(number) = request.try_into() else { return Ok(metrics) };
+        let Some((from, request)) = endpoint.receive(None, Tag::Request, WAIT)? else { continue };
+        let Ok(number) = request.try_into() else {
+            // This peer's own download thread has ended.
+            if from == node {
+                return Ok(metrics);
+            }
+            return Err(misplaced(from, &"a request for nothing"));
+        };
         let id = SegmentId(u32::from_le_bytes(number));
         let Some(segment) = segments.segment(id) else {
             // An empty answer refuses: no payload is empty.

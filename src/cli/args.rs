@@ -123,6 +123,38 @@ impl RunArgs {
         }
     }
 
+    /// The options in which all ranks must agree, each with its value. Folders and output may differ.
+    #[cfg(feature = "mpi")]
+    pub(super) fn agreed(&self) -> Vec<(String, String)> {
+        use crate::config::{Config, OVERRIDES};
+        let Config {
+            registration_patience, silence_patience, request_patience, ask_patience, ..
+        } = self.job(false, |_| ()).config;
+        let patience = [
+            ("registration", registration_patience),
+            ("silence", silence_patience),
+            ("request", request_patience),
+            ("ask", ask_patience),
+        ];
+        let patience: Vec<_> =
+            patience.iter().map(|(kind, time)| format!("{kind}={}s", time.as_secs_f64())).collect();
+        let plain = [
+            ("the command", "run".to_owned()),
+            ("--engine", self.engine.to_string()),
+            ("--segment-bytes", self.segment_bytes.to_string()),
+            ("--seed", self.seed.to_string()),
+            ("--patience", patience.join(",")),
+        ];
+        let plain = plain.map(|(name, value)| (name.to_owned(), value));
+        let named = self.overrides.0.named();
+        let overrides = OVERRIDES.iter().map(|one| {
+            let value = named.get(one.name).map(|value| value.to_string().replace('"', ""));
+            let value = value.unwrap_or_else(|| format!("the default, {}", (one.default)()));
+            (format!("--{}", one.name), value)
+        });
+        plain.into_iter().chain(overrides).collect()
+    }
+
     /// The first flag that the mutex engine has no use for, as a sentence.
     pub(super) fn contradiction(&self) -> Option<String> {
         if self.engine == Engine::Lockfree {
@@ -136,8 +168,7 @@ impl RunArgs {
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then(|| {
-            "--inject drop: the mutex engine waits forever for a lost message: leave it out"
-                .to_owned()
+            "--inject drop: the mutex engine repeats no lost message: leave it out".to_owned()
         })
     }
 

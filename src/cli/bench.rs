@@ -134,6 +134,7 @@ mod ranks {
     use super::{
         BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show, with_budget,
     };
+    use crate::cli::agreement;
     use crate::cli::over_mpi::disagreement;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
@@ -146,6 +147,10 @@ mod ranks {
         let world = universe.world();
         if let Some(refusal) = disagreement(&world) {
             return refuse_all(&refusal);
+        }
+        let command = ("the command".to_owned(), "bench".to_owned());
+        if let Some(code) = agreement::refusal(&world, &[command]) {
+            return code;
         }
         let ranks = Ranks::new(universe.world());
         let text = if ranks.is_root() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };

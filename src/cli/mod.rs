@@ -1,5 +1,7 @@
 //! Strings in, exit code out: nobody else sees the command line.
 
+#[cfg(feature = "mpi")]
+mod agreement;
 mod args;
 mod bench;
 mod compare;

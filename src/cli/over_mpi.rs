@@ -4,6 +4,7 @@ use mpi::Threading;
 use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
+use super::agreement;
 use super::args::RunArgs;
 use super::launcher::Launcher;
 use super::local::count_nodes;
@@ -28,6 +29,9 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     let world = universe.world();
     if let Some(refusal) = disagreement(&world) {
         return refuse_all(&refusal);
+    }
+    if let Some(code) = agreement::refusal(&world, &args.agreed()) {
+        return code;
     }
     if let Some(code) = refuse(args, provided, &world) {
         return code;

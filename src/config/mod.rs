@@ -55,6 +55,10 @@ pub const FRESH_HOLDERS: usize = 8;
 // With its header it fits into `MESSAGE_BYTES_MAX`.
 pub const PART_BYTES_MAX: usize = 48 * 1024;
 
+/// Bytes of a registration or a catalogue, at most.
+// A bound on what one rank can make another keep: 16 million segments of a classic hash and its digest.
+pub const MESSAGE_TOTAL_MAX: usize = 1 << 30;
+
 /// Bytes of an encoded message, at most.
 // The size of each receive buffer for messages: room for a part, a handout and a report of failed
 // files.
@@ -84,6 +88,15 @@ pub const FAILED_FILES_MAX: usize = 4096;
 /// what it was asked for.
 // One wrong segment can be chance. Chosen, not tuned.
 pub const CORRUPT_SEGMENTS_MAX: u32 = 8;
+
+/// How often a segment is fetched from a holder that sends it corrupt, where nobody else has it.
+// A transfer may go wrong once, and twice by bad luck; three times is a holder whose copy is wrong.
+// Chosen, not tuned.
+pub const CORRUPT_TRIES_MAX: usize = 3;
+
+/// Corrupt segments that the tracker remembers of one peer until they came right.
+// Four times what an ask shows: a peer that has more gets nothing right, and is handed nothing more.
+pub const EXCLUSIONS_MAX: usize = 4 * BLOCKS_MAX * 64;
 
 /// Segments that a broadcast without a swarm has in flight to a node: as many bytes as a peer of a
 /// swarm always may, so that both compete on equal terms.

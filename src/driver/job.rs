@@ -99,10 +99,11 @@ impl Job {
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    fn prepare_peer(&self, node: NodeId) -> Prepared {
-        match self.prepare(node, self.config.spare_slots()) {
-            Ok(setup) => Prepared::ready(setup, self.config.clone()),
-            Err(reason) => Prepared::refused(&reason, self.config.clone()),
+    fn prepare_peer(&self, place: (NodeId, u32), segments_max: u32) -> Prepared {
+        let config = Config { segments_max, ..self.config.clone() };
+        match self.prepare(place.0, config.spare_slots()) {
+            Ok(setup) => Prepared::ready(place, setup, config),
+            Err(reason) => Prepared::refused(place, &reason, config),
         }
     }
 
@@ -159,7 +160,8 @@ pub fn run_threads(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<JobResult, JobError> {
-    let prepared: Vec<Prepared> = (1..nodes).map(|rank| job.prepare_peer(NodeId(rank))).collect();
+    let prepare = |rank| job.prepare_peer((NodeId(rank), nodes), job.config.segments_max);
+    let prepared: Vec<Prepared> = (1..nodes).map(prepare).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
@@ -278,7 +280,8 @@ mod ranks {
         clock: &Clock,
     ) -> Result<(), TransportError> {
         let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
-        let prepared = job.prepare_peer(node);
+        let nodes = u32::try_from(world.size()).expect("a job has ranks");
+        let prepared = job.prepare_peer((node, nodes), transport.segments_max());
         job.meter.begin();
         let parker = Parker::new();
         let checks = job.checks(&parker);

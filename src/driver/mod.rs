@@ -71,7 +71,7 @@ pub(crate) struct LoopMetrics {
 ///
 /// # Errors
 ///
-/// When the transport or `io` fails.
+/// When the transport or `io` fails, or another node sends what can't be.
 pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
     node: &mut N,
     io: &mut I,
@@ -88,7 +88,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         finished: false,
     };
     let mut messages = 0;
-    node.handle(clock.now(), Input::Start, &mut state.outbox);
+    node.handle(clock.now(), Input::Start, &mut state.outbox)?;
     loop {
         // An event loop in four steps: perform what the node wants, poll, feed what came to the node, rest.
         // Time is read once a step and passed on, so that a node sees one time for one input.
@@ -110,7 +110,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         let now = state.stopwatch.lap(if has_news { Activity::Moving } else { resting });
         for &(from, ref message) in &state.events.messages {
             messages += 1;
-            node.handle(now, Input::Message { from, message }, &mut state.outbox);
+            node.handle(now, Input::Message { from, message }, &mut state.outbox)?;
         }
         // Messages before segments: a withdrawal that came with the segment it is about is then old news.
         for completion in state.events.completions.drain(..) {
@@ -120,11 +120,11 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         has_news |= !state.inputs.is_empty();
         if node.deadline().is_some_and(|deadline| deadline <= now) {
             has_news = true;
-            node.handle(now, Input::Deadline, &mut state.outbox);
+            node.handle(now, Input::Deadline, &mut state.outbox)?;
         }
         // The tracker learns from this that it has caught up; see `tracker/backpressure.rs`.
         if !has_news {
-            node.handle(now, Input::Idle, &mut state.outbox);
+            node.handle(now, Input::Idle, &mut state.outbox)?;
         }
         worked |= has_news;
         if worked {
@@ -189,7 +189,7 @@ impl LoopState {
             }
             io.collect(now, node, &mut self.inputs);
             for input in self.inputs.drain(..) {
-                node.handle(now, input, &mut self.outbox);
+                node.handle(now, input, &mut self.outbox)?;
             }
         }
         Ok(worked)

@@ -29,20 +29,20 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// A peer that can run.
-    pub fn ready(setup: PeerSetup, config: Config) -> Self {
+    /// A peer that can run: a rank, and how many there are.
+    pub fn ready(place: (NodeId, u32), setup: PeerSetup, config: Config) -> Self {
         let PeerSetup { registration, store, owned, wanted, output, slot_bytes } = setup;
         let buffers = config.buffers;
-        let peer = Peer::new(&registration, config);
+        let peer = Peer::new(place, &registration, config);
         Self { peer, store, owned, wanted, output, slot_bytes, buffers }
     }
 
     /// A peer that only registers why it can't take part, so that rank 0 hears of all refusals and
     /// says each once.
-    pub fn refused(reason: &PrepareError, config: Config) -> Self {
+    pub fn refused(place: (NodeId, u32), reason: &PrepareError, config: Config) -> Self {
         let registration = Registration::Refused { reason: reason.to_string().into() };
         Self {
-            peer: Peer::new(&registration, config),
+            peer: Peer::new(place, &registration, config),
             store: Store::default(),
             owned: Vec::new(),
             wanted: Vec::new(),

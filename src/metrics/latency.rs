@@ -4,8 +4,10 @@
 //! a bound over the whole range. Histograms of ranks add up, which percentiles do not.
 
 use std::fmt;
+use std::io::Read as _;
 use std::time::Duration;
 
+use flate2::read::ZlibDecoder;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::{Deserializer, Serializer as _, V2Serializer};
 use serde::{Deserialize, Serialize};
@@ -27,6 +29,11 @@ const DIGITS: u8 = 2;
 /// The length of the header of the V2 format, bytes.
 // Cookie, payload length, normalising offset, digits: 4 each; bounds and conversion ratio: 8 each.
 const HEADER_BYTES: usize = 40;
+// The first word of the compressed V2 format (HdrHistogram's `EncodableHistogram`).
+const COMPRESSED_COOKIE: u32 = 0x1c84_9314;
+// The most bytes of latencies when they are inflated.
+// The 4,500 counts of the histogram, each at most 9 bytes, and the header.
+const INFLATED_BYTES_MAX: u64 = 64 << 10;
 /// The most latencies of one rank.
 // 2^40: at a million segments a second, 12 days. A million ranks together stay below 2^64.
 const COUNT_MAX: u64 = 1 << 40;
@@ -124,6 +131,22 @@ impl Latency {
     }
 }
 
+impl Latency {
+    /// Reads latencies out of the compressed V2 format, as logs have them; none if the bytes are anything
+    /// else.
+    // The crate's deserializer also inflates, and then believes every length inside.
+    pub(crate) fn decode_compressed(bytes: &[u8]) -> Option<Self> {
+        let (cookie, rest) = bytes.split_first_chunk()?;
+        let (_, deflated) = rest.split_first_chunk::<4>()?;
+        if u32::from_be_bytes(*cookie) != COMPRESSED_COOKIE {
+            return None;
+        }
+        let mut inflated = Vec::new();
+        ZlibDecoder::new(deflated).take(INFLATED_BYTES_MAX).read_to_end(&mut inflated).ok()?;
+        Self::decode(&inflated).ok()
+    }
+}
+
 impl Default for Latency {
     fn default() -> Self {
         Self::new()
@@ -202,6 +225,27 @@ mod tests {
         println!("{} latencies take {} bytes", latency.count(), bytes.len());
         assert!(bytes.len() < 4 << 10, "{} bytes", bytes.len());
         assert_eq!(Latency::decode(&bytes).expect("its own encoding"), latency);
+    }
+
+    #[test]
+    fn what_is_compressed_is_not_believed_either() {
+        let mut latency = Latency::new();
+        latency.record(Duration::from_millis(3));
+        let mut bytes = Vec::new();
+        let mut serializer = hdrhistogram::serialization::V2DeflateSerializer::new();
+        serializer.serialize(latency.histogram(), &mut bytes).expect("a vector takes every write");
+        assert_eq!(Latency::decode_compressed(&bytes), Some(latency.clone()));
+        let mut plain = Vec::new();
+        latency.encode(&mut plain);
+        // It claims 4 GiB of counts.
+        plain[4..8].fill(0xff);
+        let mut packed = flate2::write::ZlibEncoder::new(bytes[..8].to_vec(), Default::default());
+        std::io::Write::write_all(&mut packed, &plain).expect("a vector takes every write");
+        let packed = packed.finish().expect("a vector takes every write");
+        assert_eq!(Latency::decode_compressed(&packed), None);
+        for length in 0..bytes.len() {
+            assert_eq!(Latency::decode_compressed(&bytes[..length]), None);
+        }
     }
 
     #[test]

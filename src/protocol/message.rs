@@ -85,7 +85,8 @@ pub struct Ask {
     pub sequence: u32,
     /// Its credit: how many segments it may be handed.
     pub room: u16,
-    /// The tracker was busy, and the peer sends no more before this is acknowledged.
+    /// The tracker was busy, or the peer has more to tell than fits: it sends no more before this is
+    /// acknowledged.
     pub waits: bool,
     /// The blocks name segments that were requested and are late: it wants other holders for them.
     pub end_game: bool,
@@ -106,6 +107,12 @@ impl Ask {
         let is_next = last.checked_add(1) == Some(self.sequence);
         let known = if is_next { usize::from(self.known) } else { 0 };
         &self.verified[known.min(self.verified.len())..]
+    }
+
+    /// Whether a segment is among those that it lacks.
+    pub(crate) fn shows(&self, segment: SegmentId) -> bool {
+        let Block { index, bits } = Block::of(segment);
+        self.blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
     }
 
     /// Copies what another ask requests, without what it announces.
@@ -177,11 +184,24 @@ pub struct DoneReport {
     pub problems: ArrayVec<Box<str>, PROBLEMS_MAX>,
     /// How many more problems there were.
     pub more_problems: u32,
+    /// Wanted files of which a segment stayed corrupt, a segment each.
+    pub corrupt: ArrayVec<CorruptSegment, PROBLEMS_MAX>,
+    /// How many more there were.
+    pub more_corrupt: u32,
     /// Wanted files that it did not get although somebody owns them, at most
     /// [`crate::config::FAILED_FILES_MAX`].
     pub failed_files: Vec<FileId>,
     /// How many more it did not get.
     pub more_failed_files: u32,
+}
+
+/// A segment that came from a holder and did not match its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
+pub struct CorruptSegment {
+    pub segment: SegmentId,
+    pub holder: NodeId,
+    pub times: u32,
 }
 
 impl DoneReport {
@@ -194,8 +214,11 @@ impl DoneReport {
         }
     }
 
-    pub(crate) fn add_failed(&mut self, file: FileId) {
-        if self.failed_files.len() < FAILED_FILES_MAX {
+    /// Adds a file that it did not get, and a segment of it that stayed corrupt, if one did.
+    pub(crate) fn add_failed(&mut self, file: FileId, corrupt: Option<CorruptSegment>) {
+        if let Some(corrupt) = corrupt {
+            self.more_corrupt += u32::from(self.corrupt.try_push(corrupt).is_err());
+        } else if self.failed_files.len() < FAILED_FILES_MAX {
             self.failed_files.push(file);
         } else {
             self.more_failed_files += 1;

@@ -12,22 +12,34 @@ pub mod relay;
 pub mod roster;
 mod slow_peers;
 pub mod tracker;
+pub(crate) mod violation;
 
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
 pub use message::{
-    Ask, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Part,
+    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
+    Part,
 };
 pub use peer::{Peer, Wait};
 pub use registration::{OwnedEntry, Registration};
 pub use tracker::{Outcome, Tracker};
+pub use violation::{ProtocolError, Violation};
 
 /// A node of the swarm.
 pub trait Node {
     /// Handles an event at `now`, and adds what is to be done to `out`.
-    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox);
+    ///
+    /// # Errors
+    ///
+    /// When the event is a message that can't be. The node then knows nothing of it, and the run ends.
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError>;
 
     /// When the node wants [`Input::Deadline`] if no other event comes before.
     fn deadline(&self) -> Option<Timestamp>;

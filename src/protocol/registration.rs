@@ -3,11 +3,11 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::PART_BYTES_MAX;
+use crate::config::{MESSAGE_TOTAL_MAX, PART_BYTES_MAX};
 use crate::manifest::FileId;
 use crate::verify::Digest;
 
-use super::Part;
+use super::{Part, Violation};
 
 /// What a peer registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +40,42 @@ pub struct OwnedEntry {
 /// How the files that a peer named are numbered.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Catalogue {
+    /// How many segments all files have.
+    pub segments: u32,
     /// Of its owned files, in the order in which it registered them.
     pub owned: Vec<Listing>,
     /// Of its wanted files likewise; none where nobody owns the file.
     pub wanted: Vec<Option<Listing>>,
+}
+
+impl Catalogue {
+    /// Checks that it answers a registration of files that have `owned` segments, and of `wanted` names;
+    /// `segments_max` is what the transport can tell apart.
+    pub(crate) fn check(
+        &self,
+        owned: &[u32],
+        wanted: usize,
+        segments_max: u32,
+    ) -> Result<(), Violation> {
+        let fits = |(listing, &count): (&Listing, &u32)| listing.count == count;
+        let is_same = self.owned.len() == owned.len() && self.wanted.len() == wanted;
+        if !is_same || !self.owned.iter().zip(owned).all(fits) || self.segments > segments_max {
+            return Err(Violation::Catalogue);
+        }
+        let mut listings: Vec<_> = self.owned.iter().chain(self.wanted.iter().flatten()).collect();
+        listings.sort_unstable_by_key(|listing| (listing.first, listing.count));
+        let mut last = 0;
+        for &Listing { first, count, .. } in listings.iter().copied() {
+            let end = u64::from(first) + u64::from(count);
+            if u64::from(first) < last || end > self.segments.into() {
+                return Err(Violation::Listing { first, end, count: self.segments });
+            }
+            last = end;
+        }
+        listings.sort_unstable_by_key(|listing| listing.file);
+        let is_twice = listings.windows(2).any(|pair| pair[0].file == pair[1].file);
+        if is_twice { Err(Violation::Catalogue) } else { Ok(()) }
+    }
 }
 
 /// Where a file's segments lie in the numbering.
@@ -88,6 +120,7 @@ impl Outgoing {
 pub(super) struct Incoming {
     bytes: Vec<u8>,
     next: u32,
+    is_whole: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,13 +133,22 @@ pub(super) enum PartProgress {
 }
 
 impl Incoming {
-    pub(super) fn accept(&mut self, part: &Part) -> PartProgress {
-        if part.index != self.next {
-            return PartProgress::Ignored;
+    pub(super) fn accept(&mut self, part: &Part) -> Result<PartProgress, Violation> {
+        let bytes = part.bytes.len();
+        // All parts but the last are full, so that their number is bounded with their bytes.
+        if bytes > PART_BYTES_MAX || (bytes < PART_BYTES_MAX && !part.last) {
+            return Err(Violation::Part { bytes });
+        }
+        if part.index != self.next || self.is_whole {
+            return Ok(PartProgress::Ignored);
+        }
+        if self.bytes.len() + bytes > MESSAGE_TOTAL_MAX {
+            return Err(Violation::TooLong);
         }
         self.bytes.extend_from_slice(&part.bytes);
         self.next += 1;
-        if part.last { PartProgress::Whole } else { PartProgress::More }
+        self.is_whole = part.last;
+        Ok(if part.last { PartProgress::Whole } else { PartProgress::More })
     }
 
     /// The index of the first part that is missing.
@@ -114,8 +156,11 @@ impl Incoming {
         self.next
     }
 
-    /// Decodes the message; none if the bytes are not a `T`.
-    pub(super) fn open<T: DeserializeOwned>(&self) -> Option<T> {
-        postcard::from_bytes(&self.bytes).ok()
+    /// Decodes the message.
+    pub(super) fn open<T: DeserializeOwned>(&self) -> Result<T, Violation> {
+        match postcard::take_from_bytes(&self.bytes) {
+            Ok((whole, [])) => Ok(whole),
+            Ok(_) | Err(_) => Err(Violation::Malformed),
+        }
     }
 }

@@ -1,10 +1,10 @@
 //! The roster: numbers the files of all registrations, and checks that their owners agree.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::registration::{Catalogue, Listing};
 use super::{OwnedEntry, Registration};
-use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
+use crate::manifest::{FileId, FileName, Geometry, NameError, NodeId, Quoted, SegmentId};
 use crate::verify::Digest;
 
 /// A file of the swarm.
@@ -67,6 +67,13 @@ pub enum RosterError {
     /// An owner's registration has more hashes than digests, or fewer.
     #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
     LengthsDiffer { name: Box<str>, owner: NodeId, hashes: usize, digests: usize },
+    /// Names are printed and become paths: no rank is believed to have checked its own.
+    #[error("{node}: {name}: {cause}")]
+    Name { node: NodeId, name: Quoted, cause: NameError },
+    #[error("{node} registered {name} twice")]
+    NamedTwice { node: NodeId, name: Box<str> },
+    #[error("{name}: {owner} registered what is no hash")]
+    NoHash { name: Box<str>, owner: NodeId },
     /// The transport has fewer tags than there are segments.
     #[error(
         "the files have {count} segments in all, but this MPI has tags for {max}; \
@@ -89,7 +96,8 @@ impl Roster {
     pub(crate) fn new(registrations: &[(NodeId, Registration)]) -> Result<Self, RosterError> {
         let mut entries: Vec<(usize, NodeId, &OwnedEntry)> = Vec::new();
         for (node, registration) in registrations {
-            if let Registration::Ready { owned, .. } = registration {
+            if let Registration::Ready { owned, wanted } = registration {
+                check_names(*node, owned, wanted)?;
                 entries.extend(owned.iter().enumerate().map(|(turn, entry)| (turn, *node, entry)));
             }
         }
@@ -133,6 +141,7 @@ impl Roster {
         };
         let named = &self.named[peer.index()];
         Catalogue {
+            segments: self.geometry.segment_count(),
             owned: named.owned.iter().map(|&file| listing(file)).collect(),
             wanted: named.wanted.iter().map(|file| file.map(listing)).collect(),
         }
@@ -142,6 +151,12 @@ impl Roster {
     pub(crate) fn wanted_segments(&self) -> u64 {
         let count = |file: &FileId| self.geometry.segments_of(*file).len() as u64;
         self.named.iter().flat_map(|named| named.wanted.iter().flatten()).map(count).sum()
+    }
+
+    /// Segments that `peer` wants.
+    pub(crate) fn wanted_by(&self, peer: NodeId) -> u64 {
+        let wanted = self.named.get(peer.index()).map_or(&[][..], |named| &named.wanted);
+        wanted.iter().flatten().map(|&file| self.geometry.segments_of(file).len() as u64).sum()
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
@@ -190,7 +205,24 @@ fn names(
     (named, unowned.into_keys().collect())
 }
 
+/// Whether each name is one, and stands there once.
+fn check_names(node: NodeId, owned: &[OwnedEntry], wanted: &[Box<str>]) -> Result<(), RosterError> {
+    let mut seen = HashSet::with_capacity(owned.len() + wanted.len());
+    for name in owned.iter().map(|entry| &entry.name).chain(wanted) {
+        if let Err(cause) = FileName::parse(name) {
+            return Err(RosterError::Name { node, name: Quoted::new(name), cause });
+        }
+        if !seen.insert(&**name) {
+            return Err(RosterError::NamedTwice { node, name: name.clone() });
+        }
+    }
+    Ok(())
+}
+
 fn check_even(owner: NodeId, entry: &OwnedEntry) -> Result<(), RosterError> {
+    if !entry.hashes.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'\n') {
+        return Err(RosterError::NoHash { name: entry.name.clone(), owner });
+    }
     let (hashes, digests) = (entry.hashes.lines().count(), entry.digests.len());
     if hashes == digests {
         return Ok(());
@@ -244,7 +276,7 @@ mod tests {
         assert_eq!(roster.geometry.segment_count(), 2);
         assert_eq!(roster.unowned, ["other".into()]);
         let listing = Listing { file: FileId(0), first: 0, count: 2 };
-        let expected = Catalogue { owned: vec![listing], wanted: vec![None] };
+        let expected = Catalogue { segments: 2, owned: vec![listing], wanted: vec![None] };
         assert_eq!(roster.catalogue(NodeId(2)), expected);
     }
 

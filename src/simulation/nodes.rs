@@ -20,10 +20,13 @@ impl SimulatedNode {
     /// The nodes of a swarm, by rank.
     pub(super) fn swarm(scenario: &WorldConfig) -> Vec<Self> {
         let tracker = Tracker::new(count(scenario), scenario.config.clone(), scenario.seed);
-        let peer =
-            |registration| Self::Peer(Box::new(Peer::new(registration, scenario.config.clone())));
+        let nodes = count(scenario);
+        let peer = |(rank, registration)| {
+            let place = (NodeId(rank), nodes);
+            Self::Peer(Box::new(Peer::new(place, registration, scenario.config.clone())))
+        };
         let tracker = Self::Tracker(Box::new(tracker));
-        std::iter::once(tracker).chain(scenario.registrations.iter().map(peer)).collect()
+        std::iter::once(tracker).chain((1..).zip(&scenario.registrations).map(peer)).collect()
     }
 
     /// The nodes of a broadcast, by rank. Rank 1 has what its registration says, and all others get it.

@@ -211,9 +211,10 @@ impl World {
             && matches!(input, Input::Message { .. })
             && self.tracker_is_idle.pop_front() == Some(true);
         if was_idle {
-            node.handle(self.now, Input::Idle, &mut outbox);
+            node.handle(self.now, Input::Idle, &mut outbox).expect("it is no message");
         }
-        node.handle(self.now, input, &mut outbox);
+        let handled = node.handle(self.now, input, &mut outbox);
+        assert_eq!(handled, Ok(()), "{to} was sent what can't be");
         while let Some(output) = outbox.take() {
             self.perform(to, output, &outbox);
         }

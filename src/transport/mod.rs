@@ -6,7 +6,7 @@ pub mod local;
 pub mod mpi;
 
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::{Message, codec::CodecError};
+use crate::protocol::{Message, ProtocolError, codec::CodecError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
 /// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
@@ -86,9 +86,15 @@ pub enum Completion {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub enum TransportError {
-    /// A message does not fit its bounds, or is none.
+    /// A message does not fit its bounds.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// Bytes that are no message.
+    #[error("{from} sent what is no message: {cause}")]
+    Garbled { from: NodeId, cause: CodecError },
+    /// A message that can't be.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
     /// An MPI function failed.
     #[error("{call} failed: MPI error {code}")]
     Mpi { call: &'static str, code: i32 },

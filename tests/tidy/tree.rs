@@ -6,7 +6,7 @@ use crate::Violation;
 use crate::source::{Source, word_places};
 
 /// The modules in the order of the data. A module imports only from those above it.
-pub(crate) const MODULES: [&str; 16] = [
+pub(crate) const MODULES: [&str; 17] = [
     "time",
     "sync",
     "config",
@@ -23,6 +23,7 @@ pub(crate) const MODULES: [&str; 16] = [
     "report",
     "harness",
     "cli",
+    "fuzzing",
 ];
 /// Tools that every module may import, and that import only each other.
 const TOOLS: [&str; 3] = ["time", "sync", "config"];

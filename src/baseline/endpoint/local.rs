@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
-use super::{Endpoint, Length, Tag};
+use super::{Endpoint, Received, Tag};
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
 
@@ -21,7 +22,7 @@ struct TagMailbox {
 
 #[derive(Debug, Default)]
 struct MailboxState {
-    waiting: VecDeque<(NodeId, Vec<u8>)>,
+    waiting: VecDeque<Received>,
     /// A node failed: no message follows.
     closed: bool,
 }
@@ -55,44 +56,51 @@ impl TagMailbox {
         self.state.lock().expect("nothing that holds the lock panics")
     }
 
-    /// Waits for the first message that `fits`.
-    fn take(&self, fits: impl Fn(NodeId) -> bool) -> Result<(NodeId, Vec<u8>), TransportError> {
-        let mut state = self.lock();
-        loop {
-            if let Some(position) = state.waiting.iter().position(|&(from, _)| fits(from)) {
-                return Ok(state.waiting.remove(position).expect("it was found there"));
-            }
-            if state.closed {
-                return Err(TransportError::BrokenOff);
-            }
-            state = self.changed.wait(state).expect("nothing that holds the lock panics");
+    /// Waits for the first message of a node, or of any.
+    fn take(
+        &self,
+        from: Option<NodeId>,
+        limit: Duration,
+    ) -> Result<Option<Received>, TransportError> {
+        let fits = |&(sender, _): &Received| from.is_none_or(|from| sender == from);
+        let lacks = |state: &mut MailboxState| !state.closed && !state.waiting.iter().any(fits);
+        let woken = self.changed.wait_timeout_while(self.lock(), limit, lacks);
+        let (mut state, _) = woken.expect("nothing that holds the lock panics");
+        match state.waiting.iter().position(fits) {
+            Some(position) => Ok(state.waiting.remove(position)),
+            None if state.closed => Err(TransportError::BrokenOff),
+            None => Ok(None),
         }
     }
 }
 
-impl LocalEndpoint<'_> {
-    fn mailbox(&self, node: NodeId, tag: Tag) -> &TagMailbox {
-        &self.mailboxes.mailboxes[node.index()][tag as usize]
-    }
-}
-
 impl Endpoint for LocalEndpoint<'_> {
+    fn nodes(&self) -> u32 {
+        u32::try_from(self.mailboxes.mailboxes.len()).expect("nodes are numbered in 32 bits")
+    }
+
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
         let message = bytes.to_vec();
-        let mailbox = self.mailbox(to, tag);
-        mailbox.lock().waiting.push_back((self.node, message));
+        let mailbox = &self.mailboxes.mailboxes[to.index()][tag as usize];
+        let mut state = mailbox.lock();
+        if state.closed {
+            return Err(TransportError::BrokenOff);
+        }
+        state.waiting.push_back((self.node, message));
+        drop(state);
         // A condition variable for each mailbox and kind: a notification wakes the one that waits for it.
         // One thread at a time reads a mailbox.
         mailbox.changed.notify_one();
         Ok(())
     }
 
-    fn receive(&self, tag: Tag, _: Length) -> Result<(NodeId, Vec<u8>), TransportError> {
-        self.mailbox(self.node, tag).take(|_| true)
-    }
-
-    fn receive_from(&self, from: NodeId, tag: Tag, _: Length) -> Result<Vec<u8>, TransportError> {
-        Ok(self.mailbox(self.node, tag).take(|sender| sender == from)?.1)
+    fn receive(
+        &self,
+        from: Option<NodeId>,
+        tag: Tag,
+        limit: Duration,
+    ) -> Result<Option<Received>, TransportError> {
+        self.mailboxes.mailboxes[self.node.index()][tag as usize].take(from, limit)
     }
 }
 
@@ -101,6 +109,8 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    const SOON: Duration = Duration::from_millis(10);
 
     #[test]
     fn messages_arrive_in_order_and_by_sender() {
@@ -111,17 +121,12 @@ mod tests {
         second.send(to, Tag::Segment, b"b").expect("it is open");
         first.send(to, Tag::Segment, b"c").expect("it is open");
         first.send(to, Tag::Request, b"d").expect("it is open");
-        assert_eq!(
-            reader.receive_from(NodeId(1), Tag::Segment, Length::Any).expect("it is there"),
-            b"b"
-        );
-        let next = reader.receive(Tag::Segment, Length::Any).expect("it is there");
-        assert_eq!(next, (NodeId(0), b"a".to_vec()));
-        assert_eq!(
-            reader.receive_from(NodeId(0), Tag::Segment, Length::Any).expect("it is there"),
-            b"c"
-        );
-        assert_eq!(reader.receive(Tag::Request, Length::Any).expect("it is there").1, b"d");
+        let next = |from, tag| reader.receive(from, tag, SOON).expect("it is open");
+        assert_eq!(next(Some(NodeId(1)), Tag::Segment), Some((NodeId(1), b"b".to_vec())));
+        assert_eq!(next(None, Tag::Segment), Some((NodeId(0), b"a".to_vec())));
+        assert_eq!(next(Some(NodeId(1)), Tag::Segment), None);
+        assert_eq!(next(Some(NodeId(0)), Tag::Segment), Some((NodeId(0), b"c".to_vec())));
+        assert_eq!(next(None, Tag::Request), Some((NodeId(0), b"d".to_vec())));
     }
 
     #[test]
@@ -130,17 +135,14 @@ mod tests {
         thread::scope(|scope| {
             let reader = mailboxes.endpoint(NodeId(1));
             let both = scope.spawn(move || {
-                (
-                    reader.receive(Tag::ToTracker, Length::Any).is_ok(),
-                    reader.receive(Tag::ToTracker, Length::Any).is_ok(),
-                )
+                let long = Duration::from_secs(600);
+                [(); 2].map(|()| reader.receive(None, Tag::ToTracker, long).is_ok())
             });
-            mailboxes
-                .endpoint(NodeId(0))
-                .send(NodeId(1), Tag::ToTracker, b"a")
-                .expect("it is open");
+            let writer = mailboxes.endpoint(NodeId(0));
+            writer.send(NodeId(1), Tag::ToTracker, b"a").expect("it is open");
             mailboxes.close();
-            assert_eq!(both.join().expect("it does not panic"), (true, false));
+            assert_eq!(both.join().expect("it does not panic"), [true, false]);
+            assert!(writer.send(NodeId(1), Tag::ToTracker, b"b").is_err(), "it is closed");
         });
     }
 }

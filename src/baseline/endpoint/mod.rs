@@ -1,8 +1,11 @@
-//! Messages between nodes, with calls that block.
+//! Messages between nodes. Every call comes back: a message is waited for no longer than the caller says,
+//! and a receiver that takes none ends the run.
 
 mod local;
 #[cfg(feature = "mpi")]
 mod mpi;
+
+use std::time::Duration;
 
 use crate::manifest::NodeId;
 use crate::transport::TransportError;
@@ -11,14 +14,14 @@ pub(super) use local::Mailboxes;
 #[cfg(feature = "mpi")]
 pub(super) use mpi::MpiEndpoint;
 
-/// The kind of a message. Each thread waits for one kind at a time.
+/// The kind of a message. One thread of a rank receives each kind, and waits for one kind at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tag {
     /// Any peer's download thread to the tracker.
     ToTracker,
     /// The tracker to a peer's download thread.
     FromTracker,
-    /// A peer's download thread, or the tracker, to a peer's upload thread.
+    /// A peer's download thread to a peer's upload thread.
     Request,
     /// A peer's upload thread to another peer's download thread.
     Segment,
@@ -29,18 +32,15 @@ impl Tag {
     const COUNT: usize = 4;
 }
 
-/// What the receiver knows about the length of a message before it comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Length {
-    /// At most this many bytes, so that a buffer can be ready for it.
-    AtMost(usize),
-    /// Unknown: the buffer is allocated when the length is known.
-    Any,
-}
+/// A message in a buffer of its own, and who sent it.
+pub(super) type Received = (NodeId, Vec<u8>);
 
 /// One node's end, which its threads share. Messages of one tag from one node to another arrive in
 /// order.
 pub(super) trait Endpoint: Sync {
+    /// How many nodes the run has.
+    fn nodes(&self) -> u32;
+
     /// Sends a message; `bytes` can be used again at once.
     ///
     /// # Errors
@@ -48,22 +48,16 @@ pub(super) trait Endpoint: Sync {
     /// When the run is broken.
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError>;
 
-    /// Waits for the next message of a tag from any node. Returns it in a buffer of its own.
+    /// Waits for the next message of a tag, from one node or from any; none if it does not come within
+    /// `limit`.
     ///
     /// # Errors
     ///
     /// When the run is broken.
-    fn receive(&self, tag: Tag, length: Length) -> Result<(NodeId, Vec<u8>), TransportError>;
-
-    /// Waits for the next message of a tag from one node.
-    ///
-    /// # Errors
-    ///
-    /// When the run is broken.
-    fn receive_from(
+    fn receive(
         &self,
-        from: NodeId,
+        from: Option<NodeId>,
         tag: Tag,
-        length: Length,
-    ) -> Result<Vec<u8>, TransportError>;
+        limit: Duration,
+    ) -> Result<Option<Received>, TransportError>;
 }

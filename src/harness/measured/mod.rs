@@ -10,7 +10,6 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
@@ -18,6 +17,7 @@ use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY, w
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
+use crate::metrics::Latency;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
 
@@ -349,6 +349,6 @@ fn interval(line: &[u8]) -> Option<(String, Histogram<u64>)> {
         return None;
     };
     let bytes = STANDARD.decode(interval.encoded_histogram()).ok()?;
-    let histogram = Deserializer::new().deserialize(&mut bytes.as_slice()).ok()?;
-    Some((interval.tag()?.as_str().to_owned(), histogram))
+    let latency = Latency::decode_compressed(&bytes)?;
+    Some((interval.tag()?.as_str().to_owned(), latency.histogram().clone()))
 }

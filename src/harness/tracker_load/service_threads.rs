@@ -87,7 +87,8 @@ impl<'a> ServiceThreads<'a> {
         for &segment in &ask.verified {
             self.service.settle(now, &mut account, peer, segment);
         }
-        let limits = AnswerLimits { now, peer, most: self.handout, unchanged: false };
+        let (most, unchanged, forgiving) = (self.handout, false, false);
+        let limits = AnswerLimits { now, peer, most, unchanged, forgiving };
         self.service.answer(scratch, &mut account, limits, ask)
     }
 }

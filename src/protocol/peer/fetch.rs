@@ -16,11 +16,13 @@ use crate::config::{BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
+use super::corrupt::CorruptSegments;
 use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
-    Ask, CheckResult, FailedFetch, FetchFailure, Handout, HandoutEntry, Message, Outbox, Output,
+    Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
+    Outbox, Output,
 };
 
 /// A peer has at most one in so many of its missing segments in flight, beyond the least window.
@@ -49,10 +51,11 @@ pub(super) struct Fetch {
     verified_count: u32,
     verified: Vec<Announcement<SegmentId>>,
     failed: Vec<Announcement<FailedFetch>>,
+    corrupt: CorruptSegments,
     /// How many of both no ask has told yet: the last ones of each.
     unsaid: usize,
     /// The number of the last ask, counted from 1.
-    sequence: u32,
+    pub(super) sequence: u32,
     /// The last ask that the tracker confirmed, and whether it was busy then.
     heard: u32,
     tracker_is_busy: bool,
@@ -80,6 +83,7 @@ impl Fetch {
             // Both may grow past a window while the tracker is busy; an ask tells a window of them.
             verified: Vec::with_capacity(WINDOW_MAX),
             failed: Vec::with_capacity(WINDOW_MAX),
+            corrupt: CorruptSegments::default(),
             unsaid: 0,
             sequence: 0,
             heard: 0,
@@ -99,13 +103,14 @@ impl Fetch {
         self.wants = Wants::new(owned, wanted);
     }
 
-    /// Requests what the tracker handed out; returns files that it says nobody will have.
+    /// Requests what the tracker handed out; returns files that it says nobody will have, each with a
+    /// segment that stayed corrupt, if one did.
     pub(super) fn handle_handout(
         &mut self,
         now: Timestamp,
         handout: &Handout,
         out: &mut Outbox,
-    ) -> Vec<FileId> {
+    ) -> Vec<(FileId, Option<CorruptSegment>)> {
         self.handle_acknowledged(handout.answers, handout.busy);
         if handout.answers == self.sequence {
             self.pending = handout.open;
@@ -125,7 +130,8 @@ impl Fetch {
             // The tracker speaks of the segments that it was shown, and of no others. A newer ask may
             // show what failed meanwhile, so that an older answer doesn't count.
             let shown = std::mem::take(&mut self.shown);
-            return self.wants.fail(&shown);
+            let failed = self.wants.fail(&shown);
+            return self.corrupt.of_files(failed, &self.wants);
         }
         Vec::new()
     }
@@ -169,6 +175,7 @@ impl Fetch {
                 self.verified.push(Announcement { what: segment, said: 0 });
                 self.unsaid += 1;
                 self.verified_count += 1;
+                self.corrupt.forget(segment);
                 let file = self.wants.verify(segment);
                 self.withdraw_others(now, segment, out);
                 file
@@ -177,6 +184,7 @@ impl Fetch {
             CheckResult::Valid => None,
             CheckResult::Corrupt => {
                 self.failures.corrupt += 1;
+                self.corrupt.note(segment, from);
                 self.give_back(segment, from, FetchFailure::Corrupt);
                 None
             }
@@ -235,12 +243,7 @@ impl Fetch {
 
     pub(super) fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
         // A segment that has arrived can still be checked.
-        let lost: Vec<SegmentId> = self
-            .flights
-            .iter()
-            .filter(|flight| flight.holder == node && flight.stage != FlightStage::Checking)
-            .map(|flight| flight.segment)
-            .collect();
+        let lost = self.flights.on_their_way_from(node);
         for segment in lost {
             self.drop_flight(segment, node, FetchFailure::Gone, out);
         }
@@ -476,6 +479,10 @@ impl Fetch {
         }
         self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
             + self.failed.len().saturating_sub(FAILED_FETCHES_MAX);
+        // The rest can be told once the tracker has confirmed this; it may have nothing else to answer.
+        if self.unsaid > 0 {
+            (ask.waits, self.awaited) = (true, ask.sequence);
+        }
     }
 }
 

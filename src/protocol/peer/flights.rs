@@ -109,6 +109,13 @@ impl Flights {
         keys.filter(move |(key, _)| key.0 == segment).map(|(_, flight)| flight)
     }
 
+    /// Segments that a holder is to send.
+    pub(super) fn on_their_way_from(&self, holder: NodeId) -> Vec<SegmentId> {
+        let is_awaited =
+            |flight: &&Flight| flight.holder == holder && flight.stage != FlightStage::Checking;
+        self.flights.iter().filter(is_awaited).map(|flight| flight.segment).collect()
+    }
+
     pub(super) fn note_latency(&mut self, latency: Duration) {
         // An EWMA with the gain of TCP's smoothed round-trip time, 1/8 (RFC 6298, section 2).
         self.mean_latency_ns = ewma(self.mean_latency_ns, nanoseconds(latency), 8);

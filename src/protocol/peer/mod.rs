@@ -1,9 +1,11 @@
 //! A peer: registers, then downloads what the tracker hands out and serves what it has verified,
 //! until the tracker says that all are done.
 
+mod corrupt;
 mod fetch;
 mod flights;
 mod ledger;
+mod message_check;
 mod uploads;
 mod wants;
 
@@ -13,7 +15,10 @@ use crate::time::Timestamp;
 
 use super::message::shortened;
 use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
-use super::{DoneReport, Input, Message, Node, Outbox, Output, Part, Registration};
+use super::violation::Bounds;
+use super::{
+    DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Registration, Violation,
+};
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
@@ -42,6 +47,11 @@ enum PeerPhase {
 /// One rank that has files, wants files, or both.
 #[derive(Debug)]
 pub struct Peer {
+    node: NodeId,
+    /// What the numbers of messages must stay below; no segment before it has read the catalogue.
+    bounds: Bounds,
+    /// What it registered: the segments of each own file, and how many names it wants.
+    registered: (Vec<u32>, usize),
     config: Config,
     phase: PeerPhase,
     registration: Outgoing,
@@ -63,15 +73,25 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// A peer that will register `registration`.
-    pub fn new(registration: &Registration, config: Config) -> Self {
+    /// A peer that will register `registration`: rank `node` of `nodes`.
+    pub fn new((node, nodes): (NodeId, u32), registration: &Registration, config: Config) -> Self {
+        let registered = match registration {
+            Registration::Ready { owned, wanted } => {
+                let count = |digests: usize| u32::try_from(digests).unwrap_or(u32::MAX);
+                (owned.iter().map(|file| count(file.digests.len())).collect(), wanted.len())
+            }
+            Registration::Refused { .. } => (Vec::new(), 0),
+        };
         Self {
+            node,
+            bounds: Bounds { nodes, segments: 0, files: 0 },
+            registered,
             phase: PeerPhase::Registering { part: 0 },
             registration: Outgoing::new(registration),
             catalogue: Incoming::default(),
             listings: Catalogue::default(),
             fetch: Fetch::new(&config),
-            uploads: Uploads::new(&config),
+            uploads: Uploads::new(&config, nodes),
             shortage: None,
             unpublished: 0,
             report: DoneReport::default(),
@@ -108,21 +128,6 @@ impl Peer {
         self.fetch.requested_at(holder, segment)
     }
 
-    /// What it waits for while nothing happens; none before the swarm is open, and at the end.
-    pub fn waits_for(&self) -> Option<Wait> {
-        match self.phase {
-            PeerPhase::Registering { .. }
-            | PeerPhase::Reading
-            | PeerPhase::Reserving
-            | PeerPhase::Waiting
-            | PeerPhase::Gone => None,
-            PeerPhase::Publishing => Some(Wait::Disk),
-            PeerPhase::Serving => Some(Wait::Nothing),
-            PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
-            PeerPhase::Fetching => Some(Wait::Holder),
-        }
-    }
-
     /// Whether it left because the tracker is lost, or answers no more.
     pub fn is_orphaned(&self) -> bool {
         self.orphaned
@@ -153,28 +158,24 @@ impl Peer {
         out.send(NodeId::TRACKER, message);
     }
 
-    fn hear(&mut self, now: Timestamp, from: NodeId, message: &Message, out: &mut Outbox) {
-        // The tracker alone commands, and it holds no segments: nobody can pass for the other.
-        let is_between_peers = matches!(
-            message,
-            Message::Request { .. }
-                | Message::Decline { .. }
-                | Message::Withdraw { .. }
-                | Message::Withdrawn { .. }
-        );
-        if (from == NodeId::TRACKER) == is_between_peers {
-            return;
-        }
+    fn hear(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        self.check(from, message)?;
         if from == NodeId::TRACKER {
             self.unanswered = 0;
         }
         match message {
             &Message::Registered { index } => self.handle_registered(now, index, out),
-            Message::Described(part) => self.handle_described(now, part, out),
+            Message::Described(part) => return self.handle_described(now, part, out),
             Message::Open if self.phase == PeerPhase::Waiting => self.begin(out),
             Message::Handout(handout) if self.phase == PeerPhase::Fetching => {
-                for file in self.fetch.handle_handout(now, handout, out) {
-                    self.report.add_failed(file);
+                for (file, corrupt) in self.fetch.handle_handout(now, handout, out) {
+                    self.report.add_failed(file, corrupt);
                 }
             }
             Message::Request { segments } => {
@@ -191,7 +192,7 @@ impl Peer {
             &Message::Acknowledged { answers, busy } => {
                 self.fetch.handle_acknowledged(answers, busy)
             }
-            &Message::Lost { node } if node != NodeId::TRACKER => self.handle_lost(node, out),
+            &Message::Lost { node } => self.handle_lost(node, out),
             Message::Stop if self.phase != PeerPhase::Gone => {
                 self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -200,7 +201,6 @@ impl Peer {
             // Those that come out of their phase, and those to a tracker.
             Message::Open
             | Message::Handout(_)
-            | Message::Lost { .. }
             | Message::Stop
             | Message::Register(_)
             | Message::Describe { .. }
@@ -211,6 +211,7 @@ impl Peer {
             | Message::Done(_)
             | Message::Bye => {}
         }
+        Ok(())
     }
 
     fn handle_registered(&mut self, now: Timestamp, index: u32, out: &mut Outbox) {
@@ -229,18 +230,27 @@ impl Peer {
         }
     }
 
-    fn handle_described(&mut self, now: Timestamp, part: &Part, out: &mut Outbox) {
+    fn handle_described(
+        &mut self,
+        now: Timestamp,
+        part: &Part,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
         let registered = matches!(self.phase, PeerPhase::Registering { part } if self.registration.part(part).last);
         if self.phase != PeerPhase::Reading && !registered {
-            return;
+            return Ok(());
         }
         self.phase = PeerPhase::Reading;
-        match self.catalogue.accept(part) {
+        match self.catalogue.accept(part)? {
             PartProgress::Ignored => {}
             PartProgress::More => self.say(now, out),
             PartProgress::Whole => {
                 let catalogue = std::mem::take(&mut self.catalogue);
-                self.listings = catalogue.open().expect("the tracker sends a catalogue");
+                let catalogue: Catalogue = catalogue.open()?;
+                let (owned, wanted) = &self.registered;
+                catalogue.check(owned, *wanted, self.config.segments_max)?;
+                self.bounds.segments = catalogue.segments;
+                self.listings = catalogue;
                 let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
                 // Now, not at `Open`: another peer may hear `Open` first, and its request come first.
                 self.fetch.begin(&self.listings.owned, &wanted);
@@ -248,6 +258,7 @@ impl Peer {
                 out.push(Output::Reserve);
             }
         }
+        Ok(())
     }
 
     fn handle_reserved(&mut self, now: Timestamp, problem: Option<Box<str>>, out: &mut Outbox) {
@@ -359,7 +370,12 @@ impl Peer {
 }
 
 impl Node for Peer {
-    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox) {
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError> {
         match input {
             Input::Start => self.say(now, out),
             Input::Deadline => {
@@ -370,7 +386,9 @@ impl Node for Peer {
                     self.repeat(now, out);
                 }
             }
-            Input::Message { from, message } => self.hear(now, from, message, out),
+            Input::Message { from, message } => {
+                self.hear(now, from, message, out).map_err(|violation| violation.from(from))?;
+            }
             Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
             Input::Sent { to, segment } => {
                 self.uploads.sent(now, to, segment);
@@ -385,9 +403,10 @@ impl Node for Peer {
             Input::Published { file, problem } => self.handle_published(file, problem, out),
             Input::Lost { node } => self.handle_lost(node, out),
             // Only a tracker falls behind.
-            Input::Idle => return,
+            Input::Idle => return Ok(()),
         }
         self.advance(now, out);
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

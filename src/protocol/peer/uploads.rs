@@ -72,14 +72,14 @@ pub(super) struct Uploads {
     times: Option<SendTimes>,
     waiting: VecDeque<(NodeId, SegmentId)>,
     active_max: usize,
-    /// Without a limit here, the windows of all peers bound the queue.
+    /// Without a limit of its own, the queue holds the windows of all peers.
     waiting_max: usize,
 }
 
 impl Uploads {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, nodes: u32) -> Self {
         let waiting_max = match config.admission {
-            config::Admission::Queue => usize::MAX,
+            config::Admission::Queue => config.flights_max().saturating_mul(nodes as usize),
             config::Admission::Slots => config.upload_queue,
         };
         Self {
@@ -217,7 +217,7 @@ mod tests {
     fn admissions(admission: config::Admission, requests: u32) -> Vec<UploadDecision> {
         let base = Config::for_segments_of(1 << 20);
         let config = Config { uploads: 1, upload_queue: 2, admission, ..base };
-        let mut uploads = Uploads::new(&config);
+        let mut uploads = Uploads::new(&config, 1000);
         let now = Timestamp::default();
         (0..requests).map(|segment| uploads.admit(now, NodeId(1), SegmentId(segment))).collect()
     }
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn who_takes_nothing_any_more_keeps_nobody_waiting() {
         let config = Config { uploads: 1, ..Config::for_segments_of(1 << 20) };
-        let mut uploads = Uploads::new(&config);
+        let mut uploads = Uploads::new(&config, 1000);
         let start = Timestamp::default();
         let (gone, other) = ((NodeId(1), SegmentId(1)), (NodeId(2), SegmentId(2)));
         assert_eq!(uploads.admit(start, gone.0, gone.1), UploadDecision::Serve);
@@ -244,7 +244,7 @@ mod tests {
     #[test]
     fn what_goes_to_a_slow_receiver_takes_no_slot() {
         let base = Config::over_links(1 << 20);
-        let mut uploads = Uploads::new(&Config { uploads: 1, upload_queue: 8, ..base });
+        let mut uploads = Uploads::new(&Config { uploads: 1, upload_queue: 8, ..base }, 3);
         let (fast, slow) = (NodeId(1), NodeId(2));
         let mut now = Timestamp::default();
         for segment in 0..40 {

@@ -157,6 +157,16 @@ impl Wants {
         self.ledger.state(segment) == SegmentState::Verified
     }
 
+    /// Whether a segment is of a wanted file.
+    pub(super) fn is_wanted(&self, segment: SegmentId) -> bool {
+        self.wanted_file(segment).is_some()
+    }
+
+    /// The wanted file that a segment belongs to.
+    pub(super) fn file_of(&self, segment: SegmentId) -> Option<FileId> {
+        self.wanted_file(segment).map(|index| self.files[index].file)
+    }
+
     pub(super) fn is_taken(&self, segment: SegmentId) -> bool {
         self.ledger.state(segment) == SegmentState::Taken
     }

@@ -17,7 +17,10 @@ use rustc_hash::FxHashSet;
 
 use super::message::shortened;
 use super::registration::{Incoming, Outgoing, PartProgress};
-use super::{CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, Wait};
+use super::{
+    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Violation,
+    Wait,
+};
 use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
@@ -132,36 +135,67 @@ impl Relay {
         (0..).map(SegmentId).zip(&self.held).filter(|&(_, &held)| held).map(|(segment, _)| segment)
     }
 
-    fn handle_message(&mut self, from: NodeId, message: &Message, out: &mut Outbox) {
+    fn handle_message(
+        &mut self,
+        from: NodeId,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        let is_from_tracker = from == NodeId::TRACKER;
         let hop = |&segment| Hop { with: from, segment };
         // Another node may begin before the start is known here: what it requests waits.
         if let Message::Request { segments } = message {
+            segments.iter().try_for_each(|&segment| self.check(segment))?;
             self.requested.extend(segments.iter().map(hop));
         } else if let Message::Withdraw { segment } = message {
+            self.check(*segment)?;
             self.declined.insert(hop(segment));
         } else if let &Message::Describe { index } = message {
             out.send(from, Message::Described(self.catalogue.part(index)));
-        } else if let Message::Described(part) = message {
-            self.handle_described(part, out);
-        } else if *message == Message::Open && self.phase == RelayPhase::Waiting {
-            self.phase = RelayPhase::Moving;
-        } else if *message == Message::Stop {
+        } else if let Message::Described(part) = message
+            && from == OWNER
+            && self.phase == RelayPhase::Learning
+        {
+            self.handle_described(part, out)?;
+        } else if *message == Message::Open && is_from_tracker {
+            if self.phase == RelayPhase::Waiting {
+                self.phase = RelayPhase::Moving;
+            }
+        } else if *message == Message::Stop && is_from_tracker {
             self.leave(out);
+        } else {
+            return Err(Violation::kind(message));
         }
+        Ok(())
     }
 
-    fn handle_described(&mut self, part: &Part, out: &mut Outbox) {
-        match self.incoming.accept(part) {
+    fn check(&self, segment: SegmentId) -> Result<(), Violation> {
+        let count = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
+        let segment = segment.0;
+        if segment < count { Ok(()) } else { Err(Violation::Segment { segment, count }) }
+    }
+
+    fn handle_described(&mut self, part: &Part, out: &mut Outbox) -> Result<(), Violation> {
+        match self.incoming.accept(part)? {
             PartProgress::Ignored => {}
             PartProgress::More => {
                 out.send(OWNER, Message::Describe { index: self.incoming.next() });
             }
             PartProgress::Whole => {
-                self.digests = self.incoming.open().expect("the owner sends digests");
+                self.digests = self.incoming.open()?;
+                let (found, count) = (self.digests.len(), self.held.len());
+                if found == 0 && count > 0 {
+                    // The owner can't take part. Rank 0 hears why from it, and stops all.
+                    return Ok(());
+                }
+                if found != count {
+                    return Err(Violation::Digests { found, count });
+                }
                 self.phase = RelayPhase::Reserving;
                 out.push(Output::Reserve);
             }
         }
+        Ok(())
     }
 
     fn handle_reserved(&mut self, problem: Option<Box<str>>, out: &mut Outbox) {
@@ -259,22 +293,33 @@ impl Relay {
 }
 
 impl Node for Relay {
-    fn handle(&mut self, _now: Timestamp, input: Input<'_>, out: &mut Outbox) {
+    fn handle(
+        &mut self,
+        _now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError> {
         match input {
             Input::Start if self.failure.is_some() => {
                 self.handle_reserved(self.failure.clone(), out);
             }
             Input::Start if self.phase == RelayPhase::Reserving => out.push(Output::Reserve),
             Input::Start => out.send(OWNER, Message::Describe { index: 0 }),
-            Input::Message { from, message } => self.handle_message(from, message, out),
+            Input::Message { from, message } => {
+                let handled = self.handle_message(from, message, out);
+                handled.map_err(|violation| violation.from(from))?;
+            }
             Input::Arrived { from, segment } => self.unchecked.push_back((from, segment)),
             Input::Sent { .. } => self.sending -= 1,
             Input::Checked { segment, verdict, .. } => self.handle_checked(segment, verdict, out),
             Input::Reserved { problem } => self.handle_reserved(problem, out),
             // It has no deadline, publishes nothing, and ends with the job when a rank is lost.
-            Input::Deadline | Input::Published { .. } | Input::Idle | Input::Lost { .. } => return,
+            Input::Deadline | Input::Published { .. } | Input::Idle | Input::Lost { .. } => {
+                return Ok(());
+            }
         }
         self.advance(out);
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

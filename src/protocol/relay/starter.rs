@@ -1,7 +1,9 @@
 //! Rank 0: starts all others at once and takes their times, as the swarm's tracker does.
 
 use crate::manifest::NodeId;
-use crate::protocol::{Input, Message, Node, Outbox, Outcome, Output, Wait};
+use crate::protocol::{
+    Input, Message, Node, Outbox, Outcome, Output, ProtocolError, Violation, Wait,
+};
 use crate::time::Timestamp;
 
 /// Rank 0 of a broadcast: waits until all are ready, starts them, and notes when each has
@@ -54,10 +56,18 @@ impl Starter {
 }
 
 impl Node for Starter {
-    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox) {
-        let Input::Message { from, message } = input else { return };
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError> {
+        let Input::Message { from, message } = input else { return Ok(()) };
+        if !(1..=self.peers()).contains(&from.index()) {
+            return Err(Violation::kind(message).from(from));
+        }
         if self.has_ended {
-            return;
+            return Ok(());
         }
         if let Message::Ready { problem: None } = message {
             self.ready += 1;
@@ -71,12 +81,15 @@ impl Node for Starter {
             let reason = report.problems.first();
             self.fail(from, reason.map_or("it failed and gave no reason", |reason| reason), out);
         } else if let Message::Complete { .. } = message {
-            self.complete += 1;
-            self.outcome.finished[from.index()] = Some(now);
+            let before = self.outcome.finished[from.index()].replace(now);
+            self.complete += usize::from(before.is_none());
             if self.complete == self.peers() {
                 self.end(out);
             }
+        } else {
+            return Err(Violation::kind(message).from(from));
         }
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

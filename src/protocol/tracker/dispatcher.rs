@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
-use crate::manifest::{Block, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::roster::Roster;
 use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
@@ -45,6 +45,8 @@ pub(super) struct Dispatcher {
     grants_max: usize,
     wanted_segments: u64,
     verified_segments: u64,
+    /// Whether holders may be asked again for what they sent corrupt: nothing else moves.
+    forgiving: bool,
 }
 
 impl Dispatcher {
@@ -69,6 +71,7 @@ impl Dispatcher {
             grants: 0,
             grants_max: 0,
             verified_segments: 0,
+            forgiving: false,
             config,
         }
     }
@@ -100,8 +103,9 @@ impl Dispatcher {
         for failed in ask.failed.iter().filter(|failed| failed.said > last) {
             self.take_back(from, failed);
         }
+        self.peers[from.index()].account.hear_after_giving_up(ask);
         self.dequeue(from);
-        self.recover(now, from, &ask.blocks, ask.end_game);
+        self.recover(now, from, ask);
         let is_empty = ask.room == 0 || ask.blocks.is_empty();
         let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
         self.peers[from.index()].ask.copy_request(ask);
@@ -210,7 +214,8 @@ impl Dispatcher {
         let most = if others == 0 { self.config.handout } else { 1 };
         let PeerState { account, ask, pending_index, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
-        let limits = AnswerLimits { now, peer: to, most, unchanged };
+        let forgiving = self.forgiving;
+        let limits = AnswerLimits { now, peer: to, most, unchanged, forgiving };
         let handout = self.service.answer(&mut self.scratch, account, limits, ask);
         if handout.entries.is_empty() {
             return None;
@@ -283,17 +288,22 @@ impl Dispatcher {
             return;
         }
         // Owners may still keep their capacity for segments that nobody will ask for any more,
-        // because the peers that wanted them are gone.
+        // because the peers that wanted them are gone. And a segment that came corrupt from its only
+        // holder may come right when it is sent again.
         self.swarm().counters().set_super_seeding(false);
         self.unchanged = false;
+        self.forgiving = true;
         self.serve_waiting(now, usize::MAX);
+        self.forgiving = false;
         self.swarm().counters().set_super_seeding(true);
         if !stuck(self) {
             return;
         }
         while let Some(QueuePosition { peer, .. }) = self.queue.after(None) {
             self.dequeue(peer);
-            let answers = self.peers[peer.index()].ask.sequence;
+            let state = &mut self.peers[peer.index()];
+            state.account.gives_up = true;
+            let answers = state.ask.sequence;
             let handout = Handout { answers, unobtainable: true, ..Handout::default() };
             out.send(peer, Message::Handout(handout));
         }
@@ -315,14 +325,14 @@ impl Dispatcher {
     fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
         let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
-        if let Some(grant) = account.take_grant(segment, Some(holder)) {
-            self.grants -= 1;
-            self.unchanged = false;
-            self.service.swarm.give_back(segment, grant.holder);
-        }
+        // What was not granted did not come, so that nobody can slander a holder.
+        let Some(grant) = account.take_grant(segment, Some(holder)) else { return };
+        self.grants -= 1;
+        self.unchanged = false;
+        self.service.swarm.give_back(segment, grant.holder);
         match failure {
             FetchFailure::Corrupt => {
-                account.excluded.push((segment, holder));
+                account.exclude(segment, holder);
                 let corrupt_counts = &mut self.corrupt_counts[holder.index()];
                 *corrupt_counts += 1;
                 let requests = self.service.swarm.counters().load(holder).requests;
@@ -346,20 +356,16 @@ impl Dispatcher {
 
     // Takes back grants that the peer does not know of: it still asks for these segments long after
     // the handout, so the handout was lost.
-    fn recover(&mut self, now: Timestamp, peer: NodeId, blocks: &[Block], end_game: bool) {
-        if end_game {
+    fn recover(&mut self, now: Timestamp, peer: NodeId, ask: &Ask) {
+        if ask.end_game {
             return;
         }
         // Half of the time after which a peer repeats itself: a repeated ask is then always late
         // enough, while an ask that crossed the handout on its way is not.
         let patience = self.config.ask_patience / 2;
-        let lacks = |segment: SegmentId| {
-            let Block { index, bits } = Block::of(segment);
-            blocks.iter().any(|block| block.index == index && block.bits & bits != 0)
-        };
         let account = &mut self.peers[peer.index()].account;
         account.grants.retain(|grant| {
-            let lost = now.since(grant.at) > patience && lacks(grant.segment);
+            let lost = now.since(grant.at) > patience && ask.shows(grant.segment);
             if lost {
                 self.grants -= 1;
                 self.unchanged = false;

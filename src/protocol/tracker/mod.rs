@@ -19,12 +19,14 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use super::{Input, Message, Node, Outbox, Output, Wait};
+use super::violation::is_between_peers;
+use super::{Input, Message, Node, Outbox, Output, ProtocolError, Violation, Wait};
 use backpressure::Backpressure;
 use peer_state::PeerStage;
 use registrations::Registrations;
 use running::{RunningSwarm, SwarmStage};
 
+pub(crate) use outcome::printable;
 pub use outcome::{Outcome, Progress};
 pub use service::{Account, AnswerLimits, Service};
 
@@ -86,7 +88,8 @@ impl Tracker {
 
     /// What the owners registered for a segment; none before all have registered.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
-        self.swarm().map(|swarm| swarm.dispatcher.roster().digest(segment))
+        let digests = self.swarm().map(|swarm| &swarm.dispatcher.roster().digests)?;
+        digests.get(segment.index()).copied()
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
@@ -107,15 +110,18 @@ impl Tracker {
         from: NodeId,
         message: &Message,
         out: &mut Outbox,
-    ) {
+    ) -> Result<(), Violation> {
         match &mut self.phase {
             TrackerPhase::Registering(registrations) => {
                 if let Message::Register(part) = message {
-                    if registrations.accept(from, part, out) {
+                    if registrations.accept(from, part, out)? {
                         self.number_files(now, out);
                     }
                 } else if *message == Message::Bye {
                     registrations.departed.insert(from);
+                } else if !matches!(message, Message::Describe { .. }) {
+                    // A peer that repeats itself asks for its catalogue; all else comes later.
+                    return Err(Violation::kind(message));
                 }
             }
             TrackerPhase::Running(swarm) => {
@@ -141,6 +147,26 @@ impl Tracker {
                 out.send(from, Message::Stop);
             }
         }
+        Ok(())
+    }
+
+    /// Whether a rank of this run may send that to a tracker, and its numbers are those of this run.
+    fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
+        let is_peer = (1..self.nodes).contains(&from.0);
+        let is_of_tracker = matches!(
+            message,
+            Message::Registered { .. }
+                | Message::Described(_)
+                | Message::Open
+                | Message::Handout(_)
+                | Message::Acknowledged { .. }
+                | Message::Lost { .. }
+                | Message::Stop
+        );
+        if !is_peer || is_of_tracker || is_between_peers(message) {
+            return Err(Violation::kind(message));
+        }
+        self.swarm().map_or(Ok(()), |swarm| swarm.check(from, message))
     }
 
     /// All have registered: tells every peer how its files are numbered, or ends the run.
@@ -268,7 +294,12 @@ impl Tracker {
 }
 
 impl Node for Tracker {
-    fn handle(&mut self, now: Timestamp, input: Input<'_>, out: &mut Outbox) {
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError> {
         match input {
             Input::Start if self.nodes == 1 => self.cancel(now, out),
             Input::Start => {
@@ -278,13 +309,15 @@ impl Node for Tracker {
             }
             Input::Deadline => self.handle_deadline(now, out),
             Input::Message { from, message } => {
+                self.check(from, message).map_err(|violation| violation.from(from))?;
                 let (before, leaves) = (out.len(), *message == Message::Bye);
                 let waits = matches!(message, Message::Ask(ask) if ask.waits);
                 self.backpressure.note_message();
                 if let TrackerPhase::Running(swarm) = &mut self.phase {
                     swarm.dispatcher.set_busy(self.backpressure.is_busy());
                 }
-                self.handle_message(now, from, message, out);
+                let handled = self.handle_message(now, from, message, out);
+                handled.map_err(|violation| violation.from(from))?;
                 if !leaves {
                     self.acknowledge(now, (from, waits), before, out);
                 }
@@ -298,6 +331,7 @@ impl Node for Tracker {
             | Input::Checked { .. }
             | Input::Published { .. } => {}
         }
+        Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 
 use crate::manifest::NodeId;
-use crate::protocol::{DoneReport, roster::Roster};
+use crate::protocol::{CorruptSegment, DoneReport, roster::Roster};
 use crate::time::Timestamp;
+
+// Characters of a reason or problem that are shown: paths and errors of the system fit, more than once.
+const PROBLEM_CHARS_MAX: usize = 8 << 10;
 
 /// How a run went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,11 +31,15 @@ impl Outcome {
     /// Adds the reasons why peers can't take part. Reasons that differ only in the peer's name, with
     /// which they begin, become one line.
     pub(crate) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
-        let mut alike: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (node, reason) in refusals {
+            // Over the wire, a reason may be of any length and hold what a terminal obeys.
+            let reason = printable(reason);
             match reason.strip_prefix(&*format!("{node}: ")) {
-                Some(reason) => alike.entry(reason).or_default().push(node.0.to_string()),
-                None => self.errors.push(reason.to_string()),
+                Some(reason) => {
+                    alike.entry(reason.to_owned()).or_default().push(node.0.to_string())
+                }
+                None => self.errors.push(reason),
             }
         }
         for (reason, ranks) in alike {
@@ -43,9 +50,22 @@ impl Outcome {
 
     /// Adds the problems that a peer reports when it is done.
     pub(crate) fn take_report(&mut self, from: NodeId, report: &DoneReport, roster: &Roster) {
-        self.errors.extend(report.problems.iter().map(|line| format!("{from}: {line}")));
+        self.errors
+            .extend(report.problems.iter().map(|line| format!("{from}: {}", printable(line))));
         if report.more_problems > 0 {
             self.errors.push(format!("{from}: and {} more like these", report.more_problems));
+        }
+        for &CorruptSegment { segment, holder, times } in &report.corrupt {
+            let file = roster.geometry.file_of(segment);
+            let place = segment.0 - roster.geometry.segments_of(file).start;
+            let name = roster.name(file);
+            self.errors.push(format!(
+                "{from}: segment {place} of {name} from {holder} does not match its digest, {times} \
+                 times"
+            ));
+        }
+        if report.more_corrupt > 0 {
+            self.errors.push(format!("{from}: and {} more such files", report.more_corrupt));
         }
         let failed = &report.failed_files;
         self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));
@@ -55,10 +75,16 @@ impl Outcome {
         }
         self.unavailable.sort_unstable();
         self.unavailable.dedup();
-        if !failed.is_empty() || roster.lacks_unowned(from) {
+        if !failed.is_empty() || !report.corrupt.is_empty() || roster.lacks_unowned(from) {
             self.finished[from.index()] = None;
         }
     }
+}
+
+/// What a peer says, as one line without control codes, whatever it holds.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().take(PROBLEM_CHARS_MAX).map(shown).collect()
 }
 
 /// How far a run has come.

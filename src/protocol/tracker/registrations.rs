@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::manifest::NodeId;
 use crate::protocol::registration::{Incoming, PartProgress};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Message, Outbox, Part, Registration};
+use crate::protocol::{Message, Outbox, Part, Registration, Violation};
 use crate::time::Timestamp;
 
 use super::outcome::Outcome;
@@ -37,14 +37,19 @@ impl Registrations {
     }
 
     /// Takes in a part; returns whether all peers have registered.
-    pub(super) fn accept(&mut self, from: NodeId, part: &Part, out: &mut Outbox) -> bool {
+    pub(super) fn accept(
+        &mut self,
+        from: NodeId,
+        part: &Part,
+        out: &mut Outbox,
+    ) -> Result<bool, Violation> {
         let registration = &mut self.peers[from.index()];
-        registration.whole |= registration.incoming.accept(part) == PartProgress::Whole;
+        registration.whole |= registration.incoming.accept(part)? == PartProgress::Whole;
         // A part that came before is acknowledged again: the first answer may be lost.
         if part.index < registration.incoming.next() {
             out.send(from, Message::Registered { index: part.index });
         }
-        self.missing().next().is_none()
+        Ok(self.missing().next().is_none())
     }
 
     /// Peers that have not registered.
@@ -58,9 +63,10 @@ impl Registrations {
     pub(super) fn roster(&self, segments_max: u32, outcome: &mut Outcome) -> Option<Roster> {
         let (mut registrations, mut refusals) = (Vec::new(), Vec::new());
         for (node, peer) in (1..).map(NodeId).zip(&self.peers[1..]) {
-            let registration = peer.incoming.open().unwrap_or_else(|| Registration::Refused {
-                reason: format!("{node}: its registration can't be read").into(),
-            });
+            let registration =
+                peer.incoming.open().unwrap_or_else(|violation| Registration::Refused {
+                    reason: format!("{node}: its registration has {violation}").into(),
+                });
             if let Registration::Refused { reason } = &registration {
                 refusals.push((node, reason.clone()));
             }

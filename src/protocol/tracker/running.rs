@@ -8,11 +8,12 @@ use crate::config::Config;
 use crate::manifest::NodeId;
 use crate::protocol::registration::Outgoing;
 use crate::protocol::roster::Roster;
-use crate::protocol::{DoneReport, Message, Outbox, Output};
+use crate::protocol::violation::{Bounds, check_count, check_problem};
+use crate::protocol::{Ask, DoneReport, Message, Outbox, Output, Violation};
 use crate::time::Timestamp;
 
 use super::dispatcher::Dispatcher;
-use super::outcome::{Outcome, Progress};
+use super::outcome::{Outcome, Progress, printable};
 use super::peer_state::PeerStage;
 
 /// How far the swarm has come.
@@ -34,6 +35,7 @@ pub(super) struct RunningSwarm {
     pub(super) stage: SwarmStage,
     /// Catalogues that peers are reading.
     catalogues: BTreeMap<NodeId, Outgoing>,
+    bounds: Bounds,
     files_finished: u64,
     /// When silent peers are looked for next.
     pub(super) check_at: Timestamp,
@@ -61,6 +63,7 @@ impl RunningSwarm {
             out.send(peer, Message::Described(part));
         }
         Self {
+            bounds: Bounds::of(&roster.geometry, nodes),
             dispatcher: Dispatcher::new(now, roster, nodes, config.clone(), seed),
             stage: SwarmStage::Reserving,
             catalogues,
@@ -116,6 +119,31 @@ impl RunningSwarm {
             | Message::Withdrawn { .. } => {}
         }
         ControlFlow::Continue(())
+    }
+
+    /// Whether the numbers of a message are those of this swarm.
+    pub(super) fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
+        if let Message::Ask(ask) = message {
+            self.check_ask(ask)
+        } else if let Message::Ready { problem: Some(problem) } = message {
+            check_problem(problem)
+        } else if let &Message::Finished { file } = message {
+            self.bounds.file(file)
+        } else if let &Message::Complete { segments } = message {
+            check_count(segments, self.dispatcher.roster().wanted_by(from))
+        } else if let Message::Done(report) = message {
+            self.bounds.report(report, self.dispatcher.roster().wanted_by(from))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_ask(&self, ask: &Ask) -> Result<(), Violation> {
+        self.bounds.blocks(&ask.blocks)?;
+        ask.verified.iter().try_for_each(|&segment| self.bounds.segment(segment))?;
+        ask.failed.iter().try_for_each(|failed| {
+            self.bounds.segment(failed.segment).and(self.bounds.holder(failed.holder))
+        })
     }
 
     pub(super) fn handle_lost(
@@ -219,7 +247,7 @@ impl RunningSwarm {
         self.catalogues.remove(&from);
         match (self.stage, problem) {
             (SwarmStage::Reserving, Some(problem)) => {
-                return ControlFlow::Break(format!("{from}: {problem}"));
+                return ControlFlow::Break(format!("{from}: {}", printable(problem)));
             }
             (SwarmStage::Reserving, None) => {
                 self.dispatcher.set_stage(from, PeerStage::Fetching);

@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::adaptive_limits::AdaptiveLimits;
-use crate::config::{Admission, BLOCKS_MAX, Config, HANDOUT_MAX};
+use crate::config::{
+    Admission, BLOCKS_MAX, CORRUPT_TRIES_MAX, Config, EXCLUSIONS_MAX, HANDOUT_MAX,
+};
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
@@ -33,8 +35,10 @@ pub struct Account {
     pub(super) grants: VecDeque<Grant>,
     /// Whether a segment may have been granted twice, in an end game.
     has_duplicates: bool,
-    /// Holders that sent the peer a corrupt segment, each with the segment.
-    pub(super) excluded: Vec<(SegmentId, NodeId)>,
+    /// Holders that sent the peer a corrupt segment, with the segment: once for each time.
+    excluded: Vec<(SegmentId, NodeId)>,
+    /// Whether the peer was told, since its last ask, that nobody has what it lacks.
+    pub(super) gives_up: bool,
     /// The EWMA from handout to announcement, nanoseconds; 0 where slow peers are not looked for.
     latency_ns: u64,
 }
@@ -50,6 +54,8 @@ pub struct AnswerLimits {
     pub most: usize,
     /// Whether nothing was announced or given back since the scratch's last answer.
     pub unchanged: bool,
+    /// Whether holders that sent a segment corrupt may send it again, a bounded number of times.
+    pub forgiving: bool,
 }
 
 /// What all service threads share.
@@ -79,6 +85,28 @@ impl Account {
         });
         let place = exact.or_else(|| self.grants.iter().position(of_segment))?;
         self.grants.remove(place)
+    }
+
+    /// A holder sent the peer a corrupt segment, and is not named for it again while others can be.
+    pub(super) fn exclude(&mut self, segment: SegmentId, holder: NodeId) {
+        if self.excluded.len() < EXCLUSIONS_MAX {
+            self.excluded.push((segment, holder));
+        }
+    }
+
+    /// Nobody else has them: the holders may be asked again for segments that they did not send corrupt
+    /// [`CORRUPT_TRIES_MAX`] times. Returns what is to be excluded after all.
+    pub(super) fn excluded_for_good(&self) -> Vec<(SegmentId, NodeId)> {
+        let times = |pair| self.excluded.iter().filter(|&&other| other == pair).count();
+        let pairs = self.excluded.iter().copied();
+        pairs.filter(|&pair| times(pair) >= CORRUPT_TRIES_MAX).collect()
+    }
+
+    /// The peer was told that nobody has what it showed. What it shows from now on it did not give up.
+    pub(super) fn hear_after_giving_up(&mut self, ask: &Ask) {
+        if std::mem::take(&mut self.gives_up) {
+            self.excluded.retain(|&(segment, _)| ask.shows(segment));
+        }
     }
 
     /// Segments of the ask that are not granted; in an end game all of them.
@@ -173,6 +201,8 @@ impl Service {
         let slow = self.limits.is_slow(account.latency_ns);
         let window = self.limits.window(account.latency_ns, self.window);
         let window = if ask.end_game { self.flights_max } else { window };
+        // A peer that gets nothing right is handed nothing more.
+        let window = if account.excluded.len() < EXCLUSIONS_MAX { window } else { 0 };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
         let excluded = account.excluded.len();
@@ -183,12 +213,13 @@ impl Service {
             account.excluded.extend(late);
             account.has_duplicates = true;
         }
+        let for_good = limits.forgiving.then(|| account.excluded_for_good());
         let mut offers: ArrayVec<Offer, HANDOUT_MAX> = ArrayVec::new();
         let request = HandoutRequest {
             peer: limits.peer,
             room: room.min(limits.most),
             blocks: &blocks,
-            excluded: &account.excluded,
+            excluded: for_good.as_ref().unwrap_or(&account.excluded),
             // The first copy of a segment goes to a fast peer: all others wait for it.
             skips_unseeded: slow && !account.grants.is_empty(),
             unchanged: limits.unchanged,

@@ -21,15 +21,19 @@ use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
-use crate::protocol::{Message, codec};
+use crate::protocol::{Message, Violation, codec};
 use crate::store::{SealedSegment, VacantSlot};
-use slab::{CompletedRequest, Mode, Owner, Slab};
+use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
 /// Posted receives for messages.
 // If more messages come between two polls, the MPI queues the rest: nothing is lost, and they are
 // copied once more. 16 receives take 1 MiB, as each has room for the longest message. Chosen, not
 // tuned.
 const POSTED_RECEIVES: usize = 16;
+
+/// Bytes of the report of one rank, at most.
+// Counters, and at most 41 kB of latencies. Reports of 32,000 ranks stay below the 2 GiB that MPI counts.
+const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
 
 /// The tag of messages.
 // Any one will do: messages have a communicator of their own.
@@ -147,6 +151,11 @@ impl MpiTransport {
         }
         let mut lens = vec![0; usize::try_from(self.messages.size()).unwrap_or(0)];
         root.gather_into_root(&len, &mut lens[..]);
+        for (node, &bytes) in (0..).map(NodeId).zip(&lens) {
+            if !(0..=REPORT_BYTES_MAX).contains(&bytes) {
+                return Err(Violation::ReportBytes { bytes }.from(node).into());
+            }
+        }
         let starts: Vec<_> = lens
             .iter()
             .scan(0, |end, len| {
@@ -175,7 +184,12 @@ impl MpiTransport {
         let turn = self.posted;
         self.posted += 1;
         let comm = self.messages.as_raw();
-        self.active.receive(comm, any_source(), MESSAGE_TAG, Owner::Inbox { turn, buffer })
+        self.active.receive(
+            comm,
+            any_source(),
+            MESSAGE_TAG,
+            Owner::Inbox { turn, buffer: Buffer::new(buffer) },
+        )
     }
 
     /// Posts receives again, and passes on the messages that are next in order.
@@ -200,7 +214,7 @@ impl Transport for MpiTransport {
         let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
         let len = codec::encode(message, &mut buffer)?.len();
         self.sending += 1;
-        let owner = Owner::Message { buffer, len };
+        let owner = Owner::Message { buffer: Buffer::new(buffer), len };
         self.active.send(self.messages.as_raw(), rank(to), MESSAGE_TAG, Mode::Standard, owner)
     }
 
@@ -244,14 +258,18 @@ impl Transport for MpiTransport {
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
-                let from = NodeId(u32::try_from(source).unwrap_or(0));
-                match codec::decode(&buffer[..count]) {
+                let buffer = buffer.into_box();
+                let from =
+                    NodeId(u32::try_from(source).expect("MPI names the sender of what came"));
+                match codec::decode(&buffer[..count.min(buffer.len())]) {
                     Ok(message) => {
                         let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
                         *spare = message;
                         early.push((turn, from, spare));
                     }
-                    Err(error) => bad = Some(error),
+                    Err(cause) => {
+                        bad = bad.take().or(Some(TransportError::Garbled { from, cause }))
+                    }
                 }
                 free.push(buffer);
             }
@@ -269,11 +287,11 @@ impl Transport for MpiTransport {
             }
             Owner::Message { buffer, .. } => {
                 *sending -= 1;
-                buffers.push(buffer);
+                buffers.push(buffer.into_box());
             }
         })?;
         match bad {
-            Some(error) => Err(error.into()),
+            Some(error) => Err(error),
             None => self.pass_messages_on(events),
         }
     }

@@ -1,9 +1,10 @@
 //! Requests in flight, each with the memory that MPI reads or writes. This is the only place that
 //! calls MPI with pointers, and one of the two files that are unsafe.
 //!
-//! Invariant: the memory of a request stays in place until MPI has finished with it. The slab owns it
-//! meanwhile, and all of it is on the heap or in the arena, so that moving an owner does not move the
-//! bytes.
+//! Invariant: the memory of a request stays in place until MPI has finished with it, and nobody makes a
+//! reference to it meanwhile. The slab owns it, and all of it is on the heap or in the arena, so that
+//! moving an owner does not move the bytes. A moved `Box` would count as a new unique reference, and end
+//! what MPI may do through the old one: buffers are raw pointers for as long as MPI has them.
 //!
 //! The `mpi` crate has `RequestCollection`, but that only grows: it hands all requests ever made to MPI.
 //! Here ended requests are swapped out of two dense lists, as MPI tests an array of requests.
@@ -34,19 +35,37 @@ pub(super) enum Owner {
         payload: SealedSegment,
     },
     Message {
-        buffer: Box<[u8]>,
+        buffer: Buffer,
         len: usize,
     },
     /// A posted receive for a message, and its number in the order of posting.
     Inbox {
         turn: u64,
-        buffer: Box<[u8]>,
+        buffer: Buffer,
     },
+}
+
+/// A buffer on the heap, as a pointer. Its memory is leaked unless it becomes a box again.
+#[derive(Debug)]
+pub(super) struct Buffer(*mut [u8]);
+
+impl Buffer {
+    pub(super) fn new(bytes: Box<[u8]>) -> Self {
+        Self(Box::into_raw(bytes))
+    }
+
+    /// The bytes again. The slab hands out the buffers of ended requests only.
+    pub(super) fn into_box(self) -> Box<[u8]> {
+        // SAFETY: the pointer came from a box in `new`, and `self`, which can't be copied, was the only
+        // one that had it: MPI has it only while the slab owns `self`.
+        unsafe { Box::from_raw(self.0) }
+    }
 }
 
 impl Owner {
     // The bytes that MPI reads or writes, and how many. A slot and a payload lie in an arena that
-    // they keep alive, a buffer on the heap: they stay in place wherever the owner is moved.
+    // they keep alive and reach through a raw pointer, a buffer on the heap: they stay in place wherever
+    // the owner is moved.
     fn bytes(&mut self) -> (*mut u8, usize) {
         match self {
             Self::Receive { slot, .. } => {
@@ -57,8 +76,8 @@ impl Owner {
                 let bytes = payload.bytes();
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
-            Self::Message { buffer, len } => (buffer.as_mut_ptr(), *len),
-            Self::Inbox { buffer, .. } => (buffer.as_mut_ptr(), buffer.len()),
+            Self::Message { buffer, len } => (buffer.0.cast(), (*len).min(buffer.0.len())),
+            Self::Inbox { buffer, .. } => (buffer.0.cast(), buffer.0.len()),
         }
     }
 }
@@ -99,16 +118,18 @@ pub(super) struct Slab {
     owners: Vec<Owner>,
     /// The results of a test; kept, so that a poll does not allocate.
     indices: Vec<c_int>,
-    statuses: Vec<MaybeUninit<ffi::MPI_Status>>,
+    statuses: Vec<ffi::MPI_Status>,
     /// Places of requests that have ended, each with its place in the results.
     order: Vec<(usize, usize)>,
+    /// Owners of requests that have ended, and their statuses.
+    ended: Vec<(Owner, ffi::MPI_Status)>,
 }
 
 impl Slab {
     pub(super) fn new() -> Self {
         let (requests, owners) = (Vec::new(), Vec::new());
-        let (indices, statuses, order) = (Vec::new(), Vec::new(), Vec::new());
-        Self { requests, owners, indices, statuses, order }
+        let (indices, statuses) = (Vec::new(), Vec::new());
+        Self { requests, owners, indices, statuses, order: Vec::new(), ended: Vec::new() }
     }
 
     pub(super) fn receive(
@@ -155,7 +176,7 @@ impl Slab {
     // all.
     pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<(), TransportError> {
         let Some(place) = self.owners.iter().position(fits) else { return Ok(()) };
-        // SAFETY: every request in the list is active.
+        // SAFETY: every request in the list is active, as `poll` takes out all that have ended.
         let code = unsafe { ffi::MPI_Cancel(&raw mut self.requests[place]) };
         check("MPI_Cancel", code)
     }
@@ -172,20 +193,25 @@ impl Slab {
             return Ok(());
         }
         self.indices.resize(active, 0);
-        self.statuses.resize_with(active, MaybeUninit::uninit);
+        self.statuses.resize_with(active, empty_status);
         let mut found = 0;
-        // SAFETY: the three lists have `active` places, and all requests are active.
+        // SAFETY: the three lists have `active` places, and all requests are active: whatever this call
+        // ends is taken out below, before anything can fail.
         let code = unsafe {
             ffi::MPI_Testsome(
                 count(active),
                 self.requests.as_mut_ptr(),
                 &raw mut found,
                 self.indices.as_mut_ptr(),
-                self.statuses.as_mut_ptr().cast(),
+                self.statuses.as_mut_ptr(),
             )
         };
-        check("MPI_Testsome", code)?;
-        let found = usize::try_from(found).unwrap_or(0);
+        if let Err(error) = check("MPI_Testsome", code) {
+            // Nobody knows which requests have ended: none is touched again, and their memory is leaked.
+            self.leak();
+            return Err(error);
+        }
+        let found = usize::try_from(found).unwrap_or(0).min(active);
         // From the last place on: `swap_remove` moves the last request, which then is none of those that
         // have ended.
         let listed = self.indices[..found].iter().zip(0..);
@@ -194,17 +220,22 @@ impl Slab {
         self.order.extend(places);
         self.order.sort_unstable();
         while let Some((place, at)) = self.order.pop() {
-            // SAFETY: MPI wrote a status for each request that it found ended.
-            let status = unsafe { self.statuses[at].assume_init() };
             self.requests.swap_remove(place);
-            let owner = self.owners.swap_remove(place);
-            ended(read(owner, &status)?);
+            self.ended.push((self.owners.swap_remove(place), self.statuses[at]));
         }
-        Ok(())
+        // The memory of all of these is free, also behind an error.
+        self.ended.drain(..).try_for_each(|(owner, status)| read(owner, &status).map(&mut ended))
     }
 
     pub(super) fn len(&self) -> usize {
         self.owners.len()
+    }
+
+    // MPI may still write to the memory of active requests, so that it is leaked: safe, and at the end of
+    // a run.
+    fn leak(&mut self) {
+        self.requests.clear();
+        self.owners.drain(..).for_each(std::mem::forget);
     }
 
     fn enter(
@@ -223,10 +254,8 @@ impl Slab {
 }
 
 impl Drop for Slab {
-    // MPI may still write to the memory of active requests, so that it is leaked: safe, and at the end of
-    // a run.
     fn drop(&mut self) {
-        self.owners.drain(..).for_each(std::mem::forget);
+        self.leak();
     }
 }
 
@@ -248,6 +277,13 @@ fn read(owner: Owner, status: &ffi::MPI_Status) -> Result<CompletedRequest, Tran
     }
     let count = usize::try_from(bytes).unwrap_or(0);
     Ok(CompletedRequest { owner, source: status.MPI_SOURCE, count, cancelled: cancelled != 0 })
+}
+
+/// A status in which nothing has come.
+// MPI need not write every field of a status: what it leaves out must not be uninitialised.
+fn empty_status() -> ffi::MPI_Status {
+    // SAFETY: a status is plain integers, for which zeros are values.
+    unsafe { MaybeUninit::zeroed().assume_init() }
 }
 
 fn check(call: &'static str, code: c_int) -> Result<(), TransportError> {

@@ -1,0 +1,141 @@
+//! Runs over threads, and what happens when a node is silent.
+
+use std::thread;
+use std::time::Duration;
+
+use super::endpoint::{Endpoint as _, Mailboxes, Tag};
+use super::messages::{HolderList, PeerMessage, PeerRequestInfo, TrackerMessage, decode, encode};
+use super::{peer, run_threads, tracker};
+use crate::driver::injection::Fault;
+use crate::driver::job::{Inputs, Job};
+use crate::manifest::{FileId, NodeId, PeerInput, SegmentId};
+use crate::protocol::registration::{Catalogue, Listing};
+use crate::protocol::{Outcome, Registration};
+use crate::time::Clock;
+use crate::transport::TransportError;
+use crate::verify::Digest;
+
+const TRACKER: NodeId = NodeId::TRACKER;
+const SILENCE: Duration = Duration::from_millis(80);
+
+/// Rank 1 owns a file, and all others want it.
+fn job(peers: u32, segments: u32) -> Job {
+    let hashes: String = (0..segments).map(|position| format!("{position:032x}\n")).collect();
+    let owner = format!("1\nfile {segments}\n{hashes}0\n");
+    let text = |peer| if peer == 1 { owner.as_str() } else { "0\n1\nfile\n" };
+    let input = |peer| PeerInput::parse(text(peer).as_bytes()).expect("it is valid");
+    let mut job = Job::new(Inputs::Made((1..=peers).map(input).collect()), 1024);
+    job.config.silence_patience = SILENCE;
+    job.config.registration_patience = SILENCE;
+    job
+}
+
+fn run_tracker(mailboxes: &Mailboxes, job: &Job) -> Outcome {
+    let ended = tracker::run(&mailboxes.endpoint(TRACKER), job, &Clock::start(), |_| ());
+    ended.expect("it names who is lost").outcome
+}
+
+fn say(mailboxes: &Mailboxes, from: u32, message: &PeerMessage) {
+    let endpoint = mailboxes.endpoint(NodeId(from));
+    endpoint.send(TRACKER, Tag::ToTracker, &encode(message)).expect("it is open");
+}
+
+fn registration() -> PeerMessage {
+    PeerMessage::Register(Registration::Ready { owned: Vec::new(), wanted: Vec::new() })
+}
+
+#[test]
+fn the_owner_serves_at_most_half_of_what_eleven_want() {
+    let mut job = job(12, 200);
+    job.config.silence_patience = Duration::from_secs(60);
+    job.config.registration_patience = Duration::from_secs(60);
+    let ended = run_threads(&job, 13, &Clock::start(), |_| ()).expect("nobody fails");
+    let served: Vec<_> = ended.metrics.iter().map(|node| node.served_segments).collect();
+    assert_eq!(served.iter().sum::<u64>(), 11 * 200, "{served:?}");
+    assert!(served[1] <= 11 * 100, "{served:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_register_is_named() {
+    let (mailboxes, job) = (Mailboxes::new(3), job(2, 1));
+    say(&mailboxes, 1, &registration());
+    let outcome = thread::scope(|scope| {
+        let tracker = scope.spawn(|| run_tracker(&mailboxes, &job));
+        // The other peer waits, and says so.
+        while !tracker.is_finished() {
+            say(&mailboxes, 1, &PeerMessage::Alive { answer: true });
+            thread::park_timeout(SILENCE / 8);
+        }
+        tracker.join().expect("it does not panic")
+    });
+    assert_eq!(outcome.lost, [NodeId(2)]);
+    let error = "rank 2 did not register within 0.08 s: does its input hang?";
+    assert_eq!((outcome.errors, outcome.refused), (vec![error.to_owned()], true));
+}
+
+#[test]
+fn a_peer_that_falls_silent_is_named() {
+    let (mailboxes, job) = (Mailboxes::new(2), job(1, 1));
+    say(&mailboxes, 1, &registration());
+    say(&mailboxes, 1, &PeerMessage::Ready { problem: None });
+    let outcome = run_tracker(&mailboxes, &job);
+    assert_eq!((outcome.lost, outcome.refused), (vec![NodeId(1)], false));
+    assert_eq!(outcome.errors, ["rank 1 is lost: it said nothing for 0.08 s"]);
+}
+
+#[test]
+fn a_peer_names_a_tracker_that_falls_silent() {
+    let (mailboxes, job) = (Mailboxes::new(2), job(1, 1));
+    let setup = peer::prepare(&job, NodeId(1));
+    let ended = peer::run(&mailboxes.endpoint(NodeId(1)), NodeId(1), &job, setup, &Clock::start());
+    assert!(matches!(ended, Err(TransportError::Silent(TRACKER))), "{ended:?}");
+}
+
+/// A tracker that answers, and a holder that does not.
+#[test]
+fn a_peer_names_a_holder_that_falls_silent() {
+    let (mailboxes, job) = (Mailboxes::new(3), job(2, 1));
+    let listing = Some(Listing { file: FileId(0), first: 0, count: 1 });
+    let list = HolderList {
+        segments: vec![(SegmentId(0), Digest::of(b""))],
+        holders: vec![PeerRequestInfo { peer: NodeId(1), requests: 0, has: 1 }],
+    };
+    let ended = thread::scope(|scope| {
+        let peer = scope.spawn(|| {
+            let setup = peer::prepare(&job, NodeId(2));
+            peer::run(&mailboxes.endpoint(NodeId(2)), NodeId(2), &job, setup, &Clock::start())
+        });
+        let tracker = mailboxes.endpoint(TRACKER);
+        while !peer.is_finished() {
+            let received = tracker.receive(None, Tag::ToTracker, SILENCE).expect("it is open");
+            let Some((from, bytes)) = received else { continue };
+            let answer = match decode(from, &bytes).expect("it is a message") {
+                PeerMessage::Register(_) => TrackerMessage::Catalogue(Catalogue {
+                    owned: Vec::new(),
+                    wanted: vec![listing],
+                    segments: 1,
+                }),
+                PeerMessage::Ready { .. } => TrackerMessage::Open,
+                PeerMessage::HolderQuery(_) => TrackerMessage::HolderList(list.clone()),
+                PeerMessage::Alive { .. }
+                | PeerMessage::FileFinished { .. }
+                | PeerMessage::AllFinished { .. }
+                | PeerMessage::Done(_)
+                | PeerMessage::Report(_) => continue,
+            };
+            tracker.send(from, Tag::FromTracker, &encode(&answer)).expect("it is open");
+        }
+        peer.join().expect("it does not panic")
+    });
+    assert!(matches!(ended, Err(TransportError::Silent(NodeId(1)))), "{ended:?}");
+}
+
+#[test]
+fn a_peer_whose_segments_come_late_is_not_silent() {
+    let mut job = job(2, 2);
+    // A busy machine must not look like a silent peer.
+    job.config.silence_patience = Duration::from_secs(1);
+    job.faults = vec![Fault::Delay(Duration::from_millis(1500))];
+    let ended = run_threads(&job, 3, &Clock::start(), |_| ()).expect("nobody fails");
+    assert_eq!((ended.outcome.lost, ended.progress.segments_verified), (Vec::new(), 2));
+}

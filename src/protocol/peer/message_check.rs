@@ -1,0 +1,65 @@
+//! What a peer may be sent.
+
+use super::Peer;
+use crate::manifest::NodeId;
+use crate::protocol::violation::is_between_peers;
+use crate::protocol::{Handout, Message, Violation};
+
+impl Peer {
+    /// Whether `from` may send that to a peer, and its numbers are those of this run.
+    pub(super) fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
+        let is_of_peer = matches!(
+            message,
+            Message::Register(_)
+                | Message::Describe { .. }
+                | Message::Ready { .. }
+                | Message::Ask(_)
+                | Message::Finished { .. }
+                | Message::Complete { .. }
+                | Message::Done(_)
+                | Message::Bye
+        );
+        // The tracker alone commands, and it holds no segments: nobody can pass for the other.
+        let may_send = (from == NodeId::TRACKER) != is_between_peers(message);
+        if is_of_peer || !may_send || from == self.node || from.0 >= self.bounds.nodes {
+            return Err(Violation::kind(message));
+        }
+        if let Message::Request { segments } = message {
+            segments.iter().try_for_each(|&segment| self.bounds.segment(segment))
+        } else if let &Message::Decline { segment }
+        | &Message::Withdraw { segment }
+        | &Message::Withdrawn { segment } = message
+        {
+            self.bounds.segment(segment)
+        } else if let &Message::Lost { node } = message {
+            self.bounds.holder(node)
+        } else if let &Message::Acknowledged { answers, .. } = message {
+            self.check_answer(answers)
+        } else if let Message::Handout(handout) = message {
+            self.check_handout(handout)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn check_handout(&self, handout: &Handout) -> Result<(), Violation> {
+        self.check_answer(handout.answers)?;
+        handout.entries.iter().try_for_each(|entry| {
+            let (segment, count) = (entry.segment.0, self.bounds.segments);
+            if !self.fetch.wants.is_wanted(entry.segment) {
+                return Err(Violation::Segment { segment, count });
+            }
+            entry.holders.iter().try_for_each(|&holder| {
+                self.bounds.holder(holder)?;
+                let (rank, nodes) = (holder.0, self.bounds.nodes);
+                if holder == self.node { Err(Violation::Holder { rank, nodes }) } else { Ok(()) }
+            })
+        })
+    }
+
+    /// Whether the tracker may answer that ask: it was made.
+    fn check_answer(&self, answers: u32) -> Result<(), Violation> {
+        let asked = self.fetch.sequence;
+        if answers <= asked { Ok(()) } else { Err(Violation::Answer { answers, asked }) }
+    }
+}
