@@ -144,7 +144,7 @@ fn lock(dir: &Path, path: &Path) -> Result<(File, Option<io::Error>), OutputErro
         let first = first_line(&file);
         // Whoever plants a link here, hard or soft, must not have us write to its target.
         if !found.is_file() || found.nlink() > 1 || !(found.len() == 0 || first.is_some()) {
-            return Err(failed(io::Error::other("mpiswarm did not write this: remove it")));
+            return Err(failed(io::Error::other("a link, or not written by mpiswarm: remove it")));
         }
         let unlocked = match file.try_lock() {
             Ok(()) => None,
