@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 // As much as `io::copy` reads: beyond that fewer system calls make no difference beside the hashing.
 const READ_BYTES: usize = 8 << 10;
 
-/// The SHA-256 of a segment's payload.
+/// The SHA-256 of a segment's payload, or of a file.
 // A cryptographic hash, as bytes come from peers and not from their owner. CPUs have instructions for
 // SHA-256 (SHA-NI, ARMv8), and BitTorrent v2 (BEP 52) uses it too.
 #[derive(

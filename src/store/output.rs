@@ -132,9 +132,13 @@ impl OutputDir {
     fn rename(&self, temporary: &Path, name: &str) -> io::Result<()> {
         let path = self.dir.join(name);
         match renameat_with(CWD, temporary, CWD, &path, RenameFlags::NOREPLACE) {
-            // EINVAL, ENOSYS: NFS and others can't refuse to replace (rename(2)).
-            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS) if self.may_replace(&path, name) => {
-                fs::rename(temporary, &path)
+            // EINVAL and the like: NFS and others can't refuse to replace (rename(2)).
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                if self.may_replace(&path, name) {
+                    fs::rename(temporary, &path)
+                } else {
+                    Err(Errno::EXIST.into())
+                }
             }
             renamed => Ok(renamed?),
         }

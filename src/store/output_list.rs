@@ -141,15 +141,16 @@ fn lock(dir: &Path, path: &Path) -> Result<(File, Option<io::Error>), OutputErro
         options.read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK);
         let file = options.open(path).map_err(failed)?;
         let found = file.metadata().map_err(failed)?;
-        let first = first_line(&file);
         // Whoever plants a link here, hard or soft, must not have us write to its target.
-        if !found.is_file() || found.nlink() > 1 || !(found.len() == 0 || first.is_some()) {
+        if !found.is_file() || found.nlink() > 1 || (found.len() > 0 && first_line(&file).is_none())
+        {
             return Err(failed(io::Error::other("a link, or not written by mpiswarm: remove it")));
         }
         let unlocked = match file.try_lock() {
             Ok(()) => None,
             Err(TryLockError::WouldBlock) => {
-                return Err(in_use(first.map_or_else(String::new, |first| format!(" ({first})"))));
+                let holder = first_line(&file).map(|holder| format!(" ({holder})"));
+                return Err(in_use(holder.unwrap_or_default()));
             }
             // ENOTSUP, ENOLCK, ENOSYS: some parallel file systems are mounted without locks.
             Err(TryLockError::Error(cause)) => Some(cause),
@@ -175,4 +176,53 @@ fn is_at(file: &File, path: &Path) -> bool {
     let id = |found: fs::Metadata| (found.dev(), found.ino());
     let there = fs::symlink_metadata(path).map(id).ok();
     there.is_some() && there == file.metadata().map(id).ok()
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn open(dir: &Path) -> OutputList {
+        OutputList::open(dir, NodeId(1)).expect("the folder is free")
+    }
+
+    #[test]
+    fn a_line_that_was_cut_off_or_is_none_does_no_harm() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        for name in ["client1_a", "client1_b  c"] {
+            fs::write(path(name), name).expect("a small file");
+            let mut list = open(dir.path());
+            assert!(!list.may_replace(&path(name), name));
+            list.add(name, Digest::of(b"earlier")).expect("there is room");
+            list.add(name, Digest::of(name.as_bytes())).expect("there is room");
+            assert!(list.may_replace(&path(name), name));
+            drop(list);
+            let mut text = fs::read(path(".mpiswarm-1.outputs")).expect("the list is kept");
+            text.extend(b"\n\xff  \xff\n   \nd  client1_d\n0123  client1_c");
+            fs::write(path(".mpiswarm-1.outputs"), text).expect("it is writable");
+        }
+        let list = open(dir.path());
+        assert!(list.may_replace(&path("client1_a"), "client1_a"));
+        assert!(list.may_replace(&path("client1_b  c"), "client1_b  c"));
+        assert!(!list.digests.contains_key("client1_c") && list.digests.contains_key("client1_d"));
+    }
+
+    #[test]
+    fn a_list_is_held_once_says_by_whom_and_goes_when_it_is_empty() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let first = open(dir.path());
+        if first.unlocked.is_some() {
+            return;
+        }
+        let error = OutputList::open(dir.path(), NodeId(1)).expect_err("it is held").to_string();
+        assert!(error.contains(&format!(", process {})", std::process::id())), "{error}");
+        drop(OutputList::open(dir.path(), NodeId(2)).expect("each rank has its own"));
+        drop(first);
+        assert_eq!(fs::read_dir(dir.path()).expect("it is readable").count(), 0);
+        let large = File::create(dir.path().join(".mpiswarm-1.outputs")).expect("a file");
+        large.write_all_at(format!("{MAGIC:127}\na  client1_a\n").as_bytes(), 0).expect("room");
+        large.set_len(LIST_BYTES_MAX + 1).expect("it has a hole");
+        assert!(open(dir.path()).digests.is_empty(), "too long: it begins anew");
+    }
 }
