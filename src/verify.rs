@@ -1,10 +1,15 @@
 //! Are the bytes right? [`Digest`], and the one user of `sha2`.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// The SHA-256 of a segment's payload.
+/// How much of a file is read at a time.
+// As much as `io::copy` reads: beyond that fewer system calls make no difference beside the hashing.
+const READ_BYTES: usize = 8 << 10;
+
+/// The SHA-256 of a segment's payload, or of a file.
 // A cryptographic hash, as bytes come from peers and not from their owner. CPUs have instructions for
 // SHA-256 (SHA-NI, ARMv8), and BitTorrent v2 (BEP 52) uses it too.
 #[derive(
@@ -17,6 +22,24 @@ impl Digest {
     pub fn of(payload: &[u8]) -> Self {
         // `sha2` picks SHA-NI or AVX2 when it runs; one stream a call.
         Self(Sha256::digest(payload).into())
+    }
+
+    /// The digest of all that is left to read.
+    ///
+    /// # Errors
+    ///
+    /// When reading fails.
+    pub fn of_file(mut file: impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let mut buffer = [0; READ_BYTES];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(Self(hasher.finalize().into())),
+                Ok(read) => hasher.update(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 

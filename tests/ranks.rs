@@ -282,7 +282,8 @@ fn a_full_disk_is_named_and_what_fits_is_whole() {
     let large = out.join("client2_large");
     let expected = format!("rank 2: {}: No space left on device (os error 28)", large.display());
     assert_eq!(ended.errors(), [expected]);
-    assert_eq!(names(out), ["client2_first", "client2_last"], "and nothing half-written");
+    let expected = [".mpiswarm-2.outputs", "client2_first", "client2_last"];
+    assert_eq!(names(out), expected, "and nothing half-written");
     for (name, segments) in [("first", 10), ("last", 20)] {
         let written = fs::read_to_string(out.join(format!("client2_{name}"))).expect("it is whole");
         assert_eq!(format!("{name} {segments}\n{written}"), owned(name, segments));

@@ -67,6 +67,9 @@ pub(super) struct RunArgs {
     /// from memory, one per line
     #[arg(long)]
     pub(super) digests: bool,
+    /// Replace files at --out that mpiswarm did not write, or that were changed since
+    #[arg(long)]
+    pub(super) overwrite: bool,
     /// Number of nodes, tracker included [default: highest R of in<R>.txt + 1; with MPI, the ranks]
     #[arg(long)]
     pub(super) nodes: Option<u32>,
@@ -114,6 +117,7 @@ impl RunArgs {
         Job {
             out: Some(self.out.clone()),
             digests: self.digests,
+            overwrite: self.overwrite,
             seed: self.seed,
             config,
             verify_threads: self.verify_threads(),

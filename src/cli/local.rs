@@ -7,13 +7,16 @@ use crate::baseline;
 use crate::config::Engine;
 use crate::driver::job;
 use crate::harness;
-use crate::manifest::highest_peer;
+use crate::manifest::{NodeId, highest_peer};
+use crate::store::{OutputError, OutputList, remove_left_over};
 use crate::time::Clock;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
-    let nodes = match count_nodes(args, args.nodes) {
-        Ok(nodes) => nodes,
+    let claimed = count_nodes(args, args.nodes).and_then(|nodes| Ok((nodes, claim(args)?)));
+    // Held until the run has ended.
+    let (nodes, _list) = match claimed {
+        Ok(claimed) => claimed,
         Err(error) => {
             show::error(&error);
             return REFUSED;
@@ -31,6 +34,23 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             FAILED
         }
     }
+}
+
+/// Takes the output folder for this run, on rank 0 and before any other begins, and tidies it up. An error
+/// where another run writes there.
+pub(super) fn claim(args: &RunArgs) -> Result<Option<OutputList>, String> {
+    let list = match OutputList::open(&args.out, NodeId::TRACKER) {
+        Ok(list) => list,
+        Err(error @ OutputError::InUse { .. }) => return Err(error.to_string()),
+        // Rank 0 writes nothing, and its host may have no such folder: the others say what is wrong.
+        Err(_) => return Ok(None),
+    };
+    if let Some(cause) = &list.unlocked {
+        let dir = args.out.display();
+        show::error(&format!("warning: {dir}: no locks here, start no other run: {cause}"));
+    }
+    remove_left_over(&args.out);
+    Ok(Some(list))
 }
 
 /// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where

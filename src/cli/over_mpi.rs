@@ -7,12 +7,13 @@ use mpi::topology::{Communicator as _, SimpleCommunicator};
 use super::agreement;
 use super::args::RunArgs;
 use super::launcher::Launcher;
-use super::local::count_nodes;
+use super::local::{claim, count_nodes};
 use super::show;
 use super::{FAILED, OK, REFUSED, refuse_all};
 use crate::baseline;
 use crate::config::Engine;
 use crate::driver::job;
+use crate::store::{OutputList, remove_left_over};
 use crate::time::Clock;
 use crate::transport::mpi::here;
 
@@ -33,9 +34,11 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     if let Some(code) = agreement::refusal(&world, &args.agreed()) {
         return code;
     }
-    if let Some(code) = refuse(args, provided, &world) {
-        return code;
-    }
+    // Rank 0 holds the output folder until all have ended.
+    let _list = match refuse(args, provided, &world) {
+        Ok(list) => list,
+        Err(code) => return code,
+    };
     let here = here(&world);
     let one_machine = here.ranks == world.size();
     let (job, progress) = (args.job(!one_machine, show::error), show::progress(args, &clock));
@@ -70,20 +73,37 @@ pub(super) fn disagreement(world: &SimpleCommunicator) -> Option<String> {
     Launcher::of_this_process().and_then(|launcher| launcher.disagreement(ranks))
 }
 
-/// The exit code where inputs, ranks and MPI don't fit together. Rank 0 checks, and broadcasts it.
-fn refuse(args: &RunArgs, provided: Threading, world: &SimpleCommunicator) -> Option<u8> {
-    let mut code = OK;
+/// The exit code where inputs, ranks, output folder and MPI don't fit together. Rank 0 checks, and
+/// broadcasts it.
+fn refuse(
+    args: &RunArgs,
+    provided: Threading,
+    world: &SimpleCommunicator,
+) -> Result<Option<OutputList>, u8> {
+    let (mut code, mut list) = (OK, None);
     if world.rank() == 0 {
-        let fits = count_nodes(args, u32::try_from(world.size()).ok()).map(drop);
-        if let Err(error) = fits.and_then(|()| check_threads(args.engine, provided)) {
-            show::error(&error);
-            code = REFUSED;
+        let fits = count_nodes(args, u32::try_from(world.size()).ok())
+            .and_then(|_| check_threads(args.engine, provided))
+            .and_then(|()| claim(args));
+        match fits {
+            Ok(claimed) => list = claimed,
+            Err(error) => {
+                show::error(&error);
+                code = REFUSED;
+            }
         }
     }
     let mut shared = code;
     world.process_at_rank(0).broadcast_into(&mut shared);
-    // Only rank 0 exits with it: a launcher reports each code that is not 0.
-    (shared != OK).then_some(code)
+    if shared != OK {
+        // Only rank 0 exits with it: a launcher reports each code that is not 0.
+        return Err(code);
+    }
+    if world.rank() != 0 {
+        // Rank 0 did where its host has this folder.
+        remove_left_over(&args.out);
+    }
+    Ok(list)
 }
 
 /// Checks that MPI allows as many communicating threads as the engine has.

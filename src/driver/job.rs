@@ -41,6 +41,8 @@ pub struct Job {
     pub out: Option<PathBuf>,
     /// Whether the SHA-256 of each segment is written beside each finished file.
     pub digests: bool,
+    /// Whether files that this program did not write are replaced.
+    pub overwrite: bool,
     /// Payload of a segment, bytes; 0 moves the hash alone.
     pub segment_bytes: usize,
     /// Determines all payload and all random choices.
@@ -88,6 +90,7 @@ impl Job {
             inputs,
             out: None,
             digests: false,
+            overwrite: false,
             segment_bytes,
             seed: 1,
             config: Config::for_segments_of(segment_bytes),
@@ -125,6 +128,7 @@ impl Job {
             seed: self.seed,
             out: self.out.as_deref(),
             digests: self.digests,
+            overwrite: self.overwrite,
         }
     }
 

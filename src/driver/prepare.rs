@@ -81,6 +81,8 @@ pub struct PeerOptions<'a> {
     pub out: Option<&'a Path>,
     /// Whether the digests of finished files are written beside them.
     pub digests: bool,
+    /// Whether files that this program did not write are replaced.
+    pub overwrite: bool,
 }
 
 /// Why a peer can't take part.
@@ -96,7 +98,7 @@ pub enum PrepareError {
     OutputClash { node: NodeId, first: FileName, second: FileName },
     #[error("{node}: own files: {cause}: use a smaller --segment-bytes")]
     Memory { node: NodeId, cause: StoreError },
-    #[error("{node}: {cause}: give another folder with --out")]
+    #[error("{node}: {cause}")]
     Output { node: NodeId, cause: OutputError },
 }
 
@@ -117,19 +119,23 @@ pub fn prepare(
     options: &PeerOptions<'_>,
     spare: usize,
 ) -> Result<PeerSetup, PrepareError> {
-    let &PeerOptions { segment_bytes, seed, out, digests } = options;
+    let &PeerOptions { segment_bytes, seed, out, digests, overwrite } = options;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         let (first, second) = (first.clone(), second.clone());
         return Err(PrepareError::OutputClash { node, first, second });
     }
+    let open = |dir| {
+        let output = OutputDir::open(dir, node)?;
+        let output = output.with_digests(digests).with_overwrite(overwrite);
+        output.check(&input.wanted).map(|()| output)
+    };
+    let output = out.map(open).transpose();
+    let output = output.map_err(|cause| PrepareError::Output { node, cause })?;
     // A peer that wants nothing receives nothing.
     let spare = if input.wanted.is_empty() { 0 } else { spare };
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
     let mut store =
         Store::new(slots, slot_bytes).map_err(|cause| PrepareError::Memory { node, cause })?;
-    let output = out.map(|dir| OutputDir::open(dir, node)).transpose();
-    let output = output.map_err(|cause| PrepareError::Output { node, cause })?;
-    let output = output.map(|output| output.with_digests(digests));
     let (registration, owned) = register(&input, segment_bytes, seed, &mut store);
     Ok(PeerSetup { registration, store, owned, wanted: input.wanted, output, slot_bytes })
 }

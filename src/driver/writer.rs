@@ -42,13 +42,13 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
     /// after each file.
     pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Self {
         let done = Arc::new(SegQueue::new());
-        let Some(output) = output else { return Self { waiting: None, done, thread: None } };
+        let Some(mut output) = output else { return Self { waiting: None, done, thread: None } };
         // Unbounded in form only: a peer begins each wanted file once.
         let (waiting, files) = channel::unbounded::<WriteJob<C>>();
         let written = Arc::clone(&done);
         let thread = std::thread::spawn(move || {
             for WriteJob { file, name, content } in files {
-                let result = output.publish(&name, file.0, content.segments());
+                let result = output.publish(&name, content.segments());
                 written.push(Written { file, error: result.err() });
                 waker.unpark();
             }
@@ -75,7 +75,6 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
 impl<C> Drop for Writer<C> {
     fn drop(&mut self) {
         // A closed channel ends the thread, after it has written what is queued.
-        // Dropping the sender closes the channel: what waits is still written.
         self.waiting = None;
         if let Some(thread) = self.thread.take() {
             drop(thread.join());

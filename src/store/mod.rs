@@ -6,6 +6,9 @@ mod file_segments;
 mod fresh;
 mod memory;
 mod output;
+mod output_error;
+mod output_list;
+mod temporary;
 
 use std::io;
 use std::ops::Range;
@@ -17,7 +20,10 @@ use arena::Arena;
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use file_segments::FileSegments;
 pub use fresh::FreshSegment;
-pub use output::{OutputDir, OutputError};
+pub use output::OutputDir;
+pub use output_error::OutputError;
+pub use output_list::OutputList;
+pub use temporary::remove_left_over;
 
 /// A verified segment: what may be served and written, and nothing else may.
 pub trait Verified {

@@ -6,48 +6,41 @@
 //! Equal", OSDI 2014).
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
-use crate::manifest::{FileName, NodeId, hash_of};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
-use super::Verified;
+use crate::manifest::{FileName, NodeId, hash_of};
 use crate::verify::Digest;
 
+use super::output_list::OutputList;
+use super::{OutputError, Verified, temporary};
+
+/// How many files in the way a message names.
+// They fit on a line; the rest is counted.
+const NAMED_MAX: usize = 3;
+
 /// The folder into which a peer writes what it has got.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct OutputDir {
     dir: PathBuf,
     peer: NodeId,
     digests: bool,
-}
-
-/// What went wrong with an output, and where.
-#[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
-pub struct OutputError {
-    path: PathBuf,
-    cause: io::Error,
+    overwrite: bool,
+    list: OutputList,
 }
 
 impl OutputDir {
-    /// Makes the folder if need be.
+    /// Makes the folder if need be, and holds this peer's part of it against other runs.
     ///
     /// # Errors
     ///
-    /// When the folder can't be made or written to.
+    /// When the folder can't be made or written to, or another run writes there.
     pub fn open(dir: &Path, peer: NodeId) -> Result<Self, OutputError> {
-        let this = Self { dir: dir.to_owned(), peer, digests: false };
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |cause| OutputError { path, cause }
-        };
-        fs::create_dir_all(dir).map_err(at(dir))?;
-        // A trial now, so that a folder without write permission is named before anything moves. The
-        // process's number is in the name: another run may try the same folder at the same time.
-        let probe = this.temporary(&format!("probe-{}", std::process::id()));
-        File::create(&probe).and_then(|_| fs::remove_file(&probe)).map_err(at(dir))?;
-        Ok(this)
+        let list = OutputList::open(dir, peer)?;
+        Ok(Self { dir: dir.to_owned(), peer, digests: false, overwrite: false, list })
     }
 
     /// Whether to write digests beside each finished file, under `client<R>_<name>.sha256`: the
@@ -56,55 +49,105 @@ impl OutputDir {
         Self { digests, ..self }
     }
 
+    /// Whether to replace files that this program did not write.
+    pub fn with_overwrite(self, overwrite: bool) -> Self {
+        Self { overwrite, ..self }
+    }
+
+    /// Checks that nothing is in the way of the wanted files.
+    ///
+    /// # Errors
+    ///
+    /// When a file is there that may not be replaced.
+    pub fn check(&self, wanted: &[FileName]) -> Result<(), OutputError> {
+        let names = wanted.iter().flat_map(|name| {
+            let digests = self.digests.then(|| name.digests_name(self.peer));
+            [Some(name.output_name(self.peer)), digests].into_iter().flatten()
+        });
+        let in_the_way = |name: &String| !self.may_replace(&self.dir.join(name), name);
+        let mut found: Vec<String> = names.filter(in_the_way).collect();
+        let more = found.len().saturating_sub(NAMED_MAX);
+        found.truncate(NAMED_MAX);
+        let mut names = found.join(", ");
+        if more > 0 {
+            names.push_str(&format!(" and {more} more"));
+        }
+        let dir = self.dir.clone();
+        if found.is_empty() { Ok(()) } else { Err(OutputError::Exists { dir, names }) }
+    }
+
     /// Writes the hashes of a whole file, one a line, under `client<R>_<name>`, and its digests
-    /// where they are wanted. `number` tells the temporary files of one peer apart.
+    /// where they are wanted.
     ///
     /// # Errors
     ///
     /// When the disk does not take it. Then the final name is as before, and the temporary file is
     /// removed.
     pub fn publish<'a, S: Verified + 'a>(
-        &self,
+        &mut self,
         name: &FileName,
-        number: u32,
         segments: impl Iterator<Item = &'a S> + Clone,
     ) -> Result<(), OutputError> {
         let hashes = segments.clone();
-        self.write(&name.output_name(self.peer), number, |file| write_hashes(file, hashes))?;
+        self.write(&name.output_name(self.peer), |file| write_hashes(file, hashes))?;
         if self.digests {
-            let digests_name = name.digests_name(self.peer);
-            self.write(&digests_name, number, |file| write_digests(file, segments))?;
+            self.write(&name.digests_name(self.peer), |file| write_digests(file, segments))?;
         }
         Ok(())
     }
 
     fn write(
-        &self,
+        &mut self,
         name: &str,
-        number: u32,
         fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
     ) -> Result<(), OutputError> {
         let path = self.dir.join(name);
-        let temporary = self.temporary(&number.to_string());
-        let write = || {
-            let mut file = BufWriter::new(File::create(&temporary)?);
-            fill(&mut file)?;
-            // Write, fsync, rename: after a crash the final name stands for the whole file or for nothing
-            // (Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014).
-            file.into_inner()?.sync_all()?;
-            fs::rename(&temporary, &path)
-        };
-        write().map_err(|cause| {
-            // If this fails too, the first error is the one that matters.
-            drop(fs::remove_file(&temporary));
-            OutputError { path, cause }
-        })
+        let written = temporary::create(&self.dir).and_then(|(temporary, file)| {
+            let written = self.fill(file, name, fill).and_then(|()| self.rename(&temporary, name));
+            if written.is_err() {
+                // If this fails too, the first error is the one that matters.
+                drop(fs::remove_file(&temporary));
+            }
+            written
+        });
+        written.map_err(|cause| OutputError::File { path, cause })
     }
 
-    // Finished files begin with `client`, so that none has this name. The rank is in it because ranks
-    // of one machine may share the folder.
-    fn temporary(&self, what: &str) -> PathBuf {
-        self.dir.join(format!(".client{}_{what}.part", self.peer.0))
+    // Write, fsync, rename: after a crash the final name stands for the whole file or for nothing.
+    fn fill(
+        &mut self,
+        file: File,
+        name: &str,
+        fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut file = BufWriter::new(file);
+        fill(&mut file)?;
+        let mut file = file.into_inner()?;
+        file.sync_all()?;
+        file.rewind()?;
+        self.list.add(name, Digest::of_file(file)?)
+    }
+
+    // Something may have come to the final name since the check: NOREPLACE finds it out in the same call.
+    fn rename(&self, temporary: &Path, name: &str) -> io::Result<()> {
+        let path = self.dir.join(name);
+        match renameat_with(CWD, temporary, CWD, &path, RenameFlags::NOREPLACE) {
+            // EINVAL and the like: NFS and others can't refuse to replace (rename(2)).
+            Err(Errno::EXIST | Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                if self.may_replace(&path, name) {
+                    fs::rename(temporary, &path)
+                } else {
+                    Err(Errno::EXIST.into())
+                }
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    // A folder is never replaced: `rename` could not, either.
+    fn may_replace(&self, path: &Path, name: &str) -> bool {
+        let is_dir = || fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+        if self.overwrite { !is_dir() } else { self.list.may_replace(path, name) }
     }
 }
 
