@@ -1,31 +1,28 @@
 //! The load test of the tracker alone, as a plan writes it.
 
-use std::num::NonZeroU32;
-
 use serde::{Deserialize, Serialize};
 
-use crate::config::{CounterKind, IndexKind, Sweep, spread};
+use crate::config::ranges::{
+    HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments, ServiceThreads,
+};
+use crate::config::{CounterKind, IndexKind, Sweep, TooMany, spread};
 
 /// The cases of the load test. Every field may be a list.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrackerPlan {
-    peers: Sweep<u32>,
+    peers: Sweep<LoadPeers>,
     /// Segments of the one file that they want.
-    segments: Sweep<u32>,
-    service_threads: Sweep<usize>,
-    handout: Sweep<usize>,
+    segments: Sweep<LoadSegments>,
+    service_threads: Sweep<ServiceThreads>,
+    handout: Sweep<HandoutSegments>,
     index: Option<Sweep<IndexKind>>,
     counters: Option<Sweep<CounterKind>>,
     /// How long one load of a case takes, seconds.
-    pub seconds: f64,
+    pub seconds: LoadSeconds,
     /// How often each case is loaded. The cases are interleaved.
-    #[serde(default = "three")]
-    pub loads: NonZeroU32,
-}
-
-fn three() -> NonZeroU32 {
-    NonZeroU32::new(3).expect("three is not zero")
+    #[serde(default)]
+    pub loads: LoadCount,
 }
 
 /// One case of the load test.
@@ -43,13 +40,19 @@ pub(crate) struct TrackerCase {
 
 impl TrackerPlan {
     /// Every case of the lists, in their order.
-    pub(crate) fn cases(&self) -> Vec<TrackerCase> {
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
+    pub(crate) fn cases(&self) -> Result<Vec<TrackerCase>, TooMany> {
         let all = vec![TrackerCase::default()];
-        let all = spread(all, Some(&self.peers), |all, one| all.peers = one);
-        let all = spread(all, Some(&self.segments), |all, one| all.segments = one);
-        let all = spread(all, Some(&self.service_threads), |all, one| all.service_threads = one);
-        let all = spread(all, Some(&self.handout), |all, one| all.handout = one);
-        let all = spread(all, self.index.as_ref(), |all, one| all.index = one);
+        let all = spread(all, Some(&self.peers), |all, one| all.peers = one.get())?;
+        let all = spread(all, Some(&self.segments), |all, one| all.segments = one.get())?;
+        let all = spread(all, Some(&self.service_threads), |all, one| {
+            all.service_threads = one.get();
+        })?;
+        let all = spread(all, Some(&self.handout), |all, one| all.handout = one.get())?;
+        let all = spread(all, self.index.as_ref(), |all, one| all.index = one)?;
         spread(all, self.counters.as_ref(), |all, one| all.counters = one)
     }
 }
@@ -63,7 +66,7 @@ mod tests {
         let text = "peers = [16, 1024]\nsegments = 1000\nservice_threads = [1, 2]\nhandout = 10\n\
                     index = [\"mutex\", \"atomic\"]\nseconds = 0.5\n";
         let plan: TrackerPlan = toml::from_str(text).expect("a load test");
-        let cases = plan.cases();
+        let cases = plan.cases().expect("eight");
         assert_eq!(cases.len(), 8);
         let second = TrackerCase {
             peers: 16,

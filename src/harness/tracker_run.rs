@@ -61,12 +61,13 @@ pub(crate) fn run(
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
     let mut records = Vec::new();
     let began = clock.now();
-    let budget_each = Duration::try_from_secs_f64(plan.seconds).unwrap_or_default();
+    let budget_each = Duration::from_secs_f64(plan.seconds.get());
+    let cases = plan.cases().expect("the plan was checked");
     for repetition in 0..plan.loads.get() {
         if repetition > 0 && clock.now().since(began) >= budget {
             break;
         }
-        for case in plan.cases() {
+        for &case in &cases {
             let load = LoadTest::of(&case, budget_each, seed + u64::from(repetition));
             let record = record(case, &load, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");

@@ -14,9 +14,11 @@ use toml::Spanned;
 
 use super::switches::{ContenderKind, SwitchError};
 use super::tracker_plan::TrackerPlan;
-use super::workload::{BenchScenario, WorkloadPlan};
-use crate::config::{OverrideSweeps, Overrides};
-use crate::manifest::WorkloadError;
+use super::workload::{BenchScenario, ScenarioError, WorkloadPlan};
+use crate::config::ranges::{
+    BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
+};
+use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
 
 /// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,18 +28,18 @@ struct Text {
     #[serde(rename = "purpose")]
     _purpose: String,
     /// Seed of the order in which contenders run.
-    #[serde(default = "first_seed")]
-    seed: u64,
+    #[serde(default)]
+    seed: Seed,
     /// Runs of each contender before the first that counts.
-    #[serde(default = "one")]
-    warm_up: u32,
+    #[serde(default)]
+    warm_up: WarmUpRuns,
     #[serde(default = "some_repetitions")]
-    repetitions: Spanned<Repetitions>,
+    repetitions: Spanned<RepetitionsPlan>,
     /// Time for everything, seconds.
-    budget_s: Spanned<f64>,
+    budget_s: BudgetSeconds,
     /// Stop when each median's interval reaches at most this part of it to either side.
-    #[serde(default = "five_percent")]
-    target: Spanned<f64>,
+    #[serde(default)]
+    target: TargetPart,
     #[serde(default)]
     workloads: Vec<Spanned<WorkloadPlan>>,
     #[serde(default)]
@@ -45,9 +47,15 @@ struct Text {
     tracker: Option<Spanned<TrackerPlan>>,
 }
 
-/// How often each contender runs a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RepetitionsPlan {
+    least: RepetitionCount,
+    most: RepetitionCount,
+}
+
+/// How often each contender runs a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Repetitions {
     /// At least so often, if the budget allows.
     pub least: u32,
@@ -66,25 +74,14 @@ struct ContenderPlan {
     switches: OverrideSweeps,
     /// The makespans of a mock, ms, one per repetition in turn.
     #[serde(default)]
-    times_ms: Vec<f64>,
-}
-
-fn one() -> u32 {
-    1
-}
-
-fn first_seed() -> u64 {
-    1
+    times_ms: Vec<MockMilliseconds>,
 }
 
 // 6 runs are the fewest for which a 95% interval of a median exists; 10 make it less than the whole
 // range. 50 end a contender that never settles.
-fn some_repetitions() -> Spanned<Repetitions> {
-    Spanned::new(0..0, Repetitions { least: 10, most: 50 })
-}
-
-fn five_percent() -> Spanned<f64> {
-    Spanned::new(0..0, 0.05)
+fn some_repetitions() -> Spanned<RepetitionsPlan> {
+    let count = |text: &str| text.parse().expect("a number within its range");
+    Spanned::new(0..0, RepetitionsPlan { least: count("10"), most: count("50") })
 }
 
 /// A checked plan, with its lists expanded.
@@ -160,15 +157,9 @@ type Placed<T> = Result<T, (Range<usize>, Refusal)>;
 
 impl Text {
     fn checked(self, path: &Path, ranks: Option<u32>) -> Placed<Plan> {
-        let budget = Duration::try_from_secs_f64(*self.budget_s.as_ref()).ok();
-        let Some(budget) = budget.filter(|budget| !budget.is_zero()) else {
-            return Err((self.budget_s.span(), Refusal::Budget));
-        };
-        if self.target.as_ref().is_nan() || *self.target.as_ref() <= 0.0 {
-            return Err((self.target.span(), Refusal::Target));
-        }
-        let repetitions = *self.repetitions.as_ref();
-        if repetitions.least == 0 || repetitions.most < repetitions.least {
+        let RepetitionsPlan { least, most } = *self.repetitions.as_ref();
+        let repetitions = Repetitions { least: least.get(), most: most.get() };
+        if repetitions.most < repetitions.least {
             return Err((self.repetitions.span(), Refusal::Repetitions(repetitions)));
         }
         let has_runs = !self.workloads.is_empty() && !self.contenders.is_empty();
@@ -183,11 +174,15 @@ impl Text {
             if !names.insert(&plan.name) {
                 return Err(placed(Refusal::TwoWorkloads { name: plan.name.clone() }));
             }
-            scenarios.extend(
-                plan.scenarios(ranks).map_err(|cause| {
-                    placed(Refusal::Workload { name: plan.name.clone(), cause })
-                })?,
-            );
+            let refused = |cause| placed(Refusal::Workload { name: plan.name.clone(), cause });
+            scenarios.extend(plan.scenarios(ranks).map_err(refused)?);
+            if scenarios.len() > COMBINATIONS_MAX {
+                return Err(refused(TooMany(scenarios.len()).into()));
+            }
+        }
+        if let Some(load) = &self.tracker {
+            let refused = |cause| (load.span(), Refusal::Tracker(cause));
+            load.as_ref().cases().map_err(refused)?;
         }
         let mut contenders: Vec<PlannedContender> = Vec::new();
         for contender in &self.contenders {
@@ -197,16 +192,20 @@ impl Text {
                 }
                 contenders.push(entry);
             }
+            let runs = contenders.len().saturating_mul(scenarios.len().max(1));
+            if runs > COMBINATIONS_MAX {
+                return Err((contender.span(), Refusal::Runs(runs)));
+            }
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Plan {
             name,
             text: String::new(),
-            seed: self.seed,
-            warm_up: self.warm_up,
+            seed: self.seed.get(),
+            warm_up: self.warm_up.get(),
             repetitions,
-            budget,
-            target: self.target.into_inner(),
+            budget: Duration::from_secs_f64(self.budget_s.get()),
+            target: self.target.get(),
             scenarios,
             contenders,
             tracker: self.tracker.map(Spanned::into_inner),
@@ -220,13 +219,14 @@ impl ContenderPlan {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
         let is_mock = self.engine == ContenderKind::Mock;
-        let times: Result<Vec<_>, _> =
-            self.times_ms.iter().map(|ms| Duration::try_from_secs_f64(ms / 1e3)).collect();
-        let times = times.map_err(|_| Refusal::Times { name: base.clone() })?;
-        if times.is_empty() == is_mock || times.iter().any(Duration::is_zero) {
+        let time = |ms: &MockMilliseconds| Duration::from_secs_f64(ms.get() / 1e3);
+        let times: Vec<_> = self.times_ms.iter().map(time).collect();
+        if times.is_empty() == is_mock {
             return Err(Refusal::Times { name: base });
         }
         let product = self.switches.product();
+        let product =
+            product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
         let many = product.len() > 1 || self.name.is_none();
         product
             .into_iter()
@@ -272,11 +272,7 @@ pub(crate) enum PlanError {
 /// What makes no sense in a plan.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("`budget_s` must be a number of seconds above 0")]
-    Budget,
-    #[error("`target` must be a part of the median above 0, such as 0.05")]
-    Target,
-    /// Fewer at most than at least, or none.
+    /// Fewer at most than at least.
     #[error("`repetitions` must have 1 <= least <= most, not least = {}, most = {}", .0.least, .0.most)]
     Repetitions(Repetitions),
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
@@ -289,13 +285,21 @@ pub(crate) enum Refusal {
     TwoContenders { name: String },
     /// The numbers of a workload don't fit each other.
     #[error("workload \"{name}\": {cause}")]
-    Workload { name: String, cause: WorkloadError },
+    Workload { name: String, cause: ScenarioError },
+    #[error("`[tracker]`: {0}")]
+    Tracker(TooMany),
+    #[error("contender \"{name}\": {cause}")]
+    TooMany { name: String, cause: TooMany },
+    #[error(
+        "workloads and contenders give {0} runs in one repetition: use 1 to {COMBINATIONS_MAX}"
+    )]
+    Runs(usize),
     /// An engine cannot do what is switched.
     #[error("contender \"{name}\": {cause}")]
     Switch { name: String, cause: SwitchError },
     /// Times where there are none, or none where there are.
     #[error(
-        "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
+        "contender \"{name}\": a mock needs `times_ms`, and no other engine takes it"
     )]
     Times { name: String },
 }
