@@ -30,7 +30,7 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
 
 /// The plan, with the budget of the command line if there is one.
 fn with_budget(plan: Plan, args: &BenchArgs) -> Plan {
-    let budget = args.budget.map_or(plan.budget, Duration::from_secs);
+    let budget = args.budget.map_or(plan.budget, |budget| Duration::from_secs_f64(budget.get()));
     Plan { budget, ..plan }
 }
 

@@ -5,6 +5,7 @@ use super::show;
 use super::{FAILED, ONE_NODE, REFUSED};
 use crate::baseline;
 use crate::config::Engine;
+use crate::config::ranges::ThreadNodes;
 use crate::driver::job;
 use crate::harness;
 use crate::manifest::highest_peer;
@@ -12,7 +13,7 @@ use crate::time::Clock;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
-    let nodes = match count_nodes(args, args.nodes) {
+    let nodes = match count_nodes(args, args.nodes.map(ThreadNodes::get)) {
         Ok(nodes) => nodes,
         Err(error) => {
             show::error(&error);

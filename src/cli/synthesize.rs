@@ -7,13 +7,13 @@ use super::{FAILED, OK, REFUSED, show};
 
 pub(super) fn synthesize(args: &SynthesizeArgs) -> u8 {
     let workload = Workload {
-        peers: args.peers,
-        files: args.files,
-        segments: args.segments,
+        peers: args.peers.get(),
+        files: args.files.get(),
+        segments: args.segments.get(),
         owners: args.owners,
         wanted: args.wanted,
         popularity: args.popularity,
-        seed: args.seed,
+        seed: args.seed.get(),
     };
     let inputs = match manifest::synthesize(&workload) {
         Ok(inputs) => inputs,

@@ -17,6 +17,7 @@ use arena::Arena;
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use file_segments::FileSegments;
 pub use fresh::FreshSegment;
+pub(crate) use memory::available_bytes;
 pub use output::{OutputDir, OutputError};
 
 /// A verified segment: what may be served and written, and nothing else may.
@@ -110,7 +111,7 @@ impl Store {
     ///
     /// When it has not.
     pub fn probe(slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
-        let (needed, available) = (slots as u64 * slot_bytes as u64, memory::available_bytes());
+        let (needed, available) = (slots as u64 * slot_bytes as u64, available_bytes());
         if needed > available {
             return Err(StoreError::Short { slots, slot_bytes, needed, available });
         }
