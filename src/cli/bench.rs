@@ -1,9 +1,10 @@
 //! `mpiswarm bench`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
+use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, writable};
 use crate::harness::environment::Environment;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
@@ -20,6 +21,9 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
             Ok(plan) => with_budget(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
+        if let Err(refusal) = writable_out(args).and_then(|()| probe(&plan)) {
+            return refuse(&refusal);
+        }
         return run_plan(args, &plan, &Launch::Threads).unwrap_or_else(|BrokenRun(code)| code);
     }
     #[cfg(feature = "mpi")]
@@ -34,6 +38,28 @@ fn with_budget(plan: Plan, args: &BenchArgs) -> Plan {
     Plan { budget, ..plan }
 }
 
+/// Checks that records can be written where they go.
+fn writable_out(args: &BenchArgs) -> Result<(), String> {
+    match &args.out {
+        None => writable::folder(Path::new(results::RESULTS)),
+        // Whether it can be continued depends on what is in it.
+        Some(_) if args.resume => Ok(()),
+        Some(out) => writable::folder(out),
+    }
+}
+
+/// Checks that this process has memory for each workload.
+fn probe(plan: &Plan) -> Result<(), String> {
+    plan.scenarios.iter().try_for_each(|scenario| {
+        scenario.probe().map_err(|cause| {
+            let (name, size) = (&scenario.name, scenario.size());
+            format!(
+                "workload \"{name}\", {size}: {cause}: use fewer peers or segments, or smaller ones"
+            )
+        })
+    })
+}
+
 fn refuse(sentence: &str) -> u8 {
     show::error(sentence);
     REFUSED
@@ -46,6 +72,7 @@ struct BrokenRun(u8);
 /// Carries out a plan on rank 0, or on the only process, and releases the other ranks.
 fn run_plan(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, BrokenRun> {
     let clock = Clock::start();
+    show::note(&plan.extent());
     let calibration = runner::calibrate(plan, launch, &clock);
     let environment = Environment::capture(plan, launch, calibration);
     let code = match open(args, &environment) {
@@ -115,20 +142,28 @@ fn measure(
     }
     show::text(&bench_table::render(&rows));
     let is_invalid = rows.iter().any(|row| row.invalid_why.is_some());
-    Ok(if is_invalid { FAILED } else { OK })
+    if measured.unmeasured > 0 {
+        let (unmeasured, all) = (measured.unmeasured, plan.scenarios.len());
+        let budget = plan.budget.as_secs_f64();
+        show::error(&format!(
+            "{unmeasured} of {all} workloads not measured, or not for all contenders: the budget of \
+             {budget} s is used up: raise it with --budget"
+        ));
+    }
+    Ok(if is_invalid || measured.unmeasured > 0 { FAILED } else { OK })
 }
 
 #[cfg(feature = "mpi")]
 mod ranks {
-    use std::fs;
-
     use mpi::Threading;
     use mpi::topology::Communicator as _;
 
     use super::refuse_all;
     use super::{
-        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show, with_budget,
+        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show,
+        with_budget, writable_out,
     };
+    use crate::cli::ONE_NODE;
     use crate::cli::over_mpi::disagreement;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
@@ -143,14 +178,11 @@ mod ranks {
             return refuse_all(&refusal);
         }
         let ranks = Ranks::new(universe.world());
-        let text = if ranks.is_root() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };
-        let problem = match &text {
-            Err(cause) => Some(format!("{}: {cause}", args.plan.display())),
-            Ok(_) if ranks.peers() == 0 => Some(super::super::ONE_NODE.to_owned()),
-            Ok(_) => None,
-        };
-        // A plan that can't be read is shared as an empty one, which all ranks refuse: no rank aborts.
-        let text = ranks.share(text.unwrap_or_default());
+        let text = if ranks.is_root() { text(args, ranks.peers()) } else { Ok(String::new()) };
+        let (text, problem) =
+            text.map_or_else(|problem| (String::new(), Some(problem)), |text| (text, None));
+        // A plan that can't be run is shared as an empty one, which all ranks refuse: no rank aborts.
+        let text = ranks.share(text);
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
         if let Some(problem) = problem {
@@ -172,10 +204,23 @@ mod ranks {
         }
     }
 
+    /// The text of the plan; an error where it can't be read, or the measurement can't begin.
+    fn text(args: &BenchArgs, peers: u32) -> Result<String, String> {
+        if peers == 0 {
+            return Err(ONE_NODE.to_owned());
+        }
+        let text = Plan::read_text(&args.plan).map_err(|error| error.to_string())?;
+        // Only for a plan that is right.
+        Plan::parse(&args.plan, text.clone(), Some(peers))
+            .map_or(Ok(()), |_| writable_out(args))?;
+        Ok(text)
+    }
+
     // The least level of thread support that the plan needs, because a higher one slows every
     // call; the highest, where this rank can't read the plan.
     fn threading(args: &BenchArgs) -> Threading {
-        let plan = Plan::read(&args.plan, None);
+        // Any number of ranks: the world is not there yet.
+        let plan = Plan::read(&args.plan, Some(1));
         let needs_all = |plan: Plan| {
             plan.contenders.iter().any(|contender| contender.engine == ContenderKind::Mutex)
         };

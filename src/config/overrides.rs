@@ -154,7 +154,8 @@ mod tests {
 
     #[test]
     fn lists_give_their_product() {
-        let all = sweeps("window = [1, 4]\nindex = [\"mutex\", \"atomic\"]\n").product().expect("four");
+        let all =
+            sweeps("window = [1, 4]\nindex = [\"mutex\", \"atomic\"]\n").product().expect("four");
         let all: Vec<_> = all.into_iter().map(|one| (one.window, one.index)).collect();
         let (mutex, atomic) = (Some(IndexKind::Mutex), Some(IndexKind::Atomic));
         let expected = [(Some(1), mutex), (Some(1), atomic), (Some(4), mutex), (Some(4), atomic)];

@@ -44,7 +44,7 @@ pub(crate) struct TrackerRecord {
 }
 
 /// Loads the tracker in every case of a plan, again and again, until the plan's number of loads or the
-/// budget is reached, but once at least. Appends a line each to the records.
+/// budget is reached, but one load at least. Appends a line each to the records.
 ///
 /// # Errors
 ///
@@ -61,13 +61,13 @@ pub(crate) fn run(
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
     let mut records = Vec::new();
     let began = clock.now();
-    let budget_each = Duration::from_secs_f64(plan.seconds.get());
+    let budget_each = Duration::from_secs_f64(plan.seconds.get()).min(budget);
     let cases = plan.cases().expect("the plan was checked");
     for repetition in 0..plan.loads.get() {
-        if repetition > 0 && clock.now().since(began) >= budget {
-            break;
-        }
         for &case in &cases {
+            if !records.is_empty() && clock.now().since(began) >= budget {
+                return Ok(records);
+            }
             let load = LoadTest::of(&case, budget_each, seed + u64::from(repetition));
             let record = record(case, &load, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");

@@ -4,10 +4,14 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::ranges::{FileBytes, Files, MeasuredSegments, Peers, Seed, SegmentBytes, ThreadNodes};
+use crate::config::ranges::{
+    FileBytes, Files, MeasuredSegments, Peers, Seed, SegmentBytes, ThreadNodes,
+};
 use crate::config::{Sweep, TooMany, spread};
+use crate::driver::prepare::slot_bytes;
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
+use crate::store::{Store, StoreError};
 
 // Peers of a workload that names none, where no MPI job fixes the number.
 // A few threads run on any machine. Chosen, not tuned.
@@ -102,9 +106,8 @@ impl WorkloadPlan {
         let least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let dealt = Owners::Each(least_one(self.owners.map_or(1, Peers::get)));
         let half = least_one(self.files.get() / 2);
-        let drawn = |default| {
-            self.wanted.map_or(default, |wanted| Wanted::Drawn(least_one(wanted.get())))
-        };
+        let drawn =
+            |default| self.wanted.map_or(default, |wanted| Wanted::Drawn(least_one(wanted.get())));
         let (owners, wanted, popularity) = match self.shape {
             Shape::Broadcast => (Owners::First, drawn(Wanted::All), Popularity::Uniform),
             Shape::AllToAll => (dealt, drawn(Wanted::All), Popularity::Uniform),
@@ -135,6 +138,18 @@ impl BenchScenario {
     /// What identifies it beside its name, for people: `4 peers, segments of 64 KiB`.
     pub(crate) fn size(&self) -> String {
         format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
+    }
+
+    /// Checks that one process has memory for all its peers.
+    ///
+    /// # Errors
+    ///
+    /// What it lacks.
+    pub(crate) fn probe(&self) -> Result<(), StoreError> {
+        let inputs = usize::try_from(self.workload.input_bytes()).unwrap_or(usize::MAX);
+        Store::probe(1, inputs)?;
+        let held = usize::try_from(self.workload.segments_held()).unwrap_or(usize::MAX);
+        Store::probe(held, slot_bytes(self.segment_bytes))
     }
 
     /// Whether one owner has everything and all others want all of it.

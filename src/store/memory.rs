@@ -141,7 +141,10 @@ mod tests {
         let limits = [
             (format!("{slurm}/memory.max"), "3000000000\n"),
             (format!("{slurm}/memory.current"), "1500000000\n"),
-            (format!("{slurm}/memory.stat"), "anon 9\ninactive_file 300000000\nactive_file 200000000\n"),
+            (
+                format!("{slurm}/memory.stat"),
+                "anon 9\ninactive_file 300000000\nactive_file 200000000\n",
+            ),
             (format!("{slurm}/step_0/memory.max"), "max\n"),
             (format!("{slurm}/step_0/user/task_0/memory.max"), "5000000000\n"),
         ];

@@ -4,7 +4,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +19,11 @@ use crate::config::ranges::{
     BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
 };
 use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
+use crate::manifest::read_regular;
+
+// Bytes of a plan, at most.
+// The longest that comes with the program has 3 KB.
+const PLAN_BYTES_MAX: u64 = 1 << 20;
 
 /// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
@@ -125,9 +130,19 @@ impl Plan {
     ///
     /// The file cannot be read, or the first thing that is wrong in it.
     pub(crate) fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
-        Self::parse(path, text, ranks)
+        Self::parse(path, Self::read_text(path)?, ranks)
+    }
+
+    /// Reads the text of a plan.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(crate) fn read_text(path: &Path) -> Result<String, PlanError> {
+        let text = read_regular(path, PLAN_BYTES_MAX).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|cause| io::Error::new(ErrorKind::InvalidData, cause))
+        });
+        text.map_err(|cause| PlanError::Read { path: path.to_owned(), cause })
     }
 
     /// Checks the text of the plan that is named `path`.
@@ -149,6 +164,30 @@ impl Plan {
                 refusal,
             })
             .map(|plan| Self { text, ..plan })
+    }
+}
+
+impl Plan {
+    /// How much there is to run, in words.
+    pub(crate) fn extent(&self) -> String {
+        let Repetitions { least, most } = self.repetitions;
+        let each = self.scenarios.len() * self.contenders.len();
+        let runs =
+            |repetitions: u32| each as u64 * (u64::from(self.warm_up) + u64::from(repetitions));
+        let loads = self.tracker.as_ref().map_or(0, |load| {
+            let cases = load.cases().map_or(0, |cases| cases.len());
+            cases as u64 * u64::from(load.loads.get())
+        });
+        let loads =
+            if loads == 0 { String::new() } else { format!("{loads} loads of the tracker; ") };
+        format!(
+            "{loads}{} workloads for {} contenders: {} to {} runs with warm-up, or {} s",
+            self.scenarios.len(),
+            self.contenders.len(),
+            runs(least),
+            runs(most),
+            self.budget.as_secs_f64()
+        )
     }
 }
 
@@ -225,8 +264,7 @@ impl ContenderPlan {
             return Err(Refusal::Times { name: base });
         }
         let product = self.switches.product();
-        let product =
-            product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
+        let product = product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
         let many = product.len() > 1 || self.name.is_none();
         product
             .into_iter()
@@ -298,8 +336,6 @@ pub(crate) enum Refusal {
     #[error("contender \"{name}\": {cause}")]
     Switch { name: String, cause: SwitchError },
     /// Times where there are none, or none where there are.
-    #[error(
-        "contender \"{name}\": a mock needs `times_ms`, and no other engine takes it"
-    )]
+    #[error("contender \"{name}\": a mock needs `times_ms`, and no other engine takes it")]
     Times { name: String },
 }

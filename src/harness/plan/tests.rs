@@ -61,11 +61,12 @@ fn what_is_no_plan_is_said_with_file_line_and_field() {
     );
     assert_eq!(
         said("segment_bytes = [0, 1024]", "segment_bytes = \"1k\""),
-        "p.toml:9: `segment_bytes = \"1k\"`: invalid type: string \"1k\", expected usize"
+        "p.toml:9: `segment_bytes = \"1k\"`: invalid type: string \"1k\", expected a whole number \
+         from 0 to 2147483647"
     );
     assert_eq!(
         said("segment_bytes = [0, 1024]", "segment_bytes = -1"),
-        "p.toml:9: `segment_bytes = -1`: invalid value: integer `-1`, expected usize"
+        "p.toml:9: `segment_bytes = -1`: use a whole number from 0 to 2147483647, not \"-1\""
     );
     assert_eq!(
         said("[0, 1024]", "[]"),
@@ -93,15 +94,15 @@ fn what_is_no_plan_is_said_with_file_line_and_field() {
 fn what_makes_no_sense_is_said_with_file_and_line() {
     assert_eq!(
         said("budget_s = 1.5", "budget_s = 0"),
-        "p.toml:2: `budget_s` must be a number of seconds above 0"
+        "p.toml:2: `budget_s = 0`: use a number from 0.001 to 31536000, not \"0\""
     );
     assert_eq!(
         said("budget_s = 1.5", "target = -1.0\nbudget_s = nan"),
-        "p.toml:3: `budget_s` must be a number of seconds above 0"
+        "p.toml:3: `budget_s = nan`: use a number from 0.001 to 31536000, not \"NaN\""
     );
     assert_eq!(
         said("budget_s = 1.5", "budget_s = 1.5\ntarget = 0.0"),
-        "p.toml:3: `target` must be a part of the median above 0, such as 0.05"
+        "p.toml:3: `target = 0.0`: use a number from 0.000001 to 1000, not \"0\""
     );
     assert_eq!(
         said("least = 2", "least = 4"),
@@ -109,7 +110,12 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
     );
     assert_eq!(
         said("segments = 8", "segments = 8\npeers = 0"),
-        "p.toml:5: workload \"w\": a workload needs at least 1 peer"
+        "p.toml:9: `peers = 0`: use a whole number from 1 to 1000000, not \"0\""
+    );
+    assert_eq!(
+        said("segments = 8", "segments = 8\npeers = 5000"),
+        "p.toml:5: workload \"w\": 5000 peers are too many threads: use 1 to 4095, or start ranks \
+         with mpirun"
     );
     assert_eq!(
         said("index = \"mutex\"", "handout = 99"),
@@ -144,6 +150,30 @@ fn workloads_need_names_of_their_own_and_plans_something_to_run() {
         nothing,
         "p.toml:1: nothing to run: add [[workloads]] and [[contenders]], or a [tracker]"
     );
+}
+
+#[test]
+fn lists_that_give_too_many_runs_are_refused() {
+    let list = |least: u32, count: u32| {
+        let numbers: Vec<_> = (least..least + count).map(|number| number.to_string()).collect();
+        format!("[{}]", numbers.join(", "))
+    };
+    let sizes = format!("{}\npeers = {}", list(1, 1000), list(1, 1000));
+    assert_eq!(
+        said("[0, 1024]", &sizes),
+        "p.toml:5: workload \"w\": its lists give 1000000 combinations: use 1 to 10000"
+    );
+    assert_eq!(
+        said("[0, 1024]", &list(1, 5000)),
+        "p.toml:14: workloads and contenders give 15000 runs in one repetition: use 1 to 10000"
+    );
+    let load = format!(
+        "\n[tracker]\npeers = {}\nsegments = {}\nservice_threads = 1\nhandout = 1\nseconds = 1\n",
+        list(1, 1000),
+        list(1, 11)
+    );
+    let said = parse(&format!("{RIGHT}{load}")).expect_err("too many").to_string();
+    assert_eq!(said, "p.toml:23: `[tracker]`: its lists give 11000 combinations: use 1 to 10000");
 }
 
 #[test]
