@@ -222,10 +222,14 @@ fn slurm_decides_how_many_ranks_only_while_its_job_runs() {
     let squeue = commands.path().join("squeue");
     fs::write(&squeue, "#!/bin/sh\n[ \"$3\" = 7 ] && echo RUNNING\n").expect("a small file");
     fs::set_permissions(&squeue, fs::Permissions::from_mode(0o755)).expect("it was just made");
-    let path = format!("{}:{}", commands.path().display(), env!("PATH"));
+    let path = std::env::var("PATH").expect("commands are found by it");
+    let path = format!("{}:{path}", commands.path().display());
     let cores = |variables: &[(&str, &str)]| {
         let mut command = Command::new("bash");
-        command.args(["-c", ". \"$0\" && cores"]).arg(scripts().join("mpi.sh")).env("PATH", &path);
+        command
+            .args(["-c", ". \"$1\" && cores", "bash"])
+            .arg(scripts().join("mpi.sh"))
+            .env("PATH", &path);
         ["SLURM_JOB_ID", "SLURM_NTASKS"].iter().for_each(|name| drop(command.env_remove(name)));
         let output = run(command.envs(variables.iter().copied()));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
