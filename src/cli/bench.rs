@@ -6,8 +6,10 @@ use std::time::Duration;
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, writable};
 use crate::harness::environment::Environment;
+use crate::harness::plan::PlannedContender;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
+use crate::harness::switches::ContenderKind;
 use crate::harness::{Launch, Plan, bench_table, comparison, results, tracker_run};
 use crate::time::Clock;
 
@@ -51,7 +53,12 @@ fn writable_out(args: &BenchArgs) -> Result<(), String> {
 /// Checks that this process has memory for each workload.
 fn probe(plan: &Plan) -> Result<(), String> {
     plan.scenarios.iter().try_for_each(|scenario| {
-        scenario.probe().map_err(|cause| {
+        let lockfree = |entry: &&PlannedContender| entry.engine == ContenderKind::Lockfree;
+        let config =
+            |entry: &PlannedContender| entry.switches.config(scenario.segment_bytes, false);
+        let lockfree = plan.contenders.iter().filter(lockfree);
+        let spare = lockfree.map(|entry| config(entry).spare_slots()).max().unwrap_or(0);
+        scenario.probe(spare).map_err(|cause| {
             let (name, size) = (&scenario.name, scenario.size());
             format!(
                 "workload \"{name}\", {size}: {cause}: use fewer peers or segments, or smaller ones"

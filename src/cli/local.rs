@@ -49,7 +49,12 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
     let inputs = (1..nodes).map(|rank| PeerInput::read(&args.inputs, NodeId(rank)));
     // An input that can't be read is refused by its peer, with all others that can't.
     if let Ok(inputs) = inputs.collect::<Result<Vec<_>, _>>() {
-        let held = segments_held(&inputs) + job.config.spare_slots() * inputs.len();
+        let spare = match args.engine {
+            Engine::Lockfree => job.config.spare_slots(),
+            Engine::Mutex => 0,
+        };
+        let receivers = inputs.iter().filter(|input| !input.wanted.is_empty()).count();
+        let held = segments_held(&inputs) + spare * receivers;
         Store::probe(held, slot_bytes(job.segment_bytes))
             .map_err(|cause| format!("all files: {cause}: use a smaller --segment-bytes"))?;
         job.inputs = Inputs::Made(inputs.into());

@@ -140,16 +140,17 @@ impl BenchScenario {
         format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
     }
 
-    /// Checks that one process has memory for all its peers.
+    /// Checks that one process has memory for all its peers, each with `spare` slots.
     ///
     /// # Errors
     ///
     /// What it lacks.
-    pub(crate) fn probe(&self) -> Result<(), StoreError> {
+    pub(crate) fn probe(&self, spare: usize) -> Result<(), StoreError> {
         let inputs = usize::try_from(self.workload.input_bytes()).unwrap_or(usize::MAX);
         Store::probe(1, inputs)?;
         let held = usize::try_from(self.workload.segments_held()).unwrap_or(usize::MAX);
-        Store::probe(held, slot_bytes(self.segment_bytes))
+        let spare = spare.saturating_mul(self.workload.peers as usize);
+        Store::probe(held.saturating_add(spare), slot_bytes(self.segment_bytes))
     }
 
     /// Whether one owner has everything and all others want all of it.

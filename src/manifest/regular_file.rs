@@ -11,13 +11,16 @@ use std::path::Path;
 /// The file cannot be read, is longer, or is none that has an end, such as a pipe or a device.
 pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     // Asked by name, because opening a pipe waits for whoever writes to it.
-    if !fs::metadata(path)?.is_file() {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::other("not a regular file: put one with the text in its place"));
     }
     let mut bytes = Vec::new();
-    // Not the size that the system tells: a file may grow, and those in /proc have none.
-    File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > bytes_max {
+    // The size that the system tells is not enough: a file may grow, and those in /proc have none.
+    if metadata.len() <= bytes_max {
+        File::open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    }
+    if metadata.len().max(bytes.len() as u64) > bytes_max {
         return Err(io::Error::other(format!("longer than {bytes_max} bytes: use a shorter one")));
     }
     Ok(bytes)
