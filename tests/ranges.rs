@@ -227,8 +227,8 @@ fn inputs_that_claim_too_much_are_refused_at_once() {
         (&|dir| link("/dev/zero", &dir.join("in1.txt")), "not a regular file"),
         (&|dir| pipe(&dir.join("in1.txt")), "not a regular file"),
         (&|dir| long(&dir.join("in1.txt")), "longer than"),
-        (&|dir| link(good, &dir.join("in4294967294.txt")), "in1.txt: no such file"),
-        (&|dir| link(good, &dir.join("in4294967295.txt")), "in1.txt: no such file"),
+        (&|dir| link(good, &dir.join("in4294967294.txt")), "in1.txt: No such file"),
+        (&|dir| link(good, &dir.join("in4294967295.txt")), "in1.txt: No such file"),
         (
             &|dir| write(&dir.join("in1.txt"), "1\nfile 4294967295\n00112233\n"),
             "announces 4294967295 segments, but the file ends after 1",

@@ -113,6 +113,7 @@ fn measure(
     mut journal: Journal,
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
+    let began = clock.now();
     show::note(&format!("records in {}", journal.dir().display()));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
@@ -129,7 +130,7 @@ fn measure(
     // The limits of one machine bound nothing where there are several.
     let before =
         if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
-    let mut bench = Bench { plan, launch, limits: before, clock, journal: &mut journal };
+    let mut bench = Bench { plan, launch, limits: before, clock, began, journal: &mut journal };
     let measured = match bench.run(earlier, &mut show::note) {
         Ok(measured) => measured,
         Err(error) => {

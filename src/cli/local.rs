@@ -1,5 +1,7 @@
 //! A run whose nodes are threads of this process.
 
+use std::io;
+
 use super::args::RunArgs;
 use super::{FAILED, ONE_NODE, REFUSED, show, writable};
 use crate::baseline;
@@ -80,7 +82,8 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     // A number in a name is a claim: without this, one file could ask for 2^32 nodes.
     if let Some((missing, _)) = (1..).zip(&peers).find(|(number, peer)| *number != peer.0) {
         return Err(format!(
-            "{dir}/in{missing}.txt: no such file, but in{}.txt is there: number them 1, 2, …",
+            "{dir}/in{missing}.txt: {}, but in{}.txt is there: number them 1, 2, …",
+            io::Error::from(rustix::io::Errno::NOENT),
             highest.0
         ));
     }

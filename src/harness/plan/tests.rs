@@ -114,7 +114,7 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
     );
     assert_eq!(
         said("segments = 8", "segments = 8\npeers = 5000"),
-        "p.toml:5: workload \"w\": 5000 peers are too many threads: use 1 to 4095, or start ranks \
+        "p.toml:5: workload \"w\": 5000 peers are too many threads: use 1 to 2047, or start ranks \
          with mpirun"
     );
     assert_eq!(

@@ -112,6 +112,8 @@ pub(crate) struct Bench<'a> {
     pub limits: &'a [LimitsAt],
     /// The clock of the whole measurement.
     pub clock: &'a Clock,
+    /// When the time of the budget began.
+    pub began: Timestamp,
     /// Where runs are written to.
     pub journal: &'a mut Journal,
 }
@@ -137,10 +139,9 @@ impl Bench<'_> {
         tell: &mut dyn FnMut(&str),
     ) -> Result<BenchOutcome, BenchError> {
         let mut measured = BenchOutcome { records: earlier, ..BenchOutcome::default() };
-        let began = self.clock.now();
         let plan = self.plan;
         let count = u32::try_from(plan.scenarios.len()).expect("a plan can be read");
-        let deadline = began + plan.budget;
+        let deadline = self.began + plan.budget;
         for (number, scenario) in (0..).zip(&plan.scenarios) {
             let left = deadline.since(self.clock.now());
             if left.is_zero() {

@@ -41,7 +41,9 @@ fn plan(text: &str) -> Plan {
 
 fn run(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutcome, Vec<String>) {
     let clock = Clock::start();
-    let mut bench = Bench { plan, launch: &Launch::Threads, limits: &[], clock: &clock, journal };
+    let began = clock.now();
+    let launch = &Launch::Threads;
+    let mut bench = Bench { plan, launch, limits: &[], clock: &clock, began, journal };
     let mut told = Vec::new();
     let measured = bench.run(earlier, &mut |line| told.push(line.to_owned()));
     (measured.expect("mocks don't break"), told)
