@@ -230,7 +230,7 @@ fn slurm_decides_how_many_ranks_only_while_its_job_runs() {
             .args(["-c", ". \"$1\" && cores", "bash"])
             .arg(scripts().join("mpi.sh"))
             .env("PATH", &path);
-        ["SLURM_JOB_ID", "SLURM_NTASKS"].iter().for_each(|name| drop(command.env_remove(name)));
+        command.env_remove("SLURM_JOB_ID").env_remove("SLURM_NTASKS");
         let output = run(command.envs(variables.iter().copied()));
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     };

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, writable};
+use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
+use crate::config::Verify;
+use crate::harness;
 use crate::harness::environment::Environment;
 use crate::harness::plan::PlannedContender;
 use crate::harness::records::{Journal, Record};
@@ -50,8 +52,11 @@ fn writable_out(args: &BenchArgs) -> Result<(), String> {
     }
 }
 
-/// Checks that this process has memory for each workload.
+/// Checks that this process has threads and memory for each workload.
 fn probe(plan: &Plan) -> Result<(), String> {
+    let nodes = plan.scenarios.iter().map(|scenario| scenario.workload.peers + 1).max();
+    let pools = plan.contenders.iter().any(|one| one.switches.verify == Some(Verify::Pool));
+    threads::probe(nodes.unwrap_or(0), if pools { harness::cores() } else { 0 })?;
     plan.scenarios.iter().try_for_each(|scenario| {
         let lockfree = |entry: &&PlannedContender| entry.engine == ContenderKind::Lockfree;
         let config =

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::args::RunArgs;
-use super::{FAILED, ONE_NODE, REFUSED, show, writable};
+use super::{FAILED, ONE_NODE, REFUSED, show, threads, writable};
 use crate::baseline;
 use crate::config::Engine;
 use crate::config::ranges::ThreadNodes;
@@ -48,6 +48,7 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
         ));
     }
     let mut job = args.job(false, show::error);
+    threads::probe(nodes, job.verify_threads)?;
     let inputs = (1..nodes).map(|rank| PeerInput::read(&args.inputs, NodeId(rank)));
     // An input that can't be read is refused by its peer, with all others that can't.
     if let Ok(inputs) = inputs.collect::<Result<Vec<_>, _>>() {

@@ -12,6 +12,7 @@ mod patience;
 mod show;
 mod simulate;
 mod synthesize;
+mod threads;
 mod writable;
 
 use std::process::ExitCode;

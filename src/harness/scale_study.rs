@@ -130,7 +130,7 @@ pub(crate) enum StudyError {
         "a segment takes less than 1 ns on such a link: use --segment-bytes {0} or more, or a lower \
          --link-gbit"
     )]
-    TooFast(u64),
+    TooFast(f64),
     #[error(
         "{peers} peers that want {segments} segments each: use at most {DELIVERIES_MAX} together: \
          --peers 1 to {}", DELIVERIES_MAX / u64::from(*segments)
@@ -160,7 +160,7 @@ impl ScaleStudy {
         let segments = self.segments;
         if self.segment_time().is_zero() {
             let least = self.link_bits_per_second / 8e9;
-            return Err(StudyError::TooFast(least.ceil() as u64));
+            return Err(StudyError::TooFast(least.ceil()));
         }
         if u64::from(peers) * u64::from(segments) > DELIVERIES_MAX {
             return Err(StudyError::TooMany { peers, segments });
