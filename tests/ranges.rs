@@ -181,6 +181,21 @@ fn the_plan_above_has_every_key_there_is() {
 }
 
 #[test]
+fn a_budget_bounds_a_plan_of_thousands_of_runs() {
+    let sizes: Vec<_> = (0..3000).map(|size| size.to_string()).collect();
+    let sizes = format!("segment_bytes = [{}]", sizes.join(", "));
+    let text =
+        PLAN.replace("segment_bytes = 10", &sizes).replace("budget_s = 20", "budget_s = 0.5");
+    let (code, said) = bench(&text);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("1 loads of the tracker; 3000 workloads for 2 contenders: 6000"),
+        "{said}"
+    );
+    assert!(said.contains("of 3000 workloads not measured"), "{said}");
+}
+
+#[test]
 fn what_can_not_be_written_is_refused_before_the_work() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("plan.toml"), bench_plan(PLAN)).expect("a small file");
@@ -223,7 +238,8 @@ fn inputs_that_claim_too_much_are_refused_at_once() {
         let file = fs::File::create(path).expect("a file");
         file.set_len(1 << 40).expect("a hole takes no room");
     };
-    let cases: [(&dyn Fn(&Path), &str); 6] = [
+    type Make<'a> = &'a dyn Fn(&Path);
+    let cases: [(Make<'_>, &str); 6] = [
         (&|dir| link("/dev/zero", &dir.join("in1.txt")), "not a regular file"),
         (&|dir| pipe(&dir.join("in1.txt")), "not a regular file"),
         (&|dir| long(&dir.join("in1.txt")), "longer than"),

@@ -64,7 +64,7 @@ pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibrat
     // The MPI first: after that the other ranks sleep, and leave the cores to the rest.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
     let cores = launch.cores();
-    let all_cores = at_each_size(plan, |bytes| {
+    let all_cores = at_each_size(plan, clock, |bytes| {
         Limits::measure_all(bytes, cores.count(), &cores, limits_budget(plan), clock)
     });
     let mut one_core = measure_limits(plan, clock);
@@ -75,7 +75,7 @@ pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibrat
 
 /// The limits of one core for every size of segment in the plan.
 pub(crate) fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
-    at_each_size(plan, |bytes| Limits::measure(bytes, limits_budget(plan), clock))
+    at_each_size(plan, clock, |bytes| Limits::measure(bytes, limits_budget(plan), clock))
 }
 
 // The limits are measured three times, and leave a quarter of the budget to the runs.
@@ -88,9 +88,12 @@ fn sizes(plan: &Plan) -> BTreeSet<usize> {
     plan.scenarios.iter().map(|one| one.segment_bytes).collect()
 }
 
-fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt> {
+// Sizes for which no time is left have no limits, and their runs no bound. Half of the budget is twice
+// what all sizes together need, beside their buffers.
+fn at_each_size(plan: &Plan, clock: &Clock, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt> {
+    let end = clock.now() + plan.budget / 2;
     let at = |bytes| LimitsAt::new(bytes, measure(payload_bytes(SYNTHETIC_HASH_BYTES, bytes)));
-    sizes(plan).into_iter().map(at).collect()
+    sizes(plan).into_iter().take_while(|_| clock.now() < end).map(at).collect()
 }
 
 /// The higher of each rate before and after the runs: a disturbance only lowers a limit.
