@@ -85,8 +85,7 @@ ranges! {
     // Each peer is a file or a rank; the largest machines have 10^7 cores, a tenth of which may be ranks.
     /// Peers of a workload.
     Peers: u32, 1, 1_000_000;
-    // 2,047 peers took 6 s on two cores. With 4,095 the threads wait so long for a core that requests
-    // lapse.
+    // 2,047 peers took 6 s on two cores, without optimization; 4,095 had not ended after 100 s.
     /// Nodes that are threads of one process, the tracker included.
     ThreadNodes: u32, 2, 2048;
     // Files are numbered in 32 bits. How many fit depends on their segments: `Workload::check`.
