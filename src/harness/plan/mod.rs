@@ -22,7 +22,7 @@ use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
 use crate::manifest::read_regular;
 
 // Bytes of a plan, at most.
-// The longest that comes with the program has 3 KB.
+// The longest that comes with the program has 1.3 KB.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
 
 /// A plan as it is written. An unknown field is an error.
