@@ -104,10 +104,18 @@ mpi_library_path() {
     done < <(mpi_library_folders)
 }
 
+# Whether this shell is in a Slurm job that still runs: a shell may keep the variables of one that has
+# ended. The control group tells where the commands of Slurm are missing, as in a container.
+in_slurm_job() {
+    [[ ${SLURM_JOB_ID-} =~ ^[0-9]+$ && ${SLURM_NTASKS-} =~ ^[1-9][0-9]*$ ]] || return 1
+    grep -Eqs "/job_$SLURM_JOB_ID(/|$)" /proc/self/cgroup && return
+    [[ $(squeue --noheader --jobs "$SLURM_JOB_ID" --format %T 2>/dev/null) == RUNNING ]]
+}
+
 # Cores that ranks may fill. Open MPI counts real cores, nproc counts hardware threads. Inside a
 # Slurm job the allocation decides, not the machine that the script happens to run on.
 cores() {
-    if [[ -n ${SLURM_NTASKS-} ]]; then
+    if in_slurm_job; then
         printf '%s\n' "$SLURM_NTASKS"
         return
     fi

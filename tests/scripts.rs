@@ -215,3 +215,30 @@ fn every_script_is_executable_and_explains_itself() {
         assert!(opening.contains(&format!("scripts/{name}")), "{name} --help: {text}");
     }
 }
+
+#[test]
+fn slurm_decides_how_many_ranks_only_while_its_job_runs() {
+    let commands = tempfile::tempdir().expect("a temporary folder can be made");
+    let squeue = commands.path().join("squeue");
+    fs::write(&squeue, "#!/bin/sh\n[ \"$3\" = 7 ] && echo RUNNING\n").expect("a small file");
+    fs::set_permissions(&squeue, fs::Permissions::from_mode(0o755)).expect("it was just made");
+    let path = std::env::var("PATH").expect("commands are found by it");
+    let path = format!("{}:{path}", commands.path().display());
+    let cores = |variables: &[(&str, &str)]| {
+        let mut command = Command::new("bash");
+        command
+            .args(["-c", ". \"$1\" && cores", "bash"])
+            .arg(scripts().join("mpi.sh"))
+            .env("PATH", &path);
+        command.env_remove("SLURM_JOB_ID").env_remove("SLURM_NTASKS");
+        let output = run(command.envs(variables.iter().copied()));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let machine = cores(&[]);
+    assert_ne!(machine, "987");
+    let left_over = [("SLURM_NTASKS", "987")];
+    assert_eq!(cores(&left_over), machine, "no job");
+    assert_eq!(cores(&[left_over[0], ("SLURM_JOB_ID", "8")]), machine, "a job that has ended");
+    assert_eq!(cores(&[left_over[0], ("SLURM_JOB_ID", "7")]), "987", "a job that runs");
+    assert_eq!(cores(&[("SLURM_NTASKS", "x"), ("SLURM_JOB_ID", "7")]), machine, "no number");
+}

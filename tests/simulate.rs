@@ -50,12 +50,47 @@ fn a_tracker_that_takes_long_is_the_bound() {
 }
 
 #[test]
+fn extreme_worlds_end_with_numbers() {
+    for arguments in [
+        "--segment-bytes 32768 --latency-us 3000",
+        "--segment-bytes 1048576 --latency-us 100000",
+        "--segment-bytes 64",
+        "--segment-bytes 128",
+        "--segment-bytes 13 --latency-us 0.001 --message-us 0.001",
+        "--latency-us 10000000 --message-us 1000000",
+        "--link-gbit 0.0001 --segment-bytes 2147483647 --rates log-normal:2",
+        "--link-gbit 100000",
+        "--segment-bytes 13 --segments 300",
+    ] {
+        let mut all = vec!["--peers", "3", "--segments", "8"];
+        if arguments.contains("--segments ") {
+            all.truncate(2);
+        }
+        all.extend(arguments.split(' '));
+        let output = simulate(&all);
+        assert!(output.status.success(), "{arguments}: {output:?}");
+        let table = String::from_utf8_lossy(&output.stdout);
+        assert!(!table.contains("inf") && !table.contains("NaN"), "{arguments}: {table}");
+    }
+}
+
+#[test]
 fn what_makes_no_world_is_refused() {
-    for arguments in
-        [["--peers", "0"], ["--segments", "0"], ["--rates", "normal"], ["--message-us", "-1"]]
-    {
+    for arguments in [
+        ["--peers", "0"],
+        ["--peers", "1000000"],
+        ["--peers", "100000,100001"],
+        ["--segments", "0"],
+        ["--segment-bytes", "1"],
+        ["--rates", "normal"],
+        ["--message-us", "-1"],
+    ] {
         let output = simulate(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");
         assert!(!output.stderr.is_empty());
     }
+    let output = simulate(&["--peers", "100000", "--segments", "1001"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--peers 1 to 99900"), "{said}");
 }

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,11 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::patience::Patience;
+use crate::config::ranges::{
+    BudgetSeconds, Files, LatencyMicroseconds, LinkGbit, MessageMicroseconds, Peers, Seed,
+    SegmentBytes, Segments, SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes,
+    Threads,
+};
 use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
@@ -72,13 +76,13 @@ pub(super) struct RunArgs {
     pub(super) overwrite: bool,
     /// Number of nodes, tracker included [default: highest R of in<R>.txt + 1; with MPI, the ranks]
     #[arg(long)]
-    pub(super) nodes: Option<u32>,
+    pub(super) nodes: Option<ThreadNodes>,
     /// Payload of a segment, bytes; 0 moves only its hash
-    #[arg(long, default_value_t = 32 << 10)]
-    pub(super) segment_bytes: usize,
+    #[arg(long, default_value_t)]
+    pub(super) segment_bytes: SegmentBytes,
     /// Seed of all payload and all random choices
-    #[arg(long, default_value_t = 1)]
-    pub(super) seed: u64,
+    #[arg(long, default_value_t)]
+    pub(super) seed: Seed,
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
@@ -93,7 +97,7 @@ pub(super) struct RunArgs {
     overrides: OverrideFlags,
     /// Threads of a rank that verify, with --verify pool [default: one per core]
     #[arg(long, value_name = "N", help_heading = HEADING)]
-    verify_threads: Option<NonZeroUsize>,
+    verify_threads: Option<Threads>,
     /// Print the summary as one JSON object, and nothing else, to stdout
     #[arg(long)]
     pub(super) json: bool,
@@ -112,18 +116,19 @@ impl RunArgs {
     /// The job that every node of this run starts from. `has_links`: the nodes are on several hosts.
     /// `warn` shows a line about something odd in an input.
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
-        let mut config = self.overrides.0.config(self.segment_bytes, has_links);
+        let segment_bytes = self.segment_bytes.get();
+        let mut config = self.overrides.0.config(segment_bytes, has_links);
         self.patience.iter().for_each(|patience| patience.apply(&mut config));
         Job {
             out: Some(self.out.clone()),
             digests: self.digests,
             overwrite: self.overwrite,
-            seed: self.seed,
+            seed: self.seed.get(),
             config,
             verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
             warn,
-            ..Job::new(Inputs::Folder(self.inputs.clone()), self.segment_bytes)
+            ..Job::new(Inputs::Folder(self.inputs.clone()), segment_bytes)
         }
     }
 
@@ -181,7 +186,7 @@ impl RunArgs {
         if self.overrides.0.verify != Some(Verify::Pool) {
             return 0;
         }
-        self.verify_threads.map_or_else(harness::cores, NonZeroUsize::get)
+        self.verify_threads.map_or_else(harness::cores, Threads::get)
     }
 }
 
@@ -192,13 +197,13 @@ pub(super) struct SynthesizeArgs {
     pub(super) dir: PathBuf,
     /// Number of peers
     #[arg(long)]
-    pub(super) peers: u32,
+    pub(super) peers: Peers,
     /// Number of files
     #[arg(long)]
-    pub(super) files: u32,
+    pub(super) files: Files,
     /// Segments per file
     #[arg(long)]
-    pub(super) segments: u32,
+    pub(super) segments: Segments,
     /// Owners per file, assigned round-robin; or `first`: peer 1 owns everything
     #[arg(long, default_value = "1")]
     pub(super) owners: Owners,
@@ -209,8 +214,8 @@ pub(super) struct SynthesizeArgs {
     #[arg(long, default_value = "uniform")]
     pub(super) popularity: Popularity,
     /// Seed of all random choices
-    #[arg(long, default_value_t = 1)]
-    pub(super) seed: u64,
+    #[arg(long, default_value_t)]
+    pub(super) seed: Seed,
     /// Replace all in<R>.txt in the folder, those of higher ranks included
     #[arg(long)]
     pub(super) overwrite: bool,
@@ -220,34 +225,29 @@ pub(super) struct SynthesizeArgs {
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SimulateArgs {
     /// Numbers of peers that want the file; one run for each
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "30,100",
-        value_parser = clap::value_parser!(u32).range(1..=1_000_000)
-    )]
-    pub(super) peers: Vec<u32>,
+    #[arg(long, value_delimiter = ',', default_value = "30,100")]
+    pub(super) peers: Vec<SimulatedPeers>,
     /// Segments of the file
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(super) segments: u32,
+    #[arg(long, default_value = "1000")]
+    pub(super) segments: SimulatedSegments,
     /// Payload of a segment, bytes
-    #[arg(long, default_value_t = 8 << 20)]
-    pub(super) segment_bytes: usize,
+    #[arg(long, default_value_t)]
+    pub(super) segment_bytes: SimulatedSegmentBytes,
     /// Median rate of a link, Gbit/s
-    #[arg(long, default_value_t = 100.0, value_parser = positive)]
-    pub(super) link_gbit: f64,
+    #[arg(long, default_value_t)]
+    pub(super) link_gbit: LinkGbit,
     /// Distribution of link rates: `equal` or `log-normal:SIGMA`; one run for each
     #[arg(long, value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
     /// Time that the tracker needs for one message, µs
-    #[arg(long, default_value_t = 3.5, value_parser = positive)]
-    pub(super) message_us: f64,
+    #[arg(long, default_value_t)]
+    pub(super) message_us: MessageMicroseconds,
     /// One-way latency of a message, µs
-    #[arg(long, default_value_t = 5.0, value_parser = positive)]
-    pub(super) latency_us: f64,
+    #[arg(long, default_value_t)]
+    pub(super) latency_us: LatencyMicroseconds,
     /// Seed of all random choices
-    #[arg(long, default_value_t = 1)]
-    pub(super) seed: u64,
+    #[arg(long, default_value_t)]
+    pub(super) seed: Seed,
     /// Folder to write scale.jsonl, table.txt and scale.svg to
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
@@ -257,20 +257,14 @@ impl SimulateArgs {
     /// What all its worlds have in common.
     pub(super) fn study(&self) -> ScaleStudy {
         ScaleStudy {
-            segments: self.segments,
-            segment_bytes: self.segment_bytes,
-            link_bits_per_second: self.link_gbit * 1e9,
-            message_time: Duration::from_secs_f64(self.message_us / 1e6),
-            latency: Duration::from_secs_f64(self.latency_us / 1e6),
-            seed: self.seed,
+            segments: self.segments.get(),
+            segment_bytes: self.segment_bytes.get(),
+            link_bits_per_second: self.link_gbit.get() * 1e9,
+            message_time: Duration::from_secs_f64(self.message_us.get() / 1e6),
+            latency: Duration::from_secs_f64(self.latency_us.get() / 1e6),
+            seed: self.seed.get(),
         }
     }
-}
-
-/// A number above 0 and below a billion.
-fn positive(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|&number: &f64| number > 0.0 && number < 1e9);
-    number.ok_or_else(|| "use a number above 0".to_owned())
 }
 
 /// A measurement.
@@ -282,8 +276,8 @@ pub(super) struct BenchArgs {
     #[arg(long)]
     pub(super) out: Option<PathBuf>,
     /// Time budget for everything, instead of the plan's `budget_s`
-    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(super) budget: Option<u64>,
+    #[arg(long, value_name = "SECONDS")]
+    pub(super) budget: Option<BudgetSeconds>,
     /// Continue a measurement that was cut off, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,

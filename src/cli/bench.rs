@@ -1,12 +1,17 @@
 //! `mpiswarm bench`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
+use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
+use crate::config::Verify;
+use crate::harness;
 use crate::harness::environment::Environment;
+use crate::harness::plan::PlannedContender;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
+use crate::harness::switches::ContenderKind;
 use crate::harness::{Launch, Plan, measured, results, tracker_run};
 use crate::report::compare::table;
 use crate::time::Clock;
@@ -21,6 +26,9 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
             Ok(plan) => with_budget(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
+        if let Err(refusal) = writable_out(args).and_then(|()| probe(&plan)) {
+            return refuse(&refusal);
+        }
         return run_plan(args, &plan, &Launch::Threads).unwrap_or_else(|BrokenRun(code)| code);
     }
     #[cfg(feature = "mpi")]
@@ -31,8 +39,38 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
 
 /// The plan, with the budget of the command line if there is one.
 fn with_budget(plan: Plan, args: &BenchArgs) -> Plan {
-    let budget = args.budget.map_or(plan.budget, Duration::from_secs);
+    let budget = args.budget.map_or(plan.budget, |budget| Duration::from_secs_f64(budget.get()));
     Plan { budget, ..plan }
+}
+
+/// Checks that records can be written where they go.
+fn writable_out(args: &BenchArgs) -> Result<(), String> {
+    match &args.out {
+        None => writable::folder(Path::new(results::RESULTS)),
+        // Whether it can be continued depends on what is in it.
+        Some(_) if args.resume => Ok(()),
+        Some(out) => writable::folder(out),
+    }
+}
+
+/// Checks that this process has threads and memory for each workload.
+fn probe(plan: &Plan) -> Result<(), String> {
+    let nodes = plan.scenarios.iter().map(|scenario| scenario.workload.peers + 1).max();
+    let pools = plan.contenders.iter().any(|one| one.switches.verify == Some(Verify::Pool));
+    threads::probe(nodes.unwrap_or(0), if pools { harness::cores() } else { 0 })?;
+    plan.scenarios.iter().try_for_each(|scenario| {
+        let lockfree = |entry: &&PlannedContender| entry.engine == ContenderKind::Lockfree;
+        let config =
+            |entry: &PlannedContender| entry.switches.config(scenario.segment_bytes, false);
+        let lockfree = plan.contenders.iter().filter(lockfree);
+        let spare = lockfree.map(|entry| config(entry).spare_slots()).max().unwrap_or(0);
+        scenario.probe(spare).map_err(|cause| {
+            let (name, size) = (&scenario.name, scenario.size());
+            format!(
+                "workload \"{name}\", {size}: {cause}: use fewer peers or segments, or smaller ones"
+            )
+        })
+    })
 }
 
 fn refuse(sentence: &str) -> u8 {
@@ -47,6 +85,7 @@ struct BrokenRun(u8);
 /// Carries out a plan on rank 0, or on the only process, and releases the other ranks.
 fn run_plan(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, BrokenRun> {
     let clock = Clock::start();
+    show::note(&plan.extent());
     let calibration = runner::calibrate(plan, launch, &clock);
     let environment = Environment::capture(plan, launch, calibration);
     let code = match open(args, &environment) {
@@ -80,6 +119,7 @@ fn measure(
     mut journal: Journal,
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
+    let began = clock.now();
     show::note(&format!("records in {}", journal.dir().display()));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
@@ -96,7 +136,7 @@ fn measure(
     // The limits of one machine bound nothing where there are several.
     let before =
         if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
-    let mut bench = Bench { plan, launch, limits: before, clock, journal: &mut journal };
+    let mut bench = Bench { plan, launch, limits: before, clock, began, journal: &mut journal };
     let outcome = match bench.run(earlier, &mut show::note) {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -109,32 +149,38 @@ fn measure(
     };
     let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
     let concluded = results::conclude(journal.dir(), &outcome, &limits);
-    let set = concluded.and_then(|()| measured::read(journal.dir()));
-    Ok(match set {
-        Ok(set) => {
-            let code = if set.is_invalid { FAILED } else { OK };
-            show::text(&table::overview(set));
-            code
-        }
+    let set = match concluded.and_then(|()| measured::read(journal.dir())) {
+        Ok(set) => set,
         Err(error) => {
             show::error(&error.to_string());
-            FAILED
+            return Ok(FAILED);
         }
-    })
+    };
+    let is_invalid = set.is_invalid;
+    show::text(&table::overview(set));
+    if outcome.unmeasured > 0 {
+        let (unmeasured, all) = (outcome.unmeasured, plan.scenarios.len());
+        let budget = plan.budget.as_secs_f64();
+        show::error(&format!(
+            "{unmeasured} of {all} workloads not measured, or not for all contenders: the budget of \
+             {budget} s is used up: raise it with --budget"
+        ));
+    }
+    Ok(if is_invalid || outcome.unmeasured > 0 { FAILED } else { OK })
 }
 
 #[cfg(feature = "mpi")]
 mod ranks {
-    use std::fs;
-
     use mpi::Threading;
     use mpi::topology::Communicator as _;
 
     use super::refuse_all;
     use super::{
-        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show, with_budget,
+        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show,
+        with_budget, writable_out,
     };
     use crate::cli::agreement;
+    use crate::cli::ONE_NODE;
     use crate::cli::over_mpi::disagreement;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
@@ -153,14 +199,11 @@ mod ranks {
             return code;
         }
         let ranks = Ranks::new(universe.world());
-        let text = if ranks.is_root() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };
-        let problem = match &text {
-            Err(cause) => Some(format!("{}: {cause}", args.plan.display())),
-            Ok(_) if ranks.peers() == 0 => Some(super::super::ONE_NODE.to_owned()),
-            Ok(_) => None,
-        };
-        // A plan that can't be read is shared as an empty one, which all ranks refuse: no rank aborts.
-        let text = ranks.share(text.unwrap_or_default());
+        let text = if ranks.is_root() { text(args, ranks.peers()) } else { Ok(String::new()) };
+        let (text, problem) =
+            text.map_or_else(|problem| (String::new(), Some(problem)), |text| (text, None));
+        // A plan that can't be run is shared as an empty one, which all ranks refuse: no rank aborts.
+        let text = ranks.share(text);
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
         if let Some(problem) = problem {
@@ -182,10 +225,23 @@ mod ranks {
         }
     }
 
+    /// The text of the plan; an error where it can't be read, or the measurement can't begin.
+    fn text(args: &BenchArgs, peers: u32) -> Result<String, String> {
+        if peers == 0 {
+            return Err(ONE_NODE.to_owned());
+        }
+        let text = Plan::read_text(&args.plan).map_err(|error| error.to_string())?;
+        // Only for a plan that is right.
+        Plan::parse(&args.plan, text.clone(), Some(peers))
+            .map_or(Ok(()), |_| writable_out(args))?;
+        Ok(text)
+    }
+
     // The least level of thread support that the plan needs, because a higher one slows every
     // call; the highest, where this rank can't read the plan.
     fn threading(args: &BenchArgs) -> Threading {
-        let plan = Plan::read(&args.plan, None);
+        // Any number of ranks: the world is not there yet.
+        let plan = Plan::read(&args.plan, Some(1));
         let needs_all = |plan: Plan| {
             plan.contenders.iter().any(|contender| contender.engine == ContenderKind::Mutex)
         };

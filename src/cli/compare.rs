@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompareArgs, Format};
-use super::{FAILED, OK, REFUSED, show};
+use super::{FAILED, OK, REFUSED, show, writable};
 use crate::harness::measured;
 use crate::harness::results::RESULTS;
 use crate::report::compare::gate::GatePlan;
@@ -17,7 +17,9 @@ use crate::report::compare::{
 
 /// Runs the command; returns the exit code.
 pub(super) fn run(args: &CompareArgs) -> u8 {
-    let done = if args.history { over_commits(args) } else { side_by_side(args) };
+    let done = args.out.as_deref().map_or(Ok(()), writable::file);
+    let done =
+        done.and_then(|()| if args.history { over_commits(args) } else { side_by_side(args) });
     done.unwrap_or_else(|sentence| {
         show::error(&sentence);
         REFUSED

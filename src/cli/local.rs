@@ -1,28 +1,31 @@
 //! A run whose nodes are threads of this process.
 
+use std::io;
+
 use super::args::RunArgs;
-use super::show;
-use super::{FAILED, ONE_NODE, REFUSED};
+use super::{FAILED, ONE_NODE, REFUSED, show, threads, writable};
 use crate::baseline;
 use crate::config::Engine;
-use crate::driver::job;
+use crate::config::ranges::ThreadNodes;
+use crate::driver::job::{self, Inputs, Job};
+use crate::driver::prepare::slot_bytes;
 use crate::harness;
-use crate::manifest::{NodeId, highest_peer};
-use crate::store::{OutputError, OutputList, remove_left_over};
+use crate::manifest::{NodeId, PeerInput, peers_in, segments_held};
+use crate::store::{OutputError, OutputList, Store, remove_left_over};
 use crate::time::Clock;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
-    let claimed = count_nodes(args, args.nodes).and_then(|nodes| Ok((nodes, claim(args)?)));
-    // Held until the run has ended.
-    let (nodes, _list) = match claimed {
+    let claimed = ready(args).and_then(|(job, nodes)| Ok((job, nodes, claim(args)?)));
+    // The list is held until the run has ended.
+    let (job, nodes, _list) = match claimed {
         Ok(claimed) => claimed,
         Err(error) => {
             show::error(&error);
             return REFUSED;
         }
     };
-    let (job, progress) = (args.job(false, show::error), show::progress(args, &clock));
+    let progress = show::progress(args, &clock);
     let ended = match args.engine {
         Engine::Lockfree => job::run_threads(&job, nodes, &clock, progress),
         Engine::Mutex => baseline::run_threads(&job, nodes, &clock, progress),
@@ -53,6 +56,34 @@ pub(super) fn claim(args: &RunArgs) -> Result<Option<OutputList>, String> {
     Ok(Some(list))
 }
 
+/// The job and its nodes; an error where this process can't have so many, or not so much memory.
+fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
+    let nodes = count_nodes(args, args.nodes.map(ThreadNodes::get))?;
+    if nodes > ThreadNodes::MOST {
+        return Err(format!(
+            "{}: {nodes} nodes are too many threads: at most {}: start ranks with mpirun",
+            args.inputs.display(),
+            ThreadNodes::MOST
+        ));
+    }
+    let mut job = args.job(false, show::error);
+    threads::probe(nodes, job.verify_threads)?;
+    let inputs = (1..nodes).map(|rank| PeerInput::read(&args.inputs, NodeId(rank)));
+    // An input that can't be read is refused by its peer, with all others that can't.
+    if let Ok(inputs) = inputs.collect::<Result<Vec<_>, _>>() {
+        let spare = match args.engine {
+            Engine::Lockfree => job.config.spare_slots(),
+            Engine::Mutex => 0,
+        };
+        let receivers = inputs.iter().filter(|input| !input.wanted.is_empty()).count();
+        let held = segments_held(&inputs) + spare * receivers;
+        Store::probe(held, slot_bytes(job.segment_bytes))
+            .map_err(|cause| format!("all files: {cause}: use a smaller --segment-bytes"))?;
+        job.inputs = Inputs::Made(inputs.into());
+    }
+    Ok((job, nodes))
+}
+
 /// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where
 /// the inputs don't fit that, or the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
@@ -60,10 +91,22 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     if let Some(contradiction) = args.contradiction() {
         return Err(contradiction);
     }
-    let highest = highest_peer(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
-    let Some(highest) = highest else {
+    if let Some(report) = &args.report {
+        writable::file(report)?;
+    }
+    let mut peers = peers_in(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
+    peers.sort_unstable();
+    let Some(&highest) = peers.last() else {
         return Err(format!("{dir}: no in1.txt, in2.txt, … here: name the folder that has them"));
     };
+    // A number in a name is a claim: without this, one file could ask for 2^32 nodes.
+    if let Some((missing, _)) = (1..).zip(&peers).find(|(number, peer)| *number != peer.0) {
+        return Err(format!(
+            "{dir}/in{missing}.txt: {}, but in{}.txt is there: number them 1, 2, …",
+            io::Error::from(rustix::io::Errno::NOENT),
+            highest.0
+        ));
+    }
     let nodes = given.unwrap_or(highest.0 + 1);
     if nodes < 2 {
         return Err(ONE_NODE.to_owned());

@@ -14,6 +14,8 @@ mod patience;
 mod show;
 mod simulate;
 mod synthesize;
+mod threads;
+mod writable;
 
 use std::process::ExitCode;
 

@@ -109,8 +109,8 @@ pub(super) fn summary(
     let one_machine = cores.is_some();
     // Measuring takes longer than a short run: not where nobody reads the limits.
     let is_read = !args.quiet || args.json || args.report.is_some();
-    let limits =
-        (one_machine && is_read).then(|| Limits::measure(args.segment_bytes, LIMITS_BUDGET, clock));
+    let limits = (one_machine && is_read)
+        .then(|| Limits::measure(args.segment_bytes.get(), LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
     let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };
     let summary = Summary::new(&args.job(!one_machine, error), &carrier, ended);

@@ -1,30 +1,47 @@
 //! `mpiswarm simulate`.
 
 use super::args::SimulateArgs;
-use super::{FAILED, OK, REFUSED, show};
+use super::{FAILED, OK, REFUSED, show, writable};
 use crate::harness::scale_study;
 use crate::report::compare::html::scaling;
 
 pub(super) fn simulate(args: &SimulateArgs) -> u8 {
-    if args.segment_bytes == 0 {
-        show::error("--segment-bytes: a segment of 0 bytes takes no time: use 1 or more");
-        return REFUSED;
+    match simulated(args) {
+        Ok(code) => code,
+        Err(refusal) => {
+            show::error(&refusal);
+            REFUSED
+        }
     }
+}
+
+fn simulated(args: &SimulateArgs) -> Result<u8, String> {
     let study = args.study();
+    let peers = || args.peers.iter().map(|peers| peers.get());
+    for peers in peers() {
+        study.check(peers).map_err(|refusal| refusal.to_string())?;
+    }
+    if let Some(out) = &args.out {
+        writable::folder(out)?;
+    }
     let mut runs = Vec::new();
     for &rates in &args.rates {
-        for &peers in &args.peers {
+        for peers in peers() {
             show::note(&format!("{peers} peers, links {rates}"));
-            runs.push(study.run(peers, rates));
+            match study.run(peers, rates) {
+                Ok(run) => runs.push(run),
+                Err(error) => show::error(&error.to_string()),
+            }
         }
     }
+    let all = args.rates.len() * args.peers.len();
     show::text(&scaling::table(&runs));
-    let Some(out) = &args.out else { return OK };
-    match scale_study::write(out, &runs) {
-        Ok(()) => OK,
-        Err(error) => {
-            show::error(&format!("{}: {error}", out.display()));
-            FAILED
-        }
+    let mut is_whole = runs.len() == all;
+    if let Some(out) = &args.out
+        && let Err(error) = scale_study::write(out, &runs)
+    {
+        show::error(&format!("{}: {error}", out.display()));
+        is_whole = false;
     }
+    Ok(if is_whole { OK } else { FAILED })
 }

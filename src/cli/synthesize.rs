@@ -1,24 +1,25 @@
 //! `mpiswarm synthesize`.
 
-use crate::manifest::{self, Workload};
+use crate::manifest::{self, PeerInput, Workload};
+use crate::store::available_bytes;
 
 use super::args::SynthesizeArgs;
-use super::{FAILED, OK, REFUSED, show};
+use super::{FAILED, OK, REFUSED, show, writable};
 
 pub(super) fn synthesize(args: &SynthesizeArgs) -> u8 {
     let workload = Workload {
-        peers: args.peers,
-        files: args.files,
-        segments: args.segments,
+        peers: args.peers.get(),
+        files: args.files.get(),
+        segments: args.segments.get(),
         owners: args.owners,
         wanted: args.wanted,
         popularity: args.popularity,
-        seed: args.seed,
+        seed: args.seed.get(),
     };
-    let inputs = match manifest::synthesize(&workload) {
+    let inputs = match made(args, &workload) {
         Ok(inputs) => inputs,
-        Err(error) => {
-            show::error(&error.to_string());
+        Err(refusal) => {
+            show::error(&refusal);
             return REFUSED;
         }
     };
@@ -28,4 +29,19 @@ pub(super) fn synthesize(args: &SynthesizeArgs) -> u8 {
     }
     show::line(&format!("{} inputs in {}", inputs.len(), args.dir.display()));
     OK
+}
+
+/// The inputs; an error where they can't be made, or the folder can't take them.
+fn made(args: &SynthesizeArgs, workload: &Workload) -> Result<Vec<PeerInput>, String> {
+    workload.check().map_err(|error| error.to_string())?;
+    writable::folder(&args.dir)?;
+    manifest::inputs_present(&args.dir, args.overwrite).map_err(|error| error.to_string())?;
+    let (needed, available) = (workload.input_bytes(), available_bytes());
+    if needed > available {
+        return Err(format!(
+            "the inputs need about {needed} bytes of memory, {available} are available: use fewer \
+             --peers, --files or --segments"
+        ));
+    }
+    manifest::synthesize(workload).map_err(|error| error.to_string())
 }

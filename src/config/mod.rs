@@ -6,6 +6,7 @@
 mod choices;
 mod overrides;
 mod one_or_more;
+pub mod ranges;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ pub use choices::{
     Admission, Balance, Buffers, Choice, CounterKind, Engine, IndexKind, Selection, UnknownChoice,
     Verify,
 };
-pub(crate) use one_or_more::{Sweep, spread};
+pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
 pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
 
 /// Segments in one handout, at most.

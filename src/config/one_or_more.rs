@@ -6,6 +6,15 @@ use std::marker::PhantomData;
 use serde::de::value::SeqAccessDeserializer;
 use serde::de::{self, Deserialize, Deserializer, IntoDeserializer as _, SeqAccess, Visitor};
 
+/// What the lists of a plan may give together.
+// Each is a run or more: at a millisecond a run, 10 s for one repetition of all.
+pub(crate) const COMBINATIONS_MAX: usize = 10_000;
+
+/// Lists that give more than [`COMBINATIONS_MAX`] together.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("its lists give {0} combinations: use 1 to {COMBINATIONS_MAX}")]
+pub(crate) struct TooMany(pub(crate) usize);
+
 /// At least one value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep<T>(Vec<T>);
@@ -24,14 +33,22 @@ impl<T> From<T> for Sweep<T> {
 }
 
 /// Each of `all` with each of the values set; as they are where the plan names none.
+///
+/// # Errors
+///
+/// More than [`COMBINATIONS_MAX`] would follow.
 pub(crate) fn spread<A: Clone, T: Clone>(
     all: Vec<A>,
     sweep: Option<&Sweep<T>>,
     set: impl Fn(&mut A, T),
-) -> Vec<A> {
+) -> Result<Vec<A>, TooMany> {
     let Some(sweep) = sweep else {
-        return all;
+        return Ok(all);
     };
+    let combinations = all.len().saturating_mul(sweep.values().len());
+    if combinations > COMBINATIONS_MAX {
+        return Err(TooMany(combinations));
+    }
     let each = |one: A| {
         let set = &set;
         sweep.values().iter().map(move |value| {
@@ -40,7 +57,7 @@ pub(crate) fn spread<A: Clone, T: Clone>(
             one
         })
     };
-    all.into_iter().flat_map(each).collect()
+    Ok(all.into_iter().flat_map(each).collect())
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Sweep<T> {
@@ -63,6 +80,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for OneOrMore<T> {
     }
 
     fn visit_i64<E: de::Error>(self, value: i64) -> Result<Sweep<T>, E> {
+        T::deserialize(value.into_deserializer()).map(Sweep::from)
+    }
+
+    fn visit_f64<E: de::Error>(self, value: f64) -> Result<Sweep<T>, E> {
         T::deserialize(value.into_deserializer()).map(Sweep::from)
     }
 

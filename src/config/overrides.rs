@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::one_or_more::{Sweep, spread};
+use super::one_or_more::{Sweep, TooMany, spread};
 use super::{
     Admission, Balance, Buffers, Choice, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection,
     Verify, WINDOW_MAX,
@@ -71,11 +71,15 @@ macro_rules! overrides {
 
         impl OverrideSweeps {
             /// Every combination of the values. The last entry of the list varies first.
-            pub fn product(&self) -> Vec<Overrides> {
+            ///
+            /// # Errors
+            ///
+            /// There are too many.
+            pub(crate) fn product(&self) -> Result<Vec<Overrides>, TooMany> {
                 let all = vec![Overrides::default()];
-                $(let all = spread(all, self.$count.as_ref(), |all, one| all.$count = Some(one));)+
-                $(let all = spread(all, self.$word.as_ref(), |all, one| all.$word = Some(one));)+
-                all
+                $(let all = spread(all, self.$count.as_ref(), |all, one| all.$count = Some(one))?;)+
+                $(let all = spread(all, self.$word.as_ref(), |all, one| all.$word = Some(one))?;)+
+                Ok(all)
             }
         }
 
@@ -150,12 +154,13 @@ mod tests {
 
     #[test]
     fn lists_give_their_product() {
-        let all = sweeps("window = [1, 4]\nindex = [\"mutex\", \"atomic\"]\n").product();
+        let all =
+            sweeps("window = [1, 4]\nindex = [\"mutex\", \"atomic\"]\n").product().expect("four");
         let all: Vec<_> = all.into_iter().map(|one| (one.window, one.index)).collect();
         let (mutex, atomic) = (Some(IndexKind::Mutex), Some(IndexKind::Atomic));
         let expected = [(Some(1), mutex), (Some(1), atomic), (Some(4), mutex), (Some(4), atomic)];
         assert_eq!(all, expected);
-        assert_eq!(sweeps("").product(), [Overrides::default()]);
+        assert_eq!(sweeps("").product(), Ok(vec![Overrides::default()]));
     }
 
     #[test]
@@ -164,10 +169,10 @@ mod tests {
                     selection = \"random\"\nbalance = \"random\"\n\
                     admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
         for has_links in [false, true] {
-            let config = sweeps(text).product()[0].config(1024, has_links);
+            let config = sweeps(text).product().expect("one")[0].config(1024, has_links);
             assert_eq!((config.window, config.handout, config.paced), (3, 2, has_links));
         }
-        let config = sweeps(text).product()[0].config(1024, false);
+        let config = sweeps(text).product().expect("one")[0].config(1024, false);
         assert_eq!((config.index, config.counters), (IndexKind::Atomic, CounterKind::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));

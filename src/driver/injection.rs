@@ -21,7 +21,7 @@ pub enum Fault {
 
 /// A fault that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not corrupt:RATE, drop:RATE (RATE from 0 to 1) or delay:MS")]
+#[error("{0:?} is not corrupt:RATE, drop:RATE (RATE from 0 to 1) or delay:MS (from 0 to 60000)")]
 pub struct FaultError(String);
 
 impl FromStr for Fault {

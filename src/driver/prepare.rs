@@ -104,7 +104,7 @@ pub enum PrepareError {
 
 /// Bytes of every slot.
 // Slots have one size, so that any fits any segment: that of the longest hash that an input may have.
-fn slot_bytes(segment_bytes: usize) -> usize {
+pub(crate) fn slot_bytes(segment_bytes: usize) -> usize {
     payload_bytes(HASH_BYTES_MAX, segment_bytes)
 }
 

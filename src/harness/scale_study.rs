@@ -17,12 +17,46 @@ use crate::report::compare::html::scaling::{self, Scaled};
 use crate::report::limits::bounds;
 use crate::report::statistics::median;
 use crate::simulation::{Run, World, WorldConfig};
+use crate::store::available_bytes;
 use crate::time::Clock;
 
 // How long nodes wait before they repeat a message, in segment times.
 // A slow link must not look like a cut one. Chosen, not tuned: nothing is lost in these worlds, so
 // that nobody has to repeat anything.
 const PATIENCE_SEGMENTS: u32 = 200;
+
+// How long nodes wait in latencies and service times at the tracker, where those are longer than
+// segments.
+// As above: an answer that is on its way must not look lost.
+const PATIENCE_LATENCIES: u32 = 200;
+
+// And in rounds of one message from each node to the tracker.
+// A peer waits for the tracker while that serves all others once; four rounds are more than a burst.
+const PATIENCE_ROUNDS: u32 = 4;
+
+// And at least.
+// A peer of these worlds takes a millisecond to reserve its memory.
+const PATIENCE_LEAST: Duration = Duration::from_millis(10);
+
+// Segments that all peers of a world get together, at most.
+// 17 µs each, as measured for 10,000 peers (`results/simulate-…`), are half an hour.
+const DELIVERIES_MAX: u64 = 100_000_000;
+
+// Memory of a simulated peer, bytes, beside a bit a segment in each of its sets.
+// 12 to 34 KB were measured (`results/simulate-…`); more where bursts of messages are in flight.
+const PEER_BYTES: u64 = 40_000;
+
+// Memory of a segment, bytes, whoever has it.
+// 180 were measured with 50,000 segments and 20 peers.
+const SEGMENT_BYTES: u64 = 300;
+
+// Events for each delivered segment, and for each peer, at most.
+// 6 to 20 were counted. A run that has many more goes round in circles.
+const EVENTS_MAX: u64 = 500;
+
+// Virtual time of a world, at most.
+// A tenth of what a clock of 64 bits of nanoseconds lasts.
+const TIME_MAX: Duration = Duration::from_secs(58 * 365 * 86_400);
 
 // Ranks below the first peer that wants the file: the tracker and the owner.
 const FIRST_WANTING: usize = 2;
@@ -86,15 +120,67 @@ pub(crate) struct ScaleStudy {
     pub seed: u64,
 }
 
+/// Why a world can't be simulated.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum StudyError {
+    #[error(
+        "a segment takes less than 1 ns on such a link: use --segment-bytes {0} or more, or a lower \
+         --link-gbit"
+    )]
+    TooFast(f64),
+    #[error(
+        "{peers} peers that want {segments} segments each: use at most {DELIVERIES_MAX} together: \
+         --peers 1 to {}", DELIVERIES_MAX / u64::from(*segments)
+    )]
+    TooMany { peers: u32, segments: u32 },
+    #[error(
+        "{peers} peers need about {} MB of memory, {} MB are available: use fewer --peers or --segments",
+        needed / 1_000_000,
+        available / 1_000_000
+    )]
+    Memory { peers: u32, needed: u64, available: u64 },
+    #[error("{0} peers: no end in sight: use shorter times, faster links or larger segments")]
+    Endless(u32),
+}
+
 impl ScaleStudy {
-    pub(crate) fn run(&self, peers: u32, rates: Rates) -> Scaled {
-        let segment_s = self.segment_bytes as f64 * 8.0 / self.link_bits_per_second;
-        let segment_time = Duration::from_secs_f64(segment_s);
+    fn segment_time(&self) -> Duration {
+        Duration::from_secs_f64(self.segment_bytes as f64 * 8.0 / self.link_bits_per_second)
+    }
+
+    /// Checks that a world of so many peers can be simulated, before anything runs.
+    pub(crate) fn check(&self, peers: u32) -> Result<(), StudyError> {
+        let segments = self.segments;
+        if self.segment_time().is_zero() {
+            let least = self.link_bits_per_second / 8e9;
+            return Err(StudyError::TooFast(least.ceil()));
+        }
+        if u64::from(peers) * u64::from(segments) > DELIVERIES_MAX {
+            return Err(StudyError::TooMany { peers, segments });
+        }
+        let needed = u64::from(peers) * (PEER_BYTES + u64::from(segments))
+            + u64::from(segments) * SEGMENT_BYTES;
+        let available = available_bytes();
+        if needed > available {
+            return Err(StudyError::Memory { peers, needed, available });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn run(&self, peers: u32, rates: Rates) -> Result<Scaled, StudyError> {
+        let segment_time = self.segment_time();
+        // As the simulation has it, in whole nanoseconds.
+        let segment_s = segment_time.as_secs_f64();
         let drawn = rates.draw(peers, self.seed);
+        let patience = (PATIENCE_SEGMENTS * segment_time)
+            .max(PATIENCE_LATENCIES * (self.latency + self.message_time))
+            .max(PATIENCE_ROUNDS * peers * self.message_time)
+            .max(PATIENCE_LEAST);
         let config = Config {
-            request_patience: PATIENCE_SEGMENTS * segment_time,
-            ask_patience: PATIENCE_SEGMENTS * segment_time,
-            silence_patience: 100 * PATIENCE_SEGMENTS * segment_time,
+            request_patience: patience,
+            ask_patience: patience,
+            silence_patience: 100 * patience,
+            registration_patience: 100 * patience,
             ..Config::over_links(self.segment_bytes)
         };
         let scenario = WorldConfig {
@@ -109,14 +195,17 @@ impl ScaleStudy {
         let clock = Clock::start();
         let is_reset = reset_peak_rss();
         let before = peak_rss_bytes();
-        let run = World::new(scenario).run();
+        let events_max = EVENTS_MAX * u64::from(peers) * u64::from(self.segments + 1);
+        let run = World::new(scenario).run_within(TIME_MAX, events_max);
+        let run = run.filter(|run| run.outcome.errors.is_empty() && !run.makespan.is_zero());
+        let run = run.ok_or(StudyError::Endless(peers))?;
         let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
         let took_s = clock.now().since(Default::default()).as_secs_f64();
         // The first rate is the tracker's, which sends no segments.
         let bound_s = bounds::links(&drawn[1..], self.segments) * segment_s;
         let makespan_s = run.makespan.as_secs_f64();
         let delivered = f64::from(peers) * f64::from(self.segments) * self.segment_bytes as f64;
-        Scaled {
+        Ok(Scaled {
             peers,
             segments: self.segments,
             segment_bytes: self.segment_bytes,
@@ -135,7 +224,7 @@ impl ScaleStudy {
             memory_bytes_per_peer: grown
                 .map(|(before, peak)| peak.saturating_sub(before) as f64 / f64::from(peers)),
             took_s,
-        }
+        })
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
-use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::records::{self, JournalLine, RecordsError, Recovered};
-use super::tracker_load::{LoadTest, TrackerCase, TrackerPlan};
+use super::tracker_load::{LoadResult, LoadTest, TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::statistics::median;
@@ -40,7 +39,7 @@ pub(crate) struct TrackerRecord {
 }
 
 /// Loads the tracker in every case of a plan, again and again, until the plan's number of loads or the
-/// budget is reached, but once at least. Appends a line each to the records.
+/// budget is reached, but one load at least. Appends a line each to the records.
 pub(crate) fn run(
     plan: &TrackerPlan,
     budget: Duration,
@@ -53,27 +52,15 @@ pub(crate) fn run(
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(&system)?;
     let mut records = Vec::new();
     let began = clock.now();
-    let budget_each = Duration::try_from_secs_f64(plan.seconds).unwrap_or_default();
-    for repetition in 0..plan.loads.map_or(3, NonZeroU32::get) {
-        if repetition > 0 && clock.now().since(began) >= budget {
-            break;
-        }
-        for case in plan.cases() {
+    let budget_each = Duration::from_secs_f64(plan.seconds.get()).min(budget);
+    let cases = plan.cases().expect("the plan was checked");
+    for repetition in 0..plan.loads.get() {
+        for &case in &cases {
+            if !records.is_empty() && clock.now().since(began) >= budget {
+                return Ok(records);
+            }
             let load = LoadTest { case, budget: budget_each, seed: seed + u64::from(repetition) };
-            let found = load.measure(clock);
-            let seconds = found.elapsed.as_secs_f64();
-            let record = TrackerRecord {
-                tracker_schema: SCHEMA,
-                case,
-                client_threads: case.service_threads,
-                repetition,
-                handouts_per_second: found.handouts_per_second(),
-                segments_per_second: found.segments as f64 / seconds.max(f64::MIN_POSITIVE),
-                empty: found.empty,
-                elapsed_s: seconds,
-                latency_ns: found.latency.percentiles(),
-                service_ns: found.service.percentiles(),
-            };
+            let record = record(case, repetition, &load.measure(clock));
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
             file.write_all(&line).map_err(&system)?;
@@ -81,6 +68,22 @@ pub(crate) fn run(
         }
     }
     Ok(records)
+}
+
+fn record(case: TrackerCase, repetition: u32, found: &LoadResult) -> TrackerRecord {
+    let seconds = found.elapsed.as_secs_f64().max(f64::MIN_POSITIVE);
+    TrackerRecord {
+        tracker_schema: SCHEMA,
+        case,
+        client_threads: case.service_threads,
+        repetition,
+        handouts_per_second: found.handouts_per_second(),
+        segments_per_second: found.segments as f64 / seconds,
+        empty: found.empty,
+        elapsed_s: found.elapsed.as_secs_f64(),
+        latency_ns: found.latency.percentiles(),
+        service_ns: found.service.percentiles(),
+    }
 }
 
 impl JournalLine for TrackerRecord {

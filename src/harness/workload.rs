@@ -4,9 +4,14 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Sweep, spread};
+use crate::config::ranges::{
+    FileBytes, Files, MeasuredSegments, Peers, Seed, SegmentBytes, ThreadNodes,
+};
+use crate::config::{Sweep, TooMany, spread};
+use crate::driver::prepare::slot_bytes;
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
+use crate::store::{Store, StoreError};
 
 // Peers of a workload that names none, where no MPI job fixes the number.
 // A few threads run on any machine. Chosen, not tuned.
@@ -32,20 +37,34 @@ pub(crate) struct WorkloadPlan {
     pub name: String,
     shape: Shape,
     /// By default all ranks but the tracker; 4 with threads.
-    peers: Option<Sweep<u32>>,
-    /// 1 by default.
-    files: Option<u32>,
-    segments: u32,
+    peers: Option<Sweep<Peers>>,
+    #[serde(default)]
+    files: Files,
+    segments: MeasuredSegments,
     /// A file is at most this long: with large segments it has fewer of them.
-    file_bytes_max: Option<u64>,
+    file_bytes_max: Option<FileBytes>,
     /// Payload of a segment; 0 moves the hash alone.
-    segment_bytes: Sweep<usize>,
+    segment_bytes: Sweep<SegmentBytes>,
     /// Owners of each file, where files are assigned round-robin.
-    owners: Option<NonZeroU32>,
+    owners: Option<Peers>,
     /// Files that each peer wants of those it lacks.
-    wanted: Option<NonZeroU32>,
-    /// 1 by default.
-    seed: Option<u64>,
+    wanted: Option<Files>,
+    #[serde(default)]
+    seed: Seed,
+}
+
+/// Why a workload of a plan can't be measured.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(crate) enum ScenarioError {
+    #[error(transparent)]
+    Workload(#[from] WorkloadError),
+    #[error(transparent)]
+    TooMany(#[from] TooMany),
+    #[error(
+        "{peers} peers are too many threads: use 1 to {most}, or start ranks with mpirun",
+        most = ThreadNodes::MOST - 1
+    )]
+    Threads { peers: u32 },
 }
 
 /// One workload: which every contender runs.
@@ -64,18 +83,24 @@ impl WorkloadPlan {
     pub(crate) fn scenarios(
         &self,
         ranks: Option<u32>,
-    ) -> Result<Vec<BenchScenario>, WorkloadError> {
-        let peers = self.peers.clone().unwrap_or_else(|| ranks.unwrap_or(PEERS).into());
-        let sizes = spread(vec![(0, 0)], Some(&peers), |one, peers| one.0 = peers);
-        let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes);
-        sizes.into_iter().map(|(peers, bytes)| self.scenario(peers, bytes)).collect()
+    ) -> Result<Vec<BenchScenario>, ScenarioError> {
+        let sizes = vec![(ranks.unwrap_or(PEERS), 0)];
+        let sizes = spread(sizes, self.peers.as_ref(), |one, peers| one.0 = peers.get())?;
+        let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes.get())?;
+        let threads = if ranks.is_none() { sizes.iter().map(|one| one.0).max() } else { None };
+        if let Some(peers) = threads.filter(|&peers| peers >= ThreadNodes::MOST) {
+            return Err(ScenarioError::Threads { peers });
+        }
+        let scenario = |(peers, bytes)| self.scenario(peers, bytes).map_err(ScenarioError::from);
+        sizes.into_iter().map(scenario).collect()
     }
 
     fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<BenchScenario, WorkloadError> {
-        let dealt = Owners::Each(self.owners.unwrap_or(NonZeroU32::MIN));
-        let files = self.files.unwrap_or(1);
-        let half = NonZeroU32::new(files / 2).unwrap_or(NonZeroU32::MIN);
-        let drawn = |default| self.wanted.map_or(default, Wanted::Drawn);
+        let least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        let dealt = Owners::Each(least_one(self.owners.map_or(1, Peers::get)));
+        let half = least_one(self.files.get() / 2);
+        let drawn =
+            |default| self.wanted.map_or(default, |wanted| Wanted::Drawn(least_one(wanted.get())));
         let (owners, wanted, popularity) = match self.shape {
             Shape::Broadcast => (Owners::First, drawn(Wanted::All), Popularity::Uniform),
             Shape::AllToAll => (dealt, drawn(Wanted::All), Popularity::Uniform),
@@ -83,12 +108,12 @@ impl WorkloadPlan {
         };
         let workload = Workload {
             peers,
-            files,
+            files: self.files.get(),
             segments: self.segments_of(segment_bytes),
             owners,
             wanted,
             popularity,
-            seed: self.seed.unwrap_or(1),
+            seed: self.seed.get(),
         };
         workload.check()?;
         Ok(BenchScenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })
@@ -96,9 +121,9 @@ impl WorkloadPlan {
 
     fn segments_of(&self, segment_bytes: usize) -> u32 {
         let fitting = self.file_bytes_max.map_or(u64::MAX, |bytes| {
-            (bytes / u64::try_from(segment_bytes.max(1)).unwrap_or(u64::MAX)).max(1)
+            (bytes.get() / u64::try_from(segment_bytes.max(1)).unwrap_or(u64::MAX)).max(1)
         });
-        u32::try_from(fitting).unwrap_or(u32::MAX).min(self.segments)
+        u32::try_from(fitting).unwrap_or(u32::MAX).min(self.segments.get())
     }
 }
 
@@ -106,6 +131,15 @@ impl BenchScenario {
     /// What identifies it beside its name, for people: `4 peers, segments of 64 KiB`.
     pub(crate) fn size(&self) -> String {
         format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
+    }
+
+    /// Checks that one process has memory for all its peers, each with `spare` slots.
+    pub(crate) fn probe(&self, spare: usize) -> Result<(), StoreError> {
+        let inputs = usize::try_from(self.workload.input_bytes()).unwrap_or(usize::MAX);
+        Store::probe(1, inputs)?;
+        let held = usize::try_from(self.workload.segments_held()).unwrap_or(usize::MAX);
+        let spare = spare.saturating_mul(self.workload.peers as usize);
+        Store::probe(held.saturating_add(spare), slot_bytes(self.segment_bytes))
     }
 
     pub(crate) fn is_broadcast(&self) -> bool {

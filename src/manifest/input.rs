@@ -1,11 +1,16 @@
 //! One peer's input: the files that it owns, with their hashes, and the files that it wants.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::quote::OneLine;
-use super::{FileName, Hashes, NodeId, ParseError};
+use super::{FileName, Hashes, NodeId, ParseError, read_regular};
+
+/// Bytes of an input, at most.
+// 130 million segments with a classic hash: more than MPI has tags for.
+const INPUT_BYTES_MAX: u64 = 4 << 30;
 
 /// What one peer owns and wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +33,7 @@ impl PeerInput {
     pub fn read(dir: &Path, peer: NodeId) -> Result<Self, InputError> {
         let path = input_path(dir, peer);
         // Bytes, not text: the parser names the line of a byte that is not UTF-8.
-        match std::fs::read(&path) {
+        match read_regular(&path, INPUT_BYTES_MAX) {
             Err(cause) => Err(InputError::Read { path, cause }),
             Ok(text) => Self::parse(&text)
                 .and_then(|input| input.check_outputs(peer, &text))
@@ -102,6 +107,15 @@ pub enum InputError {
     Parse { path: PathBuf, cause: ParseError },
 }
 
+/// How many segments all peers together hold once each has what it wants.
+pub fn segments_held(inputs: &[PeerInput]) -> usize {
+    let owned = || inputs.iter().flat_map(|input| &input.owned);
+    let counts: HashMap<_, _> = owned().map(|file| (&file.name, file.hashes.len())).collect();
+    let wanted = inputs.iter().flat_map(|input| &input.wanted);
+    wanted.filter_map(|name| counts.get(name)).sum::<usize>()
+        + owned().map(|file| file.hashes.len()).sum::<usize>()
+}
+
 /// Where the input of `peer` lies in the folder `dir`: `in<R>.txt`.
 pub fn input_path(dir: &Path, peer: NodeId) -> PathBuf {
     dir.join(format!("in{}.txt", peer.0))
@@ -117,7 +131,11 @@ pub fn highest_peer(dir: &Path) -> io::Result<Option<NodeId>> {
 }
 
 /// The peers that have an input in the folder `dir`, in no order.
-pub(super) fn peers_in(dir: &Path) -> io::Result<Vec<NodeId>> {
+///
+/// # Errors
+///
+/// The folder cannot be listed.
+pub fn peers_in(dir: &Path) -> io::Result<Vec<NodeId>> {
     let mut peers = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         peers.extend(entry?.file_name().to_str().and_then(peer_of));

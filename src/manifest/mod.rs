@@ -19,6 +19,7 @@ mod parse_error;
 mod parser;
 mod payload;
 mod quote;
+mod regular_file;
 mod synthesis;
 mod hashes;
 mod workload;
@@ -26,11 +27,15 @@ mod workload;
 pub use geometry::{Block, Geometry, TooManySegments};
 pub use hashes::{HASH_BYTES_MAX, Hashes};
 pub use ids::{FileId, NodeId, SegmentId};
-pub use input::{InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path};
+pub use input::{
+    InputError, InputWarning, OwnedFile, PeerInput, highest_peer, input_path, peers_in,
+    segments_held,
+};
 pub use name::{FileName, NAME_BYTES_MAX, NameError};
 pub use parse_error::ParseError;
 use parse_error::{Count, ParseCause};
 pub use payload::{Filler, hash_of, payload_bytes};
 pub use quote::Quoted;
-pub use synthesis::{SYNTHETIC_HASH_BYTES, WriteError, synthesize, write_all};
+pub use regular_file::read_regular;
+pub use synthesis::{SYNTHETIC_HASH_BYTES, WriteError, inputs_present, synthesize, write_all};
 pub use workload::{Owners, Popularity, Wanted, Workload, WorkloadError};

@@ -73,7 +73,7 @@ unsafe impl Sync for Arena {}
 impl Arena {
     /// Allocates `slots` slots of `slot_bytes`, whose pages are there at once.
     pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
-        let stride = slot_bytes.next_multiple_of(LINE_BYTES);
+        let stride = stride(slot_bytes);
         let numbers = 0..u32::try_from(slots).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
         let memory = if bytes == 0 { Memory::Nothing } else { Memory::Map(populated(bytes)?) };
@@ -100,6 +100,11 @@ impl Arena {
         // SAFETY: indices come from `allocate`, which reserved a stride for each.
         unsafe { self.base.add(index as usize * self.stride) }
     }
+}
+
+/// Bytes from the beginning of a slot to that of the next.
+pub(super) fn stride(slot_bytes: usize) -> usize {
+    slot_bytes.checked_next_multiple_of(LINE_BYTES).unwrap_or(usize::MAX)
 }
 
 /// Maps memory whose pages are there at once.

@@ -20,6 +20,7 @@ use arena::Arena;
 pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use file_segments::FileSegments;
 pub use fresh::FreshSegment;
+pub(crate) use memory::available_bytes;
 pub use output::OutputDir;
 pub use output_error::OutputError;
 pub use output_list::OutputList;
@@ -98,10 +99,10 @@ impl Store {
     /// When there is not so much memory.
     pub fn extend(&mut self, slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
         let step_slots = (STEP_BYTES / slot_bytes.max(1)).max(1);
-        self.vacant.reserve(slots);
         let mut left = slots;
         while left > 0 {
             Self::probe(left, slot_bytes)?;
+            self.vacant.reserve(left);
             let step = left.min(step_slots);
             let refused = |cause| StoreError::Refused { slots, slot_bytes, cause };
             self.vacant.extend(Arena::allocate(step, slot_bytes).map_err(refused)?);
@@ -116,7 +117,8 @@ impl Store {
     ///
     /// When it has not.
     pub fn probe(slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
-        let (needed, available) = (slots as u64 * slot_bytes as u64, memory::available_bytes());
+        let each = arena::stride(slot_bytes).saturating_add(size_of::<VacantSlot>());
+        let (needed, available) = (each.saturating_mul(slots) as u64, available_bytes());
         if needed > available {
             return Err(StoreError::Short { slots, slot_bytes, needed, available });
         }

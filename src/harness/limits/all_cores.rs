@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use super::{ROUNDS, buffers, copier, hash, rate, source_bytes};
+use super::{ROUNDS, SEGMENT_BYTES_MAX, buffers, copier, hash, rate, source_bytes};
 use crate::metrics::cores::Cores;
 use crate::report::Limits;
 use crate::time::Clock;
@@ -24,7 +24,7 @@ impl Limits {
         budget: Duration,
         clock: &Clock,
     ) -> Self {
-        let (segment_bytes, threads) = (segment_bytes.max(1), threads.max(1));
+        let (segment_bytes, threads) = (segment_bytes.clamp(1, SEGMENT_BYTES_MAX), threads.max(1));
         let barrier = Barrier::new(threads);
         let worker = || {
             cores.open_to_this_thread();

@@ -17,6 +17,10 @@ use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
 use crate::verify::Digest;
 
+// The longest segment that is copied and hashed, bytes.
+// Longer ones come from memory too, at the same rate a byte, and would need as much memory for each core.
+const SEGMENT_BYTES_MAX: usize = 64 << 20;
+
 // The size of each buffer, bytes.
 // More than a core's second-level cache holds, because the bytes of a run come from memory too.
 // STREAM wants four times the last-level cache, which takes too long to touch before a short run.
@@ -37,7 +41,7 @@ impl Limits {
     /// It takes about `budget`, half for copying and half for hashing, and some milliseconds to
     /// allocate. It copies and hashes at least one segment. An empty segment counts as one byte.
     pub(crate) fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
-        let segment_bytes = segment_bytes.max(1);
+        let segment_bytes = segment_bytes.clamp(1, SEGMENT_BYTES_MAX);
         let (mut source, mut destination) = buffers(segment_bytes);
         let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
         let mut copy = copier(source, destination.bytes_mut(), segment_bytes);

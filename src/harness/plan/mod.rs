@@ -4,7 +4,7 @@
 mod tests;
 
 use std::collections::BTreeSet;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,9 +15,16 @@ use toml::Spanned;
 use super::records::word;
 use super::switches::{ContenderKind, SwitchError};
 use super::tracker_load::TrackerPlan;
-use super::workload::{BenchScenario, WorkloadPlan};
-use crate::config::{OverrideSweeps, Overrides};
-use crate::manifest::WorkloadError;
+use super::workload::{BenchScenario, ScenarioError, WorkloadPlan};
+use crate::config::ranges::{
+    BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
+};
+use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
+use crate::manifest::read_regular;
+
+// Bytes of a plan, at most.
+// The longest that comes with the program has 1.3 KB.
+const PLAN_BYTES_MAX: u64 = 1 << 20;
 
 /// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,17 +33,19 @@ struct Text {
     /// For readers alone. Every plan must have it.
     #[serde(rename = "purpose")]
     _purpose: String,
-    /// Seed of the order in which contenders run; 1 by default.
-    seed: Option<u64>,
-    /// Runs of each contender before the first that counts; 1 by default.
-    warm_up: Option<u32>,
+    /// Seed of the order in which contenders run.
+    #[serde(default)]
+    seed: Seed,
+    /// Runs of each contender before the first that counts.
+    #[serde(default)]
+    warm_up: WarmUpRuns,
     #[serde(default = "some_repetitions")]
-    repetitions: Spanned<Repetitions>,
+    repetitions: Spanned<RepetitionsPlan>,
     /// Time for everything, seconds.
-    budget_s: Spanned<f64>,
+    budget_s: BudgetSeconds,
     /// Stop when each median's interval reaches at most this part of it to either side.
-    #[serde(default = "five_percent")]
-    target: Spanned<f64>,
+    #[serde(default)]
+    target: TargetPart,
     #[serde(default)]
     workloads: Vec<Spanned<WorkloadPlan>>,
     #[serde(default)]
@@ -44,9 +53,15 @@ struct Text {
     tracker: Option<Spanned<TrackerPlan>>,
 }
 
-/// How often each contender runs a workload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct RepetitionsPlan {
+    least: RepetitionCount,
+    most: RepetitionCount,
+}
+
+/// How often each contender runs a workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Repetitions {
     /// At least so often, if the budget allows.
     pub least: u32,
@@ -65,17 +80,14 @@ struct ContenderPlan {
     switches: OverrideSweeps,
     /// The makespans of a mock, ms, one per repetition in turn.
     #[serde(default)]
-    times_ms: Vec<f64>,
+    times_ms: Vec<MockMilliseconds>,
 }
 
 // 6 runs are the fewest for which a 95% interval of a median exists; 10 make it less than the whole
 // range. 50 end a contender that never settles.
-fn some_repetitions() -> Spanned<Repetitions> {
-    Spanned::new(0..0, Repetitions { least: 10, most: 50 })
-}
-
-fn five_percent() -> Spanned<f64> {
-    Spanned::new(0..0, 0.05)
+fn some_repetitions() -> Spanned<RepetitionsPlan> {
+    let count = |text: &str| text.parse().expect("a number within its range");
+    Spanned::new(0..0, RepetitionsPlan { least: count("10"), most: count("50") })
 }
 
 /// A checked plan, with its lists expanded.
@@ -106,9 +118,19 @@ pub(crate) struct PlannedContender {
 impl Plan {
     /// Reads and checks a plan. `ranks` is the number of peers of the MPI job, if there is one.
     pub(crate) fn read(path: &Path, ranks: Option<u32>) -> Result<Self, PlanError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|cause| PlanError::Read { path: path.to_owned(), cause })?;
-        Self::parse(path, text, ranks)
+        Self::parse(path, Self::read_text(path)?, ranks)
+    }
+
+    /// Reads the text of a plan.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub(crate) fn read_text(path: &Path) -> Result<String, PlanError> {
+        let text = read_regular(path, PLAN_BYTES_MAX).and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|cause| io::Error::new(ErrorKind::InvalidData, cause))
+        });
+        text.map_err(|cause| PlanError::Read { path: path.to_owned(), cause })
     }
 
     /// Checks the text of the plan that is named `path`.
@@ -129,20 +151,38 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// How much there is to run, in words.
+    pub(crate) fn extent(&self) -> String {
+        let Repetitions { least, most } = self.repetitions;
+        let each = self.scenarios.len() * self.contenders.len();
+        let runs =
+            |repetitions: u32| each as u64 * (u64::from(self.warm_up) + u64::from(repetitions));
+        let loads = self.tracker.as_ref().map_or(0, |load| {
+            let cases = load.cases().map_or(0, |cases| cases.len());
+            cases as u64 * u64::from(load.loads.get())
+        });
+        let loads =
+            if loads == 0 { String::new() } else { format!("{loads} loads of the tracker; ") };
+        format!(
+            "{loads}{} workloads for {} contenders: {} to {} runs with warm-up, or {} s",
+            self.scenarios.len(),
+            self.contenders.len(),
+            runs(least),
+            runs(most),
+            self.budget.as_secs_f64()
+        )
+    }
+}
+
 /// A value, or a refusal and its place in the text.
 type Placed<T> = Result<T, (Range<usize>, Refusal)>;
 
 impl Text {
     fn checked(self, path: &Path, ranks: Option<u32>) -> Placed<Plan> {
-        let budget = Duration::try_from_secs_f64(*self.budget_s.as_ref()).ok();
-        let Some(budget) = budget.filter(|budget| !budget.is_zero()) else {
-            return Err((self.budget_s.span(), Refusal::Budget));
-        };
-        if self.target.as_ref().is_nan() || *self.target.as_ref() <= 0.0 {
-            return Err((self.target.span(), Refusal::Target));
-        }
-        let repetitions = *self.repetitions.as_ref();
-        if repetitions.least == 0 || repetitions.most < repetitions.least {
+        let RepetitionsPlan { least, most } = *self.repetitions.as_ref();
+        let repetitions = Repetitions { least: least.get(), most: most.get() };
+        if repetitions.most < repetitions.least {
             return Err((self.repetitions.span(), Refusal::Repetitions(repetitions)));
         }
         let has_runs = !self.workloads.is_empty() && !self.contenders.is_empty();
@@ -157,11 +197,15 @@ impl Text {
             if !names.insert(&plan.name) {
                 return Err(placed(Refusal::TwoWorkloads { name: plan.name.clone() }));
             }
-            scenarios.extend(
-                plan.scenarios(ranks).map_err(|cause| {
-                    placed(Refusal::Workload { name: plan.name.clone(), cause })
-                })?,
-            );
+            let refused = |cause| placed(Refusal::Workload { name: plan.name.clone(), cause });
+            scenarios.extend(plan.scenarios(ranks).map_err(refused)?);
+            if scenarios.len() > COMBINATIONS_MAX {
+                return Err(refused(TooMany(scenarios.len()).into()));
+            }
+        }
+        if let Some(load) = &self.tracker {
+            let refused = |cause| (load.span(), Refusal::Tracker(cause));
+            load.as_ref().cases().map_err(refused)?;
         }
         let mut contenders: Vec<PlannedContender> = Vec::new();
         for contender in &self.contenders {
@@ -171,16 +215,20 @@ impl Text {
                 }
                 contenders.push(entry);
             }
+            let runs = contenders.len().saturating_mul(scenarios.len().max(1));
+            if runs > COMBINATIONS_MAX {
+                return Err((contender.span(), Refusal::Runs(runs)));
+            }
         }
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Plan {
             name,
             text: String::new(),
-            seed: self.seed.unwrap_or(1),
-            warm_up: self.warm_up.unwrap_or(1),
+            seed: self.seed.get(),
+            warm_up: self.warm_up.get(),
             repetitions,
-            budget,
-            target: self.target.into_inner(),
+            budget: Duration::from_secs_f64(self.budget_s.get()),
+            target: self.target.get(),
             scenarios,
             contenders,
             tracker: self.tracker.map(Spanned::into_inner),
@@ -193,13 +241,13 @@ impl ContenderPlan {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
         let is_mock = self.engine == ContenderKind::Mock;
-        let times: Result<Vec<_>, _> =
-            self.times_ms.iter().map(|ms| Duration::try_from_secs_f64(ms / 1e3)).collect();
-        let times = times.map_err(|_| Refusal::Times { name: base.clone() })?;
-        if times.is_empty() == is_mock || times.iter().any(Duration::is_zero) {
+        let time = |ms: &MockMilliseconds| Duration::from_secs_f64(ms.get() / 1e3);
+        let times: Vec<_> = self.times_ms.iter().map(time).collect();
+        if times.is_empty() == is_mock {
             return Err(Refusal::Times { name: base });
         }
         let product = self.switches.product();
+        let product = product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
         let many = product.len() > 1 || self.name.is_none();
         product
             .into_iter()
@@ -235,10 +283,7 @@ pub(crate) enum PlanError {
 
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(crate) enum Refusal {
-    #[error("`budget_s` must be a number of seconds above 0")]
-    Budget,
-    #[error("`target` must be a part of the median above 0, such as 0.05")]
-    Target,
+    /// Fewer at most than at least.
     #[error("`repetitions` must have 1 <= least <= most, not least = {}, most = {}", .0.least, .0.most)]
     Repetitions(Repetitions),
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
@@ -248,11 +293,19 @@ pub(crate) enum Refusal {
     #[error("two contenders are called \"{name}\": add a `name` to one")]
     TwoContenders { name: String },
     #[error("workload \"{name}\": {cause}")]
-    Workload { name: String, cause: WorkloadError },
+    Workload { name: String, cause: ScenarioError },
+    #[error("`[tracker]`: {0}")]
+    Tracker(TooMany),
+    #[error("contender \"{name}\": {cause}")]
+    TooMany { name: String, cause: TooMany },
+    #[error(
+        "workloads and contenders give {0} runs in one repetition: use 1 to {COMBINATIONS_MAX}"
+    )]
+    Runs(usize),
+    /// An engine cannot do what is switched.
     #[error("contender \"{name}\": {cause}")]
     Switch { name: String, cause: SwitchError },
-    #[error(
-        "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
-    )]
+    /// Times where there are none, or none where there are.
+    #[error("contender \"{name}\": a mock needs `times_ms`, and no other engine takes it")]
     Times { name: String },
 }

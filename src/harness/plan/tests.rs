@@ -77,6 +77,7 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
         ("budget_s = 1.5", "budget_s = 1.5\ntarget = 0.0"),
         ("least = 2", "least = 4"),
         ("segments = 8", "segments = 8\npeers = 0"),
+        ("segments = 8", "segments = 8\npeers = 5000"),
         ("index = \"mutex\"", "handout = 99"),
         ("engine = \"lockfree\"\nswitches", "engine = \"mutex\"\nswitches"),
         (whole, "engine = \"lockfree\""),
@@ -97,6 +98,30 @@ fn workloads_need_names_of_their_own_and_plans_something_to_run() {
         nothing,
         "p.toml:1: nothing to run: add [[workloads]] and [[contenders]], or a [tracker]"
     );
+}
+
+#[test]
+fn lists_that_give_too_many_runs_are_refused() {
+    let list = |least: u32, count: u32| {
+        let numbers: Vec<_> = (least..least + count).map(|number| number.to_string()).collect();
+        format!("[{}]", numbers.join(", "))
+    };
+    let sizes = format!("{}\npeers = {}", list(1, 1000), list(1, 1000));
+    assert_eq!(
+        said("[0, 1024]", &sizes),
+        "p.toml:5: workload \"w\": its lists give 1000000 combinations: use 1 to 10000"
+    );
+    assert_eq!(
+        said("[0, 1024]", &list(1, 5000)),
+        "p.toml:14: workloads and contenders give 15000 runs in one repetition: use 1 to 10000"
+    );
+    let load = format!(
+        "\n[tracker]\npeers = {}\nsegments = {}\nservice_threads = 1\nhandout = 1\nseconds = 1\n",
+        list(1, 1000),
+        list(1, 11)
+    );
+    let said = parse(&format!("{RIGHT}{load}")).expect_err("too many").to_string();
+    assert_eq!(said, "p.toml:23: `[tracker]`: its lists give 11000 combinations: use 1 to 10000");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Usage};
 use crate::report::statistics::{median, median_interval};
 use crate::report::{Carrier, Limits, Summary};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 // Time spent on the limits for each size of segment.
 // 8 rounds of 12 ms for copying and as many for hashing: longer than a scheduler's time slice.
@@ -63,6 +64,8 @@ pub(crate) struct BenchOutcome {
     pub records: Vec<Record>,
     /// Runs before them, which are discarded.
     pub warm_up_runs: u32,
+    /// Scenarios that the budget left no time for, wholly or for some contenders.
+    pub unmeasured: u32,
 }
 
 /// Measures what the machine and its MPI can do. The other ranks must be in [`serve`].
@@ -70,8 +73,8 @@ pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibrat
     // The MPI first: after that the other ranks sleep, and leave the cores to the rest.
     let mpi = launch.mpi_limits(MPI_BUDGET, clock);
     let cores = launch.cores();
-    let all_cores = at_each_size(plan, |bytes| {
-        Limits::measure_all(bytes, cores.count(), &cores, LIMITS_BUDGET, clock)
+    let all_cores = at_each_size(plan, clock, |bytes| {
+        Limits::measure_all(bytes, cores.count(), &cores, limits_budget(plan), clock)
     });
     let mut one_core = measure_limits(plan, clock);
     let messages_per_second = mpi.map(|mpi| mpi.best_messages_per_second());
@@ -80,18 +83,29 @@ pub(crate) fn calibrate(plan: &Plan, launch: &Launch, clock: &Clock) -> Calibrat
 }
 
 pub(crate) fn measure_limits(plan: &Plan, clock: &Clock) -> Vec<LimitsAt> {
-    at_each_size(plan, |bytes| Limits::measure(bytes, LIMITS_BUDGET, clock))
+    at_each_size(plan, clock, |bytes| Limits::measure(bytes, limits_budget(plan), clock))
 }
 
-fn at_each_size(plan: &Plan, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt> {
-    let mut sizes: Vec<_> = plan.scenarios.iter().map(|one| one.segment_bytes).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let at = |segment_bytes| {
-        let limits = measure(payload_bytes(SYNTHETIC_HASH_BYTES, segment_bytes));
-        LimitsAt { segment_bytes, limits, messages_per_second: None }
+// The limits are measured three times, and leave a quarter of the budget to the runs.
+fn limits_budget(plan: &Plan) -> Duration {
+    let sizes = u32::try_from(sizes(plan).len()).expect("a plan has a bound").max(1);
+    LIMITS_BUDGET.min(plan.budget / 4 / sizes)
+}
+
+fn sizes(plan: &Plan) -> BTreeSet<usize> {
+    plan.scenarios.iter().map(|one| one.segment_bytes).collect()
+}
+
+// Sizes for which no time is left have no limits, and their runs no bound. Half of the budget is twice
+// what all sizes together need, beside their buffers.
+fn at_each_size(plan: &Plan, clock: &Clock, measure: impl Fn(usize) -> Limits) -> Vec<LimitsAt> {
+    let end = clock.now() + plan.budget / 2;
+    let at = |bytes| LimitsAt {
+        segment_bytes: bytes,
+        limits: measure(payload_bytes(SYNTHETIC_HASH_BYTES, bytes)),
+        messages_per_second: None,
     };
-    sizes.into_iter().map(at).collect()
+    sizes(plan).into_iter().take_while(|_| clock.now() < end).map(at).collect()
 }
 
 /// The higher of each rate before and after the runs: a disturbance only lowers a limit.
@@ -114,6 +128,8 @@ pub(crate) struct Bench<'a> {
     pub launch: &'a Launch,
     pub limits: &'a [LimitsAt],
     pub clock: &'a Clock,
+    /// When the time of the budget began.
+    pub began: Timestamp,
     pub journal: &'a mut Journal,
 }
 
@@ -132,16 +148,20 @@ impl Bench<'_> {
         earlier: Vec<Record>,
         tell: &mut dyn FnMut(&str),
     ) -> Result<BenchOutcome, BenchError> {
-        let mut measured = BenchOutcome { records: earlier, warm_up_runs: 0 };
-        let began = self.clock.now();
+        let mut measured = BenchOutcome { records: earlier, ..BenchOutcome::default() };
         let plan = self.plan;
         let count = u32::try_from(plan.scenarios.len()).expect("a plan can be read");
+        let deadline = self.began + plan.budget;
         for (number, scenario) in (0..).zip(&plan.scenarios) {
-            let left = plan.budget.saturating_sub(self.clock.now().since(began));
+            let left = deadline.since(self.clock.now());
+            if left.is_zero() {
+                measured.unmeasured += count - number;
+                break;
+            }
             let share = left / (count - number);
             if let Some(scenario_run) = self.scenario_run(number, scenario, tell) {
                 tell(&format!("{}: {}", scenario.name, scenario.size()));
-                self.compete(&scenario_run, share, &mut measured)?;
+                self.compete(&scenario_run, (share, deadline), &mut measured)?;
             }
         }
         Ok(measured)
@@ -181,14 +201,18 @@ impl Bench<'_> {
     fn compete(
         &mut self,
         scenario_run: &ScenarioRun<'_>,
-        share: Duration,
+        (share, deadline): (Duration, Timestamp),
         measured: &mut BenchOutcome,
     ) -> Result<(), BenchError> {
         let began = self.clock.now();
-        // The first runs fault in pages, fill caches and open connections. They are discarded.
-        for warm_up in 0..self.plan.warm_up {
+        // The first runs fault in pages, fill caches and open connections. They are discarded. Where
+        // they are long, half of the share is left to what counts.
+        'warm_up: for warm_up in 0..self.plan.warm_up {
             let repetition = u32::MAX - 1 - warm_up;
             for place in self.order(scenario_run, repetition) {
+                if self.clock.now().since(began) > share / 2 {
+                    break 'warm_up;
+                }
                 self.run_once(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
@@ -198,7 +222,7 @@ impl Bench<'_> {
             let start = self.clock.now();
             let used = start.since(began);
             // A repetition that would not end within the share is not begun: a part of one would
-            // compare contenders at different times. The first runs in any case.
+            // compare contenders at different times. The first may use the time of later scenarios.
             let is_over = repetition > 0 && used + longest > share;
             if is_over || self.is_enough(scenario_run, repetition, &measured.records) {
                 break;
@@ -208,6 +232,10 @@ impl Bench<'_> {
                 let is_there = measured.records.iter().any(|record| {
                     record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
                 });
+                if !is_there && self.clock.now() >= deadline {
+                    measured.unmeasured += u32::from(repetition == 0);
+                    return Ok(());
+                }
                 if !is_there {
                     let (ended, costs) = self.run_once(scenario_run, place, repetition)?;
                     let record = self.record(scenario_run, place, repetition, ended, &costs)?;
@@ -294,7 +322,7 @@ impl Bench<'_> {
             contender: entry.name.clone(),
             parameters: parameters(scenario, entry),
             repetition,
-            ended_at_s: self.clock.now().since(crate::time::Timestamp::default()).as_secs_f64(),
+            ended_at_s: self.clock.now().since(Timestamp::default()).as_secs_f64(),
             verification,
             verification_s: hashing.map(|seconds| seconds / cores as f64),
             cpu_s: seconds(Usage::processor_time),

@@ -13,7 +13,6 @@
 mod clients;
 mod service_threads;
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -21,7 +20,8 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, spread};
+use crate::config::ranges::{self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments};
+use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, TooMany, spread};
 use crate::manifest::NodeId;
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
@@ -45,17 +45,18 @@ const WARM_UP_HANDOUTS: usize = 32;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrackerPlan {
-    peers: Sweep<u32>,
+    peers: Sweep<LoadPeers>,
     /// Segments of the one file that they want.
-    segments: Sweep<u32>,
-    service_threads: Sweep<usize>,
-    handout: Sweep<usize>,
+    segments: Sweep<LoadSegments>,
+    service_threads: Sweep<ranges::ServiceThreads>,
+    handout: Sweep<HandoutSegments>,
     index: Option<Sweep<IndexKind>>,
     counters: Option<Sweep<CounterKind>>,
     /// How long one load of a case takes, seconds.
-    pub seconds: f64,
-    /// How often each case is loaded. The cases are interleaved. 3 by default.
-    pub loads: Option<NonZeroU32>,
+    pub seconds: LoadSeconds,
+    /// How often each case is loaded. The cases are interleaved.
+    #[serde(default)]
+    pub loads: LoadCount,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,13 +71,14 @@ pub(crate) struct TrackerCase {
 }
 
 impl TrackerPlan {
-    pub(crate) fn cases(&self) -> Vec<TrackerCase> {
+    pub(crate) fn cases(&self) -> Result<Vec<TrackerCase>, TooMany> {
         let all = vec![TrackerCase::default()];
-        let all = spread(all, Some(&self.peers), |all, one| all.peers = one);
-        let all = spread(all, Some(&self.segments), |all, one| all.segments = one);
-        let all = spread(all, Some(&self.service_threads), |all, one| all.service_threads = one);
-        let all = spread(all, Some(&self.handout), |all, one| all.handout = one);
-        let all = spread(all, self.index.as_ref(), |all, one| all.index = one);
+        let all = spread(all, Some(&self.peers), |all, one| all.peers = one.get())?;
+        let all = spread(all, Some(&self.segments), |all, one| all.segments = one.get())?;
+        let threads = Some(&self.service_threads);
+        let all = spread(all, threads, |all, one| all.service_threads = one.get())?;
+        let all = spread(all, Some(&self.handout), |all, one| all.handout = one.get())?;
+        let all = spread(all, self.index.as_ref(), |all, one| all.index = one)?;
         spread(all, self.counters.as_ref(), |all, one| all.counters = one)
     }
 }
@@ -235,7 +237,7 @@ mod tests {
         let text = "peers = [16, 1024]\nsegments = 1000\nservice_threads = [1, 2]\nhandout = 10\n\
                     index = [\"mutex\", \"atomic\"]\nseconds = 0.5\n";
         let plan: TrackerPlan = toml::from_str(text).expect("a load test");
-        let cases = plan.cases();
+        let cases = plan.cases().expect("eight");
         assert_eq!(cases.len(), 8);
         let second = TrackerCase {
             peers: 16,

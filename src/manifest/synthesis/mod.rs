@@ -59,12 +59,7 @@ pub fn synthesize(workload: &Workload) -> Result<Vec<PeerInput>, WorkloadError> 
 ///
 /// An input exists already and `overwrite` is false, or a file or the folder cannot be written.
 pub fn write_all(dir: &Path, inputs: &[PeerInput], overwrite: bool) -> Result<(), WriteError> {
-    let in_dir = |cause| WriteError::Io { path: dir.to_owned(), cause };
-    fs::create_dir_all(dir).map_err(in_dir)?;
-    let present = peers_in(dir).map_err(in_dir)?;
-    if let (false, Some(&peer)) = (overwrite, present.iter().min()) {
-        return Err(WriteError::Exists { path: input_path(dir, peer) });
-    }
+    let present = inputs_present(dir, overwrite)?;
     for (peer, input) in (1..).map(NodeId).zip(inputs) {
         let path = input_path(dir, peer);
         write_input(&path, input).map_err(|cause| WriteError::Io { path, cause })?;
@@ -76,11 +71,26 @@ pub fn write_all(dir: &Path, inputs: &[PeerInput], overwrite: bool) -> Result<()
     Ok(())
 }
 
+/// The peers whose inputs are in the folder `dir`, which is made where it is missing.
+///
+/// # Errors
+///
+/// There are some and `overwrite` is false, or the folder cannot be made or listed.
+pub fn inputs_present(dir: &Path, overwrite: bool) -> Result<Vec<NodeId>, WriteError> {
+    let in_dir = |cause| WriteError::Io { path: dir.to_owned(), cause };
+    fs::create_dir_all(dir).map_err(in_dir)?;
+    let present = peers_in(dir).map_err(in_dir)?;
+    match present.iter().min() {
+        Some(&peer) if !overwrite => Err(WriteError::Exists { path: input_path(dir, peer) }),
+        _ => Ok(present),
+    }
+}
+
 /// Why inputs could not be written.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum WriteError {
-    #[error("{}: the input exists already", OneLine(path))]
+    #[error("{}: the input exists already: add --overwrite, or name another folder", OneLine(path))]
     Exists { path: PathBuf },
     #[error("{}: {cause}", OneLine(path))]
     Io { path: PathBuf, cause: io::Error },

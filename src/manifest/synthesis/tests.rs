@@ -147,7 +147,13 @@ fn a_workload_is_replaced_only_on_request_and_then_whole() {
     write_all(dir, &made(&workload(12, 4, "1", "all")), false).expect("the folder is writable");
     let smaller = made(&workload(3, 4, "1", "all"));
     let error = write_all(dir, &smaller, false).expect_err("inputs are there").to_string();
-    assert_eq!(error, format!("{}/in1.txt: the input exists already", dir.display()));
+    assert_eq!(
+        error,
+        format!(
+            "{}/in1.txt: the input exists already: add --overwrite, or name another folder",
+            dir.display()
+        )
+    );
     assert_eq!(highest_peer(dir).expect("readable"), Some(NodeId(12)));
     write_all(dir, &smaller, true).expect("the folder is writable");
     assert_eq!(highest_peer(dir).expect("readable"), Some(NodeId(3)));

@@ -9,6 +9,15 @@ use std::str::FromStr;
 
 use super::quote::Quoted;
 
+// Peers times files, at most.
+// Each peer looks at each file, which takes nanoseconds: seconds in all.
+const PAIRS_MAX: u64 = 1_000_000_000;
+
+// Bytes that a hash takes in memory, with its end, and that a name takes.
+// As `Hashes` and `FileName` have them.
+const HASH_BYTES: u64 = 40;
+const NAME_BYTES: u64 = 48;
+
 /// A workload to make inputs for. All files have the same number of segments.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Workload {
@@ -45,6 +54,9 @@ impl Workload {
         if files.checked_mul(segments).is_none() {
             return Err(WorkloadError::TooManySegments { files, segments });
         }
+        if u64::from(peers) * u64::from(files) > PAIRS_MAX {
+            return Err(WorkloadError::TooManyPairs { peers, files });
+        }
         match owners {
             Owners::Each(owners) if owners.get() > peers => {
                 return Err(WorkloadError::TooManyOwners { owners, peers });
@@ -63,6 +75,39 @@ impl Workload {
             }
             Popularity::Uniform | Popularity::Zipf(_) => Ok(()),
         }
+    }
+}
+
+impl Workload {
+    /// How many segments all peers together hold once each has what it wants, at most.
+    pub fn segments_held(&self) -> u64 {
+        let all = u64::from(self.files) * u64::from(self.segments);
+        match self.wanted {
+            Wanted::All => all * u64::from(self.peers),
+            Wanted::Drawn(wanted) => {
+                let drawn = u64::from(self.peers) * u64::from(wanted.get());
+                self.segments_owned() + drawn * u64::from(self.segments)
+            }
+        }
+    }
+
+    /// About how much memory its inputs take, bytes.
+    pub fn input_bytes(&self) -> u64 {
+        let wanted = match self.wanted {
+            Wanted::All => self.files,
+            Wanted::Drawn(wanted) => wanted.get(),
+        };
+        // An input that is empty takes as much as two names.
+        let names = u64::from(self.peers) * (u64::from(wanted) + 2);
+        self.segments_owned() * HASH_BYTES + names * NAME_BYTES
+    }
+
+    fn segments_owned(&self) -> u64 {
+        let owners = match self.owners {
+            Owners::First => 1,
+            Owners::Each(owners) => owners.get(),
+        };
+        u64::from(self.files) * u64::from(self.segments) * u64::from(owners)
     }
 }
 
@@ -189,6 +234,8 @@ pub enum WorkloadError {
     NoFiles,
     #[error("{files} files of {segments} segments are too many: {} together at most", u32::MAX)]
     TooManySegments { files: u32, segments: u32 },
+    #[error("{peers} peers and {files} files are too many: at most {PAIRS_MAX} multiplied")]
+    TooManyPairs { peers: u32, files: u32 },
     #[error("{owners} owners of each file are too many for {peers} peers")]
     TooManyOwners { owners: NonZeroU32, peers: u32 },
     #[error("{wanted} wanted files a peer are too many of {files} files")]
