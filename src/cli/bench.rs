@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show};
+use crate::escape;
 use crate::harness::environment::Environment;
 use crate::harness::records::{Journal, Record};
 use crate::harness::runner::{self, Bench, BenchError};
@@ -79,7 +80,7 @@ fn measure(
     mut journal: Journal,
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
-    show::note(&format!("records in {}", journal.dir().display()));
+    show::note(&format!("records in {}", escape::path(journal.dir())));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
             Ok(records) => show::text(&tracker_run::render(&records)),
@@ -145,7 +146,7 @@ mod ranks {
         let ranks = Ranks::new(universe.world());
         let text = if ranks.is_root() { fs::read_to_string(&args.plan) } else { Ok(String::new()) };
         let problem = match &text {
-            Err(cause) => Some(format!("{}: {cause}", args.plan.display())),
+            Err(cause) => Some(format!("{}: {cause}", crate::escape::path(&args.plan))),
             Ok(_) if ranks.peers() == 0 => Some(super::super::ONE_NODE.to_owned()),
             Ok(_) => None,
         };

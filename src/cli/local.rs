@@ -6,6 +6,7 @@ use super::{FAILED, ONE_NODE, REFUSED};
 use crate::baseline;
 use crate::config::Engine;
 use crate::driver::job;
+use crate::escape;
 use crate::harness;
 use crate::manifest::highest_peer;
 use crate::time::Clock;
@@ -36,7 +37,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
 /// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where
 /// the inputs don't fit that, or the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
-    let dir = args.inputs.display();
+    let dir = escape::path(&args.inputs);
     if let Some(contradiction) = args.contradiction() {
         return Err(contradiction);
     }

@@ -2,6 +2,7 @@
 
 use super::args::SimulateArgs;
 use super::{FAILED, OK, REFUSED, show};
+use crate::escape;
 use crate::harness::scale_study;
 use crate::report::scaling;
 
@@ -23,7 +24,7 @@ pub(super) fn simulate(args: &SimulateArgs) -> u8 {
     match scale_study::write(out, &runs) {
         Ok(()) => OK,
         Err(error) => {
-            show::error(&format!("{}: {error}", out.display()));
+            show::error(&format!("{}: {error}", escape::path(out)));
             FAILED
         }
     }

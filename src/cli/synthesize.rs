@@ -1,5 +1,6 @@
 //! `mpiswarm synthesize`.
 
+use crate::escape;
 use crate::manifest::{self, Workload};
 
 use super::args::SynthesizeArgs;
@@ -26,6 +27,6 @@ pub(super) fn synthesize(args: &SynthesizeArgs) -> u8 {
         show::error(&error.to_string());
         return FAILED;
     }
-    show::line(&format!("{} inputs in {}", inputs.len(), args.dir.display()));
+    show::line(&format!("{} inputs in {}", inputs.len(), escape::path(&args.dir)));
     OK
 }

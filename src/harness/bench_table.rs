@@ -4,6 +4,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use comfy_table::{CellAlignment, Table};
 
 use super::comparison::{ContenderRow, Invalid};
+use crate::escape;
 use crate::report::statistics::Interval;
 use crate::report::units::{count, rate, seconds, segments};
 
@@ -39,7 +40,11 @@ fn one_workload(rows: &[ContenderRow]) -> String {
     for column in table.column_iter_mut().skip(1).take(9) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    format!("{}: {}, {segments}\n{table}\n", first.workload, count(first.peers as u64, "peer"))
+    format!(
+        "{}: {}, {segments}\n{table}\n",
+        escape::terminal(&first.workload),
+        count(first.peers as u64, "peer")
+    )
 }
 
 fn cells(row: &ContenderRow) -> [String; 11] {
@@ -52,7 +57,7 @@ fn cells(row: &ContenderRow) -> [String; 11] {
         _ => ratio(row.times_baseline),
     };
     [
-        row.contender.clone(),
+        escape::terminal(&row.contender),
         seconds(row.makespan_s),
         row.makespan_interval_s.map_or_else(unknown, interval),
         baseline,

@@ -8,6 +8,7 @@ use super::comparison::{ContenderRow, SUMMARY};
 use super::environment::{ENVIRONMENT, Environment, LimitsAt};
 use super::records::{Journal, Record, RecordsError};
 use super::runner::BenchOutcome;
+use crate::escape;
 
 /// Where folders go whose name nobody chose.
 pub(crate) const RESULTS: &str = "results";
@@ -15,13 +16,13 @@ pub(crate) const RESULTS: &str = "results";
 /// Why a folder cannot take a measurement.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ResultsError {
-    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = .0.display())]
+    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = escape::path(.0))]
     Exists(PathBuf),
-    #[error("{path}: no environment of a measurement: {cause}", path = path.display())]
+    #[error("{path}: no environment of a measurement: {cause}", path = escape::path(path))]
     Environment { path: PathBuf, cause: serde_json::Error },
     #[error(
         "{path}: {what} was another when the measurement began: start a new one with another --out",
-        path = path.display()
+        path = escape::path(path)
     )]
     Differs { path: PathBuf, what: &'static str },
     #[error(transparent)]

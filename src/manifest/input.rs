@@ -4,8 +4,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::quote::OneLine;
+use super::quote::Quoted;
 use super::{FileName, Hashes, NodeId, ParseError};
+use crate::escape;
 
 /// What one peer owns and wants.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -87,7 +88,8 @@ pub struct InputWarning {
 
 impl fmt::Display for InputWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {:?} is wanted, but owned already: nothing to do", self.line, self.name)
+        let name = Quoted::new(self.name.as_str());
+        write!(f, "line {}: {name} is wanted, but owned already: nothing to do", self.line)
     }
 }
 
@@ -95,10 +97,10 @@ impl fmt::Display for InputWarning {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum InputError {
-    #[error("{}: {cause}", OneLine(path))]
+    #[error("{}: {cause}", escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
     // In the form `file:line: cause`, which editors can follow.
-    #[error("{}:{}: {}", OneLine(path), cause.line, cause.cause)]
+    #[error("{}:{}: {}", escape::path(path), cause.line, cause.cause)]
     Parse { path: PathBuf, cause: ParseError },
 }
 

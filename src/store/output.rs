@@ -9,6 +9,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::escape;
 use crate::manifest::{FileName, NodeId, hash_of};
 
 use super::Verified;
@@ -24,7 +25,7 @@ pub struct OutputDir {
 
 /// What went wrong with an output, and where.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {cause}", path.display())]
+#[error("{}: {cause}", escape::path(path))]
 pub struct OutputError {
     path: PathBuf,
     cause: io::Error,

@@ -21,6 +21,7 @@ use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError};
 use super::tracker_plan::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
+use crate::escape;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
 
@@ -38,18 +39,18 @@ const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_
 pub(crate) enum MeasuredError {
     #[error(transparent)]
     Records(#[from] RecordsError),
-    #[error("{path}: no runs", path = path.display())]
+    #[error("{path}: no runs", path = escape::path(path))]
     Empty { path: PathBuf },
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     Unreadable { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: not a file of a measurement: {cause}", path = path.display())]
+    #[error("{path}:{line}: not a file of a measurement: {cause}", path = escape::path(path))]
     Json { path: PathBuf, line: usize, cause: serde_json::Error },
     #[error(
         "{path}: an environment of version {version}; this program reads {ENVIRONMENT_SCHEMA}",
-        path = path.display()
+        path = escape::path(path)
     )]
     Version { path: PathBuf, version: u32 },
-    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = path.display())]
+    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = escape::path(path))]
     Latencies { path: PathBuf, line: usize },
 }
 
@@ -138,7 +139,7 @@ fn run_warnings(records: &[Record]) -> Vec<String> {
     let unverified: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
     if !unverified.is_empty() {
         let names: Vec<_> = unverified.into_iter().collect();
-        warnings.push(format!("contenders that did not verify: {}", names.join(", ")));
+        warnings.push(format!("contenders that did not verify: {}", escape::some(&names, ", ")));
     }
     warnings
 }
@@ -305,20 +306,25 @@ fn environment_warnings(environment: &Environment) -> Vec<String> {
 
 /// The commands that repeat the measurement.
 fn commands(environment: &Environment) -> Vec<String> {
-    let commit = environment.program.commit.as_deref().unwrap_or("<the commit>");
-    let plan = format!("{}.toml", environment.plan);
+    let shell = |word: &str| escape::shell(word.as_ref());
+    // Records may come from anybody: no commit is an option of git, and no name is shell code.
+    let is_hash = |commit: &&str| commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let commit = environment.program.commit.as_deref().filter(is_hash).unwrap_or("<the commit>");
+    let plan = shell(&format!("{}.toml", environment.plan));
     let launcher = environment.mpi.as_ref().map_or_else(String::new, |mpi| {
         let names = ["OMPI_MCA_", "FI_", "MPICH_", "MPIR_CVAR_", "UCX_"];
         let passed = environment
             .tuning
             .iter()
-            .filter(|(name, _)| names.iter().any(|prefix| name.starts_with(prefix)));
-        let exported = passed.map(|(name, value)| format!("{name}='{value}' ")).collect::<String>();
+            .filter(|(name, _)| names.iter().any(|prefix| name.starts_with(prefix)))
+            .filter(|(name, _)| name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()));
+        let exported = passed.map(|(name, value)| format!("{name}={} ", shell(value)));
+        let exported = exported.collect::<String>();
         format!("{exported}mpirun -n {} ", mpi.ranks)
     });
     let flags = match environment.program.flags.as_str() {
         "" => String::new(),
-        flags => format!("RUSTFLAGS='{flags}' "),
+        flags => format!("RUSTFLAGS={} ", shell(flags)),
     };
     vec![
         format!("git checkout {commit}"),

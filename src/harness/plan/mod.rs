@@ -16,6 +16,7 @@ use super::switches::{ContenderKind, SwitchError};
 use super::tracker_plan::TrackerPlan;
 use super::workload::{BenchScenario, WorkloadPlan};
 use crate::config::{OverrideSweeps, Overrides};
+use crate::escape;
 use crate::manifest::WorkloadError;
 
 /// A plan as it is written. An unknown field is an error.
@@ -255,12 +256,12 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
+    #[error("{path}:{line}: `{quoted}`: {cause}", quoted = escape::terminal(quoted), path = escape::path(path))]
     Syntax { path: PathBuf, line: usize, quoted: String, cause: String },
     /// A value that makes no sense.
-    #[error("{path}:{line}: {refusal}", path = path.display())]
+    #[error("{path}:{line}: {refusal}", path = escape::path(path))]
     Refused {
         path: PathBuf,
         /// The line on which it, or what it is part of, begins.
@@ -282,20 +283,21 @@ pub(crate) enum Refusal {
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
     Nothing,
     /// Records could not tell them apart.
-    #[error("two workloads are called \"{name}\": rename one")]
+    #[error("two workloads are called \"{}\": rename one", escape::terminal(name))]
     TwoWorkloads { name: String },
     /// Records could not tell them apart.
-    #[error("two contenders are called \"{name}\": add a `name` to one")]
+    #[error("two contenders are called \"{}\": add a `name` to one", escape::terminal(name))]
     TwoContenders { name: String },
     /// The numbers of a workload don't fit each other.
-    #[error("workload \"{name}\": {cause}")]
+    #[error("workload \"{}\": {cause}", escape::terminal(name))]
     Workload { name: String, cause: WorkloadError },
     /// An engine cannot do what is switched.
-    #[error("contender \"{name}\": {cause}")]
+    #[error("contender \"{}\": {cause}", escape::terminal(name))]
     Switch { name: String, cause: SwitchError },
     /// Times where there are none, or none where there are.
     #[error(
-        "contender \"{name}\": a mock needs `times_ms`, all above 0, and no other engine takes it"
+        "contender \"{}\": a mock needs `times_ms`, all above 0, and no other engine takes it",
+        escape::terminal(name)
     )]
     Times { name: String },
 }

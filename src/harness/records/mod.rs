@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Verify;
+use crate::escape;
 use crate::metrics::Latency;
 use crate::report::Summary;
 use crate::report::summary::SCHEMA;
@@ -73,14 +74,14 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the names say what they hold")]
 pub enum RecordsError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     System { path: PathBuf, cause: io::Error },
     /// A whole line is no record.
-    #[error("{path}:{line}: not a record: {cause}", path = path.display())]
+    #[error("{path}:{line}: not a record: {cause}", path = escape::path(path))]
     Damaged { path: PathBuf, line: usize, cause: serde_json::Error },
     #[error(
         "{path}:{line}: a record of version {version}; this program reads {known}",
-        path = path.display()
+        path = escape::path(path)
     )]
     Version {
         path: PathBuf,

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::escape;
 use crate::report::units;
 
 /// What is measured once a run.
@@ -186,7 +187,7 @@ impl FromStr for Figure {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no figure is called \"{name}\"; choose from {all}", all = Figure::ALL.map(Figure::name).join(", "))]
+#[error("no figure is called \"{}\"; choose from {all}", escape::terminal(name), all = Figure::ALL.map(Figure::name).join(", "))]
 pub(crate) struct UnknownFigure {
     pub name: String,
 }

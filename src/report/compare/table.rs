@@ -5,21 +5,19 @@ use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
 use super::model::segment_size;
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, Scenario};
+use crate::escape;
 use crate::report::statistics::Interval;
 use crate::report::units::count;
 
 // The columns that say what was run.
 const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
-// How many results that only one side has are listed; the rest is counted.
-// More would bury the table. Chosen, not tuned.
-const LISTED_MAX: usize = 6;
 
 /// Text for a terminal: in colour, or plain for a pipe.
 pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     let mut out = String::new();
     let (on, off) = if colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
     for line in notices(comparison) {
-        out += &format!("{on}! {line}{off}\n");
+        out += &format!("{on}! {}{off}\n", escape::terminal(&line));
     }
     for (_, mut grid) in grids(comparison) {
         let keys = grid.columns.iter().take_while(|column| KEYS.contains(&column.name.as_str()));
@@ -38,7 +36,8 @@ pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
 
 pub(crate) fn markdown(comparison: &Comparison) -> String {
     let notices = notices(comparison);
-    let mut out: String = notices.iter().map(|line| format!("> **{line}**\\\n")).collect();
+    let mut out: String =
+        notices.iter().map(|line| format!("> **{}**\\\n", escape::markdown(line))).collect();
     if let Some(end) = out.rfind('\\') {
         out.replace_range(end..=end, "");
         out.push('\n');
@@ -64,7 +63,7 @@ pub(super) fn csv_text(
     let mut writer = csv::Writer::from_writer(Vec::new());
     writer.write_record(head)?;
     for line in lines {
-        writer.write_record(line)?;
+        writer.write_record(line.iter().map(|cell| escape::csv(cell)))?;
     }
     let bytes = writer.into_inner().map_err(|error| error.into_error())?;
     Ok(String::from_utf8(bytes).expect("text was written"))
@@ -335,10 +334,7 @@ fn notes(pairings: &[Pairing]) -> Vec<String> {
     for pairing in pairings {
         let sides = [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)];
         for (name, only) in sides.into_iter().filter(|(_, only)| !only.is_empty()) {
-            let listed: Vec<_> = only.iter().take(LISTED_MAX).map(String::as_str).collect();
-            let rest = only.len() - listed.len();
-            let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-            notes.push(format!("only in {name}: {}{rest}", listed.join("; ")));
+            notes.push(format!("only in {name}: {}", escape::some(only, "; ")));
         }
     }
     notes

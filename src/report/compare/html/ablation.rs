@@ -3,7 +3,8 @@
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::series::{plain_of, scenarios};
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::{columns, cut};
 use crate::report::compare::grid::{Cell, Column, Grid, Tone};
 use crate::report::compare::judge::{self, Bootstrap, JudgedPair, Verdict};
 use crate::report::compare::{Figure, Scenario, Set, table};
@@ -110,8 +111,8 @@ fn draw(svg: &mut Svg, scale: &Scale, step: &Step, y: f64) {
     let Some(ratio) = step.row.ratio else { return };
     let class = class_of(&step.row);
     let verdict = table::verdict(Figure::Makespan, &step.row).text;
-    let room = 58_usize.saturating_sub(verdict.chars().count());
-    svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&step.switched, room));
+    let room = 58_usize.saturating_sub(columns(&verdict));
+    svg.text("name", Anchor::Start, [14.0, y + 13.0], &cut(&step.switched, room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 13.0], &verdict);
     let (one, end) = (scale.place(0.0), scale.place(ratio - 1.0));
     let says = format!("{}: {}", step.switched, table::ratio(ratio));

@@ -3,7 +3,8 @@
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal};
 use super::series::{Series, scenarios};
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::cut;
 use crate::metrics::TimeShares;
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Scenario, Set};
@@ -57,7 +58,7 @@ fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> 
     horizontal(&mut svg, &x, &ticks, [TOP, bottom], "share of the peers' time");
     for (index, (series, shares)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64;
-        svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&series.name, 60));
+        svg.text("name", Anchor::Start, [14.0, y + 13.0], &cut(&series.name, 60));
         let mut from = 0.0;
         for (activity, (share, (name, _))) in shares.iter().zip(ACTIVITIES).enumerate() {
             let (left, right) = (x.place(from), x.place(from + share));

@@ -2,7 +2,8 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, number};
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::{columns, cut};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
@@ -55,7 +56,7 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
         &scale,
         &ticks,
         [4.0, bottom],
-        &shortened(&format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base), 68),
+        &cut(&format!("ratio {} ÷ {}, log scale", pairing.other, pairing.base), 68),
     );
     let one = scale.place(1.0);
     svg.line("one", [one, 4.0], [one, bottom]);
@@ -102,8 +103,8 @@ fn draw(svg: &mut Svg, scale: &Scale, pairing: &Pairing, row: &JudgedPair, is_on
         label.push(row.scenario.parameters.clone());
     }
     let verdict = table::verdict(pairing.figure, row);
-    let room = LABEL_MAX.saturating_sub(verdict.text.chars().count());
-    svg.text("name", Anchor::Start, [14.0, y + 11.0], &shortened(&label.join(", "), room));
+    let room = LABEL_MAX.saturating_sub(columns(&verdict.text));
+    svg.text("name", Anchor::Start, [14.0, y + 11.0], &cut(&label.join(", "), room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
     let middle = y + 23.0;
     let Some(ratio) = row.ratio else { return };

@@ -3,7 +3,8 @@
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
 use super::series::{Series, scenarios};
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::cut;
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::{Quartiles, median, outliers, quartiles};
@@ -72,7 +73,7 @@ fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
 fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>, f64)], y: f64) {
     let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
     let (class, name) = (series.class(), &series.name);
-    svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(name, 60));
+    svg.text("name", Anchor::Start, [14.0, y + 13.0], &cut(name, 60));
     let middle = y + 29.0;
     if let Some(Quartiles { first, median, third }) = quartiles(&values) {
         let [left, centre, right] = [first, median, third].map(|value| scale.place(value));
