@@ -53,16 +53,13 @@ lockfree over local, 3 peers, segments of 976.6 KiB, seed 7
   retried      12 requests answered busy, 1 request timed out
   corrupt      1 segment dropped, and requested from another holder
   unavailable  model.bin
-               �[2Jnote
+               \\u{1b}[2Jnote
   errors       rank 1 was lost
                rank 2 was lost
                rank 3 was lost
                rank 4 was lost
                rank 5 was lost
-               rank 6 was lost
-               rank 7 was lost
-               rank 8 was lost
-               and 2 more
+               and 5 more
 ";
     assert_eq!(render(&Summary::new(facts)), expected);
 }
