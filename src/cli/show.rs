@@ -53,16 +53,16 @@ pub(super) fn usage(mut wrong: clap::Error) -> ! {
     }
     let typed: Vec<_> = wrong.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in typed {
-        let value = match value {
-            ContextValue::String(text) => ContextValue::String(escape::terminal(&text)),
-            ContextValue::Strings(all) => {
-                ContextValue::Strings(all.iter().map(|text| escape::terminal(text)).collect())
-            }
+        let value = if let ContextValue::String(text) = value {
+            ContextValue::String(escape::terminal(&text))
+        } else if let ContextValue::Strings(all) = value {
+            ContextValue::Strings(all.iter().map(|text| escape::terminal(text)).collect())
+        } else if let ContextValue::StyledStrs(all) = value {
             // A tip that repeats it, without colours.
-            ContextValue::StyledStrs(all) => ContextValue::StyledStrs(
-                all.iter().map(|tip| escape::line(&tip.to_string()).into()).collect(),
-            ),
-            other => other,
+            let tips = all.iter().map(|tip| escape::line(&tip.to_string()).into());
+            ContextValue::StyledStrs(tips.collect())
+        } else {
+            continue;
         };
         wrong.insert(kind, value);
     }
