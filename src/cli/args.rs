@@ -23,6 +23,7 @@ use crate::report::compare::Figure;
 /// Copies files to all ranks of an MPI job as a swarm, and measures that.
 #[derive(Debug, Parser)]
 #[command(
+    bin_name = "mpiswarm",
     version,
     about,
     after_help = "Exit codes: 0 all delivered, 1 something failed, \

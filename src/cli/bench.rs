@@ -7,6 +7,7 @@ use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
 use crate::config::Verify;
 use crate::harness;
+use crate::escape;
 use crate::harness::environment::Environment;
 use crate::harness::plan::PlannedContender;
 use crate::harness::records::{Journal, Record};
@@ -120,7 +121,7 @@ fn measure(
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
     let began = clock.now();
-    show::note(&format!("records in {}", journal.dir().display()));
+    show::note(&format!("records in {}", escape::path(journal.dir())));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
             Ok(records) => show::text(&tracker_run::render(&records)),

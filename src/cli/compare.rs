@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::args::{CompareArgs, Format};
 use super::{FAILED, OK, REFUSED, show, writable};
+use crate::escape;
 use crate::harness::measured;
 use crate::harness::results::RESULTS;
 use crate::report::compare::gate::GatePlan;
@@ -42,8 +43,14 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     // The gate has figures of its own, whatever is shown.
     question.figures.clone_from(&plan.figures);
     let outcome = plan.judge(&answer(&sets, &question)?);
-    outcome.remarks.iter().for_each(|remark| show::note(&format!("gate: {remark}")));
-    outcome.failures.iter().for_each(|failure| show::error(&format!("gate: {failure}")));
+    outcome
+        .remarks
+        .iter()
+        .for_each(|remark| show::note(&format!("gate: {}", escape::terminal(remark))));
+    outcome
+        .failures
+        .iter()
+        .for_each(|failure| show::error(&format!("gate: {}", escape::terminal(failure))));
     let (failed, judged) = (outcome.failures.len(), outcome.judged);
     show::note(&format!("gate: {judged} results judged, {failed} failures"));
     Ok(if failed > 0 { FAILED } else { OK })
@@ -85,8 +92,9 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
         folders.extend(inside(root)?);
     }
     if folders.is_empty() {
-        let roots: Vec<_> = roots.iter().map(|root| root.display().to_string()).collect();
-        return Err(format!("no folder of records (records.jsonl) in {}", roots.join(", ")));
+        let roots: Vec<_> = roots.iter().map(|root| escape::path(root)).collect();
+        let roots = escape::some(&roots, ", ");
+        return Err(format!("no folder of records (records.jsonl) in {roots}"));
     }
     let sets = named_apart(read_all(&folders)?);
     let figures = match args.figures.as_slice() {
@@ -114,7 +122,7 @@ fn inside(root: &Path) -> Result<Vec<PathBuf>, String> {
             found.push(folder);
             continue;
         }
-        let refused = |cause| format!("{}: {cause}", folder.display());
+        let refused = |cause| format!("{}: {cause}", escape::path(&folder));
         for entry in fs::read_dir(&folder).map_err(refused)? {
             let path = entry.map_err(refused)?.path();
             if path.is_dir() && !path.is_symlink() {
@@ -160,7 +168,7 @@ fn named_apart(mut sets: Vec<Set>) -> Vec<Set> {
 
 fn json(what: &impl serde::Serialize) -> String {
     let text = serde_json::to_string_pretty(what).expect("a comparison holds only plain data");
-    text + "\n"
+    escape::json(&text) + "\n"
 }
 
 /// Whether to print colours: on a terminal, unless `NO_COLOR` is set (no-color.org).
@@ -174,16 +182,11 @@ fn publish(args: &CompareArgs, text: &str) -> Result<(), String> {
         show::text(text);
         return Ok(());
     };
-    fs::write(path, text).map_err(|cause| format!("{}: {cause}", path.display()))
+    fs::write(path, text).map_err(|cause| format!("{}: {cause}", escape::path(path)))
 }
 
 /// The command line, quoted for a shell.
 fn command_line() -> String {
-    let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%".contains(c);
-    let quote = |word: String| {
-        let is_plain = !word.is_empty() && word.chars().all(plain);
-        if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    let words = std::env::args_os().skip(1).map(|word| quote(word.to_string_lossy().into_owned()));
+    let words = std::env::args_os().skip(1).map(|word| escape::shell(&word));
     std::iter::once("mpiswarm".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }

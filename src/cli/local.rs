@@ -9,6 +9,7 @@ use crate::config::Engine;
 use crate::config::ranges::ThreadNodes;
 use crate::driver::job::{self, Inputs, Job};
 use crate::driver::prepare::slot_bytes;
+use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, PeerInput, peers_in, segments_held};
 use crate::store::{OutputError, OutputList, Store, remove_left_over};
@@ -49,7 +50,7 @@ pub(super) fn claim(args: &RunArgs) -> Result<Option<OutputList>, String> {
         Err(_) => return Ok(None),
     };
     if let Some(cause) = &list.unlocked {
-        let dir = args.out.display();
+        let dir = escape::path(&args.out);
         show::error(&format!("warning: {dir}: no locks here, start no other run: {cause}"));
     }
     remove_left_over(&args.out);
@@ -62,7 +63,7 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
     if nodes > ThreadNodes::MOST {
         return Err(format!(
             "{}: {nodes} nodes are too many threads: at most {}: start ranks with mpirun",
-            args.inputs.display(),
+            escape::path(&args.inputs),
             ThreadNodes::MOST
         ));
     }
@@ -87,7 +88,7 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
 /// How many nodes a run has: `given`, or one more than the highest peer of the inputs. An error where
 /// the inputs don't fit that, or the options don't fit each other.
 pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, String> {
-    let dir = args.inputs.display();
+    let dir = escape::path(&args.inputs);
     if let Some(contradiction) = args.contradiction() {
         return Err(contradiction);
     }

@@ -55,7 +55,7 @@ pub fn main() -> ExitCode {
             Err(error) if launcher.is_some_and(|launcher| launcher.speaks_elsewhere()) => {
                 return if error.exit_code() == 0 { OK } else { REFUSED }.into();
             }
-            Err(error) => error.exit(),
+            Err(error) => show::usage(error),
         }
     };
     let code = match args.command {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::escape;
 
 /// One wait and its limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,9 +30,9 @@ const SECONDS_MAX: f64 = 86_400.0;
 pub(super) enum PatienceError {
     #[error("no `=`: type for example silence=60s")]
     NoLimit,
-    #[error("`{0}` is no kind: use registration, silence, request or ask")]
+    #[error("`{}` is no kind: use registration, silence, request or ask", escape::terminal(.0))]
     Kind(String),
-    #[error("`{0}` is no time from 10ms to 86400s: type for example 60s or 500ms")]
+    #[error("`{}` is no time from 10ms to 86400s: type for example 60s or 500ms", escape::terminal(.0))]
     Time(String),
 }
 

@@ -4,11 +4,13 @@ use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use clap::error::ContextValue;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::RunArgs;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
 use crate::driver::job::JobResult;
+use crate::escape::{self, LISTED_MAX};
 use crate::harness;
 use crate::protocol::tracker::Progress;
 use crate::report::{Carrier, Limits, Summary};
@@ -34,9 +36,42 @@ pub(super) fn error(text: &str) {
     note(&format!("mpiswarm: {text}"));
 }
 
+/// The first errors, and how many more there are.
+fn errors(all: impl ExactSizeIterator<Item = String>) {
+    let more = all.len().saturating_sub(LISTED_MAX);
+    all.take(LISTED_MAX).for_each(|one| error(&one));
+    if more > 0 {
+        error(&format!("and {more} more"));
+    }
+}
+
+/// Prints what is wrong with the command line, or the help, and ends. clap repeats what was typed.
+pub(super) fn usage(mut wrong: clap::Error) -> ! {
+    // Nothing to escape: the tips keep their colours.
+    if std::env::args_os().all(|word| Some(&*escape::path(word.as_ref())) == word.to_str()) {
+        wrong.exit()
+    }
+    let typed: Vec<_> = wrong.context().map(|(kind, value)| (kind, value.clone())).collect();
+    for (kind, value) in typed {
+        let value = if let ContextValue::String(text) = value {
+            ContextValue::String(escape::terminal(&text))
+        } else if let ContextValue::Strings(all) = value {
+            ContextValue::Strings(all.iter().map(|text| escape::terminal(text)).collect())
+        } else if let ContextValue::StyledStrs(all) = value {
+            // A tip that repeats it, without colours.
+            let tips = all.iter().map(|tip| escape::line(&tip.to_string()).into());
+            ContextValue::StyledStrs(tips.collect())
+        } else {
+            continue;
+        };
+        wrong.insert(kind, value);
+    }
+    wrong.exit()
+}
+
 pub(super) fn note(text: &str) {
     // Where stderr can't be written, nobody is left to tell: the exit code remains.
-    drop(writeln!(io::stderr(), "{text}"));
+    drop(writeln!(io::stderr(), "{}", escape::line(text)));
 }
 
 /// Prints a result of several lines.
@@ -92,11 +127,13 @@ pub(super) fn summary(
     ended: JobResult,
 ) -> u8 {
     let outcome = &ended.outcome;
-    for line in &outcome.errors {
-        error(line);
-    }
-    for name in &outcome.unavailable {
-        error(&format!("{name}: no rank could provide it"));
+    errors(outcome.errors.iter().cloned());
+    let names = outcome.unavailable.iter().map(|name| escape::terminal(name));
+    errors(names.map(|name| format!("{name}: no rank could provide it")));
+    if !outcome.unavailable.iter().all(|name| name.is_ascii()) {
+        note(
+            "an owner's file may have a name that looks the same and has other code points (NFC, NFD)",
+        );
     }
     if outcome.refused {
         return if outcome.lost.is_empty() { REFUSED } else { FAILED };
@@ -120,6 +157,7 @@ pub(super) fn summary(
 /// Prints and writes the summary as asked; an exit code if that fails.
 fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     let json = serde_json::to_string(summary).expect("a summary holds only plain data");
+    let json = escape::json(&json);
     if args.json {
         line(&json);
     } else if !args.quiet {
@@ -127,6 +165,6 @@ fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     }
     let path = args.report.as_ref()?;
     let cause = fs::write(path, json + "\n").err()?;
-    error(&format!("{}: {cause}", path.display()));
+    error(&format!("{}: {cause}", escape::path(path)));
     Some(FAILED)
 }

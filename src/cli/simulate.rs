@@ -2,6 +2,7 @@
 
 use super::args::SimulateArgs;
 use super::{FAILED, OK, REFUSED, show, writable};
+use crate::escape;
 use crate::harness::scale_study;
 use crate::report::compare::html::scaling;
 
@@ -40,7 +41,7 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
     if let Some(out) = &args.out
         && let Err(error) = scale_study::write(out, &runs)
     {
-        show::error(&format!("{}: {error}", out.display()));
+        show::error(&format!("{}: {error}", escape::path(out)));
         is_whole = false;
     }
     Ok(if is_whole { OK } else { FAILED })

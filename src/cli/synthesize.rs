@@ -2,6 +2,7 @@
 
 use crate::manifest::{self, PeerInput, Workload};
 use crate::store::available_bytes;
+use crate::escape;
 
 use super::args::SynthesizeArgs;
 use super::{FAILED, OK, REFUSED, show, writable};
@@ -27,7 +28,7 @@ pub(super) fn synthesize(args: &SynthesizeArgs) -> u8 {
         show::error(&error.to_string());
         return FAILED;
     }
-    show::line(&format!("{} inputs in {}", inputs.len(), args.dir.display()));
+    show::line(&format!("{} inputs in {}", inputs.len(), escape::path(&args.dir)));
     OK
 }
 

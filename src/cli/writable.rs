@@ -33,5 +33,5 @@ pub(super) fn folder(path: &Path) -> Result<(), String> {
 }
 
 fn refusal(path: &Path, cause: &io::Error) -> String {
-    format!("{}: {cause}: name another place to write to", path.display())
+    format!("{}: {cause}: name another place to write to", crate::escape::path(path))
 }

@@ -25,7 +25,7 @@ pub trait Choice: Copy + 'static {
 
 /// A word that names no choice.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is not one of {choices}")]
+#[error("`{}` is not one of {choices}", crate::escape::terminal(word))]
 pub struct UnknownChoice {
     word: String,
     choices: String,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
-use crate::manifest::NodeId;
+use crate::manifest::{NodeId, Quoted};
 
 /// One kind of fault, as given on the command line: `corrupt:RATE`, `drop:RATE` or `delay:MS`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -21,7 +21,7 @@ pub enum Fault {
 
 /// A fault that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not corrupt:RATE, drop:RATE (RATE from 0 to 1) or delay:MS (from 0 to 60000)")]
+#[error("{} is not corrupt:RATE, drop:RATE (RATE from 0 to 1) or delay:MS (from 0 to 60000)", Quoted::new(.0))]
 pub struct FaultError(String);
 
 impl FromStr for Fault {

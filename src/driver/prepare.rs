@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::config::{Buffers, Config};
 use crate::manifest::{
-    FileName, Filler, HASH_BYTES_MAX, InputError, NodeId, OwnedFile, PeerInput, payload_bytes,
+    FileName, Filler, HASH_BYTES_MAX, InputError, NodeId, OwnedFile, PeerInput, Quoted,
+    payload_bytes,
 };
 use crate::protocol::{OwnedEntry, Peer, Registration};
 use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
@@ -92,8 +93,9 @@ pub enum PrepareError {
     #[error(transparent)]
     Input(#[from] InputError),
     #[error(
-        "{node}: {first:?} and {second:?} would be written to one file: rename one of them in its \
-         input"
+        "{node}: {} and {} would be written to one file: rename one of them in its input",
+        Quoted::new(first.as_str()),
+        Quoted::new(second.as_str())
     )]
     OutputClash { node: NodeId, first: FileName, second: FileName },
     #[error("{node}: own files: {cause}: use a smaller --segment-bytes")]

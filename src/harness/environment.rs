@@ -161,7 +161,10 @@ impl Environment {
             load_at_start: load(),
             program: Program::capture(),
             mpi: mpi(launch, mpi_limits),
-            tuning: std::env::vars()
+            tuning: std::env::vars_os()
+                .filter_map(|(name, value)| {
+                    Some((name.into_string().ok()?, value.to_string_lossy().into()))
+                })
                 .filter(|(name, _)| TUNING.iter().any(|tuning| name.starts_with(tuning)))
                 .collect(),
             limits: one_core,

@@ -5,8 +5,9 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::quote::OneLine;
+use super::quote::Quoted;
 use super::{FileName, Hashes, NodeId, ParseError, read_regular};
+use crate::escape;
 
 /// Bytes of an input, at most.
 // 130 million segments with a classic hash: more than MPI has tags for.
@@ -92,7 +93,8 @@ pub struct InputWarning {
 
 impl fmt::Display for InputWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {:?} is wanted, but owned already: nothing to do", self.line, self.name)
+        let name = Quoted::new(self.name.as_str());
+        write!(f, "line {}: {name} is wanted, but owned already: nothing to do", self.line)
     }
 }
 
@@ -100,10 +102,10 @@ impl fmt::Display for InputWarning {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum InputError {
-    #[error("{}: {cause}", OneLine(path))]
+    #[error("{}: {cause}", escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
     // In the form `file:line: cause`, which editors can follow.
-    #[error("{}:{}: {}", OneLine(path), cause.line, cause.cause)]
+    #[error("{}:{}: {}", escape::path(path), cause.line, cause.cause)]
     Parse { path: PathBuf, cause: ParseError },
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use super::registration::{Catalogue, Listing};
 use super::{OwnedEntry, Registration};
 use crate::manifest::{FileId, FileName, Geometry, NameError, NodeId, Quoted, SegmentId};
+use crate::escape;
 use crate::verify::Digest;
 
 /// A file of the swarm.
@@ -39,8 +40,9 @@ pub(crate) struct Named {
 pub enum RosterError {
     /// Two owners have different numbers of segments.
     #[error(
-        "{name}: {first} has {first_count} segments, {second} has {second_count}; \
-         give both the same file"
+        "{}: {first} has {first_count} segments, {second} has {second_count}; \
+         give both the same file",
+        escape::terminal(name)
     )]
     CountsDiffer {
         name: Box<str>,
@@ -53,8 +55,9 @@ pub enum RosterError {
     },
     /// Two owners have different hashes or payloads.
     #[error(
-        "{name}: {first} and {second} differ first at segment {position}: {what}; \
-         give both the same file"
+        "{}: {first} and {second} differ first at segment {position}: {what}; \
+         give both the same file",
+        escape::terminal(name)
     )]
     SegmentsDiffer {
         name: Box<str>,
@@ -65,7 +68,7 @@ pub enum RosterError {
         what: Box<str>,
     },
     /// An owner's registration has more hashes than digests, or fewer.
-    #[error("{name}: {owner} registered {hashes} hashes and {digests} digests")]
+    #[error("{}: {owner} registered {hashes} hashes and {digests} digests", escape::terminal(name))]
     LengthsDiffer { name: Box<str>, owner: NodeId, hashes: usize, digests: usize },
     /// Names are printed and become paths: no rank is believed to have checked its own.
     #[error("{node}: {name}: {cause}")]

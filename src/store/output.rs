@@ -12,15 +12,12 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::escape;
 use crate::manifest::{FileName, NodeId, hash_of};
 use crate::verify::Digest;
 
 use super::output_list::OutputList;
 use super::{OutputError, Verified, temporary};
-
-/// How many files in the way a message names.
-// They fit on a line; the rest is counted.
-const NAMED_MAX: usize = 3;
 
 /// The folder into which a peer writes what it has got.
 #[derive(Debug)]
@@ -65,14 +62,8 @@ impl OutputDir {
             [Some(name.output_name(self.peer)), digests].into_iter().flatten()
         });
         let in_the_way = |name: &String| !self.may_replace(&self.dir.join(name), name);
-        let mut found: Vec<String> = names.filter(in_the_way).collect();
-        let more = found.len().saturating_sub(NAMED_MAX);
-        found.truncate(NAMED_MAX);
-        let mut names = found.join(", ");
-        if more > 0 {
-            names.push_str(&format!(" and {more} more"));
-        }
-        let dir = self.dir.clone();
+        let found: Vec<String> = names.filter(in_the_way).collect();
+        let (dir, names) = (self.dir.clone(), escape::some(&found, ", "));
         if found.is_empty() { Ok(()) } else { Err(OutputError::Exists { dir, names }) }
     }
 

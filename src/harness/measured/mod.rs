@@ -18,6 +18,7 @@ use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::metrics::Latency;
+use crate::escape;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
 
@@ -133,7 +134,7 @@ fn unverified(records: &[Record]) -> Option<String> {
     let unverified = records.iter().filter(|record| record.verification == Verify::Off);
     let names: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
     let names: Vec<_> = names.into_iter().collect();
-    (!names.is_empty()).then(|| format!("contenders that did not verify: {}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("contenders that did not verify: {}", escape::some(&names, ", ")))
 }
 
 fn scenario(record: &Record) -> Scenario {
@@ -213,7 +214,7 @@ pub(super) fn environment(path: &Path) -> Result<Environment, RecordsError> {
     }
     let AnyVersion { environment_schema: version } = json(path)?;
     if version != u64::from(ENVIRONMENT_SCHEMA) {
-        let place = path.display().to_string();
+        let place = escape::path(path);
         return Err(RecordsError::Version {
             place,
             what: "an environment",
@@ -295,20 +296,25 @@ fn environment_warnings(environment: &Environment) -> Vec<String> {
 }
 
 fn commands(environment: &Environment) -> Vec<String> {
-    let commit = environment.program.commit.as_deref().unwrap_or("<the commit>");
-    let plan = format!("{}.toml", environment.plan);
+    let shell = |word: &str| escape::shell(word.as_ref());
+    // Records may come from anybody: no commit is an option of git, and no name is shell code.
+    let is_hash = |commit: &&str| commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let commit = environment.program.commit.as_deref().filter(is_hash).unwrap_or("<the commit>");
+    let plan = shell(&format!("{}.toml", environment.plan));
     let launcher = environment.mpi.as_ref().map_or_else(String::new, |mpi| {
         let names = ["OMPI_MCA_", "FI_", "MPICH_", "MPIR_CVAR_", "UCX_"];
         let passed = environment
             .tuning
             .iter()
-            .filter(|(name, _)| names.iter().any(|prefix| name.starts_with(prefix)));
-        let exported = passed.map(|(name, value)| format!("{name}='{value}' ")).collect::<String>();
+            .filter(|(name, _)| names.iter().any(|prefix| name.starts_with(prefix)))
+            .filter(|(name, _)| name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric()));
+        let exported = passed.map(|(name, value)| format!("{name}={} ", shell(value)));
+        let exported = exported.collect::<String>();
         format!("{exported}mpirun -n {} ", mpi.ranks)
     });
     let flags = match environment.program.flags.as_str() {
         "" => String::new(),
-        flags => format!("RUSTFLAGS='{flags}' "),
+        flags => format!("RUSTFLAGS={} ", shell(flags)),
     };
     vec![
         format!("git checkout {commit}"),

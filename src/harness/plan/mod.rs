@@ -25,6 +25,7 @@ use crate::manifest::read_regular;
 // Bytes of a plan, at most.
 // The longest that comes with the program has 1.3 KB.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
+use crate::escape;
 
 /// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
@@ -273,11 +274,11 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PlanError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: `{quoted}`: {cause}", path = path.display())]
+    #[error("{path}:{line}: `{quoted}`: {cause}", quoted = escape::terminal(quoted), path = escape::path(path))]
     Syntax { path: PathBuf, line: usize, quoted: String, cause: String },
-    #[error("{path}:{line}: {refusal}", path = path.display())]
+    #[error("{path}:{line}: {refusal}", path = escape::path(path))]
     Refused { path: PathBuf, line: usize, refusal: Refusal },
 }
 
@@ -288,24 +289,27 @@ pub(crate) enum Refusal {
     Repetitions(Repetitions),
     #[error("nothing to run: add [[workloads]] and [[contenders]], or a [tracker]")]
     Nothing,
-    #[error("two workloads are called \"{name}\": rename one")]
+    #[error("two workloads are called \"{}\": rename one", escape::terminal(name))]
     TwoWorkloads { name: String },
-    #[error("two contenders are called \"{name}\": add a `name` to one")]
+    #[error("two contenders are called \"{}\": add a `name` to one", escape::terminal(name))]
     TwoContenders { name: String },
-    #[error("workload \"{name}\": {cause}")]
+    #[error("workload \"{}\": {cause}", escape::terminal(name))]
     Workload { name: String, cause: ScenarioError },
     #[error("`[tracker]`: {0}")]
     Tracker(TooMany),
-    #[error("contender \"{name}\": {cause}")]
+    #[error("contender \"{}\": {cause}", escape::terminal(name))]
     TooMany { name: String, cause: TooMany },
     #[error(
         "workloads and contenders give {0} runs in one repetition: use 1 to {COMBINATIONS_MAX}"
     )]
     Runs(usize),
     /// An engine cannot do what is switched.
-    #[error("contender \"{name}\": {cause}")]
+    #[error("contender \"{}\": {cause}", escape::terminal(name))]
     Switch { name: String, cause: SwitchError },
     /// Times where there are none, or none where there are.
-    #[error("contender \"{name}\": a mock needs `times_ms`, and no other engine takes it")]
+    #[error(
+        "contender \"{}\": a mock needs `times_ms`, and no other engine takes it",
+        escape::terminal(name)
+    )]
     Times { name: String },
 }

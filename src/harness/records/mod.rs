@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Verify;
+use crate::escape;
 use crate::metrics::Latency;
 use crate::report::Summary;
 use crate::report::summary::SCHEMA;
@@ -70,21 +71,21 @@ pub struct Record {
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the messages say what they mean")]
 pub enum RecordsError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     System { path: PathBuf, cause: io::Error },
-    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = .0.display())]
+    #[error("{path}: the folder exists: use --resume to continue it, or another --out", path = escape::path(.0))]
     Exists(PathBuf),
-    #[error("{path}: no runs", path = .0.display())]
+    #[error("{path}: no runs", path = escape::path(.0))]
     Empty(PathBuf),
-    #[error("{path}:{line}: not {what}: {cause}", path = path.display())]
+    #[error("{path}:{line}: not {what}: {cause}", path = escape::path(path))]
     Damaged { path: PathBuf, line: usize, what: &'static str, cause: serde_json::Error },
-    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = path.display())]
+    #[error("{path}:{line}: not an interval of an HdrHistogram log", path = escape::path(path))]
     Latencies { path: PathBuf, line: usize },
     #[error("{place}: {what} of version {version}; this program reads {known}")]
     Version { place: String, what: &'static str, version: u64, known: u32 },
     #[error(
         "{path}: {what} was another when the measurement began: start a new one with another --out",
-        path = path.display()
+        path = escape::path(path)
     )]
     Differs { path: PathBuf, what: &'static str },
 }
@@ -150,7 +151,7 @@ pub(super) fn lines<T: JournalLine>(path: &Path) -> Result<Recovered<T>, Records
 
 fn line<T: JournalLine>(path: &Path, line: usize, text: &[u8]) -> Result<T, RecordsError> {
     let (path, what) = (path.to_owned(), "a record");
-    let place = format!("{}:{line}", path.display());
+    let place = format!("{}:{line}", escape::path(&path));
     let damaged = |cause| RecordsError::Damaged { path: path.clone(), line, what, cause };
     // Versions first, because a later record may lack fields that this program needs.
     let said: serde_json::Value = serde_json::from_slice(text).map_err(damaged)?;

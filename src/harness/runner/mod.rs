@@ -25,6 +25,7 @@ use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::workload::BenchScenario;
 use crate::config::Verify;
 use crate::driver::job::{Inputs, Job, JobResult};
+use crate::escape;
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Usage};
@@ -42,7 +43,7 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 /// Why a measurement stopped. The runs before are in the records.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BenchError {
-    #[error("{contender} on {workload}: {cause}")]
+    #[error("{} on {}: {cause}", escape::terminal(contender), escape::terminal(workload))]
     Run { contender: String, workload: String, cause: ContenderError },
     #[error(transparent)]
     Records(#[from] RecordsError),
@@ -178,7 +179,7 @@ impl Bench<'_> {
         Self: 's,
     {
         let plan: &'s Plan = self.plan;
-        let (name, size) = (&scenario.name, scenario.size());
+        let (name, size) = (escape::terminal(&scenario.name), scenario.size());
         let peers = scenario.workload.peers;
         if let Some(ranks) = self.launch.peers().filter(|&ranks| ranks != peers) {
             tell(&format!("{name}: skipped: it has {peers} peers, and there are {ranks} here"));
@@ -189,7 +190,10 @@ impl Bench<'_> {
             match Contender::new(entry, scenario, self.launch) {
                 Ok(contender) => contenders.push((place, entry, contender)),
                 Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
-                    tell(&format!("{name}, {size}: skipped: {}: {unfit}", entry.name));
+                    tell(&format!(
+                        "{name}, {size}: skipped: {}: {unfit}",
+                        escape::terminal(&entry.name)
+                    ));
                 }
             }
         }
@@ -373,7 +377,7 @@ fn once(
     let clock = Clock::start();
     let ended = contender.run(job, &RunRequest { launch, peers, repetition, clock: &clock })?;
     if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
-        return Err(ContenderError::Lost(ended.outcome.errors.join("; ")));
+        return Err(ContenderError::Lost(escape::some(&ended.outcome.errors, "; ")));
     }
     let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
     let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);

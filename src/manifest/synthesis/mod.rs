@@ -11,11 +11,11 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
 
 use super::input::peers_in;
-use super::quote::OneLine;
 use super::{
     FileName, Hashes, NodeId, OwnedFile, Owners, PeerInput, Wanted, Workload, WorkloadError,
     input_path,
 };
+use crate::escape;
 
 /// Characters of a synthetic hash: those of an MD5, as the classic inputs have them.
 pub const SYNTHETIC_HASH_BYTES: usize = 32;
@@ -90,9 +90,9 @@ pub fn inputs_present(dir: &Path, overwrite: bool) -> Result<Vec<NodeId>, WriteE
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum WriteError {
-    #[error("{}: the input exists already: add --overwrite, or name another folder", OneLine(path))]
+    #[error("{}: the input exists already: add --overwrite, or name another folder", escape::path(path))]
     Exists { path: PathBuf },
-    #[error("{}: {cause}", OneLine(path))]
+    #[error("{}: {cause}", escape::path(path))]
     Io { path: PathBuf, cause: io::Error },
 }
 

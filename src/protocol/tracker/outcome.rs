@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::escape;
 use crate::manifest::NodeId;
 use crate::protocol::{CorruptSegment, DoneReport, roster::Roster};
 use crate::time::Timestamp;
@@ -44,7 +45,7 @@ impl Outcome {
         }
         for (reason, ranks) in alike {
             let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
-            self.errors.push(format!("{noun} {}: {reason}", ranks.join(", ")));
+            self.errors.push(format!("{noun} {}: {reason}", escape::some(&ranks, ", ")));
         }
     }
 

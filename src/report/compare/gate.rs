@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::judge::{JudgedPair, RUNS_LEAST};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, table};
+use crate::escape;
 use crate::report::units::count;
 
 // The probability that a gate fails though nothing changed.
@@ -64,13 +65,13 @@ pub(crate) struct GateResult {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum GateError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: {cause}", path = path.display())]
+    #[error("{path}:{line}: {cause}", path = escape::path(path))]
     Syntax { path: PathBuf, line: usize, cause: String },
-    #[error("{path}: `effect` must be above 0, such as 0.05 for 5%, not {effect}", path = path.display())]
+    #[error("{path}: `effect` must be above 0, such as 0.05 for 5%, not {effect}", path = escape::path(path))]
     Effect { path: PathBuf, effect: f64 },
-    #[error("{path}: `figures` must name at least one figure, such as \"makespan\"", path = path.display())]
+    #[error("{path}: `figures` must name at least one figure, such as \"makespan\"", path = escape::path(path))]
     NoFigure { path: PathBuf },
 }
 

@@ -1,6 +1,6 @@
 //! A table of texts, as aligned text, Markdown or HTML.
 
-use super::escape::escape;
+use crate::escape::{columns, html, markdown, terminal};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -108,14 +108,16 @@ impl Grid {
     /// Aligned text, a line a row; in colour for a terminal.
     pub(crate) fn text(&self, colour: bool) -> String {
         let width = |index: usize| {
-            let cells = self.rows.iter().map(|row| row[index].text.chars().count());
-            cells.chain([self.columns[index].name.chars().count()]).max().unwrap_or(0)
+            let cells = self.rows.iter().map(|row| &row[index].text);
+            let all = cells.chain([&self.columns[index].name]);
+            all.map(|text| columns(&terminal(text))).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
         let line = |cells: &mut dyn Iterator<Item = (&str, Tone)>| {
             let mut line = String::new();
             for ((text, tone), (column, width)) in cells.zip(self.columns.iter().zip(&widths)) {
-                let blank = " ".repeat(width.saturating_sub(text.chars().count()));
+                let text = terminal(text);
+                let blank = " ".repeat(width.saturating_sub(columns(&text)));
                 let toned = colour && tone != Tone::Plain;
                 let (on, off) = if toned { (tone.codes().0, "\u{1b}[0m") } else { ("", "") };
                 let (before, after) =
@@ -126,39 +128,40 @@ impl Grid {
         };
         let mut out = String::new();
         if !self.title.is_empty() {
-            out += &format!("{}\n", self.title);
+            out += &format!("{}\n", terminal(&self.title));
         }
         out += &line(&mut self.columns.iter().map(|column| (column.name.as_str(), Tone::Faint)));
         for row in &self.rows {
             out += &line(&mut row.iter().map(|cell| (cell.text.as_str(), cell.tone)));
         }
-        self.notes.iter().for_each(|note| out += &format!("  {note}\n"));
+        self.notes.iter().for_each(|note| out += &format!("  {}\n", terminal(note)));
         out
     }
 
     pub(crate) fn markdown(&self) -> String {
-        let escape = |text: &str| text.replace('\\', "\\\\").replace('|', "\\|").replace('\n', " ");
         let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
         let mut out = String::new();
         if !self.title.is_empty() {
-            out += &format!("### {}\n\n", self.title);
+            out += &format!("### {}\n\n", markdown(&self.title));
         }
-        out += &line(self.columns.iter().map(|column| escape(&column.name)).collect());
+        out += &line(self.columns.iter().map(|column| markdown(&column.name)).collect());
         let rule = |column: &Column| if column.is_number { "---:" } else { "---" }.to_owned();
         out += &line(self.columns.iter().map(rule).collect());
         for row in &self.rows {
-            let cell = |cell: &Cell| match cell.tone {
-                Tone::Bad | Tone::Good if !cell.text.is_empty() => {
-                    format!("**{}**", escape(&cell.text))
+            let cell = |(cell, column): (&Cell, &Column)| {
+                // Numbers are ours: `[0.9, 1.1]` reads better without `\\`.
+                let text = if column.is_number { cell.text.clone() } else { markdown(&cell.text) };
+                match cell.tone {
+                    Tone::Bad | Tone::Good if !text.is_empty() => format!("**{text}**"),
+                    Tone::Bad | Tone::Good | Tone::Plain | Tone::Faint => text,
                 }
-                Tone::Bad | Tone::Good | Tone::Plain | Tone::Faint => escape(&cell.text),
             };
-            out += &line(row.iter().map(cell).collect());
+            out += &line(row.iter().zip(&self.columns).map(cell).collect());
         }
         if !self.notes.is_empty() {
             out += "\n";
             // Markdown breaks a line that ends with two blanks.
-            out += &self.notes.iter().map(|note| escape(note)).collect::<Vec<_>>().join("  \n");
+            out += &self.notes.iter().map(|note| markdown(note)).collect::<Vec<_>>().join("  \n");
             out += "\n";
         }
         out
@@ -166,14 +169,14 @@ impl Grid {
 
     /// HTML that scrolls by itself where it is wide. `caption` names it for screen readers.
     pub(crate) fn html(&self, caption: &str) -> String {
-        let caption = escape(caption);
+        let caption = html(caption);
         let mut out = format!(
             "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\
              <table><caption>{caption}</caption><thead><tr>"
         );
         for column in &self.columns {
             let class = if column.is_number { " class=\"n\"" } else { "" };
-            out += &format!("<th scope=\"col\"{class}>{}</th>", escape(&column.name));
+            out += &format!("<th scope=\"col\"{class}>{}</th>", html(&column.name));
         }
         out += "</tr></thead><tbody>\n";
         for row in &self.rows {
@@ -185,7 +188,7 @@ impl Grid {
                     "" => String::new(),
                     class => format!(" class=\"{class}\""),
                 };
-                let text = escape(&cell.text);
+                let text = html(&cell.text);
                 out += &match index {
                     0 => format!("<th scope=\"row\"{class}>{text}</th>"),
                     _ => format!("<td{class}>{text}</td>"),
@@ -195,7 +198,7 @@ impl Grid {
         }
         out += "</tbody></table></div>\n";
         for note in &self.notes {
-            out += &format!("<p class=\"note\">{}</p>\n", escape(note));
+            out += &format!("<p class=\"note\">{}</p>\n", html(note));
         }
         out
     }

@@ -5,7 +5,6 @@
 //! as a page ([`html`]), as a gate ([`gate`]), or over commits ([`history`]). [`import`] reads runs of
 //! other tools; `harness::measured` makes a [`Set`] of our records.
 
-mod escape;
 mod figure;
 pub(crate) mod gate;
 pub(crate) mod grid;

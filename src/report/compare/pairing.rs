@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::judge::{self, JudgedPair, Verdict};
 use super::{Figure, Set};
+use crate::escape;
 use crate::report::statistics::{RESAMPLES, geometric_mean};
 
 #[derive(Clone, Debug, Default)]
@@ -57,12 +58,22 @@ pub(crate) enum CompareError {
          out to compare each contender with itself"
     )]
     SeveralSets,
-    #[error("{label} has no contender \"{name}\"; it has {known}")]
+    #[error(
+        "{} has no contender \"{}\"; it has {}",
+        escape::terminal(label),
+        escape::terminal(name),
+        escape::terminal(known)
+    )]
     NoContender { label: String, name: String, known: String },
-    #[error("{label} has one contender, \"{name}\": name another folder to compare it with")]
+    #[error(
+        "{} has one contender, \"{}\": name another folder to compare it with",
+        escape::terminal(label),
+        escape::terminal(name)
+    )]
     OneContender { label: String, name: String },
     #[error(
-        "{sets} have no result in common: no equal workload, size and contender with {figures}"
+        "{} have no result in common: no equal workload, size and contender with {figures}",
+        escape::terminal(sets)
     )]
     NoMatch { sets: String, figures: String },
 }
@@ -105,7 +116,7 @@ pub(super) fn compare_resampling(
     if pairings.iter().all(|pairing| pairing.rows.is_empty()) {
         let sets: Vec<_> = sets.iter().map(|set| set.label.as_str()).collect();
         let figures: Vec<_> = figures.iter().map(|figure| figure.name()).collect();
-        let (sets, figures) = (sets.join(" and "), figures.join(", "));
+        let (sets, figures) = (escape::some(&sets, " and "), figures.join(", "));
         return Err(CompareError::NoMatch { sets, figures });
     }
     Ok(Comparison {
@@ -135,7 +146,7 @@ fn contenders<'a>(
     let known = |name: &'a String| {
         all.contains(&name.as_str()).then_some(name.as_str()).ok_or_else(|| {
             let (label, name) = (set.label.clone(), name.clone());
-            CompareError::NoContender { label, name, known: all.join(", ") }
+            CompareError::NoContender { label, name, known: escape::some(&all, ", ") }
         })
     };
     let base = match &question.contender {

@@ -5,14 +5,12 @@ use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
 use super::model::segment_size;
 use super::pairing::{Comparison, Pairing, Question, compare};
 use super::{Figure, Scenario, Set};
+use crate::escape;
 use crate::report::statistics::Interval;
 use crate::report::units::count;
 
 // The columns that say what was run.
 const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
-// How many results that only one side has are listed; the rest is counted.
-// More would bury the table. Chosen, not tuned.
-const LISTED_MAX: usize = 6;
 // What an overview shows beside the makespan.
 const BESIDE: [Figure; 5] =
     [Figure::Bound, Figure::Balance, Figure::Rate, Figure::Segments, Figure::Cpu];
@@ -21,7 +19,7 @@ pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
     let mut out = String::new();
     let (on, off) = if colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
     for line in notices(comparison) {
-        out += &format!("{on}! {line}{off}\n");
+        out += &format!("{on}! {}{off}\n", escape::terminal(&line));
     }
     for (_, grid) in grids(comparison) {
         if !out.is_empty() {
@@ -77,7 +75,7 @@ pub(crate) fn overview(mut set: Set) -> String {
             rows.push(cells);
         }
     }
-    let mut out: String = set.warnings.iter().map(|line| format!("! {line}\n")).collect();
+    let mut out: String = set.warnings.iter().map(|line| format!("! {}\n", escape::terminal(line))).collect();
     let grid =
         Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes: Vec::new() };
     if !out.is_empty() {
@@ -96,7 +94,8 @@ fn percent(part: Option<f64>) -> String {
 
 pub(crate) fn markdown(comparison: &Comparison) -> String {
     let notices = notices(comparison);
-    let mut out: String = notices.iter().map(|line| format!("> **{line}**\\\n")).collect();
+    let mut out: String =
+        notices.iter().map(|line| format!("> **{}**\\\n", escape::markdown(line))).collect();
     if let Some(end) = out.rfind('\\') {
         out.replace_range(end..=end, "");
         out.push('\n');
@@ -118,6 +117,7 @@ pub(super) fn csv_text(head: &str, lines: impl Iterator<Item = Vec<String>>) -> 
     let mut writer = csv::Writer::from_writer(Vec::new());
     let head = head.split(',').map(ToOwned::to_owned).collect();
     for line in std::iter::once(head).chain(lines) {
+        let line = line.iter().map(|cell| escape::csv(cell));
         writer.write_record(line).expect("memory takes every line, and all have one length");
     }
     let bytes = writer.into_inner().expect("memory takes what is left");
@@ -347,10 +347,7 @@ fn notes(pairings: &[Pairing]) -> Vec<String> {
     for pairing in pairings {
         let sides = [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)];
         for (name, only) in sides.into_iter().filter(|(_, only)| !only.is_empty()) {
-            let listed: Vec<_> = only.iter().take(LISTED_MAX).map(String::as_str).collect();
-            let rest = only.len() - listed.len();
-            let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-            notes.push(format!("only in {name}: {}{rest}", listed.join("; ")));
+            notes.push(format!("only in {name}: {}", escape::some(only, "; ")));
         }
     }
     notes

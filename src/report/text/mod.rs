@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 use super::Summary;
 use super::statistics::median;
 use super::units::{self, count, rate, seconds, size};
+use crate::escape::{self, LISTED_MAX};
 
 // With more peers, only the extremes and the middle are listed.
 // Up to 16 lines leave the rest of the summary on a screen; chosen, not tuned.
@@ -12,9 +13,6 @@ const PEERS_LISTED_MAX: usize = 16;
 // The length of the longest bar, characters.
 // With its label a line stays under 80 characters.
 const BAR_LENGTH_MAX: u64 = 24;
-// How many problems of a kind are listed; the rest is counted.
-// Chosen, not tuned: a broken job has one for each rank.
-const PROBLEMS_LISTED_MAX: usize = 8;
 // The width of the labels, characters.
 // The longest, "peers' time", and two blanks.
 const LABEL_WIDTH: usize = 13;
@@ -167,22 +165,17 @@ fn problems(summary: &Summary, lines: &mut LabelledLines) {
         let corrupt = count(summary.corrupt_segments, "segment");
         lines.add("corrupt", format!("{corrupt} dropped, and requested from another holder"));
     }
-    list("unavailable", &summary.unavailable_files, lines);
-    list("errors", &summary.errors, lines);
+    list("unavailable", &summary.unavailable_files, escape::terminal, lines);
+    list("errors", &summary.errors, escape::line, lines);
 }
 
-// The first problems of a kind. Names in them come from inputs: control characters are replaced, so
-// that they cannot control the terminal.
-fn list(label: &str, problems: &[String], lines: &mut LabelledLines) {
-    for (index, problem) in problems.iter().take(PROBLEMS_LISTED_MAX).enumerate() {
-        let printable: String = problem
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
-        lines.add(if index == 0 { label } else { "" }, printable);
+// The first problems of a kind.
+fn list(label: &str, problems: &[String], shown: fn(&str) -> String, lines: &mut LabelledLines) {
+    for (index, problem) in problems.iter().take(LISTED_MAX).enumerate() {
+        lines.add(if index == 0 { label } else { "" }, shown(problem));
     }
-    if problems.len() > PROBLEMS_LISTED_MAX {
-        lines.add("", format!("and {} more", problems.len() - PROBLEMS_LISTED_MAX));
+    if problems.len() > LISTED_MAX {
+        lines.add("", format!("and {} more", problems.len() - LISTED_MAX));
     }
 }
 

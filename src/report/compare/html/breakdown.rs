@@ -3,7 +3,8 @@
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, by_series, horizontal};
 use super::series::Series;
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::cut;
 use crate::metrics::TimeShares;
 use crate::report::compare::Scenario;
 use crate::report::statistics::median;
@@ -52,7 +53,7 @@ pub(super) fn breakdown(scenario: &Scenario, series: &[Series<'_>]) -> Option<Dr
     horizontal(&mut svg, &x, &ticks, [TOP, bottom], "share of the peers' time");
     for (index, (series, shares)) in rows.iter().enumerate() {
         let y = TOP + ROW * index as f64;
-        svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(&series.name, 60));
+        svg.text("name", Anchor::Start, [14.0, y + 13.0], &cut(&series.name, 60));
         let mut from = 0.0;
         for (activity, (share, (name, _))) in shares.iter().zip(ACTIVITIES).enumerate() {
             let (left, right) = (x.place(from), x.place(from + share));

@@ -2,7 +2,8 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, number};
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::{columns, cut};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
@@ -85,7 +86,7 @@ pub(super) fn ratios(figure: Figure, rows: &[(String, &JudgedPair)], axis: &str)
     // Room for the marks, and at least ±10%, so that noise does not fill the plot.
     let scale = Scale::log((low / 1.05).min(0.9), (high * 1.05).max(1.1), 14.0, RIGHT);
     let ticks: Vec<_> = scale.ticks().into_iter().map(|tick| (tick, number(tick))).collect();
-    horizontal(&mut svg, &scale, &ticks, [4.0, bottom], &shortened(axis, 68));
+    horizontal(&mut svg, &scale, &ticks, [4.0, bottom], &cut(axis, 68));
     let one = scale.place(1.0);
     svg.line("one", [one, 4.0], [one, bottom]);
     for (index, (label, row)) in rows.iter().enumerate() {
@@ -101,8 +102,8 @@ fn draw(svg: &mut Svg, scale: &Scale, figure: Figure, (label, row): (&str, &Judg
         Verdict::Same | Verdict::TooFew => ("faint", 3),
     };
     let verdict = table::verdict(figure, row);
-    let room = LABEL_MAX.saturating_sub(verdict.text.chars().count());
-    svg.text("name", Anchor::Start, [14.0, y + 11.0], &shortened(label, room));
+    let room = LABEL_MAX.saturating_sub(columns(&verdict.text));
+    svg.text("name", Anchor::Start, [14.0, y + 11.0], &cut(label, room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
     let middle = y + 23.0;
     let Some(ratio) = row.ratio else { return };

@@ -2,8 +2,8 @@
 
 use super::axis::Scale;
 use super::svg::{Anchor, Svg};
-use crate::report::compare::escape::escape;
 use crate::report::compare::grid::{Cell, Column, Grid};
+use crate::escape::{columns, html};
 
 // Labels fit, and stay legible where a phone scales it down; chosen by eye.
 pub(super) const WIDTH: f64 = 440.0;
@@ -49,7 +49,7 @@ impl LegendEntry {
             None if self.class == "bound" => sample.line("bound", [0.0, 6.0], [18.0, 6.0]),
             None => sample.rect(&format!("mark {}", self.class), [2.0, 1.0], [14.0, 10.0], ""),
         }
-        format!("<li>{}{}</li>", sample.decoration(), escape(&self.name))
+        format!("<li>{}{}</li>", sample.decoration(), html(&self.name))
     }
 }
 
@@ -62,7 +62,7 @@ impl DrawnFigure {
         } else {
             format!("<ul class=\"legend\">{legend}</ul>\n")
         };
-        let (name, description) = (escape(&self.name), escape(&self.description));
+        let (name, description) = (html(&self.name), html(&self.description));
         let svg = self.svg.finish(id, &self.name, &self.description);
         let table = self.table.html(&self.name);
         format!(
@@ -86,7 +86,7 @@ pub(super) fn horizontal(
         let x = scale.place(*value);
         svg.line("grid", [x, top], [x, bottom]);
         // A character is 8.4 units wide at most. A name that would touch the one before is left out.
-        let half = 4.2 * name.chars().count() as f64;
+        let half = 4.2 * columns(name) as f64;
         let middle = x.clamp(half + 3.0, WIDTH - half - 3.0);
         if middle - half > free {
             svg.text("tick", Anchor::Middle, [middle, bottom + 15.0], name);

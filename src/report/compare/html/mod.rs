@@ -17,12 +17,12 @@ mod svg;
 mod sweep;
 mod trend;
 
-use super::escape::escape;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
 use super::pairing::{Comparison, Pairing, fact_names};
 use super::{Figure, Scenario, Set, table};
+use crate::escape::{html, html_lines};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
 use series::{Series, scenarios};
@@ -99,7 +99,7 @@ impl Page<'_> {
             return String::new();
         }
         let items: String =
-            notices.iter().map(|notice| format!("<li>{}</li>", escape(notice))).collect();
+            notices.iter().map(|notice| format!("<li>{}</li>", html(notice))).collect();
         format!("<div class=\"warn\" role=\"note\"><b>Warnings</b><ul>{items}</ul></div>\n")
     }
 
@@ -134,7 +134,7 @@ impl Page<'_> {
             out += &if asked {
                 body
             } else {
-                let title = escape(&grid.title);
+                let title = html(&grid.title);
                 format!("<details><summary>{title}</summary>{body}</details>\n")
             };
         }
@@ -192,17 +192,20 @@ impl Page<'_> {
     fn reproduce(&self) -> String {
         let mut out = String::new();
         for set in self.sets.iter().filter(|set| !set.commands.is_empty()) {
-            let commands = escape(&set.commands.join("\n"));
+            let commands = html_lines(&set.commands.join("\n"));
             out +=
-                &format!("<h3>{}</h3>\n<pre tabindex=\"0\">{commands}</pre>\n", escape(&set.label));
+                &format!("<h3>{}</h3>\n<pre tabindex=\"0\">{commands}</pre>\n", html(&set.label));
             if let Some((name, text)) = &set.plan {
-                let (name, text) = (escape(name), escape(text.trim_end()));
+                let (name, text) = (html(name), html_lines(text.trim_end()));
                 out += &format!(
                     "<details><summary>The plan {name}.toml</summary><pre tabindex=\"0\">{text}</pre></details>\n"
                 );
             }
         }
-        out + &format!("<h3>This page</h3>\n<pre tabindex=\"0\">{}</pre>\n", escape(self.command))
+        out + &format!(
+            "<h3>This page</h3>\n<pre tabindex=\"0\">{}</pre>\n",
+            html_lines(self.command)
+        )
     }
 }
 
@@ -237,9 +240,9 @@ fn head(pairing: &Pairing) -> String {
     format!(
         "<div class=\"head {class}\"><div>{}: {} → {}</div><div class=\"value\">{value}</div>\
          <div class=\"sub\">{what}; of {rows}: {}</div></div>\n",
-        escape(pairing.figure.title()),
-        escape(&pairing.base),
-        escape(&pairing.other),
+        html(pairing.figure.title()),
+        html(&pairing.base),
+        html(&pairing.other),
         counted.join(", ")
     )
 }
@@ -275,7 +278,7 @@ pub(crate) fn history_page(histories: &[History], command: &str) -> String {
     sections.push((
         "reproduce",
         "This page",
-        format!("<pre tabindex=\"0\">{}</pre>", escape(command)),
+        format!("<pre tabindex=\"0\">{}</pre>", html_lines(command)),
     ));
     let subtitle = "Every measurement, oldest first. A figure shows one machine. Points are not \
                     joined, because commits are not evenly spaced in time.";
@@ -292,15 +295,15 @@ fn document(
     let filled: Vec<_> = sections.iter().filter(|(_, _, body)| !body.trim().is_empty()).collect();
     let links: String = filled
         .iter()
-        .map(|(id, name, _)| format!("<li><a href=\"#{id}\">{}</a></li>", escape(name)))
+        .map(|(id, name, _)| format!("<li><a href=\"#{id}\">{}</a></li>", html(name)))
         .collect();
     let bodies: String = filled
         .iter()
         .map(|(id, name, body)| {
-            format!("<section id=\"{id}\"><h2>{}</h2>\n{body}</section>\n", escape(name))
+            format!("<section id=\"{id}\"><h2>{}</h2>\n{body}</section>\n", html(name))
         })
         .collect();
-    let (title, subtitle) = (escape(title), escape(subtitle));
+    let (title, subtitle) = (html(title), html(subtitle));
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

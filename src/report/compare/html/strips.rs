@@ -3,7 +3,8 @@
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LegendEntry, RIGHT, WIDTH, horizontal, in_units};
 use super::series::Series;
-use super::svg::{Anchor, Svg, shortened};
+use super::svg::{Anchor, Svg};
+use crate::escape::cut;
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Observation, Scenario};
 use crate::report::statistics::{median, outliers, quartiles};
@@ -67,7 +68,7 @@ pub(super) fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnF
 fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>, f64)], y: f64) {
     let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
     let (class, name) = (series.class(), &series.name);
-    svg.text("name", Anchor::Start, [14.0, y + 13.0], &shortened(name, 60));
+    svg.text("name", Anchor::Start, [14.0, y + 13.0], &cut(name, 60));
     let middle = y + 29.0;
     if let Some(quartiles) = quartiles(&values) {
         let [left, centre, right] = quartiles.map(|value| scale.place(value));

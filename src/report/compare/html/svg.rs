@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::compare::escape::escape;
+use crate::escape::html;
 
 #[derive(Debug)]
 pub(super) struct Svg {
@@ -89,7 +89,7 @@ impl Svg {
             Anchor::Middle => " text-anchor=\"middle\"",
             Anchor::End => " text-anchor=\"end\"",
         };
-        let (x, y, text) = (short(x), short(y), escape(text));
+        let (x, y, text) = (short(x), short(y), html(text));
         self.add(&format!("<text class=\"{class}\" x=\"{x}\" y=\"{y}\"{anchor}>{text}</text>"));
     }
 
@@ -99,8 +99,8 @@ impl Svg {
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-labelledby=\"{id}-t {id}-d\">\n\
              <title id=\"{id}-t\">{}</title><desc id=\"{id}-d\">{}</desc>\n{}</svg>\n",
-            escape(name),
-            escape(description),
+            html(name),
+            html(description),
             self.body
         )
     }
@@ -135,17 +135,10 @@ impl Svg {
 }
 
 fn title(says: &str) -> String {
-    if says.is_empty() { String::new() } else { format!("<title>{}</title>", escape(says)) }
+    if says.is_empty() { String::new() } else { format!("<title>{}</title>", html(says)) }
 }
 
 fn short(value: f64) -> String {
     let text = format!("{value:.1}");
     text.strip_suffix(".0").map(ToOwned::to_owned).unwrap_or(text)
-}
-
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
-        return text.to_owned();
-    }
-    text.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }

@@ -7,19 +7,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Fact, Observation, Set};
+use crate::escape;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
-    #[error("{path}: {cause}", path = path.display())]
+    #[error("{path}: {cause}", path = escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: not a file of criterion: {cause}", path = path.display())]
+    #[error("{path}:{line}: not a file of criterion: {cause}", path = escape::path(path))]
     Criterion { path: PathBuf, line: usize, cause: String },
-    #[error("{path}:{line}: not a line of an OSU benchmark: {text}", path = path.display())]
+    #[error("{path}:{line}: not a line of an OSU benchmark: {}", escape::terminal(text), path = escape::path(path))]
     Osu { path: PathBuf, line: usize, text: String },
     #[error(
         "{path}: neither a folder of records (records.jsonl), nor criterion's (sample.json), nor \
          the text of an OSU benchmark (\"# OSU …\")",
-        path = path.display()
+        path = escape::path(path)
     )]
     Unknown { path: PathBuf },
 }
