@@ -17,6 +17,7 @@
 
 pub mod time;
 mod sync;
+mod watchdog;
 pub mod config;
 pub mod verify;
 pub mod manifest;

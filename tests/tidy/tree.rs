@@ -6,9 +6,10 @@ use crate::Violation;
 use crate::source::{Source, word_places};
 
 /// The modules in the order of the data. A module imports only from those above it.
-pub(crate) const MODULES: [&str; 16] = [
+pub(crate) const MODULES: [&str; 17] = [
     "time",
     "sync",
+    "watchdog",
     "config",
     "verify",
     "manifest",
@@ -25,7 +26,7 @@ pub(crate) const MODULES: [&str; 16] = [
     "cli",
 ];
 /// Tools that every module may import, and that import only each other.
-const TOOLS: [&str; 3] = ["time", "sync", "config"];
+const TOOLS: [&str; 4] = ["time", "sync", "watchdog", "config"];
 
 /// No arrow runs back up: a module imports only from modules above it in [`MODULES`].
 pub(crate) fn imports(source: &Source) -> Vec<Violation> {

@@ -415,6 +415,10 @@ impl Node for Peer {
         }
     }
 
+    fn quiet_max(&self, finished: bool) -> Option<Duration> {
+        finished.then_some(self.config.silence_patience)
+    }
+
     fn may_leave_unsent(&self) -> bool {
         self.orphaned
     }

@@ -313,6 +313,10 @@ impl Node for Tracker {
         self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open).then_some(Wait::Nothing)
     }
 
+    fn quiet_max(&self, finished: bool) -> Option<Duration> {
+        finished.then_some(self.config.silence_patience)
+    }
+
     fn may_leave_unsent(&self) -> bool {
         !self.outcome.lost.is_empty()
     }
