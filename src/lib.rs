@@ -17,6 +17,7 @@
 
 pub mod time;
 mod sync;
+mod watchdog;
 mod escape;
 pub mod config;
 pub mod verify;

@@ -1,11 +1,10 @@
 //! Whether all ranks were started with the same options, before anything depends on that. A launcher can
 //! start each rank with a command line of its own (MPMD).
 
-use mpi::collective::Root as _;
-use mpi::topology::{Communicator as _, SimpleCommunicator};
-
 use super::{REFUSED, show};
 use crate::protocol::codec::PROTOCOL_VERSION;
+use crate::transport::TransportError;
+use crate::transport::mpi::{Meeting, RollCall};
 use crate::verify::Digest;
 
 // Words of a fingerprint: the version, and one for each option.
@@ -13,24 +12,28 @@ use crate::verify::Digest;
 // their fingerprints. Options beyond share the last word.
 const WORDS: usize = 16;
 
-/// The exit code where ranks differ in an option that must agree; rank 0 names them. Collective: all ranks
-/// come here before any other collective call.
-pub(super) fn refusal(world: &SimpleCommunicator, options: &[(String, String)]) -> Option<u8> {
+/// The exit code where ranks differ in an option that must agree; rank 0 names them. All ranks come here
+/// before any other call, and rank 0 names those that don't.
+pub(super) fn refusal(
+    roll_call: &RollCall<'_>,
+    options: &[(String, String)],
+) -> Result<Option<u8>, TransportError> {
     let mine = fingerprint(options);
-    let root = world.process_at_rank(0);
-    let mut refused = false;
-    if world.rank() == 0 {
-        let mut all = vec![0; WORDS * usize::try_from(world.size()).unwrap_or(1)];
-        root.gather_into_root(&mine[..], &mut all[..]);
-        let differing = differences(&mine, &all, options);
-        refused = !differing.is_empty();
+    let bytes: Vec<u8> = mine.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let answer = roll_call.meet(Meeting::Start, &bytes, |all| {
+        let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
+        // What is cut off differs.
+        let words = all.iter().flat_map(|bytes| {
+            let mut words: Vec<_> = bytes.as_chunks().0.iter().map(word).collect();
+            words.resize(WORDS, 0);
+            words
+        });
+        let differing = differences(&mine, &words.collect::<Vec<_>>(), options);
         differing.iter().for_each(|line| show::error(line));
-    } else {
-        root.gather_into(&mine[..]);
-    }
+        vec![u8::from(!differing.is_empty())]
+    })?;
     // Rank 0 has spoken by then: a launcher ends all ranks when the first ends with an error.
-    root.broadcast_into(&mut refused);
-    refused.then_some(REFUSED)
+    Ok((answer != [0]).then_some(REFUSED))
 }
 
 fn fingerprint(options: &[(String, String)]) -> [u64; WORDS] {

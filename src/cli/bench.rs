@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
 use crate::config::Verify;
-use crate::harness;
 use crate::escape;
+use crate::harness;
 use crate::harness::environment::Environment;
 use crate::harness::plan::PlannedContender;
 use crate::harness::records::{Journal, Record};
@@ -173,18 +173,17 @@ fn measure(
 #[cfg(feature = "mpi")]
 mod ranks {
     use mpi::Threading;
-    use mpi::topology::Communicator as _;
 
-    use super::refuse_all;
     use super::{
         BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show,
         with_budget, writable_out,
     };
-    use crate::cli::agreement;
     use crate::cli::ONE_NODE;
-    use crate::cli::over_mpi::disagreement;
+    use crate::cli::over_mpi::{abort, begin, end};
+    use crate::config::REGISTRATION_PATIENCE;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
+    use crate::watchdog;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
         let Some((universe, _)) = mpi::initialize_with_threading(threading(args)) else {
@@ -192,38 +191,41 @@ mod ranks {
             return FAILED;
         };
         let world = universe.world();
-        if let Some(refusal) = disagreement(&world) {
-            return refuse_all(&refusal);
-        }
         let command = ("the command".to_owned(), "bench".to_owned());
-        if let Some(code) = agreement::refusal(&world, &[command]) {
+        if let Err(code) = begin(&world, REGISTRATION_PATIENCE, &[command]) {
             return code;
         }
+        let begins = watchdog::limit("all ranks to begin", REGISTRATION_PATIENCE);
         let ranks = Ranks::new(universe.world());
         let text = if ranks.is_root() { text(args, ranks.peers()) } else { Ok(String::new()) };
         let (text, problem) =
             text.map_or_else(|problem| (String::new(), Some(problem)), |text| (text, None));
         // A plan that can't be run is shared as an empty one, which all ranks refuse: no rank aborts.
         let text = ranks.share(text);
+        drop(begins);
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
+        let plan = plan.map(|plan| with_budget(plan, args));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
         if let Some(problem) = problem {
             return refuse(&problem);
         }
-        match plan {
-            Ok(plan) if is_root => run_plan(args, &with_budget(plan, args), &launch)
-                .unwrap_or_else(|BrokenRun(code)| world.abort(code.into())),
+        let code = match plan {
+            Ok(plan) if is_root => {
+                run_plan(args, &plan, &launch).unwrap_or_else(|BrokenRun(code)| abort(&world, code))
+            }
             Ok(plan) => match runner::serve(&plan, &launch) {
                 Ok(()) => OK,
                 Err(error) => {
                     show::error(&error.to_string());
-                    world.abort(FAILED.into())
+                    abort(&world, FAILED)
                 }
             },
             Err(error) if is_root => refuse(&error.to_string()),
             // Rank 0 says why. One exit code is enough: a launcher reports each that is not 0.
             Err(_) => OK,
-        }
+        };
+        end(&world, REGISTRATION_PATIENCE);
+        code
     }
 
     /// The text of the plan; an error where it can't be read, or the measurement can't begin.

@@ -1,5 +1,7 @@
 //! A run whose nodes are the ranks of an MPI job.
 
+use std::time::Duration;
+
 use mpi::Threading;
 use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
@@ -15,7 +17,11 @@ use crate::config::Engine;
 use crate::driver::job;
 use crate::store::{OutputList, remove_left_over};
 use crate::time::Clock;
-use crate::transport::mpi::here;
+use crate::transport::mpi::{Meeting, RollCall, here};
+use crate::watchdog;
+
+// How long `MPI_Abort` may take. It tells the launcher, which is on the same host; a second is long.
+const ABORT_LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
@@ -28,12 +34,11 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return FAILED;
     };
     let world = universe.world();
-    if let Some(refusal) = disagreement(&world) {
-        return refuse_all(&refusal);
-    }
-    if let Some(code) = agreement::refusal(&world, &args.agreed()) {
+    let config = args.job(false, |_| ()).config;
+    if let Err(code) = begin(&world, config.registration_patience, &args.agreed()) {
         return code;
     }
+    let begins = watchdog::limit("all ranks to begin", config.registration_patience);
     // Rank 0 holds the output folder until all have ended.
     let _list = match refuse(args, provided, &world) {
         Ok(list) => list,
@@ -41,6 +46,7 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     };
     let here = here(&world);
     let one_machine = here.ranks == world.size();
+    drop(begins);
     let (job, progress) = (args.job(!one_machine, show::error), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
@@ -52,23 +58,70 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             let cores = one_machine.then(|| here.cores.count());
             let code = ended.map(|ended| show::summary(args, &clock, "mpi", cores, ended));
             if is_broken {
-                world.abort(code.unwrap_or(FAILED).into())
+                abort(&world, code.unwrap_or(FAILED))
             }
-            if one_machine {
-                // Rank 0 measures the limits of the machine: the others leave it the cores.
-                job::meet_quietly(&world);
-            }
+            end(&world, config.silence_patience);
             code.unwrap_or(OK)
         }
         Err(error) => {
             show::error(&error.to_string());
-            world.abort(FAILED.into())
+            abort(&world, FAILED)
         }
     }
 }
 
+/// What all ranks do first: each wait from here on has a limit. An exit code where they can't go on.
+pub(super) fn begin(
+    world: &SimpleCommunicator,
+    limit: Duration,
+    agreed: &[(String, String)],
+) -> Result<(), u8> {
+    if let Some(refusal) = disagreement(world) {
+        return Err(refuse_all(&refusal));
+    }
+    let rank = world.rank();
+    let installed = watchdog::install(move |what| {
+        show::error(&format!(
+            "rank {rank}: waited too long for {what}: another rank is stopped or lost"
+        ));
+        std::process::abort();
+    });
+    if let Err(cause) = installed {
+        show::error(&format!("rank {rank}: a thread can't be started: {cause}"));
+        abort(world, FAILED)
+    }
+    match agreement::refusal(&RollCall::new(world, limit), agreed) {
+        Ok(None) => Ok(()),
+        Ok(Some(code)) => Err(code),
+        Err(error) => {
+            show::error(&format!("rank {rank}: {error}"));
+            abort(world, FAILED)
+        }
+    }
+}
+
+/// What all ranks do last, so that rank 0 can name a rank that never comes to `MPI_Finalize`. While rank 0
+/// measures the limits of the machine and prints, the others sleep and leave it the cores.
+pub(super) fn end(world: &SimpleCommunicator, limit: Duration) {
+    let roll_call = RollCall::new(world, limit);
+    for meeting in [Meeting::Summary, Meeting::Leave] {
+        if let Err(error) = roll_call.meet(meeting, &[], |_| Vec::new()) {
+            show::error(&format!("rank {}: {error}", world.rank()));
+            abort(world, FAILED)
+        }
+    }
+    // The limit lasts until the process ends: MPI is finalized when its handle is dropped.
+    std::mem::forget(watchdog::limit("the other ranks to end (MPI_Finalize)", limit));
+}
+
+/// Ends all ranks.
+pub(super) fn abort(world: &SimpleCommunicator, code: u8) -> ! {
+    std::mem::forget(watchdog::limit("MPI_Abort", ABORT_LIMIT));
+    world.abort(code.into())
+}
+
 /// Why the launcher and MPI do not count the same ranks, if they don't.
-pub(super) fn disagreement(world: &SimpleCommunicator) -> Option<String> {
+fn disagreement(world: &SimpleCommunicator) -> Option<String> {
     let ranks = u32::try_from(world.size()).unwrap_or_default();
     Launcher::of_this_process().and_then(|launcher| launcher.disagreement(ranks))
 }

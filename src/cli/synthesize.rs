@@ -1,8 +1,8 @@
 //! `mpiswarm synthesize`.
 
+use crate::escape;
 use crate::manifest::{self, PeerInput, Workload};
 use crate::store::available_bytes;
-use crate::escape;
 
 use super::args::SynthesizeArgs;
 use super::{FAILED, OK, REFUSED, show, writable};

@@ -111,6 +111,15 @@ pub fn relay_window(segment_bytes: usize) -> usize {
 // The rule of the classic exercise.
 pub const RENEWAL_SEGMENTS: usize = 10;
 
+/// How long a node may be silent before it counts as lost.
+// A peer repeats its asks every 2 s, so that 60 s are 30 lost in a row. A host that swaps may be silent for
+// seconds.
+pub const SILENCE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long rank 0 waits for all others to begin.
+// Reading and hashing what a rank owns comes before its registration, and may be long.
+pub const REGISTRATION_PATIENCE: Duration = Duration::from_secs(600);
+
 /// How a swarm behaves: the same for every node of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -264,11 +273,8 @@ impl Config {
             // only expire when something is lost or a host hangs.
             request_patience: Duration::from_secs(2),
             ask_patience: Duration::from_secs(2),
-            // A peer repeats its asks every 2 s, so that 60 s are 30 lost in a row. A host that swaps
-            // may be silent for seconds.
-            silence_patience: Duration::from_secs(60),
-            // Reading and hashing what a rank owns comes before its registration, and may be long.
-            registration_patience: Duration::from_secs(600),
+            silence_patience: SILENCE_PATIENCE,
+            registration_patience: REGISTRATION_PATIENCE,
             // Segments are numbered in 32 bits. MPI lowers it to its greatest tag.
             segments_max: u32::MAX,
             // Late beyond the usual spread of latencies; each repeat costs a segment's transfer if

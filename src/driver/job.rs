@@ -197,17 +197,11 @@ mod ranks {
         Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
-    use crate::driver::idle::sleep;
     use crate::time::Clock;
     use crate::transport::TransportError;
     use crate::transport::mpi::MpiTransport;
-    use mpi::collective::CommunicatorCollectives as _;
+    use crate::watchdog;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
-    use std::time::Duration;
-
-    // How long a rank sleeps between two polls of `meet_quietly`: a thousand polls a second take no
-    // core from anybody, and a millisecond is nothing beside a run.
-    const QUIET_SLEEP: Duration = Duration::from_millis(1);
 
     /// Runs this rank's node; all ranks of `world` must come here. Rank 0 gets the result. If it names
     /// lost ranks, the caller must abort the job, as no collective call can follow. All that the
@@ -231,16 +225,10 @@ mod ranks {
         result.map_err(|source| JobError { node, source })
     }
 
-    // `MPI_Barrier` polls: ranks that wait would take the cores of the one that still works. A non-blocking
-    // barrier that is tested once in a while lets them sleep.
-    /// Waits until all ranks have come here, and sleeps most of the time: until then the last rank
-    /// has the cores of this machine to itself. MPI's own barrier polls without a pause.
-    pub fn meet_quietly(world: &SimpleCommunicator) {
-        let mut barrier = world.immediate_barrier();
-        while let Err(not_yet) = barrier.test() {
-            barrier = not_yet;
-            sleep(QUIET_SLEEP);
-        }
+    fn connect(job: &Job, world: &SimpleCommunicator) -> Result<MpiTransport, TransportError> {
+        let limit = job.config.registration_patience;
+        let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
+        MpiTransport::new(world, job.config.sends_synchronously)
     }
 
     fn run_tracker_rank(
@@ -250,7 +238,7 @@ mod ranks {
         show: impl FnMut(Progress),
     ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
+        let mut transport = connect(job, world)?;
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
@@ -263,17 +251,22 @@ mod ranks {
             std::mem::forget(transport);
             return Ok(job.result(&tracker, metrics));
         }
-        let gathered = transport.gather(&mine.encode())?.unwrap_or_default();
-        let mut metrics = vec![mine];
-        let mut lost = Vec::new();
+        let limit = job.config.silence_patience;
+        let gathered = transport.gather(&mine.encode(), limit)?.unwrap_or_default();
+        let mut result = job.result(&tracker, vec![mine]);
         for (peer, bytes) in (1..).map(NodeId).zip(gathered.iter().skip(1)) {
-            metrics.push(RankMetrics::decode(bytes).unwrap_or_else(|error| {
-                lost.push(format!("{peer}: its report is lost: {error}"));
-                RankMetrics::default()
-            }));
+            let decoded = bytes.as_ref().map(|bytes| RankMetrics::decode(bytes));
+            let error = match &decoded {
+                Some(Ok(_)) => None,
+                Some(Err(error)) => Some(format!("{peer}: its report is lost: {error}")),
+                None => {
+                    result.outcome.lost.push(peer);
+                    Some(format!("{peer} did not report for {limit:?}: stopped or lost"))
+                }
+            };
+            result.outcome.errors.extend(error);
+            result.metrics.push(decoded.and_then(Result::ok).unwrap_or_default());
         }
-        let mut result = job.result(&tracker, metrics);
-        result.outcome.errors.extend(lost);
         Ok(result)
     }
 
@@ -283,7 +276,7 @@ mod ranks {
         node: NodeId,
         clock: &Clock,
     ) -> Result<(), TransportError> {
-        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
+        let mut transport = connect(job, world)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let prepared = job.prepare_peer((node, nodes), transport.segments_max());
         job.meter.begin();
@@ -292,10 +285,10 @@ mod ranks {
         let injection = Injection::new(&job.faults, job.seed, node);
         let metrics =
             run_peer(prepared, &mut transport, parker, (clock, &job.meter), checks, injection)?;
-        transport.gather(&metrics.encode())?;
+        transport.gather(&metrics.encode(), job.config.silence_patience)?;
         Ok(())
     }
 }
 
 #[cfg(feature = "mpi")]
-pub use ranks::{meet_quietly, run_rank};
+pub use ranks::run_rank;

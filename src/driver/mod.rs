@@ -86,6 +86,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         idle: Idle::new(parker, transport.wakes()),
         stopwatch: Stopwatch::start(clock, meter),
         finished: false,
+        quiet: Quiet { since: clock.now(), time: Duration::ZERO },
     };
     let mut messages = 0;
     node.handle(clock.now(), Input::Start, &mut state.outbox)?;
@@ -126,6 +127,9 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         if !has_news {
             node.handle(now, Input::Idle, &mut state.outbox)?;
         }
+        if let Some(limit) = state.quiet.passed(has_news, now, node.quiet_max(state.finished)) {
+            return Err(TransportError::Quiet(limit));
+        }
         worked |= has_news;
         if worked {
             state.stopwatch.lap(Activity::Deciding);
@@ -153,6 +157,32 @@ struct LoopState {
     idle: Idle,
     stopwatch: Stopwatch,
     finished: bool,
+    quiet: Quiet,
+}
+
+/// How long nothing has come to a node.
+struct Quiet {
+    since: Timestamp,
+    time: Duration,
+}
+
+impl Quiet {
+    // What one iteration counts at most: far above the longest rest. A process that was stopped for an hour has
+    // not waited for others meanwhile.
+    const ITERATION_MAX: Duration = Duration::from_secs(1);
+
+    /// The limit, if it has passed.
+    fn passed(
+        &mut self,
+        has_news: bool,
+        now: Timestamp,
+        limit: Option<Duration>,
+    ) -> Option<Duration> {
+        let iteration = now.since(self.since).min(Self::ITERATION_MAX);
+        self.since = now;
+        self.time = if has_news { Duration::ZERO } else { self.time + iteration };
+        limit.filter(|&limit| self.time > limit)
+    }
 }
 
 impl LoopState {

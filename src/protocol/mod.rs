@@ -14,6 +14,9 @@ mod slow_peers;
 pub mod tracker;
 pub(crate) mod violation;
 
+use std::time::Duration;
+
+use crate::config::REGISTRATION_PATIENCE;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -46,6 +49,12 @@ pub trait Node {
 
     /// What the node waits for while nothing happens; none before the run is open, and at the end.
     fn waits_for(&self) -> Option<Wait>;
+
+    /// How long the node may hear nothing before its run counts as broken. A node with deadlines of its own
+    /// has such a limit only when it has `finished` and what it sent must still leave.
+    fn quiet_max(&self, _finished: bool) -> Option<Duration> {
+        Some(REGISTRATION_PATIENCE)
+    }
 
     /// Whether the node may end although not all that it sent has left: its receiver is lost.
     fn may_leave_unsent(&self) -> bool {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::registration::{Catalogue, Listing};
 use super::{OwnedEntry, Registration};
-use crate::manifest::{FileId, FileName, Geometry, NameError, NodeId, Quoted, SegmentId};
 use crate::escape;
+use crate::manifest::{FileId, FileName, Geometry, NameError, NodeId, Quoted, SegmentId};
 use crate::verify::Digest;
 
 /// A file of the swarm.

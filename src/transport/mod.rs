@@ -5,6 +5,8 @@ pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 
+use std::time::Duration;
+
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, ProtocolError, codec::CodecError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
@@ -82,6 +84,16 @@ pub enum Completion {
     },
 }
 
+// The ranks that are named in one line; more are counted.
+const NAMED_MAX: usize = 8;
+
+fn no_sign_of(nodes: &[NodeId], what: &str) -> String {
+    let named: Vec<_> = nodes.iter().take(NAMED_MAX).map(NodeId::to_string).collect();
+    let more = nodes.len() - named.len();
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    format!("{}{more} did not {what}", named.join(", "))
+}
+
 /// Why a job is broken.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the names say what they hold")]
@@ -101,6 +113,12 @@ pub enum TransportError {
     /// The tracker is lost, and nobody can end the run.
     #[error("{0} is lost: it answers no more")]
     Silent(NodeId),
+    /// A node has heard nothing, and can't end.
+    #[error("nothing came for {0:?}, and the node can't end: another one is stopped or lost")]
+    Quiet(Duration),
+    /// Ranks that did not come where all meet.
+    #[error("{} for {limit:?}: stopped or lost", no_sign_of(nodes, what))]
+    Missing { nodes: Vec<NodeId>, limit: Duration, what: &'static str },
     /// Another node failed, and ended the run.
     #[error("the run was broken off elsewhere")]
     BrokenOff,

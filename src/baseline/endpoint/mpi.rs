@@ -12,6 +12,7 @@ use crate::driver::idle::sleep;
 use crate::manifest::NodeId;
 use crate::time::Clock;
 use crate::transport::TransportError;
+use crate::watchdog;
 
 // Spin-then-block (Karlin et al., SOSP 1991), as in `driver::idle`. A probe that finds nothing makes progress
 // once and, where ranks share cores, yields. With 20 of them a message that is on its way is seen at once;
@@ -22,16 +23,22 @@ const PROBES: u32 = 20;
 // The kernel's timer slack is 50 µs (prctl(2), PR_SET_TIMERSLACK): a shorter sleep would take as long.
 const REST: Duration = Duration::from_micros(50);
 
+// Messages up to this size have no limit of their own: MPI sends them at once (eagerly) and buffers them,
+// and watching each would slow the engine down. The usual eager limits are 4 KiB to 64 KiB.
+const EAGER_BYTES: usize = 2048;
+
 /// This rank's end. It uses the world communicator: the binding's handle of any other one is not `Sync`.
 /// Tags tell its messages from all others there.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::baseline) struct MpiEndpoint {
     clock: Clock,
+    /// How long another rank may take to receive a message, or to send the rest of one.
+    limit: Duration,
 }
 
 impl MpiEndpoint {
-    pub(in crate::baseline) fn new(clock: &Clock) -> Self {
-        Self { clock: *clock }
+    pub(in crate::baseline) fn new(clock: &Clock, limit: Duration) -> Self {
+        Self { clock: *clock, limit }
     }
 
     // No thread blocks in a receive: that has no time-out, and polls without a rest. Of two threads of a rank
@@ -64,6 +71,9 @@ impl Endpoint for MpiEndpoint {
     }
 
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
+        // A long message is sent when its receiver takes it.
+        let limit = || watchdog::limit(format!("{to} to take a message"), self.limit);
+        let _limited = (bytes.len() > EAGER_BYTES).then(limit);
         SimpleCommunicator::world().process_at_rank(rank(to)).send_with_tag(bytes, number(tag));
         Ok(())
     }
@@ -83,10 +93,12 @@ impl Endpoint for MpiEndpoint {
         let count = found.count(u8::equivalent_datatype());
         let mut bytes = vec![0; usize::try_from(count).expect("counts are not negative")];
         let sender = world.process_at_rank(found.source_rank());
+        let from = NodeId(u32::try_from(found.source_rank()).expect("senders are ranks"));
+        let limit = || watchdog::limit(format!("{from} to send the rest of a message"), self.limit);
+        let _limited = (bytes.len() > EAGER_BYTES).then(limit);
         // The message that was found: only this thread receives this tag.
         sender.receive_into_with_tag(&mut bytes[..], number(tag));
-        let from = u32::try_from(found.source_rank()).expect("senders are ranks");
-        Ok(Some((NodeId(from), bytes)))
+        Ok(Some((from, bytes)))
     }
 }
 

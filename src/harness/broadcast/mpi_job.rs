@@ -11,6 +11,7 @@ use super::{
     Algorithm, BroadcastError, BroadcastJob, PeerReport, Report, peer_report, report, run_relay,
     run_starter,
 };
+use crate::config::SILENCE_PATIENCE;
 use crate::driver::stopwatch::Stopwatch;
 use crate::driver::{NodeIo, run_node};
 use crate::manifest::{NodeId, SegmentId};
@@ -50,9 +51,12 @@ pub fn run_rank(
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let Some(peers) = world.split_by_color(color) else {
         let starter = run_starter(job, nodes, &mut transport, Parker::new(), clock)?;
-        let gathered = transport.gather(&encode(&PeerReport::default()))?.unwrap_or_default();
+        let gathered = transport
+            .gather(&encode(&PeerReport::default()), SILENCE_PATIENCE)?
+            .unwrap_or_default();
         let measured = (1..).map(NodeId).zip(gathered.iter().skip(1));
-        let measured: Result<_, _> = measured.map(|(node, bytes)| decode(node, bytes)).collect();
+        let measured: Result<_, _> =
+            measured.map(|(node, bytes)| decode(node, bytes.as_deref())).collect();
         return report(&starter, measured?).map(Some);
     };
     let measured = match algorithm {
@@ -63,7 +67,7 @@ pub fn run_rank(
             run_relay(job, algorithm, (node, nodes), &mut transport, Parker::new(), clock)
         }
     };
-    transport.gather(&encode(&measured?))?;
+    transport.gather(&encode(&measured?), SILENCE_PATIENCE)?;
     Ok(None)
 }
 
@@ -217,8 +221,9 @@ fn encode(report: &PeerReport) -> Vec<u8> {
     bytes
 }
 
-fn decode(node: NodeId, bytes: &[u8]) -> Result<PeerReport, BroadcastError> {
+fn decode(node: NodeId, bytes: Option<&[u8]>) -> Result<PeerReport, BroadcastError> {
     let lost = |problem| BroadcastError::Failed { node, problem };
+    let bytes = bytes.ok_or_else(|| lost("stopped or lost: no report".into()))?;
     let (time, metrics) =
         bytes.split_first_chunk().ok_or_else(|| lost("its report is cut off".into()))?;
     let metrics = RankMetrics::decode(metrics).map_err(|error| lost(error.to_string()))?;

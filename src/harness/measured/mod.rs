@@ -17,8 +17,8 @@ use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY, w
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
-use crate::metrics::Latency;
 use crate::escape;
+use crate::metrics::Latency;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
 
@@ -134,7 +134,8 @@ fn unverified(records: &[Record]) -> Option<String> {
     let unverified = records.iter().filter(|record| record.verification == Verify::Off);
     let names: BTreeSet<_> = unverified.map(|record| record.contender.as_str()).collect();
     let names: Vec<_> = names.into_iter().collect();
-    (!names.is_empty()).then(|| format!("contenders that did not verify: {}", escape::some(&names, ", ")))
+    (!names.is_empty())
+        .then(|| format!("contenders that did not verify: {}", escape::some(&names, ", ")))
 }
 
 fn scenario(record: &Record) -> Scenario {

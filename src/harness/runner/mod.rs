@@ -23,6 +23,7 @@ use super::launch::{Cost, Launch, Order};
 use super::plan::{Plan, PlannedContender};
 use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::workload::BenchScenario;
+use crate::config::REGISTRATION_PATIENCE;
 use crate::config::Verify;
 use crate::driver::job::{Inputs, Job, JobResult};
 use crate::escape;
@@ -32,6 +33,7 @@ use crate::metrics::usage::{self, Usage};
 use crate::report::statistics::{median, median_interval};
 use crate::report::{Carrier, Limits, Summary};
 use crate::time::{Clock, Timestamp};
+use crate::watchdog;
 
 // Time spent on the limits for each size of segment.
 // 8 rounds of 12 ms for copying and as many for hashing: longer than a scheduler's time slice.
@@ -286,6 +288,7 @@ impl Bench<'_> {
         let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let request = (self.launch, scenario.workload.peers, repetition);
+        let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(self.plan));
         let (ended, costs) =
             once(contender, &job, request).map_err(BenchError::of(entry, scenario))?;
         Ok((ended.expect("rank 0 learns how a run ended"), costs))
@@ -351,7 +354,11 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
     };
     launch.mpi_limits(MPI_BUDGET, &Clock::start());
     let mut made: Option<(u32, Arc<[PeerInput]>)> = None;
-    while let Some(order) = ranks.next_order() {
+    let next_order = || {
+        let _limited = watchdog::limit("an order of rank 0", wait_max(plan));
+        ranks.next_order()
+    };
+    while let Some(order) = next_order() {
         let scenario = &plan.scenarios[order.scenario as usize];
         let entry = &plan.contenders[order.contender as usize];
         let known = made.take().filter(|(number, _)| *number == order.scenario);
@@ -359,9 +366,16 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
         let contender = Contender::new(entry, scenario, launch).expect("rank 0 found it fit");
         let request = (launch, scenario.workload.peers, order.repetition);
+        let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(plan));
         once(&contender, &job, request).map_err(BenchError::of(entry, scenario))?;
     }
     Ok(())
+}
+
+// How long a rank waits for another at most. Rank 0 may load its tracker for the whole budget, and a run
+// that has begun ends beyond it.
+fn wait_max(plan: &Plan) -> Duration {
+    plan.budget.saturating_add(REGISTRATION_PATIENCE)
 }
 
 // Runs a contender once on this process, after a barrier; returns the result and each process's

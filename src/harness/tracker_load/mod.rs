@@ -20,7 +20,9 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ranges::{self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments};
+use crate::config::ranges::{
+    self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments,
+};
 use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, TooMany, spread};
 use crate::manifest::NodeId;
 use crate::metrics::Latency;

@@ -90,7 +90,10 @@ pub fn inputs_present(dir: &Path, overwrite: bool) -> Result<Vec<NodeId>, WriteE
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each says what its fields are")]
 pub enum WriteError {
-    #[error("{}: the input exists already: add --overwrite, or name another folder", escape::path(path))]
+    #[error(
+        "{}: the input exists already: add --overwrite, or name another folder",
+        escape::path(path)
+    )]
     Exists { path: PathBuf },
     #[error("{}: {cause}", escape::path(path))]
     Io { path: PathBuf, cause: io::Error },

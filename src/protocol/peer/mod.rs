@@ -9,6 +9,8 @@ mod message_check;
 mod uploads;
 mod wants;
 
+use std::time::Duration;
+
 use crate::config::Config;
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
@@ -432,6 +434,10 @@ impl Node for Peer {
             PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
             PeerPhase::Fetching => Some(Wait::Holder),
         }
+    }
+
+    fn quiet_max(&self, finished: bool) -> Option<Duration> {
+        finished.then_some(self.config.silence_patience)
     }
 
     fn may_leave_unsent(&self) -> bool {

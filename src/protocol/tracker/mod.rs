@@ -13,6 +13,7 @@ mod wait_queue;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
@@ -345,6 +346,10 @@ impl Node for Tracker {
 
     fn waits_for(&self) -> Option<Wait> {
         self.swarm().is_some_and(|swarm| swarm.stage == SwarmStage::Open).then_some(Wait::Nothing)
+    }
+
+    fn quiet_max(&self, finished: bool) -> Option<Duration> {
+        finished.then_some(self.config.silence_patience)
     }
 
     fn may_leave_unsent(&self) -> bool {

@@ -75,7 +75,8 @@ pub(crate) fn overview(mut set: Set) -> String {
             rows.push(cells);
         }
     }
-    let mut out: String = set.warnings.iter().map(|line| format!("! {}\n", escape::terminal(line))).collect();
+    let mut out: String =
+        set.warnings.iter().map(|line| format!("! {}\n", escape::terminal(line))).collect();
     let grid =
         Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes: Vec::new() };
     if !out.is_empty() {

@@ -9,11 +9,13 @@
 //! which these were posted, but may report their ends in another order; they are read in the order of
 //! posting, so that the messages of one rank stay in order.
 
+mod roll_call;
 mod slab;
 
 use std::fmt;
+use std::time::Duration;
 
-use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
+use mpi::collective::{CommunicatorCollectives as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
@@ -21,8 +23,10 @@ use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
-use crate::protocol::{Message, Violation, codec};
+use crate::protocol::{Message, codec};
 use crate::store::{SealedSegment, VacantSlot};
+use crate::watchdog;
+pub use roll_call::{Meeting, RollCall};
 use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
 /// Posted receives for messages.
@@ -126,58 +130,28 @@ impl MpiTransport {
         self.segments_max
     }
 
-    /// Ends the exchange and gathers what each rank measured, on rank 0 and by rank. All ranks
-    /// must come here.
+    /// Ends the exchange and collects what each rank measured: on rank 0, by rank, none of a rank that did
+    /// not report within `limit`; none on the others. All ranks must come here.
     ///
     /// # Errors
     ///
     /// When MPI fails.
-    pub fn gather(mut self, mine: &[u8]) -> Result<Option<Vec<Vec<u8>>>, TransportError> {
+    // Point to point, not `MPI_Gather`: a rank that is stopped or lost is named.
+    pub fn gather(
+        mut self,
+        mine: &[u8],
+        limit: Duration,
+    ) -> Result<Option<Vec<Option<Vec<u8>>>>, TransportError> {
         // What is left is receives that nobody will match: MPI must not be finalized over them.
+        let limited = watchdog::limit("MPI to cancel the receives of this rank", limit);
         while self.active.len() > 0 {
             let receives =
                 |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
             self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
-        // Collectives may block: no request is active any more. Reports differ in length, so that the
-        // lengths are gathered before the bytes.
-        let root = self.messages.process_at_rank(0);
-        let len = std::ffi::c_int::try_from(mine.len()).expect("a report is short");
-        if self.messages.rank() != 0 {
-            root.gather_into(&len);
-            root.gather_varcount_into(mine);
-            return Ok(None);
-        }
-        let mut lens = vec![0; usize::try_from(self.messages.size()).unwrap_or(0)];
-        root.gather_into_root(&len, &mut lens[..]);
-        for (node, &bytes) in (0..).map(NodeId).zip(&lens) {
-            if !(0..=REPORT_BYTES_MAX).contains(&bytes) {
-                return Err(Violation::ReportBytes { bytes }.from(node).into());
-            }
-        }
-        let starts: Vec<_> = lens
-            .iter()
-            .scan(0, |end, len| {
-                let start = *end;
-                *end += len;
-                Some(start)
-            })
-            .collect();
-        let total: std::ffi::c_int = lens.iter().sum();
-        let mut all = vec![0_u8; usize::try_from(total).unwrap_or(0)];
-        let mut partition = mpi::datatype::PartitionMut::new(&mut all[..], &lens[..], &starts[..]);
-        root.gather_varcount_into_root(mine, &mut partition);
-        let mut rest = &all[..];
-        Ok(Some(
-            lens.iter()
-                .map(|&len| {
-                    let (one, others) = rest.split_at(usize::try_from(len).unwrap_or(0));
-                    rest = others;
-                    one.to_vec()
-                })
-                .collect(),
-        ))
+        drop(limited);
+        RollCall::new(&self.messages, limit).collect(Meeting::Reports, mine)
     }
 
     fn post_inbox(&mut self, buffer: Box<[u8]>) -> Result<(), TransportError> {

@@ -2,8 +2,8 @@
 
 use super::axis::Scale;
 use super::svg::{Anchor, Svg};
-use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::escape::{columns, html};
+use crate::report::compare::grid::{Cell, Column, Grid};
 
 // Labels fit, and stay legible where a phone scales it down; chosen by eye.
 pub(super) const WIDTH: f64 = 440.0;

@@ -1,0 +1,160 @@
+//! What all ranks do together, point to point instead of by MPI's collective calls: those have no
+//! limit, and can't tell who is missing.
+
+use std::ffi::c_int;
+use std::thread;
+use std::time::Duration;
+
+use mpi::datatype::Equivalence as _;
+use mpi::point_to_point::{Destination as _, MatchedReceiveVec as _, Source};
+use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
+
+use super::REPORT_BYTES_MAX;
+use crate::manifest::NodeId;
+use crate::protocol::Violation;
+use crate::transport::TransportError;
+use crate::watchdog;
+
+// How long a rank sleeps between two looks: a thousand looks a second take no core from the ranks that
+// still work, and a millisecond is nothing beside a run.
+const REST: Duration = Duration::from_millis(1);
+
+// How much longer than rank 0 the others wait. Rank 0 names who is missing, and may have to wait for a
+// rank twice (for its report and at the end) before it ends the job. They must not be first.
+const OTHERS_WAIT: u32 = 3;
+
+/// A moment at which all ranks meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meeting {
+    /// Before anything else, with the options of each rank.
+    Start,
+    /// After the exchange, with what each rank measured.
+    Reports,
+    /// Rank 0 has printed its summary.
+    Summary,
+    /// The last one before `MPI_Finalize`.
+    Leave,
+}
+
+impl Meeting {
+    // Above the tags of the mutex engine, which shares the communicator of all ranks.
+    fn tag(self) -> c_int {
+        match self {
+            Self::Start => 311,
+            Self::Reports => 312,
+            Self::Summary => 313,
+            Self::Leave => 314,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Reports => "report",
+            Self::Summary | Self::Leave => "end",
+        }
+    }
+}
+
+/// Meetings of all ranks at rank 0.
+#[expect(missing_debug_implementations, reason = "a communicator has none")]
+pub struct RollCall<'a> {
+    world: &'a SimpleCommunicator,
+    limit: Duration,
+}
+
+impl<'a> RollCall<'a> {
+    /// Rank 0 waits for each of the others for `limit` at most.
+    // Time is counted by its own rests: a rank that was stopped itself has not waited.
+    pub fn new(world: &'a SimpleCommunicator, limit: Duration) -> Self {
+        Self { world, limit }
+    }
+
+    /// Rank 0 hears something from each rank, by rank, and answers all of them. Returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// When a rank does not come in time: on rank 0 it names all that are missing.
+    pub fn meet(
+        &self,
+        meeting: Meeting,
+        mine: &[u8],
+        answer: impl FnOnce(&[Vec<u8>]) -> Vec<u8>,
+    ) -> Result<Vec<u8>, TransportError> {
+        let Some(all) = self.collect(meeting, mine)? else {
+            let root = self.world.process_at_rank(0);
+            let answered = self.receive(&root, meeting, self.limit * OTHERS_WAIT)?;
+            return answered.map(|(_, bytes)| bytes).ok_or(TransportError::Silent(NodeId::TRACKER));
+        };
+        let named = (0..).map(NodeId).zip(&all);
+        let missing: Vec<_> =
+            named.filter_map(|(node, one)| one.is_none().then_some(node)).collect();
+        if !missing.is_empty() {
+            return Err(TransportError::Missing {
+                nodes: missing,
+                limit: self.limit,
+                what: meeting.name(),
+            });
+        }
+        let answer = answer(&all.into_iter().flatten().collect::<Vec<_>>());
+        (1..self.world.size()).for_each(|to| self.send(to, meeting, &answer));
+        Ok(answer)
+    }
+
+    /// What each rank sends, by rank, on rank 0; none of a rank that is missing. None on other ranks.
+    ///
+    /// # Errors
+    ///
+    /// When a rank sends more than any rank has to say.
+    pub fn collect(
+        &self,
+        meeting: Meeting,
+        mine: &[u8],
+    ) -> Result<Option<Vec<Option<Vec<u8>>>>, TransportError> {
+        if self.world.rank() != 0 {
+            self.send(0, meeting, mine);
+            return Ok(None);
+        }
+        let mut all = vec![None; usize::try_from(self.world.size()).unwrap_or_default()];
+        all[0] = Some(mine.to_vec());
+        while all.contains(&None) {
+            // Each rank that comes renews the limit: the slow start of many is no loss.
+            let any = self.world.any_process();
+            let Some((from, bytes)) = self.receive(&any, meeting, self.limit)? else { break };
+            all[from.index()] = Some(bytes);
+        }
+        Ok(Some(all))
+    }
+
+    fn send(&self, to: Rank, meeting: Meeting, bytes: &[u8]) {
+        let waited_for = format!("rank {to} to take a message ({})", meeting.name());
+        let _limit = watchdog::limit(waited_for, self.limit * OTHERS_WAIT);
+        self.world.process_at_rank(to).send_with_tag(bytes, meeting.tag());
+    }
+
+    fn receive(
+        &self,
+        source: &impl Source,
+        meeting: Meeting,
+        limit: Duration,
+    ) -> Result<Option<(NodeId, Vec<u8>)>, TransportError> {
+        let mut left = limit;
+        loop {
+            if let Some(probed) = source.immediate_matched_probe_with_tag(meeting.tag()) {
+                let from = NodeId(u32::try_from(probed.1.source_rank()).unwrap_or_default());
+                let bytes = probed.1.count(u8::equivalent_datatype());
+                if !(0..=REPORT_BYTES_MAX).contains(&bytes) {
+                    return Err(Violation::ReportBytes { bytes }.from(from).into());
+                }
+                let what = format!("the rest of a message ({})", meeting.name());
+                let _limit = watchdog::limit(what, self.limit * OTHERS_WAIT);
+                return Ok(Some((from, probed.matched_receive_vec().0)));
+            }
+            if left.is_zero() {
+                return Ok(None);
+            }
+            left = left.saturating_sub(REST);
+            thread::park_timeout(REST);
+        }
+    }
+}
