@@ -94,7 +94,7 @@ fn what_mpiswarm_did_not_write_is_replaced_only_with_overwrite() {
         let (code, errors) = run(engine, &inputs, &out, &[]);
         assert_eq!((code, errors.lines().count()), (Some(2), 1), "{errors}");
         let expected = format!(
-            "rank 2: {}: in the way: client2_a, client2_b, client2_c, client2_d: ",
+            "rank 2: {}: in the way: client2_a, client2_b, client2_c, client2_e: ",
             out.display()
         );
         assert!(errors.contains(&expected) && errors.contains("--overwrite"), "{errors}");

@@ -2,7 +2,7 @@
 # Usage: flux batch [FLUX OPTIONS] scripts/cluster/run.flux [INPUTS] [arguments for `mpiswarm run`]
 #
 # One run as a Flux job, submitted from the root of the repository:
-#   flux batch -N 8 -n 9 scripts/cluster/run.flux inputs/classic --segment-bytes 1048576
+#   flux batch -N 8 -n 13 scripts/cluster/run.flux inputs/classic --segment-bytes 1048576
 # As many ranks as the inputs ask for, or MPISWARM_RANKS. An Open MPI of version 5 wants PMIx, from
 # the plugin flux-pmix: MPISWARM_OPTIONS="-o pmi=pmix". Its record is
 # results/run-<UTC date and time>-flux-<job>. Modules and the like: scripts/cluster/job.sh --help.

@@ -9,8 +9,9 @@ use crate::config::Verify;
 use crate::escape;
 use crate::harness;
 use crate::harness::environment::Environment;
+use crate::harness::measured::has_records;
 use crate::harness::plan::PlannedContender;
-use crate::harness::records::{Journal, Record};
+use crate::harness::records::{self, Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, BenchError};
 use crate::harness::switches::ContenderKind;
 use crate::harness::{Launch, Plan, measured, results, tracker_run};
@@ -50,6 +51,9 @@ fn writable_out(args: &BenchArgs) -> Result<(), String> {
         None => writable::folder(Path::new(results::RESULTS)),
         // Whether it can be continued depends on what is in it.
         Some(_) if args.resume => Ok(()),
+        Some(out) if has_records(out) => {
+            Err(RecordsError::Exists(out.join(records::RECORDS)).to_string())
+        }
         Some(out) => writable::folder(out),
     }
 }
@@ -86,7 +90,6 @@ struct BrokenRun(u8);
 /// Carries out a plan on rank 0, or on the only process, and releases the other ranks.
 fn run_plan(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, BrokenRun> {
     let clock = Clock::start();
-    show::note(&plan.extent());
     let calibration = runner::calibrate(plan, launch, &clock);
     let environment = Environment::capture(plan, launch, calibration);
     let code = match open(args, &environment) {
@@ -121,6 +124,7 @@ fn measure(
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
     let began = clock.now();
+    show::note(&plan.extent());
     show::note(&format!("records in {}", escape::path(journal.dir())));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
@@ -206,10 +210,8 @@ mod ranks {
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
         let plan = plan.map(|plan| with_budget(plan, args));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
-        if let Some(problem) = problem {
-            return refuse(&problem);
-        }
         let code = match plan {
+            _ if problem.is_some() => refuse(&problem.unwrap_or_default()),
             Ok(plan) if is_root => {
                 run_plan(args, &plan, &launch).unwrap_or_else(|BrokenRun(code)| abort(&world, code))
             }

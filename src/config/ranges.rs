@@ -9,10 +9,11 @@ use std::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 
 use super::HANDOUT_MAX;
+use crate::escape;
 
 /// A text that is no number of a range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use {range}, not {value:?}")]
+#[error("use {range}, not \"{}\"", escape::terminal(value))]
 pub struct OutOfRange {
     range: String,
     value: String,

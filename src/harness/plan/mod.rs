@@ -21,6 +21,7 @@ use crate::config::ranges::{
 };
 use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
 use crate::manifest::read_regular;
+use crate::report::units::count;
 
 // Bytes of a plan, at most.
 // The longest that comes with the program has 1.3 KB.
@@ -166,9 +167,9 @@ impl Plan {
         let loads =
             if loads == 0 { String::new() } else { format!("{loads} loads of the tracker; ") };
         format!(
-            "{loads}{} workloads for {} contenders: {} to {} runs with warm-up, or {} s",
-            self.scenarios.len(),
-            self.contenders.len(),
+            "{loads}{} for {}: {} to {} runs with warm-up, or {} s",
+            count(self.scenarios.len() as u64, "workload"),
+            count(self.contenders.len() as u64, "contender"),
             runs(least),
             runs(most),
             self.budget.as_secs_f64()
