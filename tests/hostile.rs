@@ -141,7 +141,6 @@ fn names_of_files_and_folders_of_a_run() {
         assert_eq!(output.status.code(), Some(3), "{output:?}");
         let text = printed(&output);
         assert!(text.contains(r"x\u{202a}\u{202b}"), "{text}");
-        assert!(text.contains("looks the same"), "{text}");
     }
     let report = out.join("no-folder/report.json");
     refused(run(&["--quiet".as_ref(), "--report".as_ref(), report.as_ref()]), 0);
@@ -154,6 +153,19 @@ fn names_of_files_and_folders_of_a_run() {
     fs::write(inputs.join("in2.txt"), format!("1\n{name} 2\n00000000\n00000000\n0\n"))
         .expect("written");
     refused(run(&[]), 1);
+}
+
+#[test]
+fn names_that_only_look_alike_are_both_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(dir.path().join(name), text).expect("written");
+    write("in1.txt", "1\nFr\u{e9}d 1\n00112233\n0\n");
+    write("in2.txt", "0\n1\nFre\u{301}d\n");
+    let words = ["run".as_ref(), dir.path().as_os_str(), "--out".as_ref(), dir.path().as_os_str()];
+    let output = mpiswarm(words.iter().chain(&["--transport", "local"].map(OsStr::new)));
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let expected = "in1.txt owns Fr\u{e9}d, which only looks like Fre\\u{301}d";
+    assert!(printed(&output).contains(expected), "{output:?}");
 }
 
 #[test]

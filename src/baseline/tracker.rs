@@ -124,6 +124,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     fn describe(&mut self, roster: &Roster) -> Result<(), TransportError> {
         self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
+        self.outcome.lookalikes = roster.lookalikes();
         self.progress.segments_wanted = roster.wanted_segments();
         self.peers().try_for_each(|peer| {
             self.answer(peer, &TrackerMessage::Catalogue(roster.catalogue(peer)))

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mpi::Threading;
-use mpi::collective::Root as _;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::agreement;
@@ -39,14 +38,14 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         return code;
     }
     let begins = watchdog::limit("all ranks to begin", config.registration_patience);
+    let here = here(&world);
+    drop(begins);
     // Rank 0 holds the output folder until all have ended.
-    let _list = match refuse(args, provided, &world) {
+    let _list = match refuse(args, provided, &world, config.registration_patience) {
         Ok(list) => list,
         Err(code) => return code,
     };
-    let here = here(&world);
     let one_machine = here.ranks == world.size();
-    drop(begins);
     let (job, progress) = (args.job(!one_machine, show::error), show::progress(args, &clock));
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
@@ -126,12 +125,13 @@ fn disagreement(world: &SimpleCommunicator) -> Option<String> {
     Launcher::of_this_process().and_then(|launcher| launcher.disagreement(ranks))
 }
 
-/// The exit code where inputs, ranks, output folder and MPI don't fit together. Rank 0 checks, and
-/// broadcasts it.
+/// The exit code where inputs, ranks, output folder and MPI don't fit together. Rank 0 checks, and tells
+/// the others.
 fn refuse(
     args: &RunArgs,
     provided: Threading,
     world: &SimpleCommunicator,
+    limit: Duration,
 ) -> Result<Option<OutputList>, u8> {
     let (mut code, mut list) = (OK, None);
     if world.rank() == 0 {
@@ -146,9 +146,12 @@ fn refuse(
             }
         }
     }
-    let mut shared = code;
-    world.process_at_rank(0).broadcast_into(&mut shared);
-    if shared != OK {
+    let met = RollCall::new(world, limit).meet(Meeting::Inputs, &[], |_| vec![code]);
+    let shared = met.unwrap_or_else(|error| {
+        show::error(&format!("rank {}: {error}", world.rank()));
+        abort(world, FAILED)
+    });
+    if shared != [OK] {
         // Only rank 0 exits with it: a launcher reports each code that is not 0.
         return Err(code);
     }

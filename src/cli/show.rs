@@ -130,11 +130,14 @@ pub(super) fn summary(
     errors(outcome.errors.iter().cloned());
     let names = outcome.unavailable.iter().map(|name| escape::terminal(name));
     errors(names.map(|name| format!("{name}: no rank could provide it")));
-    if !outcome.unavailable.iter().all(|name| name.is_ascii()) {
-        note(
-            "an owner's file may have a name that looks the same and has other code points (NFC, NFD)",
-        );
-    }
+    errors(outcome.lookalikes.iter().map(|(wanted, owner, owned)| {
+        let [wanted, owned] = [wanted, owned].map(|name| escape::terminal(name));
+        format!(
+            "in{}.txt owns {owned}, which only looks like {wanted}: other code points (NFC, NFD): use one \
+             of both names in all inputs",
+            owner.0
+        )
+    }));
     if outcome.refused {
         return if outcome.lost.is_empty() { REFUSED } else { FAILED };
     }

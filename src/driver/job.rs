@@ -199,7 +199,7 @@ mod ranks {
     use super::{run_peer, run_tracker};
     use crate::time::Clock;
     use crate::transport::TransportError;
-    use crate::transport::mpi::MpiTransport;
+    use crate::transport::mpi::{Meeting, MpiTransport, RollCall};
     use crate::watchdog;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
 
@@ -227,6 +227,8 @@ mod ranks {
 
     fn connect(job: &Job, world: &SimpleCommunicator) -> Result<MpiTransport, TransportError> {
         let limit = job.config.registration_patience;
+        // A rank that does not come is named here, which the collective calls below can't do.
+        RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
         let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
         MpiTransport::new(world, job.config.sends_synchronously)
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::quote::Quoted;
-use super::{FileName, Hashes, NodeId, ParseError, read_regular};
+use super::{FileName, Hashes, NodeId, ParseError, read_bounded};
 use crate::escape;
 
 /// Bytes of an input, at most.
@@ -34,7 +34,7 @@ impl PeerInput {
     pub fn read(dir: &Path, peer: NodeId) -> Result<Self, InputError> {
         let path = input_path(dir, peer);
         // Bytes, not text: the parser names the line of a byte that is not UTF-8.
-        match read_regular(&path, INPUT_BYTES_MAX) {
+        match read_bounded(&path, INPUT_BYTES_MAX) {
             Err(cause) => Err(InputError::Read { path, cause }),
             Ok(text) => Self::parse(&text)
                 .and_then(|input| input.check_outputs(peer, &text))

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use unicode_normalization::UnicodeNormalization as _;
+
 use super::registration::{Catalogue, Listing};
 use super::{OwnedEntry, Registration};
 use crate::escape;
@@ -173,6 +175,23 @@ impl Roster {
     /// Whether `peer` wants a file that nobody owns.
     pub(crate) fn lacks_unowned(&self, peer: NodeId) -> bool {
         self.named[peer.index()].wanted.iter().any(Option::is_none)
+    }
+
+    /// Names that nobody owns, each with an owner's name that has the same characters in other code points.
+    pub(crate) fn lookalikes(&self) -> Vec<(String, NodeId, String)> {
+        let normalized = |name: &str| name.nfc().collect::<String>();
+        let wanted = self.unowned.iter().filter(|name| !name.is_ascii());
+        let wanted: HashMap<String, &str> =
+            wanted.map(|name| (normalized(name), &**name)).collect();
+        if wanted.is_empty() {
+            return Vec::new();
+        }
+        let owned = self.files.iter().filter(|file| !file.name.is_ascii());
+        let alike = owned.filter_map(|file| {
+            let name = wanted.get(&normalized(&file.name))?;
+            Some(((*name).to_owned(), file.owners[0], file.name.to_string()))
+        });
+        alike.collect()
     }
 
     pub(crate) fn digest(&self, segment: SegmentId) -> Digest {

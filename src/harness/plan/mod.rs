@@ -20,7 +20,7 @@ use crate::config::ranges::{
     BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
 };
 use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
-use crate::manifest::read_regular;
+use crate::manifest::read_bounded;
 use crate::report::units::count;
 
 // Bytes of a plan, at most.
@@ -129,7 +129,7 @@ impl Plan {
     ///
     /// The file cannot be read.
     pub(crate) fn read_text(path: &Path) -> Result<String, PlanError> {
-        let text = read_regular(path, PLAN_BYTES_MAX).and_then(|bytes| {
+        let text = read_bounded(path, PLAN_BYTES_MAX).and_then(|bytes| {
             String::from_utf8(bytes).map_err(|cause| io::Error::new(ErrorKind::InvalidData, cause))
         });
         text.map_err(|cause| PlanError::Read { path: path.to_owned(), cause })

@@ -176,6 +176,7 @@ impl Tracker {
         match registrations.roster(self.config.segments_max, &mut self.outcome) {
             Some(roster) => {
                 self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
+                self.outcome.lookalikes = roster.lookalikes();
                 let swarm =
                     RunningSwarm::new(now, roster, self.nodes, self.seed, &self.config, out);
                 self.phase = TrackerPhase::Running(Box::new(swarm));

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub refused: bool,
     /// Names of files that a peer wanted and did not get.
     pub unavailable: Vec<String>,
+    /// Of these, names that look like one that a rank owns: the name, the owner, its name.
+    pub lookalikes: Vec<(String, NodeId, String)>,
     /// When the swarm opened: all peers had registered and reserved their memory.
     pub opened: Option<Timestamp>,
     /// By rank: when all that it wanted was verified; none for rank 0 and for peers that miss

@@ -28,6 +28,10 @@ const OTHERS_WAIT: u32 = 3;
 pub enum Meeting {
     /// Before anything else, with the options of each rank.
     Start,
+    /// Rank 0 has looked at inputs and outputs.
+    Inputs,
+    /// Right before the collective calls that make communicators.
+    Connect,
     /// After the exchange, with what each rank measured.
     Reports,
     /// Rank 0 has printed its summary.
@@ -41,15 +45,17 @@ impl Meeting {
     fn tag(self) -> c_int {
         match self {
             Self::Start => 311,
-            Self::Reports => 312,
-            Self::Summary => 313,
-            Self::Leave => 314,
+            Self::Inputs => 312,
+            Self::Connect => 313,
+            Self::Reports => 314,
+            Self::Summary => 315,
+            Self::Leave => 316,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Start => "start",
+            Self::Start | Self::Inputs | Self::Connect => "start",
             Self::Reports => "report",
             Self::Summary | Self::Leave => "end",
         }
