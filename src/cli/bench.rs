@@ -183,15 +183,14 @@ mod ranks {
         with_budget, writable_out,
     };
     use crate::cli::ONE_NODE;
-    use crate::cli::over_mpi::{abort, begin, end};
+    use crate::cli::over_mpi::{abort, begin, end, initialize};
     use crate::config::REGISTRATION_PATIENCE;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
     use crate::watchdog;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
-        let Some((universe, _)) = mpi::initialize_with_threading(threading(args)) else {
-            show::error("MPI can't be initialized");
+        let Some((universe, _)) = initialize(threading(args), REGISTRATION_PATIENCE) else {
             return FAILED;
         };
         let world = universe.world();

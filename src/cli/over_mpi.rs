@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use mpi::Threading;
+use mpi::environment::Universe;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::agreement;
@@ -28,12 +29,11 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Engine::Lockfree => Threading::Funneled,
         Engine::Mutex => Threading::Multiple,
     };
-    let Some((universe, provided)) = mpi::initialize_with_threading(needed) else {
-        show::error("MPI can't be initialized");
+    let config = args.job(false, |_| ()).config;
+    let Some((universe, provided)) = initialize(needed, config.registration_patience) else {
         return FAILED;
     };
     let world = universe.world();
-    let config = args.job(false, |_| ()).config;
     if let Err(code) = begin(&world, config.registration_patience, &args.agreed()) {
         return code;
     }
@@ -69,7 +69,29 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
-/// What all ranks do first: each wait from here on has a limit. An exit code where they can't go on.
+/// Initializes MPI; none where that fails, and says why. Each wait from here on has a limit, `MPI_Init` too,
+/// in which a rank waits for all others.
+pub(super) fn initialize(threading: Threading, limit: Duration) -> Option<(Universe, Threading)> {
+    let rank = Launcher::of_this_process().and_then(|launcher| launcher.rank);
+    let rank = rank.map(|rank| format!("rank {rank}: ")).unwrap_or_default();
+    let installed = watchdog::install(move |what| {
+        show::error(&format!("{rank}waited too long for {what}: another rank is stopped or lost"));
+        // Only MPI's own thread may call `MPI_Abort`; the launcher ends the other ranks.
+        std::process::abort();
+    });
+    if let Err(cause) = installed {
+        show::error(&format!("a thread can't be started: {cause}"));
+        return None;
+    }
+    let _limited = watchdog::limit("all ranks to start (MPI_Init)", limit);
+    let initialized = mpi::initialize_with_threading(threading);
+    if initialized.is_none() {
+        show::error("MPI can't be initialized");
+    }
+    initialized
+}
+
+/// What all ranks do first. An exit code where they can't go on.
 pub(super) fn begin(
     world: &SimpleCommunicator,
     limit: Duration,
@@ -79,16 +101,6 @@ pub(super) fn begin(
         return Err(refuse_all(&refusal));
     }
     let rank = world.rank();
-    let installed = watchdog::install(move |what| {
-        show::error(&format!(
-            "rank {rank}: waited too long for {what}: another rank is stopped or lost"
-        ));
-        std::process::abort();
-    });
-    if let Err(cause) = installed {
-        show::error(&format!("rank {rank}: a thread can't be started: {cause}"));
-        abort(world, FAILED)
-    }
     match agreement::refusal(&RollCall::new(world, limit), agreed) {
         Ok(None) => Ok(()),
         Ok(Some(code)) => Err(code),
