@@ -48,6 +48,8 @@ job() {
         --out "$out/files" --segment-bytes 4194304 --quiet \
         --patience registration=5s,silence=3s,ask=250ms,request=1s "${options[@]}" >"$out/log" 2>&1
 }
+# It may have ended meanwhile.
+signal() { kill "-$1" "$pid" 2>/dev/null || true; }
 whole() { "$root/scripts/check-outputs.sh" "$root/inputs/small" "$out/files" >"$out/check" 2>&1; }
 
 failed=0 late=0
@@ -59,16 +61,20 @@ for ((round = 1; round <= times; round++)); do
     sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
     if pid=$(pid_of "$rank"); then
         case $fault in
-            pause) kill -STOP "$pid" && sleep 0.5 && kill -CONT "$pid" || true ;;
-            stop) kill -STOP "$pid" || true ;;
-            kill) kill -KILL "$pid" || true ;;
+            pause)
+                signal STOP
+                sleep 0.5
+                signal CONT
+                ;;
+            stop) signal STOP ;;
+            kill) signal KILL ;;
         esac
     else
         late=$((late + 1)) pid=
     fi
     code=0
     wait "$running" || code=$?
-    [[ -n $pid && $fault == stop ]] && { kill -KILL "$pid" 2>/dev/null || true; }
+    [[ -z $pid || $fault != stop ]] || signal KILL
     if ((code == 124 || code == 137)) && [[ $fault != kill ]]; then
         why="did not end within 60 s"
     elif [[ $fault == pause || -z $pid ]]; then

@@ -1,5 +1,6 @@
 //! A run whose nodes are the ranks of an MPI job.
 
+use std::fs;
 use std::time::Duration;
 
 use mpi::Threading;
@@ -75,7 +76,9 @@ pub(super) fn initialize(threading: Threading, limit: Duration) -> Option<(Unive
     let rank = Launcher::of_this_process().and_then(|launcher| launcher.rank);
     let rank = rank.map(|rank| format!("rank {rank}: ")).unwrap_or_default();
     let installed = watchdog::install(move |what| {
-        show::error(&format!("{rank}waited too long for {what}: another rank is stopped or lost"));
+        let stopped = stopped_ranks();
+        let who = if stopped.is_empty() { "another rank".to_owned() } else { stopped.join(", ") };
+        show::error(&format!("{rank}waited too long for {what}: {who} is stopped or lost"));
         // Only MPI's own thread may call `MPI_Abort`; the launcher ends the other ranks.
         std::process::abort();
     });
@@ -89,6 +92,27 @@ pub(super) fn initialize(threading: Threading, limit: Duration) -> Option<(Unive
         show::error("MPI can't be initialized");
     }
     initialized
+}
+
+/// Ranks of this program on this host that a signal has stopped: in `MPI_Init` and in other collective calls
+/// MPI can't tell who is missing.
+fn stopped_ranks() -> Vec<String> {
+    let mine = fs::read_link("/proc/self/exe").ok();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let stopped = processes.filter_map(|process| {
+        let dir = process.path();
+        let is_ours = fs::read_link(dir.join("exe")).ok() == mine;
+        let status = fs::read_to_string(dir.join("status")).ok().filter(|_| is_ours)?;
+        let state = status.lines().find_map(|line| line.strip_prefix("State:"))?.trim();
+        let environment = fs::read(dir.join("environ")).ok().filter(|_| state.starts_with('T'))?;
+        let environment = String::from_utf8_lossy(&environment).into_owned();
+        let value = |name: &str| {
+            let mut pairs = environment.split('\0').filter_map(|pair| pair.split_once('='));
+            pairs.find(|(key, _)| *key == name).map(|(_, value)| value.to_owned())
+        };
+        Launcher::detect(value)?.rank.map(|rank| format!("rank {rank}"))
+    });
+    stopped.collect()
 }
 
 /// What all ranks do first. An exit code where they can't go on.
