@@ -5,7 +5,8 @@
 # moment, and checks how the job ends.
 #
 #   pause  stops a rank for half a second, less than the patience: all is delivered
-#   stop   stops a rank for good: the job ends by itself with an error, and names that rank
+#   stop   stops a rank for good: the job ends by itself with an error, and names that rank, unless the others
+#          had ended with all delivered
 #   kill   kills a rank: the job ends with an error; nothing half-written; a rerun delivers all
 #
 # MPISWARM names the program, MPIRUN the launcher with its options. The seed of the random choices is SEED
@@ -30,18 +31,15 @@ RANDOM=${SEED:-1}
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
-# The process of a rank, by what each launcher tells its processes.
-pid_of() {
+# The ranks of the job that still run, `RANK PID` a line, by what each launcher tells its processes.
+ranks() {
     local dir environment
     for dir in /proc/[0-9]*; do
         [[ $(readlink "$dir/exe" 2>/dev/null) == "$(readlink -f "$program")" ]] || continue
         environment=$( (tr '\0' '\n' <"$dir/environ") 2>/dev/null) || continue
-        if grep -qxE "(OMPI_COMM_WORLD_RANK|PMI_RANK)=$1" <<<"$environment" &&
-            grep -qx "FAULTS_OUT=$out" <<<"$environment"; then
-            echo "${dir#/proc/}" && return
-        fi
+        grep -qx "FAULTS_OUT=$out" <<<"$environment" || continue
+        sed -nE "s/^(OMPI_COMM_WORLD_RANK|PMI_RANK)=(.*)/\\2 ${dir#/proc/}/p" <<<"$environment" | head -1
     done
-    return 1
 }
 job() {
     FAULTS_OUT=$out timeout -k 5 60 "${launcher[@]}" -n 5 "$program" run "$root/inputs/small" \
@@ -59,18 +57,27 @@ for ((round = 1; round <= times; round++)); do
     job &
     running=$!
     sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
-    if pid=$(pid_of "$rank"); then
+    pid=$(ranks | sed -n "s/^$rank //p")
+    if [[ -n $pid ]]; then
         case $fault in
             pause)
                 signal STOP
                 sleep 0.5
                 signal CONT
                 ;;
-            stop) signal STOP ;;
+            stop)
+                signal STOP
+                # A rank may be stopped when all is done and the others have ended. Then only the launcher
+                # waits for it, and nobody is left who could end the job.
+                while kill -0 "$running" 2>/dev/null; do
+                    sleep 0.5
+                    [[ $(ranks) != "$rank $pid" ]] || signal CONT
+                done
+                ;;
             kill) signal KILL ;;
         esac
     else
-        late=$((late + 1)) pid=
+        late=$((late + 1))
     fi
     code=0
     wait "$running" || code=$?

@@ -144,7 +144,7 @@ fn every_kind_has_one_kind_of_sender() {
         assert_eq!(heard, 1, "{kind}: {all:?}");
         for (error, from) in all.iter().zip([2, 0, 3]) {
             let Some(error) = error else { continue };
-            let expected = format!("rank {from} sent a message that cannot be: ");
+            let expected = format!("rank {from} sent an invalid message: ");
             assert!(error.starts_with(&expected), "{error}");
             assert!(error.ends_with(", which it may not send"), "{error}");
         }
@@ -230,7 +230,7 @@ fn a_tracker_checks_every_number() {
     ] {
         let (mut tracker, mut out) = open_tracker();
         let error = hear(&mut tracker, 2, &message, &mut out);
-        let expected = format!("rank 2 sent a message that cannot be: {what}");
+        let expected = format!("rank 2 sent an invalid message: {what}");
         assert_eq!(error, Some(expected), "{message:?}");
     }
 }
@@ -248,7 +248,7 @@ fn a_tracker_takes_parts_of_their_length_and_no_others() {
     ] {
         let (mut tracker, mut out) = registering();
         let error = hear(&mut tracker, 1, &message, &mut out).expect("it can't be");
-        assert_eq!(error, format!("rank 1 sent a message that cannot be: {what}"));
+        assert_eq!(error, format!("rank 1 sent an invalid message: {what}"));
     }
     // Full parts without end have a bound.
     let (mut tracker, mut out) = registering();
@@ -307,7 +307,7 @@ fn a_peer_checks_every_number() {
     ] {
         let (mut peer, mut out) = open_peer();
         let error = hear(&mut peer, from, &message, &mut out);
-        let expected = format!("rank {from} sent a message that cannot be: {what}");
+        let expected = format!("rank {from} sent an invalid message: {what}");
         assert_eq!(error, Some(expected), "{message:?}");
     }
 }

@@ -123,10 +123,9 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.stopwatch.lap(Activity::Writing);
         self.tracker.send(&PeerMessage::Done(Box::new(std::mem::take(&mut self.report))))?;
         // Others may still fetch from this peer: its upload thread serves them.
-        let TrackerMessage::Stop = self.tracker.receive()? else {
-            unreachable!("a peer that is done is stopped")
-        };
-        Ok(())
+        let answer = self.tracker.receive()?;
+        let is_stop = matches!(answer, TrackerMessage::Stop);
+        if is_stop { Ok(()) } else { Err(misplaced(NodeId::TRACKER, &answer)) }
     }
 
     /// What both threads measured, now that both have ended.

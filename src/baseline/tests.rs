@@ -69,7 +69,7 @@ fn a_peer_that_does_not_register_is_named() {
         tracker.join().expect("it does not panic")
     });
     assert_eq!(outcome.lost, [NodeId(2)]);
-    let error = "rank 2 did not register within 0.08 s: does its input hang?";
+    let error = "rank 2 did not register within 0.08 s: stopped or lost, or its input hangs";
     assert_eq!((outcome.errors, outcome.refused), (vec![error.to_owned()], true));
 }
 

@@ -300,7 +300,9 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             let error = match contact {
                 Contact::Unregistered if *silence >= registration_patience => {
                     let seconds = registration_patience.as_secs_f64();
-                    format!("{node} did not register within {seconds} s: does its input hang?")
+                    format!(
+                        "{node} did not register within {seconds} s: stopped or lost, or its input hangs"
+                    )
                 }
                 Contact::Registered if *silence >= silence_patience => {
                     let seconds = silence_patience.as_secs_f64();

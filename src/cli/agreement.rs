@@ -2,6 +2,7 @@
 //! start each rank with a command line of its own (MPMD).
 
 use super::{REFUSED, show};
+use crate::escape;
 use crate::protocol::codec::PROTOCOL_VERSION;
 use crate::transport::TransportError;
 use crate::transport::mpi::{Meeting, RollCall};
@@ -64,7 +65,7 @@ fn differences(mine: &[u64], all: &[u64], options: &[(String, String)]) -> Vec<S
             format!(
                 "{noun} {}: {name} is not {value} as on rank 0: start all ranks with the same program \
                  and options",
-                ranks.join(", ")
+                escape::some(&ranks, ", ")
             )
         })
     };

@@ -4,6 +4,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use crate::escape;
+use crate::store::probe_folder;
+
 /// Checks that a file can be written. One that is there keeps its bytes, one that is not there is not
 /// left behind.
 pub(super) fn file(path: &Path) -> Result<(), String> {
@@ -26,12 +29,9 @@ fn probe_existing(path: &Path) -> io::Result<()> {
 
 /// Makes a folder, and checks that files can be made in it.
 pub(super) fn folder(path: &Path) -> Result<(), String> {
-    fs::create_dir_all(path).map_err(|cause| refusal(path, &cause))?;
-    // By its number no other process has the same name.
-    file(&path.join(format!(".mpiswarm-{}", std::process::id())))
-        .map_err(|_| refusal(path, &ErrorKind::PermissionDenied.into()))
+    probe_folder(path).map_err(|cause| refusal(path, &cause))
 }
 
 fn refusal(path: &Path, cause: &io::Error) -> String {
-    format!("{}: {cause}: name another place to write to", crate::escape::path(path))
+    format!("{}: {cause}: name another place to write to", escape::path(path))
 }

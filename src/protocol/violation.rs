@@ -8,9 +8,9 @@ use crate::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
 
 use super::{DoneReport, Message};
 
-/// A message that can't be, and its sender.
+/// An invalid message, and its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{from} sent a message that cannot be: {violation}")]
+#[error("{from} sent an invalid message: {violation}")]
 pub struct ProtocolError {
     /// Who sent it.
     pub from: NodeId,
@@ -141,13 +141,37 @@ pub(crate) fn check_problem(problem: &str) -> Result<(), Violation> {
     if bytes <= PROBLEM_BYTES_MAX { Ok(()) } else { Err(Violation::Problem { bytes }) }
 }
 
-/// What peers say to each other. All else is between a peer and the tracker.
-pub(crate) fn is_between_peers(message: &Message) -> bool {
-    matches!(
-        message,
-        Message::Request { .. }
+/// Between whom a message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    ToTracker,
+    FromTracker,
+    BetweenPeers,
+}
+
+impl Route {
+    // One list with all kinds: a new one can't be forgotten.
+    pub(crate) fn of(message: &Message) -> Self {
+        match message {
+            Message::Register(_)
+            | Message::Describe { .. }
+            | Message::Ready { .. }
+            | Message::Ask(_)
+            | Message::Finished { .. }
+            | Message::Complete { .. }
+            | Message::Done(_)
+            | Message::Bye => Self::ToTracker,
+            Message::Registered { .. }
+            | Message::Described(_)
+            | Message::Open
+            | Message::Handout(_)
+            | Message::Acknowledged { .. }
+            | Message::Lost { .. }
+            | Message::Stop => Self::FromTracker,
+            Message::Request { .. }
             | Message::Decline { .. }
             | Message::Withdraw { .. }
-            | Message::Withdrawn { .. }
-    )
+            | Message::Withdrawn { .. } => Self::BetweenPeers,
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub(crate) use memory::available_bytes;
 pub use output::OutputDir;
 pub use output_error::OutputError;
 pub use output_list::OutputList;
-pub use temporary::remove_left_over;
+pub use temporary::{probe_folder, remove_left_over};
 
 /// A verified segment: what may be served and written, and nothing else may.
 pub trait Verified {

@@ -58,9 +58,7 @@ impl OutputList {
     /// When the folder can't be made or written to, or another run holds the list.
     pub fn open(dir: &Path, node: NodeId) -> Result<Self, OutputError> {
         // A trial now, so that a folder without write permission is named before anything moves.
-        fs::create_dir_all(dir)
-            .and_then(|()| temporary::create(dir))
-            .and_then(|(probe, _)| fs::remove_file(probe))
+        temporary::probe_folder(dir)
             .map_err(|cause| OutputError::Folder { path: dir.to_owned(), cause })?;
         let path = dir.join(format!(".mpiswarm-{}.outputs", node.0));
         let (file, unlocked) = lock(dir, &path)?;

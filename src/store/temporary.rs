@@ -32,6 +32,17 @@ pub(super) fn create(dir: &Path) -> io::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
+/// Makes a folder, and checks that files can be made in it.
+///
+/// # Errors
+///
+/// They can't.
+pub fn probe_folder(dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let (path, _) = create(dir)?;
+    fs::remove_file(path)
+}
+
 /// Removes the temporary files that processes of this host and user left when they were killed. Never
 /// one of a process that lives, or of another host, whose processes can't be seen from here.
 pub fn remove_left_over(dir: &Path) {

@@ -7,6 +7,7 @@ pub mod mpi;
 
 use std::time::Duration;
 
+use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, ProtocolError, codec::CodecError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
@@ -84,14 +85,9 @@ pub enum Completion {
     },
 }
 
-// The ranks that are named in one line; more are counted.
-const NAMED_MAX: usize = 8;
-
 fn no_sign_of(nodes: &[NodeId], what: &str) -> String {
-    let named: Vec<_> = nodes.iter().take(NAMED_MAX).map(NodeId::to_string).collect();
-    let more = nodes.len() - named.len();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more} did not {what}", named.join(", "))
+    let names: Vec<_> = nodes.iter().map(NodeId::to_string).collect();
+    format!("{} did not {what}", escape::some(&names, ", "))
 }
 
 /// Why a job is broken.
@@ -102,7 +98,7 @@ pub enum TransportError {
     #[error(transparent)]
     Codec(#[from] CodecError),
     /// Bytes that are no message.
-    #[error("{from} sent what is no message: {cause}")]
+    #[error("{from} sent bytes that are no message: {cause}")]
     Garbled { from: NodeId, cause: CodecError },
     /// A message that can't be.
     #[error(transparent)]

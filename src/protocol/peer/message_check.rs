@@ -2,26 +2,15 @@
 
 use super::Peer;
 use crate::manifest::NodeId;
-use crate::protocol::violation::is_between_peers;
+use crate::protocol::violation::Route;
 use crate::protocol::{Handout, Message, Violation};
 
 impl Peer {
     /// Whether `from` may send that to a peer, and its numbers are those of this run.
     pub(super) fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
-        let is_of_peer = matches!(
-            message,
-            Message::Register(_)
-                | Message::Describe { .. }
-                | Message::Ready { .. }
-                | Message::Ask(_)
-                | Message::Finished { .. }
-                | Message::Complete { .. }
-                | Message::Done(_)
-                | Message::Bye
-        );
         // The tracker alone commands, and it holds no segments: nobody can pass for the other.
-        let may_send = (from == NodeId::TRACKER) != is_between_peers(message);
-        if is_of_peer || !may_send || from == self.node || from.0 >= self.bounds.nodes {
+        let sender = if from == NodeId::TRACKER { Route::FromTracker } else { Route::BetweenPeers };
+        if Route::of(message) != sender || from == self.node || from.0 >= self.bounds.nodes {
             return Err(Violation::kind(message));
         }
         if let Message::Request { segments } = message {

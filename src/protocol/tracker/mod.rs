@@ -20,7 +20,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use super::violation::is_between_peers;
+use super::violation::Route;
 use super::{Input, Message, Node, Outbox, Output, ProtocolError, Violation, Wait};
 use backpressure::Backpressure;
 use peer_state::PeerStage;
@@ -154,17 +154,7 @@ impl Tracker {
     /// Whether a rank of this run may send that to a tracker, and its numbers are those of this run.
     fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
         let is_peer = (1..self.nodes).contains(&from.0);
-        let is_of_tracker = matches!(
-            message,
-            Message::Registered { .. }
-                | Message::Described(_)
-                | Message::Open
-                | Message::Handout(_)
-                | Message::Acknowledged { .. }
-                | Message::Lost { .. }
-                | Message::Stop
-        );
-        if !is_peer || is_of_tracker || is_between_peers(message) {
+        if !is_peer || Route::of(message) != Route::ToTracker {
             return Err(Violation::kind(message));
         }
         self.swarm().map_or(Ok(()), |swarm| swarm.check(from, message))
@@ -245,8 +235,9 @@ impl Tracker {
                 let missing: Vec<NodeId> = registrations.missing().collect();
                 let seconds = self.config.registration_patience.as_secs_f64();
                 for &node in &missing {
-                    let error =
-                        format!("{node} did not register within {seconds} s: does its input hang?");
+                    let error = format!(
+                        "{node} did not register within {seconds} s: stopped or lost, or its input hangs"
+                    );
                     self.outcome.errors.push(error);
                     registrations.departed.insert(node);
                 }
