@@ -22,6 +22,7 @@ mod escape;
 pub mod config;
 pub mod verify;
 pub mod manifest;
+pub mod tree;
 pub mod metrics;
 pub mod swarm;
 pub mod protocol;

@@ -1,5 +1,7 @@
 //! Are the bytes right? [`Digest`], and the one user of `sha2`.
 
+pub mod merkle;
+
 use std::fmt;
 use std::io::{self, Read};
 
@@ -8,6 +10,10 @@ use sha2::{Digest as _, Sha256};
 /// How much of a file is read at a time.
 // As much as `io::copy` reads: beyond that fewer system calls make no difference beside the hashing.
 const READ_BYTES: usize = 8 << 10;
+
+/// Bytes of a leaf: what of a staged file is hashed by itself.
+// BEP 52 (BitTorrent v2) fixes it.
+pub const LEAF_BYTES: usize = 16 << 10;
 
 /// The SHA-256 of a segment's payload, or of a file.
 // A cryptographic hash, as bytes come from peers and not from their owner. CPUs have instructions for
