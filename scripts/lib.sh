@@ -25,6 +25,8 @@ input_files() {
     find "$(readlink -f "$1")" -maxdepth 1 -name 'in*.txt' | grep -E '/in[1-9][0-9]*\.txt$' | sort -V
 }
 
+sha256() { sha256sum <"$1" | cut -d ' ' -f 1; }
+
 # Where cargo builds. A relative CARGO_TARGET_DIR counts from the root, where cargo is called.
 target_folder() {
     local target=${CARGO_TARGET_DIR:-target}
@@ -40,6 +42,27 @@ record_folder() {
     [[ -e $name ]] || { printf '%s\n' "$name" && return; }
     while [[ -e $name-$number ]]; do ((++number)); done
     printf '%s\n' "$name-$number"
+}
+
+# each_launch COUNT A B PLACE…: calls `launch_once PROGRAM FOLDER PLACE` COUNT times for each place, with the
+# programs A and, unless it is empty, B. Folders: [a/ or b/][PLACE/ where there are several]launch-<number>.
+each_launch() {
+    local count=$1 a=$2 b=$3 number place folder
+    shift 3
+    for ((number = 1; number <= count; number++)); do
+        for place in "$@"; do
+            folder=launch-$number
+            (($# == 1)) || folder=$place/$folder
+            if [[ -z $b ]]; then
+                launch_once "$a" "$folder" "$place" || return
+            # The order ABBA: what drifts slowly in the machine meets both alike.
+            elif ((number % 2)); then
+                launch_once "$a" "a/$folder" "$place" && launch_once "$b" "b/$folder" "$place" || return
+            else
+                launch_once "$b" "b/$folder" "$place" && launch_once "$a" "a/$folder" "$place" || return
+            fi
+        done
+    done
 }
 
 # Whether apt_update and apt_install may be called here.

@@ -114,12 +114,19 @@ segment_bytes = 512
 contenders = [{ engine = "lockfree" }]
 "#;
 
-/// How many lines of records a benchmark left in a folder.
-fn records_in(dir: &Path, segment_bytes: u32) -> usize {
-    let text = fs::read_to_string(dir.join("bench/records.jsonl")).unwrap_or_default();
-    text.lines()
-        .filter(|line| line.contains(&format!("\"segment_bytes\":{segment_bytes},")))
-        .count()
+/// The launches of a plan that a job left, and how many lines of records each has.
+fn launches_in(record: &Path, segment_bytes: u32) -> Vec<(String, usize)> {
+    let (bench, mut found) = (record.join("bench"), Vec::new());
+    for below in ["", "a", "b"] {
+        for number in 1..10 {
+            let name = Path::new(below).join(format!("launch-{number}"));
+            let text = fs::read_to_string(bench.join(&name).join("records.jsonl"));
+            let size = format!("\"segment_bytes\":{segment_bytes},");
+            let count = |text: String| text.lines().filter(|line| line.contains(&size)).count();
+            found.extend(text.map(|text| (slurm::utf8(&name).to_owned(), count(text))));
+        }
+    }
+    found
 }
 
 #[test]
@@ -134,7 +141,7 @@ fn a_study_is_submitted_waited_for_and_not_repeated() {
         let mut sweep = slurm.command(slurm::utf8(&script("sweep.sh")));
         sweep.args(["--ranks", ranks, "--segment-bytes", "512,1024", "--poll", "1", "--together"]);
         sweep.arg("--plan").arg(&plan).arg("--into").arg(&into).args(["--", "--nodes=2"]);
-        slurm::text(sweep.env("MPISWARM", PROGRAM).output())
+        slurm::text(sweep.env("MPISWARM", PROGRAM).env("MPISWARM_LAUNCHES", "2").output())
     };
     let first = sweep("3");
     assert!(first.contains("2 of 2 have good records"), "{first}");
@@ -145,7 +152,8 @@ fn a_study_is_submitted_waited_for_and_not_repeated() {
         let dir = into.join(format!("ranks-{ranks}-segments-{bytes}"));
         let record = Record::read(&dir);
         assert_eq!((record.exit_code.as_str(), record.noted("ranks")), ("0", &*ranks.to_string()));
-        assert_eq!(records_in(&dir, bytes), 2, "{record:?}");
+        let launches = [("launch-1".to_owned(), 2), ("launch-2".to_owned(), 2)];
+        assert_eq!(launches_in(&dir, bytes), launches, "{record:?}");
     }
 }
 
@@ -225,6 +233,36 @@ fn a_job_of_flux_asks_flux_for_its_ranks() {
     let records = Record::all(results.path());
     records[0].assert_good_run();
     assert!(records[0].noted("command").starts_with("flux run -n 5 "), "{records:?}");
+}
+
+#[test]
+fn a_plan_is_launched_several_times_and_beside_another_build_in_turn() {
+    if !has_mpirun() {
+        return;
+    }
+    let results = tempfile::tempdir().expect("a folder");
+    let (plan, nodes) = (results.path().join("plan.toml"), results.path().join("nodes"));
+    fs::write(&plan, PLAN).expect("a small file");
+    fs::write(&nodes, "localhost\n".repeat(3)).expect("a small file");
+    let variables = [
+        ("PBS_JOBID", "7.server"),
+        ("PBS_O_WORKDIR", slurm::utf8(root())),
+        ("PBS_NODEFILE", slurm::utf8(&nodes)),
+        ("MPISWARM_PLAN", slurm::utf8(&plan)),
+        ("MPISWARM_AGAINST", PROGRAM),
+        ("MPISWARM_LAUNCHES", "2"),
+    ];
+    let output = as_a_job("run.pbs", results.path(), &variables, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let record = &Record::all(results.path())[0];
+    let launches: Vec<_> = ["a/launch-1", "a/launch-2", "b/launch-1", "b/launch-2"]
+        .map(|name| (name.to_owned(), 2))
+        .into();
+    assert_eq!(launches_in(&record.dir, 512), launches, "{record:?}");
+    let begun = record.log.lines().filter(|line| line.starts_with("records in "));
+    let places = begun.filter_map(|line| line.rsplit_once("/bench/"));
+    let order: Vec<_> = places.map(|(_, name)| name).collect();
+    assert_eq!(order, ["a/launch-1", "b/launch-1", "b/launch-2", "a/launch-2"], "{record:?}");
 }
 
 #[test]

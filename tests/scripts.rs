@@ -242,3 +242,64 @@ fn slurm_decides_how_many_ranks_only_while_its_job_runs() {
     assert_eq!(cores(&[left_over[0], ("SLURM_JOB_ID", "7")]), "987", "a job that runs");
     assert_eq!(cores(&[("SLURM_NTASKS", "x"), ("SLURM_JOB_ID", "7")]), machine, "no number");
 }
+
+/// A program in place of `mpiswarm`, called `name`, that notes in `calls` what it is called with.
+fn stand_in(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    let calls = folder.join("calls");
+    let text = format!("#!/bin/sh\necho \"{name} $*\" >>'{}'\n", calls.display());
+    fs::write(&path, text).expect("a small file");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it was just made");
+    path
+}
+
+#[test]
+fn a_bench_launches_its_plan_in_turn_with_another_build() {
+    let temporary = tempfile::tempdir().expect("a temporary folder can be made");
+    let folder = temporary.path().canonicalize().expect("it was just made");
+    let (new, old, out) = (stand_in(&folder, "new"), stand_in(&folder, "old"), folder.join("out"));
+    let plan = folder.join("plan.toml");
+    fs::write(&plan, "").expect("a small file");
+    let bench = |arguments: &[&str]| {
+        let mut bench = script("bench.sh");
+        bench.args(["--launches", "2", "--plan"]).arg(&plan).arg("--out").arg(&out);
+        let output = run(bench.args(arguments).env("MPISWARM", &new));
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let calls = || {
+        let calls = fs::read_to_string(folder.join("calls")).unwrap_or_default();
+        let shown = calls.replace(&format!("{}/", folder.display()), "");
+        fs::remove_dir_all(&out).expect("the script made it");
+        fs::remove_file(folder.join("calls")).expect("the stand-ins made it");
+        shown.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(bench(&["--no-benches"]), (Some(0), String::new()));
+    let alone = [
+        "new bench plan.toml --out out/launch-1",
+        "new bench plan.toml --out out/launch-2",
+        "new compare out",
+    ];
+    assert_eq!(calls(), alone);
+    let old = old.to_str().expect("the paths of these tests are text");
+    assert_eq!(bench(&["--against", old]), (Some(0), String::new()));
+    let in_turn = [
+        "new bench plan.toml --out out/a/launch-1",
+        "old bench plan.toml --out out/b/launch-1",
+        "old bench plan.toml --out out/b/launch-2",
+        "new bench plan.toml --out out/a/launch-2",
+        "new compare out/a out/b",
+    ];
+    assert_eq!(calls(), in_turn);
+    for (arguments, error) in [
+        (["-n", "5,five"], "-n: five is no number of ranks: use some such as 5,9 or threads"),
+        (["-n", "5,5"], "-n: ranks-5 ranks-5: name each once"),
+        (["--launches", "0"], "--launches: 0 is no number of launches: use one such as 8"),
+        (["--no-plan", "--no-benches"], "--no-benches and --no-plan leave nothing to do"),
+        (
+            ["--against", "/nowhere"],
+            "--against: no program /nowhere: build it, and name the binary",
+        ),
+    ] {
+        assert_eq!(bench(&arguments), (Some(2), format!("bench: {error}\n")));
+    }
+}

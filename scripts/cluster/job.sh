@@ -10,6 +10,9 @@
 #   MPISWARM_SRUN_MPI   how srun wires them up: pmix (by default), pmi2 for MPICH; `srun --mpi=list`
 #   MPISWARM_OPTIONS    more options for the launcher
 #   MPISWARM_RANKS      the tracker and the peers; by default as many as the job has tasks
+#   MPISWARM_LAUNCHES   how often a plan is launched; by default 8. The time of the job has to be enough for
+#                       so many times the plan's budget
+#   MPISWARM_AGAINST    another build of mpiswarm: the plan is launched with both in turn, in the order ABBA
 #   MPISWARM_RESULTS    where record folders go; by default results/ of the repository
 #   MPISWARM_RECORD     the record folder itself; by default a new one below that
 #   MPISWARM_OUT        where finished files go; by default outputs/ in the record. A folder on each
@@ -19,7 +22,8 @@
 #   job.txt        what ran where, `key: value` a line
 #   log.txt        its output
 #   exit-code      written last: without it, the job did not come to its end
-# and what the job itself leaves there. A folder that exists is never written to.
+# and what the job itself leaves there: of a plan bench/launch-1 and so on, or bench/a/launch-1 and
+# bench/b/launch-1, and bench/comparison.txt. A folder that exists is never written to.
 
 root=${MPISWARM_ROOT:-$(dirname "$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")")}
 # shellcheck source-path=SCRIPTDIR source=../mpi.sh
@@ -125,15 +129,28 @@ job_run() {
     job_end "$code"
 }
 
-# job_bench PLAN [ARGUMENT…]: all runs of a plan.
+# job_bench PLAN [ARGUMENT…]: all launches of a plan, and their comparison.
 job_bench() {
-    local plan=$1 code=0
-    shift
-    [[ -f $plan ]] || die "no file $plan: name a plan, such as inputs/plans/ranks.toml"
+    local count=${MPISWARM_LAUNCHES:-8} against=${MPISWARM_AGAINST-} code=0 sets=("$record/bench")
+    plan=("$@")
+    [[ -f $1 ]] || die "no file $1: name a plan, such as inputs/plans/ranks.toml"
     [[ -n $ranks ]] || die "MPISWARM_RANKS is not set: set the number of ranks"
+    [[ $count =~ ^[1-9][0-9]{0,3}$ ]] || die "MPISWARM_LAUNCHES: $count is no number of launches: use one such as 8"
+    [[ -z $against || -x $against ]] || die "MPISWARM_AGAINST: no program $against: build it with the MPI of this job"
     job_launch
-    job_execute "${launch[@]}" "$mpiswarm" bench "$plan" --out "$record/bench" "$@" || code=$?
+    each_launch "$count" "$mpiswarm" "$against" "ranks-$ranks" || code=$?
+    if ((code == 0)); then
+        [[ -z $against ]] || sets=("$record/bench/a" "$record/bench/b")
+        # The measurement is whole, whatever comes of this.
+        job_execute "$mpiswarm" compare "${sets[@]}" --out "$record/bench/comparison.txt" || true
+    fi
     job_end "$code"
+}
+
+# launch_once PROGRAM FOLDER: for each_launch.
+launch_once() {
+    mkdir -p "$record/bench/$2"
+    job_execute "${launch[@]}" "$1" bench "${plan[@]}" --out "$record/bench/$2"
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then usage; fi

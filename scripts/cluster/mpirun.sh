@@ -11,7 +11,7 @@
 # Each host needs a login by ssh without a password, and this folder and the MPI under the same paths.
 # A host more often in the list, or with `:2`, carries more ranks: `-H a:2,b,c` puts the tracker, which
 # moves no bytes, beside the first peer. The record is results/run-<UTC date and time>-mpirun-<process>.
-# Modules and the like: scripts/cluster/job.sh --help.
+# Modules, number of launches and the like: scripts/cluster/job.sh --help.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=job.sh

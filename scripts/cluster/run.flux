@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
 # Usage: flux batch [FLUX OPTIONS] scripts/cluster/run.flux [INPUTS] [arguments for `mpiswarm run`]
+#        flux batch [FLUX OPTIONS] scripts/cluster/run.flux PLAN.toml [arguments for `mpiswarm bench`]
 #
-# One run as a Flux job, submitted from the root of the repository:
+# One run, or the benchmarks of a plan, as a Flux job, submitted from the root of the repository:
 #   flux batch -N 8 -n 13 scripts/cluster/run.flux inputs/classic --segment-bytes 1048576
+#   MPISWARM_RANKS=9 flux batch -N 8 -n 9 -t 20m scripts/cluster/run.flux inputs/plans/quick.toml
 # As many ranks as the inputs ask for, or MPISWARM_RANKS. An Open MPI of version 5 wants PMIx, from
 # the plugin flux-pmix: MPISWARM_OPTIONS="-o pmi=pmix". Its record is
-# results/run-<UTC date and time>-flux-<job>. Modules and the like: scripts/cluster/job.sh --help.
+# results/run-<UTC date and time>-flux-<job>, or bench-…. Modules, number of launches and the like:
+# scripts/cluster/job.sh --help.
 
 #flux: --job-name=mpiswarm-run
 #flux: -n 5
@@ -20,6 +23,8 @@ MPISWARM_ROOT=${MPISWARM_ROOT:-$submitted}
 if [[ ${1-} == -h || ${1-} == --help ]]; then usage && exit; fi
 [[ -n ${FLUX_URI-} ]] || die "this is a job script: flux batch $0; see --help"
 
-job_begin run flux "$(flux getattr jobid 2>/dev/null || echo "$$")" '' flux
+kind=run
+[[ ${1-} != *.toml ]] || kind=bench
+job_begin "$kind" flux "$(flux getattr jobid 2>/dev/null || echo "$$")" '' flux
 job_note nodes "$(flux getattr hostlist 2>/dev/null || echo unknown)"
-job_run "${1:-$root/inputs/small}" "${@:2}"
+"job_$kind" "${1:-$root/inputs/small}" "${@:2}"

@@ -2,7 +2,7 @@
 # Usage: scripts/cluster/sweep.sh --ranks R,… --segment-bytes B,… [OPTIONS] [-- SBATCH OPTIONS…]
 #
 # A study of ranks × segment size on a Slurm cluster: one job for each pair, each with a record folder
-# of its own; waits for all of them and compares what they found.
+# of its own and several launches of the plan; waits for all of them and compares what they found.
 #   --ranks R,…          numbers of ranks, the tracker included
 #   --segment-bytes B,…  segment sizes, put in place of the `segment_bytes` of the plan
 #   --plan FILE          by default inputs/plans/sweep.toml
@@ -10,8 +10,8 @@
 #   --together           let jobs of the study run at the same time, even on the same network; by
 #                        default one starts when another has ended, so that none measures another
 #   --poll SECONDS       how often to look whether the jobs have ended; by default 10
-# What follows `--` goes to every sbatch, as in `-- --exclusive --partition=long --time=60`. Modules,
-# launcher and the like: scripts/cluster/job.sh --help.
+# What follows `--` goes to every sbatch, as in `-- --exclusive --partition=long --time=60`. Number of
+# launches, modules, launcher and the like: scripts/cluster/job.sh --help.
 #
 # Called again with the same --into it submits only what has no good record yet and is not queued:
 # after an interruption, after a failure, or to add ranks and sizes. It may be interrupted at any
