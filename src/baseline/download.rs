@@ -110,10 +110,11 @@ impl<'a, L: Endpoint> Download<'a, L> {
         // Each peer begins with another file. In step with each other nobody would have what another lacks, so
         // that the owner served most: with one owner and 11 who want 10 files of hashes, 3 to 10 times the
         // mean instead of 1.2 times.
-        let start = self.node.index() % wanted.len().max(1);
-        wanted.rotate_left(start);
+        let files = wanted.len().max(1);
+        wanted.rotate_left(self.node.index() % files);
         for file in &wanted {
-            self.fetch_file(file)?;
+            let start = start(self.node, self.bounds.nodes, files, file.segments.len());
+            self.fetch_file(file, start)?;
         }
         self.fetch_stuck(&wanted)?;
         let got = std::mem::take(&mut self.got);
@@ -136,14 +137,16 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.metrics
     }
 
-    /// Fetches a file in its order, with a new list of holders for every few segments.
-    fn fetch_file(&mut self, file: &PendingFile) -> Result<(), TransportError> {
-        for first in file.segments.clone().step_by(RENEWAL_SEGMENTS) {
-            let segments = (first..file.segments.end).take(RENEWAL_SEGMENTS).map(SegmentId);
-            let next = |segment| WantedSegment { segment, tried: Vec::new() };
+    /// Fetches a file in its order from the segment at `start` on, and then those before it, with a new
+    /// list of holders for every few segments.
+    fn fetch_file(&mut self, file: &PendingFile, start: usize) -> Result<(), TransportError> {
+        let mut order: Vec<_> = file.segments.clone().map(SegmentId).collect();
+        order.rotate_left(start);
+        for segments in order.chunks(RENEWAL_SEGMENTS) {
+            let next = |&segment: &SegmentId| WantedSegment { segment, tried: Vec::new() };
             // Ten segments a list, as the exercise has it: the counts of requests in a list grow stale, so
             // that more would unbalance the holders.
-            let mut list = self.query(segments.clone().map(next).collect(), false)?;
+            let mut list = self.query(segments.iter().map(next).collect(), false)?;
             for segment in segments {
                 let mut next = next(segment);
                 if !self.fetch(&mut next, &mut list, |_| true)? {
@@ -321,6 +324,13 @@ impl<'a, L: Endpoint> Download<'a, L> {
             self.tracker.keep_alive(self.stopwatch.lap(Activity::Writing))?;
         }
     }
+}
+
+/// Where a peer that wants so many files begins in one of so many segments.
+// Peers that begin with the same file begin in other parts of it, for the reason for which each begins
+// with another file: in step, the owner of the only file served up to 11 times the mean of 12 peers.
+pub(super) fn start(node: NodeId, nodes: u32, files: usize, segments: usize) -> usize {
+    segments * (node.index() / files) / (nodes as usize).div_ceil(files)
 }
 
 impl WantedSegment {

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use super::download::start;
 use super::endpoint::{Endpoint as _, Mailboxes, Tag};
 use super::messages::{HolderList, PeerMessage, PeerRequestInfo, TrackerMessage, decode, encode};
 use super::{peer, run_threads, tracker};
@@ -53,6 +54,18 @@ fn the_owner_serves_at_most_half_of_what_eleven_want() {
     let served: Vec<_> = ended.metrics.iter().map(|node| node.served_segments).collect();
     assert_eq!(served.iter().sum::<u64>(), 11 * 200, "{served:?}");
     assert!(served[1] <= 11 * 100, "{served:?}");
+}
+
+#[test]
+fn peers_that_begin_with_the_same_file_begin_in_other_parts_of_it() {
+    let starts =
+        |files, segments| (1..=12).map(move |node| start(NodeId(node), 13, files, segments));
+    let one: Vec<_> = starts(1, 100).collect();
+    assert_eq!(one, [7, 15, 23, 30, 38, 46, 53, 61, 69, 76, 84, 92]);
+    let ten: Vec<_> = starts(10, 100).collect();
+    assert_eq!(ten, [0, 0, 0, 0, 0, 0, 0, 0, 0, 50, 50, 50]);
+    assert!(starts(1, 3).all(|start| start < 3));
+    assert!(starts(100, 3).all(|start| start == 0));
 }
 
 #[test]
