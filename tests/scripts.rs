@@ -243,63 +243,112 @@ fn slurm_decides_how_many_ranks_only_while_its_job_runs() {
     assert_eq!(cores(&[("SLURM_NTASKS", "x"), ("SLURM_JOB_ID", "7")]), machine, "no number");
 }
 
-/// A program in place of `mpiswarm`, called `name`, that notes in `calls` what it is called with.
-fn stand_in(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    let calls = folder.join("calls");
-    let text = format!("#!/bin/sh\necho \"{name} $*\" >>'{}'\n", calls.display());
-    fs::write(&path, text).expect("a small file");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("it was just made");
-    path
+/// Programs in place of `mpiswarm` and `mpirun`, which note what they are called with.
+struct StandIns(TempDir);
+
+impl StandIns {
+    fn new() -> Self {
+        let stand_ins = Self(tempfile::tempdir().expect("a temporary folder can be made"));
+        let calls = stand_ins.path("calls");
+        let note = |what: &str| format!("echo \"{what}\" >>'{calls}'");
+        let mpirun = "[ \"$1\" != --version ] || exec echo 'mpirun (Open MPI) 4.1.4'\n\
+            ranks=$2\nshift 2\n[ \"$1\" != -x ] || shift 2\n";
+        for (name, text) in [
+            ("new", note("new $*")),
+            ("old", note("old $*")),
+            ("broken", "exit 1".to_owned()),
+            ("mpirun", format!("{mpirun}{}\nexec \"$@\"", note("$ranks ranks:"))),
+            ("mpicc", String::new()),
+            ("plan.toml", String::new()),
+        ] {
+            let path = stand_ins.path(name);
+            fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("a small file");
+            let executable = fs::Permissions::from_mode(0o755);
+            fs::set_permissions(&path, executable).expect("it was just made");
+        }
+        stand_ins
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.path().join(name).to_str().expect("temporary folders are text").to_owned()
+    }
+
+    /// The exit code and the errors of `scripts/bench.sh` with a plan.
+    fn bench(&self, arguments: &[&str]) -> (Option<i32>, String) {
+        let mut bench = script("bench.sh");
+        bench.args(["--launches", "2", "--plan", &self.path("plan.toml")]);
+        bench.args(["--out", &self.path("out")]).args(arguments);
+        for (variable, name) in [("MPISWARM", "new"), ("MPIRUN", "mpirun"), ("MPICC", "mpicc")] {
+            bench.env(variable, self.path(name));
+        }
+        let output = run(&mut bench);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// What was called, with names in place of paths.
+    fn calls(&self) -> Vec<String> {
+        let calls = fs::read_to_string(self.path("calls")).unwrap_or_default();
+        calls.replace(&self.path(""), "").lines().map(str::to_owned).collect()
+    }
 }
 
 #[test]
-fn a_bench_launches_its_plan_in_turn_with_another_build() {
-    let temporary = tempfile::tempdir().expect("a temporary folder can be made");
-    let folder = temporary.path().canonicalize().expect("it was just made");
-    let (new, old, out) = (stand_in(&folder, "new"), stand_in(&folder, "old"), folder.join("out"));
-    let plan = folder.join("plan.toml");
-    fs::write(&plan, "").expect("a small file");
-    let bench = |arguments: &[&str]| {
-        let mut bench = script("bench.sh");
-        bench.args(["--launches", "2", "--plan"]).arg(&plan).arg("--out").arg(&out);
-        let output = run(bench.args(arguments).env("MPISWARM", &new));
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    };
-    let calls = || {
-        let calls = fs::read_to_string(folder.join("calls")).unwrap_or_default();
-        let shown = calls.replace(&format!("{}/", folder.display()), "");
-        fs::remove_dir_all(&out).expect("the script made it");
-        fs::remove_file(folder.join("calls")).expect("the stand-ins made it");
-        shown.lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    assert_eq!(bench(&["--no-benches"]), (Some(0), String::new()));
-    let alone = [
+fn a_bench_launches_its_plan_several_times() {
+    let stand_ins = StandIns::new();
+    assert_eq!(stand_ins.bench(&["--no-benches"]), (Some(0), String::new()));
+    let calls = [
         "new bench plan.toml --out out/launch-1",
         "new bench plan.toml --out out/launch-2",
         "new compare out",
     ];
-    assert_eq!(calls(), alone);
-    let old = old.to_str().expect("the paths of these tests are text");
-    assert_eq!(bench(&["--against", old]), (Some(0), String::new()));
-    let in_turn = [
-        "new bench plan.toml --out out/a/launch-1",
-        "old bench plan.toml --out out/b/launch-1",
-        "old bench plan.toml --out out/b/launch-2",
-        "new bench plan.toml --out out/a/launch-2",
-        "new compare out/a out/b",
+    assert_eq!(stand_ins.calls(), calls);
+}
+
+#[test]
+fn two_builds_are_launched_in_turn_at_each_place() {
+    let stand_ins = StandIns::new();
+    let arguments = ["-n", "threads,5", "--against", &stand_ins.path("old")];
+    assert_eq!(stand_ins.bench(&arguments), (Some(0), String::new()));
+    let calls = [
+        "new bench plan.toml --out out/a/threads/launch-1",
+        "old bench plan.toml --out out/b/threads/launch-1",
+        "5 ranks:",
+        "new bench plan.toml --out out/a/ranks-5/launch-1",
+        "5 ranks:",
+        "old bench plan.toml --out out/b/ranks-5/launch-1",
+        "old bench plan.toml --out out/b/threads/launch-2",
+        "new bench plan.toml --out out/a/threads/launch-2",
+        "5 ranks:",
+        "old bench plan.toml --out out/b/ranks-5/launch-2",
+        "5 ranks:",
+        "new bench plan.toml --out out/a/ranks-5/launch-2",
+        // Runs by threads and by ranks are no runs of one kind.
+        "new compare out/a/threads out/b/threads",
+        "new compare out/a/ranks-5 out/b/ranks-5",
     ];
-    assert_eq!(calls(), in_turn);
+    assert_eq!(stand_ins.calls(), calls);
+}
+
+#[test]
+fn a_bench_that_cannot_be_measured_ends() {
+    let stand_ins = StandIns::new();
+    let (broken, missing) = (stand_ins.path("broken"), stand_ins.path("missing"));
+    let no_program = format!("--against: no program {missing}: build it, and name the binary");
     for (arguments, error) in [
         (["-n", "5,five"], "-n: five is no number of ranks: use some such as 5,9 or threads"),
         (["-n", "5,5"], "-n: ranks-5 ranks-5: name each once"),
         (["--launches", "0"], "--launches: 0 is no number of launches: use one such as 8"),
         (["--no-plan", "--no-benches"], "--no-benches and --no-plan leave nothing to do"),
-        (
-            ["--against", "/nowhere"],
-            "--against: no program /nowhere: build it, and name the binary",
-        ),
+        (["--against", &missing], &no_program),
     ] {
-        assert_eq!(bench(&arguments), (Some(2), format!("bench: {error}\n")));
+        assert_eq!(stand_ins.bench(&arguments), (Some(2), format!("bench: {error}\n")));
     }
+    assert!(stand_ins.calls().is_empty());
+    let (code, error) = stand_ins.bench(&["--against", &broken]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(
+        error.starts_with("bench: a launch failed (exit code 1); the records so far"),
+        "{error}"
+    );
+    assert_eq!(stand_ins.calls(), ["new bench plan.toml --out out/a/launch-1"]);
 }
