@@ -51,7 +51,7 @@ while (($#)); do
         -*) die "unknown argument $1; see --help" ;;
         *)
             [[ -d $1 && -n $(input_files "$1") ]] || die "$1 has no in<R>.txt: name the folder of the inputs"
-            folders+=("$(readlink -f "$1")")
+            folders+=("$(realpath -s "$1")")
             ;;
     esac
     shift || die "the last option has no value; see --help"
@@ -70,6 +70,22 @@ program=${MPISWARM-}
 program=${program:+$(readlink -f "$program")}
 have "$mpicc" || die "there is no $mpicc: set MPICC"
 
+# end_job: kills what is left of a job, by the folder that its ranks were started in. A rank that outlives
+# its mpirun would slow all jobs that follow.
+end_job() {
+    local process try left
+    for ((try = 0; try < 50; try++)); do
+        left=()
+        for process in /proc/[0-9]*; do
+            [[ $(readlink "$process/cwd" 2>/dev/null) != "$scratch"/* ]] || left+=("${process#/proc/}")
+        done
+        ((${#left[@]})) || return 0
+        kill -KILL "${left[@]}" 2>/dev/null || true
+        sleep 0.1
+    done
+    say "processes are left of a job: ${left[*]}" >&2
+}
+
 cd "$root"
 commit=$(git rev-parse --short HEAD 2>/dev/null) || commit=unknown
 out=$(readlink -m "${out:-$(record_folder whole-job)}")
@@ -79,8 +95,8 @@ if [[ -z $program ]]; then
     cargo build --release --quiet
     program=$(target_folder)/release/mpiswarm
 fi
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
+scratch=$(readlink -f "$(mktemp -d)")
+trap 'end_job; rm -rf "$scratch"' EXIT
 printf '#include <mpi.h>\nint main(int n, char **v) { MPI_Init(&n, &v); MPI_Finalize(); return 0; }\n' \
     >"$scratch/empty.c"
 "$mpicc" -O2 -o "$scratch/empty" "$scratch/empty.c"
@@ -148,6 +164,7 @@ job() {
     [[ $name != lockfree && $name != mutex ]] || ((code != 3)) || code=0
     if ((code != 0)); then
         ok=false
+        end_job
         ((${to%.*} - ${from%.*} < limit)) || printf 'no end within %s s\n' "$limit" >"$scratch/check"
     elif [[ $name != empty ]]; then
         "$scripts/check-outputs.sh" "$folder" "$outputs" >"$scratch/check" || ok=false

@@ -58,7 +58,8 @@ fn programs_that_do_not_deliver_have_failed() {
         program(folder, "right", ""),
         program(folder, "wrong", "for file in client*; do echo x >>\"$file\"; done"),
         program(folder, "missing", "rm client4_*"),
-        program(folder, "stuck", "sleep 4321"),
+        // Its launcher can't end it.
+        program(folder, "stuck", "kill -STOP \"$PPID\"\nsleep 4321\nexit"),
         program(folder, "broken", "exit 7"),
     ];
     let inputs = root().join("inputs/small");
@@ -85,7 +86,7 @@ fn programs_that_do_not_deliver_have_failed() {
     for (name, why) in [
         ("wrong: exit code 0", "0 missing, 11 different"),
         ("missing: exit code 0", "missing: client4_"),
-        ("stuck: exit code 124", "no end within 10 s"),
+        ("stuck: exit code 137", "no end within 10 s"),
         ("broken: exit code 7", ""),
     ] {
         let (_, text) = failures
@@ -94,6 +95,11 @@ fn programs_that_do_not_deliver_have_failed() {
         let text = text.split("\nround ").next().unwrap_or_default();
         assert!(text.contains(why), "{name}: {failures}");
     }
+    let left = fs::read_dir("/proc").into_iter().flatten().flatten().filter(|process| {
+        let line = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(folder.to_str().expect("it is text"))
+    });
+    assert_eq!(left.count(), 0, "processes of a job are left");
     let summary = read(folder, "summary.txt");
     assert!(summary.contains("ratios to right"), "{summary}");
     assert!(String::from_utf8_lossy(&output.stdout).contains(&summary), "{output:?}");
