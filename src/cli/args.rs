@@ -307,8 +307,9 @@ pub(super) enum Format {
 #[command(after_help = "Exit codes: 0 compared, 1 the gate failed, 2 input refused\n\n\
     \"~\" marks a difference that cannot be told from noise.")]
 pub(super) struct CompareArgs {
-    /// Folders of records, criterion's target/criterion, or output of OSU benchmarks. All are
-    /// compared with the first; for a single folder, its contenders with each other
+    /// Folders of records, folders of launches that are one each, criterion's target/criterion, or
+    /// output of OSU benchmarks. All are compared with the first; for a single folder, its contenders
+    /// with each other
     #[arg(required_unless_present = "history")]
     pub(super) folders: Vec<PathBuf>,
     /// Within one folder: the base of the comparison [default: the mutex engine, or the first by name]
@@ -317,6 +318,10 @@ pub(super) struct CompareArgs {
     /// Within one folder: a contender to compare with the base [default: all others]
     #[arg(long, value_name = "NAME")]
     pub(super) against: Vec<String>,
+    /// Between folders: a contender that the change can't touch, or none. Ratios are relative to it
+    /// [default: mpi-bcast, where both have it]
+    #[arg(long, value_name = "NAME", conflicts_with = "history")]
+    pub(super) control: Option<String>,
     /// Figure to compare: makespan, rate, latency-p99, cpu, memory, … [default: makespan]
     #[arg(long = "figure", value_name = "NAME")]
     pub(super) figures: Vec<Figure>,

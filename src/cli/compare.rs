@@ -36,6 +36,7 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
         contender: args.contender.clone(),
         against: args.against.clone(),
         figures: args.figures.clone(),
+        control: args.control.clone(),
     };
     let comparison = answer(&sets, &question)?;
     publish(args, &shown(args, &sets, &beside, &comparison, &question)?)?;
@@ -147,12 +148,10 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Set>, String> {
     paths.iter().map(|path| read(path)).collect()
 }
 
-/// Our own records, or the results of another tool.
+/// Our own records, of one launch or of several, or the results of another tool.
 fn read(path: &Path) -> Result<Set, String> {
-    if measured::has_records(path) {
-        return measured::read(path).map_err(|error| error.to_string());
-    }
-    import::read(path).map_err(|error| error.to_string())
+    let ours = measured::read_launches(path).map_err(|error| error.to_string())?;
+    ours.map_or_else(|| import::read(path).map_err(|error| error.to_string()), Ok)
 }
 
 /// Labels folders of equal names with their whole paths.

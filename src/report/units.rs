@@ -76,7 +76,11 @@ pub(crate) fn seconds(seconds: f64) -> String {
 
 /// A count and its noun, in the plural where there is not one.
 pub(crate) fn count(count: u64, noun: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
+    let plural = match count {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
     format!("{count} {noun}{plural}")
 }
 

@@ -1,7 +1,10 @@
 //! Reads a folder of records as the input of a comparison.
 
+mod measurement;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use measurement::read_launches;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -176,6 +179,7 @@ fn observation(record: Record) -> Observation {
         scenario: scenario(&record),
         contender: record.contender.clone(),
         switches,
+        launch: 0,
         repetition: Some(record.repetition),
         values: values.collect(),
         run: Some(Box::new(record.run)),
@@ -199,6 +203,7 @@ fn load(record: TrackerRecord) -> Observation {
         },
         contender,
         switches: BTreeMap::new(),
+        launch: 0,
         repetition: Some(record.repetition),
         values: BTreeMap::from([
             (Figure::Handouts, record.handouts_per_second),

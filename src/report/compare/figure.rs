@@ -81,6 +81,12 @@ impl Figure {
         matches!(self.described().1, FigureUnit::BytesPerSecond | FigureUnit::PerSecond)
     }
 
+    /// Whether a slower machine changes it: times and rates.
+    pub(super) fn follows_machine(self) -> bool {
+        use FigureUnit::{BytesPerSecond, PerSecond, Seconds};
+        matches!(self.described().1, Seconds | BytesPerSecond | PerSecond)
+    }
+
     /// The words for better and for worse: `2× faster`, `2× more`.
     pub(crate) fn words(self) -> (&'static str, &'static str) {
         match self.described().1 {

@@ -1,10 +1,11 @@
 //! What changed, by how much, and is that significant?
 //!
-//! [`Set`]s of runs ([`model`]) are matched scenario by scenario ([`pairing`]), and each match is
-//! judged ([`judge`]). The result is shown as a table of text, Markdown or CSV ([`table`]), as JSON,
+//! [`Set`]s of runs ([`model`]), of one launch or of several ([`launches`]), are matched scenario by
+//! scenario ([`pairing`]), and each match is judged: [`judge`] describes the method. The result is shown as a table of text, Markdown or CSV ([`table`]), as JSON,
 //! as a page ([`html`]), as a gate ([`gate`]), or over commits ([`history`]). [`import`] reads runs of
 //! other tools; `harness::measured` makes a [`Set`] of our records.
 
+mod control;
 mod figure;
 pub(crate) mod gate;
 pub(crate) mod grid;
@@ -12,7 +13,9 @@ pub(crate) mod history;
 pub(crate) mod html;
 pub(crate) mod import;
 mod judge;
+mod launches;
 mod model;
+mod notes;
 mod pairing;
 pub(crate) mod table;
 #[cfg(test)]

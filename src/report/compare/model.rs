@@ -1,6 +1,6 @@
 //! The input of a comparison, whichever tool measured it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::report::units;
 // The base of a comparison of contenders, by default.
 const CLASSIC: &str = "mutex";
 
-/// All that was measured in one place at one time: a folder of records, or the output of another
+/// All that was measured in one place: the launches of a measurement, or the output of another
 /// tool.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Set {
@@ -66,6 +66,8 @@ pub(crate) struct Observation {
     pub scenario: Scenario,
     pub contender: String,
     pub switches: BTreeMap<String, String>,
+    /// The process or the MPI job that it was part of, numbered from 0 within its set.
+    pub launch: u32,
     pub repetition: Option<u32>,
     pub values: BTreeMap<Figure, f64>,
     /// The whole record, where it is one of ours.
@@ -129,15 +131,20 @@ impl Set {
         names
     }
 
-    /// The runs of a contender in a scenario, ordered by repetition and then by value, so that the
-    /// order of the records does not matter.
+    pub(crate) fn launches(&self) -> usize {
+        self.observations.iter().map(|one| one.launch).collect::<BTreeSet<_>>().len()
+    }
+
+    /// The runs of a contender in a scenario, ordered by launch, by repetition and then by value, so that
+    /// the order of the records does not matter.
     pub(crate) fn series(&self, scenario: &Scenario, contender: &str) -> Vec<&Observation> {
         let of = |one: &&Observation| one.scenario == *scenario && one.contender == contender;
         let mut series: Vec<_> = self.observations.iter().filter(of).collect();
         series.sort_by(|left, right| {
             let values = |one: &Observation| one.values.values().copied().collect::<Vec<_>>();
             let by_value = || values(left).partial_cmp(&values(right));
-            let order = left.repetition.cmp(&right.repetition);
+            let place = |one: &Observation| (one.launch, one.repetition);
+            let order = place(left).cmp(&place(right));
             order.then_with(|| by_value().unwrap_or(std::cmp::Ordering::Equal))
         });
         series

@@ -2,10 +2,15 @@
 
 use serde::Serialize;
 
-use super::judge::{self, JudgedPair, Verdict};
+use super::control::{self, Control, NO_CONTROL};
+use super::judge::{self, Design, JudgedPair, SIGNIFICANT, Verdict};
 use super::{Figure, Set};
 use crate::escape;
-use crate::report::statistics::{RESAMPLES, geometric_mean};
+use crate::report::statistics::{Estimate, Interval, RESAMPLES, geometric_mean};
+
+// The version of a comparison as JSON.
+// 2 has launches, controls, and means with their intervals.
+const SCHEMA: u32 = 2;
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Question {
@@ -15,6 +20,9 @@ pub(crate) struct Question {
     pub against: Vec<String>,
     /// If empty, the makespan and the tracker's handouts; where nothing has either, all figures.
     pub figures: Vec<Figure>,
+    /// Between sets: the contender that the change can't touch, or [`NO_CONTROL`]; by default the usual
+    /// one, where both sets have it.
+    pub control: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -35,10 +43,22 @@ pub(crate) struct Pairing {
     /// Whether both are contenders of one set.
     pub within: bool,
     pub rows: Vec<JudgedPair>,
-    /// Over the ratios of all rows with enough runs; none where one of them has no ratio.
-    pub geometric_mean: Option<f64>,
+    /// Between sets: the contender that their ratios are relative to.
+    pub control: Option<String>,
+    /// Over the rows with a ratio and enough units; none where there are none.
+    pub mean: Option<MeanRatio>,
     pub only_base: Vec<String>,
     pub only_other: Vec<String>,
+}
+
+/// The geometric mean of ratios.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct MeanRatio {
+    pub ratio: f64,
+    /// Of the mean, in which results of one launch count as one.
+    pub interval: Option<Interval>,
+    pub rows: usize,
+    pub verdict: Verdict,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -65,6 +85,11 @@ pub(crate) enum CompareError {
         escape::terminal(known)
     )]
     NoContender { label: String, name: String, known: String },
+    #[error(
+        "--control is for comparisons of folders; contenders of one folder share the state of their \
+         launch: leave it out"
+    )]
+    ControlWithin,
     #[error(
         "{} has one contender, \"{}\": name another folder to compare it with",
         escape::terminal(label),
@@ -99,19 +124,22 @@ pub(super) fn compare_resampling(
     if sets.len() > 1 && named {
         return Err(CompareError::SeveralSets);
     }
+    if sets.len() == 1 && question.control.as_ref().is_some_and(|name| name != NO_CONTROL) {
+        return Err(CompareError::ControlWithin);
+    }
     let figures = figures(first, question);
     let mut pairings = Vec::new();
     for &figure in &figures {
-        let mut of_figure: Vec<Pairing> = if sets.len() > 1 {
-            sets[1..].iter().map(|other| between(figure, first, other, resamples)).collect()
+        if sets.len() > 1 {
+            for other in &sets[1..] {
+                let control = control_of(question, [first, other])?;
+                pairings.push(between(figure, [first, other], control, resamples));
+            }
         } else {
             let (base, others) = contenders(first, question)?;
-            others.iter().map(|other| within(figure, first, [base, other], resamples)).collect()
-        };
-        let mut rows: Vec<&mut JudgedPair> =
-            of_figure.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
-        judge::decide(figure, &mut rows);
-        pairings.append(&mut of_figure);
+            let all = all_within(figure, first, base, resamples);
+            pairings.extend(all.into_iter().filter(|one| others.contains(&one.other.as_str())));
+        }
     }
     if pairings.iter().all(|pairing| pairing.rows.is_empty()) {
         let sets: Vec<_> = sets.iter().map(|set| set.label.as_str()).collect();
@@ -120,7 +148,7 @@ pub(super) fn compare_resampling(
         return Err(CompareError::NoMatch { sets, figures });
     }
     Ok(Comparison {
-        comparison_schema: 1,
+        comparison_schema: SCHEMA,
         sets: sets.iter().map(|set| set.label.clone()).collect(),
         differences: differences(sets),
         warnings: warnings(sets),
@@ -167,13 +195,44 @@ fn contenders<'a>(
     Ok((base, others))
 }
 
-fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing {
+fn control_of<'a>(
+    question: &'a Question,
+    sets: [&'a Set; 2],
+) -> Result<Option<&'a str>, CompareError> {
+    let asked = question.control.as_deref();
+    let chosen = control::chosen(asked, sets);
+    match asked.filter(|name| *name != NO_CONTROL && chosen.is_none()) {
+        None => Ok(chosen),
+        Some(name) => {
+            let lacks = |set: &&Set| !set.contenders().contains(&name);
+            let set = sets.into_iter().find(lacks).unwrap_or(sets[0]);
+            Err(CompareError::NoContender {
+                label: set.label.clone(),
+                name: name.to_owned(),
+                known: escape::some(&set.contenders(), ", "),
+            })
+        }
+    }
+}
+
+fn between(
+    figure: Figure,
+    sets: [&Set; 2],
+    control_name: Option<&str>,
+    resamples: usize,
+) -> Pairing {
+    let [base, other] = sets;
     let mut pairing = Pairing::empty(figure, base.label.clone(), other.label.clone(), false);
+    let control = control_name.and_then(|name| Control::new(name, figure, sets));
     let known = base.keys();
     for &(scenario, contender) in &known {
-        let runs = [base, other].map(|set| set.series(scenario, contender));
+        let runs = sets.map(|set| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        match judge::row(figure, scenario, contender, [base_runs, other_runs], (false, resamples)) {
+        let is_control = control.is_some() && control_name == Some(contender);
+        let control = control.as_ref().filter(|_| !is_control);
+        let design = (Design::Apart { control }, resamples);
+        match judge::row(figure, scenario, contender, [base_runs, other_runs], design) {
+            Some(row) if is_control => pairing.rows.push(row.as_control()),
             Some(row) => pairing.rows.push(row),
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }
@@ -181,23 +240,36 @@ fn between(figure: Figure, base: &Set, other: &Set, resamples: usize) -> Pairing
     let added = other.keys().into_iter().filter(|key| !known.contains(key));
     pairing.only_other =
         added.map(|(scenario, contender)| format!("{contender}: {scenario}")).collect();
+    pairing.control = control.and(control_name).map(ToOwned::to_owned);
+    judge::decide(figure, &mut pairing.rows.iter_mut().collect::<Vec<_>>());
     pairing.sum_up()
+}
+
+/// All contenders of a set against one of them. They are judged together, however few are shown, so
+/// that no verdict depends on what else is asked for.
+pub(super) fn all_within(figure: Figure, set: &Set, base: &str, resamples: usize) -> Vec<Pairing> {
+    let others = set.contenders().into_iter().filter(|name| *name != base);
+    let mut all: Vec<_> =
+        others.map(|other| within(figure, set, [base, other], resamples)).collect();
+    let mut rows: Vec<_> = all.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
+    judge::decide(figure, &mut rows);
+    all.into_iter().map(Pairing::sum_up).collect()
 }
 
 fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize) -> Pairing {
     let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
+    let design = (Design::Together { interleaved: set.interleaved }, resamples);
     for scenario in set.scenarios() {
         let runs = [base, other].map(|contender| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
-        let bootstrap = (set.interleaved, resamples);
-        match judge::row(figure, scenario, other, [base_runs, other_runs], bootstrap) {
+        match judge::row(figure, scenario, other, [base_runs, other_runs], design) {
             Some(row) => pairing.rows.push(row),
             None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
             None if !other_runs.is_empty() => pairing.only_other.push(scenario.to_string()),
             None => {}
         }
     }
-    pairing.sum_up()
+    pairing
 }
 
 impl Pairing {
@@ -208,17 +280,37 @@ impl Pairing {
             other,
             within,
             rows: Vec::new(),
-            geometric_mean: None,
+            control: None,
+            mean: None,
             only_base: Vec::new(),
             only_other: Vec::new(),
         }
     }
 
     fn sum_up(mut self) -> Self {
-        let judged = self.rows.iter().filter(|row| row.verdict != Verdict::TooFew);
-        let ratios: Option<Vec<f64>> = judged.map(|row| row.ratio).collect();
-        self.geometric_mean = ratios.and_then(|ratios| geometric_mean(&ratios));
+        self.mean = self.geometric_mean();
         self
+    }
+
+    fn geometric_mean(&self) -> Option<MeanRatio> {
+        let counts = |row: &&JudgedPair| {
+            !matches!(row.verdict, Verdict::TooFew | Verdict::Control) && row.ratio.is_some()
+        };
+        let rows: Vec<_> = self.rows.iter().filter(counts).collect();
+        let ratio = geometric_mean(&rows.iter().filter_map(|row| row.ratio).collect::<Vec<_>>())?;
+        let contrasts: Option<Vec<_>> = rows.iter().map(|row| row.contrast.as_ref()).collect();
+        let estimate = contrasts.and_then(|contrasts| Estimate::of(&contrasts));
+        let interval = estimate.and_then(|estimate| estimate.interval_around(ratio));
+        let is_certain = interval.is_some_and(|ends| ends.low > 1.0 || ends.high < 1.0)
+            && estimate.and_then(|estimate| estimate.p()).is_some_and(|p| p < SIGNIFICANT);
+        let hidden = rows.iter().any(|row| row.control.is_some_and(|moved| moved.hides(ratio)));
+        let verdict = match rows.as_slice() {
+            [row] => row.verdict,
+            _ if !is_certain => Verdict::Same,
+            _ if hidden => Verdict::Void,
+            _ => judge::side(self.figure, ratio, 1.0),
+        };
+        Some(MeanRatio { ratio, interval, rows: rows.len(), verdict })
     }
 }
 

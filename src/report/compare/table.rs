@@ -1,8 +1,9 @@
 //! A comparison as text for a terminal, as Markdown and as CSV.
 
 use super::grid::{Cell, Column, Grid, Tone};
-use super::judge::{Group, JudgedPair, RUNS_LEAST, SIGNIFICANT, Verdict};
+use super::judge::{Group, JudgedPair, Verdict};
 use super::model::segment_size;
+use super::notes;
 use super::pairing::{Comparison, Pairing, Question, compare};
 use super::{Figure, Scenario, Set};
 use crate::escape;
@@ -77,8 +78,8 @@ pub(crate) fn overview(mut set: Set) -> String {
     }
     let mut out: String =
         set.warnings.iter().map(|line| format!("! {}\n", escape::terminal(line))).collect();
-    let grid =
-        Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes: Vec::new() };
+    let notes = notes::scope(&pairings);
+    let grid = Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes };
     if !out.is_empty() {
         out.push('\n');
     }
@@ -143,7 +144,8 @@ pub(super) fn csv_group(group: &Group) -> [String; 5] {
 // The order of the fields in `csv_line`; readers go by these names.
 const CSV_HEAD: &str = "figure,unit,base,other,workload,peers,segment_bytes,parameters,contender,\
     base_runs,base_median,base_low,base_high,base_cv,other_runs,other_median,other_low,other_high,\
-    other_cv,ratio,ratio_low,ratio_high,paired,p,p_holm,cliffs_delta,verdict,better";
+    other_cv,ratio,ratio_low,ratio_high,paired,p,p_holm,cliffs_delta,verdict,better,tested,\
+    base_launches,other_launches,control,control_ratio,control_low,control_high,family,detectable";
 
 fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
     let mut line = vec![
@@ -169,6 +171,15 @@ fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
         csv_value(row.delta),
         row.verdict.to_string(),
         if pairing.figure.more_is_better() { "more" } else { "less" }.to_owned(),
+        row.unit.to_string(),
+        row.base.launches.to_string(),
+        row.other.launches.to_string(),
+        csv_value(pairing.control.as_ref()),
+        csv_value(row.control.map(|shift| shift.ratio)),
+        csv_value(row.control.and_then(|shift| shift.interval).map(|ends| ends.low)),
+        csv_value(row.control.and_then(|shift| shift.interval).map(|ends| ends.high)),
+        row.family.to_string(),
+        csv_value(row.detectable),
     ]);
     line
 }
@@ -213,7 +224,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     if has_parameters {
         columns.push(Column::words("parameters"));
     }
-    let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "δ"];
+    let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "detects", "δ"];
     columns.extend(numbers.map(Column::numbers));
     columns.push(Column::words("verdict"));
     let row = |row: &&JudgedPair| {
@@ -231,7 +242,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
         title: format!("{}: {base} → {each}", figure.title()),
         rows: rows.iter().map(row).collect(),
         columns,
-        notes: notes(pairings),
+        notes: notes::all(pairings),
     }
 }
 
@@ -253,9 +264,10 @@ pub(super) fn keys(scenario: &Scenario) -> Vec<Cell> {
 }
 
 fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
-    let p = match row.p_holm {
-        Some(p) => probability(p),
-        None => format!("n < {RUNS_LEAST}"),
+    let p = match (row.p_holm, row.verdict) {
+        (Some(p), _) => probability(p),
+        (None, Verdict::TooFew) => format!("n < {}", row.units().1),
+        (None, _) => "-".to_owned(),
     };
     vec![
         median(figure, &row.base).into(),
@@ -265,6 +277,7 @@ fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
         shown(row.ratio, ratio).into(),
         interval(row).into(),
         p.into(),
+        shown(row.detectable, part).into(),
         shown(row.delta, |delta| format!("{delta:+.2}")).into(),
         verdict(figure, row),
     ]
@@ -279,6 +292,11 @@ fn median(figure: Figure, group: &Group) -> String {
     }
 }
 
+/// `4.2%` for a factor of 1.042.
+pub(super) fn part(factor: f64) -> String {
+    percent(Some(factor - 1.0))
+}
+
 /// Three digits, more for ratios close to 1, where small differences matter.
 pub(super) fn ratio(ratio: f64) -> String {
     with_digits(ratio, digits(ratio))
@@ -286,8 +304,11 @@ pub(super) fn ratio(ratio: f64) -> String {
 
 /// An interval with as many digits as its ratio has.
 pub(super) fn interval(row: &JudgedPair) -> String {
-    let Some(Interval { low, high }) = row.ratio_interval else { return "-".to_owned() };
-    let digits = digits(row.ratio.unwrap_or(low));
+    shown(row.ratio_interval, |ends| ends_of(row.ratio, ends))
+}
+
+pub(super) fn ends_of(ratio: Option<f64>, Interval { low, high }: Interval) -> String {
+    let digits = digits(ratio.unwrap_or(low));
     format!("[{}, {}]", with_digits(low, digits), with_digits(high, digits))
 }
 
@@ -311,45 +332,29 @@ fn probability(p: f64) -> String {
 
 /// `2.41× faster`, `~` for no significant difference, or `? 3 runs, 6 needed`.
 pub(super) fn verdict(figure: Figure, row: &JudgedPair) -> Cell {
-    let (better, worse) = figure.words();
-    let factor = row.ratio.map(|ratio| ratio.max(ratio.recip())).map_or_else(String::new, ratio);
+    let (units, least) = row.units();
     match row.verdict {
-        Verdict::Better => Cell::from(format!("{factor}× {better}")).toned(Tone::Good),
-        Verdict::Worse => Cell::from(format!("{factor}× {worse}")).toned(Tone::Bad),
-        Verdict::Same => Cell::from("~").toned(Tone::Faint),
         Verdict::TooFew => {
-            let runs = row.base.values.len().min(row.other.values.len());
-            let runs = count(runs as u64, "run");
-            Cell::from(format!("? {runs}, {RUNS_LEAST} needed")).toned(Tone::Faint)
+            let units = count(units as u64, row.unit.name());
+            Cell::from(format!("? {units}, {least} needed")).toned(Tone::Faint)
         }
+        verdict => judgement(figure, row.ratio, verdict),
     }
 }
 
-fn notes(pairings: &[Pairing]) -> Vec<String> {
-    let mut notes = Vec::new();
-    let rows: usize = pairings.iter().map(|pairing| pairing.rows.len()).sum();
-    if rows == 0 {
-        notes.push("The two sides have no result in common.".to_owned());
-    }
-    let mean = |pairing: &Pairing| {
-        let judged = pairing.rows.len() - pairing.count(Verdict::TooFew);
-        let mean = pairing.geometric_mean.filter(|_| judged > 1)?;
-        let of = if pairings.len() > 1 { format!("{}, ", pairing.other) } else { String::new() };
-        Some(format!("geometric mean of {of}{judged} ratios: {}", ratio(mean)))
+/// A verdict in words. A ratio that is no number, as from 0 to 5 ns, has none in its verdict.
+pub(super) fn judgement(figure: Figure, of: Option<f64>, verdict: Verdict) -> Cell {
+    let (better, worse) = figure.words();
+    let words = |word: &str| match of {
+        Some(of) => format!("{}× {word}", ratio(of.max(of.recip()))),
+        None => word.to_owned(),
     };
-    notes.extend(pairings.iter().filter_map(mean));
-    let same: usize = pairings.iter().map(|pairing| pairing.count(Verdict::Same)).sum();
-    if same > 0 {
-        notes.push(format!(
-            "~ no significant difference in {same} of {rows} results: p ≥ {SIGNIFICANT}, or the \
-             interval contains 1"
-        ));
+    match verdict {
+        Verdict::Better => Cell::from(words(better)).toned(Tone::Good),
+        Verdict::Worse => Cell::from(words(worse)).toned(Tone::Bad),
+        Verdict::Same => Cell::from("~").toned(Tone::Faint),
+        Verdict::TooFew => Cell::from("?").toned(Tone::Faint),
+        Verdict::Void => Cell::from("void: the control moved").toned(Tone::Faint),
+        Verdict::Control => Cell::from("control").toned(Tone::Faint),
     }
-    for pairing in pairings {
-        let sides = [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)];
-        for (name, only) in sides.into_iter().filter(|(_, only)| !only.is_empty()) {
-            notes.push(format!("only in {name}: {}", escape::some(only, "; ")));
-        }
-    }
-    notes
 }

@@ -1,14 +1,17 @@
-//! What do repeated measurements say? Order statistics, which assume no distribution: times of
-//! runs are skewed and have outliers, so that means and normal intervals mislead.
+//! What do repeated measurements say? Of runs, order statistics, which assume no distribution: times
+//! are skewed and have outliers, so that means and normal intervals mislead. Of launches, whose data
+//! are medians of runs, also Student's t ([`contrast`]), because few launches have few ranks.
 //!
 //! All functions take samples in any order. Times and rates are never NaN; a NaN would sort last.
 
+mod contrast;
 mod rank_test;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use contrast::{Contrast, Estimate};
 pub(crate) use rank_test::{
-    cliffs_delta, coefficient_of_variation, geometric_mean, holm, mann_whitney,
+    cliffs_delta, coefficient_of_variation, geometric_mean, holm, least_probability, mann_whitney,
 };
 
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -92,9 +95,9 @@ pub(crate) fn outliers(samples: &[f64]) -> Vec<bool> {
     samples.iter().map(|sample| !inside.contains(sample)).collect()
 }
 
-/// The median of `dividend` ÷ the median of `divisor`; none where that is not finite.
+/// The median of `dividend` ÷ the median of `divisor`; none where one of them is 0.
 pub(crate) fn median_ratio(dividend: &[f64], divisor: &[f64]) -> Option<f64> {
-    Some(median(dividend)? / median(divisor)?).filter(|ratio| ratio.is_finite())
+    Some(median(dividend)? / median(divisor)?).filter(|ratio| *ratio > 0.0 && ratio.is_finite())
 }
 
 /// The percentile bootstrap interval of the ratio of two medians: both groups are resampled with

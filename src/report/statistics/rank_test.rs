@@ -36,6 +36,13 @@ pub(crate) fn mann_whitney(first: &[f64], second: &[f64]) -> Option<RankTest> {
     Some(RankTest { u, p })
 }
 
+/// The smallest p-value that the exact test can give for groups of these sizes: all samples of one
+/// group are larger.
+pub(crate) fn least_probability(first: usize, second: usize) -> f64 {
+    let ways = (1..=first).map(|drawn| (second + drawn) as f64 / drawn as f64);
+    (2.0 / ways.product::<f64>()).min(1.0)
+}
+
 /// Cliff's delta, from -1 to 1: the share of pairs whose larger sample is in the first group, less
 /// the share of those where it is in the second. None where a group is empty.
 ///
@@ -191,6 +198,8 @@ mod tests {
         let test = mann_whitney(&[4.0, 5.0, 6.0], &[1.0, 2.0, 3.0]).expect("two groups");
         assert_eq!(test.u, 9.0);
         close(test.p, 0.1, 1e-12);
+        close(least_probability(3, 3), 0.1, 1e-12);
+        close(least_probability(8, 8), 2.0 / 12_870.0, 1e-15);
         let ten: Vec<f64> = (0..20).map(f64::from).collect();
         close(mann_whitney(&ten[..10], &ten[10..]).expect("groups").p, 2.0 / 184_756.0, 1e-15);
     }

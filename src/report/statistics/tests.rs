@@ -62,6 +62,7 @@ fn outliers_lie_beyond_the_fences() {
 fn ratios_of_medians() {
     assert_eq!(median_ratio(&[4.0, 6.0, 8.0], &[2.0, 3.0, 9.0]), Some(2.0));
     assert_eq!(median_ratio(&[1.0], &[0.0]), None);
+    assert_eq!(median_ratio(&[0.0], &[1.0]), None);
     assert_eq!(median_ratio(&[], &[1.0]), None);
 }
 

@@ -48,7 +48,7 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
     let labelled: Vec<_> = rows.iter().map(|row| (label(row), *row)).collect();
     let mut rows_only = table::grid(&[Pairing {
         rows: rows.iter().map(|row| (*row).clone()).collect(),
-        geometric_mean: None,
+        mean: None,
         only_base: Vec::new(),
         only_other: Vec::new(),
         ..pairing.clone()
@@ -66,7 +66,7 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
 
 /// What the marks of [`ratios`] say.
 pub(super) fn legend() -> Vec<LegendEntry> {
-    [("good", 0, "better"), ("bad", 1, "worse"), ("faint", 3, "no significant difference")]
+    [("good", 0, "better"), ("bad", 1, "worse"), ("faint", 3, "no verdict")]
         .map(|(class, shape, name)| LegendEntry::new(class, Some(shape), name))
         .into()
 }
@@ -99,7 +99,7 @@ fn draw(svg: &mut Svg, scale: &Scale, figure: Figure, (label, row): (&str, &Judg
     let (class, shape) = match row.verdict {
         Verdict::Better => ("good", 0),
         Verdict::Worse => ("bad", 1),
-        Verdict::Same | Verdict::TooFew => ("faint", 3),
+        Verdict::Same | Verdict::TooFew | Verdict::Void | Verdict::Control => ("faint", 3),
     };
     let verdict = table::verdict(figure, row);
     let room = LABEL_MAX.saturating_sub(columns(&verdict.text));

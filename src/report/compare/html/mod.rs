@@ -88,7 +88,11 @@ impl Page<'_> {
             let began =
                 if set.began.is_empty() { String::new() } else { format!(", {}", set.began) };
             let runs = set.observations.len();
-            format!("{}{}{began}: {runs} runs", set.label, commit.unwrap_or_default())
+            let launches = match set.launches() {
+                0 | 1 => String::new(),
+                launches => format!(" of {launches} launches"),
+            };
+            format!("{}{}{began}: {runs} runs{launches}", set.label, commit.unwrap_or_default())
         };
         self.sets.iter().map(of).collect::<Vec<_>>().join(" · ")
     }
@@ -108,11 +112,15 @@ impl Page<'_> {
         let drawings =
             self.comparison.pairings.iter().flat_map(forest::forests).collect::<Vec<_>>();
         let how = format!(
-            "<p class=\"note\">A difference is significant if two conditions hold: the p-value of \
-             the Mann-Whitney U test, with Holm's correction over all results of the figure, is below \
-             {SIGNIFICANT}, and the 95% interval of the ratio does not contain 1. Intervals of ratios \
-             are percentile bootstrap intervals of {RESAMPLES} resamples; where contenders took turns, \
-             pairs of runs are resampled. Intervals of medians are based on order statistics.</p>\n"
+            "<p class=\"note\">A difference is significant if two conditions hold: its p-value, with \
+             Holm's correction over all contenders and scenarios of the figure, shown or not, is below \
+             {SIGNIFICANT}, and the 95% interval of the ratio does not contain 1. Between folders a \
+             launch is the unit: p is that of the Mann-Whitney U test over launches, and intervals are \
+             Welch's, on logarithms of the medians of launches relative to the control. Contenders of \
+             several launches are compared launch by launch, with a paired t-test. Within one launch, \
+             intervals are percentile bootstrap intervals of {RESAMPLES} resamples of pairs of runs, \
+             and the verdict holds for that launch only. Intervals of medians are based on order \
+             statistics.</p>\n"
         );
         format!("<div class=\"heads\">{heads}</div>\n{}{how}", figures("ratio", drawings))
     }
@@ -215,28 +223,38 @@ fn head(pairing: &Pairing) -> String {
         (pairing.count(Verdict::Better), better),
         (pairing.count(Verdict::Worse), worse),
         (pairing.count(Verdict::Same), "without a significant difference"),
-        (pairing.count(Verdict::TooFew), "with too few runs"),
+        (pairing.count(Verdict::TooFew), "with too few runs or launches"),
+        (pairing.count(Verdict::Void), "void, because the control moved"),
+        (pairing.count(Verdict::Control), "of the control"),
     ];
     let counted: Vec<_> = counted
         .iter()
         .filter(|(count, _)| *count > 0)
         .map(|(count, what)| format!("{count} {what}"))
         .collect();
-    let decided = pairing.count(Verdict::Better) + pairing.count(Verdict::Worse);
-    let (class, value) = match pairing.geometric_mean.filter(|_| decided > 0) {
-        Some(mean) if mean != 1.0 => {
-            let is_better = (mean > 1.0) == pairing.figure.more_is_better();
-            let (class, word) = if is_better { ("good", better) } else { ("bad", worse) };
-            (class, format!("{}× {word}", table::ratio(mean.max(mean.recip()))))
+    let (class, value, what) = match &pairing.mean {
+        None => ("faint", "?".to_owned(), "no result with enough runs".to_owned()),
+        Some(mean) => {
+            let Cell { text, tone } =
+                table::judgement(pairing.figure, Some(mean.ratio), mean.verdict);
+            let class = match tone {
+                Tone::Good => "good",
+                Tone::Bad => "bad",
+                Tone::Faint | Tone::Plain => "faint",
+            };
+            let ends = mean.interval.map(|ends| table::ends_of(Some(mean.ratio), ends));
+            let of = match mean.rows {
+                1 => "one ratio".to_owned(),
+                rows => format!("geometric mean of {rows} ratios"),
+            };
+            (
+                class,
+                text,
+                format!("{of}: {} {}", table::ratio(mean.ratio), ends.unwrap_or_default()),
+            )
         }
-        _ => ("faint", "~".to_owned()),
     };
     let rows = pairing.rows.len();
-    let judged = rows - pairing.count(Verdict::TooFew);
-    let what = match judged {
-        0 | 1 => format!("{judged} result with enough runs"),
-        _ => format!("geometric mean of {judged} ratios"),
-    };
     format!(
         "<div class=\"head {class}\"><div>{}: {} → {}</div><div class=\"value\">{value}</div>\
          <div class=\"sub\">{what}; of {rows}: {}</div></div>\n",

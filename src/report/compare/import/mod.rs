@@ -25,19 +25,37 @@ pub(crate) enum ImportError {
     Unknown { path: PathBuf },
 }
 
-/// Reads criterion's folder, or a file or folder with output of OSU micro-benchmarks.
+// How the folder of a launch of another tool is called.
+// The same as our own; no group of benchmarks is called so.
+const LAUNCH: &str = "launch-";
+
+/// Reads criterion's folder, a file or folder with output of OSU micro-benchmarks, or a folder of such
+/// folders that are called `launch-1`, `launch-2`, ….
 pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
     let facts =
         std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;
-    let set = if facts.is_dir() {
+    let label = path.canonicalize().unwrap_or_else(|_| path.into());
+    let label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut launches = Vec::new();
+    for folder in if facts.is_dir() { entries(path)? } else { Vec::new() } {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with(LAUNCH) && folder.is_dir() {
+            launches.push((name, one_launch(&folder, true)?));
+        }
+    }
+    if !launches.is_empty() {
+        return Ok(Set::of_launches(label, path, launches));
+    }
+    Ok(Set { label, origin: path.into(), ..one_launch(path, facts.is_dir())? })
+}
+
+fn one_launch(path: &Path, is_folder: bool) -> Result<Set, ImportError> {
+    let set = if is_folder {
         criterion::read(path)?.map_or_else(|| osu::read_folder(path), |set| Ok(Some(set)))?
     } else {
         osu::read_files(&[path.to_owned()])?
     };
-    let set = set.ok_or_else(|| ImportError::Unknown { path: path.into() })?;
-    let label = path.canonicalize().unwrap_or_else(|_| path.into());
-    let label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Set { label, origin: path.into(), ..set })
+    set.ok_or_else(|| ImportError::Unknown { path: path.into() })
 }
 
 /// What a tool measured; none if that is nothing.

@@ -126,6 +126,8 @@ fn row(open: &OpenBenchmark, columns: &[Read], text: &str) -> Option<Observation
     (!values.is_empty()).then(|| Observation {
         scenario,
         contender: "osu".to_owned(),
+        // Each heading is of a program that was started anew.
+        launch: open.repetition,
         repetition,
         values,
         ..Observation::default()
