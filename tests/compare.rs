@@ -93,39 +93,77 @@ fn contenders_of_a_folder_stand_in_every_format() {
     assert_eq!(row["paired"], true);
 }
 
-#[test]
-fn a_folder_beside_itself_is_the_same_and_passes_a_gate() {
-    let gate = MEASURED.with_file_name("gate.toml");
-    fs::write(&gate, "effect = 0.01\n").expect("written");
-    let other = MEASURED.display().to_string();
-    let output = compare(&[&other, "--gate", gate.to_str().expect("text")]);
-    let text = stdout(&output);
-    assert_eq!(text.matches("  ~\n").count(), 12, "{text}");
-    assert!(String::from_utf8_lossy(&output.stderr).contains("12 results judged, 0 failures"));
-}
-
-#[test]
-fn a_gate_fails_with_its_exit_code() {
-    let slower = MEASURED.with_file_name("slower");
-    fs::create_dir_all(&slower).expect("a folder");
-    for file in ["environment.json", "summary.json"] {
-        fs::copy(MEASURED.join(file), slower.join(file)).expect("copied");
-    }
+/// A measurement of eight launches that all gave the records of the one that was made, each makespan
+/// later by so many seconds.
+fn launches(name: &str, later: f64) -> String {
+    let root = MEASURED.with_file_name(name);
     let records = fs::read_to_string(MEASURED.join("records.jsonl")).expect("records");
     let slow = records.lines().map(|line| {
         let mut record: serde_json::Value = serde_json::from_str(line).expect("a record");
         let makespan = record["makespan_s"].as_f64().expect("a number");
-        record["makespan_s"] = (10.0 + makespan).into();
+        record["makespan_s"] = (later + makespan).into();
         format!("{record}\n")
     });
-    fs::write(slower.join("records.jsonl"), slow.collect::<String>()).expect("written");
-    let gate = MEASURED.with_file_name("strict.toml");
-    fs::write(&gate, "effect = 0.05\n").expect("written");
-    let slower = slower.display().to_string();
-    let output = compare(&[&slower, "--gate", gate.to_str().expect("text")]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let slow = slow.collect::<String>();
+    for number in 1..=8 {
+        let launch = root.join(format!("threads/launch-{number}"));
+        fs::create_dir_all(&launch).expect("a folder");
+        for file in ["environment.json", "summary.json", "histograms.hlog"] {
+            fs::copy(MEASURED.join(file), launch.join(file)).expect("copied");
+        }
+        fs::write(launch.join("records.jsonl"), &slow).expect("written");
+    }
+    root.display().to_string()
+}
+
+fn gated(words: &[&str], effect: &str) -> (Option<i32>, String, String) {
+    let gate = MEASURED.with_file_name(format!("{effect}.toml"));
+    fs::write(&gate, format!("effect = {effect}\n")).expect("written");
+    let gate = gate.to_str().expect("text");
+    let mut command = mpiswarm(&["compare"]);
+    let output = command.args(words).args(["--gate", gate]).output().expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn launches_beside_themselves_are_the_same_and_pass_a_gate() {
+    let folder = launches("same", 0.0);
+    let (code, text, said) = gated(&[&folder, &folder], "0.01");
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(text.matches("  ~\n").count(), 12, "{text}");
+    assert!(said.contains("12 results judged, 0 failures"), "{said}");
+    assert!(said.contains("8 launches show a loss of"), "{said}");
+}
+
+#[test]
+fn a_gate_fails_with_its_exit_code() {
+    let (before, after) = (launches("before", 0.0), launches("after", 10.0));
+    let (code, _, said) = gated(&[&before, &after], "0.05");
+    assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("12 results judged, 12 failures"), "{said}");
+    // One launch on each side shows nothing, so that it passes nothing.
+    let one = MEASURED.display().to_string();
+    let (code, text, said) = gated(&[&one, &one], "0.5");
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("no result could be judged"), "{said}");
+    assert!(text.contains("1 launch: no verdict beyond them"), "{text}");
+}
+
+#[test]
+fn a_folder_of_launches_is_one_measurement_everywhere() {
+    let folder = launches("measurement", 0.0);
+    let words = ["compare", &folder, "--contender", "lockfree", "--against", "lockfree window=1"];
+    let text = stdout(&mpiswarm(&words).output().expect("it starts"));
+    assert!(text.contains("Makespan: lockfree → lockfree window=1"), "{text}");
+    assert!(!text.contains("this launch only") && !text.contains("no verdict beyond"), "{text}");
+    let words = ["compare", &folder, &folder, "--format", "html"];
+    let page = stdout(&mpiswarm(&words).output().expect("it starts"));
+    assert!(page.contains("960 runs of 8 launches"), "{}", &page[..2000]);
+    let words = ["compare", &folder, &folder, "--control", "lockfree"];
+    let text = stdout(&mpiswarm(&words).output().expect("it starts"));
+    assert!(text.contains("the control lockfree moved by 1.000 ×"), "{text}");
+    assert_eq!(text.matches("  control\n").count(), 4, "{text}");
 }
 
 #[test]

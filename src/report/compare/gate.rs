@@ -2,7 +2,8 @@
 //! effect?
 //!
 //! A result fails if its verdict is that it is worse ([`super::judge`]), *and* by more than the effect
-//! allows, *and* its p-value with Holm's correction is below [`ALARM`] ÷ the number of figures. So the
+//! allows, *and* its p-value with Holm's correction is below [`ALARM`] ÷ the number of figures and
+//! of sets that are compared with the base. So the
 //! whole gate gives a false alarm in at most 1% of its runs. What has no ratio, as from 0 to 5 ns, is
 //! worse by more than any effect. A gate that judged nothing fails: it has not shown that nothing is
 //! worse.
@@ -15,9 +16,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::judge::{JudgedPair, Unit, Verdict};
+use super::judge::{JudgedPair, Tested, Verdict};
 use super::pairing::{Comparison, Pairing};
-use super::{Figure, table};
+use super::{Figure, cells};
 use crate::escape;
 use crate::report::units::count;
 
@@ -111,17 +112,19 @@ impl GatePlan {
     /// Judges a comparison of the figures of this gate.
     pub(crate) fn judge(&self, comparison: &Comparison) -> GateResult {
         let mut outcome = GateResult::default();
-        // Bonferroni over the figures; within one, the p-values have Holm's correction.
-        let alarm = ALARM / self.figures.len() as f64;
         for figure in &self.figures {
             let of_figure: Vec<_> =
                 comparison.pairings.iter().filter(|pairing| pairing.figure == *figure).collect();
+            // Bonferroni over figures and sets; within both, the p-values have Holm's correction.
+            let sets =
+                if of_figure.iter().any(|one| one.within) { 1 } else { of_figure.len().max(1) };
+            let alarm = ALARM / (self.figures.len() * sets) as f64;
             for pairing in &of_figure {
                 for row in pairing.rows.iter().filter(|row| row.verdict != Verdict::Control) {
                     self.judge_row(pairing, row, alarm, &mut outcome);
                 }
                 self.judge_missing(pairing, &mut outcome);
-                outcome.remarks.extend(self.power(pairing));
+                outcome.remarks.extend(self.power(pairing, alarm));
             }
             if of_figure.iter().all(|pairing| pairing.rows.is_empty()) {
                 outcome.failures.push(format!("{figure}: the folders have no result in common"));
@@ -135,9 +138,10 @@ impl GatePlan {
 
     fn judge_row(&self, pairing: &Pairing, row: &JudgedPair, alarm: f64, outcome: &mut GateResult) {
         let what = format!("{}, {} ({})", row.contender, row.scenario, pairing.figure);
-        let Some(p) = row.p_holm.filter(|_| row.verdict != Verdict::Void && !row.is_blind()) else {
+        let Some(p) = row.p_holm.filter(|_| row.verdict != Verdict::Void && !row.is_blind(alarm))
+        else {
             let (units, least) = row.units();
-            let units = count(units as u64, row.unit.name());
+            let units = count(units as u64, row.tested.name());
             let why = match row.verdict {
                 Verdict::Void => "the control moved by as much".to_owned(),
                 Verdict::TooFew => format!("{units}, at least {least} are needed"),
@@ -156,7 +160,8 @@ impl GatePlan {
             Some(worse) if worse <= 1.0 + effect => return,
             None if !is_worse => return,
             Some(worse) => {
-                let ends = format!("ratio {} {}", table::ratio(worse), table::interval(row));
+                let ratio = cells::shown(row.ratio, cells::ratio);
+                let ends = format!("ratio {ratio} {}", cells::interval(row));
                 (format!("{:.1}% worse", 100.0 * (worse - 1.0)), ends)
             }
             None => {
@@ -178,20 +183,20 @@ impl GatePlan {
     }
 
     /// Which loss these data would have shown, and how many launches show the one that is allowed.
-    fn power(&self, pairing: &Pairing) -> Option<String> {
-        let known = pairing.rows.iter().filter_map(|row| Some((row, row.detectable?)));
+    fn power(&self, pairing: &Pairing, alarm: f64) -> Option<String> {
+        let known = pairing.rows.iter().filter_map(|row| Some((row, row.detectable_at(alarm)?)));
         let (row, most) = known.max_by(|(_, left), (_, right)| left.total_cmp(right))?;
         let (effect, (units, _)) = (self.effect_for(pairing.figure, row), row.units());
         let mut remark = format!(
             "{} of {}: {} show a loss of {} in any result 9 times of 10",
             pairing.figure,
             pairing.other,
-            count(units as u64, row.unit.name()),
-            table::part(most)
+            count(units as u64, row.tested.name()),
+            cells::part(most)
         );
         // The reach of an interval falls with the root of the number of units.
         let needed = units as f64 * (most.ln() / (1.0 + effect).ln()).powi(2);
-        if row.unit == Unit::Launch && needed > units as f64 {
+        if row.tested == Tested::Launch && needed > units as f64 {
             remark +=
                 &format!("; for {:.1}% about {:.0} are needed", 100.0 * effect, needed.ceil());
         }

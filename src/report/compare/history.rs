@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::cells::{ratio, shown};
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
-use super::table::{csv_group, csv_text, csv_value, keys, ratio, shown};
+use super::table::{csv_group, csv_text, csv_value, keys};
 use super::{Figure, Scenario, Set};
 
 // The facts that identify a machine.

@@ -14,10 +14,10 @@
 //!   logarithms of the ratios of equal repetitions. p and the interval are those of the paired t-test:
 //!   with eight launches a signed-rank test ends at p = 0.0078, which no correction for many results
 //!   leaves significant.
-//! - *Contenders of one launch*: the ratio of medians, its bootstrap interval, and a paired t-test on the
-//!   logarithms of the ratios of equal repetitions. Without a difference these are symmetric about 0,
-//!   however skewed runs are; their long tails make the test miss more, not alarm more. The verdict
-//!   holds for that launch only.
+//! - *Contenders of one launch*: the ratio of medians, its bootstrap interval, and the t-test of the
+//!   trimmed mean of the logarithms of the ratios of equal repetitions. Without a difference these are
+//!   symmetric about 0, however skewed runs are. Where repetitions have no partner, the Mann-Whitney
+//!   test. The verdict holds for that launch only.
 //!
 //! A verdict needs p below [`SIGNIFICANT`] after Holm's correction *and* an interval without 1. The
 //! results that are corrected for are all contenders and scenarios of a figure, shown or not, so that
@@ -79,7 +79,7 @@ pub(crate) struct JudgedPair {
     pub base: Group,
     pub other: Group,
     /// What was tested.
-    pub unit: Unit,
+    pub tested: Tested,
     /// The other ÷ the base, relative to the control if there is one; none where that is not finite.
     pub ratio: Option<f64>,
     pub ratio_interval: Option<Interval>,
@@ -103,7 +103,7 @@ pub(crate) struct JudgedPair {
 
 choice! {
     /// What counts as independent.
-    pub(crate) enum Unit {
+    pub(crate) enum Tested {
         /// Runs of one launch: what follows holds for that launch only.
         Run = "run",
         /// Launches.
@@ -166,18 +166,24 @@ impl JudgedPair {
     /// The units of the smaller side, and how many a verdict needs.
     pub(crate) fn units(&self) -> (usize, usize) {
         let sides = [&self.base, &self.other];
-        let (counts, least) = match self.unit {
-            Unit::Run => (sides.map(|side| side.values.len()), RUNS_LEAST),
-            Unit::Launch => (sides.map(|side| side.launches), LAUNCHES_LEAST),
+        let (counts, least) = match self.tested {
+            Tested::Run => (sides.map(|side| side.values.len()), RUNS_LEAST),
+            Tested::Launch => (sides.map(|side| side.launches), LAUNCHES_LEAST),
         };
         (counts[0].min(counts[1]), least)
     }
 
-    /// Whether not even groups wide apart would get a verdict, among so many results.
-    pub(crate) fn is_blind(&self) -> bool {
+    /// Whether not even groups wide apart are significant at this level, among so many results.
+    pub(crate) fn is_blind(&self, level: f64) -> bool {
         let ranks = least_probability(self.base.launches, self.other.launches);
-        let of_ranks = self.unit == Unit::Launch && !self.paired;
-        of_ranks && ranks * self.family as f64 >= SIGNIFICANT
+        let of_ranks = self.tested == Tested::Launch && !self.paired;
+        of_ranks && ranks * self.family as f64 >= level
+    }
+
+    /// The smallest factor that would be told from 1 at this level, among so many results.
+    pub(crate) fn detectable_at(&self, level: f64) -> Option<f64> {
+        let estimate = self.estimate().filter(|_| self.p.is_some() && !self.is_blind(level))?;
+        estimate.detectable(level / self.family as f64)
     }
 
     /// The same as a row that is shown beside the others: it is what they are relative to.
@@ -188,7 +194,9 @@ impl JudgedPair {
     }
 
     fn estimate(&self) -> Option<Estimate> {
-        Estimate::of(&[self.contrast.as_ref()?])
+        let contrast = self.contrast.as_ref()?;
+        let trimmed = Some(contrast).filter(|_| self.tested == Tested::Run);
+        trimmed.and_then(Estimate::trimmed).or_else(|| Estimate::of(&[contrast]))
     }
 }
 
@@ -230,7 +238,7 @@ pub(super) fn row(
         contender: contender.to_owned(),
         base: Group::new(base_runs, figure)?,
         other: Group::new(other_runs, figure)?,
-        unit: Unit::Launch,
+        tested: Tested::Launch,
         ratio: None,
         ratio_interval: None,
         control: None,
@@ -257,7 +265,7 @@ pub(super) fn row(
     let (units, least) = row.units();
     if units < least {
         // An interval of few units is honest about launches, but that of few runs is too narrow.
-        row.ratio_interval = row.ratio_interval.filter(|_| row.unit == Unit::Launch);
+        row.ratio_interval = row.ratio_interval.filter(|_| row.tested == Tested::Launch);
         row.p = None;
     } else {
         row.verdict = Verdict::Same;
@@ -341,7 +349,7 @@ impl JudgedPair {
     /// Runs of one launch.
     fn compare_runs(&mut self, pairs: Option<Vec<(f64, f64)>>, resamples: usize) {
         let (base, other) = (self.base.values.clone(), self.other.values.clone());
-        self.unit = Unit::Run;
+        self.tested = Tested::Run;
         self.test_ranks(&other, &base);
         self.ratio = median_ratio(&other, &base);
         self.paired = pairs.is_some();
@@ -393,8 +401,7 @@ pub(super) fn decide(figure: Figure, rows: &mut [&mut JudgedPair]) {
     for (row, p) in tested.zip(corrected) {
         row.p_holm = Some(p);
         row.family = family;
-        let estimate = row.estimate().filter(|_| !row.is_blind());
-        row.detectable = estimate.and_then(|known| known.detectable(SIGNIFICANT / family as f64));
+        row.detectable = row.detectable_at(SIGNIFICANT);
         row.verdict = verdict(figure, row, p);
     }
 }

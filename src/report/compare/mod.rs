@@ -5,6 +5,7 @@
 //! as a page ([`html`]), as a gate ([`gate`]), or over commits ([`history`]). [`import`] reads runs of
 //! other tools; `harness::measured` makes a [`Set`] of our records.
 
+mod cells;
 mod control;
 mod figure;
 pub(crate) mod gate;

@@ -1,9 +1,9 @@
 //! What a reader must know beside a table: what its verdicts hold for, and what they are relative to.
 
+use super::cells::{ends_of, judgement, part, ratio};
 use super::control::Shift;
-use super::judge::{JudgedPair, LAUNCHES_LEAST, SIGNIFICANT, Unit, Verdict};
+use super::judge::{JudgedPair, LAUNCHES_LEAST, SIGNIFICANT, Tested, Verdict};
 use super::pairing::Pairing;
-use super::table::{ends_of, judgement, part, ratio};
 use crate::escape;
 use crate::report::units::count;
 
@@ -67,10 +67,10 @@ fn mean(pairing: &Pairing, named: bool) -> Option<String> {
 /// What the verdicts hold for.
 pub(super) fn scope(pairings: &[Pairing]) -> Vec<String> {
     let mut notes = Vec::new();
-    if rows(pairings).any(|row| row.unit == Unit::Run && row.verdict != Verdict::TooFew) {
+    if rows(pairings).any(|row| row.tested == Tested::Run && row.verdict != Verdict::TooFew) {
         notes.push("one launch: its verdicts hold for this launch only".to_owned());
     }
-    let few = |row: &&JudgedPair| row.unit == Unit::Launch && row.units().0 < LAUNCHES_LEAST;
+    let few = |row: &&JudgedPair| row.tested == Tested::Launch && row.units().0 < LAUNCHES_LEAST;
     let few = rows(pairings).filter(few).map(|row| row.units().0).min();
     notes.extend(few.map(|few| {
         let sides = if pairings[0].within { "are needed" } else { "of each side are needed" };
@@ -132,7 +132,7 @@ fn family(pairings: &[Pairing]) -> Vec<String> {
             part(least)
         )
     }));
-    let blind = rows(pairings).filter(|row| row.is_blind()).count();
+    let blind = rows(pairings).filter(|row| row.is_blind(SIGNIFICANT)).count();
     if blind > 0 {
         notes.push(format!(
             "{} can't get a verdict with so few launches, however large the difference",

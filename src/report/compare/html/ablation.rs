@@ -8,7 +8,7 @@ use super::series::{plain_of, scenarios};
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::compare::judge::JudgedPair;
 use crate::report::compare::pairing::all_within;
-use crate::report::compare::{Figure, Scenario, Set, table};
+use crate::report::compare::{Figure, Scenario, Set, cells};
 use crate::report::statistics::RESAMPLES;
 
 /// A drawing for each set, engine and scenario with switched contenders.
@@ -50,9 +50,9 @@ fn ablation(
     });
     let rows: Vec<_> = steps.iter().map(|(_, switched, row)| (switched.clone(), *row)).collect();
     let cells = |(switched, row): &(String, &JudgedPair)| {
-        let ratio = row.ratio.map_or_else(|| "-".to_owned(), table::ratio);
-        let verdict = table::verdict(Figure::Makespan, row);
-        vec![switched.as_str().into(), ratio.into(), table::interval(row).into(), verdict]
+        let ratio = row.ratio.map_or_else(|| "-".to_owned(), cells::ratio);
+        let verdict = cells::verdict(Figure::Makespan, row);
+        vec![switched.as_str().into(), ratio.into(), cells::interval(row).into(), verdict]
     };
     let columns = Column::list("switched|#ratio|#95% interval|verdict");
     let axis = format!("makespan with the switch ÷ that of {plain}, log scale");

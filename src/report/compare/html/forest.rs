@@ -7,7 +7,7 @@ use crate::escape::{columns, cut};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::Pairing;
-use crate::report::compare::{Figure, table};
+use crate::report::compare::{Figure, cells, table};
 
 // The height of a row: a line of text and an interval.
 const ROW: f64 = 36.0;
@@ -101,7 +101,7 @@ fn draw(svg: &mut Svg, scale: &Scale, figure: Figure, (label, row): (&str, &Judg
         Verdict::Worse => ("bad", 1),
         Verdict::Same | Verdict::TooFew | Verdict::Void | Verdict::Control => ("faint", 3),
     };
-    let verdict = table::verdict(figure, row);
+    let verdict = cells::verdict(figure, row);
     let room = LABEL_MAX.saturating_sub(columns(&verdict.text));
     svg.text("name", Anchor::Start, [14.0, y + 11.0], &cut(label, room));
     svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
@@ -111,6 +111,6 @@ fn draw(svg: &mut Svg, scale: &Scale, figure: Figure, (label, row): (&str, &Judg
         let ends = [interval.low, interval.high].map(|end| [scale.place(end), middle]);
         svg.line(&format!("whisker {class}"), ends[0], ends[1]);
     }
-    let says = format!("{label}: {}", table::ratio(ratio));
+    let says = format!("{label}: {}", cells::ratio(ratio));
     svg.mark(&format!("mark {class}"), shape, [scale.place(ratio), middle], 5.0, &says);
 }

@@ -21,7 +21,7 @@ use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
 use super::pairing::{Comparison, Pairing, fact_names};
-use super::{Figure, Scenario, Set, table};
+use super::{Figure, Scenario, Set, cells, table};
 use crate::escape::{html, html_lines};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
@@ -118,8 +118,9 @@ impl Page<'_> {
              launch is the unit: p is that of the Mann-Whitney U test over launches, and intervals are \
              Welch's, on logarithms of the medians of launches relative to the control. Contenders of \
              several launches are compared launch by launch, with a paired t-test. Within one launch, \
-             intervals are percentile bootstrap intervals of {RESAMPLES} resamples of pairs of runs, \
-             and the verdict holds for that launch only. Intervals of medians are based on order \
+             p is that of the t-test of the trimmed mean of pairs of runs, intervals are percentile \
+             bootstrap intervals of {RESAMPLES} resamples of pairs, and the verdict holds for that \
+             launch only. Intervals of medians are based on order \
              statistics.</p>\n"
         );
         format!("<div class=\"heads\">{heads}</div>\n{}{how}", figures("ratio", drawings))
@@ -236,13 +237,13 @@ fn head(pairing: &Pairing) -> String {
         None => ("faint", "?".to_owned(), "no result with enough runs".to_owned()),
         Some(mean) => {
             let Cell { text, tone } =
-                table::judgement(pairing.figure, Some(mean.ratio), mean.verdict);
+                cells::judgement(pairing.figure, Some(mean.ratio), mean.verdict);
             let class = match tone {
                 Tone::Good => "good",
                 Tone::Bad => "bad",
                 Tone::Faint | Tone::Plain => "faint",
             };
-            let ends = mean.interval.map(|ends| table::ends_of(Some(mean.ratio), ends));
+            let ends = mean.interval.map(|ends| cells::ends_of(Some(mean.ratio), ends));
             let of = match mean.rows {
                 1 => "one ratio".to_owned(),
                 rows => format!("geometric mean of {rows} ratios"),
@@ -250,7 +251,7 @@ fn head(pairing: &Pairing) -> String {
             (
                 class,
                 text,
-                format!("{of}: {} {}", table::ratio(mean.ratio), ends.unwrap_or_default()),
+                format!("{of}: {} {}", cells::ratio(mean.ratio), ends.unwrap_or_default()),
             )
         }
     };

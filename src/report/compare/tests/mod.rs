@@ -2,6 +2,7 @@
 
 mod imports;
 mod noise;
+mod verdicts;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,18 +69,22 @@ fn launches(contender: &str, workload: &str, count: u32, seconds: f64) -> Vec<Ob
 }
 
 fn set(label: &str, observations: Vec<Observation>) -> Set {
-    let fact = |name, value: &str, matters| Fact { name, value: value.to_owned(), matters };
+    let facts = [("host", "node1", true), ("cores", "2", true), ("commit", label, false)];
+    Set { observations, ..fact_set(label, &facts) }
+}
+
+fn fact_set(label: &str, facts: &[(&'static str, &str, bool)]) -> Set {
+    let fact = |(name, value, matters): &(&'static str, &str, bool)| Fact {
+        name,
+        value: (*value).to_owned(),
+        matters: *matters,
+    };
     Set {
         label: label.to_owned(),
         began: format!("2026-01-0{}T00:00:00Z", label.len()),
         commit: format!("{label}0123456789"),
-        facts: vec![
-            fact("host", "node1", true),
-            fact("cores", "2", true),
-            fact("commit", label, false),
-        ],
+        facts: facts.iter().map(fact).collect(),
         interleaved: true,
-        observations,
         ..Set::default()
     }
 }
