@@ -54,14 +54,12 @@ pub(super) fn probability(p: f64) -> String {
 
 /// `2.41× faster`, `~` for no significant difference, or `? 3 runs, 6 needed`.
 pub(super) fn verdict(figure: Figure, row: &JudgedPair) -> Cell {
-    let (units, least) = row.units();
-    match row.verdict {
-        Verdict::TooFew => {
-            let units = count(units as u64, row.tested.name());
-            Cell::from(format!("? {units}, {least} needed")).toned(Tone::Faint)
-        }
-        verdict => judgement(figure, row.ratio, verdict),
+    if row.verdict != Verdict::TooFew {
+        return judgement(figure, row.ratio, row.verdict);
     }
+    let (units, least) = row.units();
+    let units = count(units as u64, row.tested.name());
+    Cell::from(format!("? {units}, {least} needed")).toned(Tone::Faint)
 }
 
 /// A verdict in words. A ratio that is no number, as from 0 to 5 ns, has none in its verdict.

@@ -145,7 +145,9 @@ impl GatePlan {
             let why = match row.verdict {
                 Verdict::Void => "the control moved by as much".to_owned(),
                 Verdict::TooFew => format!("{units}, at least {least} are needed"),
-                _ => format!("{units} are too few for {} results", row.family),
+                Verdict::Better | Verdict::Worse | Verdict::Same | Verdict::Control => {
+                    format!("{units} are too few for {} results", row.family)
+                }
             };
             outcome.remarks.push(format!("{what}: not judged: {why}"));
             return;

@@ -187,7 +187,7 @@ impl JudgedPair {
     }
 
     /// The same as a row that is shown beside the others: it is what they are relative to.
-    pub(super) fn as_control(mut self) -> Self {
+    pub(super) fn into_control(mut self) -> Self {
         self.verdict = Verdict::Control;
         self.p = None;
         self
@@ -419,12 +419,15 @@ fn verdict(figure: Figure, row: &JudgedPair, p: f64) -> Verdict {
     }
 }
 
-/// What a difference is worth that is significant.
+/// The verdict on a significant difference.
 pub(super) fn side(figure: Figure, other: f64, base: f64) -> Verdict {
-    match other.total_cmp(&base) {
-        // Equal medians whose ranks differ have no direction.
-        std::cmp::Ordering::Equal => Verdict::Same,
-        order if order.is_gt() == figure.more_is_better() => Verdict::Better,
-        _ => Verdict::Worse,
+    let order = other.total_cmp(&base);
+    // Equal medians whose ranks differ have no direction.
+    if order.is_eq() {
+        Verdict::Same
+    } else if order.is_gt() == figure.more_is_better() {
+        Verdict::Better
+    } else {
+        Verdict::Worse
     }
 }

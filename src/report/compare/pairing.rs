@@ -232,7 +232,7 @@ fn between(
         let control = control.as_ref().filter(|_| !is_control);
         let design = (Design::Apart { control }, resamples);
         match judge::row(figure, scenario, contender, [base_runs, other_runs], design) {
-            Some(row) if is_control => pairing.rows.push(row.as_control()),
+            Some(row) if is_control => pairing.rows.push(row.into_control()),
             Some(row) => pairing.rows.push(row),
             None => pairing.only_base.push(format!("{contender}: {scenario}")),
         }

@@ -150,7 +150,8 @@ fn launches_of_one_build_are_not_different() {
     assert!(tally.failed <= 10, "{} false alarms of 1,000", tally.failed);
     assert!(tally.told <= 10, "{} of 1,000 tables with a false verdict", tally.told);
     assert!(tally.void * 5 <= tally.results, "{tally:?}");
-    assert!(tally.means <= 10, "{} of 1,000 means of noise have a colour", tally.means);
+    // A mean is one test at 1%: 10 are expected, and 20 are three standard deviations more.
+    assert!(tally.means <= 20, "{} of 1,000 means of noise have a colour", tally.means);
 }
 
 /// Only the control knows that the machine was another one.
