@@ -1,7 +1,6 @@
 //! Reads a measurement: a folder of launches, each a folder of records.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{has_records, read};
@@ -19,7 +18,7 @@ pub(crate) fn read_launches(dir: &Path) -> Result<Option<Set>, RecordsError> {
         return read(dir).map(Some);
     }
     let mut launches = Vec::new();
-    for folder in launches_in(dir).map_err(RecordsError::at(dir))? {
+    for folder in launches_in(dir)? {
         let name = folder.strip_prefix(dir).unwrap_or(&folder).to_string_lossy().into_owned();
         launches.push((name, read(&folder)?));
     }
@@ -29,14 +28,15 @@ pub(crate) fn read_launches(dir: &Path) -> Result<Option<Set>, RecordsError> {
 }
 
 /// The folders of records below a folder, sorted by path; none in what is no folder.
-pub(super) fn launches_in(root: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn launches_in(root: &Path) -> Result<Vec<PathBuf>, RecordsError> {
     let (mut folders, mut found) = (vec![(root.to_owned(), 0)], Vec::new());
     while let Some((folder, depth)) = folders.pop() {
         if has_records(&folder) {
             found.push(folder);
         } else if depth < DEPTH_MAX && folder.is_dir() {
-            for entry in fs::read_dir(&folder)? {
-                let path = entry?.path();
+            let refused = RecordsError::at(&folder);
+            for entry in fs::read_dir(&folder).map_err(&refused)? {
+                let path = entry.map_err(&refused)?.path();
                 if path.is_dir() && !path.is_symlink() {
                     folders.push((path, depth + 1));
                 }

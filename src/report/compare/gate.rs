@@ -16,15 +16,14 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::judge::{JudgedPair, Tested, Verdict};
+use super::judge::{JudgedPair, SIGNIFICANT, Tested, Verdict};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, cells};
 use crate::escape;
 use crate::report::units::count;
 
-// The probability that a gate fails though nothing changed.
-// Stricter than a table's 0.05, because a gate runs on every change: one false alarm in a hundred.
-const ALARM: f64 = 0.01;
+// The probability that a gate fails though nothing changed: that of a table with a false verdict.
+const ALARM: f64 = SIGNIFICANT;
 
 /// What a gate allows, as its TOML file says it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -124,7 +123,7 @@ impl GatePlan {
                     self.judge_row(pairing, row, alarm, &mut outcome);
                 }
                 self.judge_missing(pairing, &mut outcome);
-                outcome.remarks.extend(self.power(pairing, alarm));
+                outcome.remarks.extend(self.power(pairing));
             }
             if of_figure.iter().all(|pairing| pairing.rows.is_empty()) {
                 outcome.failures.push(format!("{figure}: the folders have no result in common"));
@@ -185,8 +184,8 @@ impl GatePlan {
     }
 
     /// Which loss these data would have shown, and how many launches show the one that is allowed.
-    fn power(&self, pairing: &Pairing, alarm: f64) -> Option<String> {
-        let known = pairing.rows.iter().filter_map(|row| Some((row, row.detectable_at(alarm)?)));
+    fn power(&self, pairing: &Pairing) -> Option<String> {
+        let known = pairing.rows.iter().filter_map(|row| Some((row, row.detectable?)));
         let (row, most) = known.max_by(|(_, left), (_, right)| left.total_cmp(right))?;
         let (effect, (units, _)) = (self.effect_for(pairing.figure, row), row.units());
         let mut remark = format!(

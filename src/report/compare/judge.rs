@@ -23,6 +23,9 @@
 //! results that are corrected for are all contenders and scenarios of a figure, shown or not, so that
 //! no verdict depends on what else one asks to see.
 //!
+//! Each result says which factor its data could have told from 1 nine times of ten, from the spread of its
+//! units ([`JudgedPair::detectable`]).
+//!
 //! A verdict is *void* if the control moved by as much or more ([`Verdict::Void`]). The alternatives were
 //! tried on simulated launches, 8 on each side with spreads of 10 to 25% that contenders share up to 2%,
 //! runs with 5%, and days that differ by 15%. Without a control a loss of 10% was seen in 8% of the
@@ -38,8 +41,8 @@ use super::control::{Control, Shift};
 use super::{Figure, Observation, Scenario};
 use crate::config::choice;
 use crate::report::statistics::{
-    Contrast, Estimate, Interval, cliffs_delta, coefficient_of_variation, holm, least_probability,
-    mann_whitney, median, median_interval, median_ratio, median_ratio_interval,
+    Contrast, Estimate, Interval, cliffs_delta, coefficient_of_variation, detectable_shift, holm,
+    least_probability, mann_whitney, median, median_interval, median_ratio, median_ratio_interval,
     paired_median_ratio_interval,
 };
 
@@ -180,10 +183,22 @@ impl JudgedPair {
         of_ranks && ranks * self.family as f64 >= level
     }
 
-    /// The smallest factor that would be told from 1 at this level, among so many results.
-    pub(crate) fn detectable_at(&self, level: f64) -> Option<f64> {
-        let estimate = self.estimate().filter(|_| self.p.is_some() && !self.is_blind(level))?;
-        estimate.detectable(level / self.family as f64)
+    /// The smallest factor that would be told from 1 at this level. `shifts` are those of the rank test that
+    /// are known, by the numbers of launches.
+    fn detectable(&self, level: f64, shifts: &mut Shifts) -> Option<f64> {
+        let estimate = self.estimate()?;
+        if self.tested == Tested::Run || self.paired {
+            return estimate.detectable(level);
+        }
+        let [base, other] = [self.base.launches, self.other.launches];
+        let shift =
+            *shifts.entry((base, other)).or_insert_with(|| detectable_shift(base, other, level));
+        let spread = (1.0 / base as f64 + 1.0 / other as f64).sqrt();
+        match shift {
+            Some(shift) => estimate.factor(shift / spread),
+            // With so many launches that the t-test sees as much.
+            None => estimate.detectable(level).filter(|_| !self.is_blind(SIGNIFICANT)),
+        }
     }
 
     /// The same as a row that is shown beside the others: it is what they are relative to.
@@ -200,6 +215,7 @@ impl JudgedPair {
     }
 }
 
+type Shifts = BTreeMap<(usize, usize), Option<f64>>;
 type Launches<'a> = BTreeMap<u32, Vec<&'a Observation>>;
 
 /// The runs with the figure, by launch.
@@ -397,11 +413,12 @@ fn log_ratios(pairs: &[(f64, f64)]) -> Option<Vec<f64>> {
 pub(super) fn decide(figure: Figure, rows: &mut [&mut JudgedPair]) {
     let corrected = holm(&rows.iter().filter_map(|row| row.p).collect::<Vec<_>>());
     let family = corrected.len();
+    let mut shifts = Shifts::new();
     let tested = rows.iter_mut().filter(|row| row.p.is_some());
     for (row, p) in tested.zip(corrected) {
         row.p_holm = Some(p);
         row.family = family;
-        row.detectable = row.detectable_at(SIGNIFICANT);
+        row.detectable = row.detectable(SIGNIFICANT / family as f64, &mut shifts);
         row.verdict = verdict(figure, row, p);
     }
 }

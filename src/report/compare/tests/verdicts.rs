@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{answer, fact_set, launches, plan, run, runs, set};
 use crate::report::compare::html::{Page, all_figures};
-use crate::report::compare::judge::{SIGNIFICANT, Tested, Verdict};
+use crate::report::compare::judge::{Tested, Verdict};
 use crate::report::compare::pairing::compare_resampling;
 use crate::report::compare::{
     CompareError, Comparison, Figure, Observation, Question, Set, compare, table,
@@ -276,26 +276,25 @@ fn the_results_that_are_corrected_for_do_not_depend_on_what_is_asked() {
     assert_eq!(answer(&three[..2]).pairings, answer(&three).pairings[..1]);
 }
 
-/// By hand: eight launches each, the logarithms of all spread by s, so that the standard error is s / 2;
-/// 14 degrees of freedom; t₀.₉₉₅ = 2.9768 and t₀.₉ = 1.3450.
+/// Of 4,000 draws of two groups of 8 normal samples, the test at 0.01 told a shift of 2.38 of their
+/// deviations in 90.3%.
 #[test]
 fn the_smallest_difference_that_can_be_told_is_said() {
     let logs = [-3.5, -2.5, -1.5, -0.5, 0.5, 1.5, 2.5, 3.5].map(|step: f64| 0.01 * step);
     let times = logs.map(f64::exp);
     let sets = ["a", "bb"].map(|label| set(label, steady("lockfree", "w", &times)));
     let comparison = answer(&sets);
-    let spread = 0.01 * 6.0_f64.sqrt();
-    let expected = ((2.9768 + 1.3450) * spread / 2.0).exp();
+    let deviation = 0.01 * 6.0_f64.sqrt();
     let detectable = comparison.pairings[0].rows[0].detectable.expect("eight launches");
-    assert!((detectable / expected - 1.0).abs() < 1e-5, "{detectable} is not {expected}");
+    let shift = detectable.ln() / deviation;
+    assert!((shift - 2.38).abs() < 0.12, "{shift}");
     let text = table::text(&comparison, false);
-    assert!(text.contains("tell from none 9 times of 10; here 5.4% or more"), "{text}");
+    assert!(text.contains("tell from none 9 times of 10; here 5.8% or more"), "{text}");
     let outcome = plan("effect = 0.02").expect("a plan").judge(&comparison);
-    // 8 · (ln 1.0544 / ln 1.02)².
-    let expected = "makespan of bb: 8 launches show a loss of 5.4% in any result 9 times of 10; for 2.0% \
-                    about 58 are needed";
+    // 8 · (ln 1.0577 ÷ ln 1.02)².
+    let expected = "makespan of bb: 8 launches show a loss of 5.8% in any result 9 times of 10; for 2.0% \
+                    about 65 are needed";
     assert_eq!(outcome.remarks, [expected]);
-    assert_eq!(SIGNIFICANT, 0.01);
 }
 
 /// With 8 launches the rank test ends at p = 0.00016, which is not significant among 65 results.
