@@ -119,6 +119,7 @@ up() {
     rm -rf "$folder"
     mkdir -p "$folder"/{hosts,tmp,bin,proc}
     : >"$folder/laboratory"
+    printf 'h1 to h%s%s\n' "$count" "${rate:+ at $rate}${delay:+, delay $delay}${slow:+, ${slow[*]}}" >"$folder/links"
     trap 'stop; exit 1' INT TERM HUP
     start "$count" "$rate" "$delay" "${slow[@]}"
     await_hosts "$count" || {
@@ -127,7 +128,7 @@ up() {
         exit 1
     }
     trap - INT TERM HUP
-    say "up: h1 to h$count${rate:+ at $rate}${slow:+, ${slow[*]}}"
+    say "up: $(<"$folder/links")"
 }
 
 check_slow() {
@@ -259,12 +260,13 @@ agent() {
 # move HOST DIRECTORY COMMAND…: becomes that command on that host. For whoever is in the laboratory, with
 # processes of any numbering: a /proc of their own is part of the move.
 move() {
-    local name=$1 directory=$2 pid namespaces
+    local name=$1 directory=$2 pid namespaces links
     shift 2
     read -r pid <"$folder/hosts/$name/pid"
+    read -r links <"$folder/links"
     namespaces=$folder/proc/$pid/ns
     exec nsenter --net="$namespaces/net" --uts="$namespaces/uts" --ipc="$namespaces/ipc" \
-        --mount="$namespaces/mnt" -- unshare --mount-proc env --chdir="$directory" TMPDIR="$folder/tmp" "$@"
+        --mount="$namespaces/mnt" -- unshare --mount-proc env --chdir="$directory" TMPDIR="$folder/tmp" MPISWARM_LINKS="$links" "$@"
 }
 
 # enter COMMAND…: runs lab.sh COMMAND… within, as the first of processes that all end with it, and that

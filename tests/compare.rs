@@ -167,6 +167,28 @@ fn a_folder_of_launches_is_one_measurement_everywhere() {
 }
 
 #[test]
+fn a_history_leaves_out_what_is_damaged() {
+    let root = tempfile::tempdir().expect("a folder");
+    let [whole, damaged] = ["whole", "damaged"].map(|name| root.path().join(name));
+    for folder in [&whole, &damaged] {
+        fs::create_dir(folder).expect("a folder");
+        for file in ["environment.json", "records.jsonl"] {
+            fs::copy(MEASURED.join(file), folder.join(file)).expect("copied");
+        }
+    }
+    fs::write(damaged.join("environment.json"), "{").expect("written");
+    let root = root.path().to_str().expect("text");
+    let output = mpiswarm(&["compare", "--history", root]).output().expect("it starts");
+    assert!(stdout(&output).contains("Makespan on "), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.matches("left out: ").count(), 1, "{said}");
+    assert!(said.contains("damaged/environment.json:1: not a file of a measurement"), "{said}");
+    fs::remove_file(whole.join("environment.json")).expect("it is there");
+    let output = mpiswarm(&["compare", "--history", root]).output().expect("it starts");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+}
+
+#[test]
 fn broken_input_is_refused_in_a_sentence() {
     let refused = |words: &[&str], sentence: &str| {
         let output = mpiswarm(&["compare"]).args(words).output().expect("it starts");

@@ -15,6 +15,7 @@ use crate::report::compare::html::{Page, all_figures, history_page};
 use crate::report::compare::{
     CompareError, Comparison, Figure, Question, Set, compare, import, table,
 };
+use crate::report::units::count;
 
 /// Runs the command; returns the exit code.
 pub(super) fn run(args: &CompareArgs) -> u8 {
@@ -97,7 +98,7 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
         let roots = escape::some(&roots, ", ");
         return Err(format!("no folder of records (records.jsonl) in {roots}"));
     }
-    let sets = named_apart(read_all(&folders)?);
+    let sets = named_apart(readable(&folders)?);
     let figures = match args.figures.as_slice() {
         [] => vec![Figure::Makespan],
         asked => asked.to_vec(),
@@ -123,16 +124,35 @@ fn inside(root: &Path) -> Result<Vec<PathBuf>, String> {
             found.push(folder);
             continue;
         }
-        let refused = |cause| format!("{}: {cause}", escape::path(&folder));
-        for entry in fs::read_dir(&folder).map_err(refused)? {
-            let path = entry.map_err(refused)?.path();
-            if path.is_dir() && !path.is_symlink() {
-                folders.push(path);
+        let entries = match fs::read_dir(&folder).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
+            Ok(entries) => entries,
+            Err(cause) if folder == root => return Err(format!("{}: {cause}", escape::path(root))),
+            Err(cause) => {
+                show::note(&format!("left out: {}: {cause}", escape::path(&folder)));
+                continue;
             }
-        }
+        };
+        let paths = entries.into_iter().map(|entry| entry.path());
+        folders.extend(paths.filter(|path| path.is_dir() && !path.is_symlink()));
     }
     found.sort();
     Ok(found)
+}
+
+/// The folders that can be read; a note for each of the others.
+fn readable(folders: &[PathBuf]) -> Result<Vec<Set>, String> {
+    let mut sets = Vec::new();
+    for folder in folders {
+        match read(folder) {
+            Ok(set) => sets.push(set),
+            Err(sentence) => show::note(&format!("left out: {sentence}")),
+        }
+    }
+    if sets.is_empty() {
+        let folders = count(folders.len() as u64, "folder");
+        return Err(format!("{folders} of records, and none can be read"));
+    }
+    Ok(sets)
 }
 
 /// Joins tables of CSV under the header of the first.

@@ -119,11 +119,12 @@ impl Launch {
 
 #[cfg(feature = "mpi")]
 mod ranks {
+    use std::collections::BTreeMap;
     use std::fmt;
     use std::thread;
     use std::time::Duration;
 
-    use mpi::collective::{CommunicatorCollectives as _, Root as _};
+    use mpi::collective::{CommunicatorCollectives as _, Root as _, SystemOperation};
     use mpi::point_to_point::{Destination as _, Source as _};
     use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
@@ -145,13 +146,15 @@ mod ranks {
         /// For orders and costs, apart from the messages of contenders.
         orders: SimpleCommunicator,
         pub(super) here: HostRanks,
+        by_host: Vec<u32>,
     }
 
     impl Ranks {
         pub(crate) fn new(world: SimpleCommunicator) -> Self {
             let orders = world.duplicate();
             let here = here(&world);
-            Self { world, orders, here }
+            let by_host = by_host(&world);
+            Self { world, orders, here, by_host }
         }
 
         /// Whether this is rank 0.
@@ -162,6 +165,11 @@ mod ranks {
         /// How many ranks are on this machine, this one among them.
         pub(crate) fn here(&self) -> u32 {
             u32::try_from(self.here.ranks).expect("this rank is here")
+        }
+
+        /// How many ranks each host has, that of rank 0 first; empty on other ranks than 0.
+        pub(crate) fn by_host(&self) -> &[u32] {
+            &self.by_host
         }
 
         /// How many peers there are: all ranks but the tracker.
@@ -224,6 +232,24 @@ mod ranks {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.debug_struct("Ranks").field("rank", &self.orders.rank()).finish_non_exhaustive()
         }
+    }
+
+    // Ranks of one host have one first rank. Collective.
+    fn by_host(world: &SimpleCommunicator) -> Vec<u32> {
+        let machine = world.split_shared(world.rank());
+        let mut first = world.rank();
+        machine.all_reduce_into(&world.rank(), &mut first, SystemOperation::min());
+        let root = world.process_at_rank(0);
+        if world.rank() != 0 {
+            root.gather_into(&first);
+            return Vec::new();
+        }
+        let ranks = usize::try_from(world.size()).expect("a job has ranks");
+        let mut firsts: Vec<Rank> = vec![0; ranks];
+        root.gather_into_root(&first, &mut firsts);
+        let mut hosts = BTreeMap::new();
+        firsts.into_iter().for_each(|first| *hosts.entry(first).or_default() += 1);
+        hosts.into_values().collect()
     }
 
     fn numbers(cost: &Cost) -> [u64; 6] {

@@ -15,12 +15,13 @@ use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
-use super::environment::{ENVIRONMENT, Environment, LimitsAt};
+use super::environment::{ENVIRONMENT, Environment, LimitsAt, none_if_empty};
 use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY, word};
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::escape;
+use crate::manifest::read_bounded;
 use crate::metrics::Latency;
 use crate::report::compare::{Fact, Figure, Observation, Scenario, Set};
 use crate::report::units::{count, size};
@@ -34,6 +35,8 @@ const LOAD_MAX: f64 = 0.5;
 // A run is invalid if its makespan is below its bound by more than this part.
 // Both are measured, and each measurement has an error; 5% was chosen, not tuned.
 const TOLERANCE: f64 = 0.05;
+// Bytes of a laboratory's `links.txt`, at most: 250 hosts have a line of 60 bytes each.
+const LINKS_BYTES_MAX: u64 = 1 << 16;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
@@ -48,7 +51,8 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
     if recovered.records.is_empty() && loads.records.is_empty() {
         return Err(RecordsError::Empty(dir.join(RECORDS)));
     }
-    let environment = environment(&dir.join(ENVIRONMENT))?;
+    let mut environment = environment(&dir.join(ENVIRONMENT))?;
+    environment.links = environment.links.or_else(|| links(dir));
     set_bounds(&mut recovered.records, &best_limits(&dir.join(SUMMARY), &environment)?);
     let latencies = latencies(&dir.join(HISTOGRAMS), &recovered.records)?;
     let mut warnings = environment_warnings(&environment);
@@ -78,6 +82,13 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
         observations: runs.chain(loads.records.into_iter().map(load)).collect(),
         latencies,
     })
+}
+
+/// How `scripts/lab-bench.sh` shaped the links: records before 28 November 2026 have it beside them only.
+fn links(dir: &Path) -> Option<String> {
+    let text = read_bounded(&dir.parent()?.join("links.txt"), LINKS_BYTES_MAX).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    Some(text.lines().next()?.strip_prefix("lab: up: ")?.to_owned())
 }
 
 /// The better of the limits before and after the measurement; those before it if it was cut off.
@@ -151,6 +162,7 @@ fn scenario(record: &Record) -> Scenario {
         peers: Some(record.run.peers),
         segment_bytes: Some(record.run.segment_bytes),
         parameters: OF_WORKLOAD.iter().filter_map(parameter).collect::<Vec<_>>().join(" "),
+        ..Scenario::default()
     }
 }
 
@@ -200,6 +212,7 @@ fn load(record: TrackerRecord) -> Observation {
             peers: usize::try_from(peers).ok(),
             segment_bytes: None,
             parameters: format!("handout={handout} client_threads={}", record.client_threads),
+            ..Scenario::default()
         },
         contender,
         switches: BTreeMap::new(),
@@ -240,42 +253,26 @@ fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RecordsError> 
 }
 
 fn facts(environment: &Environment) -> Vec<Fact> {
-    let Environment { host, machine, program, mpi, tuning, .. } = environment;
+    let Environment { machine, program, .. } = environment;
     let unknown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unknown".to_owned());
-    let tuning: Vec<_> = tuning.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let mpi_named = mpi.as_ref().map_or_else(
-        || "none: threads of one process".to_owned(),
-        |mpi| {
-            let library = mpi.library.split(',').next().unwrap_or_default();
-            format!("{library}, {} ranks, threads {}", mpi.ranks, mpi.threading)
-        },
-    );
     let load = environment.load_at_start.map_or_else(
         || "unknown".to_owned(),
         |load| load.map(|average| format!("{average:.2}")).join(" "),
     );
-    let none = |text: &str| if text.is_empty() { "none".to_owned() } else { text.to_owned() };
-    [
-        ("host", host.clone(), true),
-        ("processor", machine.cpu.clone(), true),
-        ("cores", machine.cores.to_string(), true),
+    let conditions = environment.conditions().map(|(name, value)| (name, value, true));
+    let others = [
         ("memory", size(machine.memory_bytes as f64), true),
-        ("kernel", machine.kernel.clone(), true),
         ("large pages", unknown(&machine.transparent_hugepages), true),
         ("frequency governor", unknown(&machine.frequency_governor), true),
-        ("MPI", mpi_named, true),
-        ("MPI tuning", none(&tuning.join(" ")), true),
         ("compiler", program.compiler.clone(), true),
-        ("flags", none(&program.flags), true),
-        ("profile", program.profile.clone(), true),
-        ("plan", environment.plan.clone(), false),
+        ("flags", none_if_empty(&program.flags), true),
         ("commit", unknown(&program.commit), false),
         ("version", program.version.clone(), false),
         ("load at start", load, false),
         ("began", environment.began.clone(), false),
-    ]
-    .map(|(name, value, matters)| Fact { name, value, matters })
-    .into()
+    ];
+    let facts = conditions.into_iter().chain(others);
+    facts.map(|(name, value, matters)| Fact { name, value, matters }).collect()
 }
 
 fn environment_warnings(environment: &Environment) -> Vec<String> {

@@ -54,6 +54,7 @@ fn records_become_a_set() {
         peers: Some(1),
         segment_bytes: Some(1024),
         parameters: "shape=all-to-all files=4".to_owned(),
+        ..Scenario::default()
     };
     let runs = set.series(&scenario, "lockfree");
     let makespans: Vec<f64> = runs.iter().map(|run| run.values[&Figure::Makespan]).collect();

@@ -20,13 +20,19 @@ use crate::config::ranges::{
     BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
 };
 use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
+use crate::escape;
 use crate::manifest::read_bounded;
 use crate::report::units::count;
+use crate::verify::Digest;
 
 // Bytes of a plan, at most.
 // The longest that comes with the program has 1.3 KB.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
-use crate::escape;
+// What of a plan says how often its contenders run, and why: it changes no single run.
+const NOT_WHAT_RUNS: [&str; 4] = ["purpose", "budget_s", "repetitions", "target"];
+// Characters of a plan's fingerprint.
+// 32 bits tell the few plans of one name apart.
+const FINGERPRINT_CHARS: usize = 8;
 
 /// A plan as it is written. An unknown field is an error.
 #[derive(Clone, Debug, Deserialize)]
@@ -266,6 +272,21 @@ fn with_switches(base: &str, switches: &Overrides) -> String {
     let named = switches.named();
     let switched = named.iter().map(|(name, value)| format!("{name}={}", word(value)));
     std::iter::once(base.to_owned()).chain(switched).collect::<Vec<_>>().join(" ")
+}
+
+/// Equal for texts that run the same: comments, layout, and how often contenders run do not count.
+pub(crate) fn fingerprint(text: &str) -> String {
+    let table: Option<toml::Table> = toml::from_str(text).ok();
+    let told = table.map_or_else(
+        || text.to_owned(),
+        |mut table| {
+            NOT_WHAT_RUNS.iter().for_each(|name| drop(table.remove(*name)));
+            serde_json::to_string(&table).expect("a table of TOML has names and plain values")
+        },
+    );
+    let mut digest = Digest::of(told.as_bytes()).to_string();
+    digest.truncate(FINGERPRINT_CHARS);
+    digest
 }
 
 /// The number of the line on which a part of the text begins, from 1.

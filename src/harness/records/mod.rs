@@ -84,7 +84,7 @@ pub enum RecordsError {
     #[error("{place}: {what} of version {version}; this program reads {known}")]
     Version { place: String, what: &'static str, version: u64, known: u32 },
     #[error(
-        "{path}: {what} was another when the measurement began: start a new one with another --out",
+        "{path}: the {what} was another when the measurement began: start a new one with another --out",
         path = escape::path(path)
     )]
     Differs { path: PathBuf, what: &'static str },

@@ -1,7 +1,7 @@
-//! A figure over commits: measurements in the order in which they were made. A line has measurements
-//! of one machine only.
+//! A figure over commits: measurements in the order in which they were made. A line has measurements under
+//! the same conditions only; where they change, a new line begins and says what changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -9,10 +9,8 @@ use super::cells::{ratio, shown};
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
 use super::table::{csv_group, csv_text, csv_value, keys};
-use super::{Figure, Scenario, Set};
+use super::{Fact, Figure, Scenario, Set};
 
-// The facts that identify a machine.
-const MACHINE: [&str; 5] = ["host", "processor", "cores", "MPI", "profile"];
 // The heights of the bars of a sparkline.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -20,16 +18,19 @@ const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█']
 pub(crate) struct History {
     pub history_schema: u32,
     pub figure: Figure,
+    /// Those under the same conditions stand together, the oldest conditions first.
     pub lines: Vec<HistoryLine>,
 }
 
-/// One scenario and contender on one machine, over time.
+/// One scenario and contender under the same conditions, over time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct HistoryLine {
-    pub machine: String,
+    pub conditions: Vec<Fact>,
     pub scenario: Scenario,
     pub contender: String,
     pub points: Vec<Point>,
+    /// Why it does not continue an older line of this scenario and contender; none where there is none.
+    pub break_reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -43,35 +44,93 @@ pub(crate) struct Point {
 pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
     let mut sets: Vec<&Set> = sets.iter().collect();
     sets.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
-    let mut series: BTreeMap<(String, Scenario, String), Vec<Point>> = BTreeMap::new();
+    // Conditions in the order in which they first occur.
+    let mut all_conditions: Vec<Vec<&Fact>> = Vec::new();
+    let mut series: BTreeMap<(usize, &Scenario, &str), Vec<Point>> = BTreeMap::new();
     for set in sets {
+        let conditions = set.conditions();
+        let found = all_conditions.iter().position(|other| *other == conditions);
+        let place = found.unwrap_or_else(|| {
+            all_conditions.push(conditions);
+            all_conditions.len() - 1
+        });
         for (scenario, contender) in set.keys() {
             let Some(group) = Group::new(&set.series(scenario, contender), figure) else {
                 continue;
             };
             let (label, began, commit) = (set.label.clone(), set.began.clone(), set.commit.clone());
-            let key = (machine(set), scenario.clone(), contender.to_owned());
-            series.entry(key).or_default().push(Point { label, began, commit, group });
+            let point = Point { label, began, commit, group };
+            series.entry((place, scenario, contender)).or_default().push(point);
         }
     }
-    let lines = series.into_iter().map(|((machine, scenario, contender), points)| HistoryLine {
-        machine,
-        scenario,
-        contender,
-        points,
-    });
-    History { history_schema: 1, figure, lines: lines.collect() }
+    let line =
+        |(&(place, scenario, contender), points): (&(usize, &Scenario, &str), &Vec<Point>)| {
+            let is_before = |point: &&Point| point.when() < points[0].when();
+            let before = (0..place).filter_map(|older| {
+                let others = series.get(&(older, scenario, contender))?;
+                Some((older, others.iter().rfind(is_before)?))
+            });
+            let break_reason = before.max_by_key(|(_, point)| point.when()).map(|(older, last)| {
+                let changes = changes(&all_conditions[older], &all_conditions[place]);
+                format!("no trend from {} to here: {changes}", last.label)
+            });
+            let conditions = all_conditions[place].iter().map(|&fact| fact.clone()).collect();
+            let (scenario, contender) = (scenario.clone(), contender.to_owned());
+            HistoryLine { conditions, scenario, contender, points: points.clone(), break_reason }
+        };
+    History { history_schema: 2, figure, lines: series.iter().map(line).collect() }
 }
 
-fn machine(set: &Set) -> String {
-    let value = |name: &&str| {
-        let fact = set.facts.iter().find(|fact| fact.name == *name)?;
-        Some(if *name == "cores" { format!("{} cores", fact.value) } else { fact.value.clone() })
+/// What changed between the conditions of two measurements: `kernel 6.1 → 6.2`.
+fn changes(before: &[&Fact], after: &[&Fact]) -> String {
+    let names: BTreeSet<_> = before.iter().chain(after).map(|fact| fact.name).collect();
+    let value = |facts: &[&Fact], name| {
+        let fact = facts.iter().find(|fact| fact.name == name);
+        fact.map_or_else(|| "unknown".to_owned(), |fact| fact.value.clone())
     };
-    MACHINE.iter().filter_map(value).collect::<Vec<_>>().join(", ")
+    let change = |name| {
+        let (before, after) = (value(before, name), value(after, name));
+        if before == after {
+            return None;
+        }
+        // Of many variables those that are equal say nothing.
+        let [before, after] = match name {
+            "MPI tuning" => [only_in(&before, &after), only_in(&after, &before)],
+            _ => [before, after],
+        };
+        Some(format!("{name} {before} → {after}"))
+    };
+    names.into_iter().filter_map(change).collect::<Vec<_>>().join("; ")
+}
+
+/// The words of a text that another lacks.
+fn only_in(text: &str, other: &str) -> String {
+    let others: BTreeSet<_> = other.split(' ').collect();
+    let words: Vec<_> = text.split(' ').filter(|word| !others.contains(word)).collect();
+    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
+}
+
+impl HistoryLine {
+    /// Its conditions as a heading: `node1, 2 cores, ranks 13 on one host`.
+    pub(crate) fn conditions(&self) -> String {
+        let shown = |fact: &Fact| {
+            let Fact { name, value, .. } = fact;
+            match *name {
+                "host" | "processor" | "kernel" | "transport" => value.clone(),
+                "cores" => format!("{value} cores"),
+                _ => format!("{name} {value}"),
+            }
+        };
+        let told = self.conditions.iter().filter(|fact| fact.value != "none");
+        told.map(shown).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Point {
+    fn when(&self) -> (&str, &str) {
+        (&self.began, &self.label)
+    }
+
     /// The first seven characters of the commit, or the name of the folder.
     pub(crate) fn name(&self) -> &str {
         self.commit.get(..7).unwrap_or(&self.label)
@@ -79,23 +138,23 @@ impl Point {
 }
 
 impl History {
-    /// A table for each machine: a sparkline, and the first, the best and the last median.
+    /// A table for the same conditions: a sparkline, and the first, the best and the last median.
     pub(crate) fn grids(&self) -> Vec<Grid> {
-        let mut machines: Vec<&str> = self.lines.iter().map(|line| line.machine.as_str()).collect();
-        machines.dedup();
-        machines.into_iter().map(|machine| self.grid(machine)).collect()
+        let together = self.lines.chunk_by(|left, right| left.conditions == right.conditions);
+        together.map(|lines| self.grid(lines)).collect()
     }
 
-    fn grid(&self, machine: &str) -> Grid {
-        let lines = self.lines.iter().filter(|line| line.machine == machine);
+    fn grid(&self, lines: &[HistoryLine]) -> Grid {
+        let reasons: BTreeSet<_> =
+            lines.iter().filter_map(|line| line.break_reason.clone()).collect();
         Grid {
-            title: format!("{} on {machine}", self.figure.title()),
+            title: format!("{} on {}", self.figure.title(), lines[0].conditions()),
             columns: Column::list(
                 "workload|#peers|#segment|contender|over commits|#runs|#first|#best|#last|\
                  #last ÷ first",
             ),
-            rows: lines.map(|line| self.row(line)).collect(),
-            notes: Vec::new(),
+            rows: lines.iter().map(|line| self.row(line)).collect(),
+            notes: reasons.into_iter().collect(),
         }
     }
 
@@ -136,18 +195,18 @@ impl History {
 
     /// CSV: a line a measurement, with raw numbers in the unit of the figure.
     pub(crate) fn csv(&self) -> String {
-        let head = "figure,unit,machine,workload,peers,segment_bytes,parameters,contender,began,\
+        let head = "figure,unit,conditions,workload,peers,segment_bytes,parameters,contender,began,\
                     commit,folder,runs,median,low,high,cv";
         let csv_line = |(line, point): (&HistoryLine, &Point)| {
             let scenario = &line.scenario;
             let mut cells = vec![
                 self.figure.name().to_owned(),
                 self.figure.unit().to_owned(),
-                line.machine.clone(),
+                line.conditions(),
                 scenario.workload.clone(),
                 csv_value(scenario.peers),
                 csv_value(scenario.segment_bytes),
-                scenario.parameters.clone(),
+                scenario.details(),
                 line.contender.clone(),
                 point.began.clone(),
                 point.commit.clone(),

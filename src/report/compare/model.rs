@@ -11,6 +11,22 @@ use super::Figure;
 use crate::report::Summary;
 use crate::report::units;
 
+/// The facts under which results belong together: what carried the bytes, how it was tuned, and the
+/// machine. A plan is one of them, because the other contenders of a round share caches and links.
+// Not the compiler, its flags or the size of large pages: they are listed where they differ, but belong to
+// the program, which is what a series over commits is about.
+const CONDITIONS: [&str; 10] = [
+    "host",
+    "processor",
+    "cores",
+    "kernel",
+    "profile",
+    "transport",
+    "ranks",
+    "MPI tuning",
+    "links",
+    "plan",
+];
 // The base of a comparison of contenders, by default.
 const CLASSIC: &str = "mutex";
 
@@ -42,7 +58,7 @@ pub(crate) struct Set {
 }
 
 /// Something that a result depends on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Fact {
     pub name: &'static str,
     pub value: String,
@@ -59,6 +75,10 @@ pub(crate) struct Scenario {
     pub segment_bytes: Option<usize>,
     /// What else identifies it, as `name=value`.
     pub parameters: String,
+    /// Those conditions that differ between the launches of its set, as `name value`; empty where all
+    /// launches have the same. Results under different conditions never stand in one series.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub conditions: String,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,7 +103,18 @@ impl fmt::Display for Scenario {
         if let Some(bytes) = self.segment_bytes {
             write!(f, ", {}", segment_size(bytes))?;
         }
+        if !self.conditions.is_empty() {
+            write!(f, ", {}", self.conditions)?;
+        }
         Ok(())
+    }
+}
+
+impl Scenario {
+    /// Its parameters and conditions: what tells apart two of one workload and one size.
+    pub(crate) fn details(&self) -> String {
+        let both = [self.parameters.as_str(), self.conditions.as_str()];
+        both.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join("; ")
     }
 }
 
@@ -93,6 +124,12 @@ pub(super) fn segment_size(bytes: usize) -> String {
 }
 
 impl Set {
+    /// The facts under which its results can stand in one series with those of another set.
+    pub(crate) fn conditions(&self) -> Vec<&Fact> {
+        let named = |name| self.facts.iter().find(move |fact| fact.name == name);
+        CONDITIONS.into_iter().filter_map(named).collect()
+    }
+
     /// The scenarios, in the order of their names and sizes.
     pub(crate) fn scenarios(&self) -> Vec<&Scenario> {
         let mut all: Vec<_> = self.observations.iter().map(|one| &one.scenario).collect();

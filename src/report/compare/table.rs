@@ -147,7 +147,7 @@ fn csv_line(pairing: &Pairing, row: &JudgedPair) -> Vec<String> {
         row.scenario.workload.clone(),
         csv_value(row.scenario.peers),
         csv_value(row.scenario.segment_bytes),
-        row.scenario.parameters.clone(),
+        row.scenario.details(),
         row.contender.clone(),
     ];
     line.extend(csv_group(&row.base));
@@ -224,7 +224,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
             cells.push(row.contender.as_str().into());
         }
         if has_parameters {
-            cells.push(row.scenario.parameters.as_str().into());
+            cells.push(row.scenario.details().into());
         }
         cells.extend(judged(*figure, row));
         cells
@@ -237,7 +237,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     }
 }
 
-/// Whether two rows differ only in the parameters of their workloads.
+/// Whether two rows differ only in the parameters or conditions of their workloads.
 fn ambiguous(rows: &[&JudgedPair]) -> bool {
     let short = |row: &&JudgedPair| {
         let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();

@@ -299,8 +299,8 @@ pub(crate) fn history_page(histories: &[History], command: &str) -> String {
         "This page",
         format!("<pre tabindex=\"0\">{}</pre>", html_lines(command)),
     ));
-    let subtitle = "Every measurement, oldest first. A figure shows one machine. Points are not \
-                    joined, because commits are not evenly spaced in time.";
+    let subtitle = "Every measurement, oldest first. A figure shows measurements under the same \
+                    conditions. Points are not joined, because commits are not evenly spaced in time.";
     document("History", subtitle, "", &sections)
 }
 

@@ -4,9 +4,9 @@ use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, in_units, vertical};
 use super::series::COLOURS;
 use super::svg::{Anchor, Svg};
+use crate::report::compare::Figure;
 use crate::report::compare::grid::Grid;
 use crate::report::compare::history::{History, HistoryLine, Point};
-use crate::report::compare::{Figure, Scenario};
 
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
@@ -15,28 +15,14 @@ const BOTTOM: f64 = 220.0;
 const NAMED_MAX: usize = 6;
 
 pub(super) fn trends(history: &History) -> Vec<DrawnFigure> {
-    let mut keys: Vec<(&str, &Scenario)> =
-        history.lines.iter().map(|line| (line.machine.as_str(), &line.scenario)).collect();
-    keys.dedup();
-    keys.into_iter()
-        .map(|(machine, scenario)| {
-            let of = |line: &&HistoryLine| line.machine == machine && line.scenario == *scenario;
-            trend(
-                history.figure,
-                machine,
-                scenario,
-                &history.lines.iter().filter(of).collect::<Vec<_>>(),
-            )
-        })
-        .collect()
+    let is_one = |left: &HistoryLine, right: &HistoryLine| {
+        left.conditions == right.conditions && left.scenario == right.scenario
+    };
+    history.lines.chunk_by(is_one).map(|lines| trend(history.figure, lines)).collect()
 }
 
-fn trend(
-    figure: Figure,
-    machine: &str,
-    scenario: &Scenario,
-    lines: &[&HistoryLine],
-) -> DrawnFigure {
+fn trend(figure: Figure, lines: &[HistoryLine]) -> DrawnFigure {
+    let first = &lines[0];
     let mut measured: Vec<&Point> = lines.iter().flat_map(|line| &line.points).collect();
     measured.sort_by(|left, right| (&left.began, &left.label).cmp(&(&right.began, &right.label)));
     measured.dedup_by(|left, right| left.label == right.label);
@@ -54,7 +40,7 @@ fn trend(
         let x = LEFT + slot * (index as f64 + 0.5);
         svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], point.name());
     }
-    let key = |(place, line): (usize, &&HistoryLine)| {
+    let key = |(place, line): (usize, &HistoryLine)| {
         LegendEntry::new(format!("c{}", place % COLOURS), Some(place), &line.contender)
     };
     let keys: Vec<LegendEntry> = lines.iter().enumerate().map(key).collect();
@@ -79,15 +65,18 @@ fn trend(
         }
     }
     DrawnFigure {
-        name: format!("{}: {scenario}", figure.title()),
-        description: format!("Median of each measurement with its 95% interval, on {machine}."),
+        name: format!("{}: {}", figure.title(), first.scenario),
+        description: format!(
+            "Median of each measurement with its 95% interval, on {}.",
+            first.conditions()
+        ),
         svg,
         legend: keys,
         table: table(figure, &measured, lines),
     }
 }
 
-fn table(figure: Figure, measured: &[&Point], lines: &[&HistoryLine]) -> Grid {
+fn table(figure: Figure, measured: &[&Point], lines: &[HistoryLine]) -> Grid {
     let median = |point: &&Point, index: usize| {
         let found = lines[index].points.iter().find(|other| other.label == point.label);
         found.map(|found| figure.show(found.group.median))

@@ -32,6 +32,7 @@ fn run(contender: &str, workload: &str, repetition: u32, seconds: f64) -> Observ
             peers: Some(4),
             segment_bytes: Some(65536),
             parameters: "files=10".to_owned(),
+            ..Scenario::default()
         },
         contender: contender.to_owned(),
         repetition: Some(repetition),
@@ -175,6 +176,26 @@ fn a_history_as_text() {
     elsewhere[1].facts[0].value = "node2".to_owned();
     let apart = history(&elsewhere, Figure::Makespan);
     assert!(apart.lines.iter().all(|line| line.points.len() == 1), "machines are never mixed");
+}
+
+/// Three measurements, of which the middle one has another MPI: the first and the last are one series.
+#[test]
+fn a_history_breaks_where_conditions_change_and_says_why() {
+    let mut sets = before_and_after();
+    sets.push(set("cccc", runs("lockfree", "classic", 10, 0.3)));
+    for (set, transport) in sets.iter_mut().zip(["one MPI", "another MPI", "one MPI"]) {
+        let (value, matters) = (transport.to_owned(), true);
+        set.facts.push(Fact { name: "transport", value, matters });
+    }
+    let found = history(&sets, Figure::Makespan);
+    let classic = found.lines.iter().filter(|line| line.scenario.workload == "classic");
+    let lines: Vec<_> =
+        classic.map(|line| (line.points.len(), line.break_reason.as_deref())).collect();
+    let why = "no trend from aa to here: transport one MPI → another MPI";
+    assert_eq!(lines, [(2, None), (1, Some(why))]);
+    let text = found.text(false);
+    assert_eq!(text.matches(why).count(), 1, "once a table: {text}");
+    assert_eq!(text.matches("Makespan on node1").count(), 2, "{text}");
 }
 
 #[test]
