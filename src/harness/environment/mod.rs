@@ -2,6 +2,7 @@
 
 mod machine;
 mod program;
+mod source_digest;
 #[cfg(test)]
 mod tests;
 

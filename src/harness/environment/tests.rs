@@ -12,6 +12,46 @@ fn the_program_knows_what_it_was_built_with() {
 }
 
 #[test]
+fn a_program_claims_no_commit_that_it_was_not_built_from() {
+    let state = |commit: Option<&str>, dirty| program::TreeState {
+        commit: commit.map(ToOwned::to_owned),
+        dirty: Some(dirty),
+    };
+    let (old, new, gone) =
+        (state(Some("old"), true), state(Some("new"), false), state(None, false));
+    let of = |now: &program::TreeState, is_older| {
+        program::TreeState::of_program(old.clone(), now.clone(), is_older)
+    };
+    assert_eq!(of(&new, Some(true)), old, "the source has moved on");
+    assert_eq!(of(&new, Some(false)), new, "what was built is committed by now");
+    assert_eq!(of(&new, None), old, "nobody knows");
+    assert_eq!(of(&gone, Some(false)), old, "there is no git");
+    assert_ne!(Program::capture().older_than_source, Some(true));
+}
+
+#[test]
+fn the_source_of_a_program_is_all_but_its_tests() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir_all(dir.path().join("src/a/snapshots")).expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(dir.path().join(name), text).expect("written");
+        source_digest::source_digest(dir.path()).ok().map(|(digest, _)| digest)
+    };
+    for part in ["Cargo.toml", "Cargo.lock", "build.rs", "src/a/mod.rs"] {
+        write(part, "");
+    }
+    let first = write("src/lib.rs", "mod a;");
+    assert!(first.is_some());
+    for test in ["src/a/tests.rs", "src/a/snapshots/a.snap", "src/README.md", "README.md"] {
+        assert_eq!(write(test, "other"), first, "{test}");
+    }
+    let mut seen = std::collections::BTreeSet::from([first]);
+    for part in ["src/a/mod.rs", "src/a/style.css", "Cargo.lock", "build.rs"] {
+        assert!(seen.insert(write(part, "other")), "{part}");
+    }
+}
+
+#[test]
 fn conditions_are_what_a_run_stood_under() {
     let plan = |text: &str| {
         let text = format!(
