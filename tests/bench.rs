@@ -149,6 +149,47 @@ fn a_plan_that_is_wrong_is_refused_before_anything_runs() {
     assert!(!dir.path().join("out").exists());
 }
 
+#[test]
+fn exit_codes_are_those_that_the_help_states() {
+    let help = Command::new(PROGRAM).args(["bench", "--help"]).output().expect("it starts");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    assert!(help.contains("Exit codes: 0 measured, 1 nothing or not all was measured"), "{help}");
+
+    let ends = |output: &Output, code: i32, line: &str| {
+        let said = [&output.stderr, &output.stdout].map(|text| String::from_utf8_lossy(text));
+        assert_eq!(output.status.code(), Some(code), "{said:?}");
+        assert!(said.iter().any(|text| text.contains(line)), "{line} is not in {said:?}");
+    };
+    let only_ranks = "[[contenders]]\nengine = \"mpi-bcast\"\n";
+    let skipped = planned(&format!("{}{only_ranks}", &TINY[..TINY.find("[[cont").expect("one")]));
+    ends(&bench(skipped.path(), &[]), 1, "nothing measured: no contender can run any workload");
+    ends(&bench(planned(TINY).path(), &["--budget", "0.001"]), 1, "raise it with --budget");
+    ends(&bench(planned("purpose = 1").path(), &[]), 2, "plan.toml:1: ");
+
+    // A measurement that is whole, and then another one of the same records with one line changed.
+    let dir = planned(TINY);
+    ends(&bench(dir.path(), &[]), 0, "`target` = ± 5% not reached in ");
+    let path = dir.path().join("out").join(RECORDS);
+    let whole = fs::read_to_string(&path).expect("there are records");
+    let change = |field: &str, value: serde_json::Value| {
+        let changed = whole.lines().map(|line| {
+            let mut record: serde_json::Value = serde_json::from_str(line).expect("a record");
+            let is_it = record["contender"] == "pooled" && record["repetition"] == 0;
+            if is_it && record["peers"] == 3 {
+                record[field] = value.clone();
+            }
+            format!("{record}\n")
+        });
+        fs::write(&path, changed.collect::<String>()).expect("written");
+        bench(dir.path(), &["--resume"])
+    };
+    let beaten =
+        "pooled, tiny, 3 peers, 100 B: 1 run faster than the bound: the bound was measured too low";
+    ends(&change("makespan_s", 1e-9.into()), 0, beaten);
+    ends(&change("verified", false.into()), 1, "1 of 3 runs were incomplete and left out");
+    ends(&change("errors", ["wrong bytes"].as_slice().into()), 1, "1 of 3 runs were incomplete");
+}
+
 /// The program as that many ranks; none where ranks can't be started.
 #[cfg(feature = "mpi")]
 fn bench_ranks(dir: &Path, ranks: u32) -> Option<Output> {
@@ -167,7 +208,8 @@ fn ranks_are_measured_and_other_numbers_of_peers_skipped() {
     let Some(output) = bench_ranks(dir.path(), 4) else { return };
     assert!(output.status.success(), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("tiny: skipped: it has 2 peers, and there are 3 here"), "{said}");
+    let skipped = "skipped 1 workload for other than 3 peers: tiny, 2 peers, segments of 100 B";
+    assert!(said.contains(skipped), "{said}");
     let records = read(dir.path());
     check_tiny(&records, &[3]);
     assert!(records.iter().all(|record| record.processes == 4 && record.run.transport == "mpi"));

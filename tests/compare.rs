@@ -50,8 +50,7 @@ static MEASURED: LazyLock<PathBuf> = LazyLock::new(|| {
     let out = root.join("measured");
     let mut bench = mpiswarm(&["bench"]);
     let output = bench.arg(&plan).arg("--out").arg(&out).output().expect("it starts");
-    // A bound that noise has beaten is said with exit code 1; the records are there all the same.
-    assert!(output.status.code().is_some_and(|code| code < 2), "{output:?}");
+    assert!(output.status.success(), "{output:?}");
     out
 });
 

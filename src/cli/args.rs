@@ -270,6 +270,12 @@ impl SimulateArgs {
 
 /// A measurement.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Exit codes: 0 measured, 1 nothing or not all was measured, or a run failed or was \
+    incomplete, 2 plan or folder refused\n\n\
+    A run that is faster than its bound is a warning: the bound was measured too low. So is a result \
+    that did not reach the plan's `least` or `target`."
+)]
 pub(super) struct BenchArgs {
     /// Plan to run, such as inputs/plans/quick.toml
     pub(super) plan: PathBuf,

@@ -128,6 +128,10 @@ fn measure(
     show::note(&format!("records in {}", escape::path(journal.dir())));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
+            Ok(records) if records.is_empty() && plan.contenders.is_empty() => {
+                show::error(&nothing_measured(plan, true));
+                return Ok(FAILED);
+            }
             Ok(records) => show::text(&tracker_run::render(&records)),
             Err(error) => {
                 show::error(&error.to_string());
@@ -152,6 +156,10 @@ fn measure(
             };
         }
     };
+    if outcome.records.is_empty() {
+        show::error(&nothing_measured(plan, outcome.unmeasured > 0));
+        return Ok(FAILED);
+    }
     let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
     let concluded = results::conclude(journal.dir(), &outcome, &limits);
     let set = match concluded.and_then(|()| measured::read(journal.dir())) {
@@ -163,6 +171,7 @@ fn measure(
     };
     let is_invalid = set.is_invalid;
     show::text(&table::overview(set));
+    runner::shortfalls(plan, &outcome.records).iter().for_each(|line| show::note(line));
     if outcome.unmeasured > 0 {
         let (unmeasured, all) = (outcome.unmeasured, plan.scenarios.len());
         let budget = plan.budget.as_secs_f64();
@@ -172,6 +181,16 @@ fn measure(
         ));
     }
     Ok(if is_invalid || outcome.unmeasured > 0 { FAILED } else { OK })
+}
+
+fn nothing_measured(plan: &Plan, is_over: bool) -> String {
+    let budget = plan.budget.as_secs_f64();
+    let why = if is_over {
+        format!("the budget of {budget} s is used up: raise it with --budget")
+    } else {
+        "no contender can run any workload of the plan here; what was skipped says why".to_owned()
+    };
+    format!("nothing measured: {why}")
 }
 
 #[cfg(feature = "mpi")]

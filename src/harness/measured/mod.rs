@@ -32,7 +32,7 @@ const ENVIRONMENT_SCHEMA: u32 = 1;
 // A load average at the start above this part of the cores is warned of.
 // Chosen, not tuned: a machine that is idle has a load near 0.
 const LOAD_MAX: f64 = 0.5;
-// A run is invalid if its makespan is below its bound by more than this part.
+// A bound is wrong if a makespan is below it by more than this part.
 // Both are measured, and each measurement has an error; 5% was chosen, not tuned.
 const TOLERANCE: f64 = 0.05;
 // Bytes of a laboratory's `links.txt`, at most: 250 hosts have a line of 60 bytes each.
@@ -62,9 +62,8 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
     if let Some(line) = recovered.cut_off {
         warnings.push(format!("line {line} of the records is cut off: that run was left out"));
     }
-    let invalid = invalid_runs(&recovered.records);
-    let is_invalid = !invalid.is_empty();
-    warnings.extend(invalid);
+    let is_invalid = !recovered.records.iter().all(is_complete);
+    warnings.extend(invalid_runs(&recovered.records));
     warnings.extend(unverified(&recovered.records));
     let runs = recovered.records.into_iter().filter(is_complete).map(observation);
     let real = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
@@ -137,7 +136,7 @@ fn invalid_runs(records: &[Record]) -> Vec<String> {
         }
         if beyond > 0 {
             let runs = count(beyond as u64, "run");
-            let why = "the limits were measured too low";
+            let why = "the bound was measured too low";
             sentences.push(format!("{of}: {runs} faster than the bound: {why}"));
         }
     }

@@ -7,6 +7,7 @@
 //! gets slower meanwhile slows all of them alike. The order is random, so that none always follows
 //! the same other one, with its caches and its heat.
 
+mod remarks;
 #[cfg(test)]
 mod tests;
 
@@ -16,21 +17,21 @@ use std::time::Duration;
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{Rng as _, SeedableRng as _};
+pub(crate) use remarks::shortfalls;
+use remarks::{Fitting, is_of, reach};
 
-use super::contender::{Contender, ContenderError, RunRequest, Unfit};
+use super::contender::{Contender, ContenderError, RunRequest};
 use super::environment::{Calibration, LimitsAt};
 use super::launch::{Cost, Launch, Order};
 use super::plan::{Plan, PlannedContender};
 use super::records::{Journal, RECORD_SCHEMA, Record, RecordsError};
 use super::workload::BenchScenario;
-use crate::config::REGISTRATION_PATIENCE;
-use crate::config::Verify;
+use crate::config::{REGISTRATION_PATIENCE, Verify};
 use crate::driver::job::{Inputs, Job, JobResult};
 use crate::escape;
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::{self, Usage};
-use crate::report::statistics::{median, median_interval};
 use crate::report::{Carrier, Limits, Summary};
 use crate::time::{Clock, Timestamp};
 use crate::watchdog;
@@ -137,10 +138,8 @@ pub(crate) struct Bench<'a> {
 }
 
 struct ScenarioRun<'a> {
-    number: u32,
-    scenario: &'a BenchScenario,
+    fitting: Fitting<'a>,
     inputs: Arc<[PeerInput]>,
-    contenders: Vec<(u32, &'a PlannedContender, Contender)>,
 }
 
 impl Bench<'_> {
@@ -152,55 +151,23 @@ impl Bench<'_> {
         tell: &mut dyn FnMut(&str),
     ) -> Result<BenchOutcome, BenchError> {
         let mut measured = BenchOutcome { records: earlier, ..BenchOutcome::default() };
-        let plan = self.plan;
-        let count = u32::try_from(plan.scenarios.len()).expect("a plan can be read");
-        let deadline = self.began + plan.budget;
-        for (number, scenario) in (0..).zip(&plan.scenarios) {
-            let left = deadline.since(self.clock.now());
-            if left.is_zero() {
-                measured.unmeasured += count - number;
+        let (fitting, skipped) = remarks::fitting(self.plan, self.launch);
+        skipped.iter().for_each(|line| tell(line));
+        let mut left = u32::try_from(fitting.len()).expect("a plan can be read");
+        let deadline = self.began + self.plan.budget;
+        for fitting in fitting {
+            let time = deadline.since(self.clock.now());
+            if time.is_zero() {
+                measured.unmeasured += left;
                 break;
             }
-            let share = left / (count - number);
-            if let Some(scenario_run) = self.scenario_run(number, scenario, tell) {
-                tell(&format!("{}: {}", scenario.name, scenario.size()));
-                self.compete(&scenario_run, (share, deadline), &mut measured)?;
-            }
+            let scenario = fitting.scenario;
+            tell(&format!("{}: {}", escape::terminal(&scenario.name), scenario.size()));
+            let scenario_run = ScenarioRun { fitting, inputs: inputs(scenario) };
+            self.compete(&scenario_run, (time / left, deadline), &mut measured)?;
+            left -= 1;
         }
         Ok(measured)
-    }
-
-    /// The contenders that can run a scenario; none if there are none.
-    fn scenario_run<'s>(
-        &self,
-        number: u32,
-        scenario: &'s BenchScenario,
-        tell: &mut dyn FnMut(&str),
-    ) -> Option<ScenarioRun<'s>>
-    where
-        Self: 's,
-    {
-        let plan: &'s Plan = self.plan;
-        let (name, size) = (escape::terminal(&scenario.name), scenario.size());
-        let peers = scenario.workload.peers;
-        if let Some(ranks) = self.launch.peers().filter(|&ranks| ranks != peers) {
-            tell(&format!("{name}: skipped: it has {peers} peers, and there are {ranks} here"));
-            return None;
-        }
-        let mut contenders = Vec::new();
-        for (place, entry) in (0..).zip(&plan.contenders) {
-            match Contender::new(entry, scenario, self.launch) {
-                Ok(contender) => contenders.push((place, entry, contender)),
-                Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
-                    tell(&format!(
-                        "{name}, {size}: skipped: {}: {unfit}",
-                        escape::terminal(&entry.name)
-                    ));
-                }
-            }
-        }
-        let inputs = inputs(scenario);
-        (!contenders.is_empty()).then_some(ScenarioRun { number, scenario, inputs, contenders })
     }
 
     /// Repeats a scenario until its share of the budget is used, or all medians are known.
@@ -211,6 +178,7 @@ impl Bench<'_> {
         measured: &mut BenchOutcome,
     ) -> Result<(), BenchError> {
         let began = self.clock.now();
+        let Fitting { scenario, contenders, .. } = &scenario_run.fitting;
         // The first runs fault in pages, fill caches and open connections. They are discarded. Where
         // they are long, half of the share is left to what counts.
         'warm_up: for warm_up in 0..self.plan.warm_up {
@@ -234,9 +202,9 @@ impl Bench<'_> {
                 break;
             }
             for place in self.order(scenario_run, repetition) {
-                let (_, entry, _) = &scenario_run.contenders[place];
+                let (_, entry, _) = &contenders[place];
                 let is_there = measured.records.iter().any(|record| {
-                    record.repetition == repetition && is_of(record, scenario_run.scenario, entry)
+                    record.repetition == repetition && is_of(record, scenario, entry)
                 });
                 if !is_there && self.clock.now() >= deadline {
                     measured.unmeasured += u32::from(repetition == 0);
@@ -254,7 +222,8 @@ impl Bench<'_> {
     }
 
     fn order(&self, run: &ScenarioRun<'_>, repetition: u32) -> Vec<usize> {
-        order(self.plan.seed, run.number, repetition, run.contenders.len())
+        let Fitting { number, contenders, .. } = &run.fitting;
+        order(self.plan.seed, *number, repetition, contenders.len())
     }
 
     // Whether each contender's confidence interval reaches at most `target` of the median to either
@@ -265,14 +234,12 @@ impl Bench<'_> {
         repetitions: u32,
         records: &[Record],
     ) -> bool {
+        let Fitting { scenario, contenders, .. } = &scenario_run.fitting;
         repetitions >= self.plan.repetitions.least
-            && scenario_run.contenders.iter().all(|(_, entry, _)| {
-                let runs =
-                    records.iter().filter(|record| is_of(record, scenario_run.scenario, entry));
+            && contenders.iter().all(|(_, entry, _)| {
+                let runs = records.iter().filter(|record| is_of(record, scenario, entry));
                 let makespans: Vec<_> = runs.map(|record| record.run.makespan_s).collect();
-                median(&makespans).zip(median_interval(&makespans)).is_some_and(
-                    |(median, interval)| interval.reach(median) <= self.plan.target * median,
-                )
+                reach(&makespans).is_some_and(|reach| reach <= self.plan.target)
             })
     }
 
@@ -282,10 +249,10 @@ impl Bench<'_> {
         place: usize,
         repetition: u32,
     ) -> Result<(JobResult, Vec<Cost>), BenchError> {
-        let (number, entry, contender) = &scenario_run.contenders[place];
-        let order = Order { scenario: scenario_run.number, contender: *number, repetition };
+        let Fitting { number: scenario_number, scenario, contenders } = &scenario_run.fitting;
+        let (number, entry, contender) = &contenders[place];
+        let order = Order { scenario: *scenario_number, contender: *number, repetition };
         self.launch.send_order(Some(order));
-        let scenario = scenario_run.scenario;
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let request = (self.launch, scenario.workload.peers, repetition);
         let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(self.plan));
@@ -302,8 +269,8 @@ impl Bench<'_> {
         ended: JobResult,
         costs: &[Cost],
     ) -> Result<Record, BenchError> {
-        let ScenarioRun { scenario, .. } = scenario_run;
-        let (_, entry, _) = &scenario_run.contenders[place];
+        let Fitting { scenario, contenders, .. } = &scenario_run.fitting;
+        let (_, entry, _) = &contenders[place];
         let at = self.limits.iter().find(|at| at.segment_bytes == scenario.segment_bytes);
         let cores = self.launch.cores().count();
         let carrier = Carrier {
@@ -448,11 +415,4 @@ fn parameters(
     ];
     parameters.extend(of_workload.map(|(name, value)| (name.to_owned(), value)));
     parameters
-}
-
-fn is_of(record: &Record, scenario: &BenchScenario, entry: &PlannedContender) -> bool {
-    record.contender == entry.name
-        && record.workload == scenario.name
-        && record.run.segment_bytes == scenario.segment_bytes
-        && record.run.peers == scenario.workload.peers as usize
 }

@@ -115,17 +115,38 @@ fn a_budget_bounds_the_warm_up_and_the_first_repetition_too() {
 }
 
 #[test]
-fn what_can_not_run_is_skipped_with_a_line() {
-    let text = format!("{MOCKS}\n[[contenders]]\nengine = \"mpi-bcast\"\n");
+fn what_can_not_run_is_skipped_with_a_line_for_each_reason() {
+    let more = ["mpi-bcast", "mpi-bcast-segments"]
+        .map(|engine| format!("\n[[contenders]]\nengine = \"{engine}\"\n"));
+    let text = format!(
+        "{}{}",
+        MOCKS.replace("segment_bytes = 1\n", "segment_bytes = [1, 2]\n"),
+        more.concat()
+    );
     let dir = tempfile::tempdir().expect("a folder");
     let mut journal = Journal::begin(dir.path()).expect("nothing is there");
     let (measured, told) = run(&plan(&text), &mut journal, Vec::new());
-    assert_eq!(measured.records.len(), 3 * 12);
-    let expected = [
-        "w, 4 peers, segments of 1 B: skipped: mpi-bcast: it needs MPI ranks: start mpiswarm with mpirun",
-        "w: 4 peers, segments of 1 B",
-    ];
-    assert_eq!(told, expected);
+    assert_eq!(measured.records.len(), 2 * 3 * 12);
+    let [skipped, one, two] = told.as_slice() else { panic!("three lines: {told:?}") };
+    let expected = "skipped 4 results: it needs MPI ranks: start mpiswarm with mpirun: \
+                    mpi-bcast on w, 4 peers, segments of 1 B; mpi-bcast on w, 4 peers, segments of 2 B;";
+    assert!(skipped.starts_with(expected), "{skipped}");
+    assert_eq!([one, two], ["w: 4 peers, segments of 1 B", "w: 4 peers, segments of 2 B"]);
+}
+
+#[test]
+fn what_a_plan_wanted_and_did_not_get_is_said_with_its_rows() {
+    let (text, of) = (MOCKS, "on w, 4 peers, segments of 1 B");
+    let records = measured(text).records;
+    let wide = format!("`target` = ± 5% not reached in 1 result: a {of} (± 80%)");
+    assert_eq!(shortfalls(&plan(text), &records), [wide]);
+    let least = text.replace("least = 4, most = 12", "least = 13, most = 20");
+    let few: Vec<_> = ["a", "b", "c"].map(|name| format!("{name} {of} (12 runs)")).into();
+    let few = format!("`least` = 13 not reached in 3 results: {}", few.join("; "));
+    assert_eq!(shortfalls(&plan(&least), &records), [few]);
+    let five = text.replace("most = 12", "most = 5").replace("[1, 9]", "[1]");
+    let said = shortfalls(&plan(&five), &measured(&five).records);
+    assert!(said[0].contains("in 3 results") && said[0].contains("(no interval)"), "{said:?}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(crate) struct Set {
     pub commit: String,
     pub facts: Vec<Fact>,
     pub warnings: Vec<String>,
-    /// Whether a run was incomplete, or faster than its bound.
+    /// Whether a run was incomplete.
     pub is_invalid: bool,
     /// How to measure it again, a line each.
     pub commands: Vec<String>,

@@ -279,6 +279,6 @@ fn median(figure: Figure, group: &Group) -> String {
     let shown = figure.show(group.median);
     match group.reach() {
         Some(reach) => format!("{shown} ± {:.0}%", 100.0 * reach),
-        None => format!("{shown} ± ?"),
+        None => shown,
     }
 }
