@@ -13,6 +13,8 @@
 
 pub mod broadcast;
 pub(crate) mod contender;
+#[cfg(test)]
+mod docs;
 pub mod environment;
 pub(crate) mod limits;
 pub(crate) mod measured;

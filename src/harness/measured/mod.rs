@@ -183,6 +183,7 @@ fn observation(record: Record) -> Observation {
         (Figure::Balance, Some(run.served_max_over_mean)),
         (Figure::OriginCopies, run.origin_copies),
         (Figure::Cpu, Some(record.cpu_s)),
+        (Figure::CpuSetup, Some(record.cpu_setup_s).filter(|seconds| *seconds > 0.0)),
         (Figure::Memory, Some(record.peak_rss_bytes as f64).filter(|bytes| *bytes > 0.0)),
     ];
     let values = values.into_iter().filter_map(|(figure, value)| Some((figure, value?)));

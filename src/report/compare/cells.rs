@@ -20,12 +20,12 @@ pub(super) fn part(factor: f64) -> String {
 }
 
 /// Three digits, more for ratios close to 1, where small differences matter.
-pub(super) fn ratio(ratio: f64) -> String {
+pub(crate) fn ratio(ratio: f64) -> String {
     with_digits(ratio, digits(ratio))
 }
 
 /// An interval with as many digits as its ratio has.
-pub(super) fn interval(row: &JudgedPair) -> String {
+pub(crate) fn interval(row: &JudgedPair) -> String {
     shown(row.ratio_interval, |ends| ends_of(row.ratio, ends))
 }
 

@@ -26,6 +26,8 @@ choice! {
         OriginCopies = "origin-copies",
         /// Processor time, seconds.
         Cpu = "cpu",
+        /// Processor time before the swarm opens, seconds.
+        CpuSetup = "cpu-setup",
         /// The most memory that one process held, bytes.
         Memory = "memory",
         /// Answers of the tracker alone that gave at least one segment, 1/s.
@@ -67,6 +69,7 @@ impl Figure {
             Self::Balance => ("Bytes served, most ÷ mean", Ratio),
             Self::OriginCopies => ("Copies sent by owners", Ratio),
             Self::Cpu => ("Processor time", Seconds),
+            Self::CpuSetup => ("Processor time before the swarm opens", Seconds),
             Self::Memory => ("Peak memory of a process", Bytes),
             Self::Handouts => ("Handouts of the tracker a second", PerSecond),
             Self::ServiceP99 => ("Tracker's time for an answer, p99", Seconds),
@@ -92,7 +95,7 @@ impl Figure {
         match self.described().1 {
             FigureUnit::Bytes => ("less", "more"),
             FigureUnit::Ratio => ("better", "worse"),
-            FigureUnit::Seconds if self == Self::Cpu => ("less", "more"),
+            FigureUnit::Seconds if matches!(self, Self::Cpu | Self::CpuSetup) => ("less", "more"),
             FigureUnit::Seconds | FigureUnit::BytesPerSecond | FigureUnit::PerSecond => {
                 ("faster", "slower")
             }

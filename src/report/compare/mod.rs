@@ -22,6 +22,10 @@ pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(crate) use cells::{interval, ratio};
 pub(crate) use figure::Figure;
+#[cfg(test)]
+pub(crate) use judge::Verdict;
 pub(crate) use model::{Fact, Observation, Scenario, Set};
 pub(crate) use pairing::{CompareError, Comparison, Question, compare};
