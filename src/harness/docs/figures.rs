@@ -12,12 +12,12 @@
 //! | `over` | a `limit`, such as `work`: the median ÷ that |
 //! | `case`, `column` | of `table.txt`, which `scripts/lab-bench.sh` leaves |
 //! | `field` | of `scale.jsonl`, with `peers` |
+//! | `bench` | of Criterion: the median time, or from its printed text millions of operations a second; with `threads` as the last part of the name, and with a `base` the ratio to that bench |
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 
-use super::root;
 use super::words::Words;
+use super::{root, sources};
 use crate::harness::environment::{ENVIRONMENT, Environment};
 use crate::harness::measured;
 use crate::report::compare::{
@@ -50,10 +50,13 @@ impl Figures {
         let record = words.must("record")?;
         self.read.insert(record.to_owned());
         if words.value("case").is_some() {
-            return of_table(words);
+            return sources::of_table(words);
         }
         if words.value("field").is_some() {
-            return of_scale(words);
+            return sources::of_scale(words);
+        }
+        if words.value("bench").is_some() {
+            return sources::of_bench(words);
         }
         if !self.sets.contains_key(record) {
             let set = measured::read(&root().join("results").join(record));
@@ -210,47 +213,4 @@ fn time_at_mpi(record: &str, limit: &str, runs: &[&Observation]) -> Result<f64, 
         _ => return Err(format!("limit={limit}: use copies or work")),
     };
     Ok(run.bytes_delivered as f64 * each / run.cores as f64)
-}
-
-/// A number of the table that `scripts/lab-bench.sh` makes of its runs.
-fn of_table(words: &Words) -> Result<String, String> {
-    let [record, case, contender, column] =
-        ["record", "case", "contender", "column"].map(|key| words.must(key));
-    let path = root().join("results").join(record?).join("table.txt");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", words))?;
-    let (case, contender, column) = (case?, contender?, column?);
-    // A makespan has its unit behind it.
-    let cells = |line: &str| {
-        line.replace(" s ", " ").split_whitespace().map(ToOwned::to_owned).collect::<Vec<_>>()
-    };
-    let mut lines = text.lines().map(cells);
-    let heads = lines.next().unwrap_or_default();
-    let place = heads.iter().position(|head| head == column);
-    let place = place.ok_or(format!("column={column}: table.txt has {}", heads.join(", ")))?;
-    let mut rows = lines.filter(|row| row[..2] == [case, contender]);
-    let row = rows.next().ok_or(format!("no line of {case} and {contender} in table.txt"))?;
-    let number = row.get(place).and_then(|cell| cell.parse().ok());
-    number.map(ratio).ok_or(format!("no number in {words}"))
-}
-
-/// A field of a simulated run.
-fn of_scale(words: &Words) -> Result<String, String> {
-    let [record, peers, field] = ["record", "peers", "field"].map(|key| words.must(key));
-    let path = root().join("results").join(record?).join("scale.jsonl");
-    let text = fs::read_to_string(&path).map_err(|error| format!("{words}: {error}"))?;
-    let (peers, field) = (peers?, field?);
-    for line in text.lines() {
-        let run: serde_json::Value =
-            serde_json::from_str(line).map_err(|error| error.to_string())?;
-        if peers.parse::<u64>().is_ok_and(|peers| run["peers"] == peers) {
-            let value = run[field].as_f64().ok_or(format!("field={field}: it is no number"))?;
-            return Ok(match field {
-                "tracker_utilization" => format!("{:.0}%", 100.0 * value),
-                "memory_bytes_per_peer" => units::size(value),
-                "took_s" => units::seconds(value),
-                _ => ratio(value),
-            });
-        }
-    }
-    Err(format!("no run of {peers} peers"))
 }

@@ -12,6 +12,7 @@
 //! `UPDATE_DOCS=1 cargo test docs` writes the figures anew.
 
 mod figures;
+mod sources;
 mod words;
 
 use std::collections::BTreeSet;
