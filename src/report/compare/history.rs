@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::cells::{ratio, shown};
+use super::conditions::changes;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
 use super::table::{csv_group, csv_text, csv_value, keys};
@@ -79,35 +80,6 @@ pub(crate) fn history(sets: &[Set], figure: Figure) -> History {
             HistoryLine { conditions, scenario, contender, points: points.clone(), break_reason }
         };
     History { history_schema: 2, figure, lines: series.iter().map(line).collect() }
-}
-
-/// What changed between the conditions of two measurements: `kernel 6.1 → 6.2`.
-fn changes(before: &[&Fact], after: &[&Fact]) -> String {
-    let names: BTreeSet<_> = before.iter().chain(after).map(|fact| fact.name).collect();
-    let value = |facts: &[&Fact], name| {
-        let fact = facts.iter().find(|fact| fact.name == name);
-        fact.map_or_else(|| "unknown".to_owned(), |fact| fact.value.clone())
-    };
-    let change = |name| {
-        let (before, after) = (value(before, name), value(after, name));
-        if before == after {
-            return None;
-        }
-        // Of many variables those that are equal say nothing.
-        let [before, after] = match name {
-            "MPI tuning" => [only_in(&before, &after), only_in(&after, &before)],
-            _ => [before, after],
-        };
-        Some(format!("{name} {before} → {after}"))
-    };
-    names.into_iter().filter_map(change).collect::<Vec<_>>().join("; ")
-}
-
-/// The words of a text that another lacks.
-fn only_in(text: &str, other: &str) -> String {
-    let others: BTreeSet<_> = other.split(' ').collect();
-    let words: Vec<_> = text.split(' ').filter(|word| !others.contains(word)).collect();
-    if words.is_empty() { "none".to_owned() } else { words.join(" ") }
 }
 
 impl HistoryLine {

@@ -6,6 +6,7 @@
 //! other tools; `harness::measured` makes a [`Set`] of our records.
 
 mod cells;
+mod conditions;
 mod control;
 mod figure;
 pub(crate) mod gate;

@@ -11,22 +11,6 @@ use super::Figure;
 use crate::report::Summary;
 use crate::report::units;
 
-/// The facts under which results belong together: what carried the bytes, how it was tuned, and the
-/// machine. A plan is one of them, because the other contenders of a round share caches and links.
-// Not the compiler, its flags or the size of large pages: they are listed where they differ, but belong to
-// the program, which is what a series over commits is about.
-const CONDITIONS: [&str; 10] = [
-    "host",
-    "processor",
-    "cores",
-    "kernel",
-    "profile",
-    "transport",
-    "ranks",
-    "MPI tuning",
-    "links",
-    "plan",
-];
 // The base of a comparison of contenders, by default.
 const CLASSIC: &str = "mutex";
 
@@ -124,12 +108,6 @@ pub(super) fn segment_size(bytes: usize) -> String {
 }
 
 impl Set {
-    /// The facts under which its results can stand in one series with those of another set.
-    pub(crate) fn conditions(&self) -> Vec<&Fact> {
-        let named = |name| self.facts.iter().find(move |fact| fact.name == name);
-        CONDITIONS.into_iter().filter_map(named).collect()
-    }
-
     /// The scenarios, in the order of their names and sizes.
     pub(crate) fn scenarios(&self) -> Vec<&Scenario> {
         let mut all: Vec<_> = self.observations.iter().map(|one| &one.scenario).collect();
