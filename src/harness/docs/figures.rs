@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::words::Words;
-use super::{root, sources};
+use super::{records, sources};
 use crate::harness::environment::{ENVIRONMENT, Environment};
 use crate::harness::measured;
 use crate::report::compare::{
@@ -43,7 +43,7 @@ impl Figures {
     }
 
     pub(super) fn has_read(&self, record: &str) -> bool {
-        self.read.contains(record)
+        self.read.iter().any(|read| read.split('/').next() == Some(record))
     }
 
     fn one(&mut self, words: &Words) -> Result<String, String> {
@@ -59,7 +59,7 @@ impl Figures {
             return sources::of_bench(words);
         }
         if !self.sets.contains_key(record) {
-            let set = measured::read(&root().join("results").join(record));
+            let set = measured::read(&records().join(record));
             let set = set.map_err(|error| format!("record={record}: {error}"))?;
             self.sets.insert(record.to_owned(), set);
         }
@@ -170,7 +170,7 @@ fn per(words: &Words, runs: &[&Observation]) -> Result<f64, String> {
 }
 
 fn environment(record: &str) -> Result<Environment, String> {
-    let path = root().join("results").join(record).join(ENVIRONMENT);
+    let path = records().join(record).join(ENVIRONMENT);
     measured::environment(&path).map_err(|error| error.to_string())
 }
 

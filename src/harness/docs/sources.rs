@@ -3,13 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::root;
+use super::records;
 use super::words::Words;
 use crate::report::compare::table::ratio;
 use crate::report::units;
 
 fn folder(words: &Words) -> Result<PathBuf, String> {
-    Ok(root().join("results").join(words.must("record")?))
+    Ok(records().join(words.must("record")?))
 }
 
 /// A number of the table that `scripts/lab-bench.sh` makes of its runs.
