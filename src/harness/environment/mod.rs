@@ -29,10 +29,10 @@ pub const ENVIRONMENT: &str = "environment.json";
 
 // Prefixes of the variables that choose how an MPI moves bytes.
 // Open MPI's frameworks for transports and collectives, its idle mode and where it binds ranks; libfabric,
-// Intel MPI, MPICH, PSM and UCX; and the size of the thread pool that verifies. Not all of `OMPI_MCA_`:
+// Intel MPI, MPICH and UCX; and the size of the thread pool that verifies. Not all of `OMPI_MCA_`:
 // mpirun passes names of files and jobs in those, which differ in each launch, and whether there are more
 // ranks than cores, which their numbers say.
-const TUNING: [&str; 19] = [
+const TUNING: [&str; 17] = [
     "OMPI_MCA_btl",
     "OMPI_MCA_coll",
     "OMPI_MCA_hwloc_base_binding_policy",
@@ -48,8 +48,6 @@ const TUNING: [&str; 19] = [
     "I_MPI_",
     "MPICH_",
     "MPIR_CVAR_",
-    "PSM2_",
-    "PSM3_",
     "RAYON_NUM_THREADS",
     "UCX_",
 ];
