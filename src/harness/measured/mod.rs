@@ -305,7 +305,7 @@ fn commands(environment: &Environment) -> Vec<String> {
     let commit = environment.program.commit.as_deref().filter(is_hash).unwrap_or("<the commit>");
     let plan = shell(&format!("{}.toml", environment.plan));
     let launcher = environment.mpi.as_ref().map_or_else(String::new, |mpi| {
-        let names = ["OMPI_MCA_", "FI_", "MPICH_", "MPIR_CVAR_", "UCX_"];
+        let names = ["OMPI_MCA_", "FI_", "I_MPI_", "MPICH_", "MPIR_CVAR_", "UCX_"];
         let passed = environment
             .tuning
             .iter()
