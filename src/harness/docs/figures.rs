@@ -59,8 +59,9 @@ impl Figures {
             return sources::of_bench(words);
         }
         if !self.sets.contains_key(record) {
-            let set = measured::read(&records().join(record));
+            let set = measured::read_launches(&records().join(record));
             let set = set.map_err(|error| format!("record={record}: {error}"))?;
+            let set = set.ok_or(format!("record={record}: it has no runs"))?;
             self.sets.insert(record.to_owned(), set);
         }
         let set = &self.sets[record];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::records;
 use super::words::Words;
-use crate::report::compare::table::ratio;
+use crate::report::compare::ratio;
 use crate::report::units;
 
 fn folder(words: &Words) -> Result<PathBuf, String> {

@@ -1,8 +1,8 @@
 //! Under what was it measured? Results under different conditions stand in no series.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Fact, Set};
+use super::{Fact, Scenario, Set};
 
 // The facts under which results belong together: the machine, what carried the bytes, and how it was tuned.
 // A plan is one of them, because the contenders of a round share caches and links. Compiler, flags and the
@@ -19,6 +19,8 @@ const CONDITIONS: [&str; 10] = [
     "links",
     "plan",
 ];
+// What launches of one measurement need not have in common: a cluster gives each of them other nodes.
+const OF_A_LAUNCH: &str = "host";
 
 impl Set {
     /// The facts under which its results can stand in one series with those of another set.
@@ -28,6 +30,55 @@ impl Set {
 
     fn fact(&self, name: &str) -> Option<&Fact> {
         self.facts.iter().find(|fact| fact.name == name)
+    }
+
+    /// Adds to each scenario of these launches the conditions that are not the same in all launches that
+    /// have it, so that no series has runs under different conditions.
+    pub(super) fn keep_apart(launches: &mut [(String, Self)]) {
+        let mut having: BTreeMap<Scenario, Vec<usize>> = BTreeMap::new();
+        for (place, (_, set)) in launches.iter().enumerate() {
+            for scenario in set.scenarios() {
+                having.entry(scenario.clone()).or_default().push(place);
+            }
+        }
+        let value = |place: usize, name: &str| {
+            let set: &Self = &launches[place].1;
+            set.fact(name).map_or_else(|| "unknown".to_owned(), |fact| fact.value.clone())
+        };
+        let mut apart: Vec<BTreeMap<Scenario, String>> = vec![BTreeMap::new(); launches.len()];
+        for (scenario, places) in having {
+            let differs = |name: &&str| {
+                let values: BTreeSet<_> = places.iter().map(|&place| value(place, name)).collect();
+                values.len() > 1 && *name != OF_A_LAUNCH
+            };
+            let names: Vec<_> = CONDITIONS.into_iter().filter(differs).collect();
+            for &place in places.iter().filter(|_| !names.is_empty()) {
+                let told = names.iter().map(|name| format!("{name} {}", value(place, name)));
+                let told = told.collect::<Vec<_>>().join(", ");
+                apart[place].insert(scenario.clone(), told);
+            }
+        }
+        for ((_, set), apart) in
+            launches.iter_mut().zip(&apart).filter(|(_, apart)| !apart.is_empty())
+        {
+            set.set_conditions(apart);
+        }
+    }
+
+    fn set_conditions(&mut self, of: &BTreeMap<Scenario, String>) {
+        let set = |scenario: &mut Scenario| {
+            if let Some(conditions) = of.get(scenario) {
+                scenario.conditions.clone_from(conditions);
+            }
+        };
+        self.observations.iter_mut().for_each(|one| set(&mut one.scenario));
+        let latencies = std::mem::take(&mut self.latencies).into_iter();
+        self.latencies = latencies
+            .map(|((mut scenario, contender), histogram)| {
+                set(&mut scenario);
+                ((scenario, contender), histogram)
+            })
+            .collect();
     }
 }
 

@@ -9,7 +9,12 @@ use crate::escape;
 impl Set {
     /// The set of all runs of these launches, which have a name each. It is as if one launch had made
     /// them, but that each run knows its launch.
-    pub(crate) fn of_launches(label: String, origin: &Path, launches: Vec<(String, Self)>) -> Self {
+    pub(crate) fn of_launches(
+        label: String,
+        origin: &Path,
+        mut launches: Vec<(String, Self)>,
+    ) -> Self {
+        Self::keep_apart(&mut launches);
         let sets = || launches.iter().map(|(_, set)| set);
         let began = sets().map(|set| &set.began).filter(|began| !began.is_empty()).min().cloned();
         let mut commands: Vec<String> = Vec::new();
@@ -89,7 +94,7 @@ fn warnings(launches: &[(String, Set)]) -> Vec<String> {
         }
     };
     let mut all: Vec<String> = places.into_iter().map(of).collect();
-    let fixed = |fact: &Fact| fact.matters && fact.name != "MPI" || fact.name == "commit";
+    let fixed = |fact: &Fact| fact.matters && fact.name != "ranks" || fact.name == "commit";
     for fact in facts(launches).iter().filter(|fact| fixed(fact)) {
         let is_one = launches.iter().all(|(_, set)| {
             set.facts

@@ -1,6 +1,7 @@
 //! Comparisons of made-up measurements whose answers are known.
 
 mod imports;
+mod kept_apart;
 mod noise;
 mod verdicts;
 
