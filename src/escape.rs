@@ -2,6 +2,7 @@
 //!
 //! Data holds names as they are. They are escaped once, where they enter a text; `line` comes last.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -109,6 +110,22 @@ pub(crate) fn some<T: AsRef<str>>(names: &[T], separator: &str) -> String {
         listed.push(format!("and {} more", names.len() - LISTED_MAX));
     }
     listed.join(separator)
+}
+
+/// Which ranks: `rank 3`, or `ranks 1, 2, 3, 4, 5, and 495 more`.
+pub(crate) fn ranks(ranks: &[u32]) -> String {
+    let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
+    let ranks: Vec<_> = ranks.iter().map(u32::to_string).collect();
+    format!("{noun} {}", some(&ranks, ", "))
+}
+
+/// A line for each reason, with the ranks that have it: what stands in the way of all is said once.
+pub(crate) fn by_reason(reasons: impl IntoIterator<Item = (u32, String)>) -> Vec<String> {
+    let mut alike: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (rank, reason) in reasons {
+        alike.entry(reason).or_default().push(rank);
+    }
+    alike.iter().map(|(reason, having)| format!("{}: {reason}", ranks(having))).collect()
 }
 
 /// How many columns a terminal needs for a text.
@@ -282,5 +299,7 @@ mod tests {
     fn a_long_list_is_counted() {
         assert_eq!(some(&["a", "b"], ", "), "a, b");
         assert_eq!(some(&["x"; 1_000_000], "; "), "x; x; x; x; x; and 999995 more");
+        let reasons = (0..500).map(|rank| (rank, if rank == 7 { "b" } else { "a" }.to_owned()));
+        assert_eq!(by_reason(reasons), ["ranks 0, 1, 2, 3, 4, and 494 more: a", "rank 7: b"]);
     }
 }

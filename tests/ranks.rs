@@ -138,6 +138,43 @@ fn a_wrong_option_is_explained_once() {
 }
 
 #[test]
+fn a_wrong_option_of_some_ranks_is_named_with_them() {
+    if !can_start() {
+        return;
+    }
+    let small = inputs("small");
+    let run_small = ["run", text(&small), "--quiet"];
+    let wrong = |option| [&run_small[..], &[option]].concat();
+    let apart = |count| [":", "-n", count, PROGRAM];
+    let same = "found: start all ranks with the same program and options";
+    let explained = |args: &[&[&str]], expected: &[&str]| {
+        let ended = run(1, &args.concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let expected: Vec<_> = expected.iter().map(|line| format!("{line} {same}")).collect();
+        assert_eq!(ended.errors(), expected, "{ended:?}");
+        ended
+    };
+    explained(
+        &[&run_small, &apart("4"), &wrong("--nonsense")],
+        &["ranks 1, 2, 3, 4: unexpected argument '--nonsense'"],
+    );
+    explained(
+        &[&run_small, &apart("1"), &wrong("--other"), &apart("3"), &wrong("--nonsense")],
+        &[
+            "ranks 2, 3, 4: unexpected argument '--nonsense'",
+            "rank 1: unexpected argument '--other'",
+        ],
+    );
+    // Rank 0 says its own as the usage has it.
+    let ended = explained(
+        &[&wrong("--first"), &apart("2"), &run_small, &apart("1"), &wrong("--other")],
+        &["rank 3: unexpected argument '--other'"],
+    );
+    assert_eq!(ended.stderr.matches("error: ").count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("error: unexpected argument '--first'"), "{ended:?}");
+}
+
+#[test]
 fn inputs_for_more_or_fewer_ranks_are_one_line_and_no_abort() {
     if !can_start() {
         return;

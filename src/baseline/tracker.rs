@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;
+use crate::escape;
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
@@ -133,15 +134,17 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     /// Opens the swarm if all have memory for what they want. Returns whether they have.
     fn open(&mut self) -> Result<bool, TransportError> {
+        let mut problems = Vec::new();
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(false) };
             let PeerMessage::Ready { problem } = message else {
                 return Err(misplaced(from, &message));
             };
             if let Some(problem) = problem {
-                self.outcome.errors.push(format!("{from}: {}", printable(&problem)));
+                problems.push((from.0, printable(&problem)));
             }
         }
+        self.outcome.errors.extend(escape::by_reason(problems));
         if !self.outcome.errors.is_empty() {
             self.refuse()?;
             return Ok(false);

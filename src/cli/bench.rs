@@ -190,7 +190,8 @@ mod ranks {
     use crate::watchdog;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
-        let Some((universe, _)) = initialize(threading(args), REGISTRATION_PATIENCE) else {
+        let all = "all ranks to start (MPI_Init)";
+        let Some((universe, _)) = initialize(threading(args), REGISTRATION_PATIENCE, all) else {
             return FAILED;
         };
         let world = universe.world();
