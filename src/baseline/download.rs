@@ -23,7 +23,7 @@ use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::registration::{Catalogue, Listing};
 use crate::protocol::violation::Bounds;
 use crate::protocol::{CorruptSegment, DoneReport};
-use crate::store::{FreshSegment, OutputDir};
+use crate::store::FreshSegment;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::verify::Digest;
@@ -71,9 +71,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
         job: &Job,
         node: NodeId,
         clock: &Clock,
-        output: Option<OutputDir>,
+        (parker, writer): (Parker, Writer<Vec<StoredSegment>>),
     ) -> Self {
-        let parker = Parker::new();
         let mut stopwatch = Stopwatch::start(clock, &job.meter);
         stopwatch.count(true);
         Self {
@@ -82,7 +81,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             tracker: TrackerClient::new(endpoint, job.config.silence_patience),
             segments,
             injection: Injection::new(&job.faults, job.seed, node),
-            writer: Writer::new(output, parker.unparker().clone()),
+            writer,
             parker,
             bounds: Bounds { nodes: endpoint.nodes(), segments: 0, files: 0 },
             unwritten: 0,

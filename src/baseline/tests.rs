@@ -12,6 +12,7 @@ use crate::driver::job::{Inputs, Job};
 use crate::manifest::{FileId, NodeId, PeerInput, SegmentId};
 use crate::protocol::registration::{Catalogue, Listing};
 use crate::protocol::{Outcome, Registration};
+use crate::spawn::tests::starve;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::verify::Digest;
@@ -141,6 +142,42 @@ fn a_peer_names_a_holder_that_falls_silent() {
         peer.join().expect("it does not panic")
     });
     assert!(matches!(ended, Err(TransportError::Silent(NodeId(1)))), "{ended:?}");
+}
+
+/// Runs the job with ever more threads; those that run do not wait for one that can't be started.
+#[test]
+fn a_run_that_is_refused_a_thread_ends_with_what_to_do() {
+    let mut job = job(3, 1);
+    job.config.silence_patience = Duration::from_secs(60);
+    for left in 0..3 {
+        starve(left);
+        let error = run_threads(&job, 4, &Clock::start(), |_| ()).expect_err("three peers");
+        let expected = "rank 0: no thread can be started for a peer: ";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_refused_a_thread_registers_why() {
+    let (mut job, out) = (job(2, 1), tempfile::tempdir().expect("a folder"));
+    job.out = Some(out.path().to_owned());
+    let mailboxes = Mailboxes::new(3);
+    let setup = peer::prepare(&job, NodeId(1));
+    mailboxes
+        .endpoint(TRACKER)
+        .send(NodeId(1), Tag::FromTracker, &encode(&TrackerMessage::Refused))
+        .expect("it is open");
+    starve(0);
+    let ended = peer::run(&mailboxes.endpoint(NodeId(1)), NodeId(1), &job, setup, &Clock::start());
+    assert!(ended.is_ok(), "{ended:?}");
+    let said = mailboxes.endpoint(TRACKER).receive(None, Tag::ToTracker, SILENCE);
+    let (from, bytes) = said.expect("it is open").expect("it said something");
+    let PeerMessage::Register(Registration::Refused { reason }) =
+        decode(from, &bytes).expect("a message")
+    else {
+        panic!("{bytes:?}");
+    };
+    assert!(reason.starts_with("rank 1: no thread can be started that writes files: "), "{reason}");
 }
 
 #[test]

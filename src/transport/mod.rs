@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, ProtocolError, codec::CodecError};
+use crate::spawn::ThreadError;
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
 /// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
@@ -118,6 +119,9 @@ pub enum TransportError {
     /// Another node failed, and ended the run.
     #[error("the run was broken off elsewhere")]
     BrokenOff,
+    /// The system refused a thread.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// There is no node of this number.
     #[error("{0} is not part of this run")]
     NoSuchNode(NodeId),
