@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
-use crate::config::Verify;
+use super::{FAILED, OK, REFUSED, reading, refuse_all, runs_over_mpi, show, threads, writable};
+use crate::config::{REGISTRATION_PATIENCE, Verify};
 use crate::escape;
 use crate::harness;
 use crate::harness::environment::Environment;
@@ -24,10 +24,12 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
         Err(refusal) => return refuse_all(&refusal),
     };
     if !over_mpi {
+        let reading = reading::limited("the plan", REGISTRATION_PATIENCE);
         let plan = match Plan::read(&args.plan, None) {
             Ok(plan) => with_budget(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
+        drop(reading);
         if let Err(refusal) = writable_out(args).and_then(|()| probe(&plan)) {
             return refuse(&refusal);
         }
@@ -245,6 +247,10 @@ mod ranks {
     // The least level of thread support that the plan needs, because a higher one slows every
     // call; the highest, where this rank can't read the plan.
     fn threading(args: &BenchArgs) -> Threading {
+        // A pipe can be read once, and not before there is a limit.
+        if !args.plan.is_file() {
+            return Threading::Multiple;
+        }
         // Any number of ranks: the world is not there yet.
         let plan = Plan::read(&args.plan, Some(1));
         let needs_all = |plan: Plan| {

@@ -11,6 +11,7 @@ mod local;
 #[cfg(feature = "mpi")]
 mod over_mpi;
 mod patience;
+mod reading;
 mod show;
 mod simulate;
 mod synthesize;

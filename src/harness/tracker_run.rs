@@ -105,7 +105,7 @@ impl JournalLine for TrackerRecord {
 /// Reads the loads of a folder; none where there was no such test.
 pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
-    if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }
+    if path.exists() { records::lines(&path) } else { Ok(Recovered::default()) }
 }
 
 /// A table with a row per case: the medians of its loads.
