@@ -246,6 +246,51 @@ fn a_corrupt_copy_is_named_with_its_rank() {
     }
 }
 
+/// A job of five ranks, of which one sends what can't be.
+fn check_faulty_messages(engine: &str, faulty: u32, fault: &str) {
+    let out = tempfile::tempdir().expect("a folder");
+    let small = inputs("small");
+    let own = ["run", text(&small), "--quiet", "--engine", engine, "--out", text(out.path())];
+    let wrong = [&own[..], &["--inject", fault]].concat();
+    let mut args: Vec<&str> = Vec::new();
+    for rank in 0..5 {
+        // The first rank is that of `run`.
+        let start = [":", "-n", "1", PROGRAM];
+        args.extend(if rank == 0 { &[][..] } else { &start });
+        args.extend(if rank == faulty { &wrong[..] } else { &own });
+    }
+    let ended = run(1, &args);
+    assert_eq!(ended.code, Some(1), "{engine} {fault}: {ended:?}");
+    let named = format!("rank {faulty} sent ");
+    let is_named = |line: &&str| line.contains(&named);
+    assert!(ended.errors().iter().any(is_named), "{engine}, rank {faulty}, {fault}: {ended:?}");
+    let is_bug = |line: &&str| line.contains("this is a bug");
+    assert!(!ended.errors().iter().any(is_bug), "{engine}, rank {faulty}, {fault}: {ended:?}");
+    assert!(!ended.stderr.contains("MPI_ERR_"), "{engine}, rank {faulty}, {fault}: {ended:?}");
+}
+
+#[test]
+fn a_rank_that_sends_what_cannot_be_is_named_and_ends_the_job() {
+    if !can_start() {
+        return;
+    }
+    // From the first message on, and in the middle of the run.
+    let faults = ["garble", "invalidate", "lengthen"].map(|kind| [(kind, "1"), (kind, "0.3")]);
+    // Jobs of few ranks mostly wait for their launcher: some at a time.
+    thread::scope(|scope| {
+        for (engine, faulty) in [("lockfree", 0), ("lockfree", 2), ("mutex", 0), ("mutex", 2)] {
+            let faults = faults.as_flattened();
+            scope.spawn(move || {
+                // Rank 0 speaks first, and to all.
+                let fits = |(_, rate): &&(&str, &str)| faulty != 0 || *rate == "1";
+                faults.iter().filter(fits).for_each(|(kind, rate)| {
+                    check_faulty_messages(engine, faulty, &format!("{kind}:{rate}"));
+                });
+            });
+        }
+    });
+}
+
 #[test]
 fn two_ranks_are_a_job() {
     if !can_start() {

@@ -136,7 +136,7 @@ pub fn run_rank(
 ) -> Result<Option<JobResult>, JobError> {
     use mpi::topology::Communicator as _;
     let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
-    let endpoint = MpiEndpoint::new(clock, job.config.silence_patience * 2);
+    let endpoint = MpiEndpoint::new(clock, job, node);
     let result = if node == NodeId::TRACKER {
         job.meter.begin();
         tracker::run(&endpoint, job, clock, show).map(Some)

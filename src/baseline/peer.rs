@@ -17,6 +17,7 @@ use crate::driver::{PeerSetup, PrepareError};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Registration;
 use crate::protocol::registration::Catalogue;
+use crate::protocol::violation::Bounds;
 use crate::spawn;
 use crate::store::Store;
 use crate::time::Clock;
@@ -79,8 +80,9 @@ pub(super) fn run(
         }
     }
     let segments = own_segments(&catalogue, owned);
+    let bounds = Bounds { nodes: endpoint.nodes(), segments: catalogue.segments, files: 0 };
     let metrics = thread::scope(|scope| {
-        let serve = || upload::run(endpoint, node, &segments);
+        let serve = || upload::run(endpoint, node, &segments, bounds);
         let upload = spawn::start_scoped(scope, "that uploads", serve)?;
         let mut download = Download::new(endpoint, &segments, job, node, clock, (parker, writer));
         let downloaded = download.run(&catalogue, wanted);

@@ -7,6 +7,7 @@ use super::{FAILED, ONE_NODE, REFUSED, reading, show, threads, writable};
 use crate::baseline;
 use crate::config::Engine;
 use crate::config::ranges::ThreadNodes;
+use crate::driver::injection::Fault;
 use crate::driver::job::{self, Inputs, Job};
 use crate::driver::prepare::slot_bytes;
 use crate::escape;
@@ -69,6 +70,10 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
             escape::path(&args.inputs),
             ThreadNodes::MOST
         ));
+    }
+    if args.inject.iter().any(Fault::needs_ranks) {
+        let why = "nodes of one process exchange no bytes: start ranks with mpirun";
+        return Err(format!("--inject garble, lengthen, invalidate: {why}"));
     }
     let mut job = args.job(false, show::error);
     threads::probe(nodes, job.verify_threads)?;

@@ -197,6 +197,11 @@ mod ranks {
         Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
+    use crate::config::MESSAGE_BYTES_MAX;
+    use crate::driver::injection::MessageFaults;
+    use crate::manifest::{FileId, SegmentId};
+    use crate::protocol::violation::Route;
+    use crate::protocol::{Message, codec};
     use crate::time::Clock;
     use crate::transport::TransportError;
     use crate::transport::mpi::{Meeting, MpiTransport, RollCall};
@@ -225,12 +230,36 @@ mod ranks {
         result.map_err(|source| JobError { node, source })
     }
 
-    fn connect(job: &Job, world: &SimpleCommunicator) -> Result<MpiTransport, TransportError> {
+    fn connect(
+        job: &Job,
+        world: &SimpleCommunicator,
+        node: NodeId,
+    ) -> Result<MpiTransport, TransportError> {
         let limit = job.config.registration_patience;
         // A rank that does not come is named here, which the collective calls below can't do.
         RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
         let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
-        MpiTransport::new(world, job.config.sends_synchronously)
+        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
+        if let Some(mut faults) = MessageFaults::new(&job.faults, job.seed, node) {
+            transport.replace_sent(Box::new(move |message, bytes| {
+                faults.replace(bytes, MESSAGE_BYTES_MAX, || invalid(message))
+            }));
+        }
+        Ok(transport)
+    }
+
+    /// A message that can travel where this one does, and names what there is not.
+    fn invalid(message: &Message) -> Vec<u8> {
+        let segment = SegmentId(u32::MAX);
+        let invalid = match Route::of(message) {
+            Route::ToTracker => Message::Finished { file: FileId(u32::MAX) },
+            Route::FromTracker => Message::Lost { node: NodeId(u32::MAX) },
+            Route::BetweenPeers => Message::Withdraw { segment },
+        };
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        let len = codec::encode(&invalid, &mut buffer).map_or(0, |bytes| bytes.len());
+        buffer.truncate(len);
+        buffer
     }
 
     fn run_tracker_rank(
@@ -240,7 +269,7 @@ mod ranks {
         show: impl FnMut(Progress),
     ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let mut transport = connect(job, world)?;
+        let mut transport = connect(job, world, NodeId::TRACKER)?;
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
@@ -278,7 +307,7 @@ mod ranks {
         node: NodeId,
         clock: &Clock,
     ) -> Result<(), TransportError> {
-        let mut transport = connect(job, world)?;
+        let mut transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let parker = Parker::new();
         let prepared = job.prepare_peer((node, nodes), transport.segments_max(), parker.unparker());

@@ -104,6 +104,12 @@ pub enum TransportError {
     /// A message that can't be.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// More bytes than any message or segment has.
+    #[error("{from} sent a message or segment that is longer than any")]
+    TooLong { from: NodeId },
+    /// More bytes than this node may send.
+    #[error("a message of {bytes} bytes, of at most {most}: use larger segments")]
+    Oversize { bytes: usize, most: usize },
     /// An MPI function failed.
     #[error("{call} failed: MPI error {code}")]
     Mpi { call: &'static str, code: i32 },
