@@ -111,8 +111,8 @@ pub enum TransportError {
     #[error("a message of {bytes} bytes, of at most {most}: use larger segments")]
     Oversize { bytes: usize, most: usize },
     /// An MPI function failed.
-    #[error("{call} failed: MPI error {code}")]
-    Mpi { call: &'static str, code: i32 },
+    #[error("{call} failed: {cause}")]
+    Mpi { call: &'static str, cause: String },
     /// The tracker is lost, and nobody can end the run.
     #[error("{0} is lost: it answers no more")]
     Silent(NodeId),

@@ -18,6 +18,7 @@ use mpi::raw::AsRaw as _;
 use mpi::topology::SimpleCommunicator;
 
 use super::super::TransportError;
+use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{SealedSegment, VacantSlot};
 
@@ -296,7 +297,16 @@ fn empty_status() -> ffi::MPI_Status {
 }
 
 fn check(call: &'static str, code: c_int) -> Result<(), TransportError> {
-    if code == 0 { Ok(()) } else { Err(TransportError::Mpi { call, code }) }
+    if code == 0 { Ok(()) } else { Err(TransportError::Mpi { call, cause: explain(code) }) }
+}
+
+/// What MPI says about an error.
+fn explain(code: c_int) -> String {
+    let (mut text, mut len) = ([0_u8; ffi::MPI_MAX_ERROR_STRING as usize], 0);
+    // SAFETY: the function takes any code, and writes at most so many characters as there is room for.
+    unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast(), &raw mut len) };
+    let said = usize::try_from(len).ok().and_then(|len| text.get(..len)).unwrap_or_default();
+    format!("MPI error {code}: {}", escape::line(&String::from_utf8_lossy(said)))
 }
 
 /// The class of an error, which is the same in each MPI.
