@@ -48,9 +48,19 @@ pub(crate) fn csv(cell: &str) -> String {
 }
 
 /// Words in Markdown, where any ASCII punctuation can stand behind a `\` (CommonMark 0.31.2, 2.4).
+// `https://`, `www.`, `mailto:` and `a@b` are links without any brackets, and `@name` tells somebody (GitHub
+// Flavored Markdown 0.29, 6.9).
 pub(crate) fn markdown(words: &str) -> String {
     each(&terminal(words), |c, out| {
-        if "\\`*_[]<>|#~&!$".contains(c) {
+        let ends = |word: &str| {
+            let begins = out.len().checked_sub(word.len());
+            let end = begins.and_then(|at| out.get(at..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(word))
+        };
+        let schemes = ["http", "https", "ftp", "mailto", "xmpp"];
+        let links =
+            c == ':' && schemes.iter().any(|scheme| ends(scheme)) || c == '.' && ends("www");
+        if links || "\\`*_[]<>|#~&!$@".contains(c) {
             out.push('\\');
         }
         out.push(c);
@@ -265,6 +275,9 @@ mod tests {
     #[test]
     fn marks_of_markdown_and_html_are_words() {
         assert_eq!(markdown("Vec<u8> *d* a|b_c\\"), r"Vec\<u8\> \*d\* a\|b\_c\\\\");
+        let urls = "https://a.b HTTP://a www.a.b mailto:a@b xmpp:a @name 4:3 a.b";
+        let words = r"https\://a.b HTTP\://a www\.a.b mailto\:a\@b xmpp\:a \@name 4:3 a.b";
+        assert_eq!(markdown(urls), words);
         assert_eq!(html("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
         assert_eq!(html_lines("a\\\n\tb<"), "a\\\n\tb&lt;");
     }
