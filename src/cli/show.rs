@@ -37,7 +37,7 @@ pub(super) fn error(text: &str) {
 }
 
 /// The first errors, and how many more there are.
-fn errors(all: impl ExactSizeIterator<Item = String>) {
+pub(super) fn errors(all: impl ExactSizeIterator<Item = String>) {
     let more = all.len().saturating_sub(LISTED_MAX);
     all.take(LISTED_MAX).for_each(|one| error(&one));
     if more > 0 {

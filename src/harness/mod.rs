@@ -14,6 +14,7 @@
 pub mod broadcast;
 pub(crate) mod contender;
 pub mod environment;
+pub(crate) mod fit;
 pub(crate) mod limits;
 pub(crate) mod measured;
 pub(crate) mod plan;

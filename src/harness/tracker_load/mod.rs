@@ -24,7 +24,7 @@ use crate::config::ranges::{
     self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments,
 };
 use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, TooMany, spread};
-use crate::manifest::NodeId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
 use crate::protocol::{OwnedEntry, Registration};
@@ -38,6 +38,15 @@ use service_threads::ServiceThreads;
 // The owner of the file; the peers that ask are the ranks above.
 // The lowest rank that is no tracker.
 const OWNER: NodeId = NodeId(1);
+
+// What the tracker keeps of a peer, bytes, beside its mailbox.
+// An account with two handouts under way, and a request counter.
+const ACCOUNT_BYTES: usize = 1 << 10;
+
+// What the tracker keeps of a segment, bytes.
+// Its line of hashes and its digest, as they are registered and once more in the roster, and its place in
+// the index with the holders that it remembers.
+const SEGMENT_BYTES: u64 = 256;
 
 // Measuring begins when every peer has got this many handouts, or a quarter of the segments.
 // Before that only the owner has anything, and most answers are empty: the rate of a swarm that has
@@ -71,6 +80,18 @@ pub(crate) struct TrackerCase {
     pub handout: usize,
     pub index: IndexKind,
     pub counters: CounterKind,
+}
+
+impl TrackerCase {
+    /// About how much memory a load takes, bytes.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        let (peers, segments) = (u64::from(self.peers), u64::from(self.segments));
+        // What each lacks as bits; an end, and an account with what it was handed.
+        let per_peer = segments.div_ceil(8)
+            + (local::bytes_per_node() + HANDOUT_MAX * size_of::<SegmentId>() + ACCOUNT_BYTES)
+                as u64;
+        peers.saturating_mul(per_peer).saturating_add(segments.saturating_mul(SEGMENT_BYTES))
+    }
 }
 
 impl TrackerPlan {
