@@ -103,6 +103,7 @@ pub(super) fn initialize(
 ) -> Option<(Universe, Threading)> {
     let rank = Launcher::of_this_process().and_then(|launcher| launcher.rank);
     let rank = rank.map(|rank| format!("rank {rank}: ")).unwrap_or_default();
+    let name = rank.clone();
     let installed = watchdog::install(move |what| {
         let stopped = stopped_ranks();
         let who = if stopped.is_empty() { "another rank".to_owned() } else { stopped.join(", ") };
@@ -111,13 +112,13 @@ pub(super) fn initialize(
         std::process::abort();
     });
     if let Err(cause) = installed {
-        show::error(&format!("a thread can't be started: {cause}"));
+        show::error(&format!("{name}{cause}"));
         return None;
     }
     let _limited = watchdog::limit(all, limit);
     let initialized = mpi::initialize_with_threading(threading);
     if initialized.is_none() {
-        show::error("MPI can't be initialized");
+        show::error(&format!("{name}MPI can't be initialized"));
     }
     initialized
 }

@@ -15,9 +15,7 @@ pub(super) fn limited(what: &str, limit: Duration) -> watchdog::Guard {
             std::process::exit(FAILED.into());
         });
         if let Err(cause) = installed {
-            show::error(&format!(
-                "warning: no limit on reading files: no thread can be started: {cause}"
-            ));
+            show::error(&format!("warning: no limit on reading files: {cause}"));
         }
     });
     watchdog::limit(format!("{what}: does a file hang?"), limit)

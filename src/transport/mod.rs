@@ -125,6 +125,9 @@ pub enum TransportError {
     /// Another node failed, and ended the run.
     #[error("the run was broken off elsewhere")]
     BrokenOff,
+    /// A request without a place for what it brings.
+    #[error("no slot is left for segment {} from {from}: more was handed out or declined than asked for", segment.0)]
+    NoSlot { from: NodeId, segment: SegmentId },
     /// The system refused a thread.
     #[error(transparent)]
     Thread(#[from] ThreadError),
