@@ -1,34 +1,46 @@
 #!/usr/bin/env bash
-# Usage: scripts/faults.sh pause|stop|kill [TIMES] [-- OPTIONS OF mpiswarm run]
+# Usage: scripts/faults.sh pause|stop|kill [TIMES] [--seed N] [-- OPTIONS OF mpiswarm run]
 #
 # Runs a job of five ranks again and again under mpirun, disturbs one rank chosen at random at a random
 # moment, and checks how the job ends.
 #
-#   pause  stops a rank for half a second, less than the patience: all is delivered
+#   pause  stops a rank for 0.1 to 8 s: all is delivered where that is less than the patience (3 s), and the
+#          job names the rank where it is more than any (6 s); between them it may do either
 #   stop   stops a rank for good: the job ends by itself with an error, and names that rank, unless the others
 #          had ended with all delivered
 #   kill   kills a rank: the job ends with an error; nothing half-written; a rerun delivers all
 #
-# MPISWARM names the program, MPIRUN the launcher with its options. The seed of the random choices is SEED
-# (default 1). Exit code: 0 all as it should be, 1 a job ended otherwise, 2 the command line makes no sense.
+# MPISWARM names the program, MPIRUN the launcher with its options. --seed repeats a series: the same ranks,
+# moments and lengths (default 1). Exit code: 0 all as it should be, 1 a job ended otherwise, 2 the command
+# line makes no sense.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
 root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
 
-fault=${1-} times=${2-50}
+fault=${1-} times=50 seed=1
 [[ $fault == -h || $fault == --help ]] && usage && exit
 [[ $fault =~ ^(pause|stop|kill)$ ]] || die "name a fault: pause, stop or kill; see --help"
-[[ $times =~ ^[0-9]+$ ]] || die "$times is no number of times; see --help"
-shift $(($# < 2 ? $# : 2))
-[[ ${1-} == -- ]] && shift
+shift
+while (($# > 0)); do
+    case $1 in
+        --seed) seed=${2-} && shift $(($# < 2 ? 1 : 2)) ;;
+        --) shift && break ;;
+        *) times=$1 && shift ;;
+    esac
+done
+[[ $times =~ ^[0-9]{1,6}$ ]] || die "$times is no number of times; see --help"
+[[ $seed =~ ^[0-9]{1,9}$ ]] || die "--seed: a number of at most 9 digits; see --help"
 options=("$@")
 program=${MPISWARM:-$root/target/release/mpiswarm}
 read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe}"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-RANDOM=${SEED:-1}
+RANDOM=$seed
 
+# The patience of a running job, and how long a rank may be missed before it registered, or after it: twice the
+# patience, as the others wait. Between them a pause may end in time.
+silence_ms=3000 most_ms=6000 pause_ms_max=8000
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 # The ranks of the job that still run, `RANK PID` a line, by what each launcher tells its processes.
@@ -46,23 +58,30 @@ job() {
         --out "$out/files" --segment-bytes 4194304 --quiet \
         --patience registration=5s,silence=3s,ask=250ms,request=1s "${options[@]}" >"$out/log" 2>&1
 }
+# seconds MILLISECONDS: as sleep takes it.
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+delivered() { ((code == 0)) && whole; }
+named() { ((code != 0)) && grep -qE "rank $rank\b" "$out/log"; }
 # It may have ended meanwhile.
 signal() { kill "-$1" "$pid" 2>/dev/null || true; }
 whole() { "$root/scripts/check-outputs.sh" "$root/inputs/small" "$out/files" >"$out/check" 2>&1; }
 
-failed=0 late=0
+failed=0 late=0 whole_jobs=0 named_jobs=0
 for ((round = 1; round <= times; round++)); do
     rm -rf "$out/files" && mkdir "$out/files"
-    rank=$((RANDOM % 5)) moment=$((RANDOM % 1200)) why=
+    rank=$((RANDOM % 5)) moment=$((RANDOM % 1200)) length=$((100 + RANDOM % (pause_ms_max - 100))) why=
     job &
     running=$!
-    sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
+    sleep "$(seconds $moment)"
     pid=$(ranks | sed -n "s/^$rank //p")
     if [[ -n $pid ]]; then
         case $fault in
             pause)
                 signal STOP
-                sleep 0.5
+                for ((paused = 0; paused < length; paused += 100)); do
+                    kill -0 "$running" 2>/dev/null || break
+                    sleep 0.1
+                done
                 signal CONT
                 ;;
             stop)
@@ -84,12 +103,13 @@ for ((round = 1; round <= times; round++)); do
     [[ -z $pid || $fault != stop ]] || signal KILL
     if ((code == 124 || code == 137)) && [[ $fault != kill ]]; then
         why="did not end within 60 s"
-    elif [[ $fault == pause || -z $pid ]]; then
-        { ((code == 0)) && whole; } || why="exit code $code, and not all is delivered"
-    elif [[ $fault == stop ]]; then
+    elif [[ -z $pid ]] || { [[ $fault == pause ]] && ((length < silence_ms - 500)); }; then
+        delivered || why="exit code $code, and not all is delivered"
+    elif [[ $fault == pause ]] && ((length <= most_ms)); then
+        delivered || named || why="exit code $code, not all is delivered, and rank $rank is not named"
+    elif [[ $fault != kill ]]; then
         # A job that had delivered all and was at its end may not have needed the rank any more.
-        { ((code == 0)) && whole; } || { ((code != 0)) && grep -qE "rank $rank\b" "$out/log"; } ||
-            why="exit code $code, and rank $rank is not named"
+        delivered || named || why="exit code $code, and rank $rank is not named"
     else
         ((code != 124)) || why="did not end within 60 s"
         for file in "$out"/files/client*; do
@@ -108,11 +128,16 @@ for ((round = 1; round <= times; round++)); do
         leftover=$(find "$out/files" -name '.mpiswarm-*.part' | wc -l)
         ((leftover == 0)) || why="$leftover temporary files are left after the rerun"
     fi
+    if [[ -z $why && $fault != kill ]]; then
+        if ((code == 0)); then whole_jobs=$((whole_jobs + 1)); else named_jobs=$((named_jobs + 1)); fi
+    fi
     if [[ -n $why ]]; then
         failed=$((failed + 1))
-        echo "round $round, rank $rank at $moment ms: $why"
+        echo "round $round, rank $rank at $moment ms$([[ $fault != pause ]] || echo " for $length ms"): $why"
         sed 's/^/    /' "$out/log" | tail -8
     fi
 done
-echo "$fault: $((times - failed)) of $times as they should be ($late came before the start or after the end)"
+[[ $fault == kill ]] || ends=": $whole_jobs delivered all, $named_jobs named the rank"
+echo "$fault, seed $seed: $((times - failed)) of $times as they should be${ends-} ($late came before the start" \
+    "or after the end)"
 ((failed == 0))

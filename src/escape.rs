@@ -2,6 +2,7 @@
 //!
 //! Data holds names as they are. They are escaped once, where they enter a text; `line` comes last.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 
@@ -47,9 +48,19 @@ pub(crate) fn csv(cell: &str) -> String {
 }
 
 /// Words in Markdown, where any ASCII punctuation can stand behind a `\` (CommonMark 0.31.2, 2.4).
+// `https://`, `www.`, `mailto:` and `a@b` are links without any brackets, and `@name` tells somebody (GitHub
+// Flavored Markdown 0.29, 6.9).
 pub(crate) fn markdown(words: &str) -> String {
     each(&terminal(words), |c, out| {
-        if "\\`*_[]<>|#~&!$".contains(c) {
+        let ends = |word: &str| {
+            let begins = out.len().checked_sub(word.len());
+            let end = begins.and_then(|at| out.get(at..));
+            end.is_some_and(|end| end.eq_ignore_ascii_case(word))
+        };
+        let schemes = ["http", "https", "ftp", "mailto", "xmpp"];
+        let links =
+            c == ':' && schemes.iter().any(|scheme| ends(scheme)) || c == '.' && ends("www");
+        if links || "\\`*_[]<>|#~&!$@".contains(c) {
             out.push('\\');
         }
         out.push(c);
@@ -109,6 +120,22 @@ pub(crate) fn some<T: AsRef<str>>(names: &[T], separator: &str) -> String {
         listed.push(format!("and {} more", names.len() - LISTED_MAX));
     }
     listed.join(separator)
+}
+
+/// Which ranks: `rank 3`, or `ranks 1, 2, 3, 4, 5, and 495 more`.
+pub(crate) fn ranks(ranks: &[u32]) -> String {
+    let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
+    let ranks: Vec<_> = ranks.iter().map(u32::to_string).collect();
+    format!("{noun} {}", some(&ranks, ", "))
+}
+
+/// A line for each reason, with the ranks that have it: what stands in the way of all is said once.
+pub(crate) fn by_reason(reasons: impl IntoIterator<Item = (u32, String)>) -> Vec<String> {
+    let mut alike: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+    for (rank, reason) in reasons {
+        alike.entry(reason).or_default().push(rank);
+    }
+    alike.iter().map(|(reason, having)| format!("{}: {reason}", ranks(having))).collect()
 }
 
 /// How many columns a terminal needs for a text.
@@ -248,6 +275,9 @@ mod tests {
     #[test]
     fn marks_of_markdown_and_html_are_words() {
         assert_eq!(markdown("Vec<u8> *d* a|b_c\\"), r"Vec\<u8\> \*d\* a\|b\_c\\\\");
+        let urls = "https://a.b HTTP://a www.a.b mailto:a@b xmpp:a @name 4:3 a.b";
+        let words = r"https\://a.b HTTP\://a www\.a.b mailto\:a\@b xmpp\:a \@name 4:3 a.b";
+        assert_eq!(markdown(urls), words);
         assert_eq!(html("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
         assert_eq!(html_lines("a\\\n\tb<"), "a\\\n\tb&lt;");
     }
@@ -282,5 +312,7 @@ mod tests {
     fn a_long_list_is_counted() {
         assert_eq!(some(&["a", "b"], ", "), "a, b");
         assert_eq!(some(&["x"; 1_000_000], "; "), "x; x; x; x; x; and 999995 more");
+        let reasons = (0..500).map(|rank| (rank, if rank == 7 { "b" } else { "a" }.to_owned()));
+        assert_eq!(by_reason(reasons), ["ranks 0, 1, 2, 3, 4, and 494 more: a", "rank 7: b"]);
     }
 }

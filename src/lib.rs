@@ -18,6 +18,7 @@
 pub mod time;
 mod sync;
 mod watchdog;
+mod spawn;
 mod escape;
 pub mod config;
 pub mod verify;

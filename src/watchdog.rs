@@ -6,8 +6,10 @@
 //! though.
 
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
-use std::{io, thread};
+
+use crate::spawn::{self, ThreadError};
 
 // How often the counted time advances; a limit is exact to one tick. Ticks are counted instead of a clock
 // read: a process that was stopped for an hour has itself waited one tick, not an hour.
@@ -35,10 +37,10 @@ static WATCHDOG: OnceLock<Watchdog> = OnceLock::new();
 /// # Errors
 ///
 /// When the thread can't be started.
-pub(crate) fn install(expire: impl Fn(&str) + Send + 'static) -> io::Result<()> {
+pub(crate) fn install(expire: impl Fn(&str) + Send + 'static) -> Result<(), ThreadError> {
     let watchdog = WATCHDOG.get_or_init(Watchdog::default);
     let watch = move || watchdog.watch(expire);
-    thread::Builder::new().name("watchdog".to_owned()).spawn(watch).map(drop)
+    spawn::start("that limits how long a call blocks", watch).map(drop)
 }
 
 /// Limits what happens until the guard is dropped. `what` completes "waited for"; nothing is limited

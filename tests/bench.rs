@@ -235,3 +235,25 @@ fn ranks_refuse_with_one_line_and_end() {
     let output = bench_ranks(there.path(), 3).expect("there is an mpirun");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
 }
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_without_memory_are_named_before_anything_is_touched() {
+    let huge = "purpose = \"a test\"\nbudget_s = 60\n\n[[workloads]]\nname = \"huge\"\n\
+                shape = \"broadcast\"\nsegments = 4000000000\nsegment_bytes = 1048576\n\n\
+                [[contenders]]\nengine = \"lockfree\"\n";
+    let dir = planned(huge);
+    let Some(output) = bench_ranks(dir.path(), 3) else { return };
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said: Vec<_> = said.lines().filter_map(|line| line.strip_prefix("mpiswarm: ")).collect();
+    // Three ranks with all inputs, and twice 4 PB.
+    let begins =
+        "rank 0: workload \"huge\", 2 peers, segments of 1 MiB: the 3 ranks of this host need ";
+    assert!(said[0].starts_with(begins), "{said:?}");
+    assert!(
+        said[0].contains(" bytes of memory, ") && said[0].contains(" are available: use fewer")
+    );
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert!(!dir.path().join("out").join(RECORDS).exists(), "nothing was begun");
+}

@@ -218,3 +218,67 @@ fn a_page_opens_in_a_browser_at_any_width() {
     stdout(&compare(&["--history", "--format", "html", "--out", path]));
     browser::check(browser, &history);
 }
+
+/// A file of so many bytes, which take no room.
+fn sparse(path: &Path, bytes: u64) {
+    let file = fs::File::create(path).expect("a file");
+    file.set_len(bytes).expect("a length");
+}
+
+#[test]
+fn files_that_are_too_long_or_have_no_end_are_refused_by_name() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let said = |words: &[&str]| {
+        let output = mpiswarm(&[&["compare"], words].concat()).output().expect("it starts");
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        let text = String::from_utf8(output.stderr).expect("text");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        text
+    };
+    for (name, most) in [
+        ("records.jsonl", 1_u64 << 30),
+        ("tracker.jsonl", 1 << 30),
+        ("histograms.hlog", 1 << 30),
+        ("environment.json", 16 << 20),
+        ("summary.json", 16 << 20),
+    ] {
+        let copy = dir.path().join(name.replace('.', "-"));
+        fs::create_dir(&copy).expect("a folder");
+        for entry in fs::read_dir(&*MEASURED).expect("it is there") {
+            let path = entry.expect("it is listed").path();
+            fs::copy(&path, copy.join(path.file_name().expect("a name"))).expect("copied");
+        }
+        let (copied, file) = (copy.to_str().expect("a plain path"), copy.join(name));
+        sparse(&file, most + 1);
+        let expected =
+            format!("mpiswarm: {}: longer than {most} bytes: use a shorter one\n", file.display());
+        assert_eq!(said(&[copied]), expected);
+        if name != "records.jsonl" {
+            fs::remove_file(&file).expect("it is there");
+            std::os::unix::fs::symlink("/dev/zero", &file).expect("a link");
+            let text = said(&[copied]);
+            assert!(text.contains(&format!("{name}: not a file: ")), "{text}");
+        }
+    }
+    let measured = MEASURED.to_str().expect("a plain path");
+    let gate = dir.path().join("gate.toml");
+    sparse(&gate, (1 << 20) + 1);
+    let text = said(&[measured, "--gate", gate.to_str().expect("a plain path")]);
+    assert!(text.contains("gate.toml: longer than 1048576 bytes"), "{text}");
+    let osu = dir.path().join("osu.txt");
+    sparse(&osu, (64 << 20) + 1);
+    let text = said(&[osu.to_str().expect("a plain path")]);
+    assert!(text.contains("osu.txt: longer than 67108864 bytes"), "{text}");
+    let latest = dir.path().join("criterion/new");
+    fs::create_dir_all(&latest).expect("folders");
+    for name in ["benchmark.json", "sample.json"] {
+        fs::write(latest.join("benchmark.json"), r#"{"group_id": "g"}"#).expect("written");
+        sparse(&latest.join("sample.json"), 1);
+        sparse(&latest.join(name), (64 << 20) + 1);
+        let text = said(&[latest.parent().and_then(Path::to_str).expect("a plain path")]);
+        assert!(text.contains(&format!("{name}: longer than 67108864 bytes")), "{text}");
+    }
+    for device in [&["/dev/zero"][..], &[measured, "--gate", "/dev/zero"]] {
+        assert!(said(device).contains("/dev/zero: not a file: "));
+    }
+}

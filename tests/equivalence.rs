@@ -40,8 +40,11 @@ impl Case {
     }
 
     fn registrations(&self) -> Vec<Registration> {
-        let register = |input| driver::registration(input, self.segment_bytes, SEED);
-        self.inputs.iter().map(|input| register(input).expect("a little memory")).collect()
+        let register = |(rank, input): (u32, &PeerInput)| {
+            driver::registration(NodeId(rank), input.clone(), self.segment_bytes, SEED)
+                .expect("a little memory")
+        };
+        (1..).zip(&self.inputs).map(register).collect()
     }
 
     /// What each peer must end with: what the owners registered.

@@ -17,7 +17,8 @@ const INVISIBLE: &str = "\u{202a}\u{202b}\u{202d}\u{202e}\u{202c}\u{2066}\u{2067
     \u{200e}\u{200f}\u{61c}\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}\u{ad}\u{34f}\u{3164}\u{2028}\u{2029}\
     \u{a0}\u{fe0f}\u{e0100}\u{e0041}\u{301}";
 /// What spreadsheets, Markdown and HTML take for theirs.
-const MARKS: &str = "<script>alert(1)</script>\" onload='x' | *d* `c` [l](u) & ~~s~~ # !";
+const MARKS: &str = "<script>alert(1)</script>\" onload='x' | *d* `c` [l](u) & ~~s~~ # ! \
+    https://evil.example http://e www.evil.example ftp://e mailto:a@b.example @somebody";
 
 /// A name that a plan, a record, criterion or a command line can hold.
 fn hostile() -> String {
@@ -104,6 +105,11 @@ fn check_formats(words: &[&OsStr]) {
             let bars: Vec<_> = rows.map(bars).collect();
             assert!(bars.iter().all(|count| *count == bars[0]), "{text}");
             assert!(text.contains(r"\*d\*") && !text.contains(" *d*"), "{text}");
+            // A link needs no brackets, and a mention no link.
+            for bare in ["https:", "http:", "ftp:", "mailto:", "www.", "a@b", " @somebody"] {
+                assert!(!text.contains(bare), "{bare} in {text}");
+            }
+            assert!(text.contains(r"https\://evil.example"), "{text}");
         }
     }
 }

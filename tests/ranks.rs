@@ -138,6 +138,43 @@ fn a_wrong_option_is_explained_once() {
 }
 
 #[test]
+fn a_wrong_option_of_some_ranks_is_named_with_them() {
+    if !can_start() {
+        return;
+    }
+    let small = inputs("small");
+    let run_small = ["run", text(&small), "--quiet"];
+    let wrong = |option| [&run_small[..], &[option]].concat();
+    let apart = |count| [":", "-n", count, PROGRAM];
+    let same = "found: start all ranks with the same program and options";
+    let explained = |args: &[&[&str]], expected: &[&str]| {
+        let ended = run(1, &args.concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        let expected: Vec<_> = expected.iter().map(|line| format!("{line} {same}")).collect();
+        assert_eq!(ended.errors(), expected, "{ended:?}");
+        ended
+    };
+    explained(
+        &[&run_small, &apart("4"), &wrong("--nonsense")],
+        &["ranks 1, 2, 3, 4: unexpected argument '--nonsense'"],
+    );
+    explained(
+        &[&run_small, &apart("1"), &wrong("--other"), &apart("3"), &wrong("--nonsense")],
+        &[
+            "ranks 2, 3, 4: unexpected argument '--nonsense'",
+            "rank 1: unexpected argument '--other'",
+        ],
+    );
+    // Rank 0 says its own as the usage has it.
+    let ended = explained(
+        &[&wrong("--first"), &apart("2"), &run_small, &apart("1"), &wrong("--other")],
+        &["rank 3: unexpected argument '--other'"],
+    );
+    assert_eq!(ended.stderr.matches("error: ").count(), 1, "{ended:?}");
+    assert!(ended.stderr.contains("error: unexpected argument '--first'"), "{ended:?}");
+}
+
+#[test]
 fn inputs_for_more_or_fewer_ranks_are_one_line_and_no_abort() {
     if !can_start() {
         return;
@@ -207,6 +244,51 @@ fn a_corrupt_copy_is_named_with_its_rank() {
         );
         assert!(names(out.path()).iter().any(|name| name.starts_with("client2_")), "{ended:?}");
     }
+}
+
+/// A job of five ranks, of which one sends what can't be.
+fn check_faulty_messages(engine: &str, faulty: u32, fault: &str) {
+    let out = tempfile::tempdir().expect("a folder");
+    let small = inputs("small");
+    let own = ["run", text(&small), "--quiet", "--engine", engine, "--out", text(out.path())];
+    let wrong = [&own[..], &["--inject", fault]].concat();
+    let mut args: Vec<&str> = Vec::new();
+    for rank in 0..5 {
+        // The first rank is that of `run`.
+        let start = [":", "-n", "1", PROGRAM];
+        args.extend(if rank == 0 { &[][..] } else { &start });
+        args.extend(if rank == faulty { &wrong[..] } else { &own });
+    }
+    let ended = run(1, &args);
+    assert_eq!(ended.code, Some(1), "{engine} {fault}: {ended:?}");
+    let named = format!("rank {faulty} sent ");
+    let is_named = |line: &&str| line.contains(&named);
+    assert!(ended.errors().iter().any(is_named), "{engine}, rank {faulty}, {fault}: {ended:?}");
+    let is_bug = |line: &&str| line.contains("this is a bug");
+    assert!(!ended.errors().iter().any(is_bug), "{engine}, rank {faulty}, {fault}: {ended:?}");
+    assert!(!ended.stderr.contains("MPI_ERR_"), "{engine}, rank {faulty}, {fault}: {ended:?}");
+}
+
+#[test]
+fn a_rank_that_sends_what_cannot_be_is_named_and_ends_the_job() {
+    if !can_start() {
+        return;
+    }
+    // From the first message on, and in the middle of the run.
+    let faults = ["garble", "invalidate", "lengthen"].map(|kind| [(kind, "1"), (kind, "0.3")]);
+    // Jobs of few ranks mostly wait for their launcher: some at a time.
+    thread::scope(|scope| {
+        for (engine, faulty) in [("lockfree", 0), ("lockfree", 2), ("mutex", 0), ("mutex", 2)] {
+            let faults = faults.as_flattened();
+            scope.spawn(move || {
+                // Rank 0 speaks first, and to all.
+                let fits = |(_, rate): &&(&str, &str)| faulty != 0 || *rate == "1";
+                faults.iter().filter(fits).for_each(|(kind, rate)| {
+                    check_faulty_messages(engine, faulty, &format!("{kind}:{rate}"));
+                });
+            });
+        }
+    });
 }
 
 #[test]

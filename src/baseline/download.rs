@@ -22,8 +22,8 @@ use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::registration::{Catalogue, Listing};
 use crate::protocol::violation::Bounds;
-use crate::protocol::{CorruptSegment, DoneReport};
-use crate::store::{FreshSegment, OutputDir};
+use crate::protocol::{CorruptSegment, DoneReport, Violation};
+use crate::store::FreshSegment;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::verify::Digest;
@@ -71,9 +71,8 @@ impl<'a, L: Endpoint> Download<'a, L> {
         job: &Job,
         node: NodeId,
         clock: &Clock,
-        output: Option<OutputDir>,
+        (parker, writer): (Parker, Writer<Vec<StoredSegment>>),
     ) -> Self {
-        let parker = Parker::new();
         let mut stopwatch = Stopwatch::start(clock, &job.meter);
         stopwatch.count(true);
         Self {
@@ -82,7 +81,7 @@ impl<'a, L: Endpoint> Download<'a, L> {
             tracker: TrackerClient::new(endpoint, job.config.silence_patience),
             segments,
             injection: Injection::new(&job.faults, job.seed, node),
-            writer: Writer::new(output, parker.unparker().clone()),
+            writer,
             parker,
             bounds: Bounds { nodes: endpoint.nodes(), segments: 0, files: 0 },
             unwritten: 0,
@@ -213,13 +212,17 @@ impl<'a, L: Endpoint> Download<'a, L> {
             let load = |info: &&mut PeerRequestInfo| (next.times_tried(info.peer), info.requests);
             let holders = list.holders.iter_mut().filter(can);
             let Some(info) = holders.min_by_key(load) else { return Ok(false) };
-            info.requests += 1;
-            let holder = info.peer;
+            info.requests = info.requests.saturating_add(1);
+            let (holder, has) = (info.peer, info.has >> position & 1 == 1);
             match self.request(next.segment, digest, holder)? {
                 Answer::Right => return Ok(true),
                 Answer::Wrong => next.tried.push(holder),
                 // All fetch in the order of the file, so that it lacks what follows, too. To ask it for each
                 // segment cost four to nine refusals a segment; with this rule it is fewer than one.
+                Answer::Refusal if has => {
+                    // It has told the tracker that it does. Whoever waits for it would ask for ever.
+                    return Err(Violation::Refusal { segment: next.segment.0 }.from(holder).into());
+                }
                 Answer::Refusal => list.holders.retain(|info| info.peer != holder),
             }
         }
@@ -284,13 +287,15 @@ impl<'a, L: Endpoint> Download<'a, L> {
         self.report_written()?;
         let got = std::mem::take(&mut self.got);
         self.stopwatch.lap(Activity::Deciding);
-        self.tracker.send(&PeerMessage::HolderQuery(HolderQuery { got, next, waits }))?;
+        let query = HolderQuery { got, next: next.clone(), waits };
+        self.tracker.send(&PeerMessage::HolderQuery(query))?;
         let answer = self.tracker.receive()?;
         self.stopwatch.lap(Activity::AwaitingTracker);
         let TrackerMessage::HolderList(list) = answer else {
             return Err(misplaced(NodeId::TRACKER, &answer));
         };
-        list.check(&self.bounds).map_err(|violation| violation.from(NodeId::TRACKER))?;
+        let checked = list.check(&self.bounds).and_then(|()| list.check_answers(&next, waits));
+        checked.map_err(|violation| violation.from(NodeId::TRACKER))?;
         Ok(list)
     }
 

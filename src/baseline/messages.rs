@@ -5,11 +5,11 @@ use std::fmt::Debug;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::config::RENEWAL_SEGMENTS;
+use crate::config::{CORRUPT_TRIES_MAX, RENEWAL_SEGMENTS};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::protocol::codec::CodecError;
 use crate::protocol::registration::Catalogue;
-use crate::protocol::violation::{Bounds, check_problem};
+use crate::protocol::violation::{Bounds, check_count, check_problem};
 use crate::protocol::{DoneReport, Registration, Violation};
 use crate::transport::TransportError;
 use crate::verify::Digest;
@@ -126,12 +126,25 @@ pub(super) fn misplaced(from: NodeId, message: &impl Debug) -> TransportError {
 }
 
 impl PeerMessage {
+    /// What it says was received.
+    pub(super) fn received(&self) -> &[ReceivedSegment] {
+        match self {
+            Self::HolderQuery(HolderQuery { got, .. }) | Self::AllFinished { got } => got,
+            Self::Register(_)
+            | Self::Ready { .. }
+            | Self::FileFinished { .. }
+            | Self::Done(_)
+            | Self::Report(_)
+            | Self::Alive { .. } => &[],
+        }
+    }
+
     /// Whether the numbers are those of this swarm.
     pub(super) fn check(&self, bounds: &Bounds, wanted: u64) -> Result<(), Violation> {
-        let (got, next, report) = match self {
-            Self::HolderQuery(query) => (&query.got[..], &query.next[..], None),
-            Self::AllFinished { got } => (&got[..], &[][..], None),
-            Self::Done(report) => (&[][..], &[][..], Some(report)),
+        let (next, report) = match self {
+            Self::HolderQuery(query) => (&query.next[..], None),
+            Self::AllFinished { .. } => (&[][..], None),
+            Self::Done(report) => (&[][..], Some(report)),
             Self::FileFinished { file } => return bounds.file(*file),
             Self::Ready { problem: Some(problem) } => return check_problem(problem),
             Self::Ready { problem: None }
@@ -139,9 +152,10 @@ impl PeerMessage {
             | Self::Report(_)
             | Self::Alive { .. } => return Ok(()),
         };
-        got.iter().try_for_each(|got| {
+        self.received().iter().try_for_each(|got| {
             bounds.segment(got.segment).and_then(|()| bounds.holder(got.holder))
         })?;
+        check_count(u32::try_from(next.len()).unwrap_or(u32::MAX), wanted)?;
         next.iter().try_for_each(|next| bounds.segment(next.segment))?;
         report.map_or(Ok(()), |report| bounds.report(report, wanted))
     }
@@ -156,5 +170,26 @@ impl HolderList {
         }
         self.segments.iter().try_for_each(|&(segment, _)| bounds.segment(segment))?;
         self.holders.iter().try_for_each(|info| bounds.holder(info.peer))
+    }
+
+    /// Whether it names what was asked for, and, to a peer that waits, who has it: otherwise that would ask
+    /// again for ever.
+    pub(super) fn check_answers(
+        &self,
+        next: &[WantedSegment],
+        waits: bool,
+    ) -> Result<(), Violation> {
+        for (place, &(segment, _)) in self.segments.iter().enumerate() {
+            let Some(next) = next.iter().find(|next| next.segment == segment) else {
+                return Err(Violation::Unwanted { segment: segment.0 });
+            };
+            let may_send = |info: &PeerRequestInfo| {
+                info.has >> place & 1 == 1 && next.times_tried(info.peer) < CORRUPT_TRIES_MAX
+            };
+            if waits && !self.holders.iter().any(may_send) {
+                return Err(Violation::Unwanted { segment: segment.0 });
+            }
+        }
+        Ok(())
     }
 }

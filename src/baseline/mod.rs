@@ -55,6 +55,7 @@ use std::thread;
 use crate::driver::job::{Job, JobError, JobResult};
 use crate::manifest::NodeId;
 use crate::protocol::tracker::Progress;
+use crate::spawn;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use endpoint::Mailboxes;
@@ -79,7 +80,7 @@ pub fn run_threads(
     job.meter.begin();
     let results: Vec<_> = thread::scope(|scope| {
         let peer = |(node, setup)| {
-            scope.spawn(move || {
+            spawn::start_scoped(scope, "for a peer", move || {
                 let ended = peer::run(&mailboxes.endpoint(node), node, job, setup, clock);
                 if ended.is_err() {
                     mailboxes.close();
@@ -87,7 +88,14 @@ pub fn run_threads(
                 ended.map(|()| None)
             })
         };
-        let peers: Vec<_> = setup.into_iter().map(peer).collect();
+        let peers: Result<Vec<_>, _> = setup.into_iter().map(peer).collect();
+        let peers = match peers {
+            Ok(peers) => peers,
+            Err(cause) => {
+                mailboxes.close();
+                return vec![Err(cause.into())];
+            }
+        };
         let tracked = tracker::run(&mailboxes.endpoint(NodeId::TRACKER), job, clock, show);
         // The other nodes end too when one has failed or is lost.
         if !tracked.as_ref().is_ok_and(|result| result.outcome.lost.is_empty()) {
@@ -128,7 +136,7 @@ pub fn run_rank(
 ) -> Result<Option<JobResult>, JobError> {
     use mpi::topology::Communicator as _;
     let node = NodeId(u32::try_from(world.rank()).expect("ranks are not negative"));
-    let endpoint = MpiEndpoint::new(clock, job.config.silence_patience * 2);
+    let endpoint = MpiEndpoint::new(clock, job, node);
     let result = if node == NodeId::TRACKER {
         job.meter.begin();
         tracker::run(&endpoint, job, clock, show).map(Some)

@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use crossbeam::sync::Parker;
+
 use super::download::Download;
 use super::endpoint::{Endpoint, Tag};
 use super::messages::{PeerMessage, TrackerMessage, misplaced};
@@ -10,10 +12,13 @@ use super::tracker_client::TrackerClient;
 use super::upload;
 use crate::driver::job::Job;
 use crate::driver::prepare::OwnedFiles;
+use crate::driver::writer::Writer;
 use crate::driver::{PeerSetup, PrepareError};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Registration;
 use crate::protocol::registration::Catalogue;
+use crate::protocol::violation::Bounds;
+use crate::spawn;
 use crate::store::Store;
 use crate::time::Clock;
 use crate::transport::TransportError;
@@ -32,15 +37,21 @@ pub(super) fn run(
     clock: &Clock,
 ) -> Result<(), TransportError> {
     let tracker = TrackerClient::new(endpoint, job.config.silence_patience);
-    let setup = match setup {
-        Ok(setup) => setup,
+    let parker = Parker::new();
+    let ready = setup.and_then(|mut setup| {
+        let writer = Writer::new(setup.output.take(), parker.unparker().clone());
+        let writer = writer.map_err(|cause| PrepareError::Thread { node, cause })?;
+        Ok((setup, writer))
+    });
+    let (setup, writer) = match ready {
+        Ok(ready) => ready,
         Err(reason) => {
             let reason = reason.to_string().into();
             tracker.send(&PeerMessage::Register(Registration::Refused { reason }))?;
             return tracker.receive().map(drop);
         }
     };
-    let PeerSetup { registration, store: _, owned, wanted, output, slot_bytes } = setup;
+    let PeerSetup { registration, store: _, owned, wanted, output: _, slot_bytes } = setup;
     tracker.send(&PeerMessage::Register(registration))?;
     let catalogue = match tracker.receive()? {
         TrackerMessage::Catalogue(catalogue) => catalogue,
@@ -69,9 +80,11 @@ pub(super) fn run(
         }
     }
     let segments = own_segments(&catalogue, owned);
+    let bounds = Bounds { nodes: endpoint.nodes(), segments: catalogue.segments, files: 0 };
     let metrics = thread::scope(|scope| {
-        let upload = scope.spawn(|| upload::run(endpoint, node, &segments));
-        let mut download = Download::new(endpoint, &segments, job, node, clock, output);
+        let serve = || upload::run(endpoint, node, &segments, bounds);
+        let upload = spawn::start_scoped(scope, "that uploads", serve)?;
+        let mut download = Download::new(endpoint, &segments, job, node, clock, (parker, writer));
         let downloaded = download.run(&catalogue, wanted);
         // A request for nothing stops the upload thread.
         let stopped = endpoint.send(node, Tag::Request, &[]);

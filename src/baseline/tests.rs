@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use super::download::start;
 use super::endpoint::{Endpoint as _, Mailboxes, Tag};
-use super::messages::{HolderList, PeerMessage, PeerRequestInfo, TrackerMessage, decode, encode};
-use super::{peer, run_threads, tracker};
+use super::messages::{
+    HolderList, HolderQuery, PeerMessage, PeerRequestInfo, ReceivedSegment, TrackerMessage,
+    WantedSegment, decode, encode,
+};
+use super::segment_table::SegmentTable;
+use super::{peer, run_threads, tracker, upload};
+use crate::config::CORRUPT_TRIES_MAX;
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::manifest::{FileId, NodeId, PeerInput, SegmentId};
 use crate::protocol::registration::{Catalogue, Listing};
-use crate::protocol::{Outcome, Registration};
+use crate::protocol::violation::Bounds;
+use crate::protocol::{Outcome, Registration, Violation};
+use crate::spawn::tests::starve;
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::verify::Digest;
@@ -143,6 +150,42 @@ fn a_peer_names_a_holder_that_falls_silent() {
     assert!(matches!(ended, Err(TransportError::Silent(NodeId(1)))), "{ended:?}");
 }
 
+/// Runs the job with ever more threads; those that run do not wait for one that can't be started.
+#[test]
+fn a_run_that_is_refused_a_thread_ends_with_what_to_do() {
+    let mut job = job(3, 1);
+    job.config.silence_patience = Duration::from_secs(60);
+    for left in 0..3 {
+        starve(left);
+        let error = run_threads(&job, 4, &Clock::start(), |_| ()).expect_err("three peers");
+        let expected = "rank 0: no thread can be started for a peer: ";
+        assert!(error.to_string().starts_with(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_refused_a_thread_registers_why() {
+    let (mut job, out) = (job(2, 1), tempfile::tempdir().expect("a folder"));
+    job.out = Some(out.path().to_owned());
+    let mailboxes = Mailboxes::new(3);
+    let setup = peer::prepare(&job, NodeId(1));
+    mailboxes
+        .endpoint(TRACKER)
+        .send(NodeId(1), Tag::FromTracker, &encode(&TrackerMessage::Refused))
+        .expect("it is open");
+    starve(0);
+    let ended = peer::run(&mailboxes.endpoint(NodeId(1)), NodeId(1), &job, setup, &Clock::start());
+    assert!(ended.is_ok(), "{ended:?}");
+    let said = mailboxes.endpoint(TRACKER).receive(None, Tag::ToTracker, SILENCE);
+    let (from, bytes) = said.expect("it is open").expect("it said something");
+    let PeerMessage::Register(Registration::Refused { reason }) =
+        decode(from, &bytes).expect("a message")
+    else {
+        panic!("{bytes:?}");
+    };
+    assert!(reason.starts_with("rank 1: no thread can be started that writes files: "), "{reason}");
+}
+
 #[test]
 fn a_peer_whose_segments_come_late_is_not_silent() {
     let mut job = job(2, 2);
@@ -151,4 +194,99 @@ fn a_peer_whose_segments_come_late_is_not_silent() {
     job.faults = vec![Fault::Delay(Duration::from_millis(1500))];
     let ended = run_threads(&job, 3, &Clock::start(), |_| ()).expect("nobody fails");
     assert_eq!((ended.outcome.lost, ended.progress.segments_verified), (Vec::new(), 2));
+}
+
+/// A tracker of two peers whose swarm is open, and what it says of what rank 1 sends then.
+fn tracker_hears(messages: &[PeerMessage]) -> String {
+    let (mailboxes, job) = (Mailboxes::new(3), job(2, 3));
+    let setup = job.prepare(NodeId(1), 0).expect("memory");
+    say(&mailboxes, 1, &PeerMessage::Register(setup.registration));
+    let wanted = vec!["file".into()];
+    let other = Registration::Ready { owned: Vec::new(), wanted };
+    say(&mailboxes, 2, &PeerMessage::Register(other));
+    for rank in [1, 2] {
+        say(&mailboxes, rank, &PeerMessage::Ready { problem: None });
+    }
+    messages.iter().for_each(|message| say(&mailboxes, 2, message));
+    let ended = tracker::run(&mailboxes.endpoint(TRACKER), &job, &Clock::start(), |_| ());
+    ended.map(|ended| ended.outcome.errors.join("; ")).unwrap_or_else(|error| error.to_string())
+}
+
+#[test]
+fn a_tracker_hears_each_thing_once_and_in_its_turn() {
+    let finished = || PeerMessage::AllFinished { got: Vec::new() };
+    let done = || PeerMessage::Done(Box::default());
+    let query = |next: &[u32], waits| {
+        // The owner has sent it wrong, so that there is something to wait for.
+        let tried = if waits { vec![NodeId(1); CORRUPT_TRIES_MAX] } else { Vec::new() };
+        let wanted = |&segment| WantedSegment { segment: SegmentId(segment), tried: tried.clone() };
+        let next = next.iter().map(wanted).collect();
+        PeerMessage::HolderQuery(HolderQuery { got: Vec::new(), next, waits })
+    };
+    let got = |count: u32| {
+        let one = |segment| ReceivedSegment { segment: SegmentId(segment % 3), holder: NodeId(1) };
+        (0..count).map(one).collect::<Vec<_>>()
+    };
+    let told = |count| {
+        let (got, next) = (got(count), Vec::new());
+        PeerMessage::HolderQuery(HolderQuery { got, next, waits: false })
+    };
+    for (messages, expected) in [
+        (vec![PeerMessage::Ready { problem: None }], "Ready, which it may not send"),
+        (vec![PeerMessage::Report(Vec::new())], "Report, which it may not send"),
+        (vec![done()], "Done, which it may not send"),
+        (vec![finished(), finished()], "AllFinished, which it may not send"),
+        (vec![finished(), query(&[0], false)], "HolderQuery, which it may not send"),
+        (vec![finished(), done(), done()], "Done, which it may not send"),
+        (
+            vec![finished(), done(), PeerMessage::FileFinished { file: FileId(0) }],
+            "FileFinished, which it may not send",
+        ),
+        (vec![query(&[0], true), query(&[0], true)], "HolderQuery, which it may not send"),
+        (vec![query(&[0], true), finished()], "AllFinished, which it may not send"),
+        (vec![told(2), PeerMessage::AllFinished { got: got(2) }], "4 segments, where 3 are wanted"),
+        (vec![query(&[0, 0, 0, 0], false)], "4 segments, where 3 are wanted"),
+        (vec![query(&[3], false)], "segment 3 of 3"),
+        (vec![PeerMessage::FileFinished { file: FileId(1) }], "file 1 of 1"),
+    ] {
+        let expected = format!("rank 2 sent an invalid message: {expected}");
+        assert_eq!(tracker_hears(&messages), expected);
+    }
+    // What may be said leaves the tracker waiting for more.
+    let heard = tracker_hears(&[told(2), PeerMessage::AllFinished { got: got(1) }, done()]);
+    assert!(heard.contains("is lost: it said nothing"), "{heard}");
+}
+
+#[test]
+fn an_uploader_serves_peers_and_what_there_is() {
+    for (from, request, expected) in [
+        (2, &[1, 0, 0, 0][..], "rank 2 sent an invalid message: segment 1 of 1"),
+        (0, &[0, 0, 0, 0], "rank 0 sent an invalid message: rank 0 as a holder, of 3 ranks"),
+        (2, &[], "rank 2 sent an invalid message: a request of 0 bytes, which has 4"),
+        (2, &[0; 5], "rank 2 sent an invalid message: a request of 5 bytes, which has 4"),
+    ] {
+        let mailboxes = Mailboxes::new(3);
+        let to = NodeId(1);
+        mailboxes.endpoint(NodeId(from)).send(to, Tag::Request, request).expect("it is open");
+        let bounds = Bounds { nodes: 3, segments: 1, files: 1 };
+        let served = upload::run(&mailboxes.endpoint(to), to, &SegmentTable::default(), bounds);
+        assert_eq!(served.expect_err("it can't be").to_string(), expected);
+    }
+}
+
+#[test]
+fn a_list_of_holders_names_what_was_asked_for_and_who_has_it() {
+    let wanted = |segment| WantedSegment { segment: SegmentId(segment), tried: Vec::new() };
+    let list = |segment, has| HolderList {
+        segments: vec![(SegmentId(segment), Digest::of(b""))],
+        holders: vec![PeerRequestInfo { peer: NodeId(1), requests: u32::MAX, has }],
+    };
+    let next = [wanted(4), wanted(5)];
+    assert_eq!(list(5, 1).check_answers(&next, true), Ok(()));
+    assert_eq!(list(5, 0).check_answers(&next, false), Ok(()), "it may fetch it just now");
+    let unwanted = |segment| Err(Violation::Unwanted { segment });
+    assert_eq!(list(5, 0).check_answers(&next, true), unwanted(5));
+    assert_eq!(list(6, 1).check_answers(&next, false), unwanted(6));
+    let tried = WantedSegment { tried: vec![NodeId(1); CORRUPT_TRIES_MAX], ..wanted(5) };
+    assert_eq!(list(5, 1).check_answers(&[tried], true), unwanted(5));
 }

@@ -14,12 +14,13 @@ use crate::config::Config;
 use crate::driver::SHOW_EVERY;
 use crate::driver::job::{Job, JobResult};
 use crate::driver::stopwatch::Stopwatch;
+use crate::escape;
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::roster::Roster;
 use crate::protocol::tracker::{Progress, printable};
-use crate::protocol::violation::Bounds;
+use crate::protocol::violation::{Bounds, check_count};
 use crate::protocol::{Outcome, Registration};
 use crate::time::{Clock, Timestamp};
 use crate::transport::TransportError;
@@ -42,12 +43,17 @@ pub(super) fn run<L: Endpoint>(
     Ok(tracker.result(distinct_bytes))
 }
 
-/// How well the tracker knows a peer, which says how long it may be silent.
+/// How far a peer has come, which says what it may send, and how long it may be silent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Contact {
     /// It reads its input, and makes or hashes what it owns.
     Unregistered,
     Registered,
+    /// It has memory, and fetches.
+    Ready,
+    /// It has all that can be had, and writes.
+    Fetched,
+    Done,
     /// It has sent its last message.
     Gone,
 }
@@ -62,8 +68,10 @@ struct MutexTracker<'a, L> {
     progress: Progress,
     /// Peers with nothing left to do until one of these segments can be had.
     waiting: BTreeMap<NodeId, Vec<WantedSegment>>,
-    /// By rank: how long it has been silent.
+    /// By rank: how far it is, and how long it has been silent.
     contacts: Vec<(Contact, Duration)>,
+    /// By rank: how many segments it has said it received.
+    received: Vec<u64>,
     /// When silences were last prolonged.
     counted: Timestamp,
     metrics: Vec<RankMetrics>,
@@ -82,6 +90,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             progress: Progress::default(),
             waiting: BTreeMap::new(),
             contacts: vec![(Contact::Unregistered, Duration::ZERO); nodes as usize],
+            received: vec![0; nodes as usize],
             counted: clock.now(),
             metrics: vec![RankMetrics::default(); nodes as usize],
         }
@@ -93,13 +102,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         let (mut registrations, mut refusals) = (BTreeMap::new(), Vec::new());
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(None) };
+            self.advance(from, &message, Contact::Unregistered, Contact::Registered)?;
             let PeerMessage::Register(registration) = message else {
                 return Err(misplaced(from, &message));
             };
-            self.contacts[from.index()].0 = Contact::Registered;
-            if registrations.contains_key(&from) {
-                return Err(misplaced(from, &PeerMessage::Register(registration)));
-            }
             registrations.insert(from, registration);
         }
         for (&node, registration) in &registrations {
@@ -133,15 +139,18 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     /// Opens the swarm if all have memory for what they want. Returns whether they have.
     fn open(&mut self) -> Result<bool, TransportError> {
+        let mut problems = Vec::new();
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(false) };
+            self.advance(from, &message, Contact::Registered, Contact::Ready)?;
             let PeerMessage::Ready { problem } = message else {
                 return Err(misplaced(from, &message));
             };
             if let Some(problem) = problem {
-                self.outcome.errors.push(format!("{from}: {}", printable(&problem)));
+                problems.push((from.0, printable(&problem)));
             }
         }
+        self.outcome.errors.extend(escape::by_reason(problems));
         if !self.outcome.errors.is_empty() {
             self.refuse()?;
             return Ok(false);
@@ -171,14 +180,13 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             // One message after the other: the tracker is the classic program's only serial part.
             let Some((from, message)) = self.receive()? else { return Ok(false) };
             self.metrics[0].messages += 1;
-            message
-                .check(&bounds, swarm.roster().wanted_by(from))
-                .map_err(|violation| violation.from(from))?;
+            self.check(from, &message, &bounds, swarm.roster().wanted_by(from))?;
             let now = self.stopwatch.lap(Activity::Idle);
             match message {
                 PeerMessage::HolderQuery(query) => self.handle_query(swarm, from, query)?,
                 PeerMessage::FileFinished { .. } => self.progress.files_finished += 1,
                 PeerMessage::AllFinished { got } => {
+                    self.contacts[from.index()].0 = Contact::Fetched;
                     self.progress.peers_complete += 1;
                     self.progress.segments_verified += got.len() as u64;
                     self.outcome.finished[from.index()] = Some(now);
@@ -186,6 +194,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                     self.answer_waiting(swarm)?;
                 }
                 PeerMessage::Done(report) => {
+                    self.contacts[from.index()].0 = Contact::Done;
                     self.outcome.take_report(from, &report, swarm.roster());
                     done += 1;
                 }
@@ -204,6 +213,54 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             self.stopwatch.lap(Activity::Deciding);
         }
         Ok(true)
+    }
+
+    /// A message that each peer sends once, in its turn.
+    fn advance(
+        &mut self,
+        from: NodeId,
+        message: &PeerMessage,
+        before: Contact,
+        after: Contact,
+    ) -> Result<(), TransportError> {
+        let contact = &mut self.contacts[from.index()].0;
+        if *contact != before {
+            return Err(misplaced(from, message));
+        }
+        *contact = after;
+        Ok(())
+    }
+
+    /// Checks the numbers of a message, and whether its peer may send it now.
+    fn check(
+        &mut self,
+        from: NodeId,
+        message: &PeerMessage,
+        bounds: &Bounds,
+        wanted: u64,
+    ) -> Result<(), TransportError> {
+        message.check(bounds, wanted).map_err(|violation| violation.from(from))?;
+        let contact = self.contacts[from.index()].0;
+        let fits = match message {
+            // One that waits has nothing to say before it is answered.
+            PeerMessage::HolderQuery(_) | PeerMessage::AllFinished { .. } => {
+                contact == Contact::Ready && !self.waiting.contains_key(&from)
+            }
+            PeerMessage::FileFinished { .. } => contact != Contact::Done,
+            PeerMessage::Done(_) => contact == Contact::Fetched,
+            PeerMessage::Register(_)
+            | PeerMessage::Ready { .. }
+            | PeerMessage::Report(_)
+            | PeerMessage::Alive { .. } => false,
+        };
+        if !fits {
+            return Err(misplaced(from, message));
+        }
+        // A segment counts once.
+        let received = &mut self.received[from.index()];
+        *received = received.saturating_add(message.received().len() as u64);
+        check_count(u32::try_from(*received).unwrap_or(u32::MAX), wanted)
+            .map_err(|violation| violation.from(from).into())
     }
 
     fn handle_query(
@@ -253,10 +310,10 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
         self.metrics[0].spent = self.stopwatch.spent();
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(()) };
+            self.advance(from, &message, Contact::Done, Contact::Gone)?;
             let PeerMessage::Report(bytes) = message else {
                 return Err(misplaced(from, &message));
             };
-            self.contacts[from.index()].0 = Contact::Gone;
             match RankMetrics::decode(&bytes) {
                 Ok(metrics) => self.metrics[from.index()] = metrics,
                 Err(error) => {
@@ -304,11 +361,18 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                         "{node} did not register within {seconds} s: stopped or lost, or its input hangs"
                     )
                 }
-                Contact::Registered if *silence >= silence_patience => {
+                Contact::Registered | Contact::Ready | Contact::Fetched | Contact::Done
+                    if *silence >= silence_patience =>
+                {
                     let seconds = silence_patience.as_secs_f64();
                     format!("{node} is lost: it said nothing for {seconds} s")
                 }
-                Contact::Unregistered | Contact::Registered | Contact::Gone => continue,
+                Contact::Unregistered
+                | Contact::Registered
+                | Contact::Ready
+                | Contact::Fetched
+                | Contact::Done
+                | Contact::Gone => continue,
             };
             self.outcome.lost.push(node);
             self.outcome.errors.push(error);

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::endpoint::{Endpoint, Tag};
-use super::messages::misplaced;
 use super::segment_table::{SegmentTable, StoredSegment};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::RankMetrics;
+use crate::protocol::Violation;
+use crate::protocol::violation::Bounds;
 use crate::store::Verified as _;
 use crate::transport::TransportError;
 
@@ -19,18 +20,20 @@ pub(super) fn run(
     endpoint: &impl Endpoint,
     node: NodeId,
     segments: &SegmentTable,
+    bounds: Bounds,
 ) -> Result<RankMetrics, TransportError> {
     let mut metrics = RankMetrics::default();
     loop {
         let Some((from, request)) = endpoint.receive(None, Tag::Request, WAIT)? else { continue };
-        let Ok(number) = request.try_into() else {
-            // This peer's own download thread has ended.
-            if from == node {
-                return Ok(metrics);
-            }
-            return Err(misplaced(from, &"a request for nothing"));
-        };
+        // This peer's own download thread has ended.
+        if request.is_empty() && from == node {
+            return Ok(metrics);
+        }
+        let bytes = request.len();
+        let number = request.try_into().map_err(|_| Violation::Request { bytes }.from(from))?;
         let id = SegmentId(u32::from_le_bytes(number));
+        let known = bounds.segment(id).and_then(|()| bounds.holder(from));
+        known.map_err(|violation| violation.from(from))?;
         let Some(segment) = segments.segment(id) else {
             // An empty answer refuses: no payload is empty.
             endpoint.send(from, Tag::Segment, &[])?;

@@ -4,6 +4,7 @@
 use super::{REFUSED, show};
 use crate::escape;
 use crate::protocol::codec::PROTOCOL_VERSION;
+use crate::protocol::message::shortened;
 use crate::transport::TransportError;
 use crate::transport::mpi::{Meeting, RollCall};
 use crate::verify::Digest;
@@ -13,28 +14,46 @@ use crate::verify::Digest;
 // their fingerprints. Options beyond share the last word.
 const WORDS: usize = 16;
 
-/// The exit code where ranks differ in an option that must agree; rank 0 names them. All ranks come here
-/// before any other call, and rank 0 names those that don't.
+// What to do where ranks differ.
+const THE_SAME: &str = "start all ranks with the same program and options";
+
+// What a rank says whose command line can't be read: a fingerprint that fits no other, and why.
+const UNREAD: [u8; 8 * WORDS] = [0; 8 * WORDS];
+
+/// The exit code where ranks differ in an option that must agree, or the command line of one can't be read;
+/// rank 0 names them. All ranks come here before any other call, and rank 0 names those that don't.
+///
+/// `options` is what this rank's command line says, or what is wrong with it: rank 0 has then said its own.
 pub(super) fn refusal(
     roll_call: &RollCall<'_>,
-    options: &[(String, String)],
+    options: Result<&[(String, String)], &str>,
 ) -> Result<Option<u8>, TransportError> {
-    let mine = fingerprint(options);
-    let bytes: Vec<u8> = mine.iter().flat_map(|word| word.to_le_bytes()).collect();
+    let bytes: Vec<u8> = match options {
+        Ok(options) => fingerprint(options).iter().flat_map(|word| word.to_le_bytes()).collect(),
+        Err(wrong) => [&UNREAD, shortened(wrong).as_bytes()].concat(),
+    };
     let answer = roll_call.meet(Meeting::Start, &bytes, |all| {
-        let word = |bytes: &[u8; 8]| u64::from_le_bytes(*bytes);
-        // What is cut off differs.
-        let words = all.iter().flat_map(|bytes| {
-            let mut words: Vec<_> = bytes.as_chunks().0.iter().map(word).collect();
-            words.resize(WORDS, 0);
-            words
-        });
-        let differing = differences(&mine, &words.collect::<Vec<_>>(), options);
-        differing.iter().for_each(|line| show::error(line));
-        vec![u8::from(!differing.is_empty())]
+        let lines = disagreements(options, all);
+        lines.iter().for_each(|line| show::error(line));
+        vec![u8::from(options.is_err() || !lines.is_empty())]
     })?;
     // Rank 0 has spoken by then: a launcher ends all ranks when the first ends with an error.
     Ok((answer != [0]).then_some(REFUSED))
+}
+
+/// What rank 0 says about what all ranks said.
+fn disagreements(mine: Result<&[(String, String)], &str>, all: &[Vec<u8>]) -> Vec<String> {
+    let (mut unread, mut fingerprints) = (Vec::new(), Vec::new());
+    for (rank, said) in (0..).zip(all) {
+        match said.strip_prefix(&UNREAD) {
+            Some(wrong) => unread.push((rank, String::from_utf8_lossy(wrong).into_owned())),
+            None => fingerprints.push((rank, said.as_slice())),
+        }
+    }
+    // All ranks mostly have the same command line.
+    unread.retain(|(_, wrong)| mine.err() != Some(wrong));
+    let lines = escape::by_reason(unread).into_iter().map(|line| format!("{line}: {THE_SAME}"));
+    lines.chain(differences(mine.unwrap_or_default(), &fingerprints)).collect()
 }
 
 fn fingerprint(options: &[(String, String)]) -> [u64; WORDS] {
@@ -53,20 +72,22 @@ fn word(before: u64, value: &str) -> u64 {
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
-/// A line for each option in which ranks differ from rank 0.
-fn differences(mine: &[u64], all: &[u64], options: &[(String, String)]) -> Vec<String> {
+/// A line for each option in which ranks differ from rank 0, which has `options`; none where it has none.
+fn differences(options: &[(String, String)], all: &[(u32, &[u8])]) -> Vec<String> {
+    if options.is_empty() {
+        return Vec::new();
+    }
+    let mine = fingerprint(options);
     let version = ("the version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
-    let named = std::iter::once(&version).chain(options).take(WORDS).enumerate();
-    let differs = |(place, (name, value)): (usize, &(String, String))| {
-        let ranks = all.chunks(WORDS).enumerate().filter(|(_, words)| words[place] != mine[place]);
-        let ranks: Vec<_> = ranks.map(|(rank, _)| rank.to_string()).collect();
-        let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
+    let named = std::iter::once(&version).chain(options).zip(mine).enumerate();
+    let differs = |(place, ((name, value), mine)): (usize, (&(String, String), u64))| {
+        // What is cut off differs.
+        let differs = |said: &[u8]| said.as_chunks().0.get(place) != Some(&mine.to_le_bytes());
+        let ranks = all.iter().filter(|(_, said)| differs(said)).map(|&(rank, _)| rank);
+        let ranks: Vec<u32> = ranks.collect();
         (!ranks.is_empty()).then(|| {
-            format!(
-                "{noun} {}: {name} is not {value} as on rank 0: start all ranks with the same program \
-                 and options",
-                escape::some(&ranks, ", ")
-            )
+            let ranks = escape::ranks(&ranks);
+            format!("{ranks}: {name} is not {value} as on rank 0: {THE_SAME}")
         })
     };
     named.filter_map(differs).collect()
@@ -81,19 +102,21 @@ mod tests {
         values.iter().enumerate().map(named).collect()
     }
 
+    fn said(values: &[&str]) -> Vec<u8> {
+        fingerprint(&options(values)).iter().flat_map(|word| word.to_le_bytes()).collect()
+    }
+
+    fn unread(wrong: &str) -> Vec<u8> {
+        [&UNREAD, wrong.as_bytes()].concat()
+    }
+
     #[test]
     fn ranks_that_differ_are_named_with_the_option() {
         let mine = options(&["a", "b", "c"]);
-        let all: Vec<u64> = [&["a", "b", "c"], &["a", "x", "c"], &["a", "y", "c"]]
-            .iter()
-            .flat_map(|values| fingerprint(&options(&values[..])))
-            .collect();
-        assert_eq!(
-            differences(&fingerprint(&mine), &all, &mine),
-            ["ranks 1, 2: --o1 is not b as on rank 0: start all ranks with the same program and \
-              options"]
-        );
-        assert_eq!(differences(&fingerprint(&mine), &fingerprint(&mine), &mine), [""; 0]);
+        let all = [said(&["a", "b", "c"]), said(&["a", "x", "c"]), said(&["a", "y", "c"])];
+        let expected = format!("ranks 1, 2: --o1 is not b as on rank 0: {THE_SAME}");
+        assert_eq!(disagreements(Ok(&mine), &all), [expected]);
+        assert_eq!(disagreements(Ok(&mine), &all[..1]), [""; 0]);
     }
 
     #[test]
@@ -101,7 +124,24 @@ mod tests {
         let many = vec!["a"; 40];
         let mut other = many.clone();
         other[39] = "b";
-        let (mine, many) = (fingerprint(&options(&many)), options(&many));
-        assert_eq!(differences(&mine, &fingerprint(&options(&other)), &many).len(), 1);
+        assert_eq!(disagreements(Ok(&options(&many)), &[said(&other)]).len(), 1);
+    }
+
+    #[test]
+    fn ranks_whose_options_cannot_be_read_are_named_once() {
+        let mine = options(&["a"]);
+        let all: Vec<_> = std::iter::once(said(&["a"]))
+            .chain((1..500).map(|rank| unread(if rank == 2 { "y" } else { "x" })))
+            .collect();
+        let expected = [
+            format!("ranks 1, 3, 4, 5, 6, and 493 more: x: {THE_SAME}"),
+            format!("rank 2: y: {THE_SAME}"),
+        ];
+        assert_eq!(disagreements(Ok(&mine), &all), expected);
+        // Rank 0 has said what is wrong with its own.
+        let all = [unread("x"), said(&["a"]), unread("x"), unread("y")];
+        assert_eq!(disagreements(Err("x"), &all), [format!("rank 3: y: {THE_SAME}")]);
+        // Cut off, or nothing at all.
+        assert_eq!(disagreements(Ok(&mine), &[said(&["a"]), Vec::new(), vec![1]]).len(), 2);
     }
 }

@@ -108,7 +108,7 @@ pub(super) struct RunArgs {
     /// Show no progress and no summary
     #[arg(long)]
     pub(super) quiet: bool,
-    /// Inject faults: corrupt:RATE, drop:RATE, delay:MS
+    /// Inject faults: corrupt:RATE, drop:RATE, delay:MS; over MPI garble:RATE, lengthen:RATE, invalidate:RATE
     #[arg(long, hide = true)]
     pub(super) inject: Vec<Fault>,
 }

@@ -4,17 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, refuse_all, runs_over_mpi, show, threads, writable};
-use crate::config::Verify;
+use super::{FAILED, OK, REFUSED, reading, refuse_all, runs_over_mpi, show, threads, writable};
+use crate::config::{REGISTRATION_PATIENCE, Verify};
 use crate::escape;
 use crate::harness;
 use crate::harness::environment::Environment;
 use crate::harness::measured::has_records;
-use crate::harness::plan::PlannedContender;
 use crate::harness::records::{self, Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, BenchError};
-use crate::harness::switches::ContenderKind;
-use crate::harness::{Launch, Plan, measured, results, tracker_run};
+use crate::harness::{Launch, Plan, fit, measured, results, tracker_run};
 use crate::report::compare::table;
 use crate::time::Clock;
 
@@ -24,10 +22,12 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
         Err(refusal) => return refuse_all(&refusal),
     };
     if !over_mpi {
+        let reading = reading::limited("the plan", REGISTRATION_PATIENCE);
         let plan = match Plan::read(&args.plan, None) {
             Ok(plan) => with_budget(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
+        drop(reading);
         if let Err(refusal) = writable_out(args).and_then(|()| probe(&plan)) {
             return refuse(&refusal);
         }
@@ -63,19 +63,20 @@ fn probe(plan: &Plan) -> Result<(), String> {
     let nodes = plan.scenarios.iter().map(|scenario| scenario.workload.peers + 1).max();
     let pools = plan.contenders.iter().any(|one| one.switches.verify == Some(Verify::Pool));
     threads::probe(nodes.unwrap_or(0), if pools { harness::cores() } else { 0 })?;
+    probe_tracker(plan)?;
     plan.scenarios.iter().try_for_each(|scenario| {
-        let lockfree = |entry: &&PlannedContender| entry.engine == ContenderKind::Lockfree;
-        let config =
-            |entry: &PlannedContender| entry.switches.config(scenario.segment_bytes, false);
-        let lockfree = plan.contenders.iter().filter(lockfree);
-        let spare = lockfree.map(|entry| config(entry).spare_slots()).max().unwrap_or(0);
-        scenario.probe(spare).map_err(|cause| {
+        scenario.probe(fit::spare_slots(plan, scenario, false)).map_err(|cause| {
             let (name, size) = (&scenario.name, scenario.size());
             format!(
                 "workload \"{name}\", {size}: {cause}: use fewer peers or segments, or smaller ones"
             )
         })
     })
+}
+
+/// Checks that this process has memory for the loads of the tracker.
+fn probe_tracker(plan: &Plan) -> Result<(), String> {
+    plan.tracker.as_ref().map_or(Ok(()), fit::tracker).map_err(|error| error.to_string())
 }
 
 fn refuse(sentence: &str) -> u8 {
@@ -196,20 +197,27 @@ fn nothing_measured(plan: &Plan, is_over: bool) -> String {
 #[cfg(feature = "mpi")]
 mod ranks {
     use mpi::Threading;
+    use mpi::topology::{Communicator as _, SimpleCommunicator};
 
     use super::{
-        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, refuse, run_plan, runner, show,
-        with_budget, writable_out,
+        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, REFUSED, probe_tracker, refuse, run_plan,
+        runner, show, with_budget, writable_out,
     };
     use crate::cli::ONE_NODE;
     use crate::cli::over_mpi::{abort, begin, end, initialize};
     use crate::config::REGISTRATION_PATIENCE;
+    use crate::escape;
+    use crate::harness::fit;
     use crate::harness::launch::Ranks;
     use crate::harness::switches::ContenderKind;
+    use crate::protocol::message::shortened;
+    use crate::transport::TransportError;
+    use crate::transport::mpi::{Meeting, RollCall};
     use crate::watchdog;
 
     pub(super) fn bench(args: &BenchArgs) -> u8 {
-        let Some((universe, _)) = initialize(threading(args), REGISTRATION_PATIENCE) else {
+        let all = "all ranks to start (MPI_Init)";
+        let Some((universe, _)) = initialize(threading(args), REGISTRATION_PATIENCE, all) else {
             return FAILED;
         };
         let world = universe.world();
@@ -228,7 +236,20 @@ mod ranks {
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
         let plan = plan.map(|plan| with_budget(plan, args));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
+        let fits = plan.as_ref().map_or(Ok(true), |plan| fits(plan, &world, &launch));
+        let fits = fits.unwrap_or_else(|error| {
+            show::error(&format!("rank {}: {error}", world.rank()));
+            abort(&world, FAILED)
+        });
         let code = match plan {
+            // Rank 0 has said why.
+            _ if !fits => {
+                if is_root {
+                    REFUSED
+                } else {
+                    OK
+                }
+            }
             _ if problem.is_some() => refuse(&problem.unwrap_or_default()),
             Ok(plan) if is_root => {
                 run_plan(args, &plan, &launch).unwrap_or_else(|BrokenRun(code)| abort(&world, code))
@@ -248,6 +269,27 @@ mod ranks {
         code
     }
 
+    /// Whether all ranks have memory for the plan; rank 0 names those that have not. Collective.
+    fn fits(
+        plan: &Plan,
+        world: &SimpleCommunicator,
+        launch: &Launch,
+    ) -> Result<bool, TransportError> {
+        let limited = watchdog::limit("all ranks to add up their memory", REGISTRATION_PATIENCE);
+        let short = fit::rank(plan, world, launch.has_links()).err();
+        drop(limited);
+        let short = short.map(|error| error.to_string()).unwrap_or_default();
+        let roll_call = RollCall::new(world, REGISTRATION_PATIENCE);
+        let answer = roll_call.meet(Meeting::Memory, shortened(&short).as_bytes(), |all| {
+            let short = (0..).zip(all).filter(|(_, reason)| !reason.is_empty());
+            let text = |reason: &Vec<u8>| String::from_utf8_lossy(reason).into_owned();
+            let lines = escape::by_reason(short.map(|(rank, reason)| (rank, text(reason))));
+            show::errors(lines.iter().cloned());
+            vec![u8::from(lines.is_empty())]
+        })?;
+        Ok(answer == [1])
+    }
+
     /// The text of the plan; an error where it can't be read, or the measurement can't begin.
     fn text(args: &BenchArgs, peers: u32) -> Result<String, String> {
         if peers == 0 {
@@ -256,13 +298,17 @@ mod ranks {
         let text = Plan::read_text(&args.plan).map_err(|error| error.to_string())?;
         // Only for a plan that is right.
         Plan::parse(&args.plan, text.clone(), Some(peers))
-            .map_or(Ok(()), |_| writable_out(args))?;
+            .map_or(Ok(()), |plan| writable_out(args).and_then(|()| probe_tracker(&plan)))?;
         Ok(text)
     }
 
     // The least level of thread support that the plan needs, because a higher one slows every
     // call; the highest, where this rank can't read the plan.
     fn threading(args: &BenchArgs) -> Threading {
+        // A pipe can be read once, and not before there is a limit.
+        if !args.plan.is_file() {
+            return Threading::Multiple;
+        }
         // Any number of ranks: the world is not there yet.
         let plan = Plan::read(&args.plan, Some(1));
         let needs_all = |plan: Plan| {

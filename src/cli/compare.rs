@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompareArgs, Format};
-use super::{FAILED, OK, REFUSED, show, writable};
+use super::{FAILED, OK, REFUSED, reading, show, writable};
+use crate::config::REGISTRATION_PATIENCE;
 use crate::escape;
 use crate::harness::measured;
 use crate::harness::results::RESULTS;
@@ -31,8 +32,10 @@ pub(super) fn run(args: &CompareArgs) -> u8 {
 fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     let sets = named_apart(read_all(&args.folders)?);
     let beside = read_all(&args.beside)?;
+    let reading = reading::limited("the gate", REGISTRATION_PATIENCE);
     let plan =
         args.gate.as_deref().map(GatePlan::read).transpose().map_err(|error| error.to_string())?;
+    drop(reading);
     let mut question = Question {
         contender: args.contender.clone(),
         against: args.against.clone(),
@@ -165,6 +168,7 @@ fn one_head(tables: &[String]) -> String {
 }
 
 fn read_all(paths: &[PathBuf]) -> Result<Vec<Set>, String> {
+    let _reading = reading::limited("the results", REGISTRATION_PATIENCE);
     paths.iter().map(|path| read(path)).collect()
 }
 

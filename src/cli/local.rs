@@ -3,10 +3,11 @@
 use std::io;
 
 use super::args::RunArgs;
-use super::{FAILED, ONE_NODE, REFUSED, show, threads, writable};
+use super::{FAILED, ONE_NODE, REFUSED, reading, show, threads, writable};
 use crate::baseline;
+use crate::config::Engine;
 use crate::config::ranges::ThreadNodes;
-use crate::config::{Config, Engine};
+use crate::driver::injection::Fault;
 use crate::driver::job::{self, Inputs, Job};
 use crate::driver::prepare::slot_bytes;
 use crate::escape;
@@ -14,11 +15,11 @@ use crate::harness;
 use crate::manifest::{NodeId, PeerInput, peers_in, segments_held};
 use crate::store::{OutputError, OutputList, Store, remove_left_over};
 use crate::time::Clock;
-use crate::watchdog;
 
 pub(super) fn run(args: &RunArgs) -> u8 {
     let clock = Clock::start();
-    let reading = watch(&args.job(false, |_| ()).config);
+    let limit = args.job(false, |_| ()).config.registration_patience;
+    let reading = reading::limited("the inputs", limit);
     let claimed = ready(args).and_then(|(job, nodes)| Ok((job, nodes, claim(args)?)));
     // The list is held until the run has ended.
     let (job, nodes, _list) = match claimed {
@@ -41,20 +42,6 @@ pub(super) fn run(args: &RunArgs) -> u8 {
             FAILED
         }
     }
-}
-
-/// Ends this process when its inputs can't be read in time: a file server may be down.
-fn watch(config: &Config) -> watchdog::Guard {
-    let installed = watchdog::install(|what| {
-        show::error(&format!("waited too long for {what}"));
-        std::process::exit(FAILED.into());
-    });
-    if let Err(cause) = installed {
-        show::error(&format!(
-            "warning: no limit on reading inputs: no thread can be started: {cause}"
-        ));
-    }
-    watchdog::limit("the inputs: does a file hang?", config.registration_patience)
 }
 
 /// Takes the output folder for this run, on rank 0 and before any other begins, and tidies it up. An error
@@ -83,6 +70,10 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
             escape::path(&args.inputs),
             ThreadNodes::MOST
         ));
+    }
+    if args.inject.iter().any(Fault::needs_ranks) {
+        let why = "nodes of one process exchange no bytes: start ranks with mpirun";
+        return Err(format!("--inject garble, lengthen, invalidate: {why}"));
     }
     let mut job = args.job(false, show::error);
     threads::probe(nodes, job.verify_threads)?;

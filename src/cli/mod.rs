@@ -11,6 +11,7 @@ mod local;
 #[cfg(feature = "mpi")]
 mod over_mpi;
 mod patience;
+mod reading;
 mod show;
 mod simulate;
 mod synthesize;
@@ -51,11 +52,7 @@ pub fn main() -> ExitCode {
     } else {
         match Args::try_parse() {
             Ok(args) => args,
-            // All ranks have the same command line: only rank 0 prints the error or the help.
-            Err(error) if launcher.is_some_and(|launcher| launcher.speaks_elsewhere()) => {
-                return if error.exit_code() == 0 { OK } else { REFUSED }.into();
-            }
-            Err(error) => show::usage(error),
+            Err(error) => return explain(error, launcher.as_ref()).into(),
         }
     };
     let code = match args.command {
@@ -66,6 +63,29 @@ pub fn main() -> ExitCode {
         Command::Compare(question) => compare::run(&question),
     };
     if code == OK && show::output_failed() { FAILED } else { code }.into()
+}
+
+/// Shows the help, or what is wrong with the command line: once, however many ranks have the same.
+fn explain(wrong: clap::Error, launcher: Option<&Launcher>) -> u8 {
+    let wrong = show::printable(wrong);
+    let several = launcher.filter(|launcher| launcher.size != Some(1));
+    let Some((rank, launcher)) = several.and_then(|one| Some((one.rank?, one))) else {
+        return show::usage(&wrong);
+    };
+    if wrong.exit_code() == 0 {
+        return if rank == 0 { show::usage(&wrong) } else { OK };
+    }
+    let line = show::usage_line(&wrong);
+    if rank == 0 {
+        show::usage(&wrong);
+    }
+    #[cfg(feature = "mpi")]
+    if launcher.offers_mpi {
+        return over_mpi::explain(rank, &line);
+    }
+    // Nothing can run like this, as rank 0 says.
+    let _said_by_rank_0 = (launcher, line);
+    REFUSED
 }
 
 // Unwinding would run `MPI_Finalize` while the other ranks still wait for this one. Ending the process has

@@ -14,7 +14,7 @@ use super::local::{claim, count_nodes};
 use super::show;
 use super::{FAILED, OK, REFUSED, refuse_all};
 use crate::baseline;
-use crate::config::Engine;
+use crate::config::{Engine, SILENCE_PATIENCE};
 use crate::driver::job;
 use crate::store::{OutputList, remove_left_over};
 use crate::time::Clock;
@@ -31,7 +31,8 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Engine::Mutex => Threading::Multiple,
     };
     let config = args.job(false, |_| ()).config;
-    let Some((universe, provided)) = initialize(needed, config.registration_patience) else {
+    let all = "all ranks to start (MPI_Init)";
+    let Some((universe, provided)) = initialize(needed, config.registration_patience, all) else {
         return FAILED;
     };
     let world = universe.world();
@@ -70,11 +71,39 @@ pub(super) fn run(args: &RunArgs) -> u8 {
     }
 }
 
+/// Tells rank 0 what is wrong with the command line of this rank; on rank 0, which has said its own, hears
+/// from the others. Only MPI tells whether they have the same mistake.
+pub(super) fn explain(rank: u32, wrong: &str) -> u8 {
+    let say = || {
+        if rank != 0 {
+            show::error(&format!("rank {rank}: {wrong}"));
+        }
+    };
+    let limit = SILENCE_PATIENCE;
+    let all = format!("all ranks to start (MPI_Init), to tell them: {wrong}");
+    let Some((universe, _)) = initialize(Threading::Funneled, limit, &all) else {
+        say();
+        return REFUSED;
+    };
+    let world = universe.world();
+    if let Err(error) = agreement::refusal(&RollCall::new(&world, limit), Err(wrong)) {
+        say();
+        show::error(&format!("rank {rank}: {error}"));
+        abort(&world, REFUSED)
+    }
+    REFUSED
+}
+
 /// Initializes MPI; none where that fails, and says why. Each wait from here on has a limit, `MPI_Init` too,
-/// in which a rank waits for all others.
-pub(super) fn initialize(threading: Threading, limit: Duration) -> Option<(Universe, Threading)> {
+/// in which a rank waits for `all`.
+pub(super) fn initialize(
+    threading: Threading,
+    limit: Duration,
+    all: &str,
+) -> Option<(Universe, Threading)> {
     let rank = Launcher::of_this_process().and_then(|launcher| launcher.rank);
     let rank = rank.map(|rank| format!("rank {rank}: ")).unwrap_or_default();
+    let name = rank.clone();
     let installed = watchdog::install(move |what| {
         let stopped = stopped_ranks();
         let who = if stopped.is_empty() { "another rank".to_owned() } else { stopped.join(", ") };
@@ -83,13 +112,13 @@ pub(super) fn initialize(threading: Threading, limit: Duration) -> Option<(Unive
         std::process::abort();
     });
     if let Err(cause) = installed {
-        show::error(&format!("a thread can't be started: {cause}"));
+        show::error(&format!("{name}{cause}"));
         return None;
     }
-    let _limited = watchdog::limit("all ranks to start (MPI_Init)", limit);
+    let _limited = watchdog::limit(all, limit);
     let initialized = mpi::initialize_with_threading(threading);
     if initialized.is_none() {
-        show::error("MPI can't be initialized");
+        show::error(&format!("{name}MPI can't be initialized"));
     }
     initialized
 }
@@ -125,7 +154,7 @@ pub(super) fn begin(
         return Err(refuse_all(&refusal));
     }
     let rank = world.rank();
-    match agreement::refusal(&RollCall::new(world, limit), agreed) {
+    match agreement::refusal(&RollCall::new(world, limit), Ok(agreed)) {
         Ok(None) => Ok(()),
         Ok(Some(code)) => Err(code),
         Err(error) => {

@@ -37,7 +37,7 @@ pub(super) fn error(text: &str) {
 }
 
 /// The first errors, and how many more there are.
-fn errors(all: impl ExactSizeIterator<Item = String>) {
+pub(super) fn errors(all: impl ExactSizeIterator<Item = String>) {
     let more = all.len().saturating_sub(LISTED_MAX);
     all.take(LISTED_MAX).for_each(|one| error(&one));
     if more > 0 {
@@ -45,11 +45,31 @@ fn errors(all: impl ExactSizeIterator<Item = String>) {
     }
 }
 
-/// Prints what is wrong with the command line, or the help, and ends. clap repeats what was typed.
-pub(super) fn usage(mut wrong: clap::Error) -> ! {
+/// Prints what is wrong with the command line, or the help; returns the exit code.
+pub(super) fn usage(wrong: &clap::Error) -> u8 {
+    if let Err(cause) = wrong.print()
+        && cause.kind() != ErrorKind::BrokenPipe
+    {
+        error(&format!("stdout: {cause}"));
+        return FAILED;
+    }
+    if wrong.exit_code() == 0 { OK } else { REFUSED }
+}
+
+/// What is wrong with the command line, in one line.
+pub(super) fn usage_line(wrong: &clap::Error) -> String {
+    let text = wrong.render().to_string();
+    // Behind a blank line stand tips, and how the command is used.
+    let lines: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+    let line = lines.join(" ");
+    escape::line(line.strip_prefix("error: ").unwrap_or(&line))
+}
+
+/// The error with nothing hidden: clap repeats what was typed.
+pub(super) fn printable(mut wrong: clap::Error) -> clap::Error {
     // Nothing to escape: the tips keep their colours.
     if std::env::args_os().all(|word| Some(&*escape::path(word.as_ref())) == word.to_str()) {
-        wrong.exit()
+        return wrong;
     }
     let typed: Vec<_> = wrong.context().map(|(kind, value)| (kind, value.clone())).collect();
     for (kind, value) in typed {
@@ -66,7 +86,7 @@ pub(super) fn usage(mut wrong: clap::Error) -> ! {
         };
         wrong.insert(kind, value);
     }
-    wrong.exit()
+    wrong
 }
 
 pub(super) fn note(text: &str) {

@@ -7,8 +7,9 @@ use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 use rayon::ThreadPool;
 
-use crate::config::WINDOW_MAX;
+use crate::config::{Verify, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
+use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -49,6 +50,21 @@ pub struct Checks {
 }
 
 impl Checks {
+    /// As `verify` says, with `threads` of its own where it says so. `waker` wakes the node after each check.
+    pub(super) fn new(
+        verify: Verify,
+        threads: usize,
+        waker: &Unparker,
+    ) -> Result<Self, ThreadError> {
+        if verify == Verify::Off {
+            return Ok(Self::off());
+        }
+        if threads == 0 {
+            return Ok(Self::inline());
+        }
+        Ok(Self::on(&spawn::pool("that verifies", threads)?, waker))
+    }
+
     /// The node itself checks: best where every core has a node of its own.
     pub fn inline() -> Self {
         Self { pool: None, off: false, done: Arc::new(ArrayQueue::new(CHECKS_MAX)) }

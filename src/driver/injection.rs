@@ -8,7 +8,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::manifest::{NodeId, Quoted};
 
-/// One kind of fault, as given on the command line: `corrupt:RATE`, `drop:RATE` or `delay:MS`.
+/// One kind of fault, as given on the command line: `KIND:RATE`, or `delay:MS`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// This share of segments arrives with a byte changed.
@@ -17,11 +17,28 @@ pub enum Fault {
     Drop(f64),
     /// Each segment arrives later by this time.
     Delay(Duration),
+    /// This share of messages is sent as other bytes.
+    Garble(f64),
+    /// This share of messages is sent longer than any may be.
+    Lengthen(f64),
+    /// In place of this share of messages one is sent that names what there is not.
+    Invalidate(f64),
+}
+
+impl Fault {
+    /// Whether it is one of messages, which have bytes only between ranks of an MPI job.
+    pub fn needs_ranks(&self) -> bool {
+        matches!(self, Self::Garble(_) | Self::Lengthen(_) | Self::Invalidate(_))
+    }
 }
 
 /// A fault that can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{} is not corrupt:RATE, drop:RATE (RATE from 0 to 1) or delay:MS (from 0 to 60000)", Quoted::new(.0))]
+#[error(
+    "{} is not corrupt:RATE, drop:RATE, garble:RATE, lengthen:RATE, invalidate:RATE (RATE from 0 to 1) or \
+     delay:MS (from 0 to 60000)",
+    Quoted::new(.0)
+)]
 pub struct FaultError(String);
 
 impl FromStr for Fault {
@@ -35,6 +52,9 @@ impl FromStr for Fault {
         match kind {
             "corrupt" if is_rate => Ok(Self::Corrupt(value)),
             "drop" if is_rate => Ok(Self::Drop(value)),
+            "garble" if is_rate => Ok(Self::Garble(value)),
+            "lengthen" if is_rate => Ok(Self::Lengthen(value)),
+            "invalidate" if is_rate => Ok(Self::Invalidate(value)),
             // A minute: longer than any patience, so that more would show nothing new.
             "delay" if (0.0..=60_000.0).contains(&value) => {
                 Ok(Self::Delay(Duration::from_secs_f64(value / 1e3)))
@@ -56,13 +76,14 @@ pub struct Injection {
 impl Injection {
     /// The faults of `node`. Each node and each seed has a random sequence of its own.
     pub fn new(faults: &[Fault], seed: u64, node: NodeId) -> Self {
-        let rng = Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0) << 32);
+        let rng = generator(seed, node);
         let mut this = Self { corrupt: 0.0, drop: 0.0, delay: Duration::ZERO, rng };
         for fault in faults {
             match *fault {
                 Fault::Corrupt(rate) => this.corrupt = rate,
                 Fault::Drop(rate) => this.drop = rate,
                 Fault::Delay(delay) => this.delay = delay,
+                Fault::Garble(_) | Fault::Lengthen(_) | Fault::Invalidate(_) => {}
             }
         }
         this
@@ -81,6 +102,58 @@ impl Injection {
     }
 }
 
+fn generator(seed: u64, node: NodeId) -> Xoshiro256PlusPlus {
+    Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0) << 32)
+}
+
+/// The faults in the messages of one node.
+#[cfg(feature = "mpi")]
+#[derive(Clone, Debug)]
+pub(crate) struct MessageFaults {
+    garble: f64,
+    lengthen: f64,
+    invalidate: f64,
+    rng: Xoshiro256PlusPlus,
+}
+
+#[cfg(feature = "mpi")]
+impl MessageFaults {
+    /// The faults of `node`; none if it sends what it should.
+    pub(crate) fn new(faults: &[Fault], seed: u64, node: NodeId) -> Option<Self> {
+        let rng = generator(seed, node);
+        let mut this = Self { garble: 0.0, lengthen: 0.0, invalidate: 0.0, rng };
+        for fault in faults {
+            match *fault {
+                Fault::Garble(rate) => this.garble = rate,
+                Fault::Lengthen(rate) => this.lengthen = rate,
+                Fault::Invalidate(rate) => this.invalidate = rate,
+                Fault::Corrupt(_) | Fault::Drop(_) | Fault::Delay(_) => {}
+            }
+        }
+        faults.iter().any(Fault::needs_ranks).then_some(this)
+    }
+
+    /// What is sent in place of a message, if anything. None is longer than `longest`, and `invalid`
+    /// encodes one that can't be.
+    pub(crate) fn replace(
+        &mut self,
+        message: &[u8],
+        longest: usize,
+        invalid: impl FnOnce() -> Vec<u8>,
+    ) -> Option<Vec<u8>> {
+        if self.rng.random_bool(self.garble) {
+            let mut bytes: Vec<u8> = message.iter().map(|_| self.rng.random()).collect();
+            // No kind of a message has this number, and no segment.
+            bytes.iter_mut().take(4).for_each(|byte| *byte = 0xff);
+            return Some(bytes);
+        }
+        if self.rng.random_bool(self.lengthen) {
+            return Some(vec![0; longest + 1]);
+        }
+        self.rng.random_bool(self.invalidate).then(invalid)
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -89,7 +162,10 @@ mod tests {
     fn faults_are_read_and_refused() {
         assert_eq!("corrupt:0.5".parse(), Ok(Fault::Corrupt(0.5)));
         assert_eq!("delay:20".parse(), Ok(Fault::Delay(Duration::from_millis(20))));
-        for bad in ["corrupt", "corrupt:2", "drop:-1", "delay:x", "delay:NaN", "other:1"] {
+        assert_eq!("invalidate:1".parse(), Ok(Fault::Invalidate(1.0)));
+        for bad in
+            ["corrupt", "garble:2", "corrupt:2", "drop:-1", "delay:x", "delay:NaN", "other:1"]
+        {
             assert!(bad.parse::<Fault>().is_err(), "{bad}");
         }
     }

@@ -4,16 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam::sync::Parker;
+use crossbeam::sync::{Parker, Unparker};
 
 use super::injection::Fault;
 use super::prepare::{PeerSetup, PrepareError, prepare};
-use super::{Checks, Injection, PeerOptions, Prepared, run_peer, run_tracker};
-use crate::config::{Config, Verify};
+use super::{Injection, PeerOptions, Prepared, run_peer, run_tracker};
+use crate::config::Config;
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
 use crate::protocol::{Outcome, Tracker, tracker::Progress};
+use crate::spawn::{self, Gate, ThreadError};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::local::{self, LocalTransport};
@@ -102,12 +103,12 @@ impl Job {
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    fn prepare_peer(&self, place: (NodeId, u32), segments_max: u32) -> Prepared {
+    fn prepare_peer(&self, place: (NodeId, u32), segments_max: u32, waker: &Unparker) -> Prepared {
         let config = Config { segments_max, ..self.config.clone() };
-        match self.prepare(place.0, config.spare_slots()) {
-            Ok(setup) => Prepared::ready(place, setup, config),
-            Err(reason) => Prepared::refused(place, &reason, config),
-        }
+        let ready =
+            |setup| Prepared::ready(place, setup, config.clone(), self.verify_threads, waker);
+        let prepared = self.prepare(place.0, config.spare_slots()).and_then(ready);
+        prepared.unwrap_or_else(|reason| Prepared::refused(place, &reason, config))
     }
 
     /// Reads a peer's input and makes the payload that it owns, with `spare` slots beyond that.
@@ -132,17 +133,6 @@ impl Job {
         }
     }
 
-    fn checks(&self, parker: &Parker) -> Checks {
-        if self.config.verify == Verify::Off {
-            return Checks::off();
-        }
-        if self.verify_threads == 0 {
-            return Checks::inline();
-        }
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.verify_threads).build();
-        pool.map_or_else(|_| Checks::inline(), |pool| Checks::on(&pool, parker.unparker()))
-    }
-
     fn result(&self, tracker: &Tracker, metrics: Vec<RankMetrics>) -> JobResult {
         JobResult {
             outcome: tracker.outcome().clone(),
@@ -164,28 +154,38 @@ pub fn run_threads(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<JobResult, JobError> {
-    let prepare = |rank| job.prepare_peer((NodeId(rank), nodes), job.config.segments_max);
-    let prepared: Vec<Prepared> = (1..nodes).map(prepare).collect();
+    let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
+    let prepare = |(rank, parker): (u32, &Parker)| {
+        job.prepare_peer((NodeId(rank), nodes), job.config.segments_max, parker.unparker())
+    };
+    let prepared: Vec<Prepared> = (0..).zip(&parkers).skip(1).map(prepare).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
-    let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a tracker");
+    let gate = Gate::default();
     let results = thread::scope(|scope| {
         let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
-            let checks = job.checks(&parker);
             let injection = Injection::new(&job.faults, job.seed, node);
-            scope.spawn(move || {
-                run_peer(prepared, &mut end, parker, (clock, &job.meter), checks, injection)
+            let gate = &gate;
+            spawn::start_scoped(scope, "for a peer", move || {
+                if !gate.pass() {
+                    return Err(TransportError::BrokenOff);
+                }
+                run_peer(prepared, &mut end, parker, (clock, &job.meter), injection)
             })
         };
-        let peers: Vec<_> = (1..).map(NodeId).zip(prepared).zip(ends).map(peer).collect();
+        let peers = (1..).map(NodeId).zip(prepared).zip(ends).map(peer);
+        let peers: Result<Vec<_>, _> = peers.collect();
+        gate.open(peers.is_ok());
+        let peers = peers?;
         let tracked = run_tracker(&mut tracker, &mut end, parker, (clock, &job.meter), show);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
-        std::iter::once(tracked).chain(peers).collect::<Vec<_>>()
+        Ok(std::iter::once(tracked).chain(peers).collect::<Vec<_>>())
     });
-    let named = (0..).map(NodeId).zip(results);
+    let refused = |cause: ThreadError| JobError { node: NodeId::TRACKER, source: cause.into() };
+    let named = (0..).map(NodeId).zip(results.map_err(refused)?);
     let metrics: Result<_, _> =
         named.map(|(node, result)| result.map_err(|source| JobError { node, source })).collect();
     Ok(job.result(&tracker, metrics?))
@@ -197,6 +197,11 @@ mod ranks {
         Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
+    use crate::config::MESSAGE_BYTES_MAX;
+    use crate::driver::injection::MessageFaults;
+    use crate::manifest::{FileId, SegmentId};
+    use crate::protocol::violation::Route;
+    use crate::protocol::{Message, codec};
     use crate::time::Clock;
     use crate::transport::TransportError;
     use crate::transport::mpi::{Meeting, MpiTransport, RollCall};
@@ -225,12 +230,36 @@ mod ranks {
         result.map_err(|source| JobError { node, source })
     }
 
-    fn connect(job: &Job, world: &SimpleCommunicator) -> Result<MpiTransport, TransportError> {
+    fn connect(
+        job: &Job,
+        world: &SimpleCommunicator,
+        node: NodeId,
+    ) -> Result<MpiTransport, TransportError> {
         let limit = job.config.registration_patience;
         // A rank that does not come is named here, which the collective calls below can't do.
         RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
         let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
-        MpiTransport::new(world, job.config.sends_synchronously)
+        let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
+        if let Some(mut faults) = MessageFaults::new(&job.faults, job.seed, node) {
+            transport.replace_sent(Box::new(move |message, bytes| {
+                faults.replace(bytes, MESSAGE_BYTES_MAX, || invalid(message))
+            }));
+        }
+        Ok(transport)
+    }
+
+    /// A message that can travel where this one does, and names what there is not.
+    fn invalid(message: &Message) -> Vec<u8> {
+        let segment = SegmentId(u32::MAX);
+        let invalid = match Route::of(message) {
+            Route::ToTracker => Message::Finished { file: FileId(u32::MAX) },
+            Route::FromTracker => Message::Lost { node: NodeId(u32::MAX) },
+            Route::BetweenPeers => Message::Withdraw { segment },
+        };
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        let len = codec::encode(&invalid, &mut buffer).map_or(0, |bytes| bytes.len());
+        buffer.truncate(len);
+        buffer
     }
 
     fn run_tracker_rank(
@@ -240,7 +269,7 @@ mod ranks {
         show: impl FnMut(Progress),
     ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let mut transport = connect(job, world)?;
+        let mut transport = connect(job, world, NodeId::TRACKER)?;
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
@@ -278,15 +307,13 @@ mod ranks {
         node: NodeId,
         clock: &Clock,
     ) -> Result<(), TransportError> {
-        let mut transport = connect(job, world)?;
+        let mut transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
-        let prepared = job.prepare_peer((node, nodes), transport.segments_max());
-        job.meter.begin();
         let parker = Parker::new();
-        let checks = job.checks(&parker);
+        let prepared = job.prepare_peer((node, nodes), transport.segments_max(), parker.unparker());
+        job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
-        let metrics =
-            run_peer(prepared, &mut transport, parker, (clock, &job.meter), checks, injection)?;
+        let metrics = run_peer(prepared, &mut transport, parker, (clock, &job.meter), injection)?;
         transport.gather(&metrics.encode(), job.config.silence_patience)?;
         Ok(())
     }
@@ -294,3 +321,48 @@ mod ranks {
 
 #[cfg(feature = "mpi")]
 pub use ranks::run_rank;
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Verify;
+    use crate::spawn::tests::starve;
+    use std::time::Duration;
+
+    fn job(out: Option<PathBuf>) -> Job {
+        let owner = PeerInput::parse(b"1\nfile 1\n00112233\n0\n").expect("it is valid");
+        let other = PeerInput::parse(b"0\n1\nfile\n").expect("it is valid");
+        let inputs = Inputs::Made([owner, other.clone(), other].into());
+        let mut job = Job { out, ..Job::new(inputs, 1024) };
+        job.config.silence_patience = Duration::from_secs(600);
+        job
+    }
+
+    #[test]
+    fn a_run_that_is_refused_a_thread_for_a_peer_ends_with_what_to_do() {
+        for left in 0..3 {
+            starve(left);
+            let error = run_threads(&job(None), 4, &Clock::start(), |_| ()).expect_err("refused");
+            let expected = "rank 0: no thread can be started for a peer: ";
+            assert!(error.to_string().starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_peer_that_is_refused_a_thread_of_its_own_says_so_before_the_run() {
+        let out = tempfile::tempdir().expect("a folder");
+        let job = job(Some(out.path().to_owned()));
+        for (verify_threads, what) in [(0, "writes files"), (2, "verifies")] {
+            let setup = job.prepare(NodeId(2), 0).expect("memory and a folder");
+            let parker = Parker::new();
+            // A pool starts its threads itself, from this thread.
+            starve(usize::from(verify_threads > 0));
+            let config = Config { verify: Verify::Pool, ..job.config.clone() };
+            let place = (NodeId(2), 4);
+            let ready = Prepared::ready(place, setup, config, verify_threads, parker.unparker());
+            let reason = ready.err().map(|reason| reason.to_string()).unwrap_or_default();
+            let expected = format!("rank 2: no thread can be started that {what}: ");
+            assert!(reason.starts_with(&expected), "{reason}");
+        }
+    }
+}

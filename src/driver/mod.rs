@@ -22,7 +22,6 @@ use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
-use writer::Writer;
 
 pub use checks::Checks;
 pub use idle::Idle;
@@ -292,11 +291,9 @@ fn run_peer(
     transport: &mut impl Transport,
     parker: Parker,
     measures: (&Clock, &Meter),
-    checks: Checks,
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
-    let Prepared { mut peer, store, owned, wanted, output, slot_bytes, buffers } = prepared;
-    let writer = Writer::new(output, parker.unparker().clone());
+    let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks } = prepared;
     let mut io =
         PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
     let LoopMetrics { messages, spent } =

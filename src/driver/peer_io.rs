@@ -94,7 +94,9 @@ impl NodeIo<Peer> for PeerIo {
                 inputs.push(Input::Reserved { problem });
             }
             Output::Expect { from, segment } => {
-                let slot = self.store.take().expect("slots are spared for all that is in flight");
+                // Slots are spared for all that honest nodes have in flight.
+                let slot = self.store.take();
+                let slot = slot.ok_or(TransportError::NoSlot { from, segment })?;
                 transport.expect(from, segment, slot)?;
             }
             // A clone counts a reference; the bytes stay where they are until MPI has sent them.
@@ -250,4 +252,37 @@ fn corrupt(slot: FilledSlot) -> FilledSlot {
         *byte ^= 0xff;
     }
     slot.fill(len)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::manifest::NodeId;
+    use crate::protocol::Registration;
+    use crate::transport::local;
+    use crossbeam::sync::Parker;
+
+    #[test]
+    fn a_request_without_a_slot_is_an_error_and_no_panic() {
+        let nothing = Registration::Ready { owned: Vec::new(), wanted: Vec::new() };
+        let peer = Peer::new((NodeId(1), 2), &nothing, Config::for_segments_of(1024));
+        let wakers = [(); 2].map(|()| Parker::new().unparker().clone());
+        let mut end = local::connect(wakers.into()).swap_remove(1);
+        let injection = Injection::new(&[], 1, NodeId(1));
+        let slots = (1024, Buffers::default());
+        let files = (Vec::new(), Vec::new());
+        let mut io = PeerIo::new(
+            Store::default(),
+            files,
+            Writer::default(),
+            slots,
+            Checks::inline(),
+            injection,
+        );
+        let output = Output::Expect { from: NodeId(1), segment: SegmentId(5) };
+        let expected = io.perform(Timestamp(0), output, &peer, &mut end, &mut Vec::new());
+        let error = expected.expect_err("there is no slot").to_string();
+        assert!(error.starts_with("no slot is left for segment 5 from rank 1: "), "{error}");
+    }
 }

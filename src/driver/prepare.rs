@@ -3,7 +3,11 @@
 
 use std::path::Path;
 
+use crossbeam::sync::Unparker;
 use rayon::prelude::*;
+
+use super::Checks;
+use super::writer::Writer;
 
 use crate::config::{Buffers, Config};
 use crate::manifest::{
@@ -11,6 +15,7 @@ use crate::manifest::{
     payload_bytes,
 };
 use crate::protocol::{OwnedEntry, Peer, Registration};
+use crate::spawn::{self, ThreadError};
 use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
 
 /// A peer's own segments, file by file.
@@ -24,18 +29,33 @@ pub struct Prepared {
     pub store: Store,
     pub owned: OwnedFiles,
     pub wanted: Vec<FileName>,
-    pub output: Option<OutputDir>,
     pub slot_bytes: usize,
     pub buffers: Buffers,
+    /// Threads of its own. A peer that can't have them is refused like one without memory.
+    pub(super) writer: Writer,
+    pub(super) checks: Checks,
 }
 
 impl Prepared {
-    /// A peer that can run: a rank, and how many there are.
-    pub fn ready(place: (NodeId, u32), setup: PeerSetup, config: Config) -> Self {
+    /// A peer that can run: a rank, and how many there are. `waker` wakes it when its threads are done.
+    ///
+    /// # Errors
+    ///
+    /// When a thread can't be started.
+    pub(super) fn ready(
+        place: (NodeId, u32),
+        setup: PeerSetup,
+        config: Config,
+        verify_threads: usize,
+        waker: &Unparker,
+    ) -> Result<Self, PrepareError> {
         let PeerSetup { registration, store, owned, wanted, output, slot_bytes } = setup;
+        let refused = |cause| PrepareError::Thread { node: place.0, cause };
+        let writer = Writer::new(output, waker.clone()).map_err(refused)?;
+        let checks = Checks::new(config.verify, verify_threads, waker).map_err(refused)?;
         let buffers = config.buffers;
         let peer = Peer::new(place, &registration, config);
-        Self { peer, store, owned, wanted, output, slot_bytes, buffers }
+        Ok(Self { peer, store, owned, wanted, slot_bytes, buffers, writer, checks })
     }
 
     /// A peer that only registers why it can't take part, so that rank 0 hears of all refusals and
@@ -47,9 +67,10 @@ impl Prepared {
             store: Store::default(),
             owned: Vec::new(),
             wanted: Vec::new(),
-            output: None,
             slot_bytes: 0,
             buffers: Buffers::default(),
+            writer: Writer::default(),
+            checks: Checks::inline(),
         }
     }
 }
@@ -102,6 +123,8 @@ pub enum PrepareError {
     Memory { node: NodeId, cause: StoreError },
     #[error("{node}: {cause}")]
     Output { node: NodeId, cause: OutputError },
+    #[error("{node}: {cause}")]
+    Thread { node: NodeId, cause: ThreadError },
 }
 
 /// Bytes of every slot.
@@ -114,7 +137,7 @@ pub(crate) fn slot_bytes(segment_bytes: usize) -> usize {
 ///
 /// # Errors
 ///
-/// When two of its files would be written to one, or memory or the output folder can't be had.
+/// When two of its files would be written to one, or memory, threads or the output folder can't be had.
 pub fn prepare(
     node: NodeId,
     input: PeerInput,
@@ -138,6 +161,7 @@ pub fn prepare(
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
     let mut store =
         Store::new(slots, slot_bytes).map_err(|cause| PrepareError::Memory { node, cause })?;
+    spawn::common_pool().map_err(|cause| PrepareError::Thread { node, cause })?;
     let (registration, owned) = register(&input, segment_bytes, seed, &mut store);
     Ok(PeerSetup { registration, store, owned, wanted: input.wanted, output, slot_bytes })
 }
@@ -146,14 +170,15 @@ pub fn prepare(
 ///
 /// # Errors
 ///
-/// When there is no memory for the payload of its own files, which exists while it is hashed.
+/// When there is no memory for the payload of its own files, which exists while it is hashed, or no thread.
 pub fn registration(
-    input: &PeerInput,
+    node: NodeId,
+    input: PeerInput,
     segment_bytes: usize,
     seed: u64,
-) -> Result<Registration, StoreError> {
-    let mut store = Store::new(owned_segments(input), slot_bytes(segment_bytes))?;
-    Ok(register(input, segment_bytes, seed, &mut store).0)
+) -> Result<Registration, PrepareError> {
+    let options = PeerOptions { segment_bytes, seed, out: None, digests: false, overwrite: false };
+    prepare(node, input, &options, 0).map(|setup| setup.registration)
 }
 
 fn owned_segments(input: &PeerInput) -> usize {

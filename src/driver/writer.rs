@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{FileId, FileName};
+use crate::spawn::{self, ThreadError};
 use crate::store::{Content, FileSegments, OutputDir, OutputError};
 
 #[derive(Debug)]
@@ -40,20 +41,21 @@ pub(crate) struct Writer<C = FileSegments> {
 impl<C: Content + Send + Sync + 'static> Writer<C> {
     /// A writer into `output`; without one, files count as written at once. `waker` wakes the node
     /// after each file.
-    pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Self {
-        let done = Arc::new(SegQueue::new());
-        let Some(mut output) = output else { return Self { waiting: None, done, thread: None } };
+    pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Result<Self, ThreadError> {
+        let Some(mut output) = output else { return Ok(Self::default()) };
         // Unbounded in form only: a peer begins each wanted file once.
         let (waiting, files) = channel::unbounded::<WriteJob<C>>();
+        let done = Arc::new(SegQueue::new());
         let written = Arc::clone(&done);
-        let thread = std::thread::spawn(move || {
+        let write = move || {
             for WriteJob { file, name, content } in files {
                 let result = output.publish(&name, content.segments());
                 written.push(Written { file, error: result.err() });
                 waker.unpark();
             }
-        });
-        Self { waiting: Some(waiting), done, thread: Some(thread) }
+        };
+        let thread = spawn::start("that writes files", write)?;
+        Ok(Self { waiting: Some(waiting), done, thread: Some(thread) })
     }
 
     pub(crate) fn begin(&self, file: FileId, name: FileName, content: impl Into<Arc<C>>) {
@@ -69,6 +71,13 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
     /// The next file that was written, or failed.
     pub(crate) fn next(&self) -> Option<Written> {
         self.done.pop()
+    }
+}
+
+/// Writes nothing: files count as written at once.
+impl<C> Default for Writer<C> {
+    fn default() -> Self {
+        Self { waiting: None, done: Arc::default(), thread: None }
     }
 }
 

@@ -16,6 +16,7 @@ pub(crate) mod contender;
 #[cfg(test)]
 mod docs;
 pub mod environment;
+pub(crate) mod fit;
 pub(crate) mod limits;
 pub(crate) mod measured;
 pub(crate) mod plan;

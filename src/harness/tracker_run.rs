@@ -13,6 +13,7 @@ use crate::metrics::LatencySummary;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::statistics::median;
 use crate::report::units::seconds;
+use crate::spawn::ThreadError;
 use crate::time::Clock;
 
 // The file of the records, within their folder.
@@ -38,6 +39,15 @@ pub(crate) struct TrackerRecord {
     pub service_ns: LatencySummary,
 }
 
+/// Why the tracker can't be loaded.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrackerRunError {
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
 /// Loads the tracker in every case of a plan, again and again, until the plan's number of loads or the
 /// budget is reached, but one load at least. Appends a line each to the records.
 pub(crate) fn run(
@@ -46,7 +56,7 @@ pub(crate) fn run(
     seed: u64,
     clock: &Clock,
     dir: &Path,
-) -> Result<Vec<TrackerRecord>, RecordsError> {
+) -> Result<Vec<TrackerRecord>, TrackerRunError> {
     let path = dir.join(FILE);
     let system = RecordsError::at(&path);
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(&system)?;
@@ -59,8 +69,9 @@ pub(crate) fn run(
             if !records.is_empty() && clock.now().since(began) >= budget {
                 return Ok(records);
             }
-            let load = LoadTest { case, budget: budget_each, seed: seed + u64::from(repetition) };
-            let record = record(case, repetition, &load.measure(clock));
+            let seed = seed.wrapping_add(repetition.into());
+            let load = LoadTest { case, budget: budget_each, seed };
+            let record = record(case, repetition, &load.measure(clock)?);
             let mut line = serde_json::to_vec(&record).expect("a record holds only plain data");
             line.push(b'\n');
             file.write_all(&line).map_err(&system)?;
@@ -94,7 +105,7 @@ impl JournalLine for TrackerRecord {
 /// Reads the loads of a folder; none where there was no such test.
 pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError> {
     let path = dir.join(FILE);
-    if path.is_file() { records::lines(&path) } else { Ok(Recovered::default()) }
+    if path.exists() { records::lines(&path) } else { Ok(Recovered::default()) }
 }
 
 /// A table with a row per case: the medians of its loads.

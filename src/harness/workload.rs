@@ -9,6 +9,8 @@ use crate::config::ranges::{
 };
 use crate::config::{Sweep, TooMany, spread};
 use crate::driver::prepare::slot_bytes;
+#[cfg(feature = "mpi")]
+use crate::manifest::NodeId;
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
 use crate::store::{Store, StoreError};
@@ -140,6 +142,18 @@ impl BenchScenario {
         let held = usize::try_from(self.workload.segments_held()).unwrap_or(usize::MAX);
         let spare = spare.saturating_mul(self.workload.peers as usize);
         Store::probe(held.saturating_add(spare), slot_bytes(self.segment_bytes))
+    }
+
+    /// Bytes of memory that one rank needs: all inputs, and its own segments with `spare` slots.
+    #[cfg(feature = "mpi")]
+    pub(crate) fn rank_bytes(&self, node: NodeId, spare: usize) -> u64 {
+        let held = match node {
+            NodeId::TRACKER => 0,
+            peer => usize::try_from(self.workload.segments_held_by(peer)).unwrap_or(usize::MAX),
+        };
+        let slots = if held == 0 { 0 } else { held.saturating_add(spare) };
+        let segments = Store::needed_bytes(slots, slot_bytes(self.segment_bytes));
+        self.workload.input_bytes().saturating_add(segments)
     }
 
     pub(crate) fn is_broadcast(&self) -> bool {

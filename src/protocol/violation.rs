@@ -42,6 +42,14 @@ pub enum Violation {
     Report { files: usize, most: usize },
     #[error("a report of {bytes} bytes")]
     ReportBytes { bytes: i32 },
+    #[error("{bytes} bytes, of at most {most}")]
+    Bytes { bytes: i32, most: usize },
+    #[error("a request of {bytes} bytes, which has 4")]
+    Request { bytes: usize },
+    #[error("a refusal of segment {segment}, which it has")]
+    Refusal { segment: u32 },
+    #[error("segment {segment}, which nobody asked for or has")]
+    Unwanted { segment: u32 },
     #[error("a part of {bytes} bytes that is not as long as a part is")]
     Part { bytes: usize },
     #[error("parts of more than {MESSAGE_TOTAL_MAX} bytes in all: use larger segments")]

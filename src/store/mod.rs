@@ -21,6 +21,8 @@ pub use arena::{FilledSlot, SealedSegment, VacantSlot};
 pub use file_segments::FileSegments;
 pub use fresh::FreshSegment;
 pub(crate) use memory::available_bytes;
+#[cfg(feature = "mpi")]
+pub(crate) use memory::group_word;
 pub use output::OutputDir;
 pub use output_error::OutputError;
 pub use output_list::OutputList;
@@ -117,12 +119,17 @@ impl Store {
     ///
     /// When it has not.
     pub fn probe(slots: usize, slot_bytes: usize) -> Result<(), StoreError> {
-        let each = arena::stride(slot_bytes).saturating_add(size_of::<VacantSlot>());
-        let (needed, available) = (each.saturating_mul(slots) as u64, available_bytes());
+        let (needed, available) = (Self::needed_bytes(slots, slot_bytes), available_bytes());
         if needed > available {
             return Err(StoreError::Short { slots, slot_bytes, needed, available });
         }
         Ok(())
+    }
+
+    /// Bytes of memory that `slots` slots of `slot_bytes` take.
+    pub fn needed_bytes(slots: usize, slot_bytes: usize) -> u64 {
+        let each = arena::stride(slot_bytes).saturating_add(size_of::<VacantSlot>());
+        each.saturating_mul(slots) as u64
     }
 
     /// From now on, [`take`](Self::take) allocates each slot, of `slot_bytes`.

@@ -56,6 +56,16 @@ pub struct LocalTransport {
     forgotten: Vec<VacantSlot>,
 }
 
+/// About how much memory the end of one node takes, bytes.
+pub(crate) fn bytes_per_node() -> usize {
+    let event = size_of::<MailboxEvent>() + size_of::<NodeId>();
+    let slots = size_of::<(NodeId, SegmentId, VacantSlot)>() + size_of::<VacantSlot>();
+    // A mailbox, and as much for events that wait for full ones.
+    2 * MAILBOX_EVENTS * event
+        + 2 * WINDOW_MAX * slots
+        + SPARE_MESSAGES_PER_NODE * size_of::<Message>()
+}
+
 /// The ends of all nodes, by rank. `wakers` wake them.
 pub fn connect(wakers: Vec<Unparker>) -> Vec<LocalTransport> {
     let nodes = u32::try_from(wakers.len()).expect("ranks are numbered in 32 bits");

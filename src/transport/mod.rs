@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, ProtocolError, codec::CodecError};
+use crate::spawn::ThreadError;
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
 /// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
@@ -103,9 +104,15 @@ pub enum TransportError {
     /// A message that can't be.
     #[error(transparent)]
     Protocol(#[from] ProtocolError),
+    /// More bytes than any message or segment has.
+    #[error("{from} sent a message or segment that is longer than any")]
+    TooLong { from: NodeId },
+    /// More bytes than this node may send.
+    #[error("a message of {bytes} bytes, of at most {most}: use larger segments")]
+    Oversize { bytes: usize, most: usize },
     /// An MPI function failed.
-    #[error("{call} failed: MPI error {code}")]
-    Mpi { call: &'static str, code: i32 },
+    #[error("{call} failed: {cause}")]
+    Mpi { call: &'static str, cause: String },
     /// The tracker is lost, and nobody can end the run.
     #[error("{0} is lost: it answers no more")]
     Silent(NodeId),
@@ -118,6 +125,12 @@ pub enum TransportError {
     /// Another node failed, and ended the run.
     #[error("the run was broken off elsewhere")]
     BrokenOff,
+    /// A request without a place for what it brings.
+    #[error("no slot is left for segment {} from {from}: more was handed out or declined than asked for", segment.0)]
+    NoSlot { from: NodeId, segment: SegmentId },
+    /// The system refused a thread.
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
     /// There is no node of this number.
     #[error("{0} is not part of this run")]
     NoSuchNode(NodeId),

@@ -6,10 +6,11 @@ use crate::Violation;
 use crate::source::{Source, word_places};
 
 /// The modules in the order of the data. A module imports only from those above it.
-pub(crate) const MODULES: [&str; 19] = [
+pub(crate) const MODULES: [&str; 20] = [
     "time",
     "sync",
     "watchdog",
+    "spawn",
     "escape",
     "config",
     "verify",
@@ -28,7 +29,7 @@ pub(crate) const MODULES: [&str; 19] = [
     "fuzzing",
 ];
 /// Tools that every module may import, and that import only each other.
-const TOOLS: [&str; 5] = ["time", "sync", "watchdog", "escape", "config"];
+const TOOLS: [&str; 6] = ["time", "sync", "watchdog", "spawn", "escape", "config"];
 
 /// No arrow runs back up: a module imports only from modules above it in [`MODULES`].
 pub(crate) fn imports(source: &Source) -> Vec<Violation> {

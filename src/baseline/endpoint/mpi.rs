@@ -1,17 +1,27 @@
 //! Messages between ranks of an MPI job, by several threads at once (`MPI_THREAD_MULTIPLE`).
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use mpi::Tag as MpiTag;
 use mpi::datatype::Equivalence as _;
-use mpi::point_to_point::{Destination as _, Source, Status};
+use mpi::point_to_point::{
+    Destination as _, MatchedReceiveVec as _, Message as MatchedMessage, Source, Status,
+};
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::{Endpoint, Received, Tag};
+use crate::baseline::messages::{HolderList, PeerMessage, TrackerMessage, encode};
+use crate::config::{MESSAGE_BYTES_MAX, MESSAGE_TOTAL_MAX};
 use crate::driver::idle::sleep;
-use crate::manifest::NodeId;
+use crate::driver::injection::MessageFaults;
+use crate::driver::job::Job;
+use crate::driver::prepare::slot_bytes;
+use crate::manifest::{FileId, NodeId, SegmentId};
+use crate::protocol::Violation;
 use crate::time::Clock;
 use crate::transport::TransportError;
+use crate::verify::Digest;
 use crate::watchdog;
 
 // Spin-then-block (Karlin et al., SOSP 1991), as in `driver::idle`. A probe that finds nothing makes progress
@@ -29,16 +39,50 @@ const EAGER_BYTES: usize = 2048;
 
 /// This rank's end. It uses the world communicator: the binding's handle of any other one is not `Sync`.
 /// Tags tell its messages from all others there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(in crate::baseline) struct MpiEndpoint {
     clock: Clock,
     /// How long another rank may take to receive a message, or to send the rest of one.
     limit: Duration,
+    /// The longest payload of a segment.
+    segment_bytes: usize,
+    /// What is sent in place of messages, to show that no receiver believes it.
+    faults: Option<Mutex<MessageFaults>>,
 }
 
 impl MpiEndpoint {
-    pub(in crate::baseline) fn new(clock: &Clock, limit: Duration) -> Self {
-        Self { clock: *clock, limit }
+    pub(in crate::baseline) fn new(clock: &Clock, job: &Job, node: NodeId) -> Self {
+        Self {
+            clock: *clock,
+            limit: job.config.silence_patience * 2,
+            segment_bytes: slot_bytes(job.segment_bytes),
+            faults: MessageFaults::new(&job.faults, job.seed, node).map(Mutex::new),
+        }
+    }
+
+    /// The longest message of a tag.
+    fn bytes_max(&self, tag: Tag) -> usize {
+        match tag {
+            Tag::ToTracker | Tag::FromTracker => MESSAGE_TOTAL_MAX,
+            Tag::Request => size_of::<u32>(),
+            Tag::Segment => self.segment_bytes,
+        }
+    }
+
+    /// Other bytes in place of a message, if there is a fault.
+    fn faulty(&self, tag: Tag, bytes: &[u8]) -> Option<Vec<u8>> {
+        let faults = self.faults.as_ref().filter(|_| tag != Tag::Segment && !bytes.is_empty())?;
+        let invalid = || match tag {
+            Tag::ToTracker => encode(&PeerMessage::FileFinished { file: FileId(u32::MAX) }),
+            Tag::FromTracker => encode(&TrackerMessage::HolderList(HolderList {
+                segments: vec![(SegmentId(u32::MAX), Digest([0; 32]))],
+                holders: Vec::new(),
+            })),
+            Tag::Request | Tag::Segment => u32::MAX.to_le_bytes().to_vec(),
+        };
+        // A message as long as none may be takes a gigabyte: one without an end does as well.
+        let longest = self.bytes_max(tag).min(MESSAGE_BYTES_MAX);
+        faults.lock().unwrap_or_else(PoisonError::into_inner).replace(bytes, longest, invalid)
     }
 
     // No thread blocks in a receive: that has no time-out, and polls without a rest. Of two threads of a rank
@@ -46,9 +90,15 @@ impl MpiEndpoint {
     // 176,000 `sched_yield` and 7,300 futex calls in a run in which it now makes 4,400 and 600. How fast the
     // run was depended on which rank had the cores.
     /// Probes until a message is there, or `limit` has passed.
-    fn probe(&self, source: &impl Source, tag: Tag, limit: Duration) -> Option<Status> {
+    // A matched probe: what it found is received, and nothing else, whatever else comes meanwhile.
+    fn probe(
+        &self,
+        source: &impl Source,
+        tag: Tag,
+        limit: Duration,
+    ) -> Option<(MatchedMessage, Status)> {
         for _ in 0..PROBES {
-            let found = source.immediate_probe_with_tag(number(tag));
+            let found = source.immediate_matched_probe_with_tag(number(tag));
             if found.is_some() {
                 return found;
             }
@@ -56,7 +106,7 @@ impl MpiEndpoint {
         let began = self.clock.now();
         while self.clock.now().since(began) < limit {
             sleep(REST);
-            let found = source.immediate_probe_with_tag(number(tag));
+            let found = source.immediate_matched_probe_with_tag(number(tag));
             if found.is_some() {
                 return found;
             }
@@ -71,6 +121,12 @@ impl Endpoint for MpiEndpoint {
     }
 
     fn send(&self, to: NodeId, tag: Tag, bytes: &[u8]) -> Result<(), TransportError> {
+        let most = self.bytes_max(tag);
+        if bytes.len() > most {
+            return Err(TransportError::Oversize { bytes: bytes.len(), most });
+        }
+        let faulty = self.faulty(tag, bytes);
+        let bytes = faulty.as_deref().unwrap_or(bytes);
         // A long message is sent when its receiver takes it.
         let limit = || watchdog::limit(format!("{to} to take a message"), self.limit);
         let _limited = (bytes.len() > EAGER_BYTES).then(limit);
@@ -89,16 +145,18 @@ impl Endpoint for MpiEndpoint {
             None => self.probe(&world.any_process(), tag, limit),
             Some(from) => self.probe(&world.process_at_rank(rank(from)), tag, limit),
         };
-        let Some(found) = found else { return Ok(None) };
-        let count = found.count(u8::equivalent_datatype());
-        let mut bytes = vec![0; usize::try_from(count).expect("counts are not negative")];
-        let sender = world.process_at_rank(found.source_rank());
-        let from = NodeId(u32::try_from(found.source_rank()).expect("senders are ranks"));
+        let Some((message, status)) = found else { return Ok(None) };
+        let from = NodeId(u32::try_from(status.source_rank()).expect("senders are ranks"));
+        let (bytes, most) = (status.count(u8::equivalent_datatype()), self.bytes_max(tag));
+        if usize::try_from(bytes).map_or(true, |bytes| bytes > most) {
+            // It stays matched and is never received: the run ends here.
+            std::mem::forget(message);
+            return Err(Violation::Bytes { bytes, most }.from(from).into());
+        }
         let limit = || watchdog::limit(format!("{from} to send the rest of a message"), self.limit);
-        let _limited = (bytes.len() > EAGER_BYTES).then(limit);
-        // The message that was found: only this thread receives this tag.
-        sender.receive_into_with_tag(&mut bytes[..], number(tag));
-        Ok(Some((from, bytes)))
+        let is_long = usize::try_from(bytes).is_ok_and(|bytes| bytes > EAGER_BYTES);
+        let _limited = is_long.then(limit);
+        Ok(Some((from, (message, status).matched_receive_vec().0)))
     }
 }
 

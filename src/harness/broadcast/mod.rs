@@ -25,6 +25,7 @@ use crate::manifest::NodeId;
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
 use crate::protocol::relay::{OWNER, Relay, RelayAlgorithm, Starter};
+use crate::spawn::{self, Gate, ThreadError};
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::{self, LocalTransport};
 use crate::transport::{Transport, TransportError};
@@ -140,15 +141,24 @@ pub fn run_threads(
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a rank 0");
+    let gate = &Gate::default();
     let (started, peers) = thread::scope(|scope| {
         let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
-            scope.spawn(move || run_relay(job, algorithm, (node, nodes), &mut end, parker, clock))
+            spawn::start_scoped(scope, "for a peer", move || {
+                if !gate.pass() {
+                    return Err(BroadcastError::Stopped);
+                }
+                run_relay(job, algorithm, (node, nodes), &mut end, parker, clock)
+            })
         };
-        let peers: Vec<_> = (1..).map(NodeId).zip(ends).map(peer).collect();
+        let peers: Result<Vec<_>, _> = (1..).map(NodeId).zip(ends).map(peer).collect();
+        gate.open(peers.is_ok());
+        let peers = peers?;
         let started = run_starter(job, nodes, &mut end, parker, clock);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
-        (started, peers.collect::<Result<Vec<_>, _>>())
-    });
+        Ok((started, peers.collect::<Result<Vec<_>, _>>()))
+    })
+    .map_err(|cause: ThreadError| TransportError::from(cause))?;
     // Rank 0's error names the node that failed, and comes first.
     report(&started?, peers?)
 }

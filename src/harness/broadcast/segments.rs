@@ -7,6 +7,7 @@ use crate::manifest::{
     Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload, payload_bytes,
     synthesize,
 };
+use crate::spawn::{self, ThreadError};
 use crate::store::{SealedSegment, Store, StoreError, VacantSlot};
 use crate::verify::Digest;
 
@@ -42,6 +43,15 @@ impl Source {
     }
 }
 
+/// Why the file can't be made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MakeError {
+    #[error(transparent)]
+    Memory(#[from] StoreError),
+    #[error(transparent)]
+    Thread(#[from] ThreadError),
+}
+
 /// A node's memory for the file, segment by segment.
 #[derive(Debug, Default)]
 pub(super) struct ReceivedSegments {
@@ -52,7 +62,8 @@ pub(super) struct ReceivedSegments {
 
 impl ReceivedSegments {
     /// All segments and their digests, made on all cores.
-    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), StoreError> {
+    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), MakeError> {
+        spawn::common_pool()?;
         let source = Source::new(job);
         let bytes = job.payload_bytes();
         let made = slots(job)?.into_par_iter().enumerate().map(|(position, mut slot)| {
@@ -95,7 +106,8 @@ pub(super) struct WholeFile {
 #[cfg(feature = "mpi")]
 impl WholeFile {
     /// The file and its digests, made on all cores.
-    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), StoreError> {
+    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), MakeError> {
+        spawn::common_pool()?;
         let source = Source::new(job);
         let mut whole = Self::default();
         whole.reserve(job)?;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::{ROUNDS, SEGMENT_BYTES_MAX, buffers, copier, hash, rate, source_bytes};
 use crate::metrics::cores::Cores;
 use crate::report::Limits;
+use crate::spawn::{self, Gate};
 use crate::time::Clock;
 
 impl Limits {
@@ -26,7 +27,11 @@ impl Limits {
     ) -> Self {
         let (segment_bytes, threads) = (segment_bytes.clamp(1, SEGMENT_BYTES_MAX), threads.max(1));
         let barrier = Barrier::new(threads);
+        let gate = &Gate::default();
         let worker = || {
+            if !gate.pass() {
+                return Default::default();
+            }
             cores.open_to_this_thread();
             let (mut source, mut destination) = buffers(segment_bytes);
             let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
@@ -44,8 +49,11 @@ impl Limits {
             [rates(&mut copy), rates(&mut hash)]
         };
         let measured: Vec<[Vec<f64>; 2]> = thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-            let workers = workers.into_iter();
+            let start = |_| spawn::start_scoped(scope, "that measures", worker);
+            let workers: Result<Vec<_>, _> = (0..threads).map(start).collect();
+            gate.open(workers.is_ok());
+            // Fewer threads would measure too low a limit: there is none then, and no bound.
+            let workers = workers.unwrap_or_default().into_iter();
             workers.map(|worker| worker.join().expect("copying and hashing do not panic")).collect()
         });
         let best = |what: usize| {

@@ -7,7 +7,7 @@ mod tests;
 pub(crate) use measurement::read_launches;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -16,7 +16,9 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt, none_if_empty};
-use super::records::{self, HISTOGRAMS, RECORDS, Record, RecordsError, SUMMARY, word};
+use super::records::{
+    self, HISTOGRAMS, RECORDS, RECORDS_BYTES_MAX, Record, RecordsError, SUMMARY, word,
+};
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
 use crate::config::{CounterKind, IndexKind, Verify};
@@ -37,6 +39,9 @@ const LOAD_MAX: f64 = 0.5;
 const TOLERANCE: f64 = 0.05;
 // Bytes of a laboratory's `links.txt`, at most: 250 hosts have a line of 60 bytes each.
 const LINKS_BYTES_MAX: u64 = 1 << 16;
+// Bytes of an environment or a summary, at most.
+// Both hold a plan's text, which has a bound, and limits for each size of segment.
+const FACTS_BYTES_MAX: u64 = 16 << 20;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
 const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
 
@@ -96,7 +101,7 @@ fn best_limits(summary: &Path, environment: &Environment) -> Result<Vec<LimitsAt
     struct LimitsText {
         limits: Option<Vec<LimitsAt>>,
     }
-    let known = if summary.is_file() { json::<LimitsText>(summary)?.limits } else { None };
+    let known = if summary.exists() { json::<LimitsText>(summary)?.limits } else { None };
     Ok(known.unwrap_or_else(|| environment.limits.clone()))
 }
 
@@ -245,8 +250,8 @@ pub(super) fn environment(path: &Path) -> Result<Environment, RecordsError> {
 }
 
 fn json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, RecordsError> {
-    let text = fs::read_to_string(path).map_err(RecordsError::at(path))?;
-    serde_json::from_str(&text).map_err(|cause| {
+    let text = read_bounded(path, FACTS_BYTES_MAX).map_err(RecordsError::at(path))?;
+    serde_json::from_slice(&text).map_err(|cause| {
         let (path, line) = (path.to_owned(), cause.line());
         RecordsError::Damaged { path, line, what: "a file of a measurement", cause }
     })
@@ -333,7 +338,10 @@ fn latencies(
     records: &[Record],
 ) -> Result<BTreeMap<(Scenario, String), Histogram<u64>>, RecordsError> {
     let mut all = BTreeMap::new();
-    let Ok(bytes) = fs::read(path) else { return Ok(all) };
+    let bytes = match read_bounded(path, RECORDS_BYTES_MAX) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(all),
+        read => read.map_err(RecordsError::at(path))?,
+    };
     let series: BTreeMap<String, &Record> =
         records.iter().map(|record| (records::tag(record), record)).collect();
     for (line, text) in (1..).zip(bytes.split_inclusive(|&byte| byte == b'\n')) {

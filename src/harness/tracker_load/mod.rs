@@ -24,10 +24,11 @@ use crate::config::ranges::{
     self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments,
 };
 use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, TooMany, spread};
-use crate::manifest::NodeId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::Latency;
 use crate::protocol::tracker::Service;
 use crate::protocol::{OwnedEntry, Registration};
+use crate::spawn::{self, ThreadError};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
 use crate::verify::Digest;
@@ -37,6 +38,15 @@ use service_threads::ServiceThreads;
 // The owner of the file; the peers that ask are the ranks above.
 // The lowest rank that is no tracker.
 const OWNER: NodeId = NodeId(1);
+
+// What the tracker keeps of a peer, bytes, beside its mailbox.
+// An account with two handouts under way, and a request counter.
+const ACCOUNT_BYTES: usize = 1 << 10;
+
+// What the tracker keeps of a segment, bytes.
+// Its line of hashes and its digest, as they are registered and once more in the roster, and its place in
+// the index with the holders that it remembers.
+const SEGMENT_BYTES: u64 = 256;
 
 // Measuring begins when every peer has got this many handouts, or a quarter of the segments.
 // Before that only the owner has anything, and most answers are empty: the rate of a swarm that has
@@ -70,6 +80,18 @@ pub(crate) struct TrackerCase {
     pub handout: usize,
     pub index: IndexKind,
     pub counters: CounterKind,
+}
+
+impl TrackerCase {
+    /// About how much memory a load takes, bytes.
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        let (peers, segments) = (u64::from(self.peers), u64::from(self.segments));
+        // What each lacks as bits; an end, and an account with what it was handed.
+        let per_peer = segments.div_ceil(8)
+            + (local::bytes_per_node() + HANDOUT_MAX * size_of::<SegmentId>() + ACCOUNT_BYTES)
+                as u64;
+        peers.saturating_mul(per_peer).saturating_add(segments.saturating_mul(SEGMENT_BYTES))
+    }
 }
 
 impl TrackerPlan {
@@ -129,7 +151,10 @@ impl LoadResult {
 }
 
 impl LoadTest {
-    pub(crate) fn measure(&self, clock: &Clock) -> LoadResult {
+    /// # Errors
+    ///
+    /// When a thread can't be started.
+    pub(crate) fn measure(&self, clock: &Clock) -> Result<LoadResult, ThreadError> {
         let TrackerCase { peers, segments, service_threads, handout, .. } = self.case;
         assert!(peers > 0 && segments > 0, "a load test has peers and segments");
         assert!(service_threads > 0, "a load test has threads");
@@ -138,9 +163,9 @@ impl LoadTest {
         let mut measured = LoadResult::default();
         while measured.elapsed < self.budget {
             let left = self.budget - measured.elapsed;
-            measured.add(&self.round(clock, &registrations, left));
+            measured.add(&self.round(clock, &registrations, left)?);
         }
-        measured
+        Ok(measured)
     }
 
     /// One swarm, from nothing until all peers have everything or the budget is spent.
@@ -149,7 +174,7 @@ impl LoadTest {
         clock: &Clock,
         registrations: &[(NodeId, Registration)],
         budget: Duration,
-    ) -> LoadResult {
+    ) -> Result<LoadResult, ThreadError> {
         let TrackerCase { peers, segments, service_threads, handout, index, counters } = self.case;
         let nodes = peers as usize + 2;
         // The limits for the smallest segments: holders take many at once, so that no limit of
@@ -168,16 +193,23 @@ impl LoadTest {
         let warmth = WarmUp::new(peers, warm);
         let mut measured = thread::scope(|scope| {
             let serve = |thread: usize| {
-                let (end, seed) = (tracker.another_end(), self.seed + thread as u64);
+                let (end, seed) = (tracker.another_end(), self.seed.wrapping_add(thread as u64));
                 let (served, ending) = (&served, (&warmth, &finished));
-                scope.spawn(move || served.serve(end, seed, clock, ending))
+                let serve = move || served.serve(end, seed, clock, ending);
+                spawn::start_scoped(scope, "that serves the tracker", serve)
             };
-            let service: Vec<_> = (0..service_threads).map(serve).collect();
             let simulate = |ends: Vec<LocalTransport>| {
                 let ending = (&warmth, &finished);
-                scope.spawn(move || clients::run(ends, self, clock, budget, ending))
+                let run = move || clients::run(ends, self, clock, budget, ending);
+                spawn::start_scoped(scope, "that simulates peers", run)
             };
-            let clients: Vec<_> = deal(asking, service_threads).map(simulate).collect();
+            let service: Result<Vec<_>, _> = (0..service_threads).map(serve).collect();
+            let clients: Result<Vec<_>, _> = deal(asking, service_threads).map(simulate).collect();
+            if service.is_err() || clients.is_err() {
+                // ORDERING: Relaxed; it only ends those that have started.
+                finished.store(true, Ordering::Relaxed);
+            }
+            let (service, clients) = (service?, clients?);
             let mut measured = LoadResult::default();
             for client in clients {
                 let client = client.join().expect("a client does not panic");
@@ -191,10 +223,10 @@ impl LoadTest {
             for thread in service {
                 measured.service.merge(&thread.join().expect("a service thread does not panic"));
             }
-            measured
-        });
+            Ok(measured)
+        })?;
         measured.elapsed = measured.elapsed.max(Duration::from_nanos(1));
-        measured
+        Ok(measured)
     }
 
     /// One owner of one file, and all others who want it.
@@ -261,7 +293,8 @@ mod tests {
                     let case = TrackerCase { index, counters, ..case(6, 200, service_threads) };
                     let load = LoadTest { case, budget: Duration::MAX, seed: 1 };
                     let registrations = load.registrations();
-                    let measured = load.round(&clock, &registrations, load.budget);
+                    let measured =
+                        load.round(&clock, &registrations, load.budget).expect("threads start");
                     assert_eq!(measured.warm_up + measured.segments, 6 * 200, "{load:?}");
                     assert!(measured.warm_up >= 6 * 50, "{load:?}");
                     assert!(measured.handouts * 10 >= measured.segments, "of 10 at most");
@@ -273,11 +306,21 @@ mod tests {
     }
 
     #[test]
+    fn a_load_test_that_is_refused_a_thread_ends() {
+        for left in 0..4 {
+            spawn::tests::starve(left);
+            let load = LoadTest { case: case(16, 1000, 2), budget: Duration::MAX, seed: 1 };
+            let error = load.measure(&Clock::start()).expect_err("four threads").to_string();
+            assert!(error.starts_with("no thread can be started that "), "{error}");
+        }
+    }
+
+    #[test]
     fn a_load_test_ends_when_its_budget_is_spent() {
         let clock = Clock::start();
         let budget = Duration::from_millis(50);
         let load = LoadTest { case: case(16, 1000, 1), budget, seed: 1 };
-        let measured = load.measure(&clock);
+        let measured = load.measure(&clock).expect("threads start");
         assert!(measured.elapsed >= budget);
         assert!(measured.handouts > 0 && measured.handouts_per_second() > 0.0);
     }

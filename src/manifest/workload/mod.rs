@@ -7,6 +7,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;
 
+use super::NodeId;
 use super::quote::Quoted;
 
 // Peers times files, at most.
@@ -89,6 +90,25 @@ impl Workload {
                 self.segments_owned() + drawn * u64::from(self.segments)
             }
         }
+    }
+
+    /// How many segments one peer holds once it has what it wants, at most.
+    pub fn segments_held_by(&self, peer: NodeId) -> u64 {
+        let owned = match self.owners {
+            Owners::First => u64::from(self.files) * u64::from(peer.0 == 1),
+            // Dealt in turn, beginning with peer 1.
+            Owners::Each(owners) => {
+                let dealt = u64::from(self.files) * u64::from(owners.get());
+                let before = u64::from(peer.0).saturating_sub(1);
+                dealt.saturating_sub(before).div_ceil(u64::from(self.peers.max(1)))
+            }
+        };
+        let lacked = u64::from(self.files).saturating_sub(owned);
+        let wanted = match self.wanted {
+            Wanted::All => lacked,
+            Wanted::Drawn(wanted) => lacked.min(wanted.get().into()),
+        };
+        (owned + wanted) * u64::from(self.segments)
     }
 
     /// About how much memory its inputs take, bytes.

@@ -90,3 +90,21 @@ fn other_texts_are_refused_with_what_is_expected() {
         );
     }
 }
+
+#[test]
+fn what_each_peer_holds_is_what_its_input_says() {
+    for owners in [Owners::First, Owners::Each(number(1)), Owners::Each(number(2))] {
+        for wanted in [Wanted::All, Wanted::Drawn(number(2))] {
+            let workload = Workload { owners, wanted, files: 7, ..workload() };
+            let inputs = super::super::synthesize(&workload).expect("the numbers fit");
+            for (rank, input) in (1..).map(NodeId).zip(inputs) {
+                let files = input.owned.len() + input.wanted.len();
+                assert_eq!(
+                    workload.segments_held_by(rank),
+                    files as u64 * 5,
+                    "{workload:?} {rank}"
+                );
+            }
+        }
+    }
+}

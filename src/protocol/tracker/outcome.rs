@@ -1,7 +1,5 @@
 //! How far a run has come, and how it went, as the tracker knows it.
 
-use std::collections::BTreeMap;
-
 use crate::escape;
 use crate::manifest::NodeId;
 use crate::protocol::{CorruptSegment, DoneReport, roster::Roster};
@@ -34,21 +32,16 @@ impl Outcome {
     /// Adds the reasons why peers can't take part. Reasons that differ only in the peer's name, with
     /// which they begin, become one line.
     pub(crate) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
-        let mut alike: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut alike = Vec::new();
         for (node, reason) in refusals {
             // Over the wire, a reason may be of any length and hold what a terminal obeys.
             let reason = printable(reason);
             match reason.strip_prefix(&*format!("{node}: ")) {
-                Some(reason) => {
-                    alike.entry(reason.to_owned()).or_default().push(node.0.to_string())
-                }
+                Some(reason) => alike.push((node.0, reason.to_owned())),
                 None => self.errors.push(reason),
             }
         }
-        for (reason, ranks) in alike {
-            let noun = if ranks.len() == 1 { "rank" } else { "ranks" };
-            self.errors.push(format!("{noun} {}: {reason}", escape::some(&ranks, ", ")));
-        }
+        self.errors.extend(escape::by_reason(alike));
     }
 
     /// Adds the problems that a peer reports when it is done.

@@ -20,10 +20,15 @@ use super::judge::{JudgedPair, SIGNIFICANT, Tested, Verdict};
 use super::pairing::{Comparison, Pairing};
 use super::{Figure, cells};
 use crate::escape;
+use crate::manifest::read_bounded;
 use crate::report::units::count;
 
 // The probability that a gate fails though nothing changed: that of a table with a false verdict.
 const ALARM: f64 = SIGNIFICANT;
+
+// Bytes of a gate, at most.
+// Ten thousand rules: more than any table has rows.
+const GATE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a gate allows, as its TOML file says it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -86,7 +91,8 @@ fn makespan() -> Vec<Figure> {
 
 impl GatePlan {
     pub(crate) fn read(path: &Path) -> Result<Self, GateError> {
-        let text = std::fs::read_to_string(path)
+        let text = read_bounded(path, GATE_BYTES_MAX)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other))
             .map_err(|cause| GateError::Read { path: path.to_owned(), cause })?;
         Self::parse(path, &text)
     }

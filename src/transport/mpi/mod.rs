@@ -63,6 +63,34 @@ pub fn here(world: &SimpleCommunicator) -> HostRanks {
     HostRanks { ranks: machine.size(), cores: mine.with_words(words) }
 }
 
+/// Sums over the ranks of one machine.
+#[derive(Clone, Debug)]
+pub struct HostSums {
+    /// Each number, summed.
+    pub sums: Vec<u64>,
+    /// How many ranks were summed.
+    pub ranks: Rank,
+    /// Whether this is the lowest of them.
+    pub is_lowest: bool,
+    /// Whether they all gave the same `group`.
+    pub is_one_group: bool,
+}
+
+/// Sums numbers over the ranks of this machine. Collective: all ranks must call it, with as many numbers.
+pub fn sum_here(world: &SimpleCommunicator, numbers: &[u64], group: u64) -> HostSums {
+    let machine = world.split_shared(world.rank());
+    let mut sums = vec![0; numbers.len()];
+    // Open MPI refuses the address of an empty buffer.
+    if !numbers.is_empty() {
+        machine.all_reduce_into(numbers, &mut sums[..], SystemOperation::sum());
+    }
+    let (mut any, mut all) = (0_u64, 0_u64);
+    machine.all_reduce_into(&group, &mut any, SystemOperation::bitwise_or());
+    machine.all_reduce_into(&group, &mut all, SystemOperation::bitwise_and());
+    let (ranks, is_lowest) = (machine.size(), machine.rank() == 0);
+    HostSums { sums, ranks, is_lowest, is_one_group: any == all }
+}
+
 impl fmt::Debug for MpiTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MpiTransport").field("active", &self.active).finish_non_exhaustive()
@@ -93,7 +121,12 @@ pub struct MpiTransport {
     /// Buffers for the next sends.
     // None is freed: a rank has as many as it ever had messages in flight, and then allocates no more.
     buffers: Vec<Box<[u8]>>,
+    /// What is sent in place of a message, to show that its receiver does not believe it.
+    replace: Option<Replace>,
 }
+
+/// From a message and its bytes to other bytes.
+type Replace = Box<dyn FnMut(&Message, &[u8]) -> Option<Vec<u8>>>;
 
 impl MpiTransport {
     /// This rank's end of a job. If it is `synchronous`, a segment counts as sent only when its receiver
@@ -118,11 +151,19 @@ impl MpiTransport {
             read: 0,
             free: Vec::with_capacity(POSTED_RECEIVES),
             buffers: Vec::new(),
+            replace: None,
         };
+        slab::return_errors(&this.messages)?;
+        slab::return_errors(&this.segments)?;
         for _ in 0..POSTED_RECEIVES {
             this.post_inbox(vec![0; MESSAGE_BYTES_MAX].into())?;
         }
         Ok(this)
+    }
+
+    /// Sends something else in place of messages from now on, where `replace` gives it.
+    pub(crate) fn replace_sent(&mut self, replace: Replace) {
+        self.replace = Some(replace);
     }
 
     /// Segments that tags can tell apart: one tag each, from 0 on.
@@ -186,7 +227,12 @@ impl MpiTransport {
 impl Transport for MpiTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
         let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
-        let len = codec::encode(message, &mut buffer)?.len();
+        let mut len = codec::encode(message, &mut buffer)?.len();
+        if let Some(bytes) = self.replace.as_mut().and_then(|with| with(message, &buffer[..len])) {
+            // Buffers are used again: none is shorter than a message can be.
+            len = bytes.len();
+            buffer = bytes.into_iter().chain([0; MESSAGE_BYTES_MAX]).collect();
+        }
         self.sending += 1;
         let owner = Owner::Message { buffer: Buffer::new(buffer), len };
         self.active.send(self.messages.as_raw(), rank(to), MESSAGE_TAG, Mode::Standard, owner)

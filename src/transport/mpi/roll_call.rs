@@ -30,6 +30,8 @@ pub enum Meeting {
     Start,
     /// Rank 0 has looked at inputs and outputs.
     Inputs,
+    /// Each rank knows whether it has the memory for what is to come.
+    Memory,
     /// Right before the collective calls that make communicators.
     Connect,
     /// After the exchange, with what each rank measured.
@@ -50,12 +52,13 @@ impl Meeting {
             Self::Reports => 314,
             Self::Summary => 315,
             Self::Leave => 316,
+            Self::Memory => 317,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
-            Self::Start | Self::Inputs | Self::Connect => "start",
+            Self::Start | Self::Inputs | Self::Memory | Self::Connect => "start",
             Self::Reports => "report",
             Self::Summary | Self::Leave => "end",
         }

@@ -18,6 +18,7 @@ use mpi::raw::AsRaw as _;
 use mpi::topology::SimpleCommunicator;
 
 use super::super::TransportError;
+use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
 use crate::store::{SealedSegment, VacantSlot};
 
@@ -206,12 +207,13 @@ impl Slab {
                 self.statuses.as_mut_ptr(),
             )
         };
+        let found = usize::try_from(found).unwrap_or(0).min(active);
         if let Err(error) = check("MPI_Testsome", code) {
+            let from = self.sender_of_too_much(found);
             // Nobody knows which requests have ended: none is touched again, and their memory is leaked.
             self.leak();
-            return Err(error);
+            return Err(from.map_or(error, |from| TransportError::TooLong { from }));
         }
-        let found = usize::try_from(found).unwrap_or(0).min(active);
         // From the last place on: `swap_remove` moves the last request, which then is none of those that
         // have ended.
         let listed = self.indices[..found].iter().zip(0..);
@@ -225,6 +227,14 @@ impl Slab {
         }
         // The memory of all of these is free, also behind an error.
         self.ended.drain(..).try_for_each(|(owner, status)| read(owner, &status).map(&mut ended))
+    }
+
+    /// Who sent more than its receive has room for, if that is why a test failed. MPI tells the error of each
+    /// of the first `found` requests then.
+    fn sender_of_too_much(&self, found: usize) -> Option<NodeId> {
+        let too_much = |status: &&ffi::MPI_Status| class(status.MPI_ERROR) == ffi::MPI_ERR_TRUNCATE;
+        let status = self.statuses[..found].iter().find(too_much)?;
+        u32::try_from(status.MPI_SOURCE).ok().map(NodeId)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -287,7 +297,33 @@ fn empty_status() -> ffi::MPI_Status {
 }
 
 fn check(call: &'static str, code: c_int) -> Result<(), TransportError> {
-    if code == 0 { Ok(()) } else { Err(TransportError::Mpi { call, code }) }
+    if code == 0 { Ok(()) } else { Err(TransportError::Mpi { call, cause: explain(code) }) }
+}
+
+/// What MPI says about an error.
+fn explain(code: c_int) -> String {
+    let (mut text, mut len) = ([0_u8; ffi::MPI_MAX_ERROR_STRING as usize], 0);
+    // SAFETY: the function takes any code, and writes at most so many characters as there is room for.
+    unsafe { ffi::MPI_Error_string(code, text.as_mut_ptr().cast(), &raw mut len) };
+    let said = usize::try_from(len).ok().and_then(|len| text.get(..len)).unwrap_or_default();
+    format!("MPI error {code}: {}", escape::line(&String::from_utf8_lossy(said)))
+}
+
+/// The class of an error, which is the same in each MPI.
+fn class(code: c_int) -> u32 {
+    let mut class = 0;
+    // SAFETY: the function takes any code, and writes an integer.
+    let found = unsafe { ffi::MPI_Error_class(code, &raw mut class) };
+    if found == 0 { u32::try_from(class).unwrap_or(0) } else { 0 }
+}
+
+/// Has the calls on this communicator return their errors: by default MPI ends the job and names nobody.
+pub(super) fn return_errors(comm: &SimpleCommunicator) -> Result<(), TransportError> {
+    // SAFETY: a constant of the MPI library, which nobody writes.
+    let handler = unsafe { ffi::RSMPI_ERRORS_RETURN };
+    // SAFETY: the communicator is open for as long as it is borrowed, and the handler is MPI's own.
+    let code = unsafe { ffi::MPI_Comm_set_errhandler(comm.as_raw(), handler) };
+    check("MPI_Comm_set_errhandler", code)
 }
 
 /// A length as MPI takes it.

@@ -8,6 +8,11 @@ use std::path::{Path, PathBuf};
 
 use super::{Fact, Observation, Set};
 use crate::escape;
+use crate::manifest::read_bounded;
+
+// Bytes of a file of another tool, at most.
+// A million lines of OSU, or of criterion's samples: far beyond what either writes.
+const RESULTS_BYTES_MAX: u64 = 64 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImportError {
@@ -76,7 +81,7 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
 }
 
 fn text(path: &Path) -> Result<String, ImportError> {
-    let bytes =
-        std::fs::read(path).map_err(|cause| ImportError::Read { path: path.to_owned(), cause })?;
+    let bytes = read_bounded(path, RESULTS_BYTES_MAX)
+        .map_err(|cause| ImportError::Read { path: path.to_owned(), cause })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
