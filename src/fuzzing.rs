@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::harness::{Plan, measured};
 use crate::report::compare::import;
+use crate::tree::{ManifestLineError, StoredManifest};
 
 /// Reads a plan.
 ///
@@ -31,4 +32,22 @@ pub fn measured(dir: &Path) -> Result<(), String> {
 /// What is wrong in them.
 pub fn import(path: &Path) -> Result<(), String> {
     import::read(path).map(drop).map_err(|error| error.to_string())
+}
+
+/// Reads a manifest file; what is right is written and read back the same.
+///
+/// # Errors
+///
+/// What is wrong in it.
+///
+/// # Panics
+///
+/// When another manifest is read back than was written.
+pub fn manifest(bytes: &[u8]) -> Result<(), String> {
+    let shown = |(line, cause): (u64, ManifestLineError)| format!("{line}: {cause}");
+    let stored = StoredManifest::parse(bytes).map_err(shown)?;
+    let mut text = Vec::new();
+    stored.to_writer(&mut text).map_err(|error| error.to_string())?;
+    assert_eq!(StoredManifest::parse(&text[..]).map_err(shown), Ok(stored));
+    Ok(())
 }

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use mpiswarm::driver::job::{Inputs, Job, run_threads};
 use mpiswarm::manifest::{Owners, Popularity, Wanted, Workload, synthesize};
+use mpiswarm::store::Pool;
 use mpiswarm::time::Clock;
 
 /// The system's allocator, and how often it was asked for memory.
@@ -96,8 +97,20 @@ fn allocations_a_segment(verify_threads: usize) -> f64 {
     a_segment
 }
 
+/// Slots that are used again: what a staged segment goes through.
+fn assert_that_slots_are_recycled_without_allocating() {
+    let pool = Pool::new(4, 256).expect("a little memory");
+    let before = ALLOCATOR.counted();
+    for _ in 0..10_000 {
+        let (_, segment) = pool.take().expect("all came back").fill(256).hash_and_seal();
+        drop((segment.clone(), segment));
+    }
+    assert_eq!(ALLOCATOR.counted() - before, 0);
+}
+
 #[test]
 fn the_data_path_allocates_nothing() {
+    assert_that_slots_are_recycled_without_allocating();
     assert!(allocations_a_segment(0) < 0.01);
     // Checks on threads of their own, likewise.
     assert!(allocations_a_segment(1) < 0.01);

@@ -9,7 +9,7 @@ use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part,
+    Part, ReadSegment,
 };
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
@@ -37,6 +37,8 @@ fn failed() -> impl Strategy<Value = FailedFetch> {
         FetchFailure::TimedOut,
         FetchFailure::Corrupt,
         FetchFailure::Gone,
+        FetchFailure::Unservable,
+        FetchFailure::Unreadable,
     ]);
     (segment(), node(), failure, any::<u32>())
         .prop_map(|(segment, holder, failure, said)| FailedFetch { segment, holder, failure, said })
@@ -44,13 +46,18 @@ fn failed() -> impl Strategy<Value = FailedFetch> {
 
 fn ask() -> impl Strategy<Value = Ask> {
     let block = any::<(u32, u64)>().prop_map(|(index, bits)| Block { index, bits });
+    let read = (segment(), any::<[u8; 32]>())
+        .prop_map(|(segment, digest)| ReadSegment { segment, digest: Digest(digest) });
+    let problem = proptest::option::of(".{0,40}").prop_map(|text| text.map(String::into_boxed_str));
     let lists = (
         vec(block, 0..=BLOCKS_MAX),
         vec(segment(), 0..=WINDOW_MAX),
         vec(failed(), 0..=FAILED_FETCHES_MAX),
+        vec(read, 0..=WINDOW_MAX),
+        problem,
     );
-    (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(|(plain, (blocks, verified, failed))| {
-        Ask {
+    (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(
+        |(plain, (blocks, verified, failed, read, problem))| Ask {
             sequence: plain.0,
             room: plain.1,
             end_game: plain.2,
@@ -59,8 +66,10 @@ fn ask() -> impl Strategy<Value = Ask> {
             verified: verified.into_iter().collect(),
             known: plain.4,
             failed: failed.into_iter().collect(),
-        }
-    })
+            read: read.into_iter().collect(),
+            problem,
+        },
+    )
 }
 
 fn handout() -> impl Strategy<Value = Handout> {
@@ -98,6 +107,7 @@ fn report() -> impl Strategy<Value = DoneReport> {
             more_corrupt: more.1,
             failed_files: failed.into_iter().map(FileId).collect(),
             more_failed_files: more.1,
+            broken: (more.0 % 2 == 0).then(|| "no space".into()),
         },
     )
 }
@@ -118,6 +128,7 @@ fn message() -> impl Strategy<Value = Message> {
         vec(segment(), 0..=HANDOUT_MAX)
             .prop_map(|segments| Message::Request { segments: segments.into_iter().collect() }),
         segment().prop_map(|segment| Message::Decline { segment }),
+        segment().prop_map(|segment| Message::Unservable { segment }),
         segment().prop_map(|segment| Message::Withdraw { segment }),
         segment().prop_map(|segment| Message::Withdrawn { segment }),
     ];
@@ -172,6 +183,7 @@ proptest! {
 #[test]
 fn the_largest_messages_fit() {
     let (segment, node) = (SegmentId(u32::MAX), NodeId(u32::MAX));
+    let problem: Box<str> = "x".repeat(PROBLEM_BYTES_MAX).into();
     let failed = FailedFetch { segment, holder: node, failure: FetchFailure::Gone, said: u32::MAX };
     let ask = Ask {
         sequence: u32::MAX,
@@ -182,6 +194,8 @@ fn the_largest_messages_fit() {
         verified: [segment; WINDOW_MAX].into(),
         known: u16::MAX,
         failed: [failed; FAILED_FETCHES_MAX].into(),
+        read: vec![ReadSegment { segment, digest: Digest([0xff; 32]) }; WINDOW_MAX],
+        problem: Some(problem.clone()),
     };
     let entry =
         HandoutEntry { segment, digest: Digest([0xff; 32]), holders: [node; HOLDERS_MAX].into() };
@@ -192,15 +206,15 @@ fn the_largest_messages_fit() {
         busy: true,
         entries: std::iter::repeat_n(entry, HANDOUT_MAX).collect(),
     };
-    let problem: Box<str> = "x".repeat(PROBLEM_BYTES_MAX).into();
     let report = DoneReport {
         segments: u32::MAX,
-        problems: std::iter::repeat_n(problem, PROBLEMS_MAX).collect(),
+        problems: std::iter::repeat_n(problem.clone(), PROBLEMS_MAX).collect(),
         more_problems: u32::MAX,
         corrupt: [CorruptSegment { segment, holder: node, times: u32::MAX }; PROBLEMS_MAX].into(),
         more_corrupt: u32::MAX,
         failed_files: vec![FileId(u32::MAX); FAILED_FILES_MAX],
         more_failed_files: u32::MAX,
+        broken: Some(problem.clone()),
     };
     let part = Part { index: u32::MAX, last: true, bytes: vec![0xff; PART_BYTES_MAX] };
     for message in [

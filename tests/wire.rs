@@ -7,7 +7,8 @@ use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::registration::{Catalogue, Listing};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Input,
-    Message, Node, Outbox, Output, OwnedEntry, Part, Peer, Registration, Tracker,
+    Message, Node, Outbox, Output, OwnedEntry, Part, Peer, ReadSegment, Registration, Tracker,
+    UNREAD,
 };
 use mpiswarm::time::Timestamp;
 use mpiswarm::verify::Digest;
@@ -120,6 +121,7 @@ fn every_kind() -> Vec<Message> {
         Message::Stop,
         Message::Bye,
         Message::Request { segments: segments(&[0]) },
+        Message::Unservable { segment: SegmentId(3) },
         Message::Decline { segment: SegmentId(0) },
         Message::Withdraw { segment: SegmentId(0) },
         Message::Withdrawn { segment: SegmentId(0) },
@@ -182,6 +184,11 @@ fn verified(segment: u32) -> Message {
     Message::Ask(Ask { sequence: 1, verified, ..Ask::default() })
 }
 
+fn read(segments: std::ops::Range<u32>, digest: Digest) -> Message {
+    let read = segments.map(|segment| ReadSegment { segment: SegmentId(segment), digest });
+    Message::Ask(Ask { sequence: 1, read: read.collect(), ..Ask::default() })
+}
+
 fn done(report: DoneReport) -> Message {
     Message::Done(Box::new(report))
 }
@@ -200,7 +207,14 @@ fn report_of(files: Vec<FileId>) -> Message {
 fn a_tracker_checks_every_number() {
     let long: Box<str> = "x".repeat(PROBLEM_BYTES_MAX + 1).into();
     let problems = [long.clone()].into_iter().collect();
+    let cannot = Ask { sequence: 1, problem: Some(long.clone()), ..Ask::default() };
+    let broken = DoneReport { broken: Some(long.clone()), ..DoneReport::default() };
     for (message, what) in [
+        (read(0..65, Digest([7; 32])), "65 segments read, of at most 64"),
+        (read(70..71, Digest([7; 32])), "segment 70 of 70"),
+        (read(3..4, UNREAD), "segment 3 read, with the digest of none"),
+        (Message::Ask(cannot), "a problem of 1025 bytes, of at most 1024"),
+        (done(broken), "a problem of 1025 bytes, of at most 1024"),
         (ask_of(&[(2, 1)]), "block 2 of segments, of which there are 2, or twice"),
         (ask_of(&[(1, 1 << 6)]), "block 1 of segments, of which there are 2, or twice"),
         (ask_of(&[(u32::MAX, 1)]), "block 4294967295 of segments, of which there are 2, or twice"),

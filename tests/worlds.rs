@@ -1,6 +1,9 @@
 //! Seeded worlds, run by the hundred in virtual time: whatever goes wrong, a run ends, says what
 //! went wrong, and every peer that survives has exactly what was registered.
 
+#[path = "worlds/late.rs"]
+mod late;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -74,7 +77,7 @@ fn run(mut scenario: WorldConfig) -> Run {
 fn registered(scenario: &WorldConfig, name: &str) -> Option<Vec<Digest>> {
     let owned = scenario.registrations.iter().flat_map(|registration| match registration {
         Registration::Ready { owned, .. } => owned.as_slice(),
-        Registration::Refused { .. } => &[],
+        Registration::Late(_) | Registration::Refused { .. } => &[],
     });
     owned.filter(|entry| &*entry.name == name).map(|entry| entry.digests.to_vec()).next()
 }

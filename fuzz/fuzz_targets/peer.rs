@@ -6,13 +6,14 @@ mod common;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use common::{Bytes, LENGTHS, NODES, config, part_of, registration};
+use common::{Bytes, LENGTHS, NODES, config, late_registration, part_of, registration};
 use libfuzzer_sys::fuzz_target;
 use mpiswarm::config::MESSAGE_BYTES_MAX;
 use mpiswarm::manifest::{FileId, NodeId, SegmentId};
 use mpiswarm::protocol::registration::{Catalogue, Listing};
 use mpiswarm::protocol::{CheckResult, Input, Message, Node, Outbox, Output, Peer, codec};
 use mpiswarm::time::Timestamp;
+use mpiswarm::verify::Digest;
 
 /// The peer, and what its driver would keep.
 struct Run {
@@ -22,6 +23,7 @@ struct Run {
     buffer: Vec<u8>,
     expected: Vec<(NodeId, SegmentId)>,
     checking: Vec<(NodeId, SegmentId)>,
+    reading: Vec<SegmentId>,
     serving: Vec<(NodeId, SegmentId)>,
     publishing: Vec<FileId>,
     published: HashSet<FileId>,
@@ -49,10 +51,16 @@ impl Run {
                     self.expected.push((from, segment));
                     assert!(self.expected.len() + self.checking.len() <= 128);
                 }
+                Output::Read { segment } => {
+                    assert!(!self.reading.contains(&segment), "it is being read");
+                    self.reading.push(segment);
+                }
                 Output::Serve { to, segment } => {
                     assert!(self.peer.holds(segment), "it serves what it has");
                     self.serving.push((to, segment));
                 }
+                // What was read is dropped: it is another segment than others have read.
+                Output::Forget { from: NodeId(3), .. } => {}
                 Output::Forget { from, segment } => {
                     self.expected.retain(|&other| other != (from, segment));
                 }
@@ -82,8 +90,10 @@ fn take<T>(list: &mut Vec<T>, byte: u8) -> Option<T> {
 fuzz_target!(|bytes: &[u8]| {
     let mut bytes = Bytes(bytes);
     let mode = bytes.byte();
-    // Rank 3 wants both files; its tracker's catalogue may be wrong.
-    let peer = Peer::new((NodeId(3), NODES), &registration(3), config(mode >> 1));
+    // Rank 3 wants both files, or is a source of a late one; its tracker's catalogue may be wrong.
+    let is_late = mode & 0x80 != 0;
+    let registration = if is_late { late_registration(2) } else { registration(3) };
+    let peer = Peer::new((NodeId(3), NODES), &registration, config(mode >> 1));
     let mut run = Run {
         peer,
         out: Outbox::default(),
@@ -91,6 +101,7 @@ fuzz_target!(|bytes: &[u8]| {
         buffer: vec![0; MESSAGE_BYTES_MAX],
         expected: Vec::new(),
         checking: Vec::new(),
+        reading: Vec::new(),
         serving: Vec::new(),
         publishing: Vec::new(),
         published: HashSet::new(),
@@ -101,8 +112,12 @@ fuzz_target!(|bytes: &[u8]| {
     let mut sequence = 0;
     if mode & 1 == 0 {
         let listing = |file, first, count| Some(Listing { file: FileId(file), first, count });
-        let wanted = vec![listing(0, 0, LENGTHS[0]), listing(1, LENGTHS[0], LENGTHS[1])];
         let segments = LENGTHS.iter().sum();
+        let wanted = if is_late {
+            vec![listing(0, 0, segments)]
+        } else {
+            vec![listing(0, 0, LENGTHS[0]), listing(1, LENGTHS[0], LENGTHS[1])]
+        };
         let catalogue = Catalogue { segments, owned: Vec::new(), wanted };
         goes_on &= run.hear(NodeId(0), &Message::Registered { index: 0 })
             && run.hear(NodeId(0), &Message::Described(part_of(&catalogue)))
@@ -137,9 +152,22 @@ fuzz_target!(|bytes: &[u8]| {
                 None => true,
             },
             8 => match take(&mut run.serving, bytes.byte()) {
+                Some((to, segment)) if bytes.byte() % 8 == 1 => {
+                    run.feed(Input::Unservable { to, segment })
+                }
                 Some((to, segment)) => run.feed(Input::Sent { to, segment }),
                 None => true,
             },
+            11 => match take(&mut run.reading, bytes.byte()) {
+                Some(segment) => {
+                    let digest = Digest([bytes.byte() % 2 + 7; 32]);
+                    let is_read = bytes.byte() % 4 != 0;
+                    let result = if is_read { Ok(digest) } else { Err("no such file".into()) };
+                    run.feed(Input::Read { segment, result })
+                }
+                None => run.feed(Input::Room { slots: usize::from(bytes.byte()) }),
+            },
+            12 if bytes.byte() == 1 => run.feed(Input::Broken { problem: "no space".into() }),
             9 => match take(&mut run.publishing, bytes.byte()) {
                 Some(file) => {
                     let problem = (bytes.byte() == 0).then(|| "no space".into());

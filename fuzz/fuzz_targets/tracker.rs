@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Bytes, NODES, config, part_of, registration};
+use common::{Bytes, NODES, config, late_registration, part_of, registration};
 use libfuzzer_sys::fuzz_target;
 use mpiswarm::config::MESSAGE_BYTES_MAX;
 use mpiswarm::manifest::NodeId;
@@ -58,7 +58,9 @@ fuzz_target!(|bytes: &[u8]| {
     let mut goes_on = run.feed(Input::Start);
     if mode & 1 == 0 {
         for rank in 1..NODES {
-            goes_on &= run.hear(NodeId(rank), &Message::Register(part_of(&registration(rank))));
+            let is_late = mode & 0x80 != 0;
+            let registration = if is_late { late_registration(rank) } else { registration(rank) };
+            goes_on &= run.hear(NodeId(rank), &Message::Register(part_of(&registration)));
         }
         for rank in 1..NODES {
             goes_on &= run.hear(NodeId(rank), &Message::Ready { problem: None });

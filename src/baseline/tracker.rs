@@ -195,7 +195,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                 }
                 PeerMessage::Done(report) => {
                     self.contacts[from.index()].0 = Contact::Done;
-                    self.outcome.take_report(from, &report, swarm.roster());
+                    self.outcome.take_report(from, &report, swarm.roster(), &[]);
                     done += 1;
                 }
                 // These come before a swarm opens, or after it ends, or are answered.

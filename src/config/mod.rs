@@ -60,6 +60,11 @@ pub const PART_BYTES_MAX: usize = 48 * 1024;
 // A bound on what one rank can make another keep: 16 million segments of a classic hash and its digest.
 pub const MESSAGE_TOTAL_MAX: usize = 1 << 30;
 
+/// Segments of a file whose digests are not registered, at most.
+// As many as registrations of a classic hash and digest have room for: what one rank can make another
+// keep because of a number that it says.
+pub const LATE_SEGMENTS_MAX: u32 = 1 << 24;
+
 /// Bytes of an encoded message, at most.
 // The size of each receive buffer for messages: room for a part, a handout and a report of failed
 // files.

@@ -103,6 +103,9 @@ ranges! {
     SegmentBytes: usize, 0, 0x7fff_ffff, default 32_768;
     /// Bytes of a file, at most.
     FileBytes: u64, 1, u64::MAX;
+    // A petabyte is more than any disk of a node.
+    /// Bytes of all files of a synthetic tree.
+    TreeBytes: u64, 0, 1_000_000_000_000_000;
     /// A seed.
     Seed: u64, 0, u64::MAX, default 1;
     // More threads than any machine has cores only wait for each other.
@@ -153,6 +156,59 @@ ranges! {
     LoadSeconds: f64, 0.001, 86_400.0;
     /// Loads of each case.
     LoadCount: u32, 1, 100_000, default 3;
+}
+
+/// A number of bytes with a unit: `256M`, `64KiB`, `4096`. K is 1024, M 1024², and so on.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit = unit.strip_suffix("iB").unwrap_or(unit);
+    let power = match unit {
+        "" => 0,
+        "K" | "k" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << (10 * power))
+}
+
+/// Defines sizes with a unit, each with what it is in words, and the condition on it.
+macro_rules! sizes {
+    ($($(#[doc = $doc:literal])+ $name:ident: $number:ty, $range:literal, $fits:expr;)+) => {$(
+        $(#[doc = $doc])+
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub struct $name($number);
+
+        impl $name {
+            /// The number.
+            pub const fn get(self) -> $number {
+                self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = OutOfRange;
+
+            fn from_str(text: &str) -> Result<Self, OutOfRange> {
+                let size = bytes(text).filter($fits).and_then(|size| size.try_into().ok());
+                let refused = || OutOfRange { range: $range.to_owned(), value: text.to_owned() };
+                size.map(Self).ok_or_else(refused)
+            }
+        }
+    )+};
+}
+
+sizes! {
+    // A segment is at least a leaf; MPI counts bytes in 31 bits.
+    /// Bytes of a segment of a tree.
+    TreeSegmentBytes: u32, "a power of two from 16K to 1G",
+        |&size| size.is_power_of_two() && (16 << 10..=1 << 30).contains(&size);
+    // Less holds no segment that is worth a message; no machine has more.
+    /// Memory of a rank for segments, bytes.
+    MemoryBytes: u64, "a size from 1M to 64T, such as 256M",
+        |&size| (1 << 20..=64 << 40).contains(&size);
 }
 
 /// Reads a number from whatever a plan has, by its text: `FromStr` then checks it.

@@ -125,6 +125,10 @@ impl NodeIo<Peer> for PeerIo {
                 self.checks.begin(Check { from, segment, digest, slot, requested });
             }
             Output::Publish { file } => self.publish(file),
+            // No rank registers a file that is read while the swarm runs.
+            Output::Read { segment } => {
+                inputs.push(Input::Read { segment, result: Err("there is no source".into()) });
+            }
             // The loop does these.
             Output::Send { .. } | Output::Finish => {}
         }

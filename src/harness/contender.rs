@@ -162,6 +162,7 @@ fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
             segments_verified: delivered,
             files_finished: files as u64 * receivers,
             peers_complete: ranks.iter().filter(|rank| rank.finished.is_some()).count(),
+            ..Progress::default()
         },
         distinct_bytes: u64::from(job.segments) * job.payload_bytes() as u64,
         metrics: ranks.into_iter().map(|rank| rank.metrics).collect(),

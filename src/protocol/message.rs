@@ -58,6 +58,8 @@ pub enum Message {
     Request { segments: ArrayVec<SegmentId, HANDOUT_MAX> },
     /// Holder to peer: I can't send this segment now.
     Decline { segment: SegmentId },
+    /// Holder to peer: I can't send this segment at all.
+    Unservable { segment: SegmentId },
     /// Peer to holder: don't send this segment.
     Withdraw { segment: SegmentId },
     /// Holder to peer: I will not send it.
@@ -98,6 +100,19 @@ pub struct Ask {
     pub known: u16,
     /// Segments that it was handed and could not get.
     pub failed: ArrayVec<FailedFetch, FAILED_FETCHES_MAX>,
+    // Not inline: a message would be half as large again, and few asks have any.
+    /// Segments that it read from a source, and the tracker has not confirmed; at most [`WINDOW_MAX`].
+    pub read: Vec<ReadSegment>,
+    /// Why it could not read one, at most [`PROBLEM_BYTES_MAX`] long, until the tracker has confirmed it.
+    pub problem: Option<Box<str>>,
+}
+
+/// A segment that was read from a source, and its digest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
+pub struct ReadSegment {
+    pub segment: SegmentId,
+    pub digest: Digest,
 }
 
 impl Ask {
@@ -147,6 +162,10 @@ pub enum FetchFailure {
     Corrupt,
     /// The holder is gone.
     Gone,
+    /// The holder has lost it.
+    Unservable,
+    /// It was to be read, and the source does not give it.
+    Unreadable,
 }
 
 /// What the tracker answers to an ask.
@@ -164,14 +183,18 @@ pub struct Handout {
     pub entries: ArrayVec<HandoutEntry, HANDOUT_MAX>,
 }
 
+// No SHA-256 that anybody knows how to produce. An `Option` would cost every handout a byte an entry.
+/// The digest of a segment that nobody has read.
+pub const UNREAD: Digest = Digest([0; 32]);
+
 /// One segment to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandoutEntry {
     /// Which segment.
     pub segment: SegmentId,
-    /// Its registered SHA-256.
+    /// Its SHA-256; [`UNREAD`] where nobody has read it.
     pub digest: Digest,
-    /// Whom to ask, best first.
+    /// Whom to ask, best first. The peer itself, alone: it is to read the segment from its source.
     pub holders: ArrayVec<NodeId, HOLDERS_MAX>,
 }
 
@@ -193,6 +216,8 @@ pub struct DoneReport {
     pub failed_files: Vec<FileId>,
     /// How many more it did not get.
     pub more_failed_files: u32,
+    /// Why it dropped out, if it did, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
+    pub broken: Option<Box<str>>,
 }
 
 /// A segment that came from a holder and did not match its digest.

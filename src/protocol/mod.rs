@@ -5,6 +5,7 @@
 //! driver does that with real bytes, the simulation in virtual time.
 
 pub mod codec;
+pub mod late_file;
 pub mod registration;
 pub mod message;
 pub mod peer;
@@ -23,11 +24,13 @@ use crate::verify::Digest;
 
 pub use message::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part,
+    Part, ReadSegment, UNREAD,
 };
 pub use peer::{Peer, Wait};
-pub use registration::{OwnedEntry, Registration};
+pub use registration::{LateEntry, OwnedEntry, Registration};
 pub use tracker::{Outcome, Tracker};
+#[cfg(feature = "mpi")]
+pub(crate) use violation::Route;
 pub use violation::{ProtocolError, Violation};
 
 /// A node of the swarm.
@@ -90,6 +93,28 @@ pub enum Input<'a> {
         /// Whether it is the registered segment.
         verdict: CheckResult,
     },
+    /// A segment was read from the source, hashed and stored, so that it is verified. Comes once for
+    /// every [`Output::Read`].
+    Read {
+        segment: SegmentId,
+        /// Its digest, or why it can't be read, for people to read.
+        result: Result<Digest, Box<str>>,
+    },
+    /// How many segments may be in flight from now on; without this input there is no limit but the
+    /// window.
+    Room {
+        slots: usize,
+    },
+    /// The peer can keep nothing more: it fetches nothing more, and the others go on.
+    Broken {
+        /// Why, for people to read.
+        problem: Box<str>,
+    },
+    /// In place of [`Input::Sent`]: a segment that was to be served can't be had any more.
+    Unservable {
+        to: NodeId,
+        segment: SegmentId,
+    },
     /// Slots are reserved, or could not be.
     Reserved {
         /// Why not, for people to read.
@@ -137,9 +162,10 @@ pub enum Output {
         to: NodeId,
         segment: SegmentId,
     },
-    /// Drop a segment that was expected or has arrived.
+    /// Drop a segment that was expected or has arrived; also one that was read, and is another one than
+    /// other sources have read.
     Forget {
-        /// Who was to send it.
+        /// Who was to send it: the node itself, where it was read.
         from: NodeId,
         segment: SegmentId,
     },
@@ -149,6 +175,11 @@ pub enum Output {
         segment: SegmentId,
         /// What its SHA-256 must be.
         digest: Digest,
+    },
+    /// Read a segment from the source into a slot. It may be one that the peer holds: nobody knows its
+    /// digest yet.
+    Read {
+        segment: SegmentId,
     },
     /// Give a whole file its final name.
     Publish {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{MESSAGE_TOTAL_MAX, PART_BYTES_MAX};
-use crate::manifest::FileId;
+use crate::manifest::{FileId, SegmentSet};
 use crate::verify::Digest;
 
 use super::{Part, Violation};
@@ -19,6 +19,8 @@ pub enum Registration {
         /// Names of files that it wants.
         wanted: Vec<Box<str>>,
     },
+    /// It wants one file, whose digests nobody knows beforehand.
+    Late(LateEntry),
     /// It can't take part, and the whole run ends.
     Refused {
         /// Why not, naming file and line.
@@ -35,6 +37,32 @@ pub struct OwnedEntry {
     pub hashes: Box<str>,
     /// The SHA-256 of its segments' payloads.
     pub digests: Box<[Digest]>,
+}
+
+/// A file that a peer wants, and whose digests are found while the swarm runs: a *late* file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateEntry {
+    /// Its name.
+    pub name: Box<str>,
+    /// How many segments the file has, from a peer that is a source: it can read all of them. At most
+    /// [`crate::config::LATE_SEGMENTS_MAX`].
+    pub source: Option<u32>,
+    /// Segments that the peer has already, by their positions in the file; a set made for no segment
+    /// where it has none.
+    pub held: SegmentSet,
+    /// Digests that a source knows, by position, ascending.
+    pub digests: Vec<(u32, Digest)>,
+}
+
+impl LateEntry {
+    /// Whether it can be of a file of `count` segments.
+    pub(crate) fn fits(&self, count: u32) -> bool {
+        let held =
+            self.held.is_empty() || SegmentSet::from_bytes(count, &self.held.to_bytes()).is_some();
+        let ascends = self.digests.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        let digests = ascends && self.digests.last().is_none_or(|&(last, _)| last < count);
+        held && digests && self.source.is_none_or(|source| source == count)
+    }
 }
 
 /// How the files that a peer named are numbered.

@@ -1,11 +1,13 @@
 //! The roster: numbers the files of all registrations, and checks that their owners agree.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::OnceLock;
 
 use unicode_normalization::UnicodeNormalization as _;
 
+use super::late_file::{LateFile, LateFileError};
 use super::registration::{Catalogue, Listing};
-use super::{OwnedEntry, Registration};
+use super::{OwnedEntry, Registration, UNREAD};
 use crate::escape;
 use crate::manifest::{FileId, FileName, Geometry, NameError, NodeId, Quoted, SegmentId};
 use crate::verify::Digest;
@@ -23,9 +25,11 @@ pub(crate) struct RosterFile {
 pub(crate) struct Roster {
     pub(crate) geometry: Geometry,
     pub(crate) files: Vec<RosterFile>,
-    pub(crate) digests: Vec<Digest>,
+    /// By segment; those of a late file come while the swarm runs.
+    pub(crate) digests: Vec<OnceLock<Digest>>,
+    pub(crate) late: Option<LateFile>,
     pub(crate) named: Vec<Named>,
-    /// Names that somebody wants and nobody owns.
+    /// Names that somebody wants and nobody owns or can read.
     pub(crate) unowned: Vec<Box<str>>,
 }
 
@@ -79,6 +83,8 @@ pub enum RosterError {
     NamedTwice { node: NodeId, name: Box<str> },
     #[error("{name}: {owner} registered what is no hash")]
     NoHash { name: Box<str>, owner: NodeId },
+    #[error(transparent)]
+    Late(#[from] LateFileError),
     /// The transport has fewer tags than there are segments.
     #[error(
         "the files have {count} segments in all, but this MPI has tags for {max}; \
@@ -125,11 +131,22 @@ impl Roster {
                 file.owners.push(node);
             }
         }
+        let late = LateFile::of(registrations)?;
+        if let Some(late) = &late {
+            let next = FileId(u32::try_from(files.len()).unwrap_or(u32::MAX));
+            let (node, name) = (late.sources[0], late.name.clone());
+            if *numbers.entry(late_name(registrations)).or_insert(next) != next {
+                return Err(RosterError::NamedTwice { node, name });
+            }
+            files.push(RosterFile { name, owners: late.sources.clone(), wanted: true });
+        }
         let counts = firsts.iter().map(|e| u32::try_from(e.digests.len()).unwrap_or(u32::MAX));
-        let geometry = Geometry::new(counts)?;
-        let digests = firsts.iter().flat_map(|entry| entry.digests.iter().copied()).collect();
+        let geometry = Geometry::new(counts.chain(late.as_ref().map(|late| late.count)))?;
+        let registered = firsts.iter().flat_map(|entry| entry.digests.iter().copied());
+        let mut digests: Vec<_> = registered.map(OnceLock::from).collect();
+        digests.extend(late.iter().flat_map(LateFile::known));
         let (named, unowned) = names(registrations, &numbers, &mut files);
-        Ok(Self { geometry, files, digests, named, unowned })
+        Ok(Self { geometry, files, digests, late, named, unowned })
     }
 
     /// The roster, if it has at most `max` segments.
@@ -152,16 +169,17 @@ impl Roster {
         }
     }
 
-    /// Segments wanted, summed over peers.
+    /// Segments wanted and not there already, summed over peers.
     pub(crate) fn wanted_segments(&self) -> u64 {
-        let count = |file: &FileId| self.geometry.segments_of(*file).len() as u64;
-        self.named.iter().flat_map(|named| named.wanted.iter().flatten()).map(count).sum()
+        (0..).take(self.named.len()).map(|rank| self.wanted_by(NodeId(rank))).sum()
     }
 
-    /// Segments that `peer` wants.
+    /// Segments that `peer` wants and has not already.
     pub(crate) fn wanted_by(&self, peer: NodeId) -> u64 {
         let wanted = self.named.get(peer.index()).map_or(&[][..], |named| &named.wanted);
-        wanted.iter().flatten().map(|&file| self.geometry.segments_of(file).len() as u64).sum()
+        let segments = |&file: &FileId| self.geometry.segments_of(file).len();
+        let held = self.late.as_ref().map_or(0, |late| late.held_by(peer));
+        (wanted.iter().flatten().map(segments).sum::<usize>() - held) as u64
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
@@ -194,13 +212,28 @@ impl Roster {
         alike.collect()
     }
 
+    /// The digest of a segment, or [`UNREAD`].
     pub(crate) fn digest(&self, segment: SegmentId) -> Digest {
-        self.digests[segment.index()]
+        self.digests[segment.index()].get().copied().unwrap_or(UNREAD)
+    }
+
+    /// The number of the late file.
+    pub(crate) fn late_file(&self) -> Option<FileId> {
+        let last = u32::try_from(self.files.len()).ok()?.checked_sub(1)?;
+        self.late.as_ref().map(|_| FileId(last))
     }
 
     pub(crate) fn name(&self, file: FileId) -> &str {
         &self.files[file.index()].name
     }
+}
+
+/// The name of the late file; empty where nobody registered one.
+fn late_name(registrations: &[(NodeId, Registration)]) -> &str {
+    let mut names = registrations.iter().filter_map(|(_, registration)| {
+        if let Registration::Late(entry) = registration { Some(&*entry.name) } else { None }
+    });
+    names.next().unwrap_or_default()
 }
 
 fn names(
@@ -212,9 +245,15 @@ fn names(
     let mut named: Vec<Named> = (0..ranks).map(|_| Named::default()).collect();
     let mut unowned: BTreeMap<Box<str>, ()> = BTreeMap::new();
     for (node, registration) in registrations {
-        let Registration::Ready { owned, wanted } = registration else { continue };
         let entry = &mut named[node.index()];
-        entry.owned = owned.iter().map(|file| numbers[&*file.name]).collect();
+        let wanted = match registration {
+            Registration::Ready { owned, wanted } => {
+                entry.owned = owned.iter().map(|file| numbers[&*file.name]).collect();
+                &wanted[..]
+            }
+            Registration::Late(late) => std::slice::from_ref(&late.name),
+            Registration::Refused { .. } => continue,
+        };
         for name in wanted {
             let number = numbers.get(&**name).copied();
             match number {

@@ -3,10 +3,10 @@
 //! A node checks every message before it acts on it. The first that can't be is the end of the run: whoever
 //! sent it has lost its memory or is another program, and what else it said can't be trusted either.
 
-use crate::config::{FAILED_FILES_MAX, MESSAGE_TOTAL_MAX, PROBLEM_BYTES_MAX};
+use crate::config::{FAILED_FILES_MAX, MESSAGE_TOTAL_MAX, PROBLEM_BYTES_MAX, WINDOW_MAX};
 use crate::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
 
-use super::{DoneReport, Message};
+use super::{DoneReport, Message, ReadSegment, UNREAD};
 
 /// An invalid message, and its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,6 +42,10 @@ pub enum Violation {
     Report { files: usize, most: usize },
     #[error("a report of {bytes} bytes")]
     ReportBytes { bytes: i32 },
+    #[error("{reads} segments read, of at most {WINDOW_MAX}")]
+    Reads { reads: usize },
+    #[error("segment {segment} read, with the digest of none")]
+    Unread { segment: u32 },
     #[error("{bytes} bytes, of at most {most}")]
     Bytes { bytes: i32, most: usize },
     #[error("a request of {bytes} bytes, which has 4")]
@@ -107,10 +111,22 @@ impl Bounds {
         if fits { Ok(()) } else { Err(Violation::Holder { rank: node.0, nodes: self.nodes }) }
     }
 
+    /// What a source has read.
+    pub(crate) fn reads(&self, reads: &[ReadSegment]) -> Result<(), Violation> {
+        if reads.len() > WINDOW_MAX {
+            return Err(Violation::Reads { reads: reads.len() });
+        }
+        reads.iter().try_for_each(|read| match read.digest {
+            UNREAD => Err(Violation::Unread { segment: read.segment.0 }),
+            _ => self.segment(read.segment),
+        })
+    }
+
     /// The report of a peer that wants `wanted` segments.
     pub(crate) fn report(&self, report: &DoneReport, wanted: u64) -> Result<(), Violation> {
         check_count(report.segments, wanted)?;
-        report.problems.iter().try_for_each(|problem| check_problem(problem))?;
+        let problems = report.problems.iter().chain(&report.broken);
+        problems.map(AsRef::as_ref).try_for_each(check_problem)?;
         report.corrupt.iter().try_for_each(|corrupt| {
             self.segment(corrupt.segment).and_then(|()| self.holder(corrupt.holder))
         })?;
@@ -178,6 +194,7 @@ impl Route {
             | Message::Stop => Self::FromTracker,
             Message::Request { .. }
             | Message::Decline { .. }
+            | Message::Unservable { .. }
             | Message::Withdraw { .. }
             | Message::Withdrawn { .. } => Self::BetweenPeers,
         }

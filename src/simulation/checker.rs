@@ -1,7 +1,7 @@
 //! The safety properties that hold after every event, whatever fails. A violation panics and names the
 //! nodes and the segment; the test that runs the world adds the seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::config::Config;
@@ -15,6 +15,10 @@ struct NodeFacts {
     verified: Vec<u64>,
     /// Slots made ready, by segment and sender, and whether the request was withdrawn.
     expected: BTreeMap<(SegmentId, NodeId), bool>,
+    /// Segments that it reads from its source.
+    reading: BTreeSet<SegmentId>,
+    /// The most that may be in flight.
+    slots: Option<usize>,
     /// Segments that it is sending, and since when.
     serving: BTreeMap<(NodeId, SegmentId), Timestamp>,
 }
@@ -28,6 +32,7 @@ pub(super) struct Checker {
     flights_max: usize,
     uploads_max: usize,
     patience: Duration,
+    reads: u64,
     served: u64,
     landed: u64,
     dropped: u64,
@@ -45,6 +50,7 @@ impl Checker {
             flights_max,
             uploads_max,
             patience: config.request_patience,
+            reads: 0,
             served: 0,
             landed: 0,
             dropped: 0,
@@ -82,6 +88,40 @@ impl Checker {
         let before = expected.insert((segment, from), false);
         assert!(before.is_none(), "{node} asks {from} for {segment:?} twice");
         assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
+        self.check_slots(node);
+    }
+
+    /// A node has so many slots from now on.
+    pub(super) fn room(&mut self, node: NodeId, slots: usize) {
+        self.nodes[node.index()].slots = Some(slots);
+    }
+
+    /// A source begins to read a segment.
+    pub(super) fn read(&mut self, node: NodeId, segment: SegmentId) {
+        let is_new = self.nodes[node.index()].reading.insert(segment);
+        assert!(is_new, "{node} reads {segment:?} twice at once");
+        self.check_slots(node);
+    }
+
+    /// A source has read a segment, or could not.
+    pub(super) fn has_read(&mut self, node: NodeId, segment: SegmentId, is_read: bool) {
+        let was_read = self.nodes[node.index()].reading.remove(&segment);
+        assert!(was_read, "{node} has read {segment:?} unasked");
+        self.reads += u64::from(is_read);
+        if is_read && !self.has(node, segment) {
+            self.verified(node, segment);
+        }
+    }
+
+    /// How often a segment was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    fn check_slots(&self, node: NodeId) {
+        let facts = &self.nodes[node.index()];
+        let count = facts.expected.len() + facts.reading.len();
+        assert!(facts.slots.is_none_or(|slots| count <= slots), "{node} uses {count} slots");
     }
 
     /// A node forgot a segment that it expected, or its check has ended.
@@ -125,6 +165,7 @@ impl Checker {
     /// A node vanished, and expects nothing more.
     pub(super) fn vanish(&mut self, node: NodeId) {
         self.nodes[node.index()].expected.clear();
+        self.nodes[node.index()].reading.clear();
     }
 
     /// The run has ended, and nothing may be in flight.

@@ -7,6 +7,7 @@
 //! gives the same run, event for event.
 
 mod checker;
+mod fingerprint;
 mod links;
 mod nodes;
 mod queue;

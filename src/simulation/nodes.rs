@@ -1,6 +1,6 @@
 //! The nodes of a world: those of a swarm, or those of a broadcast without one.
 
-use super::world_config::WorldConfig;
+use super::world_config::{LATE, WorldConfig, stand_in};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::registration::Listing;
 use crate::protocol::relay::{Relay, RelayAlgorithm, Starter};
@@ -12,7 +12,7 @@ use crate::verify::Digest;
 pub(super) enum SimulatedNode {
     Tracker(Box<Tracker>),
     Peer(Box<Peer>),
-    Starter(Starter),
+    Starter(Box<Starter>),
     Relay(Box<Relay>),
 }
 
@@ -36,7 +36,7 @@ impl SimulatedNode {
             Some(Registration::Ready { owned, .. }) => {
                 owned.iter().flat_map(|entry| entry.digests.iter().copied()).collect()
             }
-            Some(Registration::Refused { .. }) | None => Vec::new(),
+            Some(Registration::Late(_) | Registration::Refused { .. }) | None => Vec::new(),
         };
         let segments = u32::try_from(digests.len()).expect("segments are numbered in 32 bits");
         let mut digests = Some(digests);
@@ -49,14 +49,14 @@ impl SimulatedNode {
             };
             Self::Relay(Box::new(Relay::new(plan, window, segments, digests.take())))
         });
-        std::iter::once(Self::Starter(Starter::new(nodes))).chain(peers).collect()
+        std::iter::once(Self::Starter(Box::new(Starter::new(nodes)))).chain(peers).collect()
     }
 
     pub(super) fn node(&self) -> &dyn Node {
         match self {
             Self::Tracker(tracker) => &**tracker,
             Self::Peer(peer) => &**peer,
-            Self::Starter(starter) => starter,
+            Self::Starter(starter) => &**starter,
             Self::Relay(relay) => &**relay,
         }
     }
@@ -65,7 +65,7 @@ impl SimulatedNode {
         match self {
             Self::Tracker(tracker) => &mut **tracker,
             Self::Peer(peer) => &mut **peer,
-            Self::Starter(starter) => starter,
+            Self::Starter(starter) => &mut **starter,
             Self::Relay(relay) => &mut **relay,
         }
     }
@@ -81,6 +81,20 @@ impl SimulatedNode {
             Self::Peer(peer) => peer.owned().iter().flat_map(segments).collect(),
             Self::Relay(relay) => relay.held().collect(),
         }
+    }
+
+    /// Segments of a late file that the node has from the start, once they have numbers.
+    pub(super) fn held(&self) -> Vec<(SegmentId, Digest)> {
+        let Self::Peer(peer) = self else { return Vec::new() };
+        let wanted = peer.wanted().iter().flatten().flat_map(segments);
+        let held = wanted.filter(|&segment| peer.holds(segment));
+        held.map(|segment| (segment, stand_in(LATE, self.late_position(segment)))).collect()
+    }
+
+    /// The position of a segment in the late file that the node wants.
+    pub(super) fn late_position(&self, segment: SegmentId) -> u32 {
+        let first = self.peer().and_then(|peer| peer.wanted().iter().flatten().next());
+        segment.0 - first.map_or(0, |listing| listing.first)
     }
 
     /// The registered SHA-256 of a segment, if this node knows it.

@@ -7,10 +7,11 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::checker::Checker;
+use super::fingerprint::fold;
 use super::links::{LinkTable, Transfer};
 use super::nodes::{SimulatedNode, segments};
 use super::queue::{Queue, SimulatedEvent};
-use super::world_config::WorldConfig;
+use super::world_config::{LATE, WorldConfig, stand_in};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::relay::RelayAlgorithm;
@@ -43,6 +44,8 @@ pub struct World {
     gone: Vec<bool>,
     /// A buffer for one encoded message, where bytes are counted.
     encoded: Box<[u8]>,
+    /// By rank: when its source can be read again.
+    disk_free: Vec<Timestamp>,
     /// When the tracker has handled all that was sent to it so far.
     tracker_free: Timestamp,
     /// For each message in flight to rank 0: whether rank 0 is idle when it comes.
@@ -66,6 +69,8 @@ pub struct Run {
     pub declined: u64,
     /// Requests that were not answered in time.
     pub lapsed: u64,
+    /// Segments that sources read.
+    pub reads: u64,
     /// Peers that left because the tracker was gone.
     pub orphaned: usize,
     pub tracker_messages: u64,
@@ -123,6 +128,7 @@ impl World {
             armed: vec![None; count],
             gone: vec![false; count],
             encoded: vec![0; MESSAGE_BYTES_MAX].into(),
+            disk_free: vec![Timestamp::default(); count],
             tracker_free: Timestamp::default(),
             tracker_is_idle: VecDeque::new(),
             ordered: BTreeMap::new(),
@@ -149,6 +155,14 @@ impl World {
         for rank in 0..self.nodes.len() {
             let node = node_at(rank);
             self.queue.push(self.now, SimulatedEvent::Input { to: node, input: Input::Start });
+        }
+        for (node, at) in self.scenario.faults.broken.clone() {
+            let input = Input::Broken { problem: "no space left".into() };
+            self.queue.push(at, SimulatedEvent::Input { to: node, input });
+        }
+        for (node, at, slots) in self.scenario.rooms.clone() {
+            let input = Input::Room { slots };
+            self.queue.push(at, SimulatedEvent::Input { to: node, input });
         }
         for (node, at) in self.scenario.faults.vanish.clone() {
             self.queue.push(at, SimulatedEvent::Vanish { node });
@@ -215,7 +229,8 @@ impl World {
         if self.gone[to.index()] {
             return;
         }
-        self.fold_into_fingerprint(to, &input);
+        fold(&mut self.run.fingerprint, self.now, to, &input);
+        self.note(to, &input);
         let mut outbox = std::mem::take(&mut self.outbox);
         let node = self.nodes[to.index()].node_mut();
         let was_idle = to == NodeId::TRACKER
@@ -233,35 +248,15 @@ impl World {
         self.arm(to);
     }
 
-    /// Folds an event into the fingerprint of the run.
-    fn fold_into_fingerprint(&mut self, to: NodeId, input: &Input<'_>) {
-        let (kind, detail) = match input {
-            Input::Start => (1, 0),
-            Input::Deadline => (2, 0),
-            Input::Message { from, message } => {
-                let detail = if let Message::Request { segments } = message {
-                    segments.iter().fold(0_u64, |sum, segment| {
-                        sum.wrapping_mul(31).wrapping_add(u64::from(segment.0) + 1)
-                    })
-                } else if let Message::Handout(handout) = message {
-                    handout.entries.len() as u64
-                } else {
-                    0
-                };
-                (3, u64::from(from.0) << 32 | detail)
+    /// Tells the checker of an event before the node hears of it.
+    fn note(&mut self, node: NodeId, input: &Input<'_>) {
+        if let Input::Room { slots } = input {
+            self.checker.room(node, *slots);
+        } else if let Input::Read { segment, result } = input {
+            self.checker.has_read(node, *segment, result.is_ok());
+            if let (Ok(digest), true) = (result, self.scenario.keep_contents) {
+                self.contents[node.index()].insert(*segment, *digest);
             }
-            Input::Arrived { segment, .. } => (4, u64::from(segment.0)),
-            Input::Sent { segment, .. } => (5, u64::from(segment.0)),
-            Input::Checked { segment, .. } => (6, u64::from(segment.0)),
-            Input::Published { file, .. } => (7, u64::from(file.0)),
-            Input::Idle => (10, 0),
-            Input::Lost { node } => (8, u64::from(node.0)),
-            Input::Reserved { problem } => (9, u64::from(problem.is_some())),
-        };
-        for word in [self.now.0, u64::from(to.0), kind, detail] {
-            // FNV-1a (Fowler, Noll, Vo), eight bytes at a time: a hash of the standard library may
-            // change between versions, and a fingerprint may not.
-            self.run.fingerprint = (self.run.fingerprint ^ word).wrapping_mul(0x0100_0000_01b3);
         }
     }
 
@@ -269,6 +264,10 @@ impl World {
     fn reserve(&mut self, node: NodeId) {
         for segment in self.nodes[node.index()].owned() {
             self.checker.verified(node, segment);
+        }
+        for (segment, digest) in self.nodes[node.index()].held() {
+            self.checker.verified(node, segment);
+            self.contents[node.index()].insert(segment, digest);
         }
         let short = self.scenario.faults.short.contains(&node);
         let problem = short.then(|| "there is no memory".into());
@@ -307,12 +306,30 @@ impl World {
                 );
                 self.checked(node, from, segment, verdict);
             }
+            Output::Read { segment } => self.read(node, segment),
             Output::Publish { file } => {
                 let input = Input::Published { file, problem: None };
                 self.push_after(Duration::ZERO, SimulatedEvent::Input { to: node, input });
             }
             Output::Finish => self.gone[node.index()] = true,
         }
+    }
+
+    fn read(&mut self, node: NodeId, segment: SegmentId) {
+        self.checker.read(node, segment);
+        let position = self.nodes[node.index()].late_position(segment);
+        let unreadable = self.scenario.faults.unreadable.contains(&(node, position));
+        let result = if unreadable {
+            Err(format!("segment {position} of the source: input/output error").into())
+        } else {
+            Ok(stand_in(LATE, position))
+        };
+        // A disk reads one segment after the other.
+        let read_time = self.scenario.read_times.get(node.index()).copied().unwrap_or_default();
+        let free = &mut self.disk_free[node.index()];
+        *free = (*free).max(self.now) + read_time;
+        let input = Input::Read { segment, result };
+        self.queue.push(*free, SimulatedEvent::Input { to: node, input });
     }
 
     fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: CheckResult) {
@@ -359,7 +376,13 @@ impl World {
         self.checker.serve(self.now, from, to, segment);
         self.run.served[from.index()] += 1;
         let faults = &self.scenario.faults;
-        if faults.drop > 0.0 && self.rng.random_bool(faults.drop) {
+        if faults.unservable > 0.0 && self.rng.random_bool(faults.unservable) {
+            self.checker.left(from, (to, segment), false);
+            self.push_after(
+                Duration::ZERO,
+                SimulatedEvent::Input { to: from, input: Input::Unservable { to, segment } },
+            );
+        } else if faults.drop > 0.0 && self.rng.random_bool(faults.drop) {
             self.checker.left(from, (to, segment), false);
             self.push_after(
                 Duration::ZERO,
@@ -442,6 +465,7 @@ impl World {
         self.checker.end(&self.gone);
         self.run.outcome = self.nodes[0].outcome();
         self.run.grants_max = self.nodes[0].grants_max();
+        self.run.reads = self.checker.reads();
         let last = self.run.outcome.finished.iter().flatten().max();
         if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {
             self.run.makespan = last.since(opened);

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::manifest::NodeId;
-use crate::protocol::{OwnedEntry, Registration};
+use crate::manifest::{NodeId, SegmentSet};
+use crate::protocol::{LateEntry, OwnedEntry, Registration};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
@@ -31,6 +31,10 @@ pub struct WorldConfig {
     pub weighs_messages: bool,
     /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
     pub rates: Vec<f64>,
+    /// How long a source takes to read a segment, by rank; ranks beyond the list read in no time.
+    pub read_times: Vec<Duration>,
+    /// From when on a node has slots for so many segments in flight.
+    pub rooms: Vec<(NodeId, Timestamp, usize)>,
     /// Faults to inject.
     pub faults: Faults,
     /// Whether the run returns what every peer has at the end: one digest a segment and peer.
@@ -55,6 +59,12 @@ pub struct Faults {
     pub short: Vec<NodeId>,
     /// Nodes that are stopped, when and for how long, as by SIGSTOP or a host that swaps.
     pub pause: Vec<(NodeId, Timestamp, Duration)>,
+    /// Peers that drop out, and when.
+    pub broken: Vec<(NodeId, Timestamp)>,
+    /// Sources and positions in the late file that they can't read.
+    pub unreadable: Vec<(NodeId, u32)>,
+    /// The probability that a holder has lost a segment that it should send.
+    pub unservable: f64,
     /// Nodes that vanish, and when.
     pub vanish: Vec<(NodeId, Timestamp)>,
     /// Whether the others are told of a node that vanished.
@@ -75,6 +85,20 @@ impl WorldConfig {
         let mut registrations = vec![owner];
         registrations.resize(peers as usize + 1, other);
         Self::of(registrations, seed)
+    }
+
+    /// One late file of `segments` segments that all `peers` peers want, and the first `sources` of them can
+    /// read; links as in a broadcast.
+    pub fn late(peers: u32, sources: u32, segments: u32, seed: u64) -> Self {
+        let registration = |rank: u32| {
+            Registration::Late(LateEntry {
+                name: "tree".into(),
+                source: (rank <= sources).then_some(segments),
+                held: SegmentSet::default(),
+                digests: Vec::new(),
+            })
+        };
+        Self::of((1..=peers).map(registration).collect(), seed)
     }
 
     /// Every peer owns a file of `segments` segments and wants all the others.
@@ -116,14 +140,19 @@ impl WorldConfig {
             tracker_time: Duration::ZERO,
             weighs_messages: false,
             rates: Vec::new(),
+            read_times: Vec::new(),
+            rooms: Vec::new(),
             faults: Faults::default(),
             keep_contents: false,
         }
     }
 }
 
+/// The file number of the late file's digests; no rank is as high.
+pub(super) const LATE: u32 = u32::MAX;
+
 /// What stands for the SHA-256 of a segment where there are no bytes: distinct, and no more.
-fn stand_in(file: u32, position: u32) -> Digest {
+pub(super) fn stand_in(file: u32, position: u32) -> Digest {
     let mut digest = [0xd1; 32];
     digest[..4].copy_from_slice(&file.to_be_bytes());
     digest[4..8].copy_from_slice(&position.to_be_bytes());

@@ -8,6 +8,8 @@ mod memory;
 mod output;
 mod output_error;
 mod output_list;
+mod pool;
+mod recycler;
 mod temporary;
 
 use std::io;
@@ -26,6 +28,7 @@ pub(crate) use memory::group_word;
 pub use output::OutputDir;
 pub use output_error::OutputError;
 pub use output_list::OutputList;
+pub use pool::Pool;
 pub use temporary::{probe_folder, remove_left_over};
 
 /// A verified segment: what may be served and written, and nothing else may.

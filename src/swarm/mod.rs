@@ -24,7 +24,7 @@ use crate::config::{Admission, Balance, Config, Selection};
 use crate::manifest::{FileId, Geometry, NodeId, SegmentId};
 use counters::RequestCounters;
 use index::copies::Copies as _;
-use index::{FileSwarm, Files, OpenIndex, SwarmIndex};
+use index::{AnyFile, FileSwarm, Files, OpenIndex, SwarmIndex};
 
 pub use handout::{HandoutRequest, HandoutScratch, Offer};
 
@@ -74,6 +74,46 @@ impl Swarm {
         self.files.register(file, owners, segments.len());
     }
 
+    /// Enters a file that nobody has until `sources` have read it; files come in the order of their
+    /// numbers.
+    pub fn register_late(&mut self, file: FileId, sources: &[NodeId]) {
+        let segments = self.geometry.segments_of(file);
+        self.files.register_late(file, sources, segments.len());
+    }
+
+    /// `peer` has a segment from the start.
+    pub fn hold(&self, segment: SegmentId, peer: NodeId) {
+        self.counters.offer(peer);
+        self.look(segment, &mut |place, file| file.hold(place, peer));
+    }
+
+    /// `source` has read a segment of a late file. It is super-seeding until each that it has read was
+    /// handed out once.
+    pub fn read(&self, segment: SegmentId, source: NodeId) {
+        self.counters.offer(source);
+        self.look(segment, &mut |place, file| {
+            if file.read(place, source) {
+                self.counters.add_unseeded(source, 1);
+            }
+        });
+    }
+
+    /// Whether any holder of a segment that the index remembers is not banned.
+    pub fn has_holder(&self, segment: SegmentId) -> bool {
+        let mut found = false;
+        self.look(segment, &mut |place, file| {
+            found = file.any_holder(place, &|node| !self.is_banned(node));
+        });
+        found
+    }
+
+    /// How many peers have a segment, not counting its owners.
+    pub fn copies_of(&self, segment: SegmentId) -> u32 {
+        let mut found = 0;
+        self.look(segment, &mut |place, file| found = file.copies(place));
+        found
+    }
+
     /// `peer` verified a segment that was handed out with `charged` as the holder to ask.
     pub fn announce(&self, segment: SegmentId, peer: NodeId, charged: NodeId) {
         self.counters.discharge(charged);
@@ -115,6 +155,15 @@ impl Swarm {
         &self.counters
     }
 
+    fn look(&self, segment: SegmentId, look: &mut dyn FnMut(usize, &dyn AnyFile)) {
+        let (file, place) = self.place_of(segment);
+        match &self.files {
+            Files::Locked(index) => index.open().look(file, |file| look(place, file)),
+            Files::Sharded(index) => index.open().look(file, |file| look(place, file)),
+            Files::Numbered(index) => index.open().look(file, |file| look(place, file)),
+        }
+    }
+
     fn announce_in(&self, index: &impl SwarmIndex, segment: SegmentId, peer: NodeId) {
         let (file, place) = self.place_of(segment);
         index.open().look(file, |file| file.copies.announce(place, peer));
@@ -124,7 +173,8 @@ impl Swarm {
         let (file, place) = self.place_of(segment);
         index.open().look(file, |file| {
             if file.copies.give_back(place).rarity() == 1 {
-                file.owners.iter().for_each(|&owner| self.counters.add_unseeded(owner, 1));
+                let owners = file.owners_of(place).iter();
+                owners.for_each(|&owner| self.counters.add_unseeded(owner, 1));
             }
         });
     }

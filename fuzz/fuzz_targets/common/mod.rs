@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mpiswarm::config::{Config, IndexKind};
-use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
+use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId, SegmentSet};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    OwnedEntry, Part, Registration,
+    LateEntry, OwnedEntry, Part, ReadSegment, Registration,
 };
 use mpiswarm::verify::Digest;
 
@@ -79,15 +79,21 @@ impl Bytes<'_> {
             ask.verified.push(self.segment());
         }
         for _ in 0..self.byte() % 4 {
-            let failure = match self.byte() % 4 {
+            let failure = match self.byte() % 6 {
                 0 => FetchFailure::Busy,
                 1 => FetchFailure::TimedOut,
                 2 => FetchFailure::Corrupt,
+                3 => FetchFailure::Unservable,
+                4 => FetchFailure::Unreadable,
                 _ => FetchFailure::Gone,
             };
             let (segment, holder, said) = (self.segment(), self.node(), *sequence);
             ask.failed.push(FailedFetch { segment, holder, failure, said });
         }
+        for _ in 0..self.byte() % 4 {
+            ask.read.push(ReadSegment { segment: self.segment(), digest: Digest([7; 32]) });
+        }
+        ask.problem = (self.byte() == 1).then(|| "no such file".into());
         ask
     }
 
@@ -134,7 +140,7 @@ impl Bytes<'_> {
 
     /// A message of any kind; asks and answers are numbered onwards.
     pub fn message(&mut self, sequence: &mut u32) -> Message {
-        match self.byte() % 24 {
+        match self.byte() % 25 {
             0 => Message::Register(self.part()),
             1 => Message::Registered { index: self.number(1) },
             2 => Message::Describe { index: self.number(1) },
@@ -155,6 +161,7 @@ impl Bytes<'_> {
                 Message::Request { segments: (0..count).map(|_| self.segment()).collect() }
             }
             21 => Message::Decline { segment: self.segment() },
+            23 => Message::Unservable { segment: self.segment() },
             22 => Message::Withdraw { segment: self.segment() },
             _ => Message::Withdrawn { segment: self.segment() },
         }
@@ -180,6 +187,18 @@ pub fn registration(rank: u32) -> Registration {
     let wants = |file: usize| rank as usize != file + 1;
     let wanted = (0..2).filter(|&file| wants(file)).map(|file| format!("file{file}").into());
     Registration::Ready { owned, wanted: wanted.collect() }
+}
+
+/// What a rank registers of a late file: 1 and 2 can read it, and 2 and 3 have parts of it.
+pub fn late_registration(rank: u32) -> Registration {
+    let count = LENGTHS.iter().sum();
+    let mut held = SegmentSet::none_of(count);
+    if rank == 2 || rank == 3 {
+        (0..count / rank).for_each(|position| drop(held.insert(SegmentId(position))));
+    }
+    let source = (rank < 3).then_some(count);
+    let digests = if rank == 1 { vec![(5, Digest([7; 32]))] } else { Vec::new() };
+    Registration::Late(LateEntry { name: "tree".into(), source, held, digests })
 }
 
 pub fn part_of(content: &impl serde::Serialize) -> Part {

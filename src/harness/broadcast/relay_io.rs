@@ -88,6 +88,7 @@ impl NodeIo<Relay> for RelayIo<'_> {
             Output::Send { .. }
             | Output::Finish
             | Output::Forget { .. }
+            | Output::Read { .. }
             | Output::Publish { .. } => {}
         }
         Ok(())

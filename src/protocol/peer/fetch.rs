@@ -4,18 +4,16 @@
 //! Requests are pipelined (BEP 3): a window of them is in flight, so that the round trip of one hides
 //! behind the transfer of others. When nothing is left to request, those that are late are made a
 //! second time from another holder: the end game of BEP 3.
-//!
-//! News for the tracker is delivered at least once: each ask repeats what the tracker has not confirmed.
-//! Confirmations are cumulative, as in TCP: one number confirms all asks up to it.
 
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
 
-use crate::config::{BLOCKS_MAX, Config, FAILED_FETCHES_MAX, HANDOUT_MAX, WINDOW_MAX};
-use crate::manifest::{Block, FileId, NodeId, SegmentId};
+use crate::config::{BLOCKS_MAX, Config, HANDOUT_MAX};
+use crate::manifest::{Block, FileId, NodeId, SegmentId, SegmentSet};
 use crate::time::Timestamp;
 
+use super::announcements::Announcements;
 use super::corrupt::CorruptSegments;
 use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
@@ -35,25 +33,25 @@ const MISSING_PER_REQUEST: usize = 4;
 // quarters are in flight until the answer comes. Chosen, not tuned.
 const ASKS_PER_WINDOW: usize = 4;
 
-/// Something the tracker should know, and the first ask that told it: 0 while none has.
-#[derive(Clone, Copy, Debug)]
-struct Announcement<T> {
-    what: T,
-    said: u32,
-}
-
 /// A peer's downloads.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) wants: Wants,
     pub(super) failures: RequestFailures,
-    flights: Flights,
-    verified_count: u32,
-    verified: Vec<Announcement<SegmentId>>,
-    failed: Vec<Announcement<FailedFetch>>,
+    pub(super) flights: Flights,
+    /// The peer itself: the holder of what it reads from its source.
+    pub(super) node: NodeId,
+    /// Whether it can read the late file from a source.
+    pub(super) is_source: bool,
+    /// Whether the tracker has said that there is nothing more to read.
+    pub(super) released: bool,
+    /// How many segments may be in flight, whatever the window.
+    pub(super) slots: usize,
+    /// Whether the tracker believes in more slots than there are.
+    pub(super) must_ask: bool,
+    pub(super) verified_count: u32,
+    pub(super) news: Announcements,
     corrupt: CorruptSegments,
-    /// How many of both no ask has told yet: the last ones of each.
-    unsaid: usize,
     /// The number of the last ask, counted from 1.
     pub(super) sequence: u32,
     /// The last ask that the tracker confirmed, and whether it was busy then.
@@ -62,29 +60,31 @@ pub(super) struct Fetch {
     /// The last ask that wants to be confirmed, also where there is no handout.
     awaited: u32,
     /// The missing segments that the last ask showed.
-    shown: ArrayVec<Block, BLOCKS_MAX>,
+    pub(super) shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether an answer to the last ask is still to come.
-    pending: bool,
+    pub(super) pending: bool,
     window: usize,
     window_least: usize,
     /// Segments worth an ask while others are in flight.
     announcement: usize,
     request_patience: Duration,
-    end_game_latencies: u32,
+    pub(super) end_game_latencies: u32,
 }
 
 impl Fetch {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(node: NodeId, config: &Config) -> Self {
         Self {
             wants: Wants::default(),
             failures: RequestFailures::default(),
             flights: Flights::new(config.flights_max()),
+            node,
+            is_source: false,
+            released: false,
+            slots: usize::MAX,
+            must_ask: false,
             verified_count: 0,
-            // Both may grow past a window while the tracker is busy; an ask tells a window of them.
-            verified: Vec::with_capacity(WINDOW_MAX),
-            failed: Vec::with_capacity(WINDOW_MAX),
+            news: Announcements::new(),
             corrupt: CorruptSegments::default(),
-            unsaid: 0,
             sequence: 0,
             heard: 0,
             tracker_is_busy: false,
@@ -101,6 +101,15 @@ impl Fetch {
 
     pub(super) fn begin(&mut self, owned: &[Listing], wanted: &[Listing]) {
         self.wants = Wants::new(owned, wanted);
+    }
+
+    /// Begins with a late file of which the peer has some segments, by their positions in the file.
+    pub(super) fn begin_late(&mut self, listing: Listing, is_source: bool, held: &SegmentSet) {
+        self.begin(&[], &[listing]);
+        self.is_source = is_source;
+        for place in held.iter() {
+            self.wants.keep(SegmentId(listing.first + place.0));
+        }
     }
 
     /// Requests what the tracker handed out; returns files that it says nobody will have, each with a
@@ -129,6 +138,7 @@ impl Fetch {
         if handout.unobtainable && handout.answers == self.sequence {
             // The tracker speaks of the segments that it was shown, and of no others. A newer ask may
             // show what failed meanwhile, so that an older answer doesn't count.
+            self.released = true;
             let shown = std::mem::take(&mut self.shown);
             let failed = self.wants.fail(&shown);
             return self.corrupt.of_files(failed, &self.wants);
@@ -138,9 +148,7 @@ impl Fetch {
 
     /// The tracker confirmed all asks up to `answers`.
     pub(super) fn handle_acknowledged(&mut self, answers: u32, busy: bool) {
-        let told = |said: u32| said != 0 && said <= answers;
-        self.verified.retain(|announcement| !told(announcement.said));
-        self.failed.retain(|announcement| !told(announcement.said));
+        self.news.confirm(answers);
         self.heard = self.heard.max(answers);
         self.tracker_is_busy = busy;
     }
@@ -172,8 +180,7 @@ impl Fetch {
         match verdict {
             CheckResult::Valid if self.wants.is_taken(segment) => {
                 self.flights.note_latency(now.since(flight.since));
-                self.verified.push(Announcement { what: segment, said: 0 });
-                self.unsaid += 1;
+                self.news.add_verified(segment);
                 self.verified_count += 1;
                 self.corrupt.forget(segment);
                 let file = self.wants.verify(segment);
@@ -191,11 +198,12 @@ impl Fetch {
         }
     }
 
+    /// The holder does not send a segment: it is busy, or has lost it.
     pub(super) fn handle_decline(
         &mut self,
         now: Timestamp,
-        from: NodeId,
-        segment: SegmentId,
+        (from, segment): (NodeId, SegmentId),
+        failure: FetchFailure,
         out: &mut Outbox,
     ) {
         // The segment arrived: this answers an earlier request for it.
@@ -209,13 +217,13 @@ impl Fetch {
             FlightStage::Withdrawn { superfluous: false, .. } => {
                 self.give_back(segment, from, FetchFailure::TimedOut);
             }
-            FlightStage::Requested | FlightStage::Checking => {
+            FlightStage::Requested | FlightStage::Checking | FlightStage::Reading => {
                 self.failures.declined += 1;
                 let spare = flight.spares.pop_at(0);
                 // Two requests for one segment belong to the end game. If something is missing again,
                 // it is over.
                 let twice = self.flights.is_awaited(segment);
-                let may_ask = !twice || self.wants.missing() == 0;
+                let may_ask = (!twice || self.wants.missing() == 0) && self.has_slot();
                 let spare = spare.filter(|&s| may_ask && self.flights.find(segment, s).is_none());
                 match spare {
                     Some(holder) => {
@@ -227,7 +235,7 @@ impl Fetch {
                         let segments = [segment].into_iter().collect();
                         out.send(holder, Message::Request { segments });
                     }
-                    None => self.give_back(segment, from, FetchFailure::Busy),
+                    None => self.give_back(segment, from, failure),
                 }
             }
         }
@@ -270,7 +278,10 @@ impl Fetch {
                     flight.doubled = false;
                     out.send(holder, Message::Withdraw { segment });
                 }
-                FlightStage::Requested | FlightStage::Withdrawn { .. } | FlightStage::Checking => {}
+                FlightStage::Requested
+                | FlightStage::Withdrawn { .. }
+                | FlightStage::Checking
+                | FlightStage::Reading => {}
             }
         }
         self.flights.look_up_oldest();
@@ -281,15 +292,18 @@ impl Fetch {
         let window = self.window();
         let room = window.saturating_sub(self.flights.len());
         let announcement = (window / ASKS_PER_WINDOW).min(self.announcement).max(1);
-        let can_take = if self.wants.missing() > 0 { room } else { 0 };
+        let can_take = if self.wants.missing() > 0 || self.may_read() { room } else { 0 };
         let idle = self.flights.is_empty();
         // Batching, as Nagle's algorithm (RFC 896) does it: what is small waits for company as long as
         // something is under way, and goes at once if nothing is.
-        let worth_saying = self.unsaid >= announcement || (idle && self.unsaid > 0);
+        let unsaid = self.news.unsaid();
+        let worth_saying =
+            unsaid >= announcement || (idle && unsaid > 0) || self.news.has_unsaid_reads();
         // Backpressure: while the tracker is busy, news gathers until it has confirmed the last ask. It
         // then reads one long message in place of many short ones.
         let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
+            || std::mem::take(&mut self.must_ask)
             || (!self.pending && (can_take >= announcement || (idle && can_take > 0)))
         {
             return Some(self.ask());
@@ -300,7 +314,7 @@ impl Fetch {
     /// How many segments may be in flight now.
     fn window(&self) -> usize {
         let share = self.wants.missing() as usize / MISSING_PER_REQUEST;
-        self.window.min(share.max(self.window_least))
+        self.window.min(share.max(self.window_least)).min(self.slots)
     }
 
     /// An ask with all that is not confirmed.
@@ -353,6 +367,14 @@ impl Fetch {
     ) -> Option<(NodeId, SegmentId)> {
         let HandoutEntry { segment, digest, mut holders } = entry;
         let holder = holders.pop_at(0)?;
+        if holder == self.node {
+            self.start_read(now, segment, digest, out);
+            return None;
+        }
+        if self.flights.len() >= self.slots {
+            self.refuse(segment, holder);
+            return None;
+        }
         // Either the end game's second holder for a late segment, or a missing segment. Anything else
         // is an old handout.
         let one_is_late = {
@@ -399,52 +421,23 @@ impl Fetch {
         }
     }
 
-    fn give_back(&mut self, segment: SegmentId, holder: NodeId, failure: FetchFailure) {
-        let what = FailedFetch { segment, holder, failure, said: 0 };
-        self.failed.push(Announcement { what, said: 0 });
-        self.unsaid += 1;
+    pub(super) fn give_back(&mut self, segment: SegmentId, holder: NodeId, failure: FetchFailure) {
+        self.news.add_failed(FailedFetch { segment, holder, failure, said: 0 });
         if !self.flights.is_awaited(segment) {
             self.wants.release(segment);
         }
     }
 
-    fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
+    pub(super) fn withdraw_others(&mut self, now: Timestamp, segment: SegmentId, out: &mut Outbox) {
         for flight in self.flights.of_segment_mut(segment) {
-            if flight.stage != FlightStage::Checking {
+            if !matches!(flight.stage, FlightStage::Checking | FlightStage::Reading) {
                 flight.stage = FlightStage::Withdrawn { told: now, superfluous: true };
                 out.send(flight.holder, Message::Withdraw { segment });
             }
         }
     }
 
-    /// Asks the tracker for second holders of late segments, in the end game.
-    fn end_game_ask(&mut self, now: Timestamp) -> Option<Ask> {
-        let age = self.end_game_age()?;
-        let (mut room, mut blocks) = (0, ArrayVec::<Block, BLOCKS_MAX>::new());
-        for flight in self.flights.iter_mut() {
-            if flight.may_double() && now >= flight.since + age {
-                let block = Block::of(flight.segment);
-                let known = blocks.iter().position(|known| known.index == block.index);
-                match known {
-                    Some(place) => blocks[place].bits |= block.bits,
-                    None if blocks.is_full() => continue,
-                    None => blocks.push(block),
-                }
-                flight.doubled = true;
-                room += 1;
-            }
-        }
-        if room == 0 {
-            return None;
-        }
-        let mut ask = Ask { end_game: true, room, blocks, ..self.next_number() };
-        self.shown.clear();
-        self.tell(&mut ask);
-        self.pending = true;
-        Some(ask)
-    }
-
-    fn next_number(&mut self) -> Ask {
+    pub(super) fn next_number(&mut self) -> Ask {
         self.sequence += 1;
         let (sequence, waits) = (self.sequence, self.tracker_is_busy);
         if waits {
@@ -453,34 +446,9 @@ impl Fetch {
         Ask { sequence, waits, ..Ask::default() }
     }
 
-    /// The age from which a request is made a second time; none outside the end game, and while the
-    /// tracker owes an answer.
-    // BEP 3 requests everything from everybody in the end game. Here each late segment is requested
-    // from one more holder, and it is late after several times the mean latency: with equal links almost
-    // nothing is sent twice, and a slow holder does not keep the run from ending.
-    fn end_game_age(&self) -> Option<Duration> {
-        let mean = self.flights.mean_latency()?;
-        let at_end = self.wants.missing() == 0 && !self.wants.is_settled();
-        (at_end && !self.pending).then(|| mean * self.end_game_latencies)
-    }
-
-    /// Adds what the tracker has not confirmed, the oldest first, as far as it fits.
-    fn tell(&mut self, ask: &mut Ask) {
-        for announcement in self.verified.iter_mut().take(WINDOW_MAX) {
-            ask.verified.push(announcement.what);
-            ask.known += u16::from(announcement.said != 0);
-            announcement.said =
-                if announcement.said == 0 { ask.sequence } else { announcement.said };
-        }
-        for announcement in self.failed.iter_mut().take(FAILED_FETCHES_MAX) {
-            announcement.said =
-                if announcement.said == 0 { ask.sequence } else { announcement.said };
-            ask.failed.push(FailedFetch { said: announcement.said, ..announcement.what });
-        }
-        self.unsaid = self.verified.len().saturating_sub(WINDOW_MAX)
-            + self.failed.len().saturating_sub(FAILED_FETCHES_MAX);
-        // The rest can be told once the tracker has confirmed this; it may have nothing else to answer.
-        if self.unsaid > 0 {
+    /// Adds what the tracker has not confirmed.
+    pub(super) fn tell(&mut self, ask: &mut Ask) {
+        if self.news.tell(ask, self.heard) {
             (ask.waits, self.awaited) = (true, ask.sequence);
         }
     }
@@ -492,7 +460,7 @@ mod tests {
 
     #[test]
     fn a_segment_that_was_forgotten_is_forgotten_again_when_it_arrives() {
-        let mut fetch = Fetch::new(&Config::for_segments_of(1024));
+        let mut fetch = Fetch::new(NodeId(2), &Config::for_segments_of(1024));
         let (from, segment, mut out) = (NodeId(1), SegmentId(3), Outbox::default());
         fetch.handle_arrived(from, segment, &mut out);
         assert_eq!(out.take(), Some(Output::Forget { from, segment }));

@@ -25,6 +25,8 @@ pub(super) enum FlightStage {
     },
     /// The segment arrived and is being checked.
     Checking,
+    /// The peer reads it from its source.
+    Reading,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,7 @@ impl Flight {
         let is_awaited = match self.stage {
             FlightStage::Requested => true,
             FlightStage::Withdrawn { superfluous, .. } => !superfluous,
-            FlightStage::Checking => false,
+            FlightStage::Checking | FlightStage::Reading => false,
         };
         is_awaited && !self.doubled
     }
@@ -81,7 +83,9 @@ impl Flights {
     }
 
     pub(super) fn push(&mut self, flight: Flight) {
-        self.oldest = self.oldest.min(flight.since);
+        if flight.stage != FlightStage::Reading {
+            self.oldest = self.oldest.min(flight.since);
+        }
         self.keys.push((flight.segment, flight.holder));
         self.flights.push(flight);
     }
@@ -111,8 +115,8 @@ impl Flights {
 
     /// Segments that a holder is to send.
     pub(super) fn on_their_way_from(&self, holder: NodeId) -> Vec<SegmentId> {
-        let is_awaited =
-            |flight: &&Flight| flight.holder == holder && flight.stage != FlightStage::Checking;
+        let comes = |stage| !matches!(stage, FlightStage::Checking | FlightStage::Reading);
+        let is_awaited = |flight: &&Flight| flight.holder == holder && comes(flight.stage);
         self.flights.iter().filter(is_awaited).map(|flight| flight.segment).collect()
     }
 
@@ -137,6 +141,11 @@ impl Flights {
         self.flights.len()
     }
 
+    /// Whether something is read from the source.
+    pub(super) fn reads(&self) -> bool {
+        self.flights.iter().any(|flight| flight.stage == FlightStage::Reading)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.flights.is_empty()
     }
@@ -157,7 +166,7 @@ impl Flights {
         let waits_since = |flight: &Flight| match flight.stage {
             FlightStage::Requested => Some(flight.since),
             FlightStage::Withdrawn { told, .. } => Some(told),
-            FlightStage::Checking => None,
+            FlightStage::Checking | FlightStage::Reading => None,
         };
         let oldest = self.flights.iter().filter_map(waits_since).min();
         self.oldest = oldest.unwrap_or(Timestamp(u64::MAX));

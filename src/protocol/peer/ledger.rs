@@ -94,6 +94,11 @@ impl Ledger {
         self.change(segment, SegmentState::Taken, SegmentState::Verified)
     }
 
+    /// From unwanted to taken; false when it was wanted, or is in no file that ever was.
+    pub(super) fn adopt(&mut self, segment: SegmentId) -> bool {
+        self.change(segment, SegmentState::Unwanted, SegmentState::Taken)
+    }
+
     /// From missing to unwanted; false when it was not missing.
     pub(super) fn abandon(&mut self, segment: SegmentId) -> bool {
         let abandoned = self.change(segment, SegmentState::Missing, SegmentState::Unwanted);

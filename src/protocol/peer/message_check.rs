@@ -16,6 +16,7 @@ impl Peer {
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|&segment| self.bounds.segment(segment))
         } else if let &Message::Decline { segment }
+        | &Message::Unservable { segment }
         | &Message::Withdraw { segment }
         | &Message::Withdrawn { segment } = message
         {
@@ -37,6 +38,10 @@ impl Peer {
             let (segment, count) = (entry.segment.0, self.bounds.segments);
             if !self.fetch.wants.is_wanted(entry.segment) {
                 return Err(Violation::Segment { segment, count });
+            }
+            // A source reads, with no holder but itself.
+            if self.fetch.is_source && entry.holders[..] == [self.node] {
+                return Ok(());
             }
             entry.holders.iter().try_for_each(|&holder| {
                 self.bounds.holder(holder)?;

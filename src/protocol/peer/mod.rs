@@ -1,11 +1,15 @@
 //! A peer: registers, then downloads what the tracker hands out and serves what it has verified,
 //! until the tracker says that all are done.
 
+mod announcements;
 mod corrupt;
+mod end_game;
 mod fetch;
 mod flights;
 mod ledger;
 mod message_check;
+mod reads;
+mod registering;
 mod uploads;
 mod wants;
 
@@ -16,10 +20,11 @@ use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
 use super::message::shortened;
-use super::registration::{Catalogue, Incoming, Listing, Outgoing, PartProgress};
+use super::registration::{Catalogue, Incoming, LateEntry, Listing, Outgoing};
 use super::violation::Bounds;
 use super::{
-    DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Registration, Violation,
+    DoneReport, FetchFailure, Input, Message, Node, Outbox, Output, ProtocolError, Registration,
+    Violation,
 };
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
@@ -54,6 +59,8 @@ pub struct Peer {
     bounds: Bounds,
     /// What it registered: the segments of each own file, and how many names it wants.
     registered: (Vec<u32>, usize),
+    /// The file that it registered as late.
+    late: Option<LateEntry>,
     config: Config,
     phase: PeerPhase,
     registration: Outgoing,
@@ -82,17 +89,20 @@ impl Peer {
                 let count = |digests: usize| u32::try_from(digests).unwrap_or(u32::MAX);
                 (owned.iter().map(|file| count(file.digests.len())).collect(), wanted.len())
             }
+            Registration::Late(_) => (Vec::new(), 1),
             Registration::Refused { .. } => (Vec::new(), 0),
         };
+        let late = if let Registration::Late(entry) = registration { Some(entry) } else { None };
         Self {
             node,
             bounds: Bounds { nodes, segments: 0, files: 0 },
             registered,
+            late: late.cloned(),
             phase: PeerPhase::Registering { part: 0 },
             registration: Outgoing::new(registration),
             catalogue: Incoming::default(),
             listings: Catalogue::default(),
-            fetch: Fetch::new(&config),
+            fetch: Fetch::new(node, &config),
             uploads: Uploads::new(&config, nodes),
             shortage: None,
             unpublished: 0,
@@ -150,6 +160,8 @@ impl Peer {
             PeerPhase::Reserving | PeerPhase::Gone => return,
             PeerPhase::Waiting => Message::Ready { problem: self.shortage.clone() },
             PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
+            // Complete is who has all that it can get; this one has lost what it was handed.
+            PeerPhase::Publishing if self.report.broken.is_some() => Message::Ask(self.fetch.ask()),
             PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
             PeerPhase::Serving => {
                 let segments = self.fetch.verified_count();
@@ -184,7 +196,13 @@ impl Peer {
                 let each = segments.iter();
                 each.for_each(|&segment| self.handle_request(now, from, segment, out));
             }
-            &Message::Decline { segment } => self.fetch.handle_decline(now, from, segment, out),
+            &Message::Decline { segment } => {
+                self.fetch.handle_decline(now, (from, segment), FetchFailure::Busy, out);
+            }
+            &Message::Unservable { segment } => {
+                let failure = FetchFailure::Unservable;
+                self.fetch.handle_decline(now, (from, segment), failure, out);
+            }
             &Message::Withdraw { segment } => {
                 if self.uploads.withdraw(from, segment) == Withdrawal::Dropped {
                     out.send(from, Message::Withdrawn { segment });
@@ -216,69 +234,15 @@ impl Peer {
         Ok(())
     }
 
-    fn handle_registered(&mut self, now: Timestamp, index: u32, out: &mut Outbox) {
-        let PeerPhase::Registering { part } = self.phase else { return };
-        if index != part {
-            return;
-        }
-        if self.registration.part(part).last {
-            // The tracker sends the catalogue unasked when all have registered.
-            self.registration = Outgoing::default();
-            self.phase = PeerPhase::Reading;
-            self.said = now;
-        } else {
-            self.phase = PeerPhase::Registering { part: part + 1 };
-            self.say(now, out);
-        }
-    }
-
-    fn handle_described(
-        &mut self,
-        now: Timestamp,
-        part: &Part,
-        out: &mut Outbox,
-    ) -> Result<(), Violation> {
-        let registered = matches!(self.phase, PeerPhase::Registering { part } if self.registration.part(part).last);
-        if self.phase != PeerPhase::Reading && !registered {
-            return Ok(());
-        }
-        self.phase = PeerPhase::Reading;
-        match self.catalogue.accept(part)? {
-            PartProgress::Ignored => {}
-            PartProgress::More => self.say(now, out),
-            PartProgress::Whole => {
-                let catalogue = std::mem::take(&mut self.catalogue);
-                let catalogue: Catalogue = catalogue.open()?;
-                let (owned, wanted) = &self.registered;
-                catalogue.check(owned, *wanted, self.config.segments_max)?;
-                self.bounds.segments = catalogue.segments;
-                self.listings = catalogue;
-                let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
-                // Now, not at `Open`: another peer may hear `Open` first, and its request come first.
-                self.fetch.begin(&self.listings.owned, &wanted);
-                self.phase = PeerPhase::Reserving;
-                out.push(Output::Reserve);
-            }
-        }
-        Ok(())
-    }
-
-    fn handle_reserved(&mut self, now: Timestamp, problem: Option<Box<str>>, out: &mut Outbox) {
-        if self.phase == PeerPhase::Reserving {
-            self.shortage = problem.map(|problem| shortened(&problem).into());
-            self.phase = PeerPhase::Waiting;
-            self.say(now, out);
-        }
-    }
-
     fn begin(&mut self, out: &mut Outbox) {
         self.phase = PeerPhase::Fetching;
-        let empty: Vec<FileId> = {
+        let whole: Vec<FileId> = {
             // No segment will come that completes them.
             let wanted = self.listings.wanted.iter().flatten();
-            wanted.filter(|listing| listing.count == 0).map(|listing| listing.file).collect()
+            let is_whole = |listing: &&Listing| self.fetch.wants.is_whole(listing);
+            wanted.filter(is_whole).map(|listing| listing.file).collect()
         };
-        for file in empty {
+        for file in whole {
             self.publish(file, out);
         }
     }
@@ -307,6 +271,25 @@ impl Peer {
     fn send_next(&mut self, now: Timestamp, out: &mut Outbox) {
         while let Some((to, segment)) = self.uploads.next(now) {
             out.push(Output::Serve { to, segment });
+        }
+    }
+
+    fn handle_unservable(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
+        self.uploads.abort(to, segment);
+        out.send(to, Message::Unservable { segment });
+        self.send_next(now, out);
+    }
+
+    fn handle_broken(&mut self, now: Timestamp, problem: &str, out: &mut Outbox) {
+        if self.report.broken.is_none() {
+            self.report.broken = Some(shortened(problem).into());
+            self.fetch.give_up(now, out);
         }
     }
 
@@ -354,7 +337,7 @@ impl Peer {
     /// Goes to the next phase if this one is done.
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
         if self.phase == PeerPhase::Fetching {
-            if self.fetch.wants.is_settled() {
+            if self.fetch.wants.is_settled() && !self.fetch.may_read() {
                 self.phase = PeerPhase::Publishing;
                 self.say(now, out);
             } else if let Some(ask) = self.fetch.next_ask(now) {
@@ -401,6 +384,14 @@ impl Node for Peer {
                     self.publish(file, out);
                 }
             }
+            Input::Read { segment, result } => {
+                if let Some(file) = self.fetch.handle_read(now, segment, result, out) {
+                    self.publish(file, out);
+                }
+            }
+            Input::Room { slots } => self.fetch.set_slots(slots),
+            Input::Broken { problem } => self.handle_broken(now, &problem, out),
+            Input::Unservable { to, segment } => self.handle_unservable(now, to, segment, out),
             Input::Reserved { problem } => self.handle_reserved(now, problem, out),
             Input::Published { file, problem } => self.handle_published(file, problem, out),
             Input::Lost { node } => self.handle_lost(node, out),
@@ -432,6 +423,7 @@ impl Node for Peer {
             PeerPhase::Publishing => Some(Wait::Disk),
             PeerPhase::Serving => Some(Wait::Nothing),
             PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
+            PeerPhase::Fetching if self.fetch.flights.reads() => Some(Wait::Disk),
             PeerPhase::Fetching => Some(Wait::Holder),
         }
     }
@@ -451,7 +443,7 @@ impl Node for Peer {
 pub enum Wait {
     Tracker,
     Holder,
-    /// The last files to get their names.
+    /// A source to be read, or the last files to get their names.
     Disk,
     Nothing,
 }

@@ -125,6 +125,11 @@ impl Uploads {
         }
     }
 
+    /// A segment that was to be sent can't be: its upload slot is free, and how long that took says nothing.
+    pub(super) fn abort(&mut self, to: NodeId, segment: SegmentId) {
+        self.active.retain(|active| active.upload != (to, segment));
+    }
+
     /// Frees the upload slots of segments that take longer than the receiver would wait.
     pub(super) fn tick(&mut self, now: Timestamp) {
         for active in &mut self.active {

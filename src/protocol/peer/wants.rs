@@ -100,6 +100,27 @@ impl Wants {
         whole.then_some(file.file)
     }
 
+    /// Marks a segment as verified that nobody sent: the peer had it at the start, or has read it, perhaps
+    /// for others only. Returns its file if that is whole now.
+    pub(super) fn keep(&mut self, segment: SegmentId) -> Option<FileId> {
+        // What is taken was missing, and is being read.
+        if !self.ledger.take(segment) {
+            self.ledger.adopt(segment);
+        }
+        self.verify(segment)
+    }
+
+    /// Gives up all files that are not whole.
+    pub(super) fn abandon_all(&mut self) {
+        for file in self.files.iter_mut().filter(|file| file.remaining > 0 && !file.failed) {
+            file.failed = true;
+            self.open -= 1;
+            for id in file.segments.clone() {
+                self.ledger.abandon(SegmentId(id));
+            }
+        }
+    }
+
     /// Gives up the files of segments that nobody will have; returns those given up only now.
     pub(super) fn fail(&mut self, blocks: &[Block]) -> Vec<FileId> {
         let mut failed = Vec::new();
@@ -165,6 +186,22 @@ impl Wants {
     /// The wanted file that a segment belongs to.
     pub(super) fn file_of(&self, segment: SegmentId) -> Option<FileId> {
         self.wanted_file(segment).map(|index| self.files[index].file)
+    }
+
+    pub(super) fn state(&self, segment: SegmentId) -> SegmentState {
+        self.ledger.state(segment)
+    }
+
+    /// The position of a segment in its wanted file.
+    pub(super) fn place_in_file(&self, segment: SegmentId) -> u32 {
+        let file = self.wanted_file(segment).map(|index| &self.files[index]);
+        segment.0 - file.map_or(0, |file| file.segments.start)
+    }
+
+    /// Whether all segments of a wanted file are there.
+    pub(super) fn is_whole(&self, listing: &Listing) -> bool {
+        let file = self.wanted_file(SegmentId(listing.first)).map(|index| &self.files[index]);
+        listing.count == 0 || file.is_some_and(|file| file.remaining == 0 && !file.failed)
     }
 
     pub(super) fn is_taken(&self, segment: SegmentId) -> bool {

@@ -314,9 +314,14 @@ impl Node for Relay {
             Input::Checked { segment, verdict, .. } => self.handle_checked(segment, verdict, out),
             Input::Reserved { problem } => self.handle_reserved(problem, out),
             // It has no deadline, publishes nothing, and ends with the job when a rank is lost.
-            Input::Deadline | Input::Published { .. } | Input::Idle | Input::Lost { .. } => {
-                return Ok(());
-            }
+            Input::Deadline
+            | Input::Published { .. }
+            | Input::Read { .. }
+            | Input::Room { .. }
+            | Input::Broken { .. }
+            | Input::Unservable { .. }
+            | Input::Idle
+            | Input::Lost { .. } => return Ok(()),
         }
         self.advance(out);
         Ok(())

@@ -14,6 +14,7 @@ use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
+use super::late_reads::Reading;
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
@@ -26,13 +27,19 @@ const FAILED_TRIES_MAX: usize = 2;
 
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    config: Config,
-    service: Service,
+    pub(super) config: Config,
+    pub(super) service: Service,
+    /// What is to be read of the late file, if there is one.
+    pub(super) reading: Option<Reading>,
+    /// The source that asked last, until it is served.
+    pub(super) asking_source: Option<NodeId>,
+    /// Whether there is more to read than before, so that all sources are served.
+    pub(super) readers_wait: bool,
     scratch: HandoutScratch,
     /// Whether nothing was announced or given back since the scratch's last answer.
-    unchanged: bool,
-    peers: Vec<PeerState>,
-    queue: WaitQueue,
+    pub(super) unchanged: bool,
+    pub(super) peers: Vec<PeerState>,
+    pub(super) queue: WaitQueue,
     /// The position at which the last walk through the queue stopped.
     resume: Option<QueuePosition>,
     /// Handouts that leave when the queue is served: one message a peer.
@@ -41,10 +48,10 @@ pub(super) struct Dispatcher {
     /// Whether the tracker falls behind; peers are told so.
     busy: bool,
     /// Segments granted and neither announced nor given back.
-    grants: usize,
-    grants_max: usize,
+    pub(super) grants: usize,
+    pub(super) grants_max: usize,
     wanted_segments: u64,
-    verified_segments: u64,
+    pub(super) verified_segments: u64,
     /// Whether holders may be asked again for what they sent corrupt: nothing else moves.
     forgiving: bool,
 }
@@ -57,9 +64,14 @@ impl Dispatcher {
         config: Config,
         seed: u64,
     ) -> Self {
+        let wanted_segments = roster.wanted_segments();
+        let service = Service::new(roster, nodes as usize, &config);
         Self {
-            wanted_segments: roster.wanted_segments(),
-            service: Service::new(roster, nodes as usize, &config),
+            wanted_segments,
+            reading: service.reading(nodes as usize),
+            asking_source: None,
+            readers_wait: false,
+            service,
             scratch: HandoutScratch::new(seed),
             unchanged: false,
             peers: (0..nodes).map(|_| PeerState::new(now)).collect(),
@@ -97,6 +109,7 @@ impl Dispatcher {
         if ask.sequence < last {
             return;
         }
+        self.settle_reads(from, ask);
         for &segment in ask.verified_since(last) {
             self.settle(now, from, segment);
         }
@@ -107,14 +120,29 @@ impl Dispatcher {
         self.dequeue(from);
         self.recover(now, from, ask);
         let is_empty = ask.room == 0 || ask.blocks.is_empty();
-        let (answers, waits) = (ask.sequence, !is_empty && !ask.end_game);
+        let (answers, mut waits) = (ask.sequence, !is_empty && !ask.end_game);
         self.peers[from.index()].ask.copy_request(ask);
-        if waits {
+        let mut is_idle = false;
+        if self.is_source(from) && !ask.end_game {
+            self.handle_source(now, from);
+            // What it reads may have taken all of its room.
+            let has_room = self.peers[from.index()].ask.room > 0;
+            waits &= has_room;
+            is_idle = ask.room > 0 && !waits;
+            if has_room && is_idle {
+                self.handle_idle_source(from);
+            }
+        }
+        if is_idle {
+            // It has something to read, or is told later.
+        } else if waits {
             // Peers with fewer segments under way come before it.
             self.enqueue(from);
         } else if self.answer(now, from).is_none() {
-            let busy = self.busy;
-            out.send(from, Message::Handout(Handout { answers, busy, ..Handout::default() }));
+            // A source that has no room may have nothing left to wait for.
+            let unobtainable = self.is_source(from) && self.all_is_read() && ask.blocks.is_empty();
+            let handout = Handout { answers, unobtainable, busy: self.busy, ..Handout::default() };
+            out.send(from, Message::Handout(handout));
         }
         self.serve_queue(now, out);
     }
@@ -128,9 +156,21 @@ impl Dispatcher {
         segments: u32,
         out: &mut Outbox,
     ) {
+        // What it was to read can't be verified without its digest.
+        self.take_all_reads_back(from);
         while let Some(grant) = self.peers[from.index()].account.grants.front().copied() {
             self.settle(now, from, grant.segment);
         }
+        self.end(now, (from, segments), out);
+    }
+
+    /// A peer fetches nothing more: it has verified `segments` segments.
+    pub(super) fn end(
+        &mut self,
+        now: Timestamp,
+        (from, segments): (NodeId, u32),
+        out: &mut Outbox,
+    ) {
         self.dequeue(from);
         let state = &mut self.peers[from.index()];
         self.verified_segments += u64::from(segments);
@@ -142,12 +182,14 @@ impl Dispatcher {
     /// The peer is gone: nobody is sent to it any more, and its grants end.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         self.swarm().ban(node);
+        self.take_all_reads_back(node);
         for grant in std::mem::take(&mut self.peers[node.index()].account.grants) {
             self.grants -= 1;
             self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.dequeue(node);
+        self.read_again();
         self.peers[node.index()].stage = PeerStage::Gone;
         self.serve_queue(now, out);
     }
@@ -184,6 +226,24 @@ impl Dispatcher {
         self.wanted_segments
     }
 
+    /// The peers that still fetch and have verified least.
+    pub(super) fn slowest<const COUNT: usize>(&self) -> [Option<(NodeId, u64)>; COUNT] {
+        let mut slowest = [None; COUNT];
+        for (node, peer) in (1..).map(NodeId).zip(&self.peers[1..]) {
+            if peer.stage != PeerStage::Fetching {
+                continue;
+            }
+            let after = slowest.iter().position(|one: &Option<(NodeId, u64)>| {
+                one.is_none_or(|(_, verified)| peer.verified < verified)
+            });
+            if let Some(place) = after {
+                slowest[place..].rotate_right(1);
+                slowest[place] = Some((node, peer.verified));
+            }
+        }
+        slowest
+    }
+
     pub(super) fn verified_segments(&self) -> u64 {
         self.verified_segments
     }
@@ -195,7 +255,9 @@ impl Dispatcher {
     /// After every change: serves waiting peers, and sends the pending handouts.
     fn serve_queue(&mut self, now: Timestamp, out: &mut Outbox) {
         self.serve_waiting(now, FAILED_TRIES_MAX);
+        self.serve_sources(now);
         self.give_up_when_stuck(now, out);
+        self.release_idle(out);
         let busy = self.busy;
         let mut pending = std::mem::take(&mut self.pending);
         for (peer, handout) in pending.drain(..) {
@@ -212,7 +274,7 @@ impl Dispatcher {
         // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
         let others = self.queue.len() - usize::from(self.queue.has(to));
         let most = if others == 0 { self.config.handout } else { 1 };
-        let PeerState { account, ask, pending_index, .. } = &mut self.peers[to.index()];
+        let PeerState { account, ask, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
         let forgiving = self.forgiving;
         let limits = AnswerLimits { now, peer: to, most, unchanged, forgiving };
@@ -224,6 +286,14 @@ impl Dispatcher {
         ask.room -= u16::try_from(count).expect("no more than there was room for");
         self.grants += count;
         self.grants_max = self.grants_max.max(self.grants);
+        self.push_pending(to, handout);
+        Some(open)
+    }
+
+    /// Adds a handout to the one that leaves next, if both fit into one.
+    pub(super) fn push_pending(&mut self, to: NodeId, handout: Handout) {
+        let pending_index = &mut self.peers[to.index()].pending_index;
+        let count = handout.entries.len();
         let earlier = pending_index.map(|place| &mut self.pending[place].1);
         match earlier.filter(|earlier| earlier.entries.len() + count <= self.config.handout) {
             Some(earlier) => earlier.entries.extend(handout.entries),
@@ -232,7 +302,6 @@ impl Dispatcher {
                 self.pending.push((to, handout));
             }
         }
-        Some(open)
     }
 
     /// Serves waiting peers from the front of the queue, then from where the last walk stopped.
@@ -280,9 +349,10 @@ impl Dispatcher {
         let fetching =
             |dispatcher: &Self| dispatcher.peers.len() - 1 - dispatcher.count(PeerStage::Complete);
         let stuck = |dispatcher: &Self| {
+            let idle = dispatcher.reading.as_ref().map_or(0, |reading| reading.idle.len());
             dispatcher.grants == 0
-                && dispatcher.queue.len() > 0
-                && dispatcher.queue.len() == fetching(dispatcher)
+                && dispatcher.queue.len() + idle > 0
+                && dispatcher.queue.len() + idle == fetching(dispatcher)
         };
         if !stuck(self) {
             return;
@@ -298,6 +368,9 @@ impl Dispatcher {
         self.swarm().counters().set_super_seeding(true);
         if !stuck(self) {
             return;
+        }
+        if let Some(reading) = &mut self.reading {
+            reading.give_up();
         }
         while let Some(QueuePosition { peer, .. }) = self.queue.after(None) {
             self.dequeue(peer);
@@ -323,6 +396,9 @@ impl Dispatcher {
 
     /// A peer could not fetch a segment from the holder it was sent to.
     fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
+        if self.take_read_back(peer, failed) {
+            return;
+        }
         let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
         // What was not granted did not come, so that nobody can slander a holder.
@@ -343,9 +419,14 @@ impl Dispatcher {
                 if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
                 {
                     self.swarm().ban(holder);
+                    self.read_again();
                 }
             }
-            FetchFailure::Busy | FetchFailure::TimedOut | FetchFailure::Gone => {}
+            FetchFailure::Unservable => account.exclude(segment, holder),
+            FetchFailure::Unreadable
+            | FetchFailure::Busy
+            | FetchFailure::TimedOut
+            | FetchFailure::Gone => {}
         }
     }
 
@@ -365,7 +446,9 @@ impl Dispatcher {
         let patience = self.config.ask_patience / 2;
         let account = &mut self.peers[peer.index()].account;
         account.grants.retain(|grant| {
-            let lost = now.since(grant.at) > patience && ask.shows(grant.segment);
+            // What it is to read is repeated instead.
+            let is_read = grant.holder == peer;
+            let lost = now.since(grant.at) > patience && ask.shows(grant.segment) && !is_read;
             if lost {
                 self.grants -= 1;
                 self.unchanged = false;
@@ -375,13 +458,16 @@ impl Dispatcher {
         });
     }
 
-    fn enqueue(&mut self, peer: NodeId) {
+    pub(super) fn enqueue(&mut self, peer: NodeId) {
         let state = &self.peers[peer.index()];
         self.queue.join(peer, state.account.grants.len(), state.has_some);
     }
 
     /// Takes a peer out of the queue; returns the position just before its own.
-    fn dequeue(&mut self, peer: NodeId) -> Option<QueuePosition> {
+    pub(super) fn dequeue(&mut self, peer: NodeId) -> Option<QueuePosition> {
+        if let Some(reading) = &mut self.reading {
+            reading.idle.retain(|&idle| idle != peer);
+        }
         let (position, before) = self.queue.leave(peer)?;
         if self.resume == Some(position) {
             self.resume = Some(before);

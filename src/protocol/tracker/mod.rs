@@ -6,6 +6,8 @@ mod backpressure;
 mod dispatcher;
 mod outcome;
 mod peer_state;
+mod late_reads;
+mod read_dispatch;
 mod registrations;
 mod running;
 mod service;
@@ -87,10 +89,10 @@ impl Tracker {
         self.swarm().map(RunningSwarm::progress).unwrap_or_default()
     }
 
-    /// What the owners registered for a segment; none before all have registered.
+    /// What the owners registered for a segment, or a source read; none before.
     pub fn digest(&self, segment: SegmentId) -> Option<Digest> {
         let digests = self.swarm().map(|swarm| &swarm.dispatcher.roster().digests)?;
-        digests.get(segment.index()).copied()
+        digests.get(segment.index())?.get().copied()
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.
@@ -275,6 +277,10 @@ impl Tracker {
             let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
             let busy = self.backpressure.is_busy();
             out.send(from, Message::Acknowledged { answers, busy });
+            // It may wait for a node that is lost, and not have heard of that.
+            for &node in self.outcome.lost.iter().filter(|&&node| node != from) {
+                out.send(from, Message::Lost { node });
+            }
         }
     }
 
@@ -322,6 +328,10 @@ impl Node for Tracker {
             | Input::Sent { .. }
             | Input::Reserved { .. }
             | Input::Checked { .. }
+            | Input::Read { .. }
+            | Input::Room { .. }
+            | Input::Broken { .. }
+            | Input::Unservable { .. }
             | Input::Published { .. } => {}
         }
         Ok(())

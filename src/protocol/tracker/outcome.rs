@@ -21,6 +21,9 @@ pub struct Outcome {
     pub unavailable: Vec<String>,
     /// Of these, names that look like one that a rank owns: the name, the owner, its name.
     pub lookalikes: Vec<(String, NodeId, String)>,
+    /// Peers that dropped out while the others went on, each with its reason; who has all that it wants
+    /// stands in `finished`.
+    pub dropped_out: Vec<(NodeId, String)>,
     /// When the swarm opened: all peers had registered and reserved their memory.
     pub opened: Option<Timestamp>,
     /// By rank: when all that it wanted was verified; none for rank 0 and for peers that miss
@@ -44,8 +47,20 @@ impl Outcome {
         self.errors.extend(escape::by_reason(alike));
     }
 
-    /// Adds the problems that a peer reports when it is done.
-    pub(crate) fn take_report(&mut self, from: NodeId, report: &DoneReport, roster: &Roster) {
+    /// Adds the problems that a peer reports when it is done; `unreadable` says what kept sources from
+    /// reading a late file.
+    pub(crate) fn take_report(
+        &mut self,
+        from: NodeId,
+        report: &DoneReport,
+        roster: &Roster,
+        unreadable: &[(NodeId, String)],
+    ) {
+        if let Some(problem) = report.broken.as_deref().map(printable) {
+            self.errors.push(format!("{from} dropped out: {problem}"));
+            self.dropped_out.push((from, problem));
+            self.finished[from.index()] = None;
+        }
         self.errors
             .extend(report.problems.iter().map(|line| format!("{from}: {}", printable(line))));
         if report.more_problems > 0 {
@@ -64,7 +79,13 @@ impl Outcome {
             self.errors.push(format!("{from}: and {} more such files", report.more_corrupt));
         }
         let failed = &report.failed_files;
-        self.unavailable.extend(failed.iter().map(|&file| roster.name(file).to_string()));
+        for &file in failed {
+            if roster.late_file() == Some(file) && !unreadable.is_empty() {
+                self.take_unreadable(unreadable);
+            } else {
+                self.unavailable.push(roster.name(file).to_string());
+            }
+        }
         if report.more_failed_files > 0 {
             let more = report.more_failed_files;
             self.errors.push(format!("{from}: {more} more files could not be had"));
@@ -75,6 +96,16 @@ impl Outcome {
             self.finished[from.index()] = None;
         }
     }
+
+    /// A late file could not be had; says once why not.
+    fn take_unreadable(&mut self, unreadable: &[(NodeId, String)]) {
+        for (node, problem) in unreadable {
+            let line = format!("{node}: {}", printable(problem));
+            if !self.errors.contains(&line) {
+                self.errors.push(line);
+            }
+        }
+    }
 }
 
 /// What a peer says, as one line without control codes, whatever it holds.
@@ -82,6 +113,10 @@ pub(crate) fn printable(text: &str) -> String {
     let shown = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text.chars().take(PROBLEM_CHARS_MAX).map(shown).collect()
 }
+
+// Peers that are named while a run lasts.
+// Who looks at the log wants to know which hosts to look at, not all of them.
+const SLOWEST_SHOWN: usize = 3;
 
 /// How far a run has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -94,6 +129,8 @@ pub struct Progress {
     pub files_finished: u64,
     /// Peers that have verified all that they can get.
     pub peers_complete: usize,
+    /// Those of the others that have verified least, and how many segments; fewest first.
+    pub slowest: [Option<(NodeId, u64)>; SLOWEST_SHOWN],
 }
 
 #[cfg(test)]

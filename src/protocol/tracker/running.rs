@@ -97,7 +97,11 @@ impl RunningSwarm {
                 self.handle_complete(now, from, segments, outcome, out);
             }
             Message::Done(report) => {
-                self.handle_complete(now, from, report.segments, outcome, out);
+                if report.broken.is_some() && self.dispatcher.stage(from) == PeerStage::Fetching {
+                    self.dispatcher.drop_out(now, from, report.segments, out);
+                } else {
+                    self.handle_complete(now, from, report.segments, outcome, out);
+                }
                 self.handle_done(from, report, outcome, out);
             }
             Message::Bye => {
@@ -115,6 +119,7 @@ impl RunningSwarm {
             | Message::Stop
             | Message::Request { .. }
             | Message::Decline { .. }
+            | Message::Unservable { .. }
             | Message::Withdraw { .. }
             | Message::Withdrawn { .. } => {}
         }
@@ -140,6 +145,8 @@ impl RunningSwarm {
 
     fn check_ask(&self, ask: &Ask) -> Result<(), Violation> {
         self.bounds.blocks(&ask.blocks)?;
+        self.bounds.reads(&ask.read)?;
+        ask.problem.iter().try_for_each(|problem| check_problem(problem))?;
         ask.verified.iter().try_for_each(|&segment| self.bounds.segment(segment))?;
         ask.failed.iter().try_for_each(|failed| {
             self.bounds.segment(failed.segment).and(self.bounds.holder(failed.holder))
@@ -226,6 +233,7 @@ impl RunningSwarm {
             segments_verified: self.dispatcher.verified_segments(),
             files_finished: self.files_finished,
             peers_complete: self.dispatcher.count(PeerStage::Complete),
+            slowest: self.dispatcher.slowest(),
         }
     }
 
@@ -299,7 +307,8 @@ impl RunningSwarm {
         match self.dispatcher.stage(from) {
             PeerStage::Fetching | PeerStage::Complete => {
                 self.dispatcher.set_stage(from, PeerStage::Done);
-                outcome.take_report(from, report, self.dispatcher.roster());
+                let unreadable = self.dispatcher.unreadable();
+                outcome.take_report(from, report, self.dispatcher.roster(), &unreadable);
             }
             // It repeats itself: its Stop was lost.
             PeerStage::Done if self.stage == SwarmStage::Closing => out.send(from, Message::Stop),

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::adaptive_limits::AdaptiveLimits;
+use super::late_reads::Reading;
 use crate::config::{
     Admission, BLOCKS_MAX, CORRUPT_TRIES_MAX, Config, EXCLUSIONS_MAX, HANDOUT_MAX,
 };
@@ -16,7 +17,9 @@ use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
 use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
+use crate::sync::{AtomicU64, Ordering};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 /// A segment that was handed out to a peer, until the peer announces it or gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +69,9 @@ pub struct Service {
     window: usize,
     flights_max: usize,
     limits: AdaptiveLimits,
+    // Bit `b` of word `i` is segment `64 i + b`. A bitmap, so that 64 segments are one operation.
+    /// Segments whose digest is known; none where all are.
+    known: Option<Box<[AtomicU64]>>,
     // Segments that may wait at a holder that is not slow; none where slow peers are not looked
     // for.
     paced_load: Option<u32>,
@@ -85,6 +91,18 @@ impl Account {
         });
         let place = exact.or_else(|| self.grants.iter().position(of_segment))?;
         self.grants.remove(place)
+    }
+
+    /// Takes out the grant of a segment that the peer was given to read, if there is one.
+    pub(super) fn take_read(&mut self, segment: SegmentId, peer: NodeId) -> bool {
+        let is_it = |grant: &Grant| (grant.segment, grant.holder) == (segment, peer);
+        let place = self.grants.iter().position(is_it);
+        place.is_some_and(|place| self.grants.remove(place).is_some())
+    }
+
+    /// Whether the peer was given a segment to read.
+    pub(super) fn is_reading(&self, segment: SegmentId, peer: NodeId) -> bool {
+        self.grants.iter().any(|grant| (grant.segment, grant.holder) == (segment, peer))
     }
 
     /// A holder sent the peer a corrupt segment, and is not named for it again while others can be.
@@ -138,6 +156,15 @@ impl Account {
     }
 }
 
+/// Segments whose digest is known, in words of 64.
+fn known(roster: &Roster) -> Box<[AtomicU64]> {
+    let words = roster.digests.chunks(Block::SEGMENTS as usize).map(|digests| {
+        let bits = (0..).zip(digests).filter(|(_, digest)| digest.get().is_some());
+        AtomicU64::new(bits.fold(0, |word, (bit, _): (u32, _)| word | 1 << bit))
+    });
+    words.collect()
+}
+
 impl Service {
     /// Opens a swarm among peers that registered, by rank, and rank 0, which did not.
     ///
@@ -155,12 +182,60 @@ impl Service {
     pub(super) fn new(roster: Roster, nodes: usize, config: &Config) -> Self {
         let mut swarm = Swarm::new(roster.geometry.clone(), nodes, config);
         for (number, file) in (0..).map(FileId).zip(&roster.files) {
-            swarm.register(number, &file.owners, file.wanted);
+            if roster.late_file() == Some(number) {
+                swarm.register_late(number, &file.owners);
+            } else {
+                swarm.register(number, &file.owners, file.wanted);
+            }
         }
+        let known = roster.late.as_ref().map(|late| {
+            let first = roster.geometry.segment_count() - late.count;
+            for (peer, held) in &late.peers {
+                held.iter().for_each(|place| swarm.hold(SegmentId(first + place.0), *peer));
+            }
+            known(&roster)
+        });
         let paced = config.paced && config.admission == Admission::Slots;
         let paced_load = paced.then_some(config.holder_load);
         let (window, flights_max) = (config.window, config.flights_max());
-        Self { roster, swarm, window, flights_max, limits: AdaptiveLimits::new(nodes), paced_load }
+        let limits = AdaptiveLimits::new(nodes);
+        Self { roster, swarm, window, flights_max, limits, known, paced_load }
+    }
+
+    /// What is to be read of the late file, if there is one: what somebody lacks and nobody can send.
+    pub(super) fn reading(&self, nodes: usize) -> Option<Reading> {
+        let late = self.roster.late.as_ref()?;
+        let first = self.roster.geometry.segment_count() - late.count;
+        let mut reading = Reading::new(first, late.count, &late.sources, nodes);
+        for segment in reading.segments() {
+            let is_lacked = (self.swarm.copies_of(segment) as usize) < late.peers.len();
+            let is_known = self.roster.digests[segment.index()].get().is_some();
+            if is_lacked && !(is_known && self.swarm.has_holder(segment)) {
+                reading.add(segment);
+            }
+        }
+        Some(reading)
+    }
+
+    /// `source` has read a segment: it can be handed out.
+    pub(super) fn settle_read(&self, source: NodeId, segment: SegmentId, digest: Digest) {
+        // It may be known already: then the source has compared it, and stands in for a reader that is lost.
+        self.roster.digests[segment.index()].get_or_init(|| digest);
+        self.swarm.read(segment, source);
+        if let Some(known) = &self.known {
+            let Block { index, bits } = Block::of(segment);
+            // ORDERING: Release; pairs with the Acquire in `keep_known`; publishes the digest.
+            known[index as usize].fetch_or(bits, Ordering::Release);
+        }
+    }
+
+    /// Leaves only segments whose digest is known.
+    fn keep_known(&self, blocks: &mut [Block]) {
+        let Some(known) = &self.known else { return };
+        for block in blocks {
+            // ORDERING: Acquire; pairs with the Release in `settle_read`: who sees the bit sees the digest.
+            block.bits &= known[block.index as usize].load(Ordering::Acquire);
+        }
     }
 
     /// A peer verified a segment. Returns how many grants that settles: 0 if they were settled before.
@@ -171,6 +246,10 @@ impl Service {
         peer: NodeId,
         segment: SegmentId,
     ) -> usize {
+        // What was to be read is verified only with its digest.
+        if self.known.is_some() && account.is_reading(segment, peer) {
+            return 0;
+        }
         let Some(first) = account.take_grant(segment, None) else { return 0 };
         if let Some(most) = self.paced_load {
             self.limits.record(&mut account.latency_ns, first.holder, now.since(first.at));
@@ -197,7 +276,7 @@ impl Service {
         limits: AnswerLimits,
         ask: &Ask,
     ) -> Handout {
-        let blocks = account.missing(ask);
+        let mut blocks = account.missing(ask);
         let slow = self.limits.is_slow(account.latency_ns);
         let window = self.limits.window(account.latency_ns, self.window);
         let window = if ask.end_game { self.flights_max } else { window };
@@ -205,6 +284,7 @@ impl Service {
         let window = if account.excluded.len() < EXCLUSIONS_MAX { window } else { 0 };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
+        self.keep_known(&mut blocks);
         let excluded = account.excluded.len();
         if ask.end_game {
             // End game (Cohen 2003, section 2.4.4; BEP 3): the last segments are requested once more,

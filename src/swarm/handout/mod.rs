@@ -213,13 +213,17 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
                 return;
             }
             self.look_at_files_of(&block, |segments, first, file| {
-                let owners = self.owners_now(&file.owners);
+                // Once for all segments, where they have the same owners.
+                let owners = (!file.is_late()).then(|| self.owners_now(&file.owners));
                 for segment in segments.segments_backwards() {
                     let tally = file.copies.tally((segment.0 - first) as usize);
                     if !shortlist.seeks(tally) {
                         continue;
                     }
                     let unseeded = tally.is_unseeded();
+                    let owners = owners.unwrap_or_else(|| {
+                        self.owners_now(file.owners_of((segment.0 - first) as usize))
+                    });
                     let owners_can = owners.for_all || (owners.for_unseeded && unseeded);
                     let skipped = unseeded && self.request.skips_unseeded;
                     if !skipped && (owners_can || tally.copies > 0) {
@@ -276,9 +280,10 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         let mut ready = 0;
         let block = Block { index, bits: Block::overlap(index, &(0..geometry.segment_count())) };
         self.look_at_files_of(&block, |segments, first, file| {
-            let owners = self.owners_now(&file.owners);
+            let of_file = (!file.is_late()).then(|| self.owners_now(&file.owners));
             for segment in segments.segments() {
                 let place = (segment.0 - first) as usize;
+                let owners = of_file.unwrap_or_else(|| self.owners_now(file.owners_of(place)));
                 let holders = || file.copies.holders(place);
                 let of_owners = || {
                     let unseeded = file.copies.tally(place).is_unseeded();
@@ -322,7 +327,7 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
             let tally = file.copies.tally(place);
             if capacity == Capacity::Idle {
                 let idle = if tally.is_unseeded() {
-                    self.with(Capacity::Idle, segment, file.owners.iter().copied())
+                    self.with(Capacity::Idle, segment, file.owners_of(place).iter().copied())
                 } else {
                     self.with(Capacity::Idle, segment, file.copies.holders(place))
                 };
@@ -334,7 +339,8 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
             let &holder = holders.first()?;
             self.swarm.counters.charge(holder);
             if file.copies.hand_out(place).is_unseeded() {
-                file.owners.iter().for_each(|&owner| self.swarm.counters.seed(owner));
+                let owners = file.owners_of(place).iter();
+                owners.for_each(|&owner| self.swarm.counters.seed(owner));
             }
             Some(Offer { segment, holders })
         })
@@ -367,14 +373,18 @@ impl<I: OpenIndex> HandoutRound<'_, I> {
         let Swarm { counters, rules, .. } = self.swarm;
         let mut ranking = Ranking::new(rules.balance);
         let mut others_can = false;
-        for node in self.with(Capacity::Available, segment, file.copies.holders(place)) {
+        let considered = self.with(Capacity::Available, segment, file.copies.holders(place));
+        for &node in &considered {
             let status = counters.status(node);
             others_can |= status.limit >= rules.holder_load;
             ranking.consider(node, status.load_beside(rules.holder_load), rng.random());
         }
         if self.asks_owners(segment, place, file, others_can) {
-            let start = rng.random_range(0..file.owners.len().max(1));
-            let rotated = file.owners[start..].iter().chain(&file.owners[..start]).copied();
+            let owners = file.owners_of(place);
+            let start = rng.random_range(0..owners.len().max(1));
+            let rotated = owners[start..].iter().chain(&owners[..start]).copied();
+            // A source that had a segment at the start and read it for others is there already.
+            let rotated = rotated.filter(|owner| !considered.contains(owner));
             for node in self.available_owners(segment, place, file, rotated) {
                 let load = counters.status(node).load_beside(rules.holder_load);
                 ranking.consider(node, load, rng.random());

@@ -1,0 +1,232 @@
+//! Who reads the late file: each segment is read once in all, by whichever source asks first, and in
+//! file order, so that disks read sequentially.
+//!
+//! A source that asks is handed the next segments that nobody has read, with itself as the only holder.
+//! What it fails to read, or has read and lost with it, another source reads.
+
+use arrayvec::ArrayVec;
+
+use crate::config::HANDOUT_MAX;
+use crate::manifest::{Block, NodeId, SegmentId};
+
+// Segments that a source is given to read at a time.
+// A few that follow each other, so that a disk with several readers still reads sequentially; more would
+// leave the last segments of the file to one of them. Chosen, not tuned.
+const RUN: usize = 4;
+
+// Segments that a source could not read, after which it is asked no more.
+// One file may have changed; a disk that fails so often fails on, and each failure costs its time-out.
+// Chosen, not tuned.
+const UNREADABLE_MAX: usize = 16;
+
+#[derive(Clone, Debug, Default)]
+struct SourceState {
+    /// Positions that it could not read.
+    unreadable: Vec<u32>,
+    /// The first problem that it had.
+    problem: Option<Box<str>>,
+}
+
+/// What is to be read of the late file.
+#[derive(Debug)]
+pub(super) struct Reading {
+    /// The file's first segment.
+    first: u32,
+    count: u32,
+    /// Whether nobody can read what was left.
+    gave_up: bool,
+    /// By position: bit `b` of word `i` is set while nobody has read `64 i + b`, nor was given it.
+    unread: Vec<u64>,
+    unread_count: usize,
+    // A cursor: without it every handout would scan the file from its start.
+    /// No word before it has a bit set.
+    front: usize,
+    /// Segments that were given and neither read nor given back.
+    under_way: usize,
+    /// By rank; none for who can't read.
+    sources: Vec<Option<SourceState>>,
+    /// Sources that lack nothing and wait for segments to read.
+    pub(super) idle: Vec<NodeId>,
+}
+
+impl Reading {
+    /// Nothing is to be read yet.
+    pub(super) fn new(first: u32, count: u32, sources: &[NodeId], nodes: usize) -> Self {
+        let is_source = |rank: usize| sources.iter().any(|source| source.index() == rank);
+        Self {
+            first,
+            count,
+            gave_up: false,
+            unread: vec![0; count.div_ceil(Block::SEGMENTS) as usize],
+            unread_count: 0,
+            front: 0,
+            under_way: 0,
+            sources: (0..nodes).map(|rank| is_source(rank).then(SourceState::default)).collect(),
+            idle: Vec::new(),
+        }
+    }
+
+    /// A segment is to be read.
+    pub(super) fn add(&mut self, segment: SegmentId) {
+        if self.gave_up {
+            return;
+        }
+        let Block { index, bits } = Block::of(SegmentId(segment.0 - self.first));
+        let word = &mut self.unread[index as usize];
+        self.unread_count += usize::from(*word & bits == 0);
+        *word |= bits;
+        self.front = self.front.min(index as usize);
+    }
+
+    /// A segment that was given to a source will not come from there.
+    pub(super) fn give_back(&mut self, segment: SegmentId) {
+        self.under_way -= 1;
+        self.add(segment);
+    }
+
+    /// A segment that was given to a source was read.
+    pub(super) fn settle(&mut self) {
+        self.under_way -= 1;
+    }
+
+    /// A source can't read a segment. Where none can, nobody gets the whole file, and no more of it is read.
+    pub(super) fn note_unreadable(&mut self, source: NodeId, segment: SegmentId) {
+        let position = segment.0 - self.first;
+        if let Some(Some(source)) = self.sources.get_mut(source.index()) {
+            source.unreadable.push(position);
+        }
+        if self.sources.iter().flatten().all(|source| source.unreadable.contains(&position)) {
+            self.give_up();
+        }
+    }
+
+    pub(super) fn note_problem(&mut self, source: NodeId, problem: &str) {
+        if let Some(Some(source)) = self.sources.get_mut(source.index()) {
+            source.problem.get_or_insert_with(|| problem.into());
+        }
+    }
+
+    /// Takes the next segments for a source, at most `most`, without those that it has been given in any
+    /// way.
+    pub(super) fn take(
+        &mut self,
+        source: NodeId,
+        most: usize,
+        has: impl Fn(SegmentId) -> bool,
+    ) -> ArrayVec<SegmentId, HANDOUT_MAX> {
+        let Some(Some(state)) = self.sources.get(source.index()) else { return ArrayVec::new() };
+        if state.unreadable.len() >= UNREADABLE_MAX {
+            return ArrayVec::new();
+        }
+        while self.unread.get(self.front) == Some(&0) {
+            self.front += 1;
+        }
+        let words = (0..).zip(&self.unread).skip(self.front);
+        let positions = words.flat_map(|(index, &bits)| Block { index, bits }.segments());
+        let fits = |position: &SegmentId| {
+            let segment = SegmentId(self.first + position.0);
+            (!state.unreadable.contains(&position.0) && !has(segment)).then_some(segment)
+        };
+        let most = most.min(RUN).min(HANDOUT_MAX);
+        let taken: ArrayVec<SegmentId, HANDOUT_MAX> =
+            positions.filter_map(|position| fits(&position)).take(most).collect();
+        for segment in &taken {
+            let Block { index, bits } = Block::of(SegmentId(segment.0 - self.first));
+            self.unread[index as usize] &= !bits;
+        }
+        self.unread_count -= taken.len();
+        self.under_way += taken.len();
+        taken
+    }
+
+    /// Nobody can read what is left.
+    pub(super) fn give_up(&mut self) {
+        self.gave_up = true;
+        self.unread.fill(0);
+        self.unread_count = 0;
+    }
+
+    pub(super) fn is_source(&self, node: NodeId) -> bool {
+        self.sources.get(node.index()).is_some_and(Option::is_some)
+    }
+
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread_count > 0
+    }
+
+    /// Whether all is read, or given up.
+    pub(super) fn is_over(&self) -> bool {
+        self.unread_count == 0 && self.under_way == 0
+    }
+
+    /// What kept sources from reading, by rank.
+    pub(super) fn problems(&self) -> impl Iterator<Item = (NodeId, &str)> {
+        let sources = (0..).map(NodeId).zip(&self.sources);
+        sources.filter_map(|(node, source)| Some((node, source.as_ref()?.problem.as_deref()?)))
+    }
+
+    /// All segments of the file.
+    pub(super) fn segments(&self) -> impl Iterator<Item = SegmentId> + use<> {
+        (self.first..self.first + self.count).map(SegmentId)
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::iter;
+
+    use super::*;
+
+    fn reading(count: u32) -> Reading {
+        let mut reading = Reading::new(100, count, &[NodeId(1), NodeId(3)], 4);
+        (100..100 + count).for_each(|segment| reading.add(SegmentId(segment)));
+        reading
+    }
+
+    fn take(reading: &mut Reading, source: u32, most: usize) -> Vec<u32> {
+        reading.take(NodeId(source), most, |_| false).iter().map(|segment| segment.0).collect()
+    }
+
+    #[test]
+    fn each_segment_is_given_once_in_file_order() {
+        let mut reading = reading(70);
+        assert_eq!(take(&mut reading, 1, 2), [100, 101]);
+        assert_eq!(take(&mut reading, 3, 100), [102, 103, 104, 105], "a run");
+        assert_eq!(take(&mut reading, 2, 100), [0; 0], "it is no source");
+        let rest: Vec<_> =
+            iter::repeat_with(|| take(&mut reading, 1, 4)).take(16).flatten().collect();
+        assert_eq!(rest, (106..170).collect::<Vec<_>>());
+        assert!(!reading.has_unread() && !reading.is_over());
+        (0..70).for_each(|_| reading.settle());
+        assert!(reading.is_over());
+    }
+
+    #[test]
+    fn what_no_source_can_read_ends_all_reading() {
+        let mut reading = reading(200);
+        for source in [1, 3] {
+            assert_eq!(take(&mut reading, source, 1), [100]);
+            assert!(reading.has_unread());
+            reading.give_back(SegmentId(100));
+            reading.note_unreadable(NodeId(source), SegmentId(100));
+        }
+        assert!(reading.is_over());
+    }
+
+    #[test]
+    fn what_one_source_can_not_read_another_reads() {
+        let mut reading = reading(200);
+        assert_eq!(take(&mut reading, 1, 1), [100]);
+        reading.give_back(SegmentId(100));
+        reading.note_unreadable(NodeId(1), SegmentId(100));
+        assert_eq!(take(&mut reading, 1, 1), [101]);
+        assert_eq!(take(&mut reading, 3, 1), [100]);
+        for _ in 1..UNREADABLE_MAX {
+            let given = take(&mut reading, 1, 1)[0];
+            reading.give_back(SegmentId(given));
+            reading.note_unreadable(NodeId(1), SegmentId(given));
+        }
+        assert_eq!(take(&mut reading, 1, 1), [0; 0], "its disk is broken");
+        assert_eq!(take(&mut reading, 3, 2), [102, 103]);
+    }
+}
