@@ -13,6 +13,14 @@ use crate::escape;
 // `NAME_MAX` of Linux. A longer name could be written nowhere.
 const COMPONENT_BYTES_MAX: usize = 255;
 
+/// Bytes of what a symbolic link says, at most.
+// `PATH_MAX` of Linux, less the NUL byte.
+const TARGET_BYTES_MAX: usize = 4095;
+
+/// The bits of a mode: permissions, set-user-id, set-group-id and sticky.
+// What chmod(2) takes.
+pub(super) const MODE_BITS: u32 = 0o7777;
+
 /// The smallest segment of a tree, bytes.
 // A leaf: see `LEAF_BYTES`.
 const SEGMENT_BYTES_MIN: u32 = 16 << 10;
@@ -35,9 +43,20 @@ impl TreePath {
     /// What is wrong with it.
     pub fn new(bytes: impl Into<Box<[u8]>>) -> Result<Self, ManifestError> {
         let path = Self(bytes.into());
-        match path.problem() {
-            None => Ok(path),
-            Some(cause) => Err(ManifestError::Path { path: path.to_string(), cause }),
+        path.check()?;
+        Ok(path)
+    }
+
+    /// What lies in a folder under a name that was not checked: [`Manifest::check`] does.
+    pub(super) fn joined(folder: &Self, name: &[u8]) -> Self {
+        Self([&folder.0, &b"/"[..], name].concat().into())
+    }
+
+    /// Whether it keeps the rules.
+    pub(super) fn check(&self) -> Result<(), ManifestError> {
+        match self.problem() {
+            None => Ok(()),
+            Some(cause) => Err(ManifestError::Path { path: self.to_string(), cause }),
         }
     }
 
@@ -65,6 +84,16 @@ impl TreePath {
     pub fn parent(&self) -> Option<&[u8]> {
         let end = memchr::memrchr(b'/', &self.0)?;
         Some(&self.0[..end])
+    }
+
+    /// All but the first component, with `/` between them; empty where there is one only.
+    pub fn below_root(&self) -> &[u8] {
+        self.0.get(self.root().len() + 1..).unwrap_or_default()
+    }
+
+    /// The last component.
+    pub fn name(&self) -> &[u8] {
+        self.components().next_back().unwrap_or_default()
     }
 
     /// The bytes, with `/` between components.
@@ -137,6 +166,22 @@ pub struct Entry {
     pub modified: FileTime,
 }
 
+impl Entry {
+    fn problem(&self) -> Option<&'static str> {
+        let target = match &self.kind {
+            EntryKind::Link { target } => &target[..],
+            EntryKind::Folder | EntryKind::File { .. } | EntryKind::HardLink { .. } => b"-",
+        };
+        match () {
+            () if self.mode & !MODE_BITS != 0 => Some("a mode of more than 12 bits"),
+            () if self.modified.nanos >= 1_000_000_000 => Some("a second of nanoseconds or more"),
+            () if target.is_empty() || target.contains(&0) => Some("a target that is no path"),
+            () if target.len() > TARGET_BYTES_MAX => Some("a target of more than 4095 bytes"),
+            () => None,
+        }
+    }
+}
+
 /// The list of all entries of all sources, ascending by path components, so that a folder comes before
 /// what lies in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,11 +200,13 @@ pub enum ManifestError {
     Garbled(String),
     #[error("the path {path} has {cause}")]
     Path { path: String, cause: &'static str },
+    #[error("{path} has {cause}")]
+    Attribute { path: String, cause: &'static str },
     #[error("{0} comes twice, or not in order")]
     Order(String),
     #[error("{0} lies in no folder of the manifest")]
     Parent(String),
-    #[error("{0} is a hard link to what is no file before it")]
+    #[error("{0} is a hard link to what is no file before it in the same source")]
     HardLink(String),
     #[error("{0} has data beyond its end, or not in order")]
     Data(String),
@@ -204,45 +251,59 @@ impl Manifest {
         if !size.is_power_of_two() || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&size) {
             return Err(ManifestError::SegmentBytes(size));
         }
-        // The folders that the entry before lies in, itself included if it is one: a stack, since entries
-        // come in the order of a depth-first walk.
-        let mut folders: Vec<&TreePath> = Vec::new();
-        let mut before: Option<&TreePath> = None;
+        self.check_entries().map_err(|(_, error)| error)
+    }
+
+    /// Whether the entries keep all rules: the index of the first that does not.
+    pub(super) fn check_entries(&self) -> Result<(), (usize, ManifestError)> {
+        let mut folders = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
-            let path = &entry.path;
-            if let Some(cause) = path.problem() {
-                return Err(ManifestError::Path { path: path.to_string(), cause });
-            }
-            if before.is_some_and(|before| before.components().ge(path.components())) {
-                return Err(ManifestError::Order(path.to_string()));
-            }
-            before = Some(path);
-            if let Some(parent) = path.parent() {
-                while folders.last().is_some_and(|folder| folder.as_bytes() != parent) {
-                    folders.pop();
-                }
-                if folders.is_empty() {
-                    return Err(ManifestError::Parent(path.to_string()));
-                }
-            }
-            match &entry.kind {
-                EntryKind::Folder => folders.push(path),
-                EntryKind::File { bytes, data } => {
-                    if !data.as_ref().is_none_or(|data| are_within(data, *bytes)) {
-                        return Err(ManifestError::Data(path.to_string()));
-                    }
-                }
-                EntryKind::HardLink { first } => {
-                    let first = *first as usize;
-                    let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
-                    if first >= index || !self.entries.get(first).is_some_and(is_file) {
-                        return Err(ManifestError::HardLink(path.to_string()));
-                    }
-                }
-                EntryKind::Link { .. } => {}
+            self.check_entry(index, &mut folders).map_err(|error| (index, error))?;
+            if entry.kind == EntryKind::Folder {
+                folders.push(&entry.path);
             }
         }
         Ok(())
+    }
+
+    /// `folders`: those that the entry before lies in, itself included if it is one: a stack, since entries
+    /// come in the order of a depth-first walk.
+    fn check_entry(&self, index: usize, folders: &mut Vec<&TreePath>) -> Result<(), ManifestError> {
+        let Entry { path, kind, .. } = &self.entries[index];
+        path.check()?;
+        let before = index.checked_sub(1).map(|before| &self.entries[before].path);
+        if before.is_some_and(|before| before.components().ge(path.components())) {
+            return Err(ManifestError::Order(path.to_string()));
+        }
+        if let Some(parent) = path.parent() {
+            while folders.last().is_some_and(|folder| folder.as_bytes() != parent) {
+                folders.pop();
+            }
+            if folders.is_empty() {
+                return Err(ManifestError::Parent(path.to_string()));
+            }
+        }
+        if let Some(cause) = self.entries[index].problem() {
+            return Err(ManifestError::Attribute { path: path.to_string(), cause });
+        }
+        // Each source is written by itself: no hard link leads out of it.
+        let is_file = |first: &Entry| {
+            matches!(first.kind, EntryKind::File { .. }) && first.path.root() == path.root()
+        };
+        match kind {
+            EntryKind::File { bytes, data: Some(data) } if !are_within(data, *bytes) => {
+                Err(ManifestError::Data(path.to_string()))
+            }
+            EntryKind::HardLink { first }
+                if *first as usize >= index || !is_file(&self.entries[*first as usize]) =>
+            {
+                Err(ManifestError::HardLink(path.to_string()))
+            }
+            EntryKind::Folder
+            | EntryKind::File { .. }
+            | EntryKind::Link { .. }
+            | EntryKind::HardLink { .. } => Ok(()),
+        }
     }
 
     /// The sources: the first components, each once, in order.

@@ -3,10 +3,37 @@
 //! A [`Manifest`] is the list; every node has the same. A [`Layout`] follows from it alone: which bytes of
 //! which files are one segment.
 
+mod beneath;
+mod comparison;
+mod destination;
+mod destinations;
 mod digest;
 mod entry;
+mod file_roots;
 mod layout;
+mod list;
+mod manifest_file;
+mod probe;
+mod source;
+mod source_root;
+mod synthetic;
+#[cfg(test)]
+mod comparison_tests;
+#[cfg(test)]
+mod manifest_file_tests;
+#[cfg(test)]
+mod source_tests;
 
+pub use comparison::{TreeDifference, verify_tree};
+pub use destination::{Destination, DestinationError, DestinationOptions, Published};
+pub use destinations::Destinations;
 pub use digest::{SegmentDigest, root_of_large_file};
 pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
+pub use file_roots::{FileRoots, root_of_file, roots_of_files};
 pub use layout::{Extent, Layout, SegmentPlace};
+pub use list::{ListOptions, Listed, list};
+pub use manifest_file::{ManifestFileError, ManifestLineError, StoredManifest, manifest_file_name};
+pub use probe::{Probe, probe, sees};
+pub use source::{SourceCause, SourceError, TreeSource};
+pub use source_root::ListError;
+pub use synthetic::SyntheticTree;

@@ -6,7 +6,7 @@ use crate::Violation;
 use crate::source::{Source, word_places};
 
 /// The modules in the order of the data. A module imports only from those above it.
-pub(crate) const MODULES: [&str; 20] = [
+pub(crate) const MODULES: [&str; 21] = [
     "time",
     "sync",
     "watchdog",
@@ -15,6 +15,7 @@ pub(crate) const MODULES: [&str; 20] = [
     "config",
     "verify",
     "manifest",
+    "tree",
     "metrics",
     "swarm",
     "protocol",

@@ -1,0 +1,235 @@
+//! What lies at a destination already: what of an existing tree is kept, and what an earlier attempt wrote.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens,
+    openat, readlinkat, statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::super::{EntryKind, FileTime, Layout, Manifest, SegmentDigest, SegmentPlace};
+use super::folder_cache::{BASE, Folders, Site};
+use super::{DestinationError, DestinationState};
+use crate::manifest::{SegmentId, SegmentSet};
+
+/// What lies under the final name of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Nothing.
+    Absent,
+    /// Something else, or with other bytes.
+    Other,
+    /// A file of the same size that may have the same bytes.
+    Candidate,
+    /// What the manifest has, but perhaps for mode and time.
+    Kept,
+}
+
+/// What the file system of a destination does with what it is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Traits {
+    /// The permission bits that a new file keeps: neither the umask nor an access list of the folder takes
+    /// them away.
+    pub(super) mode: u32,
+    /// The unit of its times, nanoseconds.
+    pub(super) time_unit: i128,
+    /// Whom new files belong to.
+    pub(super) uid: u32,
+}
+
+/// The units that file systems keep times in, nanoseconds.
+// NTFS 100 ns, CIFS and HFS+ 1 µs, 1 ms or 1 s, ext3 1 s, FAT 2 s.
+const TIME_UNITS: [i128; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+
+impl Traits {
+    /// Tries it out with a file in this folder.
+    pub(super) fn probe(folder: &OwnedFd) -> io::Result<Self> {
+        let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+        let name = format!(".mpiswarm-{:032x}.part", rand::random::<u128>());
+        let flags =
+            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(folder, &*name, flags, all)?;
+        // An odd second, and no digit that a coarser unit would keep.
+        let time = FileTime { seconds: 1_234_567_891, nanos: 123_456_789 };
+        let found = futimens(&file, &times(time)).and_then(|()| fstat(&file));
+        // If it stays, the next run removes it.
+        let _ = unlinkat(folder, &*name, AtFlags::empty());
+        let found = found?;
+        let is_unit = |unit: &i128| {
+            let kept = modified(&found);
+            nanoseconds(time).div_euclid(*unit) * unit == nanoseconds(kept)
+        };
+        let time_unit = TIME_UNITS.into_iter().find(is_unit).unwrap_or(1);
+        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid })
+    }
+
+    /// Whether a time is what the file system made of another.
+    pub(super) fn is_same_time(&self, found: FileTime, wanted: FileTime) -> bool {
+        let units = |time| nanoseconds(time).div_euclid(self.time_unit);
+        units(found) == units(wanted)
+    }
+}
+
+/// The time of a manifest as the system takes it; the last access stays.
+pub(super) fn times(modified: FileTime) -> Timestamps {
+    // Beyond a second lie numbers that stand for "now" and "leave it" (utimensat(2)).
+    let nanos = modified.nanos.min(999_999_999);
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec { tv_sec: modified.seconds, tv_nsec: nanos.into() },
+    }
+}
+
+/// When what was found was changed.
+pub(super) fn modified(found: &Stat) -> FileTime {
+    let nanos = u32::try_from(found.st_mtime_nsec).unwrap_or_default();
+    FileTime { seconds: found.st_mtime, nanos }
+}
+
+fn nanoseconds(time: FileTime) -> i128 {
+    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
+}
+
+/// What has this name in an open folder, links not followed.
+pub(super) fn stat(folder: &OwnedFd, name: &[u8]) -> rustix::io::Result<Option<Stat>> {
+    match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(cause) => Err(cause),
+    }
+}
+
+pub(super) fn type_of(found: &Stat) -> FileType {
+    FileType::from_raw_mode(found.st_mode)
+}
+
+/// A file by what no two files of a host share.
+type FileKey = (u64, u64);
+
+/// Looks at one entry after the other.
+struct Look<'a> {
+    manifest: &'a Manifest,
+    folders: &'a Folders,
+    traits: &'a Traits,
+    checksum: bool,
+    found: Vec<Presence>,
+    /// Which entry a file with several names was found for.
+    owners: HashMap<FileKey, u32>,
+}
+
+impl Look<'_> {
+    fn entry(&mut self, index: u32) -> io::Result<Presence> {
+        let parent = self.folders.parent(index);
+        if parent != BASE && self.found[parent as usize] != Presence::Kept {
+            return Ok(Presence::Absent);
+        }
+        let folder = self.folders.folder(Site::Final, parent)?;
+        let name = self.folders.name(index);
+        let Some(found) = stat(&folder, name)? else { return Ok(Presence::Absent) };
+        let entry = &self.manifest.entries[index as usize];
+        let key = (found.st_dev, found.st_ino);
+        let same_time = self.traits.is_same_time(modified(&found), entry.modified);
+        let is_same = match (&entry.kind, type_of(&found)) {
+            (EntryKind::Folder, FileType::Directory) => true,
+            (EntryKind::Link { target }, FileType::Symlink) => {
+                same_time && readlinkat(&folder, name, Vec::new())?.as_bytes() == &target[..]
+            }
+            (EntryKind::HardLink { first }, FileType::RegularFile) => {
+                self.owners.get(&key) == Some(first)
+            }
+            (EntryKind::File { bytes, .. }, FileType::RegularFile) => {
+                let is_same = u64::try_from(found.st_size) == Ok(*bytes);
+                let is_same = is_same && (same_time || self.checksum) && self.is_own(index, &found);
+                if is_same && self.checksum && *bytes > 0 {
+                    return Ok(Presence::Candidate);
+                }
+                is_same
+            }
+            _ => false,
+        };
+        Ok(if is_same { Presence::Kept } else { Presence::Other })
+    }
+
+    /// Whether a file with several names can be kept: two files of the source must not become one, and no name
+    /// outside of the tree may change its mode with ours.
+    fn is_own(&mut self, index: u32, found: &Stat) -> bool {
+        if found.st_nlink < 2 {
+            return true;
+        }
+        if found.st_mode & 0o7777 != self.manifest.entries[index as usize].mode {
+            return false;
+        }
+        *self.owners.entry((found.st_dev, found.st_ino)).or_insert(index) == index
+    }
+}
+
+impl DestinationState {
+    /// Looks at what lies under the final names.
+    pub(super) fn look(
+        dir: &Path,
+        manifest: &Manifest,
+        layout: &Layout,
+        folders: &Folders,
+        traits: &Traits,
+        checksum: bool,
+    ) -> Result<Self, DestinationError> {
+        let (found, owners) = (Vec::with_capacity(manifest.entries.len()), HashMap::new());
+        let mut look = Look { manifest, folders, traits, checksum, found, owners };
+        for (index, entry) in (0_u32..).zip(&manifest.entries) {
+            let failed = |cause| DestinationError::at(dir.join(entry.path.as_os_str()), 0, cause);
+            let found = look.entry(index).map_err(failed)?;
+            look.found.push(found);
+        }
+        let count = layout.segment_count();
+        let mut state = Self {
+            found: look.found,
+            existing: SegmentSet::none_of(count),
+            staged: SegmentSet::none_of(count),
+            digests: vec![None; count as usize],
+            is_published: false,
+        };
+        for segment in (0..count).map(SegmentId) {
+            let mut extents = layout.extents(segment);
+            if extents.all(|extent| state.found[extent.entry as usize] == Presence::Kept) {
+                state.existing.insert(segment);
+            }
+        }
+        Ok(state)
+    }
+
+    /// Takes over a segment that an earlier attempt wrote, where its files are still there.
+    pub(super) fn resume(
+        &mut self,
+        (manifest, layout, folders): (&Manifest, &Layout, &Folders),
+        segment: SegmentId,
+        digest: SegmentDigest,
+    ) {
+        let roots = match layout.place(segment) {
+            SegmentPlace::Part(_) => 0,
+            SegmentPlace::Packed(files) => layout.packed(files).len(),
+        };
+        let is_there = layout.extents(segment).all(|extent| {
+            let entry = extent.entry;
+            if self.found[entry as usize] == Presence::Kept {
+                return true;
+            }
+            let EntryKind::File { bytes, .. } = manifest.entries[entry as usize].kind else {
+                return false;
+            };
+            let folder = folders.folder(Site::Partial, folders.parent(entry)).ok();
+            let found = folder.and_then(|folder| stat(&folder, folders.name(entry)).ok().flatten());
+            found.is_some_and(|found| {
+                let is_file = type_of(&found) == FileType::RegularFile;
+                is_file && u64::try_from(found.st_size) == Ok(bytes)
+            })
+        });
+        if is_there && roots == digest.roots.len() && !self.existing.contains(segment) {
+            self.staged.insert(segment);
+            self.digests[segment.index()] = Some(digest);
+        }
+    }
+}

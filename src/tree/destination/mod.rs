@@ -1,0 +1,407 @@
+//! A folder that a tree is written to.
+//!
+//! Segments are written below `DIR/.mpiswarm/<key>.partial/tree`, where nothing has a final name; the key is
+//! that of the manifest, so that a rerun finds them. [`Destination::publish`] then moves each new entry to
+//! its place with one rename: a new tree appears whole, an existing one is updated file by file.
+
+mod destination_error;
+mod folder_cache;
+mod folder_lock;
+mod journal;
+mod look;
+mod publish;
+mod segment_io;
+mod stored;
+mod trash;
+
+pub use destination_error::DestinationError;
+pub use publish::Published;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, mkdirat, open, openat, statat};
+use rustix::io::Errno;
+
+use self::folder_cache::Folders;
+use self::folder_lock::FolderLock;
+use self::journal::{SegmentJournal, Syncing};
+use self::look::{Presence, Traits};
+use self::trash::Trash;
+use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace};
+use crate::escape;
+use crate::manifest::{SegmentId, SegmentSet};
+use crate::verify::Digest;
+
+/// The folder of this program within a destination.
+// On the same file system as the tree, as a rename needs.
+const CONTROL: &str = ".mpiswarm";
+
+/// The hexadecimal digits of a manifest's digest that name its partial tree.
+// 128 bits, as the whole digest is checked in the journal.
+const KEY_DIGITS: usize = 32;
+
+/// How a destination is written.
+#[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub struct DestinationOptions {
+    /// Make DIR where it lacks. Otherwise it is an error: a disk that is not mounted must not fill the one
+    /// below it.
+    pub mkdir: bool,
+    /// Remove from the trees what the source has not.
+    pub delete: bool,
+    /// Keep nothing by size and time alone: see [`Destination::candidates`].
+    pub checksum: bool,
+    /// Sync before final names are given.
+    pub sync: bool,
+    /// Forget what an earlier attempt has written.
+    pub fresh: bool,
+    /// How long to wait for another run that stages into the same folder.
+    pub lock_wait: Duration,
+}
+
+impl Default for DestinationOptions {
+    fn default() -> Self {
+        Self {
+            mkdir: false,
+            delete: false,
+            checksum: false,
+            sync: true,
+            fresh: false,
+            lock_wait: Duration::ZERO,
+        }
+    }
+}
+
+/// One folder DIR that gets DIR/name for each root of a manifest. Several threads may call it, though not
+/// with the same segment at once.
+#[derive(Debug)]
+pub struct Destination {
+    dir: PathBuf,
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
+    options: DestinationOptions,
+    /// DIR/.mpiswarm.
+    control: OwnedFd,
+    /// The name of the folder of this attempt there.
+    partial_name: String,
+    folders: Folders,
+    traits: Traits,
+    journal: Arc<SegmentJournal>,
+    state: Mutex<DestinationState>,
+    kept_bytes: u64,
+    resumed_bytes: u64,
+    written_bytes: AtomicU64,
+    messages: Vec<String>,
+    // Dropped last, in this order: first the thread ends, then another run may come.
+    _syncing: Option<Syncing>,
+    lock: FolderLock,
+}
+
+/// What changes while segments are written.
+#[derive(Debug)]
+struct DestinationState {
+    /// What lies under the final name of each entry.
+    found: Vec<Presence>,
+    /// Segments whose bytes lie in files that are kept.
+    existing: SegmentSet,
+    /// Segments whose bytes lie in the partial tree.
+    staged: SegmentSet,
+    digests: Vec<Option<SegmentDigest>>,
+    is_published: bool,
+}
+
+impl Destination {
+    /// Opens a destination for a manifest that was checked, and looks at what is there. Waits for another run
+    /// that stages into the same folder, and tells `waiting` about it.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is missing, can't be written to, or stays in use.
+    pub fn open(
+        dir: &Path,
+        manifest: Arc<Manifest>,
+        layout: Arc<Layout>,
+        options: &DestinationOptions,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Self, DestinationError> {
+        let at = |path: PathBuf, cause: io::Error| DestinationError::at(path, 0, cause);
+        let last = open_dir(dir, options.mkdir)?;
+        let control_path = dir.join(CONTROL);
+        if manifest.entries.iter().any(|entry| entry.path.root() == CONTROL.as_bytes()) {
+            return Err(DestinationError::Reserved { path: control_path });
+        }
+        let control = open_control(&last, &control_path)?;
+        let traits = Traits::probe(&control).map_err(|cause| at(control_path.clone(), cause))?;
+        // Whoever may write to the folder could have made `.mpiswarm` before us.
+        if statat(&control, "", AtFlags::EMPTY_PATH).is_ok_and(|found| found.st_uid != traits.uid) {
+            return Err(DestinationError::Foreign { path: control_path });
+        }
+        let lock = FolderLock::take(&control, dir, options.lock_wait, waiting)?;
+        let key = Digest::of(&manifest.encode());
+        let partial_name = format!("{}.partial", &key.to_string()[..KEY_DIGITS]);
+        let partial_path = control_path.join(&partial_name);
+        let mut messages = Vec::new();
+        // Without a lock another run may be at work in the others.
+        let is_alone = lock.unlocked.is_none();
+        let trash = Trash::open(&control).map_err(|cause| at(control_path.clone(), cause))?;
+        let gone =
+            trash.clear_control(|name| if name == partial_name { options.fresh } else { is_alone });
+        let gone = gone.map_err(|cause| at(control_path.clone(), cause))?;
+        drop(trash);
+        if gone > 0 && !options.fresh {
+            let dir = escape::path(dir);
+            messages.push(format!("{dir}: removed what {gone} runs with other sources had begun"));
+        }
+        let failed = |cause| at(partial_path.clone(), cause);
+        let partial = make_folder(&control, partial_name.as_bytes()).map_err(failed)?;
+        let tree = make_folder(&partial, b"tree").map_err(failed)?;
+        let folders = Folders::new(Arc::clone(&manifest), last, tree);
+        let mut state =
+            DestinationState::look(dir, &manifest, &layout, &folders, &traits, options.checksum)?;
+        let kept_bytes = bytes_of(&layout, &state.existing);
+        let known = |segment, digest| state.resume((&manifest, &layout, &folders), segment, digest);
+        let journal = SegmentJournal::open(&partial, key, &layout, known)
+            .map_err(|cause| at(partial_path.join("journal"), cause))?;
+        let journal = Arc::new(journal);
+        let syncing = options.sync.then(|| Syncing::start(Arc::clone(&journal), partial));
+        let syncing = syncing.transpose().map_err(|cause| at(partial_path, cause))?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            resumed_bytes: bytes_of(&layout, &state.staged),
+            kept_bytes,
+            written_bytes: AtomicU64::new(0),
+            options: options.clone(),
+            state: Mutex::new(state),
+            _syncing: syncing,
+            manifest,
+            layout,
+            control,
+            partial_name,
+            folders,
+            traits,
+            journal,
+            messages,
+            lock,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, DestinationState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The folder DIR.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What a user should know about: work of other attempts that was removed.
+    pub fn messages(&self) -> &[String] {
+        &self.messages
+    }
+
+    /// Why two runs can't be kept apart here, if so: the file system has no locks.
+    pub fn unlocked(&self) -> Option<&io::Error> {
+        self.lock.unlocked.as_ref()
+    }
+
+    /// The segments that it lacks: neither kept from an existing tree nor written by an earlier attempt.
+    pub fn missing(&self) -> SegmentSet {
+        let state = self.state();
+        let mut missing = SegmentSet::all_of(self.layout.segment_count());
+        state.existing.iter().chain(state.staged.iter()).for_each(|id| missing.remove(id));
+        missing
+    }
+
+    /// Whether it lacks a segment.
+    pub fn lacks(&self, segment: SegmentId) -> bool {
+        let state = self.state();
+        !state.existing.contains(segment) && !state.staged.contains(segment)
+    }
+
+    /// With `checksum`: missing segments that files of the same size may have already. The caller reads and
+    /// hashes them; one with the right digest is kept by [`Destination::keep`], another one is written.
+    pub fn candidates(&self) -> SegmentSet {
+        let mut candidates = SegmentSet::none_of(self.layout.segment_count());
+        let missing = self.missing();
+        let state = self.state();
+        for segment in missing.iter() {
+            let is_there = |entry: u32| {
+                matches!(state.found[entry as usize], Presence::Candidate | Presence::Kept)
+            };
+            if self.layout.extents(segment).all(|extent| is_there(extent.entry)) {
+                candidates.insert(segment);
+            }
+        }
+        candidates
+    }
+
+    /// Keeps a candidate that has the right bytes.
+    pub fn keep(&self, segment: SegmentId, digest: &SegmentDigest) {
+        let mut state = self.state();
+        state.existing.insert(segment);
+        state.digests[segment.index()] = Some(digest.clone());
+        match self.layout.place(segment) {
+            SegmentPlace::Packed(files) => {
+                for &(entry, _) in self.layout.packed(files) {
+                    state.found[entry as usize] = Presence::Kept;
+                }
+            }
+            SegmentPlace::Part(extent) => {
+                let segments = self.layout.segments_of(extent.entry);
+                // A file with holes is written anew from what is kept of it: it may have data in the holes.
+                let EntryKind::File { bytes, .. } =
+                    self.manifest.entries[extent.entry as usize].kind
+                else {
+                    return;
+                };
+                let has_holes =
+                    bytes.div_ceil(self.layout.segment_bytes() as u64) > segments.len() as u64;
+                if !has_holes && segments.map(SegmentId).all(|id| state.existing.contains(id)) {
+                    state.found[extent.entry as usize] = Presence::Kept;
+                }
+            }
+        }
+    }
+
+    /// Takes back a segment that was kept, or written by an earlier attempt, and turned out to have other
+    /// bytes. It is missing again.
+    pub fn discard(&self, segment: SegmentId) {
+        let mut state = self.state();
+        state.staged.remove(segment);
+        state.digests[segment.index()] = None;
+        if !state.existing.contains(segment) {
+            return;
+        }
+        state.existing.remove(segment);
+        for extent in self.layout.extents(segment) {
+            // Other parts of a large file may be right.
+            let is_part = matches!(self.layout.place(segment), SegmentPlace::Part(_));
+            let found = if is_part { Presence::Candidate } else { Presence::Other };
+            state.found[extent.entry as usize] = found;
+        }
+    }
+
+    /// The digests of a segment that was written, kept by [`Destination::keep`], or written by an earlier
+    /// attempt.
+    pub fn known(&self, segment: SegmentId) -> Option<SegmentDigest> {
+        self.state().digests[segment.index()].clone()
+    }
+
+    /// The bytes of segments that were there under their final names when it was opened.
+    pub fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    /// The bytes of segments that an earlier attempt had written.
+    pub fn resumed_bytes(&self) -> u64 {
+        self.resumed_bytes
+    }
+
+    /// Checks that what is missing fits.
+    ///
+    /// # Errors
+    ///
+    /// When it does not, with what is free and what is needed.
+    pub fn check_room(&self) -> Result<(), DestinationError> {
+        let failed = |cause| DestinationError::at(self.dir.clone(), 0, io::Error::from(cause));
+        let room = fstatvfs(&self.control).map_err(failed)?;
+        let block = room.f_frsize.max(1);
+        let (candidates, state_missing) = (self.candidates(), self.missing());
+        let (mut needed, mut files) = (0_u64, 0_u64);
+        for segment in state_missing.iter().filter(|&segment| !candidates.contains(segment)) {
+            for extent in self.layout.extents(segment) {
+                let blocks = (extent.bytes as u64).div_ceil(block);
+                needed = needed.saturating_add(blocks.saturating_mul(block));
+            }
+        }
+        let state = self.state();
+        for (index, entry) in (0_u32..).zip(&self.manifest.entries) {
+            if matches!(state.found[index as usize], Presence::Kept | Presence::Candidate) {
+                continue;
+            }
+            // What an earlier attempt made of it is there already, if all of it is.
+            let mut segments = self.layout.segments_of(index).map(SegmentId);
+            let is_new = match entry.kind {
+                EntryKind::HardLink { .. } => false,
+                EntryKind::File { .. } if segments.len() > 0 => {
+                    segments.any(|segment| !state.staged.contains(segment))
+                }
+                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => true,
+            };
+            files += u64::from(is_new);
+            if entry.kind == EntryKind::Folder {
+                needed = needed.saturating_add(block);
+            }
+        }
+        let (dir, free) = (self.dir.clone(), room.f_bavail.saturating_mul(block));
+        if needed > free {
+            return Err(DestinationError::Bytes { dir, free, needed });
+        }
+        // Btrfs and others make inodes as they need them, and say 0 for their number.
+        if room.f_files > 0 && files > room.f_favail {
+            return Err(DestinationError::Inodes { dir, free: room.f_favail, needed: files });
+        }
+        Ok(())
+    }
+
+    /// The path of an entry as a user knows it.
+    fn path(&self, entry: u32) -> PathBuf {
+        self.dir.join(self.manifest.entries[entry as usize].path.as_os_str())
+    }
+
+    fn failed(&self, entry: u32, cause: impl Into<io::Error>) -> DestinationError {
+        // ORDERING: Relaxed; a statistic, publishes nothing.
+        let written = self.written_bytes.load(Ordering::Relaxed);
+        DestinationError::at(self.path(entry), written, cause)
+    }
+}
+
+fn bytes_of(layout: &Layout, segments: &SegmentSet) -> u64 {
+    segments.iter().map(|segment| layout.bytes_of(segment) as u64).sum()
+}
+
+fn open_dir(dir: &Path, mkdir: bool) -> Result<OwnedFd, DestinationError> {
+    let failed = |cause| DestinationError::at(dir.to_owned(), 0, cause);
+    if mkdir {
+        std::fs::create_dir_all(dir).map_err(failed)?;
+    }
+    // The user may well name a link to a folder here.
+    match open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
+        Err(Errno::NOENT) => Err(DestinationError::Missing { dir: dir.to_owned() }),
+        opened => opened.map_err(|cause| failed(cause.into())),
+    }
+}
+
+fn open_control(last: &OwnedFd, path: &Path) -> Result<OwnedFd, DestinationError> {
+    let failed = |cause: Errno| DestinationError::at(path.to_owned(), 0, cause);
+    // Others may read the stored manifest, and write nothing.
+    match mkdirat(last, CONTROL, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(cause) => return Err(failed(cause)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(last, CONTROL, flags, Mode::empty()) {
+        Err(Errno::LOOP | Errno::NOTDIR) => {
+            Err(DestinationError::Foreign { path: path.to_owned() })
+        }
+        opened => opened.map_err(failed),
+    }
+}
+
+/// Opens a folder for any use, and makes it where it lacks.
+fn make_folder(at: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd> {
+    match mkdirat(at, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(cause) => return Err(cause.into()),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(openat(at, name, flags, Mode::empty())?)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

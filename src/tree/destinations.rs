@@ -1,0 +1,117 @@
+//! Several destinations of one node: a segment is read and hashed once, and written to all.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{Destination, DestinationError, Published, SegmentDigest};
+use crate::manifest::{SegmentId, SegmentSet};
+
+/// Destinations of one manifest. One that fails drops out, and the others go on.
+#[derive(Debug)]
+pub struct Destinations {
+    all: Vec<Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    destination: Destination,
+    failed: Mutex<Option<DestinationError>>,
+}
+
+impl Member {
+    fn failed(&self) -> MutexGuard<'_, Option<DestinationError>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something with a destination that has not failed; none where it has, or does now.
+    fn attempt<T>(
+        &self,
+        act: impl FnOnce(&Destination) -> Result<T, DestinationError>,
+    ) -> Option<T> {
+        if self.failed().is_some() {
+            return None;
+        }
+        match act(&self.destination) {
+            Ok(done) => Some(done),
+            Err(cause) => {
+                // The first error is the one that matters.
+                self.failed().get_or_insert(cause);
+                None
+            }
+        }
+    }
+}
+
+impl Destinations {
+    /// Takes destinations that were opened for one manifest.
+    pub fn new(destinations: Vec<Destination>) -> Self {
+        let member = |destination| Member { destination, failed: Mutex::new(None) };
+        Self { all: destinations.into_iter().map(member).collect() }
+    }
+
+    /// Whether there is none, failed or not.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Those that have not failed.
+    pub fn working(&self) -> impl Iterator<Item = &Destination> {
+        self.all.iter().filter(|member| member.failed().is_none()).map(|member| &member.destination)
+    }
+
+    /// The errors of those that failed; each says where.
+    pub fn failures(self) -> Vec<DestinationError> {
+        let error =
+            |member: Member| member.failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.all.into_iter().filter_map(error).collect()
+    }
+
+    /// What the failed ones say.
+    pub fn messages(&self) -> Vec<String> {
+        let failed =
+            self.all.iter().filter_map(|member| member.failed().as_ref().map(ToString::to_string));
+        failed.collect()
+    }
+
+    /// What at least one of them lacks.
+    pub fn missing(&self) -> SegmentSet {
+        let mut missing = SegmentSet::default();
+        for (index, destination) in self.working().enumerate() {
+            if index == 0 {
+                missing = destination.missing();
+            } else {
+                missing.add_all(&destination.missing());
+            }
+        }
+        missing
+    }
+
+    /// Drops those out that lack room. Returns whether any is left.
+    pub fn check_room(&self) -> bool {
+        let checked = self.all.iter().filter_map(|member| member.attempt(Destination::check_room));
+        checked.count() > 0
+    }
+
+    /// Writes a segment to those that lack it. Returns whether any is left that works.
+    pub fn write(&self, segment: SegmentId, payload: &[u8], digest: &SegmentDigest) -> bool {
+        let written = self.all.iter().filter_map(|member| {
+            member.attempt(|destination| {
+                if destination.lacks(segment) {
+                    destination.write(segment, payload, digest)?;
+                }
+                Ok(())
+            })
+        });
+        written.count() > 0
+    }
+
+    /// Reads a segment from the first that has it; none where none has it.
+    pub fn read(&self, segment: SegmentId, out: &mut [u8]) -> Option<usize> {
+        let holders = self.all.iter().filter(|member| !member.destination.lacks(segment));
+        holders.flat_map(|member| member.attempt(|holder| holder.read(segment, out))).next()
+    }
+
+    /// Publishes all that work: what each did, or none where it has failed.
+    pub fn publish(&self) -> Vec<Option<Published>> {
+        self.all.iter().map(|member| member.attempt(Destination::publish)).collect()
+    }
+}

@@ -1,0 +1,356 @@
+//! Walks sources and lists what is in them.
+//!
+//! Folders are read level by level, those of a level in parallel, and no folder stays open meanwhile: a deep
+//! or broad tree needs no more file descriptors or stack than a flat one.
+
+use std::io;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, openat,
+    readlinkat, seek, statat,
+};
+use rustix::io::Errno;
+
+use super::beneath::open_beneath;
+use super::entry::MODE_BITS;
+use super::source_root::{ListError, SourceRoot};
+use super::{Entry, EntryKind, FileTime, Manifest, TreePath};
+use crate::escape;
+
+/// How many segments the default segment size leaves, at least.
+// So many keep the last segments of a swarm from mattering: with N nodes in log2 N steps, 1,024 segments
+// cost 1% for 1,000 nodes.
+const SEGMENTS_MIN: u64 = 1024;
+
+/// The smallest segment by default, bytes.
+// Below it the messages about a segment cost as much as its bytes.
+const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
+
+/// The largest segment by default, bytes.
+// Slots for a few hundred of them fit into a rank's memory.
+const SEGMENT_BYTES_MOST: u64 = 8 << 20;
+
+/// How many ranges of data a file has, at most.
+// A file of a terabyte could have 10^8. What lies behind the last counts as data.
+const RANGES_MAX: usize = 1 << 16;
+
+/// How many files of a folder one thread looks at.
+// A file takes one or two microseconds, and opening the folder for another thread about three.
+const SHARE: usize = 256;
+
+/// How to list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ListOptions {
+    /// The size of a segment; by default the largest power of two between 64 KiB and 8 MiB that leaves at
+    /// least 1,024 segments.
+    pub segment_bytes: Option<u32>,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// All that can be copied.
+    pub manifest: Manifest,
+    /// What is left out, and does not matter: sockets, pipes, devices.
+    pub notes: Vec<String>,
+    /// What can't be read, each with the cause. It is left out too.
+    pub unreadable: Vec<String>,
+    /// The same, for a closer look.
+    pub(super) left_out: Vec<(TreePath, LeftOut)>,
+}
+
+/// Lists sources: files, and folders with all that is in them, on other file systems too.
+///
+/// A symbolic link in a folder is listed as a link. Names of one file within a source are hard links of the
+/// first of them.
+///
+/// # Errors
+///
+/// A source can't be read, has no name, or has the name of another; or there is too much.
+pub fn list(sources: &[PathBuf], options: &ListOptions) -> Result<Listed, ListError> {
+    let mut listed = Listed::default();
+    for root in SourceRoot::all(sources)? {
+        let failed = |cause: io::Error| ListError::Io { path: escape::path(&root.path), cause };
+        let found = match &root.folder {
+            None => {
+                let entry =
+                    look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, Root::Yes);
+                vec![entry.map_err(|cause| failed(cause.into()))?]
+            }
+            Some(folder) => {
+                let whole = look(folder.as_fd(), b".", &root.name, Root::Yes);
+                let whole = whole.map_err(|cause| failed(cause.into()))?;
+                walk(folder.as_fd(), whole)
+            }
+        };
+        add(&mut listed, found);
+    }
+    listed.manifest.segment_bytes =
+        options.segment_bytes.unwrap_or_else(|| segment_bytes(&listed.manifest));
+    listed.manifest.check()?;
+    Ok(listed)
+}
+
+/// The default size of a segment.
+fn segment_bytes(manifest: &Manifest) -> u32 {
+    let data = |entry: &Entry| match &entry.kind {
+        EntryKind::File { data: Some(data), .. } => {
+            data.iter().map(|data| data.end - data.start).sum()
+        }
+        EntryKind::File { bytes, .. } => *bytes,
+        EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => 0,
+    };
+    let bytes = manifest.entries.iter().map(data).fold(0, u64::saturating_add);
+    let most = (bytes / SEGMENTS_MIN).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST);
+    1 << most.ilog2()
+}
+
+/// What lies at a path.
+struct FoundEntry {
+    entry: Entry,
+    /// Device and inode of a file with several names.
+    inode: Option<(u64, u64)>,
+    /// Why it is left out.
+    left_out: Option<LeftOut>,
+}
+
+/// Why something is left out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    Special(&'static str),
+    Unreadable(String),
+}
+
+/// Whether an entry is a source itself: a link is followed there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Root {
+    Yes,
+    No,
+}
+
+/// All that lies in a folder, and the folder.
+fn walk(root: BorrowedFd<'_>, whole: FoundEntry) -> Vec<FoundEntry> {
+    let mut level = vec![whole.entry.path.clone()];
+    let mut all = vec![whole];
+    let mut closed = FxHashMap::default();
+    while !level.is_empty() {
+        let mut read: Vec<_> = level.par_iter().map(|folder| read_folder(root, folder)).collect();
+        // Large folders are shared out afterwards: a thread that waited for others in the middle of a folder
+        // would begin another meanwhile, and so on, until its stack or the file descriptors end.
+        let shares: Vec<(&TreePath, &[Vec<u8>])> = level
+            .iter()
+            .zip(&read)
+            .flat_map(|(folder, read)| read.iter().map(move |(_, rest)| (folder, rest)))
+            .flat_map(|(folder, rest)| rest.chunks(SHARE).map(move |names| (folder, names)))
+            .collect();
+        let shares: Vec<_> =
+            shares.par_iter().map(|&(folder, names)| look_at(root, folder, names)).collect();
+        let found = read.iter_mut().flatten().map(|(found, _)| std::mem::take(found));
+        let from = all.len();
+        all.extend(found.chain(shares).flatten());
+        for (folder, read) in level.drain(..).zip(read) {
+            if let Err(cause) = read {
+                closed.insert(folder, cause);
+            }
+        }
+        let is_folder =
+            |one: &&FoundEntry| one.left_out.is_none() && one.entry.kind == EntryKind::Folder;
+        level.extend(all[from..].iter().filter(is_folder).map(|one| one.entry.path.clone()));
+    }
+    for one in &mut all {
+        if let Some(&cause) = closed.get(&one.entry.path) {
+            one.left_out = Some(LeftOut::Unreadable(shown(cause)));
+        }
+    }
+    all.par_sort_unstable_by(|left, right| {
+        left.entry.path.components().cmp(right.entry.path.components())
+    });
+    all
+}
+
+/// What lies in a folder, in any order; of a large one a share, and the names of the rest.
+fn read_folder(
+    root: BorrowedFd<'_>,
+    folder: &TreePath,
+) -> Result<(Vec<FoundEntry>, Vec<Vec<u8>>), Errno> {
+    let mut dir = Dir::new(open_folder(root, folder)?)?;
+    let mut names = Vec::new();
+    while let Some(entry) = dir.read() {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if name != b"." && name != b".." {
+            names.push(name);
+        }
+    }
+    let rest = names.split_off(names.len().min(SHARE));
+    let opened = dir.fd()?;
+    Ok((names.iter().filter_map(|name| look_in(opened, folder, name)).collect(), rest))
+}
+
+/// What lies at some names of a folder.
+fn look_at(root: BorrowedFd<'_>, folder: &TreePath, names: &[Vec<u8>]) -> Vec<FoundEntry> {
+    match open_folder(root, folder) {
+        Ok(opened) => {
+            names.iter().filter_map(|name| look_in(opened.as_fd(), folder, name)).collect()
+        }
+        Err(cause) => {
+            let path = |name: &Vec<u8>| TreePath::joined(folder, name);
+            names.iter().map(|name| FoundEntry::unreadable(path(name), cause)).collect()
+        }
+    }
+}
+
+fn open_folder(root: BorrowedFd<'_>, folder: &TreePath) -> Result<OwnedFd, Errno> {
+    open_beneath(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
+}
+
+/// What lies at a name of an open folder; none if it was removed meanwhile, as if before.
+fn look_in(opened: BorrowedFd<'_>, folder: &TreePath, name: &[u8]) -> Option<FoundEntry> {
+    let path = TreePath::joined(folder, name);
+    match look(opened, name, &path, Root::No) {
+        Err(Errno::NOENT) => None,
+        found => Some(found.unwrap_or_else(|cause| FoundEntry::unreadable(path, cause))),
+    }
+}
+
+/// What lies at `name` in a folder, to be listed as `path`.
+fn look(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    path: &TreePath,
+    root: Root,
+) -> Result<FoundEntry, Errno> {
+    let follow = if root == Root::Yes { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = statat(folder, name, follow)?;
+    let mut found = FoundEntry {
+        entry: Entry {
+            path: path.clone(),
+            kind: EntryKind::Folder,
+            mode: stat.st_mode & MODE_BITS,
+            modified: modified(&stat),
+        },
+        inode: None,
+        left_out: None,
+    };
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Directory => {}
+        FileType::Symlink => {
+            let target = readlinkat(folder, name, Vec::new())?.into_bytes().into();
+            found.entry.kind = EntryKind::Link { target };
+        }
+        FileType::RegularFile => {
+            accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?;
+            let bytes = u64::try_from(stat.st_size).unwrap_or_default();
+            let data = is_sparse(&stat).then(|| data_of(folder, name, bytes, root)).flatten();
+            found.entry.kind = EntryKind::File { bytes, data };
+            found.inode = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        }
+        FileType::Fifo => found.left_out = Some(LeftOut::Special("a pipe")),
+        FileType::Socket => found.left_out = Some(LeftOut::Special("a socket")),
+        FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
+            found.left_out = Some(LeftOut::Special("a device"));
+        }
+    }
+    // Names of some file systems are longer than what others take.
+    if let Err(cause) = path.check() {
+        found.left_out = Some(LeftOut::Unreadable(cause.to_string()));
+    }
+    Ok(found)
+}
+
+/// An error as `std` words it.
+fn shown(cause: Errno) -> String {
+    io::Error::from(cause).to_string()
+}
+
+/// When a file was changed.
+pub(super) fn modified(stat: &Stat) -> FileTime {
+    FileTime {
+        seconds: stat.st_mtime,
+        nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or_default(),
+    }
+}
+
+/// Whether a file has fewer blocks than bytes: holes, unless the file system compresses.
+fn is_sparse(stat: &Stat) -> bool {
+    // The unit of `st_blocks` is 512 bytes, whatever the file system's is (stat(2)).
+    stat.st_blocks.saturating_mul(512) < stat.st_size
+}
+
+/// Where a file has data; none where it has no hole, or the file system does not tell.
+fn data_of(
+    folder: BorrowedFd<'_>,
+    name: &[u8],
+    bytes: u64,
+    root: Root,
+) -> Option<Box<[Range<u64>]>> {
+    let follow = if root == Root::Yes { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
+    let file = openat(folder, name, flags, Mode::empty()).ok()?;
+    let mut data: Vec<Range<u64>> = Vec::new();
+    let mut end = 0;
+    while end < bytes {
+        let start = match seek(&file, SeekFrom::Data(end)) {
+            Ok(start) if start < bytes => start,
+            // All that is left is a hole.
+            Ok(_) | Err(Errno::NXIO) => break,
+            Err(_) => return None,
+        };
+        end = seek(&file, SeekFrom::Hole(start)).ok()?.min(bytes);
+        // A file that shrinks meanwhile must not make this go on for ever.
+        if end <= start || start < data.last().map_or(0, |last| last.end) {
+            return None;
+        }
+        if data.len() + 1 == RANGES_MAX {
+            end = bytes;
+        }
+        data.push(start..end);
+    }
+    let is_whole = matches!(&*data, [all] if *all == (0..bytes));
+    (!is_whole).then(|| data.into())
+}
+
+impl FoundEntry {
+    fn unreadable(path: TreePath, cause: Errno) -> Self {
+        let entry = Entry {
+            path,
+            kind: EntryKind::Link { target: Box::default() },
+            mode: 0,
+            modified: FileTime::default(),
+        };
+        Self { entry, inode: None, left_out: Some(LeftOut::Unreadable(shown(cause))) }
+    }
+}
+
+/// Adds a source: names of one file become hard links of the first.
+fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
+    let mut firsts: FxHashMap<(u64, u64), u32> = FxHashMap::default();
+    for FoundEntry { mut entry, inode, left_out } in found {
+        match left_out {
+            Some(LeftOut::Special(kind)) => {
+                listed.notes.push(format!("{}: {kind}, left out", entry.path));
+                listed.left_out.push((entry.path, LeftOut::Special(kind)));
+                continue;
+            }
+            Some(LeftOut::Unreadable(cause)) => {
+                listed.unreadable.push(format!("{}: {cause}", entry.path));
+                listed.left_out.push((entry.path, LeftOut::Unreadable(cause)));
+                continue;
+            }
+            None => {}
+        }
+        let entries = &mut listed.manifest.entries;
+        if let Some(inode) = inode {
+            let index = u32::try_from(entries.len()).unwrap_or(u32::MAX);
+            let first = *firsts.entry(inode).or_insert(index);
+            if first != index {
+                entry.kind = EntryKind::HardLink { first };
+            }
+        }
+        entries.push(entry);
+    }
+}
