@@ -3,6 +3,12 @@
 
 mod checks;
 mod peer_io;
+mod segment_cache;
+#[cfg(feature = "mpi")]
+mod shared_rank;
+pub mod stage;
+mod tree_io;
+mod tree_workers;
 pub mod idle;
 pub mod injection;
 pub mod job;
@@ -49,6 +55,11 @@ pub(crate) trait NodeIo<N> {
 
     /// Collects what other threads have finished, and what has become due.
     fn collect(&mut self, now: Timestamp, node: &N, inputs: &mut Vec<Input<'_>>);
+
+    /// Sends what has become ready since the request for it was handled.
+    fn send_ready(&mut self, _transport: &mut impl Transport) -> Result<(), TransportError> {
+        Ok(())
+    }
 
     /// When [`NodeIo::collect`] has something due.
     fn deadline(&self) -> Option<Timestamp> {
@@ -117,6 +128,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
             io.take_in(now, completion, &mut state.inputs);
         }
         io.collect(now, node, &mut state.inputs);
+        io.send_ready(transport)?;
         has_news |= !state.inputs.is_empty();
         if node.deadline().is_some_and(|deadline| deadline <= now) {
             has_news = true;

@@ -23,7 +23,7 @@ use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::cores::Cores;
-use crate::protocol::{Message, codec};
+use crate::protocol::{Message, Route, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::watchdog;
 pub use roll_call::{Meeting, RollCall};
@@ -97,9 +97,68 @@ impl fmt::Debug for MpiTransport {
     }
 }
 
+/// On which rank each node is. A rank has at most one peer; the rank of the tracker may have one too.
+#[derive(Clone, Debug)]
+pub struct NodePlaces {
+    /// By node.
+    ranks: Vec<Rank>,
+    /// By rank: its peer, or the tracker where that is alone.
+    nodes: Vec<Option<NodeId>>,
+}
+
+impl NodePlaces {
+    /// Node and rank have the same number.
+    pub fn same(ranks: Rank) -> Self {
+        Self::with_peers_at(ranks, 1..ranks)
+    }
+
+    /// The tracker is on rank 0, and the peers are on `peers`, in their order.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such rank.
+    pub fn with_peers_at(ranks: Rank, peers: impl IntoIterator<Item = Rank>) -> Self {
+        let mut places = Self { ranks: vec![0], nodes: vec![None; index(ranks)] };
+        for rank in peers {
+            let node = u32::try_from(places.ranks.len()).expect("there are fewer peers than ranks");
+            places.nodes[index(rank)] = Some(NodeId(node));
+            places.ranks.push(rank);
+        }
+        places.nodes[0].get_or_insert(NodeId::TRACKER);
+        places
+    }
+
+    /// How many nodes there are, the tracker included.
+    pub fn node_count(&self) -> u32 {
+        u32::try_from(self.ranks.len()).expect("there are no more nodes than ranks and a tracker")
+    }
+
+    /// The peer of a rank; none where it has none.
+    pub fn peer_at(&self, rank: Rank) -> Option<NodeId> {
+        self.nodes[index(rank)].filter(|&node| node != NodeId::TRACKER)
+    }
+
+    /// The rank of a node; none where there is no such node.
+    pub fn rank_of(&self, node: NodeId) -> Option<Rank> {
+        self.ranks.get(node.index()).copied()
+    }
+
+    // A message has no address: its kind says whether it comes from a tracker.
+    fn sender(&self, rank: Rank, message: &Message) -> Option<NodeId> {
+        let node = (*self.nodes.get(index(rank))?)?;
+        let tracks = rank == self.ranks[0] && Route::of(message) == Route::FromTracker;
+        Some(if tracks { NodeId::TRACKER } else { node })
+    }
+}
+
+fn index(rank: Rank) -> usize {
+    usize::try_from(rank).expect("ranks are not negative")
+}
+
 /// One rank's end of a job.
 pub struct MpiTransport {
     messages: SimpleCommunicator,
+    places: NodePlaces,
     segments: SimpleCommunicator,
     segments_max: u32,
     synchronous: bool,
@@ -136,7 +195,21 @@ impl MpiTransport {
     ///
     /// When an MPI function fails.
     pub fn new(world: &SimpleCommunicator, synchronous: bool) -> Result<Self, TransportError> {
+        Self::among(world, NodePlaces::same(world.size()), synchronous)
+    }
+
+    /// The same where nodes and ranks have different numbers. All ranks must come here.
+    ///
+    /// # Errors
+    ///
+    /// When an MPI function fails.
+    pub fn among(
+        world: &SimpleCommunicator,
+        places: NodePlaces,
+        synchronous: bool,
+    ) -> Result<Self, TransportError> {
         let mut this = Self {
+            places,
             // Communicators keep apart what would match by accident: segment numbers are tags, and so are
             // the tags of the mutex engine and of the harness.
             messages: world.duplicate(),
@@ -183,16 +256,29 @@ impl MpiTransport {
         mine: &[u8],
         limit: Duration,
     ) -> Result<Option<Vec<Option<Vec<u8>>>>, TransportError> {
+        self.cancel_receives(limit)?;
+        RollCall::new(&self.messages, limit).collect(Meeting::Reports, mine)
+    }
+
+    /// Ends the exchange.
+    ///
+    /// # Errors
+    ///
+    /// When MPI fails.
+    pub fn end(mut self, limit: Duration) -> Result<(), TransportError> {
+        self.cancel_receives(limit)
+    }
+
+    fn cancel_receives(&mut self, limit: Duration) -> Result<(), TransportError> {
         // What is left is receives that nobody will match: MPI must not be finalized over them.
-        let limited = watchdog::limit("MPI to cancel the receives of this rank", limit);
+        let _limited = watchdog::limit("MPI to cancel the receives of this rank", limit);
         while self.active.len() > 0 {
             let receives =
                 |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
             self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
-        drop(limited);
-        RollCall::new(&self.messages, limit).collect(Meeting::Reports, mine)
+        Ok(())
     }
 
     fn post_inbox(&mut self, buffer: Box<[u8]>) -> Result<(), TransportError> {
@@ -235,7 +321,8 @@ impl Transport for MpiTransport {
         }
         self.sending += 1;
         let owner = Owner::Message { buffer: Buffer::new(buffer), len };
-        self.active.send(self.messages.as_raw(), rank(to), MESSAGE_TAG, Mode::Standard, owner)
+        let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
+        self.active.send(self.messages.as_raw(), rank, MESSAGE_TAG, Mode::Standard, owner)
     }
 
     fn expect(
@@ -247,7 +334,8 @@ impl Transport for MpiTransport {
         // The holder is named, not any source: another rank's segment of the same number must not land
         // here, as its request has a slot of its own.
         let owner = Owner::Receive { from, segment, slot };
-        self.active.receive(self.segments.as_raw(), rank(from), tag(segment), owner)
+        let rank = self.places.rank_of(from).ok_or(TransportError::NoSuchNode(from))?;
+        self.active.receive(self.segments.as_raw(), rank, tag(segment), owner)
     }
 
     fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
@@ -267,11 +355,12 @@ impl Transport for MpiTransport {
         // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
         // still waits for the link. A synchronous send ends when the receiver has matched it.
         let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
-        self.active.send(self.segments.as_raw(), rank(to), tag(segment), mode, owner)
+        let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
+        self.active.send(self.segments.as_raw(), rank, tag(segment), mode, owner)
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, spares, .. } = self;
+        let Self { active, sending, buffers, free, early, spares, places, .. } = self;
         spares.extend(events.messages.drain(..).map(|(_, message)| message));
         events.completions.clear();
         let done = &mut events.completions;
@@ -279,15 +368,18 @@ impl Transport for MpiTransport {
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
                 let buffer = buffer.into_box();
-                let from =
-                    NodeId(u32::try_from(source).expect("MPI names the sender of what came"));
+                let unplaced = NodeId(u32::try_from(source).unwrap_or_default());
                 match codec::decode(&buffer[..count.min(buffer.len())]) {
                     Ok(message) => {
+                        // A rank without a node is told apart by no number of a node: the check of its
+                        // first message names it.
+                        let from = places.sender(source, &message).unwrap_or(unplaced);
                         let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
                         *spare = message;
                         early.push((turn, from, spare));
                     }
                     Err(cause) => {
+                        let from = unplaced;
                         bad = bad.take().or(Some(TransportError::Garbled { from, cause }))
                     }
                 }
@@ -323,10 +415,6 @@ impl Transport for MpiTransport {
     fn wakes(&self) -> bool {
         false
     }
-}
-
-fn rank(node: NodeId) -> std::ffi::c_int {
-    std::ffi::c_int::try_from(node.0).expect("ranks are numbered as MPI does")
 }
 
 // The tracker refuses a swarm with more than `segments_max` segments.

@@ -23,6 +23,14 @@ const REST: Duration = Duration::from_millis(1);
 // rank twice (for its report and at the end) before it ends the job. They must not be first.
 const OTHERS_WAIT: u32 = 3;
 
+// Bytes of an answer of rank 0 to all ranks, at most.
+// A bit for each of half a billion segments, or a line for each of 100,000 ranks.
+const ANSWER_BYTES_MAX: c_int = 64 << 20;
+
+// Bytes of what is spread to all ranks, at most.
+// A gigabyte lists some ten million files. MPI counts bytes in 31 bits.
+const SPREAD_BYTES_MAX: c_int = 1 << 30;
+
 /// A moment at which all ranks meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meeting {
@@ -30,6 +38,14 @@ pub enum Meeting {
     Start,
     /// Rank 0 has looked at inputs and outputs.
     Inputs,
+    /// With the destination of each rank.
+    Destinations,
+    /// With the destinations of others that each rank sees.
+    Shared,
+    /// With the list of what the source has.
+    Manifest,
+    /// With the segments that each rank lacks.
+    Missing,
     /// Each rank knows whether it has the memory for what is to come.
     Memory,
     /// Right before the collective calls that make communicators.
@@ -52,13 +68,20 @@ impl Meeting {
             Self::Reports => 314,
             Self::Summary => 315,
             Self::Leave => 316,
-            Self::Memory => 317,
+            Self::Destinations => 317,
+            Self::Shared => 318,
+            Self::Manifest => 319,
+            Self::Missing => 320,
+            Self::Memory => 321,
         }
     }
 
     fn name(self) -> &'static str {
         match self {
             Self::Start | Self::Inputs | Self::Memory | Self::Connect => "start",
+            Self::Destinations | Self::Shared => "look at its destination",
+            Self::Manifest => "take the list of files",
+            Self::Missing => "compare the list with its destination",
             Self::Reports => "report",
             Self::Summary | Self::Leave => "end",
         }
@@ -92,7 +115,8 @@ impl<'a> RollCall<'a> {
     ) -> Result<Vec<u8>, TransportError> {
         let Some(all) = self.collect(meeting, mine)? else {
             let root = self.world.process_at_rank(0);
-            let answered = self.receive(&root, meeting, self.limit * OTHERS_WAIT)?;
+            let most = ANSWER_BYTES_MAX;
+            let answered = self.receive(&root, meeting, (self.limit * OTHERS_WAIT, most))?;
             return answered.map(|(_, bytes)| bytes).ok_or(TransportError::Silent(NodeId::TRACKER));
         };
         let named = (0..).map(NodeId).zip(&all);
@@ -129,10 +153,52 @@ impl<'a> RollCall<'a> {
         while all.contains(&None) {
             // Each rank that comes renews the limit: the slow start of many is no loss.
             let any = self.world.any_process();
-            let Some((from, bytes)) = self.receive(&any, meeting, self.limit)? else { break };
+            let limits = (self.limit, REPORT_BYTES_MAX);
+            let Some((from, bytes)) = self.receive(&any, meeting, limits)? else { break };
             all[from.index()] = Some(bytes);
         }
         Ok(Some(all))
+    }
+
+    /// Takes bytes from `root` to all ranks, along a binomial tree: each rank passes them on to as many
+    /// others as it has levels below it. Only `root` needs to have them; all get them.
+    ///
+    /// # Errors
+    ///
+    /// When the rank before this one does not send them in time.
+    // A list of 100,000 files has some 10 MB: rank 0 alone would send it a thousand times. All send it at
+    // most log2(ranks) times, and the last has it after so many steps.
+    pub fn spread(
+        &self,
+        meeting: Meeting,
+        root: Rank,
+        bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, TransportError> {
+        let (size, rank) = (self.world.size(), self.world.rank());
+        let place = (rank - root).rem_euclid(size);
+        let at = |place: Rank| (place + root) % size;
+        let mut bytes = bytes;
+        let mut step = 1;
+        while step < size {
+            if place & step != 0 {
+                let before = at(place - step);
+                let source = self.world.process_at_rank(before);
+                let limits = (self.limit * OTHERS_WAIT, SPREAD_BYTES_MAX);
+                let received = self.receive(&source, meeting, limits)?;
+                let node = NodeId(u32::try_from(before).unwrap_or_default());
+                bytes = received.ok_or(TransportError::Silent(node))?.1;
+                break;
+            }
+            step *= 2;
+        }
+        // The largest step first: who is the farthest from the end begins first.
+        while step > 1 {
+            step /= 2;
+            if place + step < size {
+                self.send(at(place + step), meeting, &bytes);
+            }
+        }
+        Ok(bytes)
     }
 
     fn send(&self, to: Rank, meeting: Meeting, bytes: &[u8]) {
@@ -145,14 +211,14 @@ impl<'a> RollCall<'a> {
         &self,
         source: &impl Source,
         meeting: Meeting,
-        limit: Duration,
+        (limit, most): (Duration, c_int),
     ) -> Result<Option<(NodeId, Vec<u8>)>, TransportError> {
         let mut left = limit;
         loop {
             if let Some(probed) = source.immediate_matched_probe_with_tag(meeting.tag()) {
                 let from = NodeId(u32::try_from(probed.1.source_rank()).unwrap_or_default());
                 let bytes = probed.1.count(u8::equivalent_datatype());
-                if !(0..=REPORT_BYTES_MAX).contains(&bytes) {
+                if !(0..=most).contains(&bytes) {
                     return Err(Violation::ReportBytes { bytes }.from(from).into());
                 }
                 let what = format!("the rest of a message ({})", meeting.name());

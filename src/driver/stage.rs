@@ -1,0 +1,279 @@
+//! Brings a tree to every node: the tree is one file of a swarm, whose segments the sources read from disk.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam::sync::Parker;
+
+use super::job::JobError;
+use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
+use super::tree_workers::{Disk, TreeWorkers, publish};
+use super::{run_node, run_tracker};
+use crate::config::Config;
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
+use crate::metrics::usage::Meter;
+use crate::protocol::tracker::Progress;
+use crate::protocol::{LateEntry, Outcome, Peer, Registration, Tracker};
+use crate::spawn::{self, ThreadError};
+use crate::store::{Pool, StoreError};
+use crate::time::Clock;
+use crate::transport::local;
+use crate::transport::{Transport, TransportError};
+use crate::tree::{Destinations, Layout, Manifest, TreeSource};
+use crate::verify::Digest;
+
+/// The name of the tree in the swarm.
+const TREE: &str = "tree";
+
+/// The part of one rank in a stage. Take [`StagePart::outcome`] afterwards.
+#[derive(Debug)]
+pub struct StagePart {
+    /// What the tree has.
+    pub manifest: Arc<Manifest>,
+    /// How the tree is cut into segments.
+    pub layout: Arc<Layout>,
+    /// What this rank reads, if it is a source.
+    pub source: Option<TreeSource>,
+    /// Where this rank writes; nowhere where it has no destination, or another rank has the same.
+    pub destinations: Destinations,
+    /// Segments that some rank lacks.
+    pub needed: SegmentSet,
+    /// How nodes behave.
+    pub config: Config,
+    /// Determines all random choices.
+    pub seed: u64,
+    /// Memory for segments, bytes.
+    pub memory_bytes: u64,
+    /// Threads that read, hash and write.
+    pub workers: usize,
+}
+
+/// What a rank did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
+pub struct StagedRank {
+    pub received_bytes: u64,
+    pub served_bytes: u64,
+    pub source_bytes: u64,
+    /// Why its tree is not complete.
+    pub problem: Option<String>,
+}
+
+/// Why a stage could not begin on a rank.
+#[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each says what its fields are")]
+pub enum StageError {
+    #[error(transparent)]
+    Job(#[from] JobError),
+    #[error("memory: {0}: use a smaller --memory or --segment-bytes")]
+    Memory(#[from] StoreError),
+    #[error("{0}; or use a smaller --workers")]
+    Threads(#[from] ThreadError),
+}
+
+struct Ready {
+    peer: Peer,
+    io: TreeIo,
+    /// Whether this rank has destinations.
+    writes: bool,
+}
+
+impl StagePart {
+    /// Whether nobody lacks anything: there is no swarm then, and [`finish`](Self::finish) does the rest.
+    pub fn is_done(&self) -> bool {
+        self.needed.is_empty()
+    }
+
+    /// Gives everything its final name, where nothing had to be moved.
+    pub fn finish(&self) -> StagedRank {
+        let problem = publish(&self.destinations);
+        StagedRank { problem, ..StagedRank::default() }
+    }
+
+    /// Slots for segments in memory.
+    fn slots(&self) -> usize {
+        let slots = self.memory_bytes / self.layout.segment_bytes().max(1) as u64;
+        // Below this a peer could not receive, send and read back at the same time.
+        let least = LOAD_SLOTS + self.config.uploads + 2;
+        usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most())
+    }
+
+    // More than the segments that there are, twice as many as may be under way, would never be used.
+    fn slots_most(&self) -> usize {
+        self.layout.segment_count() as usize + self.config.spare_slots() + LOAD_SLOTS
+    }
+
+    fn ready(self, (node, nodes): (NodeId, u32), parker: &Parker) -> Result<Ready, StageError> {
+        let segments = self.layout.segment_count();
+        let missing = if self.destinations.is_empty() {
+            SegmentSet::all_of(segments)
+        } else {
+            self.destinations.missing()
+        };
+        let mut held = SegmentSet::all_of(segments);
+        missing.iter().for_each(|segment| held.remove(segment));
+        let digests = (0..segments).map(SegmentId).filter_map(|segment| {
+            let known = self.destinations.working().find_map(|one| one.known(segment))?;
+            Some((segment, known.digest))
+        });
+        let digests: BTreeMap<SegmentId, Digest> = digests.collect();
+        let pool = Pool::new(self.slots(), self.layout.segment_bytes())?;
+        let is_source = self.source.is_some();
+        let writes = !self.destinations.is_empty();
+        let registration = if self.destinations.is_empty() && !is_source {
+            // It only waits for the others.
+            Registration::Ready { owned: Vec::new(), wanted: Vec::new() }
+        } else {
+            let known = digests.iter().map(|(segment, digest)| (segment.0, *digest));
+            Registration::Late(LateEntry {
+                name: TREE.into(),
+                source: is_source.then_some(segments),
+                held: held.clone(),
+                digests: if is_source { known.collect() } else { Vec::new() },
+            })
+        };
+        let (workers, config) = (self.workers, self.config.clone());
+        let tree = Tree { manifest: self.manifest, layout: Arc::clone(&self.layout) };
+        let disk =
+            Disk { layout: self.layout, source: self.source, destinations: self.destinations };
+        let workers = TreeWorkers::start(&Arc::new(disk), workers, parker.unparker())?;
+        let io = TreeIo::new(node, tree, (pool, workers), Held { segments: held, digests });
+        Ok(Ready { peer: Peer::new((node, nodes), &registration, config), io, writes })
+    }
+}
+
+impl Ready {
+    fn run(
+        mut self,
+        transport: &mut impl Transport,
+        parker: Parker,
+        clock: &Clock,
+    ) -> Result<StagedRank, TransportError> {
+        let meter = Meter::default();
+        run_node(&mut self.peer, &mut self.io, transport, parker, (clock, &meter))?;
+        if self.peer.is_orphaned() {
+            return Err(TransportError::Silent(NodeId::TRACKER));
+        }
+        Ok(StagedRank {
+            received_bytes: self.io.metrics.received_bytes,
+            served_bytes: self.io.metrics.served_bytes,
+            source_bytes: self.io.source_bytes,
+            problem: self.io.problem().filter(|_| self.writes),
+        })
+    }
+}
+
+/// Stages within one process: one source, one rank, any number of destinations.
+///
+/// # Errors
+///
+/// When it could not begin, or broke off.
+pub fn stage_here(
+    part: StagePart,
+    clock: &Clock,
+    show: impl FnMut(Progress),
+) -> Result<(Outcome, StagedRank), StageError> {
+    let mut tracker = Tracker::new(2, part.config.clone(), part.seed);
+    let parkers = [Parker::new(), Parker::new()];
+    let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
+    let [tracker_parker, peer_parker] = parkers;
+    let mut ends = local::connect(unparkers).into_iter();
+    let (Some(mut tracker_end), Some(mut peer_end)) = (ends.next(), ends.next()) else {
+        unreachable!("two ends were asked for");
+    };
+    let node = NodeId(1);
+    let ready = part.ready((node, 2), &peer_parker)?;
+    let meter = Meter::default();
+    let (tracked, staged) = thread::scope(|scope| {
+        let run = move || ready.run(&mut peer_end, peer_parker, clock);
+        let peer = spawn::start_scoped(scope, "for a peer", run)?;
+        let tracked =
+            run_tracker(&mut tracker, &mut tracker_end, tracker_parker, (clock, &meter), show);
+        Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
+    })?;
+    let named = |node: NodeId| move |source| JobError { node, source };
+    tracked.map_err(named(NodeId::TRACKER))?;
+    let staged = staged.map_err(named(node))?;
+    Ok((tracker.outcome().clone(), staged))
+}
+
+#[cfg(feature = "mpi")]
+mod ranks {
+    use super::super::shared_rank::SharedRank;
+    use super::{
+        Clock, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart, StagedRank,
+        Tracker, TransportError,
+    };
+    use crate::config::Config;
+    use crate::transport::mpi::{Meeting, MpiTransport, NodePlaces, RollCall};
+    use crate::watchdog;
+    use mpi::topology::{Communicator as _, SimpleCommunicator};
+
+    /// Where the nodes of a stage are: each rank is a peer, and rank 0 tracks too. The peer of rank `r` is node
+    /// `r`; that of rank 0 comes last, since node 0 is the tracker.
+    fn places(world: &SimpleCommunicator) -> NodePlaces {
+        NodePlaces::with_peers_at(world.size(), (1..world.size()).chain([0]))
+    }
+
+    /// The rank of a node.
+    pub fn rank_of(node: NodeId, world: &SimpleCommunicator) -> i32 {
+        places(world).rank_of(node).unwrap_or_default()
+    }
+
+    /// Runs this rank's part; all ranks must come here. Rank 0 gets the outcome.
+    ///
+    /// # Errors
+    ///
+    /// When it could not begin, or broke off: the caller must then abort the job.
+    pub fn stage_rank(
+        part: StagePart,
+        world: &SimpleCommunicator,
+        clock: &Clock,
+        show: impl FnMut(Progress),
+    ) -> Result<(Option<Outcome>, StagedRank), StageError> {
+        let places = places(world);
+        let nodes = places.node_count();
+        let node = places.peer_at(world.rank()).expect("each rank is a peer");
+        let named = |source| JobError { node, source };
+        let (config, seed) = (part.config.clone(), part.seed);
+        let mut transport = connect(&config, world, places).map_err(named)?;
+        let parker = Parker::new();
+        let mut part = part;
+        part.config.segments_max = transport.segments_max();
+        let ready = part.ready((node, nodes), &parker)?;
+        if world.rank() != 0 {
+            let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
+            transport.end(config.silence_patience).map_err(named)?;
+            return Ok((None, staged));
+        }
+        let config = Config { segments_max: transport.segments_max(), ..config };
+        let silence = config.silence_patience;
+        let mut tracker = Tracker::new(nodes, config, seed);
+        let mut shared =
+            SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
+        let staged = ready.run(&mut shared, parker, clock).map_err(named)?;
+        let transport = shared.end(Parker::new()).map_err(named)?;
+        if tracker.outcome().lost.is_empty() {
+            transport.end(silence).map_err(named)?;
+        } else {
+            // Requests to a lost rank never end.
+            std::mem::forget(transport);
+        }
+        Ok((Some(tracker.outcome().clone()), staged))
+    }
+
+    fn connect(
+        config: &Config,
+        world: &SimpleCommunicator,
+        places: NodePlaces,
+    ) -> Result<MpiTransport, TransportError> {
+        let limit = config.registration_patience;
+        RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
+        let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
+        MpiTransport::among(world, places, config.sends_synchronously)
+    }
+}
+
+#[cfg(feature = "mpi")]
+pub use ranks::{rank_of, stage_rank};

@@ -1,0 +1,206 @@
+//! Threads of a peer that read, hash and write the segments of a tree, so that the thread that talks to the
+//! transport waits for no disk.
+//!
+//! One queue for all of them: whoever is free takes the next task. A segment that was read or checked is
+//! reported first and written then, so that others can have it while the disk is busy.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam::channel::{self, Receiver, Sender};
+use crossbeam::queue::SegQueue;
+use crossbeam::sync::Unparker;
+
+use crate::manifest::{NodeId, SegmentId};
+use crate::spawn::{self, ThreadError};
+use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::tree::{Destinations, Layout, SegmentDigest, TreeSource};
+use crate::verify::Digest;
+
+/// What a peer has on disk, and what it writes to.
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) layout: Arc<Layout>,
+    /// None where this peer reads no source.
+    pub(super) source: Option<TreeSource>,
+    pub(super) destinations: Destinations,
+}
+
+#[derive(Debug)]
+pub(super) enum Task {
+    /// Read a segment from the source, hash it, write it.
+    Read { segment: SegmentId, slot: VacantSlot },
+    /// Check a segment that arrived, write it.
+    Check { from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot },
+    /// Read a segment back that is no longer in memory, for another peer.
+    Load { to: NodeId, segment: SegmentId, digest: Digest, slot: VacantSlot },
+    /// Give everything its final name.
+    Publish,
+}
+
+#[derive(Debug)]
+pub(super) enum Done {
+    Read {
+        segment: SegmentId,
+        result: Result<(Digest, SealedSegment), Box<str>>,
+    },
+    Checked {
+        from: NodeId,
+        segment: SegmentId,
+        sealed: Option<SealedSegment>,
+    },
+    /// A segment lies on every destination that is left, or there is none left: why.
+    Written {
+        segment: SegmentId,
+        problem: Option<String>,
+    },
+    Loaded {
+        to: NodeId,
+        segment: SegmentId,
+        sealed: Option<SealedSegment>,
+    },
+    Published {
+        problem: Option<String>,
+    },
+}
+
+/// The threads.
+#[derive(Debug)]
+pub(super) struct TreeWorkers {
+    // Unbounded in form only: each task but the last holds a slot, and slots are bounded.
+    tasks: Option<Sender<Task>>,
+    done: Arc<SegQueue<Done>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl TreeWorkers {
+    /// Starts `count` threads. `waker` wakes the node after each step.
+    pub(super) fn start(
+        disk: &Arc<Disk>,
+        count: usize,
+        waker: &Unparker,
+    ) -> Result<Self, ThreadError> {
+        let (tasks, queue) = channel::unbounded();
+        let done = Arc::new(SegQueue::new());
+        let threads = (0..count)
+            .map(|_| {
+                let queue: Receiver<Task> = queue.clone();
+                let (disk, done, waker) = (Arc::clone(disk), Arc::clone(&done), waker.clone());
+                spawn::start("to read, hash and write", move || {
+                    let report = |one| {
+                        done.push(one);
+                        waker.unpark();
+                    };
+                    for task in queue {
+                        disk.run(task, &report);
+                    }
+                })
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { tasks: Some(tasks), done, threads })
+    }
+
+    pub(super) fn begin(&self, task: Task) {
+        let tasks = self.tasks.as_ref().expect("the queue is open as long as the workers live");
+        tasks.send(task).expect("a worker takes tasks as long as the queue is open");
+    }
+
+    pub(super) fn next(&self) -> Option<Done> {
+        self.done.pop()
+    }
+}
+
+impl Drop for TreeWorkers {
+    fn drop(&mut self) {
+        self.tasks = None;
+        self.threads.drain(..).for_each(|thread| drop(thread.join()));
+    }
+}
+
+/// Gives everything its final name; what could not be, where that fails anywhere.
+pub(super) fn publish(destinations: &Destinations) -> Option<String> {
+    destinations.publish();
+    let failed = destinations.messages();
+    (!failed.is_empty()).then(|| failed.join("; "))
+}
+
+impl Disk {
+    fn run(&self, task: Task, report: &impl Fn(Done)) {
+        match task {
+            Task::Read { segment, slot } => self.read(segment, slot, report),
+            Task::Check { from, segment, digest, slot } => {
+                let found = SegmentDigest::of(&self.layout, segment, slot.bytes());
+                let fits = slot.bytes().len() == self.layout.bytes_of(segment);
+                let sealed = slot.check_by(|_| fits && found.digest == digest).ok();
+                report(Done::Checked { from, segment, sealed: sealed.clone() });
+                if let Some(sealed) = sealed {
+                    self.write(segment, &sealed, &found, report);
+                }
+            }
+            Task::Load { to, segment, digest, slot } => {
+                let sealed = self.load(segment, digest, slot);
+                report(Done::Loaded { to, segment, sealed });
+            }
+            Task::Publish => {
+                report(Done::Published { problem: publish(&self.destinations) });
+            }
+        }
+    }
+
+    fn read(&self, segment: SegmentId, mut slot: VacantSlot, report: &impl Fn(Done)) {
+        let read = match &self.source {
+            Some(source) => {
+                source.read(segment, slot.bytes_mut()).map_err(|error| error.to_string())
+            }
+            None => Err("this rank reads no source".to_owned()),
+        };
+        let read = match read {
+            Ok(read) => read,
+            Err(error) => {
+                return report(Done::Read { segment, result: Err(error.into()) });
+            }
+        };
+        let slot = slot.fill(read);
+        let found = SegmentDigest::of(&self.layout, segment, slot.bytes());
+        let Ok(sealed) = slot.check_by(|_| true) else { return };
+        let result = Ok((found.digest, sealed.clone()));
+        report(Done::Read { segment, result });
+        self.write(segment, &sealed, &found, report);
+    }
+
+    fn write(
+        &self,
+        segment: SegmentId,
+        sealed: &SealedSegment,
+        digest: &SegmentDigest,
+        report: &impl Fn(Done),
+    ) {
+        // A peer without destinations, a source, only reads.
+        let goes_on = self.destinations.write(segment, sealed.bytes(), digest);
+        let lost = !goes_on && !self.destinations.is_empty();
+        let problem = lost.then(|| self.destinations.messages().join("; "));
+        report(Done::Written { segment, problem });
+    }
+
+    /// Reads from a destination; from the source where that fails.
+    fn load(
+        &self,
+        segment: SegmentId,
+        digest: Digest,
+        mut slot: VacantSlot,
+    ) -> Option<SealedSegment> {
+        let fits = |read: usize, slot: &mut VacantSlot| {
+            let payload = &slot.bytes_mut()[..read];
+            read == self.layout.bytes_of(segment)
+                && SegmentDigest::of(&self.layout, segment, payload).digest == digest
+        };
+        let written = self.destinations.read(segment, slot.bytes_mut());
+        let mut read = written.filter(|&read| fits(read, &mut slot));
+        if read.is_none() {
+            let source = self.source.as_ref()?;
+            let again = source.read(segment, slot.bytes_mut()).ok();
+            read = again.filter(|&read| fits(read, &mut slot));
+        }
+        slot.fill(read?).check_by(|_| true).ok()
+    }
+}
