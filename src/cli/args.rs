@@ -7,10 +7,12 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::patience::Patience;
+use super::stage_args::StageArgs;
+use super::via::Via;
 use crate::config::ranges::{
     BudgetSeconds, Files, LatencyMicroseconds, LinkGbit, MessageMicroseconds, Peers, Seed,
     SegmentBytes, Segments, SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes,
-    Threads,
+    Threads, TreeBytes,
 };
 use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
@@ -38,7 +40,13 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Share the files that in<R>.txt lists: rank 0 is the tracker, ranks 1 and up are peers
     Run(RunArgs),
-    /// Write a workload as in<R>.txt files
+    /// Bring files and folders to every node, verified: one rank reads, all pass on what they have
+    Stage(StageArgs),
+    /// List files and folders with the roots of their content (BitTorrent v2), as JSON lines
+    Manifest(ManifestArgs),
+    /// Compare staged files and folders with their manifests
+    Verify(VerifyArgs),
+    /// Write a workload as in<R>.txt files, or a tree of files
     Synthesize(SynthesizeArgs),
     /// Simulate many peers in virtual time, and show what limits them
     Simulate(SimulateArgs),
@@ -46,17 +54,6 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Compare measurements, or the contenders of one: what changed, how much, and whether it is noise
     Compare(CompareArgs),
-}
-
-/// How messages and segments travel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Via {
-    /// MPI if started by mpirun or srun, else local.
-    Auto,
-    /// Threads of one process.
-    Local,
-    /// Ranks of an MPI job.
-    Mpi,
 }
 
 /// One run.
@@ -191,20 +188,60 @@ impl RunArgs {
     }
 }
 
+/// A list of files and folders.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Exit codes: 0 all listed, 1 something could not be read, 2 input refused\n\n\
+    SRC, SRC/ and a symbolic link to a folder mean the folder. A symbolic link keeps its own name; inside \
+    a folder it is listed as a link."
+)]
+pub(super) struct ManifestArgs {
+    /// Files and folders to list
+    #[arg(required = true, value_name = "SRC")]
+    pub(super) sources: Vec<PathBuf>,
+    /// Write to this file instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub(super) out: Option<PathBuf>,
+}
+
+/// A comparison of what lies on disk with its manifest.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Exit codes: 0 the same, 1 something differs, 2 input refused")]
+pub(super) struct VerifyArgs {
+    /// A staged file or folder, or the folder --to that all were staged to
+    pub(super) dir: PathBuf,
+    /// Compare with this manifest instead of that which staging left
+    #[arg(long, value_name = "FILE")]
+    pub(super) manifest: Option<PathBuf>,
+    /// Show all differences, not only the first 20
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Print one JSON object, and nothing else, to stdout
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
 /// A workload.
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct SynthesizeArgs {
-    /// Folder to write to
-    pub(super) dir: PathBuf,
+    /// Folder to write in<R>.txt to
+    #[arg(required_unless_present = "tree", conflicts_with = "tree")]
+    pub(super) dir: Option<PathBuf>,
+    /// Make a tree of files here instead: a new folder
+    #[arg(long, value_name = "DIR", requires = "bytes", conflicts_with_all = ["peers", "segments", "owners", "wanted", "popularity", "overwrite"])]
+    pub(super) tree: Option<PathBuf>,
+    /// Bytes of all files of the tree
+    #[arg(long, requires = "tree")]
+    pub(super) bytes: Option<TreeBytes>,
     /// Number of peers
-    #[arg(long)]
-    pub(super) peers: Peers,
+    #[arg(long, required_unless_present = "tree")]
+    pub(super) peers: Option<Peers>,
     /// Number of files
     #[arg(long)]
     pub(super) files: Files,
     /// Segments per file
-    #[arg(long)]
-    pub(super) segments: Segments,
+    #[arg(long, required_unless_present = "tree")]
+    pub(super) segments: Option<Segments>,
     /// Owners per file, assigned round-robin; or `first`: peer 1 owns everything
     #[arg(long, default_value = "1")]
     pub(super) owners: Owners,

@@ -6,24 +6,31 @@ mod args;
 mod bench;
 mod compare;
 mod flags;
+mod interrupt;
 mod launcher;
 mod local;
+mod manifest;
 #[cfg(feature = "mpi")]
 mod over_mpi;
 mod patience;
 mod reading;
 mod show;
 mod simulate;
+mod stage;
+mod stage_args;
 mod synthesize;
 mod threads;
+mod via;
+mod verify;
 mod writable;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command, RunArgs, Via};
+use args::{Args, Command, RunArgs};
 use launcher::Launcher;
+use via::Via;
 
 // Everything went well.
 const OK: u8 = 0;
@@ -57,10 +64,13 @@ pub fn main() -> ExitCode {
     };
     let code = match args.command {
         Command::Run(run) => start(&run),
+        Command::Manifest(sources) => manifest::manifest(&sources),
+        Command::Verify(question) => verify::verify(&question),
         Command::Synthesize(workload) => synthesize::synthesize(&workload),
         Command::Simulate(worlds) => simulate::simulate(&worlds),
         Command::Bench(plan) => bench::bench(&plan),
         Command::Compare(question) => compare::run(&question),
+        Command::Stage(args) => stage::stage(&args),
     };
     if code == OK && show::output_failed() { FAILED } else { code }.into()
 }

@@ -1,6 +1,6 @@
 //! The only output: progress and errors on stderr, results on stdout.
 use std::fs;
-use std::io::{self, ErrorKind, IsTerminal as _, Write as _};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -37,11 +37,20 @@ pub(super) fn error(text: &str) {
 }
 
 /// The first errors, and how many more there are.
-pub(super) fn errors(all: impl ExactSizeIterator<Item = String>) {
-    let more = all.len().saturating_sub(LISTED_MAX);
-    all.take(LISTED_MAX).for_each(|one| error(&one));
+pub(super) fn errors(all: impl Iterator<Item = String>) {
+    first(all, error);
+}
+
+/// The first remarks, and how many more there are.
+pub(super) fn notes(all: impl Iterator<Item = String>) {
+    first(all, note);
+}
+
+fn first(mut all: impl Iterator<Item = String>, show: fn(&str)) {
+    all.by_ref().take(LISTED_MAX).for_each(|one| show(&one));
+    let more = all.count();
     if more > 0 {
-        error(&format!("and {more} more"));
+        show(&format!("and {more} more"));
     }
 }
 
@@ -98,13 +107,22 @@ pub(super) fn note(text: &str) {
 // Not `print!`, which panics on a full disk: on rank 0 all other ranks would then wait.
 pub(super) fn text(text: &str) {
     let mut stdout = io::stdout();
-    let printed = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
-    match printed {
+    printed(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
+}
+
+fn printed(result: io::Result<()>) {
+    match result {
         // A reader such as `head` has seen enough.
         Err(cause) if cause.kind() == ErrorKind::BrokenPipe => {}
         Err(cause) if OUTPUT_FAILED.set(()).is_ok() => error(&format!("stdout: {cause}")),
         Ok(()) | Err(_) => {}
     }
+}
+
+/// Prints a result as it is made.
+pub(super) fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
+    let mut stdout = BufWriter::new(io::stdout().lock());
+    printed(write(&mut stdout).and_then(|()| stdout.flush()));
 }
 
 /// Prints one line of the result.
@@ -135,6 +153,13 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
             ));
         }
     }
+}
+
+/// A progress bar over bytes, shown on a terminal alone.
+pub(super) fn bytes_bar(bytes: u64) -> ProgressBar {
+    let template = "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}";
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    ProgressBar::new(bytes).with_style(style)
 }
 
 /// Prints the summary and the errors; returns the exit code. `cores` is how many the machine has, if

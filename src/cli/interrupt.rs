@@ -1,0 +1,60 @@
+//! What Ctrl-C and SIGTERM do to a stage.
+//!
+//! A stage may be killed at any moment and loses nothing: the journal says what was written, and nothing has a
+//! final name before it is whole. So a signal has nothing to clean up, and ends the process at once, in a call
+//! of MPI too; this only says so.
+
+use std::fs;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal, raise};
+
+use super::launcher::Launcher;
+use super::show as terminal;
+
+/// Whether anything is under way that a signal could interrupt.
+static IS_UNDER_WAY: AtomicBool = AtomicBool::new(false);
+
+/// From here on there is something to keep.
+pub(super) fn begin() {
+    // ORDERING: Relaxed; a flag for a message, publishes nothing.
+    IS_UNDER_WAY.store(true, Ordering::Relaxed);
+}
+
+/// Says what becomes of the work when the process is interrupted. Called before any other thread starts: only
+/// threads that start later leave the signals to the one that waits for them.
+pub(super) fn install() -> io::Result<()> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM]
+        .into_iter()
+        .filter(|&signal| !is_ignored(signal))
+        .collect();
+    signals.thread_block()?;
+    // One rank says it for all: launchers and batch systems signal every rank.
+    let speaks = Launcher::of_this_process().and_then(|launcher| launcher.rank).unwrap_or(0) == 0;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || wait(signals, speaks)).map(drop)
+}
+
+fn wait(signals: SigSet, speaks: bool) {
+    let Ok(signal) = signals.wait() else { return };
+    // ORDERING: Relaxed; a flag for a message, publishes nothing.
+    if speaks && IS_UNDER_WAY.load(Ordering::Relaxed) {
+        terminal::error(&format!(
+            "interrupted ({signal}): what is there is kept; run the same command again"
+        ));
+    }
+    // The default action ends the process, and shells and launchers see that it was a signal.
+    if signals.thread_unblock().and_then(|()| raise(signal)).is_err() {
+        std::process::abort();
+    }
+}
+
+/// Whether whoever started the process wants it to ignore a signal: `nohup`, and shells for what they run in
+/// the background. A signal that is blocked waits all the same (signal(7)), so that it has to be left out.
+fn is_ignored(signal: Signal) -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|digits| u64::from_str_radix(digits.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal as u32 - 1)) != 0)
+}

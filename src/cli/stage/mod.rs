@@ -1,0 +1,396 @@
+//! `mpiswarm stage`: real files and folders on every node.
+
+#[cfg(feature = "mpi")]
+mod ranks;
+mod node_report;
+mod stage_summary;
+
+use std::cmp::Ordering;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use super::stage_args::StageArgs;
+use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
+use crate::config::Config;
+use crate::driver::stage::{StagePart, stage_here};
+use crate::escape;
+use crate::harness;
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
+use crate::metrics::cores::Cores;
+use crate::spawn;
+use crate::store::available_bytes;
+use crate::time::Clock;
+use crate::tree::{
+    Destination, DestinationOptions, Destinations, Layout, ListOptions, Listed, Manifest,
+    SegmentDigest, StoredManifest, TreePath, TreeSource, list, roots_of_files,
+};
+use crate::verify::Digest;
+use node_report::{NodeReport, swarm_errors};
+
+/// Memory of all ranks of a host for segments, bytes, where `--memory` is not given.
+// A gigabyte holds many more segments than are under way; a quarter leaves the rest to the page cache, which
+// staging needs as much.
+const MEMORY_MOST: u64 = 1 << 30;
+
+/// Threads of a rank that read, hash and write, at most, where `--workers` is not given.
+// Eight cores hash some 10 GB/s, as much as a link of 100 Gbit/s carries.
+const WORKERS_MOST: usize = 8;
+
+/// Threads of a rank that read, hash and write, at least.
+// Two: one hashes while the other waits for a disk.
+const WORKERS_LEAST: usize = 2;
+
+/// The exit code of a stage.
+pub(super) fn stage(args: &StageArgs) -> u8 {
+    // First of all: threads that start before it would take the signals.
+    if let Err(cause) = interrupt::install() {
+        terminal::error(&format!("signals can't be waited for: {cause}"));
+        return FAILED;
+    }
+    // Listing and comparing use it.
+    if let Err(error) = spawn::common_pool() {
+        terminal::error(&error.to_string());
+        return REFUSED;
+    }
+    match runs_over_mpi(args.transport) {
+        Err(refusal) => return super::refuse_all(&refusal),
+        Ok(false) => return stage_locally(args),
+        Ok(true) => {}
+    }
+    #[cfg(feature = "mpi")]
+    return ranks::stage(args);
+    #[cfg(not(feature = "mpi"))]
+    {
+        terminal::error(super::NO_MPI);
+        REFUSED
+    }
+}
+
+/// What a source has.
+#[derive(Debug, Serialize, Deserialize)]
+struct SourceList {
+    manifest: Manifest,
+    /// Whether all of it can be read.
+    is_whole: bool,
+    /// The digests of all segments, with `--checksum`.
+    digests: Vec<Digest>,
+}
+
+impl SourceList {
+    /// Lists the sources, and says what is left out.
+    fn read(args: &StageArgs) -> Result<Self, String> {
+        let options = ListOptions { segment_bytes: args.segment_bytes.map(|bytes| bytes.get()) };
+        let Listed { manifest, notes, unreadable, .. } =
+            list(&args.sources, &options).map_err(|error| error.to_string())?;
+        terminal::notes(notes.iter().map(|note| format!("note: {note}")));
+        terminal::errors(unreadable.iter().cloned());
+        if args.delete && !unreadable.is_empty() {
+            terminal::note("note: nothing is deleted, since not all of the source can be read");
+        }
+        if let Some(path) = &args.manifest {
+            check_manifest(args, path, &manifest)?;
+        }
+        let digests = if args.checksum { hash_source(args, &manifest)? } else { Vec::new() };
+        Ok(Self { manifest, is_whole: unreadable.is_empty(), digests })
+    }
+}
+
+/// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
+fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<(), String> {
+    let stored = StoredManifest::read(path).map_err(|error| error.to_string())?;
+    let (said, found) = (&stored.manifest.entries, &manifest.entries);
+    let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
+    if let Some((said, found)) = said.iter().zip(found).find(|(said, found)| said != found) {
+        // The first in order is the one that the other lacks.
+        return match said.path.components().cmp(found.path.components()) {
+            Ordering::Equal => refusal(&said.path, "kind, size, mode or time differ"),
+            Ordering::Less => refusal(&said.path, "it is lacking in the source"),
+            Ordering::Greater => refusal(&found.path, "it is not in the manifest"),
+        };
+    }
+    if let Some(lacking) = said.get(found.len()) {
+        return refusal(&lacking.path, "it is lacking in the source");
+    }
+    if let Some(more) = found.get(said.len()) {
+        return refusal(&more.path, "it is not in the manifest");
+    }
+    let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
+    let source = TreeSource::open(&args.sources, Arc::new(manifest.clone()), Arc::clone(&layout));
+    let source = source.map_err(|error| error.to_string())?;
+    let hashed = roots_of_files(&source, manifest, &layout, |_| ());
+    if let Some(error) = hashed.errors.first() {
+        return Err(error.to_string());
+    }
+    let mut pairs = stored.roots.iter().zip(&hashed.roots).zip(found);
+    match pairs.find(|((said, found), _)| said.is_some() && said != found) {
+        Some((_, entry)) => refusal(&entry.path, "its content is another"),
+        None => Ok(()),
+    }
+}
+
+/// Reads and hashes all of the sources.
+fn hash_source(args: &StageArgs, manifest: &Manifest) -> Result<Vec<Digest>, String> {
+    let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
+    let manifest = Arc::new(manifest.clone());
+    let source = TreeSource::open(&args.sources, manifest, Arc::clone(&layout));
+    let source = source.map_err(|error| error.to_string())?;
+    let hash = |buffer: &mut Vec<u8>, segment: u32| {
+        let read = source.read(SegmentId(segment), buffer).map_err(|error| error.to_string())?;
+        Ok(SegmentDigest::of(&layout, SegmentId(segment), &buffer[..read]).digest)
+    };
+    let segments = (0..layout.segment_count()).into_par_iter();
+    segments.map_init(|| vec![0; layout.segment_bytes()], hash).collect()
+}
+
+/// Keeps what a destination has already, by content.
+fn keep_same(destination: &Destination, layout: &Layout, digests: &[Digest]) {
+    let candidates: Vec<SegmentId> = destination.candidates().iter().collect();
+    let compare = |buffer: &mut Vec<u8>, segment: SegmentId| {
+        // What can't be read is fetched like what differs.
+        let Ok(read) = destination.read(segment, buffer) else { return };
+        let found = SegmentDigest::of(layout, segment, &buffer[..read]);
+        if digests.get(segment.index()) == Some(&found.digest) {
+            destination.keep(segment, &found);
+        }
+    };
+    candidates.into_par_iter().for_each_init(|| vec![0; layout.segment_bytes()], compare);
+}
+
+/// The destinations of a rank, with `{rank}` and `{host}` filled in.
+fn destination_dirs(args: &StageArgs, rank: u32, host: &str) -> Vec<PathBuf> {
+    let fill = |dir: &PathBuf| match dir.to_str() {
+        Some(text) => text.replace("{rank}", &rank.to_string()).replace("{host}", host).into(),
+        None => dir.clone(),
+    };
+    args.to.iter().map(fill).collect()
+}
+
+/// The name of this host, as one component of a path.
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if name.is_empty() { "localhost".to_owned() } else { name.replace('/', "-") }
+}
+
+fn destination_options(args: &StageArgs, is_whole: bool) -> DestinationOptions {
+    DestinationOptions {
+        mkdir: args.mkdir,
+        // What could not be listed looks as if the source had it not.
+        delete: args.delete && is_whole,
+        checksum: args.checksum,
+        sync: !args.no_sync,
+        fresh: args.fresh,
+        lock_wait: config(args, 1, false).registration_patience,
+    }
+}
+
+/// Why a destination can't be: it lies inside a source, or a source lies inside what it would write.
+fn overlap(sources: &[PathBuf], dirs: &[PathBuf]) -> Option<String> {
+    // A folder that is to be made lies where the nearest one above it does.
+    let real = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let mut above = path.ancestors();
+        above.find_map(|above| {
+            let behind = path.strip_prefix(above).ok()?;
+            Some(fs::canonicalize(above).ok()?.join(behind))
+        })
+    };
+    for (source, dir) in sources.iter().flat_map(|s| dirs.iter().map(move |d| (s, d))) {
+        let (Some(from), Some(to)) = (real(source), real(dir)) else { continue };
+        let shown = |path: &Path| escape::path(path).to_string();
+        if to.starts_with(&from) {
+            return Some(format!(
+                "--to {}: it lies inside the source {}",
+                shown(dir),
+                shown(source)
+            ));
+        }
+        let written = to.join(from.file_name().unwrap_or_default());
+        if from.starts_with(&written) {
+            let (dir, source) = (shown(dir), shown(source));
+            return Some(format!(
+                "the source {source} lies inside what would be written to {dir}: use another --to"
+            ));
+        }
+    }
+    None
+}
+
+/// Memory for segments of this rank, bytes.
+fn memory_bytes(args: &StageArgs, ranks_here: usize) -> u64 {
+    let most = MEMORY_MOST.min(available_bytes() / 4) / ranks_here.max(1) as u64;
+    args.memory.map_or(most, |memory| memory.get())
+}
+
+/// Threads of this rank that read, hash and write: its share of the cores, less the one that talks to other
+/// ranks; one rank alone talks to nobody.
+fn workers(args: &StageArgs, cores: &Cores, ranks_here: usize, is_alone: bool) -> usize {
+    let share = cores.count() / ranks_here.max(1);
+    let spare = if is_alone { share } else { share.saturating_sub(1) };
+    args.workers.map_or(spare.clamp(WORKERS_LEAST, WORKERS_MOST), |workers| workers.get())
+}
+
+/// What one rank does: open its destinations, take part, report.
+struct RankSetup {
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
+    source: Option<TreeSource>,
+    destinations: Destinations,
+    report: NodeReport,
+}
+
+impl RankSetup {
+    fn open(
+        args: &StageArgs,
+        (manifest, layout, digests, is_whole): (&Arc<Manifest>, &Arc<Layout>, &[Digest], bool),
+        reads: bool,
+        dirs: &[PathBuf],
+        mut report: NodeReport,
+    ) -> Self {
+        let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
+        let source = reads
+            .then(|| TreeSource::open(&args.sources, Arc::clone(&manifest), Arc::clone(&layout)));
+        let source = source.and_then(Result::ok);
+        let options = destination_options(args, is_whole);
+        interrupt::begin();
+        let mut opened = Vec::new();
+        // One folder may be written in several ways; its lock is taken once.
+        let key = |dir: &Path| fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()));
+        let mut keys = Vec::new();
+        for dir in dirs {
+            if key(dir).is_some_and(|key| keys.contains(&key)) {
+                continue;
+            }
+            let mut waiting = |text: &str| terminal::note(text);
+            let tree = (Arc::clone(&manifest), Arc::clone(&layout));
+            let one = Destination::open(dir, tree.0, tree.1, &options, &mut waiting);
+            match one.and_then(|one| one.check_room().map(|()| one)) {
+                Ok(one) => {
+                    if args.checksum {
+                        keep_same(&one, &layout, digests);
+                    }
+                    keys.extend(key(dir));
+                    opened.push(one);
+                }
+                Err(error) => report.fail(error.to_string()),
+            }
+        }
+        let notes = opened.iter().flat_map(|one| one.messages().iter().cloned());
+        terminal::notes(notes.collect::<Vec<_>>().into_iter());
+        report.kept = opened.iter().map(Destination::kept_bytes).sum();
+        report.resumed = opened.iter().map(Destination::resumed_bytes).sum();
+        let destinations = Destinations::new(opened);
+        Self { manifest, layout, source, destinations, report }
+    }
+
+    fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
+        let part = StagePart {
+            config: config(args, self.layout.segment_bytes(), at.has_links),
+            manifest: self.manifest,
+            layout: self.layout,
+            source: self.source,
+            destinations: self.destinations,
+            needed,
+            seed: args.seed.get(),
+            memory_bytes: memory_bytes(args, at.ranks_here),
+            workers: workers(args, &at.cores, at.ranks_here, at.is_alone),
+        };
+        (part, self.report)
+    }
+}
+
+/// Where a rank runs.
+struct HostShare {
+    ranks_here: usize,
+    cores: Cores,
+    has_links: bool,
+    /// Whether there is no other rank.
+    is_alone: bool,
+}
+
+/// What this rank was given, where that is less than the machine has.
+#[cfg(feature = "mpi")]
+fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<String> {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let bounds = online.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    });
+    let online: usize = bounds.sum::<Option<usize>>()?;
+    let mine = cores.count();
+    (has_links && ranks_here == 1 && mine < online && mine < WORKERS_MOST).then(|| {
+        format!(
+            "note: bound to {mine} of {online} cores, which limits hashing and writing: see --bind-to none \
+             of mpirun, --cpus-per-task of srun"
+        )
+    })
+}
+
+fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
+    let mut config = Config::defaults(segment_bytes, has_links);
+    args.patience.iter().for_each(|patience| patience.apply(&mut config));
+    config
+}
+
+fn stage_locally(args: &StageArgs) -> u8 {
+    let clock = Clock::start();
+    let host = host_name();
+    let dirs = destination_dirs(args, 0, &host);
+    let listed = match overlap(&args.sources, &dirs) {
+        Some(refusal) => Err(refusal),
+        None => SourceList::read(args),
+    };
+    let listed = listed.and_then(|listed| {
+        let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
+        Ok((listed, layout))
+    });
+    let (listed, layout) = match listed {
+        Ok(listed) => listed,
+        Err(refusal) => {
+            terminal::error(&refusal);
+            return REFUSED;
+        }
+    };
+    let SourceList { manifest, is_whole, digests } = listed;
+    let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
+    let report = NodeReport::new(0, &host, &dirs);
+    let setup =
+        RankSetup::open(args, (&manifest, &layout, &digests, is_whole), true, &dirs, report);
+    if setup.destinations.is_empty() {
+        terminal::errors(setup.report.reason.iter().cloned());
+        return REFUSED;
+    }
+    let needed = setup.destinations.missing();
+    let place = HostShare { ranks_here: 1, cores: Cores::mine(), has_links: false, is_alone: true };
+    let (part, mut report) = setup.part(args, needed, &place);
+    let progress = stage_summary::progress(args, &layout, vec![host.clone()], &clock);
+    let ended = if part.is_done() {
+        Ok((None, part.finish()))
+    } else {
+        stage_here(part, &clock, progress).map(|(outcome, staged)| (Some(outcome), staged))
+    };
+    match ended {
+        Ok((outcome, staged)) => {
+            report.take(staged);
+            let nodes = vec![report];
+            terminal::errors(swarm_errors(outcome.as_ref(), NodeId(1), &nodes).into_iter());
+            let summary = stage_summary::StageSummary {
+                manifest: &manifest,
+                layout: &layout,
+                is_whole,
+                nodes,
+                seconds: clock.now().0 as f64 / 1e9,
+                cores: Some(harness::cores()),
+            };
+            summary.print(args)
+        }
+        Err(error) => {
+            terminal::error(&error.to_string());
+            FAILED
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! What a rank reports of its part in a stage.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::driver::stage::StagedRank;
+use crate::escape;
+use crate::manifest::NodeId;
+use crate::protocol::Outcome;
+
+/// What became of a rank's destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum NodeState {
+    /// Everything is there.
+    Complete,
+    /// Something is missing.
+    Failed,
+}
+
+/// The report of a rank.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct NodeReport {
+    pub(super) rank: u32,
+    pub(super) host: String,
+    pub(super) state: NodeState,
+    pub(super) reason: Option<String>,
+    /// The rank that writes the same destination for this one.
+    pub(super) written_by: Option<u32>,
+    pub(super) destinations: Vec<String>,
+    pub(super) moved: u64,
+    pub(super) kept: u64,
+    pub(super) resumed: u64,
+    pub(super) source_read: u64,
+}
+
+impl NodeReport {
+    pub(super) fn new(rank: u32, host: &str, dirs: &[PathBuf]) -> Self {
+        Self {
+            rank,
+            host: host.to_owned(),
+            state: NodeState::Complete,
+            reason: None,
+            written_by: None,
+            destinations: dirs.iter().map(|dir| escape::path(dir).to_string()).collect(),
+            moved: 0,
+            kept: 0,
+            resumed: 0,
+            source_read: 0,
+        }
+    }
+
+    /// The rank does not have everything; the first reason counts.
+    pub(super) fn fail(&mut self, reason: String) {
+        self.state = NodeState::Failed;
+        self.reason.get_or_insert(reason);
+    }
+
+    pub(super) fn take(&mut self, staged: StagedRank) {
+        self.moved += staged.received_bytes;
+        self.source_read += staged.source_bytes;
+        if let Some(problem) = staged.problem {
+            self.fail(problem);
+        }
+    }
+}
+
+/// What went wrong in the swarm, beyond what the ranks report. The peer of rank 0 has the number `first` there,
+/// since the tracker is number 0.
+pub(super) fn swarm_errors(
+    outcome: Option<&Outcome>,
+    first: NodeId,
+    nodes: &[NodeReport],
+) -> Vec<String> {
+    let name = first.to_string();
+    let is_reported = |line: &str| {
+        let mut reasons = nodes.iter().filter_map(|node| node.reason.as_deref());
+        reasons.any(|reason| line.ends_with(reason))
+    };
+    let lines = outcome.iter().flat_map(|outcome| &outcome.errors);
+    let lines = lines.filter(|line| !is_reported(line)).map(|line| {
+        let behind = line.strip_prefix(&name).filter(|rest| !rest.starts_with(char::is_numeric));
+        behind.map_or_else(|| line.clone(), |behind| format!("rank 0{behind}"))
+    });
+    lines.collect()
+}
+
+/// A rank whose destination another one writes has what that one has.
+#[cfg(feature = "mpi")]
+pub(super) fn follow_writers(nodes: &mut [NodeReport]) {
+    for place in 0..nodes.len() {
+        let writer = nodes[place].written_by.and_then(|rank| nodes.get(rank as usize));
+        if let Some(writer) = writer.filter(|writer| writer.state == NodeState::Failed) {
+            let reason = format!("rank {} writes the same folder, and has failed", writer.rank);
+            nodes[place].fail(reason);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(rank: u32) -> NodeReport {
+        NodeReport::new(rank, "host", &[])
+    }
+
+    #[test]
+    fn an_error_is_told_once_and_names_a_rank_that_there_is() {
+        let mut nodes = [node(0), node(1), node(2)];
+        nodes[1].fail("/disk: full".to_owned());
+        let errors = ["rank 1 dropped out: /disk: full", "rank 3: it changed", "rank 31: lost"];
+        let outcome = Outcome { errors: errors.map(str::to_owned).to_vec(), ..Outcome::default() };
+        let told = swarm_errors(Some(&outcome), NodeId(3), &nodes);
+        assert_eq!(told, ["rank 0: it changed", "rank 31: lost"]);
+    }
+
+    #[cfg(feature = "mpi")]
+    #[test]
+    fn who_shares_the_folder_of_a_rank_that_failed_has_nothing_either() {
+        let mut nodes = [node(0), node(1), node(2)];
+        nodes[0].fail("/disk: full".to_owned());
+        nodes[1].written_by = Some(0);
+        nodes[2].written_by = Some(7);
+        follow_writers(&mut nodes);
+        assert_eq!(
+            nodes.map(|node| node.state),
+            [NodeState::Failed, NodeState::Failed, NodeState::Complete]
+        );
+    }
+}

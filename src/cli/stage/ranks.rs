@@ -1,0 +1,323 @@
+//! A stage whose ranks are those of an MPI job: who lists, who writes, who lacks what.
+
+use std::error::Error;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mpi::Threading;
+use mpi::topology::{Communicator as _, SimpleCommunicator};
+use serde::{Deserialize, Serialize};
+
+use super::node_report::{NodeReport, follow_writers, swarm_errors};
+use super::stage_summary::{StageSummary, progress};
+use super::{
+    HostShare, RankSetup, SourceList, binding_note, config, destination_dirs, host_name, overlap,
+};
+use crate::cli::over_mpi::{abort, begin, end, initialize};
+use crate::cli::stage_args::{SourceRank, StageArgs};
+use crate::cli::{FAILED, OK, REFUSED, show as terminal};
+use crate::driver::stage::{rank_of, stage_rank};
+use crate::manifest::{NodeId, SegmentSet};
+use crate::metrics::cores::Cores;
+use crate::protocol::Outcome;
+use crate::time::Clock;
+use crate::transport::TransportError;
+use crate::transport::mpi::{HostRanks, Meeting, RollCall, here};
+use crate::tree::{Layout, probe, sees};
+use crate::watchdog;
+
+/// What a rank says of its destinations before anything is listed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Claim {
+    host: String,
+    dirs: Vec<PathBuf>,
+    /// The name of the file that it put into each, for others to look for.
+    probes: Vec<String>,
+}
+
+/// The list of the source, or why there is none.
+type ListResult = Result<SourceList, String>;
+
+/// What rank 0 answers when all have compared the list with their destinations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Start {
+    needed: Vec<u8>,
+    /// Whether any rank has a destination that can be written.
+    any: bool,
+}
+
+pub(super) fn stage(args: &StageArgs) -> u8 {
+    let patience = config(args, 1, false);
+    let limit = patience.registration_patience;
+    let Some((universe, _)) =
+        initialize(Threading::Funneled, limit, "all ranks to start (MPI_Init)")
+    else {
+        return FAILED;
+    };
+    let world = universe.world();
+    if let Err(code) = begin(&world, limit, &args.agreed()) {
+        return code;
+    }
+    let begins = watchdog::limit("all ranks to begin", limit);
+    let here = here(&world);
+    drop(begins);
+    // MPI has started: what comes now is the stage's own time.
+    let clock = Clock::start();
+    let job = StageJob { args, world: &world, here: &here, limit };
+    match job.run(&clock) {
+        Ok(code) => {
+            end(&world, patience.silence_patience);
+            code
+        }
+        Err(error) => {
+            terminal::error(&format!("rank {}: {error}", world.rank()));
+            abort(&world, FAILED)
+        }
+    }
+}
+
+struct StageJob<'a> {
+    args: &'a StageArgs,
+    world: &'a SimpleCommunicator,
+    here: &'a HostRanks,
+    limit: Duration,
+}
+
+impl StageJob<'_> {
+    fn rank(&self) -> u32 {
+        u32::try_from(self.world.rank()).unwrap_or_default()
+    }
+
+    fn meet<T: Serialize, A: Serialize + for<'a> Deserialize<'a>>(
+        &self,
+        meeting: Meeting,
+        mine: &T,
+        answer: impl FnOnce(Vec<Vec<u8>>) -> A,
+    ) -> Result<A, TransportError> {
+        let mine = postcard::to_allocvec(mine).expect("plain data can be serialized");
+        let answered = RollCall::new(self.world, self.limit).meet(meeting, &mine, |all| {
+            let answer = answer(all.to_vec());
+            postcard::to_allocvec(&answer).expect("plain data can be serialized")
+        })?;
+        postcard::from_bytes(&answered).map_err(|_| TransportError::BrokenOff)
+    }
+
+    fn run(&self, clock: &Clock) -> Result<u8, Box<dyn Error>> {
+        let host = host_name();
+        let dirs = destination_dirs(self.args, self.rank(), &host);
+        let mut report = NodeReport::new(self.rank(), &host, &dirs);
+        let (writers, hosts) = self.find_writers(&dirs, &host, &mut report)?;
+        let listed = self.list(&dirs)?;
+        let SourceList { manifest, is_whole, digests } = match listed {
+            Ok(listed) => listed,
+            // Rank 0 has said why.
+            Err(_) => return Ok(if self.rank() == 0 { REFUSED } else { OK }),
+        };
+        let layout = Arc::new(Layout::new(&manifest)?);
+        let manifest = Arc::new(manifest);
+        let lister = self.lister();
+        let reads = self.args.from == SourceRank::All || self.world.rank() == lister;
+        report.written_by = writers.iter().flatten().copied().next();
+        let mine: Vec<PathBuf> = dirs
+            .into_iter()
+            .zip(&writers)
+            .filter_map(|(dir, writer)| writer.is_none().then_some(dir))
+            .collect();
+        let setup = RankSetup::open(
+            self.args,
+            (&manifest, &layout, &digests, is_whole),
+            reads,
+            &mine,
+            report,
+        );
+        let start = self.compare(&setup, layout.segment_count())?;
+        let place = HostShare {
+            ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
+            cores: self.here.cores.clone(),
+            has_links: self.here.ranks != self.world.size(),
+            is_alone: self.world.size() == 1,
+        };
+        let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
+            .ok_or(TransportError::BrokenOff)?;
+        let (part, mut report) = setup.part(self.args, needed, &place);
+        let silence = part.config.silence_patience;
+        let show = progress(self.args, &layout, hosts, clock);
+        if self.rank() == 0
+            && let Some(note) = binding_note(&Cores::mine(), place.ranks_here, place.has_links)
+        {
+            terminal::note(&note);
+        }
+        let mut outcome = None;
+        if !start.any {
+            // Nobody can write: each says why in its report.
+        } else if part.is_done() {
+            if !part.destinations.is_empty() {
+                report.take(part.finish());
+            }
+        } else {
+            let (ended, staged) = stage_rank(part, self.world, clock, show)?;
+            outcome = ended;
+            report.take(staged);
+        }
+        self.report(report, outcome, silence, |nodes| {
+            let cores = (!place.has_links).then(|| place.cores.count());
+            let seconds = clock.now().0 as f64 / 1e9;
+            let summary = StageSummary {
+                manifest: &manifest,
+                layout: &layout,
+                is_whole,
+                nodes,
+                seconds,
+                cores,
+            };
+            let code = summary.print(self.args);
+            if start.any { code } else { REFUSED }
+        })
+    }
+
+    /// The rank that lists the source.
+    fn lister(&self) -> i32 {
+        match self.args.from {
+            SourceRank::All => 0,
+            SourceRank::Rank(rank) => i32::try_from(rank).unwrap_or(0),
+        }
+    }
+
+    /// The rank that writes the destinations of this one, if it is another: the first that has the same. And
+    /// the hosts of all ranks.
+    // A file with a random name shows it, whatever file systems and names of mounts there are.
+    fn find_writers(
+        &self,
+        dirs: &[PathBuf],
+        host: &str,
+        report: &mut NodeReport,
+    ) -> Result<(Vec<Option<u32>>, Vec<String>), TransportError> {
+        let probes: Vec<_> = dirs
+            .iter()
+            .map(|dir| {
+                // Within the source nothing is made: the rank that lists it refuses.
+                if self.args.mkdir && overlap(&self.args.sources, dirs).is_none() {
+                    fs::create_dir_all(dir)?;
+                }
+                probe(dir)
+            })
+            .collect();
+        for (dir, probe) in dirs.iter().zip(&probes) {
+            if let Err(cause) = probe {
+                report.fail(format!("--to {}: {cause}", crate::escape::path(dir)));
+            }
+        }
+        let names = probes.iter().map(|probe| match probe {
+            Ok(probe) => probe.name().to_owned(),
+            Err(_) => String::new(),
+        });
+        let claim = Claim { host: host.to_owned(), dirs: dirs.to_vec(), probes: names.collect() };
+        let claims: Vec<Option<Claim>> = self.meet(Meeting::Destinations, &claim, |all| {
+            all.iter().map(|bytes| postcard::from_bytes(bytes).ok()).collect()
+        })?;
+        let writer_of = |dir: &PathBuf| {
+            let is_same = |claim: &Claim| claim.probes.iter().any(|name| sees(dir, name));
+            let mut earlier = (0..self.rank()).zip(&claims);
+            earlier.find(|(_, claim)| claim.as_ref().is_some_and(is_same)).map(|(rank, _)| rank)
+        };
+        let writers = dirs.iter().map(writer_of).collect();
+        // Nobody may remove its file before all have looked.
+        self.meet(Meeting::Shared, &(), |_| ())?;
+        drop(probes);
+        let host = |claim: Option<Claim>| claim.map_or_else(String::new, |claim| claim.host);
+        Ok((writers, claims.into_iter().map(host).collect()))
+    }
+
+    /// The list of the source, on all ranks. Rank 0 says why there is none.
+    fn list(&self, dirs: &[PathBuf]) -> Result<ListResult, TransportError> {
+        let lister = self.lister();
+        let mut listed: ListResult = Err(String::new());
+        if lister >= self.world.size() {
+            listed = Err(format!("--from {lister}: there are {} ranks", self.world.size()));
+        } else if self.world.rank() == lister {
+            listed = match overlap(&self.args.sources, dirs) {
+                Some(refusal) => Err(refusal),
+                None => SourceList::read(self.args),
+            };
+        }
+        let root = if lister < self.world.size() { lister } else { 0 };
+        let bytes = postcard::to_allocvec(&listed).expect("plain data can be serialized");
+        let spread =
+            RollCall::new(self.world, self.limit).spread(Meeting::Manifest, root, bytes)?;
+        let listed: ListResult =
+            postcard::from_bytes(&spread).map_err(|_| TransportError::BrokenOff)?;
+        let listed = listed.and_then(|list| {
+            list.manifest.check().map_err(|error| error.to_string())?;
+            Ok(list)
+        });
+        if let (Err(refusal), 0) = (&listed, self.world.rank()) {
+            terminal::error(refusal);
+        }
+        Ok(listed)
+    }
+
+    /// Says what this rank lacks, and learns what any rank lacks.
+    fn compare(&self, setup: &RankSetup, segments: u32) -> Result<Start, TransportError> {
+        let writes = !setup.destinations.is_empty();
+        let mine = if writes { setup.destinations.missing().to_bytes() } else { Vec::new() };
+        self.meet(Meeting::Missing, &(writes, mine), |all| {
+            let mut needed = SegmentSet::none_of(segments);
+            let mut any = false;
+            for bytes in all {
+                let Ok((writes, missing)) = postcard::from_bytes::<(bool, Vec<u8>)>(&bytes) else {
+                    continue;
+                };
+                any |= writes;
+                if let Some(missing) = SegmentSet::from_bytes(segments, &missing) {
+                    needed.add_all(&missing);
+                }
+            }
+            Start { needed: needed.to_bytes(), any }
+        })
+    }
+
+    /// Brings all reports to rank 0, which shows them; returns the exit code.
+    fn report(
+        &self,
+        report: NodeReport,
+        outcome: Option<Outcome>,
+        silence: Duration,
+        show: impl FnOnce(Vec<NodeReport>) -> u8,
+    ) -> Result<u8, Box<dyn Error>> {
+        let lost: Vec<i32> = match &outcome {
+            Some(outcome) => outcome.lost.iter().map(|&node| rank_of(node, self.world)).collect(),
+            None => Vec::new(),
+        };
+        let mine = postcard::to_allocvec(&report).expect("plain data can be serialized");
+        let reports = if lost.is_empty() {
+            RollCall::new(self.world, silence).collect(Meeting::Reports, &mine)?
+        } else {
+            // Others can't be asked any more: a lost rank would never answer.
+            Some(vec![Some(mine)])
+        };
+        let Some(mut reports) = reports else { return Ok(OK) };
+        reports.resize(usize::try_from(self.world.size()).unwrap_or_default(), None);
+        let nodes = (0_u32..).zip(reports).map(|(rank, bytes)| {
+            let read =
+                bytes.and_then(|bytes: Vec<u8>| postcard::from_bytes::<NodeReport>(&bytes).ok());
+            read.unwrap_or_else(|| {
+                let mut report = NodeReport::new(rank, "unknown host", &[]);
+                let is_lost = lost.iter().any(|&lost| u32::try_from(lost) == Ok(rank));
+                let reason = if is_lost { "stopped or lost" } else { "its report did not come" };
+                report.fail(reason.to_owned());
+                report
+            })
+        });
+        let mut nodes: Vec<NodeReport> = nodes.collect();
+        follow_writers(&mut nodes);
+        let first = NodeId(u32::try_from(self.world.size()).unwrap_or_default());
+        terminal::errors(swarm_errors(outcome.as_ref(), first, &nodes).into_iter());
+        let code = show(nodes);
+        if outcome.is_some_and(|outcome| !outcome.lost.is_empty()) {
+            abort(self.world, FAILED);
+        }
+        Ok(code)
+    }
+}

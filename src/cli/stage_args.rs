@@ -1,0 +1,125 @@
+//! The command line of `stage`.
+
+use std::fmt::{self, Display};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args as ClapArgs;
+
+use super::patience::Patience;
+use super::via::Via;
+use crate::config::ranges::{MemoryBytes, Seed, Threads, TreeSegmentBytes};
+
+/// Which ranks read the sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SourceRank {
+    /// This rank alone has them.
+    Rank(u32),
+    /// Every rank sees the same, as on a shared file system; each part is read once in all.
+    All,
+}
+
+impl FromStr for SourceRank {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            _ => {
+                text.parse().map(Self::Rank).map_err(|_| "use a rank such as 0, or all".to_owned())
+            }
+        }
+    }
+}
+
+impl Display for SourceRank {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rank(rank) => rank.fmt(f),
+            Self::All => f.write_str("all"),
+        }
+    }
+}
+
+/// Files and folders that go to every node.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Exit codes: 0 every node has everything, 1 not every node has, 2 refused\n\n\
+    DIR/<last name of SRC> is the result on each node. A new tree appears whole, by one rename; an \
+    existing one is brought up to date file by file."
+)]
+pub(super) struct StageArgs {
+    /// Files and folders to stage
+    #[arg(required = true, value_name = "SRC")]
+    pub(super) sources: Vec<PathBuf>,
+    /// Folder of each node to write to; {rank} and {host} are filled in. May be given several times
+    #[arg(long, required = true, value_name = "DIR")]
+    pub(super) to: Vec<PathBuf>,
+    /// Which rank has the sources; `all`: every rank sees the same
+    #[arg(long, value_name = "RANK", default_value = "0")]
+    pub(super) from: SourceRank,
+    /// Make DIR where it is missing
+    #[arg(long)]
+    pub(super) mkdir: bool,
+    /// Compare files that are there already by content, not by size and time
+    #[arg(long)]
+    pub(super) checksum: bool,
+    /// Delete what is in DIR/<name> and not in the source
+    #[arg(long)]
+    pub(super) delete: bool,
+    /// Do not wait until all is on the disk
+    #[arg(long)]
+    pub(super) no_sync: bool,
+    /// Start over instead of resuming an earlier attempt
+    #[arg(long)]
+    pub(super) fresh: bool,
+    /// Refuse sources that are not as this manifest says, content included (see `mpiswarm manifest`)
+    #[arg(long, value_name = "FILE")]
+    pub(super) manifest: Option<PathBuf>,
+    /// Bytes of a segment, a power of two [default: 64K to 8M, so that there are 1024 segments]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) segment_bytes: Option<TreeSegmentBytes>,
+    /// Memory of a rank for segments, such as 256M [default: 1G or a quarter of what is available, shared by
+    /// the ranks of a host]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) memory: Option<MemoryBytes>,
+    /// Threads of a rank that read, hash and write [default: its share of the cores, less one]
+    #[arg(long, value_name = "N")]
+    pub(super) workers: Option<Threads>,
+    /// Seed of all random choices
+    #[arg(long, default_value_t)]
+    pub(super) seed: Seed,
+    /// How messages and segments travel
+    #[arg(long, value_enum, default_value_t = Via::Auto)]
+    pub(super) transport: Via,
+    /// How long nodes wait: registration=60s for all registrations, silence=60s for a sign of life,
+    /// request=2s for a segment, ask=2s for the tracker
+    #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
+    pub(super) patience: Vec<Patience>,
+    /// Print the summary as one JSON object, and nothing else, to stdout
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show no progress and no summary
+    #[arg(long)]
+    pub(super) quiet: bool,
+}
+
+impl StageArgs {
+    /// The options in which all ranks must agree, each with its value.
+    #[cfg(feature = "mpi")]
+    pub(super) fn agreed(&self) -> Vec<(String, String)> {
+        let sources: Vec<_> = self.sources.iter().map(|source| format!("{source:?}")).collect();
+        let plain = [
+            ("the command", "stage".to_owned()),
+            ("the sources", sources.join(" ")),
+            ("--from", self.from.to_string()),
+            ("--segment-bytes", format!("{:?}", self.segment_bytes)),
+            ("--seed", self.seed.to_string()),
+            ("--patience", format!("{:?}", self.patience)),
+            ("--delete", self.delete.to_string()),
+            ("--checksum", self.checksum.to_string()),
+            ("--fresh", self.fresh.to_string()),
+        ];
+        plain.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}

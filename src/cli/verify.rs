@@ -1,0 +1,151 @@
+//! `mpiswarm verify`.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use super::args::VerifyArgs;
+use super::{FAILED, OK, REFUSED, show};
+use crate::escape;
+use crate::spawn;
+use crate::tree::{StoredManifest, TreeDifference, manifest_file_name, verify_tree};
+
+// The folder beside staged trees that holds their manifests.
+const STATE: &str = ".mpiswarm";
+
+// How many differences are shown unless all are asked for.
+// A screenful: a wrong option in a copy differs in every file.
+const SHOWN_MAX: usize = 20;
+
+/// Where a source of a manifest lies.
+struct Staged<'a> {
+    place: PathBuf,
+    stored: &'a StoredManifest,
+    root: Vec<u8>,
+}
+
+pub(super) fn verify(args: &VerifyArgs) -> u8 {
+    // Listing and hashing use it.
+    if let Err(error) = spawn::common_pool() {
+        show::error(&error.to_string());
+        return REFUSED;
+    }
+    verified(args).unwrap_or_else(|refusal| {
+        show::error(&refusal);
+        REFUSED
+    })
+}
+
+fn verified(args: &VerifyArgs) -> Result<u8, String> {
+    let stored: Vec<StoredManifest> = manifests(args)?
+        .iter()
+        .map(|path| StoredManifest::read(path).map_err(|refusal| refusal.to_string()))
+        .collect::<Result<_, _>>()?;
+    let pairs = pairs(&args.dir, &stored)?;
+    let bar = show::bytes_bar(stored.iter().map(|stored| stored.manifest.bytes()).sum());
+    let mut differences = Vec::new();
+    for Staged { place, stored, root } in &pairs {
+        let found = verify_tree(place, stored, root, |bytes| bar.inc(bytes));
+        differences.extend(found.map_err(|refusal| refusal.to_string())?);
+    }
+    bar.finish_and_clear();
+    let entries = stored.iter().map(|stored| stored.manifest.entries.len()).sum();
+    if args.json {
+        show::line(&json(&args.dir, entries, &differences));
+    } else {
+        show::text(&text(args, entries, &differences));
+    }
+    Ok(if differences.is_empty() { OK } else { FAILED })
+}
+
+/// The manifest files of what is to be compared.
+fn manifests(args: &VerifyArgs) -> Result<Vec<PathBuf>, String> {
+    if let Some(path) = &args.manifest {
+        return Ok(vec![path.clone()]);
+    }
+    let dir = &args.dir;
+    let failed = |cause| format!("{}: {cause}", escape::path(dir));
+    // A tree that was staged may hold a folder of that name, too: first its own manifest counts.
+    let real = fs::canonicalize(dir).map_err(failed)?;
+    let name = dir.file_name().or(real.file_name());
+    let parent = if dir.file_name().is_some() { dir.parent() } else { real.parent() };
+    if let (Some(name), Some(parent)) = (name, parent) {
+        let file = manifest_file_name(name.as_bytes());
+        let path = parent.join(STATE).join(OsStr::from_bytes(&file));
+        if path.is_file() {
+            return Ok(vec![path]);
+        }
+    }
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir.join(STATE)).into_iter().flatten() {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "manifest") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(format!(
+            "{}: nothing was staged here: name its manifest (--manifest FILE)",
+            escape::path(dir)
+        ));
+    }
+    Ok(found)
+}
+
+/// Where each source of each manifest lies: `dir` is the folder that they were staged to, or the only one.
+fn pairs<'a>(dir: &Path, manifests: &'a [StoredManifest]) -> Result<Vec<Staged<'a>>, String> {
+    let real = fs::canonicalize(dir).map_err(|cause| format!("{}: {cause}", escape::path(dir)))?;
+    let name = dir.file_name().or(real.file_name()).unwrap_or_default();
+    let mut pairs = Vec::new();
+    for stored in manifests {
+        let roots = stored.manifest.roots();
+        for root in &roots {
+            let below = dir.join(OsStr::from_bytes(root));
+            // A tree that stands alone may have another name by now.
+            let is_alone = manifests.len() == 1 && roots.len() == 1;
+            let is_dir =
+                is_alone && (name.as_bytes() == *root || below.symlink_metadata().is_err());
+            // Whoever writes a link to a tree means the tree.
+            let place = if is_dir { real.clone() } else { below };
+            pairs.push(Staged { place, stored, root: root.to_vec() });
+        }
+    }
+    Ok(pairs)
+}
+
+fn text(args: &VerifyArgs, entries: usize, differences: &[TreeDifference]) -> String {
+    let shown = if args.all { differences.len() } else { SHOWN_MAX.min(differences.len()) };
+    let mut text: String = differences[..shown]
+        .iter()
+        .map(|one| format!("{}\n", escape::line(&one.to_string())))
+        .collect();
+    if shown < differences.len() {
+        text += &format!("and {} more (--all shows them)\n", differences.len() - shown);
+    }
+    let dir = escape::path(&args.dir);
+    text + &match differences.len() {
+        0 => format!("{dir}: {entries} entries, all as in the manifest\n"),
+        1 => format!("{dir}: {entries} entries, 1 difference\n"),
+        count => format!("{dir}: {entries} entries, {count} differences\n"),
+    }
+}
+
+fn json(dir: &Path, entries: usize, differences: &[TreeDifference]) -> String {
+    let differences: Vec<_> = differences
+        .iter()
+        .map(|one| {
+            let TreeDifference { path, what, expected, found } = one;
+            let path = path.as_os_str().to_string_lossy();
+            serde_json::json!({ "path": path, "what": what, "expected": expected, "found": found })
+        })
+        .collect();
+    let object = serde_json::json!({
+        "dir": dir.to_string_lossy(),
+        "entries": entries,
+        "same": differences.is_empty(),
+        "differences": differences,
+    });
+    escape::json(&object.to_string())
+}
