@@ -225,6 +225,12 @@ fn command_lines() {
         &["compare", &name],
         &["compare", "--history", &name],
         &["bench", &name],
+        &["manifest", &name],
+        &["manifest", "src", "--out", &format!("none/{name}")],
+        &["verify", &name],
+        &["verify", "src", "--manifest", &name],
+        &["synthesize", "--tree", &format!("/proc/{name}"), "--files", "1", "--bytes", "1"],
+        &["synthesize", "--tree", "x", "--files", "1", "--bytes", &name],
     ] {
         refused(words, 0);
     }
@@ -237,6 +243,8 @@ fn command_lines() {
     refused(with("simulate --peers 1 --segments 1 --out"), 0);
     refused(with("synthesize --peers 2 --files 2 --segments 2"), 1);
     refused(with("bench inputs/plans/quick.toml --resume --out"), 0);
+    refused(with("verify src --manifest"), 0);
+    refused(with("verify"), 0);
     // The name of the program is the caller's choice, too.
     let renamed = Command::new(PROGRAM).arg0(&name).arg("--help").output().expect("it starts");
     assert!(!printed(&renamed).contains('\u{202e}'), "{renamed:?}");

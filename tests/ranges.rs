@@ -209,6 +209,7 @@ fn what_can_not_be_written_is_refused_before_the_work() {
         "bench plan.toml --out=file",
         "synthesize file --peers=3 --files=2 --segments=8",
         "compare plan.toml --out=/nonexistent/table",
+        "manifest plan.toml --out=/nonexistent/list",
     ] {
         let (code, said) = run(folder.path(), &words(line));
         assert_eq!(code, Some(2), "{line}: {said}");

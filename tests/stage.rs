@@ -1,0 +1,288 @@
+//! Real trees, staged by real processes: without MPI to several folders of this machine, and by ranks of
+//! an MPI job.
+
+#[path = "stage/tree.rs"]
+mod tree;
+#[path = "stage/faults.rs"]
+mod faults;
+#[cfg(feature = "mpi")]
+mod launch;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tree::{differences, entries, plant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
+
+struct Ended {
+    code: Option<i32>,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}{}", self.stdout, self.stderr))
+    }
+
+    fn is(&self, code: i32) -> &Self {
+        assert_eq!(self.code, Some(code), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    fn says(&self, what: &str) -> &Self {
+        assert!(self.stderr.contains(what), "{what}: {}", self.stderr);
+        self
+    }
+}
+
+fn ended(output: std::io::Result<Output>) -> Ended {
+    let output = output.expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ended { code: output.status.code(), stdout: text(&output.stdout), stderr: text(&output.stderr) }
+}
+
+/// Stages within one process.
+fn here<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Ended {
+    let mut command = Command::new("timeout");
+    command.args(["60", PROGRAM, "stage", "--transport", "local", "--json"]);
+    ended(command.args(arguments).output())
+}
+
+/// Stages by ranks, each with the folder `{rank}` of `base`.
+#[cfg(feature = "mpi")]
+fn ranks(count: u32, base: &Path, arguments: &[&OsStr]) -> Ended {
+    let mut command = launch::ranks(count, "timeout");
+    command.args(["60", PROGRAM, "stage", "--json", "--to"]).arg(base.join("{rank}"));
+    ended(command.arg("--mkdir").args(arguments).output())
+}
+
+fn temp() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A source `tree` in a folder, with something of every kind.
+fn source(dir: &Path) -> PathBuf {
+    let source = dir.join("tree");
+    plant(&source, 1);
+    source
+}
+
+#[test]
+fn a_tree_of_every_kind_arrives_bit_for_bit() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let ended = here([source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()]);
+    let json = ended.is(0).json();
+    assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
+    assert_eq!(json["verified"], true);
+    assert_eq!(json["nodes"][0]["state"], "complete");
+    let manifest = to.path().join(".mpiswarm/tree.manifest");
+    assert!(manifest.is_file(), "the done marker is there");
+}
+
+#[test]
+fn several_destinations_of_one_process_get_the_same() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let dirs: Vec<_> = (0..3).map(|number| to.path().join(number.to_string())).collect();
+    let mut arguments = vec![source.clone().into_os_string(), "--mkdir".into()];
+    for dir in &dirs {
+        arguments.extend(["--to".into(), dir.clone().into_os_string()]);
+    }
+    let json = here(&arguments).is(0).json();
+    for dir in &dirs {
+        assert_eq!(differences(&source, &dir.join("tree")), [""; 0]);
+    }
+    let (read, total) = (&json["source_bytes_read"], &json["bytes_total"]);
+    assert!(read.as_u64() <= total.as_u64(), "read once: {json}");
+}
+
+#[test]
+fn a_second_run_moves_and_reads_nothing() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let arguments = [source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()];
+    here(arguments).is(0);
+    let json = here(arguments).is(0).json();
+    assert_eq!(json["source_bytes_read"], 0, "{json}");
+    assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
+}
+
+#[test]
+fn what_changed_is_brought_up_to_date() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let arguments = [source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()];
+    here(arguments).is(0);
+    fs::write(source.join("small"), "other words").expect("a file");
+    fs::remove_file(source.join("folder/plain")).expect("it is there");
+    fs::write(source.join("new"), vec![7; 100_000]).expect("a file");
+    here(arguments).is(0);
+    let staged = to.path().join("tree");
+    assert_eq!(fs::read(staged.join("small")).expect("a file"), b"other words");
+    assert!(staged.join("folder/plain").exists(), "nothing is deleted unasked");
+    let mut deleting = arguments.to_vec();
+    deleting.push(OsStr::new("--delete"));
+    here(deleting).is(0);
+    assert_eq!(differences(&source, &staged), [""; 0]);
+}
+
+#[test]
+fn a_missing_destination_is_refused_unless_it_may_be_made() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let missing = to.path().join("no/such");
+    let ended = here([source.as_os_str(), OsStr::new("--to"), missing.as_os_str()]);
+    ended.is(2).says("no/such");
+    assert!(!missing.exists());
+}
+
+#[test]
+fn sources_and_destinations_must_not_contain_each_other() {
+    let from = temp();
+    let source = source(from.path());
+    let inside = source.join("folder");
+    let ended = here([source.as_os_str(), OsStr::new("--to"), inside.as_os_str()]);
+    ended.is(2).says("inside");
+    let ended = here([source.as_os_str(), OsStr::new("--to"), from.path().as_os_str()]);
+    ended.is(2);
+}
+
+#[test]
+fn a_source_that_is_not_as_its_manifest_says_is_refused() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let manifest = from.path().join("m");
+    let mut listing = Command::new(PROGRAM);
+    listing.arg("manifest").arg(&source).arg("--out").arg(&manifest);
+    ended(listing.output()).is(0);
+    let mut arguments = vec![source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()];
+    arguments.extend([OsStr::new("--manifest"), manifest.as_os_str()]);
+    here(&arguments).is(0);
+    let file = fs::File::options().write(true).open(source.join("large")).expect("a file");
+    let modified = file.metadata().and_then(|found| found.modified()).expect("a time");
+    file.write_all_at(b"x", 77).expect("there is room");
+    file.set_modified(modified).expect("it is ours");
+    here(&arguments).is(2).says("large: its content is another");
+    fs::remove_file(source.join("small")).expect("it is there");
+    here(&arguments).is(2).says("lacking in the source");
+}
+
+#[test]
+fn little_memory_is_enough_for_much() {
+    let (from, to) = (temp(), temp());
+    let source = from.path().join("tree");
+    fs::create_dir(&source).expect("a folder");
+    let file = fs::File::create(source.join("large")).expect("a file");
+    for place in 0..64_u64 {
+        let bytes = tree::bytes(1 << 20, place);
+        file.write_all_at(&bytes, place << 20).expect("there is room");
+    }
+    let mut arguments = vec![source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()];
+    arguments.extend(["--memory", "4M", "--segment-bytes", "256K"].map(OsStr::new));
+    here(arguments).is(0);
+    assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
+}
+
+#[cfg(feature = "mpi")]
+mod mpi {
+    use super::*;
+
+    #[test]
+    fn every_rank_gets_the_tree() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let (from, to) = (temp(), temp());
+        let source = source(from.path());
+        let json = ranks(4, to.path(), &[source.as_os_str()]).is(0).json();
+        for rank in 0..4 {
+            let staged = to.path().join(format!("{rank}/tree"));
+            assert_eq!(differences(&source, &staged), [""; 0], "rank {rank}");
+        }
+        assert_eq!(json["nodes"].as_array().map(Vec::len), Some(4));
+        let (read, total) = (json["source_bytes_read"].as_u64(), json["bytes_total"].as_u64());
+        assert!(read <= total, "the source is read once: {json}");
+    }
+
+    #[test]
+    fn all_ranks_read_a_shared_source_once_in_all() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let (from, to) = (temp(), temp());
+        let source = source(from.path());
+        let arguments = ["--from", "all"].map(OsStr::new);
+        let json = ranks(3, to.path(), &[source.as_os_str(), arguments[0], arguments[1]]);
+        let json = json.is(0).json();
+        for rank in 0..3 {
+            let staged = to.path().join(format!("{rank}/tree"));
+            assert_eq!(differences(&source, &staged), [""; 0], "rank {rank}");
+        }
+        let (read, total) = (json["source_bytes_read"].as_u64(), json["bytes_total"].as_u64());
+        assert!(read <= total.map(|total| total + total / 50), "{json}");
+    }
+
+    #[test]
+    fn one_rank_writes_what_several_share() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let (from, to) = (temp(), temp());
+        let source = source(from.path());
+        let mut command = launch::ranks(3, "timeout");
+        command.args(["60", PROGRAM, "stage", "--json", "--to"]).arg(to.path()).arg(&source);
+        let json = ended(command.output()).is(0).json();
+        assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
+        assert_eq!(json["nodes"][1]["written_by"], 0, "{json}");
+    }
+
+    #[test]
+    fn a_rank_without_its_folder_drops_out_by_name() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let (from, to) = (temp(), temp());
+        let source = source(from.path());
+        for rank in [0, 2] {
+            fs::create_dir(to.path().join(rank.to_string())).expect("a folder");
+        }
+        let mut command = launch::ranks(3, "timeout");
+        command.args(["60", PROGRAM, "stage", "--json", "--to"]).arg(to.path().join("{rank}"));
+        let ended = ended(command.arg(&source).output());
+        let json = ended.is(1).says("rank 1").json();
+        assert_eq!(json["nodes"][1]["state"], "failed");
+        for rank in [0, 2] {
+            let staged = to.path().join(format!("{rank}/tree"));
+            assert_eq!(differences(&source, &staged), [""; 0], "rank {rank}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_is_missing_is_refused() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let to = temp();
+        let ended = ranks(3, to.path(), &[OsStr::new("/no/such/source")]);
+        ended.is(2).says("/no/such/source");
+    }
+}
+
+#[test]
+fn the_source_stays_as_it_was() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let before = entries(&source);
+    here([source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()]).is(0);
+    assert_eq!(entries(&source), before);
+    let mode = fs::metadata(source.join("small")).expect("a file").permissions().mode();
+    assert_ne!(mode, 0);
+    assert_ne!(fs::metadata(&source).expect("a folder").ino(), 0);
+}
