@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: scripts/lab-bench.sh [--runs N] [--segment-bytes BYTES] [--out DIR] [STUDY…]
+# Usage: scripts/lab-bench.sh [--runs N] [--segment-bytes BYTES] [--tree-mib N] [--tree-files N] [--out DIR] [STUDY…]
 #
 # Measures mpiswarm on hosts with shaped links that scripts/lab.sh makes of this machine, beside what
 # the links allow. Needs root; takes the laboratory up and down itself.
@@ -10,6 +10,10 @@
 #   all-to-all  each of 8 hosts at 100 Mbit/s owns an eighth of 64 MiB and wants the rest
 #   many-files  8 hosts at 200 Mbit/s, 1,000 files of 64 KiB from one owner
 #   cut         8 hosts at 100 Mbit/s, one of which loses its cable in mid-run
+#   stage       `mpiswarm stage`: one of 8 hosts at 200 Mbit/s has a tree of 256 MiB (--tree-mib) in 2,000
+#               files (--tree-files), which goes to the memory of every host; beside it rsync from that host
+#               to all at once, to a daemon on each, and an MPI job that does nothing
+#   stage-slow  the same with one host at a tenth
 # By default all. --runs (5) are repetitions, in which the contenders take turns: `mpiswarm run` with
 # each engine. The mutex engine takes several times as long: it has every second turn, and none with
 # 128 MiB. Where there is an inputs/plans/lab-CASE.toml, all that it names follows, and for
@@ -30,10 +34,12 @@ set -euo pipefail
 scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$scripts/lib.sh"
+# Points in numbers.
+export LC_ALL=C
 
-all_studies=(equal-8 equal-16 slow-one slow-two all-to-all many-files cut)
+all_studies=(equal-8 equal-16 slow-one slow-two all-to-all many-files cut stage stage-slow)
 mib=$((1 << 20))
-runs=5 segment_bytes='' out='' studies=()
+runs=5 segment_bytes='' tree_mib=256 tree_files=2000 out='' studies=()
 
 # laboratory WORD…
 laboratory() { "$scripts/lab.sh" "$@"; }
@@ -56,6 +62,8 @@ study() {
         all-to-all) measure "$1" 8 100 8 $((8 * mib)) 1 ;;
         many-files) measure "$1" 8 200 1000 65536 first ;;
         cut) cut_off ;;
+        stage) stage_tree "$1" 8 200 ;;
+        stage-slow) stage_tree "$1" 8 200 h5:20 ;;
     esac
 }
 
@@ -69,13 +77,18 @@ prepare() {
     case=$1-$mbit
     ((files > 1)) || case+=-$((file_bytes / mib))
     folder=$out/$case inputs=$work/$case
-    local each arguments=()
-    for each in "${slow[@]}"; do arguments+=(--slow "${each}mbit"); done
     segments=$(((file_bytes + segment_bytes - 1) / segment_bytes))
     say "$case: $files files of $file_bytes bytes, $hosts hosts at $mbit Mbit/s ${slow[*]}"
     mkdir "$folder"
     "$MPISWARM" synthesize "$inputs" --peers "$hosts" --files "$files" --segments "$segments" \
         --owners "$owners" --wanted all --seed 1 >/dev/null
+    bring_up
+}
+
+# The laboratory with these hosts, at these rates.
+bring_up() {
+    local each arguments=()
+    for each in "${slow[@]}"; do arguments+=(--slow "${each}mbit"); done
     laboratory up "$hosts" --rate "${mbit}mbit" "${arguments[@]}" >"$folder/links.txt"
     laboratory status >>"$folder/links.txt"
 }
@@ -175,6 +188,134 @@ await_bytes() {
     ((bytes >= $2)) || say "$1 received no more than $bytes bytes" >&2
 }
 
+# stage_tree STUDY HOSTS MBIT [HOST:MBIT]…: a real tree of h1's, to a folder of every host's own.
+stage_tree() {
+    local run contender code
+    hosts=$2 mbit=$3 slow=("${@:4}") case=$1-$3 owners=first
+    folder=$out/$case tree=$work/tree
+    say "$case: $tree_files files of $tree_mib MiB in all, $hosts hosts at $mbit Mbit/s ${slow[*]}"
+    mkdir "$folder"
+    "$MPISWARM" synthesize --tree "$work/holes" --files "$tree_files" --bytes $((tree_mib * mib)) >/dev/null
+    # Without holes, which need not be moved: the bound is that of all bytes.
+    cp -a --sparse=never "$work/holes" "$tree"
+    rm -rf "$work/holes"
+    # A tree is one to the links; what its segments are only matters to the bound, a little.
+    files=1 file_bytes=$((tree_mib * mib)) segments=1024
+    printf '#include <mpi.h>\nint main(int n, char **v) { MPI_Init(&n, &v); MPI_Finalize(); return 0; }\n' >"$work/empty.c"
+    "${MPICC:-mpicc}" -o "$work/empty" "$work/empty.c"
+    bring_up
+    link=$(payload_rate)
+    printf 'TCP payload between two hosts, before: %s bytes/s\n' "$link" >>"$folder/links.txt"
+    for ((run = 1; run <= runs; run++)); do
+        for contender in stage rsync empty; do
+            code=0
+            : >"$work/said.json"
+            "by_$contender" >"$work/said.json" 2>>"$folder/log.txt" || code=$?
+            finishes "$contender" >"$work/summary.json" || code=1
+            ((run > 1)) || [[ $contender == empty ]] || check_copies "$contender" >>"$folder/log.txt" 2>&1 || code=1
+            record "$contender" "$run" "$code"
+            # shellcheck disable=SC2016
+            on_each 'rm -rf "$TMPDIR"/stage "$TMPDIR"/began "$TMPDIR"/ended*'
+        done
+    done
+    printf 'after: %s bytes/s\n' "$(payload_rate)" >>"$folder/links.txt"
+    laboratory down >/dev/null
+    rm -rf "$tree"
+}
+
+# on_each COMMAND: a shell's, on one host after the other.
+on_each() {
+    local host
+    for ((host = 1; host <= hosts; host++)); do laboratory on "h$host" sh -c "$1"; done
+}
+
+by_stage() {
+    local options=()
+    [[ -z $given_segment_bytes ]] || options=(--segment-bytes "$given_segment_bytes")
+    # shellcheck disable=SC2016
+    laboratory run --ranks-per-host 1 -- sh -c \
+        'date +%s.%N >"$TMPDIR/began"; program=$1; shift; exec "$program" stage "$@" --to "$TMPDIR/stage" --mkdir --json' \
+        stage "$MPISWARM" "$tree" "${options[@]}"
+}
+
+by_empty() {
+    # shellcheck disable=SC2016
+    laboratory run --ranks-per-host 1 -- sh -c \
+        'date +%s.%N >"$TMPDIR/began"; "$1" && date +%s.%N >"$TMPDIR/ended"' empty "$work/empty"
+}
+
+# From h1, to a daemon on each host: without ssh, whose ciphers would take processor time that hosts share here.
+by_rsync() {
+    local host daemons=() code=0
+    printf '%s\n' 'use chroot = no' 'munge symlinks = no' 'reverse lookup = no' 'uid = 0' 'gid = 0' '[here]' 'read only = no' \
+        "path = $MPISWARM_LAB_FOLDER/tmp" >"$work/rsyncd.conf"
+    # shellcheck disable=SC2016
+    on_each 'mkdir "$TMPDIR/stage"'
+    for ((host = 2; host <= hosts; host++)); do
+        laboratory on "h$host" rsync --daemon --no-detach --config="$work/rsyncd.conf" </dev/null >&2 &
+        daemons+=("$!")
+    done
+    # Until all listen.
+    # shellcheck disable=SC2016
+    laboratory on h1 bash -c '
+        for ((host = 2; host <= $1; host++)); do
+            until (: <"/dev/tcp/h$host/873") 2>/dev/null; do sleep 0.05; done
+        done
+        date +%s.%N >"$TMPDIR/began"
+        for ((host = 1; host <= $1; host++)); do
+            to=rsync://h$host/here/stage/
+            ((host > 1)) || to=$TMPDIR/stage/
+            (rsync -a "$2" "$to" && date +%s.%N >"$TMPDIR/ended-$host") &
+            pids+=("$!")
+        done
+        for pid in "${pids[@]}"; do wait "$pid" || code=$?; done
+        exit "${code-0}"
+    ' rsync "$hosts" "$tree" || code=$?
+    kill "${daemons[@]}" 2>/dev/null || true
+    wait "${daemons[@]}" 2>/dev/null || true
+    return "$code"
+}
+
+# finishes CONTENDER: when each host had everything, since the first process of the contender began on any
+# host, in the form of a summary of `mpiswarm run`, where the tracker comes first; then what the contender
+# says itself. Fails when a host has not everything.
+finishes() {
+    local times
+    # What `stage` writes last is the manifest. All hosts have one clock.
+    # shellcheck disable=SC2016
+    case $1 in
+        stage) times=$(on_each 'echo began $(cat "$TMPDIR/began"); echo ended $(stat -c %.9Y "$TMPDIR/stage/.mpiswarm/tree.manifest")') ;;
+        empty) times=$(on_each 'echo began $(cat "$TMPDIR/began"); echo ended $(cat "$TMPDIR/ended")') ;;
+        rsync)
+            times=$(laboratory on h1 bash -c 'echo began $(cat "$TMPDIR/began")
+                for ((host = 1; host <= $1; host++)); do echo ended $(cat "$TMPDIR/ended-$host"); done' times "$hosts")
+            ;;
+    esac 2>/dev/null
+    # Through the environment, because awk -v would read backslashes.
+    said=$(grep '^{' "$work/said.json" | tail -n 1) awk -v files="$tree_files" '
+        $1 == "began" && NF == 2 && (began == "" || $2 < began) { began = $2 }
+        $1 == "ended" { ended[++hosts] = $2; if (NF < 2) lacks = 1; if ($2 > last) last = $2 }
+        END {
+            printf "{\"tree_files\":%d,\"makespan_s\":%.4f,\"finished_s\":[0", files, last - began
+            for (i = 1; i <= hosts; i++) {
+                if (ended[i] == "") printf ",null"; else printf ",%.4f", ended[i] - began
+            }
+            printf "],\"said\":%s}\n", ENVIRON["said"] == "" ? "null" : ENVIRON["said"]
+            exit lacks || began == ""
+        }' <<<"$times"
+}
+
+# check_copies CONTENDER: each host's copy against the source.
+check_copies() {
+    local host options=()
+    [[ $1 != rsync ]] || options=(--no-hard-links)
+    for ((host = 1; host <= hosts; host++)); do
+        # shellcheck disable=SC2016
+        laboratory on "h$host" sh -c 'check=$1; shift; exec "$check" "$@" "$TMPDIR/stage/tree"' check \
+            "$scripts/check-tree.sh" "${options[@]}" "$tree" || { say "h$host: the copy differs" && return 1; }
+    done
+}
+
 # The medians of all records.
 # shellcheck disable=SC2016
 table='
@@ -245,11 +386,15 @@ END {
         split(name, word, " ")
         printf "%-18s %-18s %4d %6d", word[1], word[2], n, failed[name]
         if (n) {
-            printf " %8.3f s %7.3f", median(name "makespan", n), median(name "bound", n)
+            printf " %8.3f s", median(name "makespan", n)
+            if (word[2] == "empty") { print ""; continue }
+            printf " %7.3f", median(name "bound", n)
             if (value[name "slow", 1] == "") printf " %7s", "-"
             else printf " %7.3f", median(name "slow", n)
-            printf " %7.3f %8.3f %7.3f", median(name "copies", n), median(name "balance", n), \
-                median(name "last", n)
+            # Not all say how much each host sent.
+            if (value[name "copies", 1] == "") printf " %7s %8s", "-", "-"
+            else printf " %7.3f %8.3f", median(name "copies", n), median(name "balance", n)
+            printf " %7.3f", median(name "last", n)
         }
         print ""
     }
@@ -260,6 +405,8 @@ while (($#)); do
         -h | --help) usage && exit ;;
         --runs) runs=${2-} && shift ;;
         --segment-bytes) segment_bytes=${2-} && shift ;;
+        --tree-mib) tree_mib=${2-} && shift ;;
+        --tree-files) tree_files=${2-} && shift ;;
         --out) out=${2-} && shift ;;
         -*) die "unknown argument $1; see --help" ;;
         *)
@@ -271,6 +418,9 @@ while (($#)); do
 done
 [[ $runs =~ ^[1-9][0-9]{0,3}$ ]] || die "--runs: \"$runs\" is no number: use one from 1 to 9999"
 [[ -z $segment_bytes || $segment_bytes =~ ^[1-9][0-9]{0,9}$ ]] || die "--segment-bytes: \"$segment_bytes\" is no size: use bytes, such as 65536"
+for number in "$tree_mib" "$tree_files"; do
+    [[ $number =~ ^[1-9][0-9]{0,6}$ ]] || die "--tree-mib, --tree-files: \"$number\" is no number: use one such as 256"
+done
 ((${#studies[@]})) || studies=("${all_studies[@]}")
 [[ $EUID -eq 0 ]] || die "not root: network namespaces need it"
 
@@ -281,7 +431,11 @@ if [[ -z ${MPISWARM-} ]]; then
     MPISWARM=$(target_folder)/release/mpiswarm
 fi
 MPISWARM=$(readlink -f "$MPISWARM")
+if [[ " ${studies[*]} " == *" stage"* ]]; then
+    have rsync || die "rsync is missing: the studies of stage need it (on Debian: apt-get install rsync)"
+fi
 help=$("$MPISWARM" run --help)
+given_segment_bytes=$segment_bytes
 # The default of mpiswarm.
 segment_bytes=${segment_bytes:-$(sed -n '/--segment-bytes/,/default:/s/.*\[default: \([0-9]*\)\].*/\1/p' <<<"$help")}
 segment_bytes=${segment_bytes:-32768}

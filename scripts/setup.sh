@@ -113,9 +113,11 @@ fi
 
 look
 wanted=("${apt[@]}")
-if [[ $purpose == test ]] && ! have shellcheck; then
-    # Not worth a refusal: a gate without it still says most of what there is to say.
-    if can_install; then wanted+=(shellcheck); else say "shellcheck is missing; its step will be skipped"; fi
+if [[ $purpose == test ]]; then
+    # Not worth a refusal: a gate without them still says most of what there is to say.
+    for program in shellcheck rsync; do
+        have "$program" || if can_install; then wanted+=("$program"); else say "$program is missing; what needs it will be skipped"; fi
+    done
 fi
 if [[ $purpose == test ]] && ! have cargo-nextest; then
     say "cargo-nextest is missing; using cargo test"

@@ -5,6 +5,8 @@
 
 #[path = "cluster/slurm.rs"]
 mod slurm;
+#[path = "cluster/stage.rs"]
+mod stage;
 
 use std::fs;
 use std::path::{Path, PathBuf};

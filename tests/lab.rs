@@ -219,6 +219,38 @@ fn what_runs_ends_with_the_laboratory() {
 }
 
 #[test]
+fn a_tree_is_staged_to_hosts_of_which_one_is_slow() {
+    let has_rsync = Command::new("rsync").arg("--version").output().is_ok();
+    if !cfg!(feature = "mpi")
+        || !has_mpi()
+        || !has_rsync
+        || Lab::up(&["2", "--rate", "40mbit"]).is_none()
+    {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let record = folder.path().join("record");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/lab-bench.sh");
+    let mut bench = Command::new(script);
+    bench.args(["--runs", "1", "--tree-mib", "1", "--tree-files", "100", "stage-slow", "--out"]);
+    bench.arg(&record).env("MPISWARM", env!("CARGO_BIN_EXE_mpiswarm")).stdin(Stdio::null());
+    let output = bench.output().expect("the script starts");
+    assert!(output.status.success(), "{output:?}");
+    let runs = fs::read_to_string(record.join("stage-slow-200/runs.jsonl")).expect("the record");
+    for (contender, line) in ["stage", "rsync", "empty"].iter().zip(runs.lines()) {
+        let run: serde_json::Value = serde_json::from_str(line).expect("it is JSON");
+        assert_eq!((run["contender"].as_str(), &run["exit_code"]), (Some(*contender), &0.into()));
+        let finishes = run["run"]["finished_s"].as_array().expect("it is a list");
+        let times: Vec<_> = finishes.iter().filter_map(serde_json::Value::as_f64).collect();
+        assert_eq!(times.len(), 9, "a time of each host behind that of nobody: {line}");
+        assert!(times[1..].iter().all(|&time| time > 0.0), "{line}");
+        // At 20 Mbit/s a MiB takes 0.4 s.
+        assert!(*contender == "empty" || times[5] > 0.4, "{line}");
+    }
+    assert_eq!(runs.lines().count(), 3, "{runs}");
+}
+
+#[test]
 fn nothing_foreign_is_touched() {
     let Some(lab) = Lab::up(&["2"]) else { return };
     let before = surroundings();

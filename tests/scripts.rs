@@ -2,6 +2,9 @@
 //! what is right and nothing else.
 #![cfg(unix)]
 
+#[path = "scripts/stage.rs"]
+mod stage;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

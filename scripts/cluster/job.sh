@@ -73,7 +73,8 @@ job_modules() {
     for file in "${modules[@]}"; do job_unguarded module load "$file"; done
 }
 
-job_note() { printf '%s: %s\n' "$1" "$2" >>"$record/job.txt"; }
+# A command may have several lines; the note of it has one.
+job_note() { printf '%s: %s\n' "$1" "${2//$'\n'/ }" >>"$record/job.txt"; }
 
 # Sets `launch`: what to write before a program so that it becomes that many ranks.
 job_launch() {
@@ -145,6 +146,82 @@ job_bench() {
         job_execute "$mpiswarm" compare "${sets[@]}" --out "$record/bench/comparison.txt" || true
     fi
     job_end "$code"
+}
+
+# Sets `launch` for one rank a node, with all of its cores: what moves bytes to the disk of each node.
+job_launch_nodes() {
+    local options nodes=$1
+    read -ra options <<<"${MPISWARM_OPTIONS-}"
+    case $launcher in
+        srun)
+            launch=(srun --mpi="${MPISWARM_SRUN_MPI:-pmix}" --kill-on-bad-exit=0 -N "$nodes" -n "$nodes"
+                --ntasks-per-node=1 --cpu-bind=none)
+            ;;
+        mpirun)
+            mpi_arguments "$nodes"
+            launch=("$mpirun" "${mpirun_arguments[@]}")
+            if [[ $(mpi_launcher) == hydra ]]; then launch+=(-ppn 1); else launch+=(--map-by ppr:1:node --bind-to none); fi
+            ;;
+        flux) launch=(flux run -N "$nodes" -n "$nodes" -o cpu-affinity=off) ;;
+        *) die "MPISWARM_LAUNCHER: unknown launcher $launcher: use srun, mpirun or flux" ;;
+    esac
+    launch+=("${options[@]}")
+    job_note ranks "$nodes"
+}
+
+# job_stage NODES ARGUMENT… [-- COMMAND…]: stages, with these arguments of `mpiswarm stage`, and runs the
+# command once every node has everything. The command starts where the job script runs: it launches its own
+# ranks.
+job_stage() {
+    local nodes=$1 code=0 arguments=() dirs=() sources=() previous='' word
+    shift
+    while (($#)) && [[ $1 != -- ]]; do
+        if [[ $previous == --to ]]; then dirs+=("$1"); fi
+        if [[ $1 == --to=* ]]; then dirs+=("${1#--to=}"); fi
+        previous=$1
+        arguments+=("$1")
+        shift
+    done
+    (($# == 0)) || shift
+    ((${#dirs[@]})) || die "no --to: name the folder of each node to write to"
+    # Sources are what comes before the first option.
+    for word in "${arguments[@]}"; do
+        [[ $word != -* ]] || break
+        sources+=("$word")
+    done
+    ((${#sources[@]})) || die "no source: name files and folders first, then the options"
+    job_launch_nodes "$nodes"
+    job_execute "${launch[@]}" "$mpiswarm" stage "${arguments[@]}" --transport mpi || code=$?
+    if ((code == 0)); then job_markers || code=$?; fi
+    ((code == 0)) || { say "not every node has everything: the rest of the job is left out" && job_end "$code"; }
+    if (($#)); then job_execute "$@" || code=$?; fi
+    job_end "$code"
+}
+
+# job_source_name SOURCE: what its copy is called: by the last name as it is written, a link's own too.
+job_source_name() {
+    local source=$1
+    while [[ $source == ?*/ || $source == */. ]]; do source=${source%/} source=${source%/.}; done
+    [[ ${source##*/} != . && ${source##*/} != .. ]] || source=$(readlink -f "$source")
+    printf '%s\n' "${source##*/}"
+}
+
+# Whether each node has the manifest of each source, which is written last. It is what later steps, or
+# later jobs on the same nodes, test for.
+job_markers() {
+    local dir source name markers=()
+    for dir in "${dirs[@]}"; do
+        # Those differ from node to node.
+        [[ $dir != *'{'* ]] || continue
+        for source in "${sources[@]}"; do
+            name=$(job_source_name "$source")
+            markers+=("$dir/.mpiswarm/$name.manifest")
+        done
+    done
+    ((${#markers[@]})) || return 0
+    # shellcheck disable=SC2016
+    job_execute "${launch[@]}" sh -c 'for m; do test -f "$m" || { echo "$(hostname): no $m" >&2; exit 1; }; done' \
+        sh "${markers[@]}"
 }
 
 # launch_once PROGRAM FOLDER: for each_launch.

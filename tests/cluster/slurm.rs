@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Exit code of the script where the machine can't have a Slurm.
-const IMPOSSIBLE: i32 = 3;
+pub(crate) const IMPOSSIBLE: i32 = 3;
 /// How long to wait before looking again.
 const PAUSE: Duration = Duration::from_millis(100);
 

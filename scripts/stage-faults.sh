@@ -1,0 +1,180 @@
+#!/usr/bin/env bash
+# Usage: scripts/stage-faults.sh kill|kill-all|pause|stop|term [TIMES] [--seed N] [-- OPTIONS OF mpiswarm stage]
+#
+# Stages one tree again and again, disturbs the run at a random moment, and checks how it ends, what it left,
+# and what a second run has to do.
+#
+#   kill      kills a rank (SIGKILL): the job ends with an error
+#   kill-all  kills all ranks at once, as a power switch or a batch system does
+#   term      a signal (SIGTERM) to all ranks, as of a batch system: a sentence, and an error
+#   pause     stops a rank for half a second: all arrives
+#   stop      stops a rank for good: the job ends by itself with an error, and names that rank
+#
+# After each but `pause`: no final name has half a tree; a second run completes all trees, resumes what the
+# first had written, and leaves no partial tree.
+#
+# RANKS is the number of ranks (default 4; 1: one process without MPI). MPISWARM names the program, MPIRUN the
+# launcher with its options. --seed repeats a series (default 1). Exit code: 0 all as it should be, 1 a run
+# ended otherwise, 2 the command line makes no sense.
+
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
+
+fault=${1-} times=20 seed=1 ranks=${RANKS:-4}
+[[ $fault == -h || $fault == --help ]] && usage && exit
+[[ $fault =~ ^(kill|kill-all|pause|stop|term)$ ]] || die "name a fault; see --help"
+shift
+while (($# > 0)); do
+    case $1 in
+        --seed) seed=${2-} && shift $(($# < 2 ? 1 : 2)) ;;
+        --) shift && break ;;
+        *) times=$1 && shift ;;
+    esac
+done
+[[ $times =~ ^[0-9]{1,6}$ ]] || die "$times is no number of times; see --help"
+[[ $seed =~ ^[0-9]{1,9}$ ]] || die "--seed: a number of at most 9 digits; see --help"
+[[ $ranks =~ ^[1-9][0-9]*$ ]] || die "RANKS=$ranks is no number of ranks; see --help"
+options=("$@")
+program=${MPISWARM:-$(target_folder)/release/mpiswarm}
+read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe}"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+RANDOM=$seed
+
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+# Large files, small ones, links: text, so that each run stages the same.
+tree=$out/source/tree
+mkdir -p "$tree/small/deep"
+for number in 1 2 3; do seq "$number" 3 2800000 >"$tree/large$number"; done
+seq 800000 | split --lines=400 --suffix-length=4 - "$tree/small/deep/"
+ln -s large1 "$tree/link"
+ln "$tree/large2" "$tree/small/same"
+total=$(cat "$tree"/large* "$tree"/small/deep/* | wc -c)
+
+stage() {
+    local command=("$program" stage "$tree" --to "$out/to/{rank}" --mkdir --json --quiet
+        --segment-bytes 256K --patience "registration=10s,silence=3s,ask=250ms,request=1s" "${options[@]}")
+    ((ranks == 1)) || command=("${launcher[@]}" -n "$ranks" "${command[@]}")
+    STAGE_FAULTS_OUT=$out exec timeout --foreground -k 5 120 "${command[@]}"
+}
+# The ranks that run, `RANK PID` a line, by what each launcher tells its processes.
+running_ranks() {
+    local dir environment rank
+    for dir in $(pgrep -x "$(basename "$program" | cut -c 1-15)" | sed 's|^|/proc/|'); do
+        environment=$( (tr '\0' '\n' <"$dir/environ") 2>/dev/null) || continue
+        grep -qx "STAGE_FAULTS_OUT=$out" <<<"$environment" || continue
+        rank=$(sed -nE 's/^(OMPI_COMM_WORLD_RANK|PMI_RANK)=//p' <<<"$environment" | head -1)
+        printf '%s %s\n' "${rank:-0}" "${dir#/proc/}"
+    done
+}
+# It may have ended meanwhile.
+signal() { kill "-$1" "${@:2}" 2>/dev/null || true; }
+# The sum of a number of the summary of run $1.
+number() { sed -nE "s/.*\"$2\":([0-9]+).*/\\1/p" "$out/$1.json" | head -1; }
+same() { diff -r --no-dereference "$tree" "$1" >"$out/diff" 2>&1; }
+partial_bytes() {
+    local dirs
+    shopt -s nullglob
+    dirs=("$out"/to/*/.mpiswarm)
+    shopt -u nullglob
+    ((${#dirs[@]} > 0)) || { echo 0 && return; }
+    find "${dirs[@]}" -path '*.partial/tree/*' -type f -printf '%b\n' |
+        awk '{ sum += $1 } END { printf "%d\n", sum * 512 }'
+}
+# What is wrong after a run that was disturbed.
+half_done() {
+    local rank
+    for ((rank = 0; rank < ranks; rank++)); do
+        [[ ! -e $out/to/$rank/tree ]] || same "$out/to/$rank/tree" ||
+            echo "rank $rank has half a tree: $(head -1 "$out/diff")"
+    done
+}
+# What is wrong after the second run.
+rerun_fails() {
+    local code=0 rank partial done_trees moved resumed
+    partial=$(partial_bytes)
+    done_trees=0
+    for ((rank = 0; rank < ranks; rank++)); do [[ ! -e $out/to/$rank/tree ]] || ((++done_trees)); done
+    (stage) >"$out/second.json" 2>"$out/second.log" || code=$?
+    ((code == 0)) || { echo "the second run: exit code $code: $(tail -2 "$out/second.log")" && return; }
+    for ((rank = 0; rank < ranks; rank++)); do
+        same "$out/to/$rank/tree" || { echo "rank $rank lacks: $(head -1 "$out/diff")" && return; }
+    done
+    ! compgen -G "$out/to/*/.mpiswarm/*.partial" >/dev/null || echo "a partial tree is left"
+    moved=$(number second bytes_moved) resumed=$(number second bytes_resumed)
+    # What had been written is not moved again: all but a few segments a rank that were under way, and files
+    # that share a segment with them.
+    ((resumed + ranks * 16 * 262144 >= partial * 9 / 10)) ||
+        echo "$partial bytes had been written, $resumed were resumed"
+    ((moved <= total * ranks - resumed - total * done_trees)) ||
+        echo "moved $moved of $((total * ranks)) although $resumed were there and $done_trees trees whole"
+    again=$((again + moved + $(number second source_bytes_read))) had=$((had + resumed))
+}
+
+# How long it takes undisturbed, in ms.
+began=$(date +%s%3N)
+(stage) >"$out/first.json" 2>"$out/first.log" || die "an undisturbed run fails: $(tail -3 "$out/first.log")"
+lasts=$(($(date +%s%3N) - began))
+fresh=$(($(number first bytes_moved) + $(number first source_bytes_read)))
+
+failed=0 late=0 again=0 had=0
+for ((round = 1; round <= times; round++)); do
+    rm -rf "$out/to"
+    rank=$((RANDOM % ranks)) moment=$((RANDOM % (lasts * 9 / 10))) why=
+    (stage) >"$out/first.json" 2>"$out/first.log" &
+    running=$!
+    sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
+    pids=$(running_ranks | sed 's/.* //')
+    pid=$(running_ranks | sed -n "s/^$rank //p" | head -1)
+    [[ -n $pid ]] || late=$((late + 1))
+    if [[ -n $pid ]]; then
+        # shellcheck disable=SC2086
+        case $fault in
+            kill) signal KILL "$pid" ;;
+            kill-all) signal KILL $pids ;;
+            term) signal TERM $pids ;;
+            pause)
+                signal STOP "$pid"
+                sleep 0.5
+                signal CONT "$pid"
+                ;;
+            stop)
+                signal STOP "$pid"
+                while kill -0 "$running" 2>/dev/null; do
+                    sleep 0.5
+                    [[ $(running_ranks) != "$rank $pid" ]] || signal CONT "$pid"
+                done
+                ;;
+        esac
+    fi
+    code=0
+    wait "$running" 2>/dev/null || code=$?
+    [[ -z $pid || $fault != stop ]] || signal KILL "$pid"
+    ((code != 124 && code != 137 || ranks == 1)) || [[ $fault == kill* ]] || why="did not end within 120 s"
+    problem=$(half_done)
+    why=${why:-$problem}
+    [[ -n $pid || $code == 0 ]] || why=${why:-"undisturbed, exit code $code"}
+    if [[ -n $pid && -z $why ]]; then
+        case $fault in
+            pause) ((code == 0)) || why="exit code $code" ;;
+            term)
+                ((code == 0)) || grep -q interrupted "$out/first.log" || why="exit code $code without a word"
+                ;;
+            stop) ((code == 0)) || grep -qE "rank $rank\b" "$out/first.log" || why="rank $rank is not named" ;;
+        esac
+    fi
+    if [[ -z $why ]]; then
+        rerun_fails >"$out/why"
+        why=$(cat "$out/why")
+    fi
+    if [[ -n $why ]]; then
+        failed=$((failed + 1))
+        echo "round $round, rank $rank at $moment of $lasts ms: $why"
+        sed 's/^/    /' "$out/first.log" | tail -6
+    fi
+done
+echo "$fault: $((times - failed)) of $times as they should be ($late came before the start or after the end);" \
+    "an undisturbed run reads and moves $fresh bytes, second runs $((again / (times > 0 ? times : 1))) on" \
+    "average, with $((had / (times > 0 ? times : 1))) resumed"
+((failed == 0))
