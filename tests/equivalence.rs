@@ -54,6 +54,7 @@ impl Case {
             let owned = registrations.iter().flat_map(|registration| match registration {
                 Registration::Ready { owned, .. } => owned,
                 Registration::Refused { reason } => panic!("{reason}"),
+                Registration::Late(_) => panic!("its digests are registered"),
             });
             let entry = owned.into_iter().find(|entry| &*entry.name == name.as_str());
             let entry = entry.expect("every file of these inputs is owned");
