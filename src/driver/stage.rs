@@ -23,6 +23,9 @@ use crate::transport::{Transport, TransportError};
 use crate::tree::{Destinations, Layout, Manifest, TreeSource};
 use crate::verify::Digest;
 
+// The nodes of a stage without other peers: the tracker and one peer.
+const NODES_ALONE: u32 = 2;
+
 /// The name of the tree in the swarm.
 const TREE: &str = "tree";
 
@@ -91,17 +94,21 @@ impl StagePart {
         StagedRank { problem, ..StagedRank::default() }
     }
 
-    /// Slots for segments in memory.
-    fn slots(&self) -> usize {
+    /// Slots for segments in memory, among `nodes` nodes.
+    fn slots(&self, nodes: u32) -> usize {
         let slots = self.memory_bytes / self.layout.segment_bytes().max(1) as u64;
         // Below this a peer could not receive, send and read back at the same time.
         let least = LOAD_SLOTS + self.config.uploads + 2;
-        usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most())
+        usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most(nodes))
     }
 
-    // More than the segments that there are, twice as many as may be under way, would never be used.
-    fn slots_most(&self) -> usize {
-        self.layout.segment_count() as usize + self.config.spare_slots() + LOAD_SLOTS
+    // More than the segments that there are, and what may be under way besides, would never be used. A peer
+    // without others keeps nothing for them. All memory is touched beforehand: too much of it costs as
+    // much time as the copying does.
+    fn slots_most(&self, nodes: u32) -> usize {
+        let under_way = self.config.spare_slots() + LOAD_SLOTS + 2 * self.workers;
+        let has_others = nodes > NODES_ALONE;
+        under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
     }
 
     fn ready(self, (node, nodes): (NodeId, u32), parker: &Parker) -> Result<Ready, StageError> {
@@ -118,7 +125,7 @@ impl StagePart {
             Some((segment, known.digest))
         });
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
-        let pool = Pool::new(self.slots(), self.layout.segment_bytes())?;
+        let pool = Pool::new(self.slots(nodes), self.layout.segment_bytes())?;
         let is_source = self.source.is_some();
         let writes = !self.destinations.is_empty();
         let registration = if self.destinations.is_empty() && !is_source {
