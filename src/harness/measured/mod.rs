@@ -295,10 +295,9 @@ fn environment_warnings(environment: &Environment) -> Vec<String> {
     if let Some([load, ..]) = load_at_start
         && *load > LOAD_MAX * machine.cores as f64
     {
-        warnings.push(format!(
-            "the machine was busy: load {load:.2} on {} when it began",
-            count(machine.cores as u64, "core")
-        ));
+        // Without the number, which stands among the facts: launches with the same warning share a line.
+        let cores = count(machine.cores as u64, "core");
+        warnings.push(format!("the machine was busy when it began: a load above half of {cores}"));
     }
     warnings
 }
