@@ -305,6 +305,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(loom))]
     #[test]
     fn a_load_test_that_is_refused_a_thread_ends() {
         for left in 0..4 {
