@@ -29,7 +29,7 @@ const NODES_ALONE: u32 = 2;
 /// The name of the tree in the swarm.
 const TREE: &str = "tree";
 
-/// The part of one rank in a stage. Take [`StagePart::outcome`] afterwards.
+/// The part of one rank in a stage.
 #[derive(Debug)]
 pub struct StagePart {
     /// What the tree has.
