@@ -4,7 +4,7 @@
 # A real Slurm of four nodes, n1 to n4 with two processors each, all on this machine: to try out job
 # scripts without a cluster. Needs root.
 #   up       installs Slurm where it is missing (Debian and its kin) and starts it; with the number of
-#            a process, it goes down by itself when that has ended
+#            a process, it goes down by itself when that has ended. Waits for another one to go down
 #   run      runs a command, such as sbatch or a script that calls it, against this Slurm
 #   status   nodes and jobs
 #   down     ends every daemon and every job, and removes the folder
@@ -111,6 +111,11 @@ up() {
     rm -rf "$folder"
     mkdir -p "$folder"/{log,state,munge}
     for node in "${nodes[@]}"; do mkdir -p "$folder/$node"/{spool,tmp}; done
+    # One at a time on a machine: a second one would have nodes, jobs and processes of the same names and
+    # numbers, by which Open MPI names its files in /tmp, and jobs of the two would disturb each other. The
+    # daemons keep the lock until the last of them has ended.
+    exec 9>"${TMPDIR:-/tmp}/mpiswarm-slurm-local.lock"
+    flock --wait 600 9 || refuse "another slurm-local is up: end it with its down first"
     base=$(free_ports) || refuse "all ports from 17000 to 18000 are taken"
     configure "$base"
     # Hydra connects back by the name of the node.
@@ -120,7 +125,7 @@ up() {
         "$BASH" "$(readlink -f "$0")" inside "$folder" </dev/null >"$folder/log/daemons.log" 2>&1 &
     printf '%s\n' "$!" >"$folder/supervisor.pid"
     if [[ -n $owner ]]; then
-        setsid "$BASH" "$(readlink -f "$0")" watch "$owner" </dev/null >/dev/null 2>&1 &
+        setsid "$BASH" "$(readlink -f "$0")" watch "$owner" </dev/null >/dev/null 2>&1 9>&- &
     fi
     await_nodes || {
         say "Slurm does not start; the end of its logs:" >&2
@@ -128,6 +133,7 @@ up() {
         stop
         exit 1
     }
+    exec 9>&-
     say "up: ${nodes[*]}; try: $0 run sinfo"
 }
 

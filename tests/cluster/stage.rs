@@ -98,7 +98,6 @@ fn rest_on(record: &Record) -> Vec<&str> {
 
 const ALL: [&str; 4] = ["n1", "n2", "n3", "n4"];
 
-#[ignore = "it does not recur: a job of the local Slurm did not end, or Slurm did not start, once each"]
 #[test]
 fn every_node_has_the_tree_before_the_rest_of_a_job() {
     let Some(cluster) = Cluster::up() else {
@@ -186,7 +185,6 @@ fn jobs_of_pbs_and_flux_stage_to_each_of_their_nodes() {
     assert!(record.noted("command").starts_with("flux run -N 4 -n 4 "), "{record:?}");
 }
 
-#[ignore = "it does not recur: a job of the local Slurm did not end, or Slurm did not start, once each"]
 #[test]
 fn sbcast_is_measured_on_nodes_of_slurm() {
     let folder = tempfile::tempdir().expect("a folder");
