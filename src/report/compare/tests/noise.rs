@@ -90,7 +90,7 @@ impl Noise {
 
 /// What came of many comparisons.
 #[derive(Debug, Default)]
-struct Tally {
+struct JudgedComparisons {
     comparisons: usize,
     /// Comparisons in which the gate failed.
     failed: usize,
@@ -107,7 +107,7 @@ struct Tally {
     means: usize,
 }
 
-impl Tally {
+impl JudgedComparisons {
     fn add(&mut self, gate: &str, comparison: &Comparison) {
         let gate = plan(gate).expect("a plan");
         self.comparisons += 1;
@@ -128,8 +128,8 @@ impl Tally {
 }
 
 /// Sets of eight launches, of which the other has a loss; `days`: the spread between their days.
-fn sets(times: usize, days: f64, loss: f64, control: &str) -> Tally {
-    let (mut noise, mut tally) = (Noise::new(), Tally::default());
+fn sets(times: usize, days: f64, loss: f64, control: &str) -> JudgedComparisons {
+    let (mut noise, mut tally) = (Noise::new(), JudgedComparisons::default());
     let gate = if loss > 0.0 { "effect = 0.05" } else { NOTHING };
     let control = Some(control.to_owned());
     let question = Question { control, ..Question::default() };
@@ -185,7 +185,7 @@ fn a_loss_of_a_tenth_is_found_with_eight_launches() {
 #[test]
 fn contenders_of_several_launches_are_compared_launch_by_launch() {
     for (loss, times) in [(0.0, 1000), (0.1, 200)] {
-        let (mut noise, mut tally) = (Noise::new(), Tally::default());
+        let (mut noise, mut tally) = (Noise::new(), JudgedComparisons::default());
         let gate = if loss > 0.0 { "effect = 0.05" } else { NOTHING };
         for _ in 0..times {
             let set = noise.measured("a", [0.25, 0.0, f64::ln_1p(loss)]);
@@ -205,7 +205,7 @@ fn contenders_of_several_launches_are_compared_launch_by_launch() {
 
 /// How many of `times` comparisons of contenders of one launch fail the gate.
 fn one_launch(times: usize, slower: f64, gate: &str) -> usize {
-    let (mut noise, mut tally) = (Noise::new(), Tally::default());
+    let (mut noise, mut tally) = (Noise::new(), JudgedComparisons::default());
     for _ in 0..times {
         let runs = [noise.skewed("mutex", 1.0), noise.skewed("lockfree", slower)].concat();
         let sets = [set("a", runs)];
