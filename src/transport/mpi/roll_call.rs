@@ -76,6 +76,12 @@ impl Meeting {
         }
     }
 
+    /// Bytes that a rank may bring, at most.
+    fn bytes_max(self) -> c_int {
+        // A bit a segment.
+        if self == Self::Missing { ANSWER_BYTES_MAX } else { REPORT_BYTES_MAX }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Start | Self::Inputs | Self::Memory | Self::Connect => "start",
@@ -153,7 +159,7 @@ impl<'a> RollCall<'a> {
         while all.contains(&None) {
             // Each rank that comes renews the limit: the slow start of many is no loss.
             let any = self.world.any_process();
-            let limits = (self.limit, REPORT_BYTES_MAX);
+            let limits = (self.limit, meeting.bytes_max());
             let Some((from, bytes)) = self.receive(&any, meeting, limits)? else { break };
             all[from.index()] = Some(bytes);
         }
