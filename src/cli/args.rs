@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
-use super::patience::Patience;
+use super::node_flags::NodeFlags;
 use super::stage_args::StageArgs;
 use super::via::Via;
 use crate::config::ranges::{
@@ -78,16 +78,8 @@ pub(super) struct RunArgs {
     /// Payload of a segment, bytes; 0 moves only its hash
     #[arg(long, default_value_t)]
     pub(super) segment_bytes: SegmentBytes,
-    /// Seed of all payload and all random choices
-    #[arg(long, default_value_t)]
-    pub(super) seed: Seed,
-    /// How messages and segments travel
-    #[arg(long, value_enum, default_value_t = Via::Auto)]
-    pub(super) transport: Via,
-    /// How long nodes wait: registration=60s for all registrations, silence=60s for a sign of life,
-    /// request=2s for a segment, ask=2s for the tracker
-    #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
-    pub(super) patience: Vec<Patience>,
+    #[command(flatten)]
+    pub(super) shared: NodeFlags,
     /// Which program design moves the segments
     #[arg(long, value_parser = choice::<Engine>(), default_value_t)]
     pub(super) engine: Engine,
@@ -96,15 +88,9 @@ pub(super) struct RunArgs {
     /// Threads of a rank that verify, with --verify pool [default: one per core]
     #[arg(long, value_name = "N", help_heading = HEADING)]
     verify_threads: Option<Threads>,
-    /// Print the summary as one JSON object, and nothing else, to stdout
-    #[arg(long)]
-    pub(super) json: bool,
     /// Also write the summary as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
-    /// Show no progress and no summary
-    #[arg(long)]
-    pub(super) quiet: bool,
     /// Inject faults: corrupt:RATE, drop:RATE, delay:MS; over MPI garble:RATE, lengthen:RATE, invalidate:RATE
     #[arg(long, hide = true)]
     pub(super) inject: Vec<Fault>,
@@ -116,12 +102,12 @@ impl RunArgs {
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
         let segment_bytes = self.segment_bytes.get();
         let mut config = self.overrides.0.config(segment_bytes, has_links);
-        self.patience.iter().for_each(|patience| patience.apply(&mut config));
+        self.shared.apply(&mut config);
         Job {
             out: Some(self.out.clone()),
             digests: self.digests,
             overwrite: self.overwrite,
-            seed: self.seed.get(),
+            seed: self.shared.seed.get(),
             config,
             verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
@@ -133,33 +119,21 @@ impl RunArgs {
     /// The options in which all ranks must agree, each with its value. Folders and output may differ.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
-        use crate::config::{Config, OVERRIDES};
-        let Config {
-            registration_patience, silence_patience, request_patience, ask_patience, ..
-        } = self.job(false, |_| ()).config;
-        let patience = [
-            ("registration", registration_patience),
-            ("silence", silence_patience),
-            ("request", request_patience),
-            ("ask", ask_patience),
-        ];
-        let patience: Vec<_> =
-            patience.iter().map(|(kind, time)| format!("{kind}={}s", time.as_secs_f64())).collect();
+        use crate::config::OVERRIDES;
         let plain = [
             ("the command", "run".to_owned()),
             ("--engine", self.engine.to_string()),
             ("--segment-bytes", self.segment_bytes.to_string()),
-            ("--seed", self.seed.to_string()),
-            ("--patience", patience.join(",")),
         ];
-        let plain = plain.map(|(name, value)| (name.to_owned(), value));
+        let shared = self.shared.agreed(&self.job(false, |_| ()).config);
+        let plain = plain.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value));
         let named = self.overrides.0.named();
         let overrides = OVERRIDES.iter().map(|one| {
             let value = named.get(one.name).map(|value| value.to_string().replace('"', ""));
             let value = value.unwrap_or_else(|| format!("the default, {}", (one.default)()));
             (format!("--{}", one.name), value)
         });
-        plain.into_iter().chain(overrides).collect()
+        plain.chain(overrides).collect()
     }
 
     /// The first flag that the mutex engine has no use for, as a sentence.

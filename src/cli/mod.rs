@@ -9,6 +9,7 @@ mod flags;
 mod interrupt;
 mod launcher;
 mod local;
+mod node_flags;
 mod manifest;
 #[cfg(feature = "mpi")]
 mod over_mpi;
@@ -132,7 +133,7 @@ fn refuse_all(refusal: &str) -> u8 {
 }
 
 fn start(run: &RunArgs) -> u8 {
-    match runs_over_mpi(run.transport) {
+    match runs_over_mpi(run.shared.transport) {
         Err(refusal) => return refuse_all(&refusal),
         Ok(false) => return local::run(run),
         Ok(true) => {}

@@ -133,9 +133,9 @@ pub(super) fn line(line: &str) {
 /// Shows a progress bar on a terminal; elsewhere a line every [`LINE_EVERY`].
 pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + use<> {
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} segments, {msg}");
-    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let bar = if args.shared.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(style.expect("the template is well formed"));
-    let has_lines = !args.quiet && !io::stderr().is_terminal();
+    let has_lines = !args.shared.quiet && !io::stderr().is_terminal();
     let (clock, mut shown) = (*clock, clock.now());
     move |progress| {
         let Progress { segments_wanted, segments_verified, peers_complete, .. } = progress;
@@ -193,7 +193,7 @@ pub(super) fn summary(
     };
     let one_machine = cores.is_some();
     // Measuring takes longer than a short run: not where nobody reads the limits.
-    let is_read = !args.quiet || args.json || args.report.is_some();
+    let is_read = !args.shared.quiet || args.shared.json || args.report.is_some();
     let limits = (one_machine && is_read)
         .then(|| Limits::measure(args.segment_bytes.get(), LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
@@ -206,9 +206,9 @@ pub(super) fn summary(
 fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     let json = serde_json::to_string(summary).expect("a summary holds only plain data");
     let json = escape::json(&json);
-    if args.json {
+    if args.shared.json {
         line(&json);
-    } else if !args.quiet {
+    } else if !args.shared.quiet {
         text(&summary.to_string());
     }
     let path = args.report.as_ref()?;

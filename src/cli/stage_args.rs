@@ -6,9 +6,12 @@ use std::str::FromStr;
 
 use clap::Args as ClapArgs;
 
-use super::patience::Patience;
-use super::via::Via;
-use crate::config::ranges::{MemoryBytes, Seed, Threads, TreeSegmentBytes};
+use super::node_flags::NodeFlags;
+#[cfg(feature = "mpi")]
+use crate::config::Config;
+use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
+#[cfg(feature = "mpi")]
+use crate::escape;
 
 /// Which ranks read the sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,40 +89,28 @@ pub(super) struct StageArgs {
     /// Threads of a rank that read, hash and write [default: its share of the cores, less one]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
-    /// Seed of all random choices
-    #[arg(long, default_value_t)]
-    pub(super) seed: Seed,
-    /// How messages and segments travel
-    #[arg(long, value_enum, default_value_t = Via::Auto)]
-    pub(super) transport: Via,
-    /// How long nodes wait: registration=60s for all registrations, silence=60s for a sign of life,
-    /// request=2s for a segment, ask=2s for the tracker
-    #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
-    pub(super) patience: Vec<Patience>,
-    /// Print the summary as one JSON object, and nothing else, to stdout
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Show no progress and no summary
-    #[arg(long)]
-    pub(super) quiet: bool,
+    #[command(flatten)]
+    pub(super) shared: NodeFlags,
 }
 
 impl StageArgs {
     /// The options in which all ranks must agree, each with its value.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
-        let sources: Vec<_> = self.sources.iter().map(|source| format!("{source:?}")).collect();
+        let sources = self.sources.iter().map(|source| escape::path(source).to_string());
+        let bytes = self.segment_bytes.map_or("the default".to_owned(), |bytes| bytes.to_string());
         let plain = [
             ("the command", "stage".to_owned()),
-            ("the sources", sources.join(" ")),
+            ("SRC", sources.collect::<Vec<_>>().join(" ")),
             ("--from", self.from.to_string()),
-            ("--segment-bytes", format!("{:?}", self.segment_bytes)),
-            ("--seed", self.seed.to_string()),
-            ("--patience", format!("{:?}", self.patience)),
+            ("--segment-bytes", bytes),
             ("--delete", self.delete.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),
         ];
-        plain.map(|(name, value)| (name.to_owned(), value)).into()
+        let mut config = Config::for_segments_of(1);
+        self.shared.apply(&mut config);
+        let all = plain.into_iter().chain(self.shared.agreed(&config));
+        all.map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }

@@ -188,6 +188,12 @@ macro_rules! sizes {
             }
         }
 
+        impl Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
         impl FromStr for $name {
             type Err = OutOfRange;
 

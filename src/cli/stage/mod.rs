@@ -57,7 +57,7 @@ pub(super) fn stage(args: &StageArgs) -> u8 {
         terminal::error(&error.to_string());
         return REFUSED;
     }
-    match runs_over_mpi(args.transport) {
+    match runs_over_mpi(args.shared.transport) {
         Err(refusal) => return super::refuse_all(&refusal),
         Ok(false) => return stage_locally(args),
         Ok(true) => {}
@@ -295,7 +295,7 @@ impl RankSetup {
             source: self.source,
             destinations: self.destinations,
             needed,
-            seed: args.seed.get(),
+            seed: args.shared.seed.get(),
             memory_bytes: memory_bytes(args, at.ranks_here),
             workers: workers(args, &at.cores, at.ranks_here, at.is_alone),
         };
@@ -332,7 +332,7 @@ fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<Str
 
 fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     let mut config = Config::defaults(segment_bytes, has_links);
-    args.patience.iter().for_each(|patience| patience.apply(&mut config));
+    args.shared.apply(&mut config);
     config
 }
 

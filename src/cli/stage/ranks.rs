@@ -49,8 +49,7 @@ struct Start {
 }
 
 pub(super) fn stage(args: &StageArgs) -> u8 {
-    let patience = config(args, 1, false);
-    let limit = patience.registration_patience;
+    let limit = config(args, 1, false).registration_patience;
     let Some((universe, _)) =
         initialize(Threading::Funneled, limit, "all ranks to start (MPI_Init)")
     else {
@@ -68,7 +67,8 @@ pub(super) fn stage(args: &StageArgs) -> u8 {
     let job = StageJob { args, world: &world, here: &here, limit };
     match job.run(&clock) {
         Ok(code) => {
-            end(&world, patience.silence_patience);
+            // Others may have written and synced much meanwhile, without a swarm that hears of them.
+            end(&world, limit);
             code
         }
         Err(error) => {
@@ -142,7 +142,6 @@ impl StageJob<'_> {
         let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
             .ok_or(TransportError::BrokenOff)?;
         let (part, mut report) = setup.part(self.args, needed, &place);
-        let silence = part.config.silence_patience;
         let show = progress(self.args, &layout, hosts, clock);
         if self.rank() == 0
             && let Some(note) = binding_note(&Cores::mine(), place.ranks_here, place.has_links)
@@ -161,7 +160,7 @@ impl StageJob<'_> {
             outcome = ended;
             report.take(staged);
         }
-        self.report(report, outcome, silence, |nodes| {
+        self.report(report, outcome, |nodes| {
             let cores = (!place.has_links).then(|| place.cores.count());
             let seconds = clock.now().0 as f64 / 1e9;
             let summary = StageSummary {
@@ -283,7 +282,6 @@ impl StageJob<'_> {
         &self,
         report: NodeReport,
         outcome: Option<Outcome>,
-        silence: Duration,
         show: impl FnOnce(Vec<NodeReport>) -> u8,
     ) -> Result<u8, Box<dyn Error>> {
         let lost: Vec<i32> = match &outcome {
@@ -292,7 +290,7 @@ impl StageJob<'_> {
         };
         let mine = postcard::to_allocvec(&report).expect("plain data can be serialized");
         let reports = if lost.is_empty() {
-            RollCall::new(self.world, silence).collect(Meeting::Reports, &mine)?
+            RollCall::new(self.world, self.limit).collect(Meeting::Reports, &mine)?
         } else {
             // Others can't be asked any more: a lost rank would never answer.
             Some(vec![Some(mine)])

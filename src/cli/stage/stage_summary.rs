@@ -38,9 +38,9 @@ pub(super) fn progress(
 ) -> impl FnMut(Progress) + use<> {
     let style =
         ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = if args.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
+    let bar = if args.shared.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
     bar.set_style(style.expect("the template is well formed"));
-    let has_lines = !args.quiet && !io::stderr().is_terminal();
+    let has_lines = !args.shared.quiet && !io::stderr().is_terminal();
     let per_segment = layout.bytes() as f64 / f64::from(layout.segment_count().max(1));
     let (clock, began, mut shown) = (*clock, clock.now(), clock.now());
     move |progress| {
@@ -105,14 +105,14 @@ impl StageSummary<'_> {
             format!("{} (rank {}): {reason}", escape::terminal(&node.host), node.rank)
         }));
         let clock = Clock::start();
-        let limits = self.cores.filter(|_| !args.quiet || args.json).map(|cores| {
+        let limits = self.cores.filter(|_| !args.shared.quiet || args.shared.json).map(|cores| {
             let limits = Limits::measure(self.layout.segment_bytes(), LIMITS_BUDGET, &clock);
             (limits, cores)
         });
         let bound = limits.and_then(|(limits, cores)| self.bound_s(&limits, cores));
-        if args.json {
+        if args.shared.json {
             terminal::line(&escape::json(&self.json(bound, failed.len()).to_string()));
-        } else if !args.quiet {
+        } else if !args.shared.quiet {
             terminal::text(&self.text(bound, failed.len()));
         }
         if failed.is_empty() && self.is_whole { OK } else { FAILED }
