@@ -22,14 +22,14 @@ use crate::harness::scale_study::{Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::report::compare::Figure;
 
-/// Copies files to all ranks of an MPI job as a swarm, and measures that.
+/// The whole command line. What the help says first is the description in `Cargo.toml`.
 #[derive(Debug, Parser)]
 #[command(
     bin_name = "mpiswarm",
     version,
     about,
-    after_help = "Exit codes: 0 all delivered, 1 something failed, \
-    2 input refused, 3 all delivered except files that no rank could provide"
+    after_help = "Try: mpiswarm stage SRC --to DIR. Each command has its exit codes in its own help; 2 always \
+    means that nothing was begun.\nWithout arguments, under mpirun: mpiswarm run, in the current folder."
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -38,14 +38,14 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Share the files that in<R>.txt lists: rank 0 is the tracker, ranks 1 and up are peers
-    Run(RunArgs),
-    /// Bring files and folders to every node, verified: one rank reads, all pass on what they have
+    /// Put files and folders on every node, verified: one rank reads, all pass on what they have
     Stage(StageArgs),
-    /// List files and folders with the roots of their content (BitTorrent v2), as JSON lines
-    Manifest(ManifestArgs),
     /// Compare staged files and folders with their manifests
     Verify(VerifyArgs),
+    /// List files and folders with the roots of their content (BitTorrent v2), as JSON lines
+    Manifest(ManifestArgs),
+    /// The classic exercise: share the files that in<R>.txt lists; rank 0 is the tracker, the others are peers
+    Run(RunArgs),
     /// Write a workload as in<R>.txt files, or a tree of files
     Synthesize(SynthesizeArgs),
     /// Simulate many peers in virtual time, and show what limits them
@@ -58,12 +58,19 @@ pub(super) enum Command {
 
 /// One run.
 #[derive(Clone, Debug, Parser)]
+#[command(
+    after_help = "Exit codes: 0 all delivered, 1 something failed, 2 input refused, 3 all delivered except \
+    files that no rank could provide\n\n\
+    Examples:\n  \
+    mpiswarm run inputs/classic --out /tmp/out               (threads of this process)\n  \
+    mpirun -n 13 mpiswarm run inputs/classic --out /tmp/out  (a tracker and 12 peers)"
+)]
 pub(super) struct RunArgs {
     /// Folder with in1.txt, in2.txt, …
     #[arg(default_value = ".")]
     pub(super) inputs: PathBuf,
     /// Folder to write client<R>_<file> to
-    #[arg(long, default_value = ".")]
+    #[arg(long, value_name = "DIR", default_value = ".")]
     pub(super) out: PathBuf,
     /// Also write client<R>_<file>.sha256: the SHA-256 of each segment's payload, hashed again
     /// from memory, one per line
@@ -72,11 +79,12 @@ pub(super) struct RunArgs {
     /// Replace files at --out that mpiswarm did not write, or that were changed since
     #[arg(long)]
     pub(super) overwrite: bool,
-    /// Number of nodes, tracker included [default: highest R of in<R>.txt + 1; with MPI, the ranks]
-    #[arg(long)]
+    /// Number of nodes, tracker included, 2 to 2048 [default: highest R of in<R>.txt + 1; with MPI,
+    /// the ranks]
+    #[arg(long, value_name = "N")]
     pub(super) nodes: Option<ThreadNodes>,
-    /// Payload of a segment, bytes; 0 moves only its hash
-    #[arg(long, default_value_t)]
+    /// Payload of a segment, bytes, up to 2147483647; 0 moves only its hash
+    #[arg(long, value_name = "BYTES", default_value_t)]
     pub(super) segment_bytes: SegmentBytes,
     #[command(flatten)]
     pub(super) shared: NodeFlags,
@@ -85,7 +93,7 @@ pub(super) struct RunArgs {
     pub(super) engine: Engine,
     #[command(flatten)]
     overrides: OverrideFlags,
-    /// Threads of a rank that verify, with --verify pool [default: one per core]
+    /// Threads of a rank that verify, with --verify pool, 1 to 1024 [default: one per core]
     #[arg(long, value_name = "N", help_heading = HEADING)]
     verify_threads: Option<Threads>,
     /// Also write the summary as JSON to this file
@@ -197,36 +205,41 @@ pub(super) struct VerifyArgs {
 
 /// A workload.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(
+    override_usage = "mpiswarm synthesize <DIR> --peers <N> --files <N> --segments <N> [OPTIONS]\n       \
+    mpiswarm synthesize --tree <DIR> --files <N> --bytes <N> [--seed <N>]",
+    after_help = "Exit codes: 0 written, 1 writing failed, 2 refused"
+)]
 pub(super) struct SynthesizeArgs {
-    /// Folder to write in<R>.txt to
+    /// Folder to write in<R>.txt to; it is made if it is missing
     #[arg(required_unless_present = "tree", conflicts_with = "tree")]
     pub(super) dir: Option<PathBuf>,
-    /// Make a tree of files here instead: a new folder
+    /// Make a tree of files instead, in this folder, which is new or empty
     #[arg(long, value_name = "DIR", requires = "bytes", conflicts_with_all = ["peers", "segments", "owners", "wanted", "popularity", "overwrite"])]
     pub(super) tree: Option<PathBuf>,
-    /// Bytes of all files of the tree
-    #[arg(long, requires = "tree")]
+    /// Bytes of all files of the tree together
+    #[arg(long, value_name = "N", requires = "tree")]
     pub(super) bytes: Option<TreeBytes>,
-    /// Number of peers
-    #[arg(long, required_unless_present = "tree")]
+    /// Number of peers, 1 to 1000000
+    #[arg(long, value_name = "N", required_unless_present = "tree")]
     pub(super) peers: Option<Peers>,
-    /// Number of files
-    #[arg(long)]
+    /// Number of files, of all peers together
+    #[arg(long, value_name = "N")]
     pub(super) files: Files,
     /// Segments per file
-    #[arg(long, required_unless_present = "tree")]
+    #[arg(long, value_name = "N", required_unless_present = "tree")]
     pub(super) segments: Option<Segments>,
     /// Owners per file, assigned round-robin; or `first`: peer 1 owns everything
-    #[arg(long, default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1")]
     pub(super) owners: Owners,
-    /// Files that each peer wants of those it lacks: `all`, or a number
-    #[arg(long, default_value = "all")]
+    /// How many of the files that it lacks each peer wants: `all`, or a number
+    #[arg(long, value_name = "N", default_value = "all")]
     pub(super) wanted: Wanted,
-    /// Distribution of the wanted files: `uniform` or `zipf:S`
-    #[arg(long, default_value = "uniform")]
+    /// Which files they want: `uniform`, all equally likely, or `zipf:S`, file k with weight 1/k^S
+    #[arg(long, value_name = "DISTRIBUTION", default_value = "uniform")]
     pub(super) popularity: Popularity,
     /// Seed of all random choices
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "N", default_value_t)]
     pub(super) seed: Seed,
     /// Replace all in<R>.txt in the folder, those of higher ranks included
     #[arg(long)]
@@ -235,33 +248,38 @@ pub(super) struct SynthesizeArgs {
 
 /// Worlds of one owner and many peers.
 #[derive(Clone, Debug, ClapArgs)]
+#[command(
+    after_help = "Exit codes: 0 simulated, 1 a simulation or writing failed, 2 refused\n\n\
+    Example: 50 GB to 64 nodes, links of 100 Gbit/s\n  \
+    mpiswarm simulate --peers 64 --segments 6000"
+)]
 pub(super) struct SimulateArgs {
-    /// Numbers of peers that want the file; one run for each
-    #[arg(long, value_delimiter = ',', default_value = "30,100")]
+    /// Numbers of peers that want the file, each 1 to 100000; one run for each
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "30,100")]
     pub(super) peers: Vec<SimulatedPeers>,
-    /// Segments of the file
-    #[arg(long, default_value = "1000")]
+    /// Segments of the file, 1 to 1000000
+    #[arg(long, value_name = "N", default_value = "1000")]
     pub(super) segments: SimulatedSegments,
-    /// Payload of a segment, bytes
-    #[arg(long, default_value_t)]
+    /// Payload of a segment, bytes, 1 to 2147483647
+    #[arg(long, value_name = "BYTES", default_value_t)]
     pub(super) segment_bytes: SimulatedSegmentBytes,
     /// Median rate of a link, Gbit/s
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "GBIT", default_value_t)]
     pub(super) link_gbit: LinkGbit,
-    /// Distribution of link rates: `equal` or `log-normal:SIGMA`; one run for each
-    #[arg(long, value_delimiter = ',', default_value = "equal")]
+    /// Distributions of link rates, each `equal` or `log-normal:SIGMA`; one run for each
+    #[arg(long, value_name = "DISTRIBUTION,…", value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
     /// Time that the tracker needs for one message, µs
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "US", default_value_t)]
     pub(super) message_us: MessageMicroseconds,
     /// One-way latency of a message, µs
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "US", default_value_t)]
     pub(super) latency_us: LatencyMicroseconds,
     /// Seed of all random choices
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "N", default_value_t)]
     pub(super) seed: Seed,
-    /// Folder to write scale.jsonl, table.txt and scale.svg to
-    #[arg(long)]
+    /// Folder to write scale.jsonl, table.txt and scale.svg to [default: none]
+    #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
 }
 
@@ -291,15 +309,15 @@ pub(super) struct BenchArgs {
     /// Plan to run, such as inputs/plans/quick.toml
     pub(super) plan: PathBuf,
     /// Folder for the records [default: results/<plan>-<UTC date>-<commit>]
-    #[arg(long)]
+    #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Time budget for everything, instead of the plan's `budget_s`
+    /// Time for everything, seconds, instead of the plan's `budget_s`
     #[arg(long, value_name = "SECONDS")]
     pub(super) budget: Option<BudgetSeconds>,
-    /// Continue a measurement that was cut off, in the folder --out
+    /// Continue a measurement that was interrupted, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,
-    /// What carries messages and segments
+    /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
 }
@@ -322,7 +340,10 @@ pub(super) enum Format {
 /// A comparison.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exit codes: 0 compared, 1 the gate failed, 2 input refused\n\n\
-    \"~\" marks a difference that cannot be told from noise.")]
+    \"~\" marks a difference that cannot be told from noise.\n\n\
+    Examples:\n  \
+    mpiswarm compare /tmp/before /tmp/after                     (two builds: what changed?)\n  \
+    mpiswarm compare /tmp/quick --contender mutex --against lockfree")]
 pub(super) struct CompareArgs {
     /// Folders of records, folders of launches that are one each, criterion's target/criterion, or
     /// output of OSU benchmarks. All are compared with the first; for a single folder, its contenders
@@ -332,14 +353,18 @@ pub(super) struct CompareArgs {
     /// Within one folder: the base of the comparison [default: the mutex engine, or the first by name]
     #[arg(long, value_name = "NAME")]
     pub(super) contender: Option<String>,
-    /// Within one folder: a contender to compare with the base [default: all others]
+    /// Within one folder: a contender to compare with the base; may be given several times [default:
+    /// all others]
     #[arg(long, value_name = "NAME")]
     pub(super) against: Vec<String>,
-    /// Between folders: a contender that the change can't touch, or none. Ratios are relative to it
+    /// Between folders: a contender that the change can't touch, or `none`. Ratios are relative to it
     /// [default: mpi-bcast, where both have it]
     #[arg(long, value_name = "NAME", conflicts_with = "history")]
     pub(super) control: Option<String>,
-    /// Figure to compare: makespan, rate, latency-p99, cpu, memory, … [default: makespan]
+    /// Figure to compare; may be given several times. Of runs: makespan, rate, segments, bound,
+    /// latency-p50, latency-p99, latency-p999, balance, origin-copies, cpu, cpu-setup, memory. Of the
+    /// tracker alone: handouts, service-p99. Of other tools: iteration, message-latency, bandwidth,
+    /// message-rate [default: makespan]
     #[arg(long = "figure", value_name = "NAME")]
     pub(super) figures: Vec<Figure>,
     /// Output format
@@ -348,10 +373,11 @@ pub(super) struct CompareArgs {
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
-    /// Results of other tools to show in an HTML page
+    /// Results of other tools (Criterion, OSU) to show in an HTML page; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(super) beside: Vec<PathBuf>,
-    /// Exit with 1 if a figure is worse than this plan allows, and that is no noise
+    /// Exit with 1 if a figure is worse than this plan allows, such as inputs/gates/quick.toml, and that
+    /// is no noise
     #[arg(long, value_name = "PLAN", conflicts_with = "history")]
     pub(super) gate: Option<PathBuf>,
     /// Show each figure over all measurements in a folder [default: results]

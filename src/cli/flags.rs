@@ -25,7 +25,11 @@ fn words(words: &'static [(&str, &str)]) -> PossibleValuesParser {
 }
 
 fn flag(one: &Override) -> Arg {
-    let help = format!("{} [default: {}]", one.help.trim(), (one.default)());
+    let range = match one.values {
+        Values::Count(most) => format!(", 1 to {most}"),
+        Values::Words(_) => String::new(),
+    };
+    let help = format!("{}{range} [default: {}]", one.help.trim(), (one.default)());
     let arg = Arg::new(one.name).long(one.name).help(help).help_heading(HEADING);
     match one.values {
         Values::Count(most) => {

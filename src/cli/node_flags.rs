@@ -11,13 +11,14 @@ use crate::config::ranges::Seed;
 #[derive(Clone, Debug, ClapArgs)]
 pub(super) struct NodeFlags {
     /// Seed of all random choices
-    #[arg(long, default_value_t)]
+    #[arg(long, value_name = "N", default_value_t)]
     pub(super) seed: Seed,
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
-    /// How long nodes wait: registration=60s for all registrations, silence=60s for a sign of life,
-    /// request=2s for a segment, ask=2s for the tracker
+    /// How long nodes wait, 10ms to 86400s, such as silence=5s,request=500ms. KIND: `registration`, until all
+    /// have registered; `silence`, for a sign of life; `request`, for a segment; `ask`, for the tracker
+    /// [default: registration=60s,silence=60s,request=2s,ask=2s]
     #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
     patience: Vec<Patience>,
     /// Print the summary as one JSON object, and nothing else, to stdout

@@ -47,9 +47,13 @@ impl Display for SourceRank {
 /// Files and folders that go to every node.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(
-    after_help = "Exit codes: 0 every node has everything, 1 not every node has, 2 refused\n\n\
+    after_help = "Exit codes: 0 every node has everything, 1 not every node has, 2 refused, nothing was begun\n\n\
     DIR/<last name of SRC> is the result on each node. A new tree appears whole, by one rename; an \
-    existing one is brought up to date file by file."
+    existing one is brought up to date file by file. DIR/.mpiswarm/<last name of SRC>.manifest is written \
+    last. After an interruption, run the same command again: it goes on from there.\n\n\
+    Examples, with one rank a node:\n  \
+    srun --ntasks-per-node=1 mpiswarm stage /shared/model --to /local/scratch\n  \
+    mpirun --map-by ppr:1:node --bind-to none mpiswarm stage /shared/model --to /local/scratch"
 )]
 pub(super) struct StageArgs {
     /// Files and folders to stage
@@ -58,7 +62,7 @@ pub(super) struct StageArgs {
     /// Folder of each node to write to; {rank} and {host} are filled in. May be given several times
     #[arg(long, required = true, value_name = "DIR")]
     pub(super) to: Vec<PathBuf>,
-    /// Which rank has the sources; `all`: every rank sees the same
+    /// Which rank reads the sources; `all`: every rank sees them, and they share the reading
     #[arg(long, value_name = "RANK", default_value = "0")]
     pub(super) from: SourceRank,
     /// Make DIR where it is missing
@@ -70,23 +74,25 @@ pub(super) struct StageArgs {
     /// Delete what is in DIR/<name> and not in the source
     #[arg(long)]
     pub(super) delete: bool,
-    /// Do not wait until all is on the disk
+    /// Do not wait until all is on the disk: a node that crashes soon may lose some of it
     #[arg(long)]
     pub(super) no_sync: bool,
-    /// Start over instead of resuming an earlier attempt
+    /// Start over instead of resuming an interrupted attempt
     #[arg(long)]
     pub(super) fresh: bool,
     /// Refuse sources that are not as this manifest says, content included (see `mpiswarm manifest`)
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
-    /// Bytes of a segment, a power of two [default: 64K to 8M, so that there are 1024 segments]
+    /// Bytes of a segment, a power of two from 16K to 1G [default: 64K to 8M, so that there are 1024
+    /// segments]
     #[arg(long, value_name = "BYTES")]
     pub(super) segment_bytes: Option<TreeSegmentBytes>,
-    /// Memory of a rank for segments, such as 256M [default: 1G or a quarter of what is available, shared by
-    /// the ranks of a host]
+    /// Memory of a rank for segments, 1M to 64T [default: 1G or a quarter of what is available, whichever
+    /// is less, shared by the ranks of a host]
     #[arg(long, value_name = "BYTES")]
     pub(super) memory: Option<MemoryBytes>,
-    /// Threads of a rank that read, hash and write [default: its share of the cores, less one]
+    /// Threads of a rank that read, hash and write, 1 to 1024 [default: its share of the cores, less one,
+    /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
     #[command(flatten)]

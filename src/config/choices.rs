@@ -152,8 +152,8 @@ choice! {
         /// All wait at the holder, without a limit per holder. Only the windows of the peers bound
         /// the queue.
         Queue = "queue",
-        /// The tracker lets at most `holder_load` wait at one holder. A holder answers *busy*
-        /// beyond `upload_queue`, and the peer asks another holder at once.
+        /// The tracker lets only so many wait at one holder. A holder whose queue is full answers
+        /// "busy", and the peer asks another holder at once.
         Slots = "slots",
     }
 }
@@ -175,7 +175,7 @@ choice! {
         Inline = "inline",
         /// Other threads of the rank.
         Pool = "pool",
-        /// None: results are marked *unverified*.
+        /// None: results are marked UNVERIFIED.
         Off = "off",
     }
 }
