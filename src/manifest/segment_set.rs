@@ -67,7 +67,14 @@ impl SegmentSet {
 
     /// The segments, ascending.
     pub fn iter(&self) -> impl Iterator<Item = SegmentId> + '_ {
-        (0..).zip(&self.words).flat_map(|(index, &bits)| Block { index, bits }.segments())
+        self.iter_from(SegmentId(0))
+    }
+
+    /// The segments from `first` on, ascending. Nothing before it is looked at.
+    pub fn iter_from(&self, first: SegmentId) -> impl Iterator<Item = SegmentId> + '_ {
+        let words = (0..).zip(&self.words).skip(Block::of(first).index as usize);
+        let segments = words.flat_map(|(index, &bits)| Block { index, bits }.segments());
+        segments.skip_while(move |&segment| segment < first)
     }
 
     /// The set as bytes, for another node.
@@ -100,6 +107,9 @@ mod tests {
         assert!(set.contains(SegmentId(129)) && !set.contains(SegmentId(1)));
         assert!(!set.contains(SegmentId(4000)));
         assert_eq!(set.iter().collect::<Vec<_>>(), [SegmentId(0), SegmentId(129)]);
+        assert_eq!(set.iter_from(SegmentId(1)).collect::<Vec<_>>(), [SegmentId(129)]);
+        assert_eq!(set.iter_from(SegmentId(129)).collect::<Vec<_>>(), [SegmentId(129)]);
+        assert_eq!(set.iter_from(SegmentId(4000)).next(), None);
         set.remove(SegmentId(0));
         assert_eq!(set.len(), 1);
     }

@@ -7,7 +7,7 @@
 use arrayvec::ArrayVec;
 
 use crate::config::HANDOUT_MAX;
-use crate::manifest::{Block, NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
 
 // Segments that a source is given to read at a time.
 // A few that follow each other, so that a disk with several readers still reads sequentially; more would
@@ -35,12 +35,12 @@ pub(super) struct Reading {
     count: u32,
     /// Whether nobody can read what was left.
     gave_up: bool,
-    /// By position: bit `b` of word `i` is set while nobody has read `64 i + b`, nor was given it.
-    unread: Vec<u64>,
+    /// Positions that nobody has read, nor was given.
+    unread: SegmentSet,
     unread_count: usize,
     // A cursor: without it every handout would scan the file from its start.
-    /// No word before it has a bit set.
-    front: usize,
+    /// No position before it is unread.
+    front: SegmentId,
     /// Segments that were given and neither read nor given back.
     under_way: usize,
     /// By rank; none for who can't read.
@@ -57,9 +57,9 @@ impl Reading {
             first,
             count,
             gave_up: false,
-            unread: vec![0; count.div_ceil(Block::SEGMENTS) as usize],
+            unread: SegmentSet::none_of(count),
             unread_count: 0,
-            front: 0,
+            front: SegmentId(0),
             under_way: 0,
             sources: (0..nodes).map(|rank| is_source(rank).then(SourceState::default)).collect(),
             idle: Vec::new(),
@@ -71,11 +71,9 @@ impl Reading {
         if self.gave_up {
             return;
         }
-        let Block { index, bits } = Block::of(SegmentId(segment.0 - self.first));
-        let word = &mut self.unread[index as usize];
-        self.unread_count += usize::from(*word & bits == 0);
-        *word |= bits;
-        self.front = self.front.min(index as usize);
+        let position = SegmentId(segment.0 - self.first);
+        self.unread_count += usize::from(self.unread.insert(position));
+        self.front = self.front.min(position);
     }
 
     /// A segment that was given to a source will not come from there.
@@ -118,21 +116,17 @@ impl Reading {
         if state.unreadable.len() >= UNREADABLE_MAX {
             return ArrayVec::new();
         }
-        while self.unread.get(self.front) == Some(&0) {
-            self.front += 1;
-        }
-        let words = (0..).zip(&self.unread).skip(self.front);
-        let positions = words.flat_map(|(index, &bits)| Block { index, bits }.segments());
-        let fits = |position: &SegmentId| {
+        let front = self.unread.iter_from(self.front).next();
+        self.front = front.unwrap_or(SegmentId(self.count));
+        let fits = |position: SegmentId| {
             let segment = SegmentId(self.first + position.0);
             (!state.unreadable.contains(&position.0) && !has(segment)).then_some(segment)
         };
         let most = most.min(RUN).min(HANDOUT_MAX);
         let taken: ArrayVec<SegmentId, HANDOUT_MAX> =
-            positions.filter_map(|position| fits(&position)).take(most).collect();
+            self.unread.iter_from(self.front).filter_map(fits).take(most).collect();
         for segment in &taken {
-            let Block { index, bits } = Block::of(SegmentId(segment.0 - self.first));
-            self.unread[index as usize] &= !bits;
+            self.unread.remove(SegmentId(segment.0 - self.first));
         }
         self.unread_count -= taken.len();
         self.under_way += taken.len();
@@ -142,7 +136,7 @@ impl Reading {
     /// Nobody can read what is left.
     pub(super) fn give_up(&mut self) {
         self.gave_up = true;
-        self.unread.fill(0);
+        self.unread = SegmentSet::none_of(self.count);
         self.unread_count = 0;
     }
 
