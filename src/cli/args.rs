@@ -248,11 +248,9 @@ pub(super) struct SynthesizeArgs {
 
 /// Worlds of one owner and many peers.
 #[derive(Clone, Debug, ClapArgs)]
-#[command(
-    after_help = "Exit codes: 0 simulated, 1 a simulation or writing failed, 2 refused\n\n\
+#[command(after_help = "Exit codes: 0 simulated, 1 a simulation or writing failed, 2 refused\n\n\
     Example: 50 GB to 64 nodes, links of 100 Gbit/s\n  \
-    mpiswarm simulate --peers 64 --segments 6000"
-)]
+    mpiswarm simulate --peers 64 --segments 6000")]
 pub(super) struct SimulateArgs {
     /// Numbers of peers that want the file, each 1 to 100000; one run for each
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "30,100")]

@@ -16,9 +16,9 @@ pub(super) struct NodeFlags {
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
-    /// How long nodes wait, 10ms to 86400s, such as silence=5s,request=500ms. KIND: `registration`, until all
-    /// have registered; `silence`, for a sign of life; `request`, for a segment; `ask`, for the tracker
-    /// [default: registration=60s,silence=60s,request=2s,ask=2s]
+    /// Time-outs, each 10ms to 86400s, such as silence=5s,request=500ms: `registration` of all ranks,
+    /// `silence` of a rank before it counts as lost, `request` for a segment, `ask` of the tracker
+    /// [default: registration=600s,silence=60s,request=2s,ask=2s]
     #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]
     patience: Vec<Patience>,
     /// Print the summary as one JSON object, and nothing else, to stdout
@@ -38,13 +38,34 @@ impl NodeFlags {
     /// Those in which all ranks must agree, each with its value; `config` has been applied to.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self, config: &Config) -> [(&'static str, String); 2] {
-        let patience = [
-            ("registration", config.registration_patience),
-            ("silence", config.silence_patience),
-            ("request", config.request_patience),
-            ("ask", config.ask_patience),
-        ];
-        let patience = patience.map(|(kind, time)| format!("{kind}={}s", time.as_secs_f64()));
-        [("--seed", self.seed.to_string()), ("--patience", patience.join(","))]
+        [("--seed", self.seed.to_string()), ("--patience", patience(config))]
+    }
+}
+
+/// All of a configuration's waits, as `--patience` takes them.
+#[cfg(any(feature = "mpi", test))]
+fn patience(config: &Config) -> String {
+    let all = [
+        ("registration", config.registration_patience),
+        ("silence", config.silence_patience),
+        ("request", config.request_patience),
+        ("ask", config.ask_patience),
+    ];
+    all.map(|(kind, time)| format!("{kind}={}s", time.as_secs_f64())).join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+
+    #[test]
+    fn the_help_states_the_default_patience() {
+        let help = NodeFlags::augment_args(Command::new("any")).render_long_help().to_string();
+        for has_links in [false, true] {
+            let stated = format!("[default: {}]", patience(&Config::defaults(1024, has_links)));
+            assert!(help.contains(&stated), "{stated} is not in: {help}");
+        }
     }
 }
