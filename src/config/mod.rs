@@ -101,7 +101,7 @@ pub const CORRUPT_SEGMENTS_MAX: u32 = 8;
 pub const CORRUPT_TRIES_MAX: usize = 3;
 
 /// Corrupt segments that the tracker remembers of one peer until they came right.
-// Four times what an ask shows: a peer that has more gets nothing right, and is handed nothing more.
+// Four times what an ask lists: a peer with more has a fault of its own, and is handed nothing more.
 pub const EXCLUSIONS_MAX: usize = 4 * BLOCKS_MAX * 64;
 
 /// Segments that a broadcast without a swarm has in flight to a node: as many bytes as a peer of a

@@ -55,7 +55,7 @@ impl FromStr for Fault {
             "garble" if is_rate => Ok(Self::Garble(value)),
             "lengthen" if is_rate => Ok(Self::Lengthen(value)),
             "invalidate" if is_rate => Ok(Self::Invalidate(value)),
-            // A minute: longer than any patience, so that more would show nothing new.
+            // A minute: as long as the longest time-out of an open swarm, so that more would show nothing new.
             "delay" if (0.0..=60_000.0).contains(&value) => {
                 Ok(Self::Delay(Duration::from_secs_f64(value / 1e3)))
             }

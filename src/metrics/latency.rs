@@ -20,7 +20,7 @@ use crate::time::nanoseconds;
 // would save nothing.
 const LOWEST_NS: u64 = 1;
 /// The longest latency told apart, ns: one hour. Longer ones count as this.
-// Far beyond the patience for a request, after which it is withdrawn.
+// Far beyond the time-out of a request, after which it is withdrawn.
 const HIGHEST_NS: u64 = 3_600_000_000_000;
 /// Significant decimal digits of a latency.
 // Two make a histogram of 36 kB, and a message of 3 kB for latencies between 1 µs and 1 s. Three make

@@ -1,6 +1,9 @@
 //! The download side of a peer: what it asks of the tracker and requests from holders, and what it
 //! does when a request fails.
 //!
+//! An *ask* is a peer's message to the tracker: what it has verified, what it lacks, and for how many
+//! segments it has room. A *handout* answers it: segments, each with its digest and its holders.
+//!
 //! Requests are pipelined (BEP 3): a window of them is in flight, so that the round trip of one hides
 //! behind the transfer of others. When nothing is left to request, those that are late are made a
 //! second time from another holder: the end game of BEP 3.
@@ -23,13 +26,13 @@ use crate::protocol::{
     Outbox, Output,
 };
 
-/// A peer has at most one in so many of its missing segments in flight, beyond the least window.
-// Near the end a full window would hoard what others lack too. It was 8 at first, and became 4 together
+/// Of the segments that it lacks, a peer has at most one in so many in flight, or the least window.
+// Near the end a full window would reserve segments that others lack too. It was 8 at first, and became 4 together
 // with the window of 16 MiB; other values are not on record.
 const MISSING_PER_REQUEST: usize = 4;
 
-/// The part of a window that must be free, or verified and not yet announced, to be worth an ask.
-// A quarter: each ask costs the tracker one message for a quarter of the window, and the other three
+/// A peer asks when one in so many segments of its window is free, or verified and not announced.
+// 4: each ask costs the tracker one message for a quarter of the window, and the other three
 // quarters are in flight until the answer comes. Chosen, not tuned.
 const ASKS_PER_WINDOW: usize = 4;
 
@@ -47,7 +50,7 @@ pub(super) struct Fetch {
     pub(super) released: bool,
     /// How many segments may be in flight, whatever the window.
     pub(super) slots: usize,
-    /// Whether the tracker believes in more slots than there are.
+    /// Whether the tracker is to be told that there are fewer slots than it was told last.
     pub(super) must_ask: bool,
     pub(super) verified_count: u32,
     pub(super) news: Announcements,
@@ -57,15 +60,15 @@ pub(super) struct Fetch {
     /// The last ask that the tracker confirmed, and whether it was busy then.
     heard: u32,
     tracker_is_busy: bool,
-    /// The last ask that wants to be confirmed, also where there is no handout.
+    /// The last ask that the tracker is to confirm even if it has nothing to hand out.
     awaited: u32,
-    /// The missing segments that the last ask showed.
+    /// The missing segments that the last ask listed.
     pub(super) shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether an answer to the last ask is still to come.
     pub(super) pending: bool,
     window: usize,
     window_least: usize,
-    /// Segments worth an ask while others are in flight.
+    /// So many verified segments are announced at once while others are in flight.
     announcement: usize,
     request_patience: Duration,
     pub(super) end_game_latencies: u32,
@@ -136,8 +139,8 @@ impl Fetch {
             out.send(of_holder[0].0, Message::Request { segments });
         }
         if handout.unobtainable && handout.answers == self.sequence {
-            // The tracker speaks of the segments that it was shown, and of no others. A newer ask may
-            // show what failed meanwhile, so that an older answer doesn't count.
+            // The answer is about the segments that the ask listed. A newer ask may list what failed
+            // meanwhile, so that the answer to an older one doesn't count.
             self.released = true;
             let shown = std::mem::take(&mut self.shown);
             let failed = self.wants.fail(&shown);
@@ -274,7 +277,7 @@ impl Fetch {
                 }
                 FlightStage::Withdrawn { told, .. } if now >= *told + patience => {
                     *told = now;
-                    // Whoever was busy when another holder was sought may have time now.
+                    // The second holders of the end game may all have been busy: it may try again.
                     flight.doubled = false;
                     out.send(holder, Message::Withdraw { segment });
                 }
@@ -294,13 +297,13 @@ impl Fetch {
         let announcement = (window / ASKS_PER_WINDOW).min(self.announcement).max(1);
         let can_take = if self.wants.missing() > 0 || self.may_read() { room } else { 0 };
         let idle = self.flights.is_empty();
-        // Batching, as Nagle's algorithm (RFC 896) does it: what is small waits for company as long as
-        // something is under way, and goes at once if nothing is.
+        // Batching, as Nagle's algorithm (RFC 896) does it: a few verified segments wait for more while
+        // requests are in flight, and are announced at once if none is.
         let unsaid = self.news.unsaid();
         let worth_saying =
             unsaid >= announcement || (idle && unsaid > 0) || self.news.has_unsaid_reads();
-        // Backpressure: while the tracker is busy, news gathers until it has confirmed the last ask. It
-        // then reads one long message in place of many short ones.
+        // Backpressure: while the tracker is busy, announcements gather until it has confirmed the last
+        // ask. It then reads one long message in place of many short ones.
         let may_say = self.heard >= self.awaited;
         if (worth_saying && may_say)
             || std::mem::take(&mut self.must_ask)
@@ -333,7 +336,7 @@ impl Fetch {
         ask
     }
 
-    /// When the next request is overdue, or late enough for the end game; it may be too early.
+    /// When the next request is overdue, or late enough for the end game; never later than that.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let overdue = self.flights.oldest()? + self.request_patience;
         let Some(age) = self.end_game_age() else { return Some(overdue) };
@@ -399,8 +402,8 @@ impl Fetch {
         })
     }
 
-    /// Has a slot made ready. Only then may the holder be asked: a segment that nobody expects has no
-    /// place to land.
+    /// Has a slot made ready. Only then may the segment be requested: without a slot it could not be
+    /// received.
     fn expect(&mut self, flight: Flight, out: &mut Outbox) {
         let (from, segment) = (flight.holder, flight.segment);
         self.flights.push(flight);

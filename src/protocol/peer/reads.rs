@@ -1,5 +1,5 @@
 //! What a source reads for all: the tracker hands a segment that nobody has read to the source itself,
-//! and its source disk is then the holder that it fetches from. Reads have no patience: a disk may be
+//! and its source disk is then the holder that it fetches from. A read has no time-out: a disk may be
 //! slow.
 
 use crate::manifest::{FileId, SegmentId};
@@ -105,7 +105,7 @@ impl Fetch {
         }
     }
 
-    /// How many segments may be in flight; fewer than before are asked for no more.
+    /// Sets how many segments may be in flight. If they are fewer than before, the tracker is told.
     pub(super) fn set_slots(&mut self, slots: usize) {
         self.must_ask |= slots < self.slots && self.pending;
         self.slots = slots;

@@ -1,5 +1,5 @@
-//! Adaptive limits: a slow peer is given less at a time, as a receiver and as a holder. On a slow
-//! link segments wait that are then missing elsewhere.
+//! Adaptive limits: a slow peer is given less at a time, as a receiver and as a holder. Segments that
+//! queue for a slow link are missing elsewhere.
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ pub(super) struct Dispatcher {
     pub(super) grants_max: usize,
     wanted_segments: u64,
     pub(super) verified_segments: u64,
-    /// Whether holders may be asked again for what they sent corrupt: nothing else moves.
+    /// Whether segments may be requested again from holders that sent them corrupt: there is no other way on.
     forgiving: bool,
 }
 
@@ -401,7 +401,7 @@ impl Dispatcher {
         }
         let &FailedFetch { segment, holder, failure, .. } = failed;
         let account = &mut self.peers[peer.index()].account;
-        // What was not granted did not come, so that nobody can slander a holder.
+        // Only what was granted counts, so that no peer can accuse a holder that it was not sent to.
         let Some(grant) = account.take_grant(segment, Some(holder)) else { return };
         self.grants -= 1;
         self.unchanged = false;

@@ -233,7 +233,7 @@ impl Tracker {
     fn handle_deadline(&mut self, now: Timestamp, out: &mut Outbox) {
         match &mut self.phase {
             TrackerPhase::Registering(registrations) if now >= registrations.deadline => {
-                // They may be stuck in a file system, and come to nothing that all ranks do together.
+                // They may hang in a file system, and would never join a step that all ranks take together.
                 let missing: Vec<NodeId> = registrations.missing().collect();
                 let seconds = self.config.registration_patience.as_secs_f64();
                 for &node in &missing {
@@ -247,7 +247,7 @@ impl Tracker {
                 self.refuse(now, out);
             }
             TrackerPhase::Running(swarm) => swarm.check_silence(now, &mut self.outcome, out),
-            // The last goodbyes are lost, or never were said.
+            // The last messages of leaving peers are lost, or were never sent.
             TrackerPhase::Cancelled(run)
                 if run.deadline.is_some_and(|deadline| now >= deadline) =>
             {

@@ -21,7 +21,7 @@ impl Dispatcher {
         }
         for read in &ask.read {
             let state = &mut self.peers[from.index()];
-            // What was not given to it, or was settled before, is old news.
+            // What was not given to it, or was settled before, is a repetition.
             if !state.account.take_read(read.segment, from) {
                 continue;
             }
@@ -53,7 +53,7 @@ impl Dispatcher {
         true
     }
 
-    /// Ends what a peer was given to read.
+    /// Takes back all that a peer was given to read.
     pub(super) fn take_all_reads_back(&mut self, peer: NodeId) {
         let Some(reading) = &mut self.reading else { return };
         let (grants, readers_wait) = (&mut self.grants, &mut self.readers_wait);

@@ -171,7 +171,7 @@ impl RunningSwarm {
             outcome.errors.push(format!("{node} is lost: others may have needed it"));
         }
         self.dispatcher.lose(now, node, out);
-        // Receives from it are in vain, and their slots are vacant again.
+        // Receives from it never complete: peers make their slots vacant.
         for peer in self.peers() {
             out.send(peer, Message::Lost { node });
         }
@@ -191,7 +191,7 @@ impl RunningSwarm {
             return;
         }
         let patience = match self.stage {
-            // A peer that touches much memory for the first time has no time to talk.
+            // A peer that touches its memory for the first time sends nothing meanwhile.
             SwarmStage::Reserving => self.config.registration_patience,
             SwarmStage::Open | SwarmStage::Closing => self.config.silence_patience,
             SwarmStage::Finished => return,
@@ -337,8 +337,8 @@ impl RunningSwarm {
 }
 
 /// The time between two looks for silent peers.
-// A quarter of the patience: a peer is taken for lost after at most 1.25 x the patience, and to look
-// at every peer stays rare. Chosen, not tuned.
+// A quarter: a peer counts as lost after at most 1.25 x `silence_patience`, and to look at every peer
+// stays rare. Chosen, not tuned.
 fn silence_check_interval(config: &Config) -> Duration {
     config.silence_patience / 4
 }

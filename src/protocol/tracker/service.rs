@@ -280,7 +280,7 @@ impl Service {
         let slow = self.limits.is_slow(account.latency_ns);
         let window = self.limits.window(account.latency_ns, self.window);
         let window = if ask.end_game { self.flights_max } else { window };
-        // A peer that gets nothing right is handed nothing more.
+        // A peer to which so many segments came corrupt has a fault of its own: it is handed no more.
         let window = if account.excluded.len() < EXCLUSIONS_MAX { window } else { 0 };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
