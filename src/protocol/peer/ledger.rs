@@ -24,7 +24,6 @@ pub(super) enum SegmentState {
 // Bit planes: a state is one bit of each of two words, so that "which of these 64 segments are missing"
 // is one AND-NOT, and an ask copies words instead of walking segments.
 /// 64 segments: the bits are `(high, low)`: unwanted 00, missing 01, taken 10, verified 11.
-// The missing segments, which asks show, are then one and-not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Planes {
     index: u32,

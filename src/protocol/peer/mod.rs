@@ -322,10 +322,9 @@ impl Peer {
 
     /// The tracker has not answered: repeats the last message, or gives the tracker up.
     fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
-        // At a fixed interval, without back-off: a tracker that is busy limits its peers by backpressure.
         let Config { ask_patience, silence_patience, .. } = self.config;
-        // A fixed interval, not exponential backoff: there is one tracker, and it must notice a peer that is
-        // alive before `silence_patience` has passed.
+        // A fixed interval, not exponential backoff: the tracker must notice within `silence_patience` that
+        // the peer is alive. A busy tracker limits its peers by backpressure instead.
         if ask_patience * self.unanswered >= silence_patience {
             self.handle_lost(NodeId::TRACKER, out);
         } else {

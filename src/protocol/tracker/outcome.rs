@@ -21,8 +21,8 @@ pub struct Outcome {
     pub unavailable: Vec<String>,
     /// Of these, names that look like one that a rank owns: the name, the owner, its name.
     pub lookalikes: Vec<(String, NodeId, String)>,
-    /// Peers that dropped out while the others went on, each with its reason; who has all that it wants
-    /// stands in `finished`.
+    /// Peers that dropped out while the others went on, each with its reason. Peers that have all they want
+    /// are in `finished`.
     pub dropped_out: Vec<(NodeId, String)>,
     /// When the swarm opened: all peers had registered and reserved their memory.
     pub opened: Option<Timestamp>,
@@ -37,7 +37,7 @@ impl Outcome {
     pub(crate) fn take_refusals(&mut self, refusals: &[(NodeId, Box<str>)]) {
         let mut alike = Vec::new();
         for (node, reason) in refusals {
-            // Over the wire, a reason may be of any length and hold what a terminal obeys.
+            // Over the wire, a reason may have any length, and control codes of a terminal in it.
             let reason = printable(reason);
             match reason.strip_prefix(&*format!("{node}: ")) {
                 Some(reason) => alike.push((node.0, reason.to_owned())),
@@ -115,7 +115,7 @@ pub(crate) fn printable(text: &str) -> String {
 }
 
 // Peers that are named while a run lasts.
-// Who looks at the log wants to know which hosts to look at, not all of them.
+// A reader of the log wants to know which hosts to look at first, not all of them.
 const SLOWEST_SHOWN: usize = 3;
 
 /// How far a run has come.
