@@ -17,53 +17,18 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
-root=$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")
-
-fault=${1-} times=50 seed=1
-[[ $fault == -h || $fault == --help ]] && usage && exit
-[[ $fault =~ ^(pause|stop|kill)$ ]] || die "name a fault: pause, stop or kill; see --help"
-shift
-while (($# > 0)); do
-    case $1 in
-        --seed) seed=${2-} && shift $(($# < 2 ? 1 : 2)) ;;
-        --) shift && break ;;
-        *) times=$1 && shift ;;
-    esac
-done
-[[ $times =~ ^[0-9]{1,6}$ ]] || die "$times is no number of times; see --help"
-[[ $seed =~ ^[0-9]{1,9}$ ]] || die "--seed: a number of at most 9 digits; see --help"
-options=("$@")
-program=${MPISWARM:-$root/target/release/mpiswarm}
-read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-RANDOM=$seed
+fault_series "pause stop kill" 50 "$@"
 
 # The patience of a running job, and how long a rank may be missed before it registered, or after it: twice the
 # patience, as the others wait. Between them a pause may end in time.
 silence_ms=3000 most_ms=6000 pause_ms_max=8000
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
-# The ranks of the job that still run, `RANK PID` a line, by what each launcher tells its processes.
-ranks() {
-    local dir environment
-    for dir in /proc/[0-9]*; do
-        [[ $(readlink "$dir/exe" 2>/dev/null) == "$(readlink -f "$program")" ]] || continue
-        environment=$( (tr '\0' '\n' <"$dir/environ") 2>/dev/null) || continue
-        grep -qx "FAULTS_OUT=$out" <<<"$environment" || continue
-        sed -nE "s/^(OMPI_COMM_WORLD_RANK|PMI_RANK)=(.*)/\\2 ${dir#/proc/}/p" <<<"$environment" | head -1
-    done
-}
 job() {
-    FAULTS_OUT=$out timeout -k 5 60 "${launcher[@]}" -n 5 "$program" run "$root/inputs/small" \
+    timeout -k 5 60 "${launcher[@]}" -n 5 "$program" run "$root/inputs/small" \
         --out "$out/files" --segment-bytes 4194304 --quiet \
         --patience registration=5s,silence=3s,ask=250ms,request=1s "${options[@]}" >"$out/log" 2>&1
 }
-# seconds MILLISECONDS: as sleep takes it.
-seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
 delivered() { ((code == 0)) && whole; }
 named() { ((code != 0)) && grep -qE "rank $rank\b" "$out/log"; }
-# It may have ended meanwhile.
-signal() { kill "-$1" "$pid" 2>/dev/null || true; }
 whole() { "$root/scripts/check-outputs.sh" "$root/inputs/small" "$out/files" >"$out/check" 2>&1; }
 
 failed=0 late=0 whole_jobs=0 named_jobs=0
@@ -73,34 +38,19 @@ for ((round = 1; round <= times; round++)); do
     job &
     running=$!
     sleep "$(seconds $moment)"
-    pid=$(ranks | sed -n "s/^$rank //p")
+    pid=$(ranks_of_job | sed -n "s/^$rank //p")
     if [[ -n $pid ]]; then
         case $fault in
-            pause)
-                signal STOP
-                for ((paused = 0; paused < length; paused += 100)); do
-                    kill -0 "$running" 2>/dev/null || break
-                    sleep 0.1
-                done
-                signal CONT
-                ;;
-            stop)
-                signal STOP
-                # A rank may be stopped when all is done and the others have ended. Then only the launcher
-                # waits for it, and nobody is left who could end the job.
-                while kill -0 "$running" 2>/dev/null; do
-                    sleep 0.5
-                    [[ $(ranks) != "$rank $pid" ]] || signal CONT
-                done
-                ;;
-            kill) signal KILL ;;
+            pause) pause_rank "$pid" $length $running ;;
+            stop) stop_rank $rank "$pid" $running ;;
+            kill) signal_ranks KILL "$pid" ;;
         esac
     else
         late=$((late + 1))
     fi
     code=0
     wait "$running" || code=$?
-    [[ -z $pid || $fault != stop ]] || signal KILL
+    [[ -z $pid || $fault != stop ]] || signal_ranks KILL "$pid"
     if ((code == 124 || code == 137)) && [[ $fault != kill ]]; then
         why="did not end within 60 s"
     elif [[ -z $pid ]] || { [[ $fault == pause ]] && ((length < silence_ms - 500)); }; then

@@ -65,6 +65,74 @@ each_launch() {
     done
 }
 
+# fault_series 'FAULT…' TIMES ARGUMENT…: reads the command line of the scripts that disturb ranks: one of those
+# faults, how often (TIMES by default), --seed, and behind -- options of the program. Sets what they need.
+# shellcheck disable=SC2034  # The scripts use it.
+fault_series() {
+    local faults=$1
+    times=$2 seed=1 fault=${3-}
+    [[ $fault == -h || $fault == --help ]] && usage && exit
+    [[ $fault =~ ^(${faults// /|})$ ]] || die "name a fault: ${faults// /, }; see --help"
+    shift $(($# < 3 ? 2 : 3))
+    while (($# > 0)); do
+        case $1 in
+            --seed) seed=${2-} && shift $(($# < 2 ? 1 : 2)) ;;
+            --) shift && break ;;
+            *) times=$1 && shift ;;
+        esac
+    done
+    [[ $times =~ ^[0-9]{1,6}$ ]] || die "$times is no number of times; see --help"
+    [[ $seed =~ ^[0-9]{1,9}$ ]] || die "--seed: a number of at most 9 digits; see --help"
+    options=("$@")
+    program=${MPISWARM:-$(target_folder)/release/mpiswarm}
+    have "$program" || die "no program $program: build it, or name one (MPISWARM)"
+    read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe}"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    RANDOM=$seed
+    out=$(mktemp -d)
+    # A job finds its ranks by it.
+    export FAULTS_OUT=$out
+    trap 'rm -rf "$out"' EXIT
+}
+
+# The ranks of the job that still run, `RANK PID` a line, by what each launcher tells its processes; 0 without one.
+ranks_of_job() {
+    local dir environment rank
+    for dir in $(pgrep -x "$(basename "$program" | cut -c 1-15)" | sed 's|^|/proc/|'); do
+        environment=$( (tr '\0' '\n' <"$dir/environ") 2>/dev/null) || continue
+        grep -qx "FAULTS_OUT=$out" <<<"$environment" || continue
+        rank=$(sed -nE 's/^(OMPI_COMM_WORLD_RANK|PMI_RANK)=//p' <<<"$environment" | head -1)
+        printf '%s %s\n' "${rank:-0}" "${dir#/proc/}"
+    done
+}
+
+# signal_ranks NAME PID…: each may have ended meanwhile.
+signal_ranks() { kill "-$1" "${@:2}" 2>/dev/null || true; }
+
+# pause_rank PID MILLISECONDS JOB: for that long, or until the job ends.
+pause_rank() {
+    local paused
+    signal_ranks STOP "$1"
+    for ((paused = 0; paused < $2; paused += 100)); do
+        kill -0 "$3" 2>/dev/null || break
+        sleep 0.1
+    done
+    signal_ranks CONT "$1"
+}
+
+# stop_rank RANK PID JOB: for good. A rank may be stopped when all is done and the others have ended. Then only
+# the launcher waits for it, and nobody is left who could end the job: it goes on.
+stop_rank() {
+    signal_ranks STOP "$2"
+    while kill -0 "$3" 2>/dev/null; do
+        sleep 0.5
+        [[ $(ranks_of_job) != "$1 $2" ]] || signal_ranks CONT "$2"
+    done
+}
+
+# seconds MILLISECONDS: as sleep takes it.
+seconds() { printf '%d.%03d' $(($1 / 1000)) $(($1 % 1000)); }
+
 # Whether apt_update and apt_install may be called here.
 can_install() { [[ $EUID -eq 0 ]] && have apt-get; }
 

@@ -21,28 +21,10 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/lib.sh"
 
-fault=${1-} times=20 seed=1 ranks=${RANKS:-4}
-[[ $fault == -h || $fault == --help ]] && usage && exit
-[[ $fault =~ ^(kill|kill-all|pause|stop|term)$ ]] || die "name a fault; see --help"
-shift
-while (($# > 0)); do
-    case $1 in
-        --seed) seed=${2-} && shift $(($# < 2 ? 1 : 2)) ;;
-        --) shift && break ;;
-        *) times=$1 && shift ;;
-    esac
-done
-[[ $times =~ ^[0-9]{1,6}$ ]] || die "$times is no number of times; see --help"
-[[ $seed =~ ^[0-9]{1,9}$ ]] || die "--seed: a number of at most 9 digits; see --help"
+ranks=${RANKS:-4}
+fault_series "kill kill-all pause stop term" 20 "$@"
 [[ $ranks =~ ^[1-9][0-9]*$ ]] || die "RANKS=$ranks is no number of ranks; see --help"
-options=("$@")
-program=${MPISWARM:-$(target_folder)/release/mpiswarm}
-read -ra launcher <<<"${MPIRUN:-mpirun --oversubscribe}"
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-RANDOM=$seed
 
-out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
 # Large files, small ones, links: text, so that each run stages the same.
 tree=$out/source/tree
 mkdir -p "$tree/small/deep"
@@ -56,20 +38,8 @@ stage() {
     local command=("$program" stage "$tree" --to "$out/to/{rank}" --mkdir --json --quiet
         --segment-bytes 256K --patience "registration=10s,silence=3s,ask=250ms,request=1s" "${options[@]}")
     ((ranks == 1)) || command=("${launcher[@]}" -n "$ranks" "${command[@]}")
-    STAGE_FAULTS_OUT=$out exec timeout --foreground -k 5 120 "${command[@]}"
+    exec timeout --foreground -k 5 120 "${command[@]}"
 }
-# The ranks that run, `RANK PID` a line, by what each launcher tells its processes.
-running_ranks() {
-    local dir environment rank
-    for dir in $(pgrep -x "$(basename "$program" | cut -c 1-15)" | sed 's|^|/proc/|'); do
-        environment=$( (tr '\0' '\n' <"$dir/environ") 2>/dev/null) || continue
-        grep -qx "STAGE_FAULTS_OUT=$out" <<<"$environment" || continue
-        rank=$(sed -nE 's/^(OMPI_COMM_WORLD_RANK|PMI_RANK)=//p' <<<"$environment" | head -1)
-        printf '%s %s\n' "${rank:-0}" "${dir#/proc/}"
-    done
-}
-# It may have ended meanwhile.
-signal() { kill "-$1" "${@:2}" 2>/dev/null || true; }
 # The sum of a number of the summary of run $1.
 number() { sed -nE "s/.*\"$2\":([0-9]+).*/\\1/p" "$out/$1.json" | head -1; }
 same() { diff -r --no-dereference "$tree" "$1" >"$out/diff" 2>&1; }
@@ -124,33 +94,23 @@ for ((round = 1; round <= times; round++)); do
     rank=$((RANDOM % ranks)) moment=$((RANDOM % (lasts * 9 / 10))) why=
     (stage) >"$out/first.json" 2>"$out/first.log" &
     running=$!
-    sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"
-    pids=$(running_ranks | sed 's/.* //')
-    pid=$(running_ranks | sed -n "s/^$rank //p" | head -1)
+    sleep "$(seconds $moment)"
+    all=$(ranks_of_job)
+    mapfile -t pids < <(cut -d ' ' -f 2 <<<"$all")
+    pid=$(sed -n "s/^$rank //p" <<<"$all")
     [[ -n $pid ]] || late=$((late + 1))
     if [[ -n $pid ]]; then
-        # shellcheck disable=SC2086
         case $fault in
-            kill) signal KILL "$pid" ;;
-            kill-all) signal KILL $pids ;;
-            term) signal TERM $pids ;;
-            pause)
-                signal STOP "$pid"
-                sleep 0.5
-                signal CONT "$pid"
-                ;;
-            stop)
-                signal STOP "$pid"
-                while kill -0 "$running" 2>/dev/null; do
-                    sleep 0.5
-                    [[ $(running_ranks) != "$rank $pid" ]] || signal CONT "$pid"
-                done
-                ;;
+            kill) signal_ranks KILL "$pid" ;;
+            kill-all) signal_ranks KILL "${pids[@]}" ;;
+            term) signal_ranks TERM "${pids[@]}" ;;
+            pause) pause_rank "$pid" 500 $running ;;
+            stop) stop_rank $rank "$pid" $running ;;
         esac
     fi
     code=0
     wait "$running" 2>/dev/null || code=$?
-    [[ -z $pid || $fault != stop ]] || signal KILL "$pid"
+    [[ -z $pid || $fault != stop ]] || signal_ranks KILL "$pid"
     ((code != 124 && code != 137 || ranks == 1)) || [[ $fault == kill* ]] || why="did not end within 120 s"
     problem=$(half_done)
     why=${why:-$problem}
@@ -174,7 +134,7 @@ for ((round = 1; round <= times; round++)); do
         sed 's/^/    /' "$out/first.log" | tail -6
     fi
 done
-echo "$fault: $((times - failed)) of $times as they should be ($late came before the start or after the end);" \
+echo "$fault, seed $seed: $((times - failed)) of $times as they should be ($late came before the start or after the end);" \
     "an undisturbed run reads and moves $fresh bytes, second runs $((again / (times > 0 ? times : 1))) on" \
     "average, with $((had / (times > 0 ? times : 1))) resumed"
 ((failed == 0))

@@ -355,3 +355,25 @@ fn a_bench_that_cannot_be_measured_ends() {
     );
     assert_eq!(stand_ins.calls(), ["new bench plan.toml --out out/a/launch-1"]);
 }
+
+#[test]
+fn series_of_faults_that_make_no_sense_are_refused() {
+    for name in ["faults", "stage-faults"] {
+        let cases: [(&[&str], &str); 7] = [
+            (&[], "name a fault: "),
+            (&["hurt"], "name a fault: "),
+            (&["pause stop"], "name a fault: "),
+            (&["kill", "few"], "few is no number of times; see --help"),
+            (&["kill", "--seed"], "--seed: a number of at most 9 digits; see --help"),
+            (&["kill", "--seed", "1", "-1"], "-1 is no number of times; see --help"),
+            (&["kill", "1"], "no program /nowhere/mpiswarm: build it, or name one (MPISWARM)"),
+        ];
+        for (arguments, why) in cases {
+            let mut series = script(&format!("{name}.sh"));
+            let output = run(series.args(arguments).env("MPISWARM", "/nowhere/mpiswarm"));
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(2), "{name} {arguments:?}: {said}");
+            assert!(said.starts_with(&format!("{name}: {why}")), "{name} {arguments:?}: {said}");
+        }
+    }
+}

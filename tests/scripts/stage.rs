@@ -202,3 +202,13 @@ fn measurements_that_make_no_sense_are_refused() {
     let output = run(script("check-tree.sh").arg(OsStr::new("one")));
     assert_eq!(output.status.code(), Some(2), "two trees are compared");
 }
+
+#[test]
+fn a_process_that_is_killed_leaves_what_a_second_run_completes() {
+    let mut series = script("stage-faults.sh");
+    series.args(["kill", "1", "--seed", "3"]).env("RANKS", "1").env("MPISWARM", PROGRAM);
+    let output = run(&mut series);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.starts_with("kill, seed 3: 1 of 1 as they should be ("), "{said}");
+}
