@@ -53,23 +53,25 @@ pub fn root_of_large_file(
 ) -> Option<Digest> {
     let EntryKind::File { bytes, .. } = manifest.entries[entry as usize].kind else { return None };
     let part = layout.segment_bytes();
-    let mut segments = layout.segments_of(entry).map(SegmentId).peekable();
+    let parts = bytes.div_ceil(part as u64);
     let zeros = merkle::root_of_zeros(part);
-    let mut parts = Vec::new();
-    for offset in (0..bytes).step_by(part) {
-        let is_here = segments.peek().is_some_and(|&segment| {
-            matches!(layout.place(segment), SegmentPlace::Part(extent) if extent.offset == offset)
-        });
-        parts.push(match segments.next_if(|_| is_here) {
-            Some(segment) => digest(segment)?,
-            // A hole. The last part may be shorter than the others.
-            None if bytes - offset >= part as u64 => zeros,
-            None => {
-                let rest = usize::try_from(bytes - offset).expect("it is less than a part");
-                merkle::root_of_part(&vec![0; rest], part)
-            }
-        });
+    let mut runs = Vec::new();
+    // The first part that is in no run.
+    let mut next = 0;
+    for segment in layout.segments_of(entry).map(SegmentId) {
+        let SegmentPlace::Part(extent) = layout.place(segment) else { return None };
+        let index = extent.offset / part as u64;
+        // What is no segment is a hole.
+        runs.extend([(index - next, zeros), (1, digest(segment)?)]);
+        next = index + 1;
+    }
+    if next < parts {
+        // The last part may be shorter than the others.
+        let rest = bytes - (parts - 1) * part as u64;
+        let rest = usize::try_from(rest).expect("it is a part at most");
+        let last = merkle::root_of_part(&vec![0; rest], part);
+        runs.extend([(parts - 1 - next, zeros), (1, last)]);
     }
     let height = (part / crate::verify::LEAF_BYTES).max(1).ilog2();
-    Some(merkle::root_over(parts, merkle::padding_of(height)))
+    Some(merkle::root_over_runs(runs, merkle::padding_of(height)))
 }

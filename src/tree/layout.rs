@@ -101,13 +101,17 @@ impl Layout {
         for range in data.unwrap_or(&whole) {
             let (from, to) = (next.max(range.start / size), range.end.div_ceil(size));
             next = next.max(to);
+            // Refused before it takes memory: a file system that tells of no holes may have 2^63 bytes here.
+            let room = u64::from(u32::MAX) - u64::from(self.count()?);
+            if to.saturating_sub(from) > room {
+                return Err(ManifestError::TooManySegments);
+            }
             for part in from..to {
                 let offset = part * size;
                 let length = size.min(bytes - offset);
                 self.bytes += length;
                 let length = usize::try_from(length).expect("a part is at most a segment");
                 self.segments.push(SegmentPlace::Part(Extent { entry, offset, bytes: length }));
-                self.count()?;
             }
         }
         self.of_entries[entry as usize] = first..self.count()?;
@@ -212,6 +216,20 @@ mod tests {
         assert_eq!(layout.segments_of(2), 1..4);
         assert!(layout.segments_of(4).is_empty());
         assert_eq!(layout.bytes(), manifest.bytes());
+    }
+
+    #[test]
+    fn what_would_be_too_many_segments_is_refused_at_once() {
+        let size = 1_u64 << 14;
+        let beyond = [u64::MAX, 1 << 63, (u64::from(u32::MAX) + 1) * size];
+        for bytes in beyond {
+            for data in [None, Some(vec![size..size + 1, 3 * size..bytes])] {
+                let cut = Layout::new(&manifest(&[("a", 3 * size, None), ("b", bytes, data)]));
+                assert_eq!(cut, Err(ManifestError::TooManySegments), "{bytes}");
+            }
+        }
+        let hole = Layout::new(&manifest(&[("a", u64::MAX, Some(vec![]))])).expect("no segment");
+        assert_eq!(hole.segment_count(), 0);
     }
 
     #[test]

@@ -20,15 +20,47 @@ fn join(left: Digest, right: Digest) -> Digest {
 }
 
 /// The root over nodes of one level; those that a power of two lacks are `padding`. Zero for none.
-pub fn root_over(nodes: impl IntoIterator<Item = Digest>, mut padding: Digest) -> Digest {
-    let mut level: Vec<Digest> = nodes.into_iter().collect();
-    while level.len() > 1 {
-        let pairs = level.chunks(2);
-        let joined = pairs.map(|pair| join(pair[0], pair.get(1).copied().unwrap_or(padding)));
-        level = joined.collect();
-        padding = join(padding, padding);
+pub fn root_over(nodes: impl IntoIterator<Item = Digest>, padding: Digest) -> Digest {
+    root_over_runs(nodes.into_iter().map(|node| (1, node)), padding)
+}
+
+/// The same over runs of equal nodes, each with its length: the hole of a sparse file may have 2^49 leaves.
+// Complete subtrees wait as the ones of a binary counter do: memory is the logarithm of the nodes.
+pub fn root_over_runs(
+    runs: impl IntoIterator<Item = (u64, Digest)>,
+    mut padding: Digest,
+) -> Digest {
+    // Height and root of each, every one higher than the next.
+    let mut subtrees: Vec<(u32, Digest)> = Vec::new();
+    let mut begin = 0_u64;
+    for (mut length, node) in runs {
+        while length > 0 {
+            // The largest complete subtree that begins here and lies within the run.
+            let mut height = begin.trailing_zeros().min(length.ilog2());
+            begin += 1 << height;
+            length -= 1 << height;
+            let mut root = (0..height).fold(node, |below, _| join(below, below));
+            while let Some((_, left)) = subtrees.pop_if(|(of_left, _)| *of_left == height) {
+                root = join(left, root);
+                height += 1;
+            }
+            subtrees.push((height, root));
+        }
     }
-    level.first().copied().unwrap_or(PADDING)
+    let Some((last, mut root)) = subtrees.pop() else { return PADDING };
+    padding = (0..last).fold(padding, |below, _| join(below, below));
+    let mut height = last;
+    while let Some((of_left, left)) = subtrees.pop() {
+        while height < of_left {
+            root = join(root, padding);
+            padding = join(padding, padding);
+            height += 1;
+        }
+        root = join(left, root);
+        padding = join(padding, padding);
+        height += 1;
+    }
+    root
 }
 
 /// The root of a whole file that lies in memory; zero for an empty one, which has none.
@@ -94,6 +126,26 @@ mod tests {
             let parts = all.chunks(part).map(|payload| root_of_part(payload, part));
             assert_eq!(root_over(parts, padding_of(2)), root_of(&all), "{length} bytes");
         }
+    }
+
+    #[test]
+    fn equal_nodes_in_a_row_are_not_counted_out() {
+        let nodes = [1, 2].map(|byte| Digest([byte; 32]));
+        for lengths in [[1_u8, 1, 0], [3, 5, 1], [0, 7, 2], [6, 1, 9], [16, 0, 0], [1, 64, 3]] {
+            let runs = [(lengths[0], nodes[0]), (lengths[1], nodes[1]), (lengths[2], nodes[0])];
+            let mut level: Vec<Digest> = runs
+                .iter()
+                .flat_map(|&(length, node)| std::iter::repeat_n(node, usize::from(length)))
+                .collect();
+            level.resize(level.len().next_power_of_two(), padding_of(2));
+            while level.len() > 1 {
+                level = level.chunks(2).map(|pair| join(pair[0], pair[1])).collect();
+            }
+            let runs = runs.map(|(length, node)| (u64::from(length), node));
+            assert_eq!(root_over_runs(runs, padding_of(2)), level[0], "{lengths:?}");
+        }
+        let all = root_over_runs([(1 << 49, nodes[0])], PADDING);
+        assert_eq!(all, (0..49).fold(nodes[0], |below, _| join(below, below)));
     }
 
     #[test]
