@@ -43,7 +43,9 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
         .map(|path| StoredManifest::read(path).map_err(|refusal| refusal.to_string()))
         .collect::<Result<_, _>>()?;
     let pairs = pairs(&args.dir, &stored)?;
-    let bar = show::bytes_bar(stored.iter().map(|stored| stored.manifest.bytes()).sum());
+    // Sparse files may have 2^63 bytes each.
+    let bytes = stored.iter().map(|stored| stored.manifest.bytes()).fold(0, u64::saturating_add);
+    let bar = show::bytes_bar(bytes);
     let mut differences = Vec::new();
     for Staged { place, stored, root } in &pairs {
         let found = verify_tree(place, stored, root, |bytes| bar.inc(bytes));

@@ -187,10 +187,12 @@ impl StageSummary<'_> {
     fn delivered(&self) -> u64 {
         let of = |node: &NodeReport| match node.state {
             NodeState::Complete if node.written_by.is_none() => {
-                self.manifest.bytes() * node.destinations.len() as u64 - node.kept - node.resumed
+                // Sparse files may have 2^63 bytes each.
+                let all = self.manifest.bytes().saturating_mul(node.destinations.len() as u64);
+                all.saturating_sub(node.kept).saturating_sub(node.resumed)
             }
             NodeState::Complete | NodeState::Failed => 0,
         };
-        self.sum(of)
+        self.nodes.iter().map(of).fold(0, u64::saturating_add)
     }
 }
