@@ -164,6 +164,16 @@ pub(crate) fn cut(name: &str, most: usize) -> String {
     format!("{}…", fitting(name, most.saturating_sub(1)))
 }
 
+/// A text of so many characters at most: of a longer one the beginning and the end.
+pub(crate) fn abridged(text: &str, most: usize) -> String {
+    let count = text.chars().count();
+    if count <= most {
+        return text.to_owned();
+    }
+    let begin: String = text.chars().take(most / 2).collect();
+    begin + "…" + &text.chars().skip(count - most / 2).collect::<String>()
+}
+
 fn each(text: &str, mut escape: impl FnMut(char, &mut String)) -> String {
     let mut out = String::with_capacity(text.len());
     text.chars().for_each(|c| escape(c, &mut out));

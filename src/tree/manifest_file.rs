@@ -33,7 +33,12 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 
 /// Entries, at most.
 // More than one tree has on the file systems of clusters; the list of so many takes several GB.
-const ENTRIES_MAX: usize = 1 << 26;
+const ENTRIES_MAX: u64 = 1 << 26;
+
+/// Characters of what is wrong with a line, at most.
+// A line may hold a name of 16 MB. A path of a few folders is shown whole, and the number of the line tells it
+// from others.
+const CAUSE_CHARS_MAX: usize = 1024;
 
 /// A manifest with the roots of its files (BEP 52).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -50,7 +55,10 @@ pub struct StoredManifest {
 pub enum ManifestFileError {
     #[error("{path}: {cause}")]
     Io { path: String, cause: io::Error },
-    #[error("{path}:{line}: {cause}: use a manifest as mpiswarm wrote it")]
+    #[error(
+        "{path}:{line}: {}: use a manifest as mpiswarm wrote it",
+        escape::abridged(&cause.to_string(), CAUSE_CHARS_MAX)
+    )]
     Line { path: String, line: u64, cause: ManifestLineError },
 }
 
@@ -217,11 +225,18 @@ impl StoredManifest {
         if header.format != FORMAT || header.version != VERSION {
             return Err((1, ManifestLineError::Format));
         }
+        if header.entries > ENTRIES_MAX {
+            return Err((1, ManifestLineError::TooMany));
+        }
         let mut stored = Self::default();
         stored.manifest.segment_bytes = header.segment_bytes;
         stored.manifest.check().map_err(|cause| (1, cause.into()))?;
         let mut line = 2;
         while next_line(&mut lines, &mut text).map_err(at(line))? {
+            // At once: a file that goes on for ever must not take memory for ever.
+            if line - 2 == header.entries {
+                return Err((1, ManifestLineError::Totals));
+            }
             stored.add(&text).map_err(at(line))?;
             line += 1;
         }
@@ -238,9 +253,6 @@ impl StoredManifest {
 
     fn add(&mut self, text: &[u8]) -> Result<(), ManifestLineError> {
         let entries = &mut self.manifest.entries;
-        if entries.len() == ENTRIES_MAX {
-            return Err(ManifestLineError::TooMany);
-        }
         let line: EntryLine = serde_json::from_slice(text)?;
         let (mut root, path) = (None, TreePath::new(line.path.bytes()?)?);
         let kind = match line.kind {

@@ -77,6 +77,12 @@ fn a_file_that_is_none_or_was_cut_off_is_refused() {
     let lines = whole.split_inclusive('\n').take(2).collect::<String>();
     assert_eq!(said(&lines), (3, "the file was cut off".to_owned()));
     assert!(said(&file(&[line("t"), line("t/a")], 1)).1.starts_with("sources, entries"));
+    // It ends where the header says, whatever follows.
+    assert_eq!(said(&file(&[line("t"), line("t/a"), "{".to_owned()], 1)).0, 1);
+    assert_eq!(
+        said(&file(&[line("t")], 1_000_000_000)),
+        (1, "more than 67108864 entries".to_owned())
+    );
     assert!(said(&whole.replace("\"files\":0", "\"files\":1")).1.starts_with("sources, entries"));
     assert!(said(&whole.replace("\"t\"]", "\"x\"]")).1.starts_with("sources, entries"));
     assert_eq!(said(&whole.replace("version\":1", "version\":2")).0, 1);
@@ -135,6 +141,26 @@ proptest! {
         stored.to_writer(&mut text).expect("a vector takes every byte");
         let read = StoredManifest::parse(&text[..]).map_err(|(line, cause)| format!("{line}: {cause}"));
         prop_assert_eq!(read, Ok(stored));
+    }
+}
+
+#[test]
+fn a_name_of_many_megabytes_is_not_shown_whole() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("m");
+    let long = "n".repeat(10 << 20);
+    let folders = "/n".repeat(5 << 20);
+    let bad = [
+        (line(&format!("t/{long}")), "has a component of more than 255 bytes"),
+        (line(&format!("t{folders}")), "lies in no folder of the manifest"),
+        (line("t/a").replace("folder", &long), "unknown variant"),
+        (line("t/a").replace("path", &long), "missing field `path`"),
+    ];
+    for (line_text, cause) in bad {
+        fs::write(&path, file(&[line("t"), line_text], 2)).expect("room");
+        let said = StoredManifest::read(&path).expect_err("it is wrong").to_string();
+        assert!(said.contains(":3: ") && said.contains(cause), "{cause}: {}", &said[..200]);
+        assert!(said.len() < 3000, "{cause}: {} bytes", said.len());
     }
 }
 
