@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use rayon::prelude::*;
 use rustix::fd::AsFd;
+use rustix::fs::{SeekFrom, fstat, seek};
 use rustix::io::{Errno, pread};
 
 use super::{
@@ -28,25 +29,50 @@ pub struct FileRoots {
     pub errors: Vec<SourceError>,
 }
 
-/// The root of the first `bytes` bytes of a file; none for an empty one, which has none.
+/// The root of the first `bytes` bytes of a file; none for an empty one, which has none. Holes are not read.
 ///
 /// # Errors
 ///
 /// When it can't be read, or is shorter.
 pub fn root_of_file(file: impl AsFd, bytes: u64) -> io::Result<Option<Digest>> {
+    if bytes == 0 {
+        return Ok(None);
+    }
     let mut buffer = vec![0; PART_BYTES];
-    let mut parts = Vec::new();
-    for offset in (0..bytes).step_by(PART_BYTES) {
+    if bytes <= PART_BYTES as u64 {
+        let whole = &mut buffer[..usize::try_from(bytes).expect("it is at most a part")];
+        read_exact_at(&file, whole, 0)?;
+        return Ok(Some(merkle::root_of(whole)));
+    }
+    let zeros = merkle::root_of_zeros(PART_BYTES);
+    let mut runs = Vec::new();
+    let mut offset = 0;
+    while offset < bytes {
+        let data = match seek(&file, SeekFrom::Data(offset)) {
+            Ok(data) => data.min(bytes),
+            // All that is left is a hole.
+            Err(Errno::NXIO) => bytes,
+            // Not every file system tells.
+            Err(_) => offset,
+        };
+        let skipped = data.saturating_sub(offset) / PART_BYTES as u64;
+        if skipped > 0 {
+            runs.push((skipped, zeros));
+            offset += skipped * PART_BYTES as u64;
+            continue;
+        }
         let length = usize::try_from(bytes - offset).unwrap_or(PART_BYTES).min(PART_BYTES);
         let part = &mut buffer[..length];
         read_exact_at(&file, part, offset)?;
-        if bytes <= PART_BYTES as u64 {
-            return Ok(Some(merkle::root_of(part)));
-        }
-        parts.push(merkle::root_of_part(part, PART_BYTES));
+        runs.push((1, merkle::root_of_part(part, PART_BYTES)));
+        offset += length as u64;
+    }
+    // What lies behind the end of a file that has become shorter looks like a hole.
+    if u64::try_from(fstat(&file)?.st_size).is_ok_and(|now| now < bytes) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
     }
     let height = (PART_BYTES / crate::verify::LEAF_BYTES).ilog2();
-    Ok((bytes > 0).then(|| merkle::root_over(parts, merkle::padding_of(height))))
+    Ok(Some(merkle::root_over_runs(runs, merkle::padding_of(height))))
 }
 
 fn read_exact_at(file: impl AsFd, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
