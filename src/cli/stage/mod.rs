@@ -2,12 +2,13 @@
 
 #[cfg(feature = "mpi")]
 mod ranks;
+mod folder_locks;
 mod node_report;
 mod stage_summary;
 
 use std::cmp::Ordering;
+use std::convert::Infallible;
 use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -26,10 +27,11 @@ use crate::spawn;
 use crate::store::available_bytes;
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, Layout, ListOptions, Listed, Manifest,
-    SegmentDigest, StoredManifest, TreePath, TreeSource, list, roots_of_files,
+    Destination, DestinationOptions, Destinations, Layout, ListOptions, Listed, LockedFolder,
+    Manifest, SegmentDigest, StoredManifest, TreePath, TreeSource, list, roots_of_files,
 };
 use crate::verify::Digest;
+use folder_locks::FolderLocks;
 use node_report::{NodeReport, swarm_errors};
 
 /// Memory of all ranks of a host for segments, bytes, where `--memory` is not given.
@@ -248,7 +250,7 @@ impl RankSetup {
         args: &StageArgs,
         (manifest, layout, digests, is_whole): (&Arc<Manifest>, &Arc<Layout>, &[Digest], bool),
         reads: bool,
-        dirs: &[PathBuf],
+        folders: Vec<LockedFolder>,
         mut report: NodeReport,
     ) -> Self {
         let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
@@ -256,24 +258,15 @@ impl RankSetup {
             .then(|| TreeSource::open(&args.sources, Arc::clone(&manifest), Arc::clone(&layout)));
         let source = source.and_then(Result::ok);
         let options = destination_options(args, is_whole);
-        interrupt::begin();
         let mut opened = Vec::new();
-        // One folder may be written in several ways; its lock is taken once.
-        let key = |dir: &Path| fs::metadata(dir).ok().map(|found| (found.dev(), found.ino()));
-        let mut keys = Vec::new();
-        for dir in dirs {
-            if key(dir).is_some_and(|key| keys.contains(&key)) {
-                continue;
-            }
-            let mut waiting = |text: &str| terminal::note(text);
+        for folder in folders {
             let tree = (Arc::clone(&manifest), Arc::clone(&layout));
-            let one = Destination::open(dir, tree.0, tree.1, &options, &mut waiting);
+            let one = Destination::within(folder, tree.0, tree.1, &options);
             match one.and_then(|one| one.check_room().map(|()| one)) {
                 Ok(one) => {
                     if args.checksum {
                         keep_same(&one, &layout, digests);
                     }
-                    keys.extend(key(dir));
                     opened.push(one);
                 }
                 Err(error) => report.fail(error.to_string()),
@@ -357,9 +350,13 @@ fn stage_locally(args: &StageArgs) -> u8 {
     };
     let SourceList { manifest, is_whole, digests } = listed;
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
-    let report = NodeReport::new(0, &host, &dirs);
+    let mut report = NodeReport::new(0, &host, &dirs);
+    interrupt::begin();
+    let locks = FolderLocks::of(&dirs, &host, args.mkdir);
+    let limit = config(args, 1, false).registration_patience;
+    let Ok(folders) = locks.take(limit, &mut report, Ok::<_, Infallible>);
     let setup =
-        RankSetup::open(args, (&manifest, &layout, &digests, is_whole), true, &dirs, report);
+        RankSetup::open(args, (&manifest, &layout, &digests, is_whole), true, folders, report);
     if setup.destinations.is_empty() {
         terminal::errors(setup.report.reason.iter().cloned());
         return REFUSED;

@@ -10,6 +10,7 @@ use mpi::Threading;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
+use super::folder_locks::{FolderLocks, LockPlace};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_summary::{StageSummary, progress};
 use super::{
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
-use crate::cli::{FAILED, OK, REFUSED, show as terminal};
+use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal};
 use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::cores::Cores;
@@ -125,11 +126,14 @@ impl StageJob<'_> {
             .zip(&writers)
             .filter_map(|(dir, writer)| writer.is_none().then_some(dir))
             .collect();
+        interrupt::begin();
+        let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
+        let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
         let setup = RankSetup::open(
             self.args,
             (&manifest, &layout, &digests, is_whole),
             reads,
-            &mine,
+            folders,
             report,
         );
         let start = self.compare(&setup, layout.segment_count())?;
@@ -255,6 +259,14 @@ impl StageJob<'_> {
             terminal::error(refusal);
         }
         Ok(listed)
+    }
+
+    /// The first folder of any rank that another run stages into.
+    fn first_in_use(&self, mine: Option<LockPlace>) -> Result<Option<LockPlace>, TransportError> {
+        self.meet(Meeting::Locks, &mine, |all| {
+            let places = all.iter().map(|bytes| postcard::from_bytes::<Option<LockPlace>>(bytes));
+            places.filter_map(|place| place.ok().flatten()).min()
+        })
     }
 
     /// Says what this rank lacks, and learns what any rank lacks.

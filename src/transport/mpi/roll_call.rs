@@ -44,6 +44,8 @@ pub enum Meeting {
     Shared,
     /// With the list of what the source has.
     Manifest,
+    /// With the first destination of each rank that another run stages into.
+    Locks,
     /// With the segments that each rank lacks.
     Missing,
     /// Each rank knows whether it has the memory for what is to come.
@@ -73,6 +75,7 @@ impl Meeting {
             Self::Manifest => 319,
             Self::Missing => 320,
             Self::Memory => 321,
+            Self::Locks => 322,
         }
     }
 
@@ -86,6 +89,7 @@ impl Meeting {
         match self {
             Self::Start | Self::Inputs | Self::Memory | Self::Connect => "start",
             Self::Destinations | Self::Shared => "look at its destination",
+            Self::Locks => "have its destination to itself",
             Self::Manifest => "take the list of files",
             Self::Missing => "compare the list with its destination",
             Self::Reports => "report",

@@ -102,6 +102,47 @@ pub struct Destination {
     lock: FolderLock,
 }
 
+/// A folder DIR that no other run stages into meanwhile.
+#[derive(Debug)]
+pub struct LockedFolder {
+    dir: PathBuf,
+    last: OwnedFd,
+    control: OwnedFd,
+    traits: Traits,
+    lock: FolderLock,
+}
+
+impl LockedFolder {
+    /// Takes the lock of a folder, and waits for it at most `wait`; `waiting` is told whom it waits for.
+    ///
+    /// # Errors
+    ///
+    /// When the folder is missing, can't be written to, or stays in use.
+    pub fn take(
+        dir: &Path,
+        mkdir: bool,
+        wait: Duration,
+        waiting: &mut dyn FnMut(&str),
+    ) -> Result<Self, DestinationError> {
+        let last = open_dir(dir, mkdir)?;
+        let path = dir.join(CONTROL);
+        let control = open_control(&last, &path)?;
+        let traits = Traits::probe(&control)
+            .map_err(|cause| DestinationError::at(path.clone(), 0, cause))?;
+        // Whoever may write to the folder could have made `.mpiswarm` before us.
+        if statat(&control, "", AtFlags::EMPTY_PATH).is_ok_and(|found| found.st_uid != traits.uid) {
+            return Err(DestinationError::Foreign { path });
+        }
+        let lock = FolderLock::take(&control, dir, wait, waiting)?;
+        Ok(Self { dir: dir.to_owned(), last, control, traits, lock })
+    }
+
+    /// The folder DIR.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
 /// What changes while segments are written.
 #[derive(Debug)]
 struct DestinationState {
@@ -129,19 +170,26 @@ impl Destination {
         options: &DestinationOptions,
         waiting: &mut dyn FnMut(&str),
     ) -> Result<Self, DestinationError> {
+        check_names(dir, &manifest)?;
+        let folder = LockedFolder::take(dir, options.mkdir, options.lock_wait, waiting)?;
+        Self::within(folder, manifest, layout, options)
+    }
+
+    /// The same in a folder that is locked already.
+    ///
+    /// # Errors
+    ///
+    /// When the folder can't be written to.
+    pub fn within(
+        folder: LockedFolder,
+        manifest: Arc<Manifest>,
+        layout: Arc<Layout>,
+        options: &DestinationOptions,
+    ) -> Result<Self, DestinationError> {
         let at = |path: PathBuf, cause: io::Error| DestinationError::at(path, 0, cause);
-        let last = open_dir(dir, options.mkdir)?;
-        let control_path = dir.join(CONTROL);
-        if manifest.entries.iter().any(|entry| entry.path.root() == CONTROL.as_bytes()) {
-            return Err(DestinationError::Reserved { path: control_path });
-        }
-        let control = open_control(&last, &control_path)?;
-        let traits = Traits::probe(&control).map_err(|cause| at(control_path.clone(), cause))?;
-        // Whoever may write to the folder could have made `.mpiswarm` before us.
-        if statat(&control, "", AtFlags::EMPTY_PATH).is_ok_and(|found| found.st_uid != traits.uid) {
-            return Err(DestinationError::Foreign { path: control_path });
-        }
-        let lock = FolderLock::take(&control, dir, options.lock_wait, waiting)?;
+        check_names(&folder.dir, &manifest)?;
+        let LockedFolder { dir, last, control, traits, lock } = folder;
+        let (dir, control_path) = (&*dir, dir.join(CONTROL));
         let key = Digest::of(&manifest.encode());
         let partial_name = format!("{}.partial", &key.to_string()[..KEY_DIGITS]);
         let partial_path = control_path.join(&partial_name);
@@ -363,6 +411,14 @@ impl Destination {
 
 fn bytes_of(layout: &Layout, segments: &SegmentSet) -> u64 {
     segments.iter().map(|segment| layout.bytes_of(segment) as u64).sum()
+}
+
+/// Whether no source has the name of the folder of this program.
+fn check_names(dir: &Path, manifest: &Manifest) -> Result<(), DestinationError> {
+    match manifest.entries.iter().any(|entry| entry.path.root() == CONTROL.as_bytes()) {
+        true => Err(DestinationError::Reserved { path: dir.join(CONTROL) }),
+        false => Ok(()),
+    }
 }
 
 fn open_dir(dir: &Path, mkdir: bool) -> Result<OwnedFd, DestinationError> {

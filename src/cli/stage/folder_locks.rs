@@ -1,0 +1,91 @@
+//! The locks of all destinations of a run.
+//!
+//! Two runs that have several folders in common must not wait for each other. So a run waits only for the
+//! first folder that it lacks, in an order that is the same for all runs, and holds none behind it meanwhile
+//! (Havender, Avoiding Deadlock in Multitasking Systems, 1968).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::super::show as terminal;
+use super::node_report::NodeReport;
+use crate::tree::{DestinationError, LockedFolder};
+
+/// Where a folder stands in the order: its inode, host and device.
+// The inode first: of these it alone is the same on all hosts that share a folder.
+pub(super) type LockPlace = (u64, String, u64);
+
+/// The folders of one rank.
+pub(super) struct FolderLocks {
+    mkdir: bool,
+    /// In order.
+    wanted: Vec<(LockPlace, PathBuf)>,
+    held: Vec<(LockPlace, LockedFolder)>,
+}
+
+impl FolderLocks {
+    pub(super) fn of(dirs: &[PathBuf], host: &str, mkdir: bool) -> Self {
+        let place = |dir: &PathBuf| {
+            if mkdir {
+                // What can't be made can't be locked either: that says why.
+                let _ = fs::create_dir_all(dir);
+            }
+            fs::metadata(dir).map_or_else(
+                |_| LockPlace::default(),
+                |found| (found.ino(), host.to_owned(), found.dev()),
+            )
+        };
+        let mut wanted: Vec<_> = dirs.iter().map(|dir| (place(dir), dir.clone())).collect();
+        wanted.sort();
+        // One folder may be written in several ways; its lock is taken once.
+        wanted.dedup_by(|(later, _), (earlier, _)| later == earlier && later.0 != 0);
+        Self { mkdir, wanted, held: Vec::new() }
+    }
+
+    /// Takes all locks. `agree` is told the first folder that another run holds, and returns the first of
+    /// those of all ranks; none when all ranks have all.
+    pub(super) fn take<E>(
+        mut self,
+        limit: Duration,
+        report: &mut NodeReport,
+        mut agree: impl FnMut(Option<LockPlace>) -> Result<Option<LockPlace>, E>,
+    ) -> Result<Vec<LockedFolder>, E> {
+        loop {
+            let mine = self.attempt(report);
+            let Some(first) = agree(mine.clone())? else {
+                return Ok(self.held.into_iter().map(|(_, folder)| folder).collect());
+            };
+            let behind: Vec<_> = self.held.extract_if(.., |(place, _)| *place > first).collect();
+            self.wanted.extend(behind.iter().map(|(place, one)| (place.clone(), one.dir().into())));
+            self.wanted.sort();
+            drop(behind);
+            if mine == Some(first) {
+                self.wait(limit, report);
+            }
+        }
+    }
+
+    /// Takes what is free. Returns the first that is not.
+    fn attempt(&mut self, report: &mut NodeReport) -> Option<LockPlace> {
+        for (place, dir) in std::mem::take(&mut self.wanted) {
+            match LockedFolder::take(&dir, self.mkdir, Duration::ZERO, &mut |_| {}) {
+                Ok(folder) => self.held.push((place, folder)),
+                Err(DestinationError::InUse { .. }) => self.wanted.push((place, dir)),
+                Err(error) => report.fail(error.to_string()),
+            }
+        }
+        self.wanted.first().map(|(place, _)| place.clone())
+    }
+
+    /// Waits for the first that is lacking; without it this rank does not write there.
+    fn wait(&mut self, limit: Duration, report: &mut NodeReport) {
+        let (place, dir) = self.wanted.remove(0);
+        let mut waiting = |text: &str| terminal::note(text);
+        match LockedFolder::take(&dir, self.mkdir, limit, &mut waiting) {
+            Ok(folder) => self.held.push((place, folder)),
+            Err(error) => report.fail(error.to_string()),
+        }
+    }
+}
