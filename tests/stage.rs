@@ -3,8 +3,17 @@
 
 #[path = "stage/tree.rs"]
 mod tree;
+#[path = "stage/disks.rs"]
+mod disks;
 #[path = "stage/faults.rs"]
 mod faults;
+#[path = "stage/manifests.rs"]
+mod manifests;
+#[cfg(feature = "mpi")]
+#[path = "stage/random.rs"]
+mod random;
+#[path = "stage/together.rs"]
+mod together;
 #[cfg(feature = "mpi")]
 mod launch;
 

@@ -1,5 +1,6 @@
 //! Runs that are disturbed: killed, interrupted, given a source that changes or folders that can't be had.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _, symlink};
@@ -13,13 +14,17 @@ use super::tree::{bytes, differences};
 use super::{Ended, PROGRAM, ended, here, source, temp};
 
 /// How often a test looks whether something has happened.
-const REST: Duration = Duration::from_millis(5);
+pub(crate) const REST: Duration = Duration::from_millis(5);
 
 /// A stage that runs.
-struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
     fn start(source: &Path, to: &Path) -> Self {
+        Self::with(source, to, &[])
+    }
+
+    pub(crate) fn with(source: &Path, to: &Path, options: &[&OsStr]) -> Self {
         let mut command = Command::new(PROGRAM);
         command.args([
             "stage",
@@ -30,7 +35,7 @@ impl Running {
             "--segment-bytes",
             "64K",
         ]);
-        command.arg(source).arg("--to").arg(to);
+        command.arg(source).arg("--to").arg(to).args(options);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(command.spawn().expect("it starts"))
     }
@@ -42,26 +47,33 @@ impl Running {
         let lock = File::create(control.join("lock")).expect("a file");
         lock.lock().expect("it is free");
         let mut running = Self::start(source, to);
-        let mut line = String::new();
-        let stderr = running.0.stderr.as_mut().expect("a pipe");
-        // Byte by byte: what follows is read later.
-        let read = BufReader::with_capacity(1, stderr).read_line(&mut line);
-        assert!(read.is_ok() && line.contains("waits for another run"), "{line}");
+        let line = running.first_line();
+        assert!(line.contains("waits for another run"), "{line}");
         (running, lock)
     }
 
-    fn signal(&self, name: &str) {
+    /// The first line that it says to the user.
+    pub(crate) fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        let stderr = self.0.stderr.as_mut().expect("a pipe");
+        // Byte by byte: what follows is read later.
+        let read = BufReader::with_capacity(1, stderr).read_line(&mut line);
+        assert!(read.is_ok(), "{read:?}");
+        line
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.0.id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()));
     }
 
-    fn end(self) -> Ended {
+    pub(crate) fn end(self) -> Ended {
         ended(self.0.wait_with_output())
     }
 }
 
 /// A source of a few hundred segments, larger than what is in flight.
-fn large_source(dir: &Path) -> PathBuf {
+pub(crate) fn large_source(dir: &Path) -> PathBuf {
     let source = source(dir);
     let file = File::create(source.join("larger")).expect("a file");
     for place in 0..24_u64 {
@@ -72,7 +84,7 @@ fn large_source(dir: &Path) -> PathBuf {
 }
 
 /// Bytes in the journal of a partial tree, if there is one.
-fn journal_bytes(to: &Path) -> u64 {
+pub(crate) fn journal_bytes(to: &Path) -> u64 {
     let names = fs::read_dir(to.join(".mpiswarm")).into_iter().flatten().flatten();
     names.filter_map(|name| fs::metadata(name.path().join("journal")).ok()).map(|m| m.len()).sum()
 }
@@ -140,7 +152,19 @@ fn a_source_that_changes_is_named_and_nothing_gets_a_final_name() {
         let file = File::options().append(true).open(file).expect("a file");
         file.write_all_at(b"more", 0).expect("there is room");
     };
-    let changes: [(&str, Change); 5] = [
+    let changes: [(&str, Change); 7] = [
+        ("it changed", |file| {
+            let touched = File::options().append(true).open(file);
+            let now = std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 1);
+            touched.and_then(|file| file.set_modified(now)).expect("it is ours");
+        }),
+        // Other bytes of the same size, by one rename.
+        ("it changed", |file| {
+            let size = usize::try_from(fs::metadata(file).expect("a file").len()).expect("few");
+            let other = file.with_extension("new");
+            fs::write(&other, bytes(size, 99)).expect("there is room");
+            fs::rename(other, file).expect("it is ours");
+        }),
         ("it changed", |file| fs::write(file, "short").expect("a file")),
         ("it is gone", |file| fs::remove_file(file).expect("it is there")),
         ("it changed", grow),
@@ -326,11 +350,12 @@ mod mpi {
         lock.lock().expect("it is free");
         let (dir, from) = (to.path().to_owned(), source.clone());
         let running = thread::spawn(move || ranks(3, &dir, &[from.as_os_str()]));
-        let tree = to.path().join("0/.mpiswarm");
-        while journal_bytes(&to.path().join("0")) == 0 && !running.is_finished() {
+        // Folders are locked when the source has been listed.
+        let locked = to.path().join("0/.mpiswarm/lock");
+        while !locked.exists() && !running.is_finished() {
             thread::sleep(REST);
         }
-        assert!(tree.exists());
+        assert!(locked.exists());
         fs::write(source.join("large"), "short").expect("a file");
         drop(lock);
         let ended = running.join().expect("it ends");
