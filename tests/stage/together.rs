@@ -80,6 +80,30 @@ fn runs_with_several_folders_in_another_order_do_not_wait_for_each_other() {
     here([source.as_os_str(), "--to".as_ref(), to.path().as_os_str()]).is(0);
 }
 
+#[test]
+fn folders_that_stay_in_use_are_named_after_one_wait_and_the_rest_completes() {
+    let from = temp();
+    let source = large_source(from.path());
+    let to = ["a", "b", "c", "d"].map(|_| temp());
+    let locks = to.each_ref().map(|dir| {
+        let control = dir.path().join(".mpiswarm");
+        fs::create_dir(&control).expect("a folder");
+        fs::File::create(control.join("lock")).expect("a file")
+    });
+    for lock in &locks[..3] {
+        lock.lock().expect("it is free");
+    }
+    let mut arguments = vec![source.as_os_str(), "--patience".as_ref(), "registration=3s".as_ref()];
+    for dir in &to {
+        arguments.extend(["--to".as_ref(), dir.path().as_os_str()]);
+    }
+    let ended = here(&arguments);
+    ended.is(1).says("another run stages here").says("did not end in 3 s");
+    assert_eq!(ended.stderr.matches("waits for another run").count(), 1, "{}", ended.stderr);
+    assert_eq!(differences(&source, &to[3].path().join("tree")), [""; 0]);
+    assert!(to[..3].iter().all(|dir| !dir.path().join("tree").exists()));
+}
+
 #[cfg(feature = "mpi")]
 #[test]
 fn two_jobs_into_the_folders_of_all_ranks_do_not_wait_for_each_other() {

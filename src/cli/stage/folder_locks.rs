@@ -17,6 +17,9 @@ use crate::tree::{DestinationError, LockedFolder};
 // The inode first: of these it alone is the same on all hosts that share a folder.
 pub(super) type LockPlace = (u64, String, u64);
 
+/// The first folder that another run holds, if any, and whether a rank has waited for one in vain.
+pub(super) type LockState = (Option<LockPlace>, bool);
+
 /// The folders of one rank.
 pub(super) struct FolderLocks {
     mkdir: bool,
@@ -44,17 +47,23 @@ impl FolderLocks {
         Self { mkdir, wanted, held: Vec::new() }
     }
 
-    /// Takes all locks. `agree` is told the first folder that another run holds, and returns the first of
-    /// those of all ranks; none when all ranks have all.
+    /// Takes all locks. `agree` is told the first folder that another run holds, and whether this rank has waited
+    /// in vain; it returns the first of those of all ranks, and whether any has.
     pub(super) fn take<E>(
         mut self,
         limit: Duration,
         report: &mut NodeReport,
-        mut agree: impl FnMut(Option<LockPlace>) -> Result<Option<LockPlace>, E>,
+        mut agree: impl FnMut(LockState) -> Result<LockState, E>,
     ) -> Result<Vec<LockedFolder>, E> {
+        let mut in_vain = false;
         loop {
             let mine = self.attempt(report);
-            let Some(first) = agree(mine.clone())? else {
+            let (first, any_in_vain) = agree((mine.clone(), in_vain))?;
+            let Some(first) = first.filter(|_| !any_in_vain) else {
+                // The limit is for all folders together.
+                for (_, dir) in self.wanted {
+                    report.fail(in_use(dir, limit));
+                }
                 return Ok(self.held.into_iter().map(|(_, folder)| folder).collect());
             };
             let behind: Vec<_> = self.held.extract_if(.., |(place, _)| *place > first).collect();
@@ -62,7 +71,7 @@ impl FolderLocks {
             self.wanted.sort();
             drop(behind);
             if mine == Some(first) {
-                self.wait(limit, report);
+                in_vain = !self.wait(limit, report);
             }
         }
     }
@@ -79,13 +88,23 @@ impl FolderLocks {
         self.wanted.first().map(|(place, _)| place.clone())
     }
 
-    /// Waits for the first that is lacking; without it this rank does not write there.
-    fn wait(&mut self, limit: Duration, report: &mut NodeReport) {
+    /// Waits for the first that is lacking; without it this rank does not write there. Returns whether the time
+    /// was enough.
+    fn wait(&mut self, limit: Duration, report: &mut NodeReport) -> bool {
         let (place, dir) = self.wanted.remove(0);
         let mut waiting = |text: &str| terminal::note(text);
         match LockedFolder::take(&dir, self.mkdir, limit, &mut waiting) {
             Ok(folder) => self.held.push((place, folder)),
-            Err(error) => report.fail(error.to_string()),
+            Err(error) => {
+                report.fail(error.to_string());
+                return !matches!(error, DestinationError::InUse { .. });
+            }
         }
+        true
     }
+}
+
+fn in_use(dir: PathBuf, limit: Duration) -> String {
+    let (holder, seconds) = (String::new(), limit.as_secs());
+    DestinationError::InUse { dir, holder, seconds }.to_string()
 }

@@ -10,7 +10,7 @@ use mpi::Threading;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
-use super::folder_locks::{FolderLocks, LockPlace};
+use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_summary::{StageSummary, progress};
 use super::{
@@ -262,10 +262,12 @@ impl StageJob<'_> {
     }
 
     /// The first folder of any rank that another run stages into.
-    fn first_in_use(&self, mine: Option<LockPlace>) -> Result<Option<LockPlace>, TransportError> {
+    fn first_in_use(&self, mine: LockState) -> Result<LockState, TransportError> {
         self.meet(Meeting::Locks, &mine, |all| {
-            let places = all.iter().map(|bytes| postcard::from_bytes::<Option<LockPlace>>(bytes));
-            places.filter_map(|place| place.ok().flatten()).min()
+            let states =
+                all.iter().filter_map(|bytes| postcard::from_bytes::<LockState>(bytes).ok());
+            let (places, in_vain): (Vec<_>, Vec<_>) = states.unzip();
+            (places.into_iter().flatten().min(), in_vain.contains(&true))
         })
     }
 
