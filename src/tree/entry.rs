@@ -331,3 +331,92 @@ fn are_within(data: &[Range<u64>], bytes: u64) -> bool {
         fits
     })
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::Layout;
+    use super::*;
+
+    fn entry(path: &[u8], kind: EntryKind) -> Entry {
+        // Whoever sends it need not have checked it.
+        let modified = FileTime { seconds: i64::MIN, nanos: 0 };
+        Entry { path: TreePath(path.into()), kind, mode: 0o755, modified }
+    }
+
+    fn file(bytes: u64) -> EntryKind {
+        EntryKind::File { bytes, data: None }
+    }
+
+    fn link() -> EntryKind {
+        EntryKind::Link { target: (*b"/etc").into() }
+    }
+
+    /// A tree `t`, and what follows.
+    fn sent(entries: &[Entry]) -> Vec<u8> {
+        let top = entry(b"t", EntryKind::Folder);
+        let entries = std::iter::once(top).chain(entries.iter().cloned()).collect();
+        Manifest { entries, segment_bytes: 1 << 16 }.encode()
+    }
+
+    #[test]
+    fn a_hostile_manifest_of_another_node_is_refused() {
+        let folder = EntryKind::Folder;
+        let data = |ranges: &[Range<u64>]| EntryKind::File { bytes: 9, data: Some(ranges.into()) };
+        let mut mode = entry(b"t/a", file(1));
+        mode.mode = u32::MAX;
+        let cases = [
+            (vec![entry(b"t/../x", file(1))], "a component `.` or `..`"),
+            (vec![entry(b"/etc/passwd", file(1))], "an empty component"),
+            (vec![entry(b"t/a\0b", file(1))], "a NUL byte"),
+            (vec![entry(&[&b"t/"[..], &[b'n'; 256]].concat(), file(1))], "more than 255 bytes"),
+            (vec![entry(b"t/l", link()), entry(b"t/l/passwd", file(1))], "lies in no folder"),
+            (vec![entry(b"t/f", file(1)), entry(b"t/f/x", file(1))], "lies in no folder"),
+            (vec![entry(b"t/a", file(1)), entry(b"t/a", folder.clone())], "comes twice"),
+            (vec![entry(b"t/b", file(1)), entry(b"t/a", file(1))], "comes twice, or not in order"),
+            (vec![entry(b"u/x", file(1))], "lies in no folder"),
+            (vec![entry(b"t/h", EntryKind::HardLink { first: 1 })], "a hard link to what is no"),
+            (vec![entry(b"t/h", EntryKind::HardLink { first: u32::MAX })], "a hard link to what"),
+            (vec![entry(b"t/h", EntryKind::HardLink { first: 0 })], "a hard link to what is no"),
+            (vec![entry(b"t/d", data(&[5..6, 7..10]))], "data beyond its end"),
+            (vec![entry(b"t/d", data(&[5..6, 3..4]))], "data beyond its end, or not in order"),
+            (vec![mode], "a mode of more than 12 bits"),
+        ];
+        for (entries, cause) in cases {
+            let said = Manifest::decode(&sent(&entries)).expect_err(cause).to_string();
+            assert!(said.contains(cause), "{said}, not {cause}");
+        }
+        // Sizes are for the layout to refuse: what has holes may be as large.
+        for bytes in [1 << 63, u64::MAX] {
+            let manifest = Manifest::decode(&sent(&[entry(b"t/a", file(bytes))]));
+            let cut = Layout::new(&manifest.expect("a size is no rule"));
+            assert_eq!(cut, Err(ManifestError::TooManySegments));
+        }
+        // 2^63 entries, and none of them.
+        let count = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        assert!(matches!(Manifest::decode(&count), Err(ManifestError::Garbled(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_another_node_sends_is_a_manifest_or_refused(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
+        ) {
+            let data = EntryKind::File { bytes: 1 << 20, data: Some([7..9, 70_000..99_999].into()) };
+            let mut bytes = sent(&[
+                entry(b"t/a", file(70_000)),
+                entry(b"t/b", data),
+                entry(b"t/h", EntryKind::HardLink { first: 1 }),
+                entry(b"t/l", link()),
+            ]);
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            if let Ok(manifest) = Manifest::decode(&bytes) {
+                prop_assert_eq!(manifest.check(), Ok(()));
+            }
+        }
+    }
+}
