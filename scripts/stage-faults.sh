@@ -49,8 +49,10 @@ partial_bytes() {
     dirs=("$out"/to/*/.mpiswarm)
     shopt -u nullglob
     ((${#dirs[@]} > 0)) || { echo 0 && return; }
-    find "${dirs[@]}" -path '*.partial/tree/*' -type f -printf '%b\n' |
-        awk '{ sum += $1 } END { printf "%d\n", sum * 512 }'
+    # A sparse file has fewer blocks than bytes, the last block of a small one is not full, and a file with
+    # several names is there once.
+    find "${dirs[@]}" -path '*.partial/tree/*' -type f -printf '%i %b %s\n' | sort -u |
+        awk '{ sum += $2 * 512 < $3 ? $2 * 512 : $3 } END { printf "%d\n", sum }'
 }
 # What is wrong after a run that was disturbed.
 half_done() {
