@@ -2,41 +2,10 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::Path;
 use std::process::Command;
 
 use super::tree::differences;
 use super::{PROGRAM, ended, source, temp};
-
-/// A file system of its own, until it is dropped.
-pub(crate) struct Mounted<'a>(&'a Path);
-
-impl<'a> Mounted<'a> {
-    /// Mounts a tmpfs; none, with a word, where this user may not.
-    #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
-    fn new(dir: &'a Path, options: &str) -> Option<Self> {
-        fs::create_dir_all(dir).expect("a folder");
-        let mut mount = Command::new("mount");
-        let mounted = mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir).output();
-        let is_mounted = mounted.is_ok_and(|done| done.status.success());
-        if !is_mounted {
-            println!("skipped: this user can't mount a tmpfs");
-        }
-        is_mounted.then_some(Self(dir))
-    }
-
-    fn make_read_only(&self) {
-        let done = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0).status();
-        assert!(done.is_ok_and(|done| done.success()));
-    }
-}
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let done = Command::new("umount").arg("-l").arg(self.0).status();
-        assert!(done.is_ok_and(|done| done.success()));
-    }
-}
 
 #[test]
 fn what_this_user_can_not_read_is_named_and_the_rest_arrives() {
@@ -76,11 +45,42 @@ fn what_this_user_can_not_read_is_named_and_the_rest_arrives() {
 mod mpi {
     use std::ffi::OsStr;
     use std::os::unix::fs::symlink;
+    use std::path::Path;
     use std::thread;
 
     use super::*;
     use crate::faults::{REST, journal_bytes, large_source};
     use crate::{Ended, launch, ranks};
+
+    /// A file system of its own, until it is dropped.
+    struct Mounted<'a>(&'a Path);
+
+    impl<'a> Mounted<'a> {
+        /// Mounts a tmpfs; none, with a word, where this user may not.
+        #[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
+        fn new(dir: &'a Path, options: &str) -> Option<Self> {
+            fs::create_dir_all(dir).expect("a folder");
+            let mut mount = Command::new("mount");
+            let mounted = mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(dir).output();
+            let is_mounted = mounted.is_ok_and(|done| done.status.success());
+            if !is_mounted {
+                println!("skipped: this user can't mount a tmpfs");
+            }
+            is_mounted.then_some(Self(dir))
+        }
+
+        fn make_read_only(&self) {
+            let done = Command::new("mount").args(["-o", "remount,ro"]).arg(self.0).status();
+            assert!(done.is_ok_and(|done| done.success()));
+        }
+    }
+
+    impl Drop for Mounted<'_> {
+        fn drop(&mut self) {
+            let done = Command::new("umount").arg("-l").arg(self.0).status();
+            assert!(done.is_ok_and(|done| done.success()));
+        }
+    }
 
     /// Whether a rank has the tree; where it has not, it says so with its number.
     fn arrived(ended: &Ended, source: &Path, to: &Path, rank: usize) -> bool {
