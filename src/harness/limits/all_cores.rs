@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use super::{ROUNDS, SEGMENT_BYTES_MAX, buffers, copier, hash, rate, source_bytes};
+use super::{BUFFER_BYTES, ROUNDS, SEGMENT_BYTES_MAX, buffers, copier, hash, rate, source_bytes};
 use crate::metrics::cores::Cores;
 use crate::report::Limits;
 use crate::spawn::{self, Gate};
@@ -33,8 +33,9 @@ impl Limits {
                 return Default::default();
             }
             cores.open_to_this_thread();
-            let (mut source, mut destination) = buffers(segment_bytes);
-            let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
+            let source_bytes = source_bytes(BUFFER_BYTES, segment_bytes);
+            let (mut source, mut destination) = buffers(source_bytes);
+            let source = &source.bytes_mut()[..source_bytes];
             let mut segments = source.chunks_exact(segment_bytes).cycle();
             let mut copy = copier(source, destination.bytes_mut(), segment_bytes);
             let round = budget / 2 / ROUNDS;

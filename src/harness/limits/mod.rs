@@ -21,7 +21,7 @@ use crate::verify::Digest;
 // Longer ones come from memory too, at the same rate a byte, and would need as much memory for each core.
 const SEGMENT_BYTES_MAX: usize = 64 << 20;
 
-// The size of each buffer, bytes.
+// The size of each buffer, bytes, at most.
 // More than a core's second-level cache holds, because the bytes of a run come from memory too.
 // STREAM wants four times the last-level cache, which takes too long to touch before a short run.
 const BUFFER_BYTES: usize = 16 << 20;
@@ -41,9 +41,31 @@ impl Limits {
     /// It takes about `budget`, half for copying and half for hashing, and some milliseconds to
     /// allocate. It copies and hashes at least one segment. An empty segment counts as one byte.
     pub(crate) fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
+        Self::measure_within(BUFFER_BYTES, segment_bytes, budget, clock)
+    }
+
+    /// The same for a run that moved `moved_bytes`: what fits into a cache is copied from there.
+    // Touching 32 MiB of fresh memory takes up to 60 ms, longer than a whole run that moves hashes alone.
+    pub(crate) fn measure_after(
+        moved_bytes: u64,
+        segment_bytes: usize,
+        budget: Duration,
+        clock: &Clock,
+    ) -> Self {
+        let buffer_bytes = usize::try_from(moved_bytes).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
+        Self::measure_within(buffer_bytes, segment_bytes, budget, clock)
+    }
+
+    fn measure_within(
+        buffer_bytes: usize,
+        segment_bytes: usize,
+        budget: Duration,
+        clock: &Clock,
+    ) -> Self {
         let segment_bytes = segment_bytes.clamp(1, SEGMENT_BYTES_MAX);
-        let (mut source, mut destination) = buffers(segment_bytes);
-        let source = &source.bytes_mut()[..source_bytes(segment_bytes)];
+        let source_bytes = source_bytes(buffer_bytes, segment_bytes);
+        let (mut source, mut destination) = buffers(source_bytes);
+        let source = &source.bytes_mut()[..source_bytes];
         let mut copy = copier(source, destination.bytes_mut(), segment_bytes);
         let copy_bytes_per_second = best_rate(source, segment_bytes, budget / 2, clock, &mut copy);
         let hash_bytes_per_second = best_rate(source, segment_bytes, budget / 2, clock, &mut hash);
@@ -69,15 +91,15 @@ fn hash(segment: &[u8]) {
     black_box(Digest::of(segment));
 }
 
-/// How long the source is: a whole number of segments.
-fn source_bytes(segment_bytes: usize) -> usize {
-    BUFFER_BYTES.max(segment_bytes) / segment_bytes * segment_bytes
+/// How long the source is: a whole number of segments, in a buffer of `buffer_bytes` if one fits.
+fn source_bytes(buffer_bytes: usize, segment_bytes: usize) -> usize {
+    buffer_bytes.max(segment_bytes) / segment_bytes * segment_bytes
 }
 
 // A source, and a destination that is one page longer, with every page touched, as the slots of a
 // run are.
-fn buffers(segment_bytes: usize) -> (VacantSlot, VacantSlot) {
-    let bytes = source_bytes(segment_bytes) + PAGE_BYTES;
+fn buffers(source_bytes: usize) -> (VacantSlot, VacantSlot) {
+    let bytes = source_bytes + PAGE_BYTES;
     let mut store = Store::new(2, bytes).unwrap_or_else(|_| {
         let mut store = Store::default();
         store.allocate_each(bytes);
@@ -154,6 +176,15 @@ mod tests {
     }
 
     #[test]
+    fn a_run_of_any_size_gives_usable_limits() {
+        let clock = Clock::start();
+        for moved_bytes in [0, 1, 363_000, u64::MAX] {
+            let limits = Limits::measure_after(moved_bytes, 33, Duration::ZERO, &clock);
+            assert!(limits.usable(), "{moved_bytes} bytes: {limits:?}");
+        }
+    }
+
+    #[test]
     fn no_budget_still_gives_limits() {
         let clock = Clock::start();
         assert!(Limits::measure(4096, Duration::ZERO, &clock).usable());
@@ -164,8 +195,8 @@ mod tests {
         for (segment_bytes, expected) in
             [(1000, 16_777_000), (BUFFER_BYTES + 1, BUFFER_BYTES + 1), (3 << 20, 15 << 20)]
         {
-            assert_eq!(source_bytes(segment_bytes), expected);
-            let (mut source, mut destination) = buffers(segment_bytes);
+            assert_eq!(source_bytes(BUFFER_BYTES, segment_bytes), expected);
+            let (mut source, mut destination) = buffers(expected);
             let (source, destination) = (&source.bytes_mut()[..expected], destination.bytes_mut());
             let skipped = half_a_page_apart(source, destination);
             assert!(destination.len() >= skipped + source.len());
