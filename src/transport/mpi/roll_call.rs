@@ -15,9 +15,13 @@ use crate::protocol::Violation;
 use crate::transport::TransportError;
 use crate::watchdog;
 
-// How long a rank sleeps between two looks: a thousand looks a second take no core from the ranks that
-// still work, and a millisecond is nothing beside a run.
+// How long a rank sleeps between two looks, at most: a thousand looks a second take no core from the ranks
+// that still work.
 const REST: Duration = Duration::from_millis(1);
+
+// Its first sleep; each next one is twice as long (exponential backoff). Ranks that meet at once don't wait
+// for a whole millisecond, and a job has six meetings. Shorter than the kernel's timer slack, 50 µs, none is.
+const REST_FIRST: Duration = Duration::from_micros(50);
 
 // How much longer than rank 0 the others wait. Rank 0 names who is missing, and may have to wait for a
 // rank twice (for its report and at the end) before it ends the job. They must not be first.
@@ -223,7 +227,7 @@ impl<'a> RollCall<'a> {
         meeting: Meeting,
         (limit, most): (Duration, c_int),
     ) -> Result<Option<(NodeId, Vec<u8>)>, TransportError> {
-        let mut left = limit;
+        let (mut left, mut rest) = (limit, REST_FIRST);
         loop {
             if let Some(probed) = source.immediate_matched_probe_with_tag(meeting.tag()) {
                 let from = NodeId(u32::try_from(probed.1.source_rank()).unwrap_or_default());
@@ -238,8 +242,9 @@ impl<'a> RollCall<'a> {
             if left.is_zero() {
                 return Ok(None);
             }
-            left = left.saturating_sub(REST);
-            thread::park_timeout(REST);
+            left = left.saturating_sub(rest);
+            thread::park_timeout(rest);
+            rest = (2 * rest).min(REST);
         }
     }
 }
