@@ -18,6 +18,11 @@ use crate::protocol::{OwnedEntry, Peer, Registration};
 use crate::spawn::{self, ThreadError};
 use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
 
+// The least payload that is made on all cores, bytes.
+// Starting the pool takes about as long as making and hashing a megabyte, and a rank that owns hashes alone
+// would start threads that only yield to each other.
+const PARALLEL_BYTES_LEAST: usize = 1 << 20;
+
 /// A peer's own segments, file by file.
 pub type OwnedFiles = Vec<Vec<SealedSegment>>;
 
@@ -161,8 +166,11 @@ pub fn prepare(
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
     let mut store =
         Store::new(slots, slot_bytes).map_err(|cause| PrepareError::Memory { node, cause })?;
-    spawn::common_pool().map_err(|cause| PrepareError::Thread { node, cause })?;
-    let (registration, owned) = register(&input, segment_bytes, seed, &mut store);
+    let in_parallel = owned_segments(&input).saturating_mul(slot_bytes) >= PARALLEL_BYTES_LEAST;
+    if in_parallel {
+        spawn::common_pool().map_err(|cause| PrepareError::Thread { node, cause })?;
+    }
+    let (registration, owned) = register(&input, (segment_bytes, seed), &mut store, in_parallel);
     Ok(PeerSetup { registration, store, owned, wanted: input.wanted, output, slot_bytes })
 }
 
@@ -187,37 +195,38 @@ fn owned_segments(input: &PeerInput) -> usize {
 
 fn register(
     input: &PeerInput,
-    segment_bytes: usize,
-    seed: u64,
+    payload: (usize, u64),
     store: &mut Store,
+    in_parallel: bool,
 ) -> (Registration, OwnedFiles) {
-    let made = input.owned.iter().map(|file| make(file, segment_bytes, seed, store));
+    let made = input.owned.iter().map(|file| make(file, payload, store, in_parallel));
     let (owned, segments) = made.unzip();
     let wanted = input.wanted.iter().map(|name| name.as_str().into()).collect();
     (Registration::Ready { owned, wanted }, segments)
 }
 
-/// Makes the payload of one file and its digests, on all cores of this process.
+/// Makes the payload of one file and its digests, on this thread or on all cores of this process.
 fn make(
     file: &OwnedFile,
-    segment_bytes: usize,
-    seed: u64,
+    (segment_bytes, seed): (usize, u64),
     store: &mut Store,
+    in_parallel: bool,
 ) -> (OwnedEntry, Vec<SealedSegment>) {
     let filler = Filler::new(seed, &file.name);
     let take = |_| store.take().expect("a slot was reserved for every owned segment");
     let slots: Vec<VacantSlot> = (0..file.hashes.len()).map(take).collect();
-    let made: Vec<_> = slots
-        .into_par_iter()
-        .enumerate()
-        .map(|(position, mut slot)| {
-            let hash = file.hashes.hash(position);
-            let bytes = payload_bytes(hash.len(), segment_bytes);
-            let position = u32::try_from(position).expect("segments are numbered in 32 bits");
-            filler.write_payload(position, hash, &mut slot.bytes_mut()[..bytes]);
-            slot.fill(bytes).hash_and_seal()
-        })
-        .collect();
+    let make = |(position, mut slot): (usize, VacantSlot)| {
+        let hash = file.hashes.hash(position);
+        let bytes = payload_bytes(hash.len(), segment_bytes);
+        let position = u32::try_from(position).expect("segments are numbered in 32 bits");
+        filler.write_payload(position, hash, &mut slot.bytes_mut()[..bytes]);
+        slot.fill(bytes).hash_and_seal()
+    };
+    let made: Vec<_> = if in_parallel {
+        slots.into_par_iter().enumerate().map(make).collect()
+    } else {
+        slots.into_iter().enumerate().map(make).collect()
+    };
     let (digests, segments): (Vec<_>, Vec<_>) = made.into_iter().unzip();
     let hashes: String = file.hashes.iter().flat_map(|hash| [hash, "\n"]).collect();
     let name = file.name.as_str().into();
