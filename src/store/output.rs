@@ -6,7 +6,7 @@
 //! Equal", OSDI 2014).
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Seek as _, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -90,7 +90,7 @@ impl OutputDir {
     fn write(
         &mut self,
         name: &str,
-        fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> Result<(), OutputError> {
         let path = self.dir.join(name);
         let written = temporary::create(&self.dir).and_then(|(temporary, file)| {
@@ -104,19 +104,20 @@ impl OutputDir {
         written.map_err(|cause| OutputError::File { path, cause })
     }
 
-    // Write, fsync, rename: after a crash the final name stands for the whole file or for nothing.
+    // Write, fsync, rename: after a crash the final name stands for the whole file or for nothing. The text
+    // of a file is shorter than its segments, which are in memory: made whole it takes one system call to
+    // write, and its digest none to read it back.
     fn fill(
         &mut self,
-        file: File,
+        mut file: File,
         name: &str,
-        fill: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+        fill: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut file = BufWriter::new(file);
-        fill(&mut file)?;
-        let mut file = file.into_inner()?;
+        let mut text = Vec::new();
+        fill(&mut text)?;
+        file.write_all(&text)?;
         file.sync_all()?;
-        file.rewind()?;
-        self.list.add(name, Digest::of_file(file)?)
+        self.list.add(name, Digest::of(&text))
     }
 
     // Something may have come to the final name since the check: NOREPLACE finds it out in the same call.
