@@ -147,6 +147,11 @@ fn a_gate_fails_with_its_exit_code() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("no result could be judged"), "{said}");
     assert!(text.contains("1 launch: no verdict beyond them"), "{text}");
+    assert!(text.contains("! the gate fails: no result could be judged: "), "{text}");
+    for format in ["md", "html", "json"] {
+        let (_, text, _) = gated(&[&one, &one, "--format", format], "0.5");
+        assert!(text.contains("the gate fails: no result could be judged: "), "{format}: {text}");
+    }
 }
 
 #[test]

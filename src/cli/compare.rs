@@ -36,18 +36,23 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     let plan =
         args.gate.as_deref().map(GatePlan::read).transpose().map_err(|error| error.to_string())?;
     drop(reading);
-    let mut question = Question {
+    let question = Question {
         contender: args.contender.clone(),
         against: args.against.clone(),
         figures: args.figures.clone(),
         control: args.control.clone(),
     };
-    let comparison = answer(&sets, &question)?;
-    publish(args, &shown(args, &sets, &beside, &comparison, &question)?)?;
-    let Some(plan) = plan else { return Ok(OK) };
+    let mut comparison = answer(&sets, &question)?;
     // The gate has figures of its own, whatever is shown.
-    question.figures.clone_from(&plan.figures);
-    let outcome = plan.judge(&answer(&sets, &question)?);
+    let judged = plan.map(|plan| {
+        let of_gate = Question { figures: plan.figures.clone(), ..question.clone() };
+        answer(&sets, &of_gate).map(|comparison| plan.judge(&comparison))
+    });
+    let judged = judged.transpose()?;
+    let failures = judged.iter().flat_map(|outcome| &outcome.failures);
+    comparison.warnings.extend(failures.map(|failure| format!("the gate fails: {failure}")));
+    publish(args, &shown(args, &sets, &beside, &comparison, &question)?)?;
+    let Some(outcome) = judged else { return Ok(OK) };
     outcome
         .remarks
         .iter()

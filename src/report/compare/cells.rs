@@ -24,6 +24,18 @@ pub(crate) fn ratio(ratio: f64) -> String {
     with_digits(ratio, digits(ratio))
 }
 
+/// The ratio of a result; none is finite where one side is 0, and any change from 0 is one by more than any
+/// factor.
+pub(super) fn ratio_of(row: &JudgedPair) -> String {
+    let zero = match (row.base.median, row.other.median) {
+        (0.0, 0.0) => "-",
+        (0.0, _) => "from 0",
+        (_, 0.0) => "to 0",
+        _ => "-",
+    };
+    row.ratio.map_or_else(|| zero.to_owned(), ratio)
+}
+
 /// An interval with as many digits as its ratio has.
 pub(crate) fn interval(row: &JudgedPair) -> String {
     shown(row.ratio_interval, |ends| ends_of(row.ratio, ends))

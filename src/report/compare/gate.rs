@@ -6,7 +6,7 @@
 //! of sets that are compared with the base. So the
 //! whole gate gives a false alarm in at most 1% of its runs. What has no ratio, as from 0 to 5 ns, is
 //! worse by more than any effect. A gate that judged nothing fails: it has not shown that nothing is
-//! worse.
+//! worse. Whatever a gate fails for stands among the warnings of the comparison, too.
 //!
 //! Simulated launches (`tests/noise.rs`): with 8 on each side and a control a loss of 10% of one engine is
 //! found at least 9 times of 10. The gate says which loss the launches at hand would show.
@@ -116,7 +116,7 @@ impl GatePlan {
 
     /// Judges a comparison of the figures of this gate.
     pub(crate) fn judge(&self, comparison: &Comparison) -> GateResult {
-        let mut outcome = GateResult::default();
+        let (mut outcome, mut unjudged) = (GateResult::default(), Vec::new());
         for figure in &self.figures {
             let of_figure: Vec<_> =
                 comparison.pairings.iter().filter(|pairing| pairing.figure == *figure).collect();
@@ -126,7 +126,7 @@ impl GatePlan {
             let alarm = ALARM / (self.figures.len() * sets) as f64;
             for pairing in &of_figure {
                 for row in pairing.rows.iter().filter(|row| row.verdict != Verdict::Control) {
-                    self.judge_row(pairing, row, alarm, &mut outcome);
+                    unjudged.extend(self.judge_row(pairing, row, alarm, &mut outcome));
                 }
                 self.judge_missing(pairing, &mut outcome);
                 outcome.remarks.extend(self.power(pairing));
@@ -136,12 +136,22 @@ impl GatePlan {
             }
         }
         if outcome.judged == 0 {
-            outcome.failures.push("no result could be judged".to_owned());
+            let why = if unjudged.is_empty() { "" } else { ": " };
+            let failure =
+                format!("no result could be judged{why}{}", escape::some(&unjudged, "; "));
+            outcome.failures.push(failure);
         }
         outcome
     }
 
-    fn judge_row(&self, pairing: &Pairing, row: &JudgedPair, alarm: f64, outcome: &mut GateResult) {
+    /// Judges one result; returns it with the reason where it can't be judged.
+    fn judge_row(
+        &self,
+        pairing: &Pairing,
+        row: &JudgedPair,
+        alarm: f64,
+        outcome: &mut GateResult,
+    ) -> Option<String> {
         let what = format!("{}, {} ({})", row.contender, row.scenario, pairing.figure);
         let Some(p) = row.p_holm.filter(|_| row.verdict != Verdict::Void && !row.is_blind(alarm))
         else {
@@ -154,8 +164,10 @@ impl GatePlan {
                     format!("{units} are too few for {} results", row.family)
                 }
             };
+            let ends = ends_without_ratio(pairing.figure, row).map(|ends| format!("{ends}; "));
+            let why = format!("{}{why}", ends.unwrap_or_default());
             outcome.remarks.push(format!("{what}: not judged: {why}"));
-            return;
+            return Some(format!("{what}: {why}"));
         };
         outcome.judged += 1;
         let effect = self.effect_for(pairing.figure, row);
@@ -164,17 +176,16 @@ impl GatePlan {
         let worse = row.ratio.map(|ratio| if more { ratio.recip() } else { ratio });
         let is_worse = row.verdict == Verdict::Worse;
         let (by, ratio) = match worse {
-            Some(worse) if worse <= 1.0 + effect => return,
-            None if !is_worse => return,
+            Some(worse) if worse <= 1.0 + effect => return None,
+            None if !is_worse => return None,
             Some(worse) => {
                 let ratio = cells::shown(row.ratio, cells::ratio);
                 let ends = format!("ratio {ratio} {}", cells::interval(row));
                 (format!("{:.1}% worse", 100.0 * (worse - 1.0)), ends)
             }
             None => {
-                let show = |value| pairing.figure.show(value);
-                let ends = format!("from {} to {}", show(row.base.median), show(row.other.median));
-                ("worse".to_owned(), ends)
+                let ends = ends_without_ratio(pairing.figure, row);
+                ("worse".to_owned(), ends.unwrap_or_default())
             }
         };
         if is_worse && p < alarm {
@@ -187,6 +198,7 @@ impl GatePlan {
                 .remarks
                 .push(format!("{what}: {by}, but not significantly: {ratio}, p = {p:.2}"));
         }
+        None
     }
 
     /// Which loss these data would have shown, and how many launches show the one that is allowed.
@@ -234,4 +246,10 @@ impl GatePlan {
         };
         self.rules.iter().rev().find(fits).map_or(self.effect, |rule| rule.effect)
     }
+}
+
+/// From where to where a result went that has no ratio.
+fn ends_without_ratio(figure: Figure, row: &JudgedPair) -> Option<String> {
+    let [base, other] = [&row.base, &row.other].map(|side| figure.show(side.median));
+    row.ratio.is_none().then(|| format!("from {base} to {other}, which has no ratio"))
 }

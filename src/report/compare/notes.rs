@@ -22,6 +22,13 @@ pub(super) fn all(pairings: &[Pairing]) -> Vec<String> {
              interval contains 1"
         ));
     }
+    let mut all = pairings.iter().flat_map(|pairing| &pairing.rows);
+    if all.any(|row| row.ratio.is_none() && row.base.median == 0.0) {
+        notes.push(
+            "from 0: no ratio; a significant change from 0 is one by more than any factor"
+                .to_owned(),
+        );
+    }
     notes.extend(scope(pairings));
     notes.extend(pairings.iter().filter_map(control));
     notes.extend(family(pairings));

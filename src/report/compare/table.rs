@@ -1,6 +1,6 @@
 //! A comparison as text for a terminal, as Markdown and as CSV.
 
-use super::cells::{interval, part, percent, probability, ratio, shown, verdict};
+use super::cells::{interval, part, percent, probability, ratio_of, shown, verdict};
 use super::grid::{Cell, Column, Grid};
 use super::judge::{Group, JudgedPair, Verdict};
 use super::model::segment_size;
@@ -61,10 +61,7 @@ pub(crate) fn overview(mut set: Set) -> String {
             let row = judged.find(|row| row.scenario == *scenario && row.contender == contender);
             let mut cells = keys(scenario);
             cells.extend([contender.into(), median(Figure::Makespan, &group).into()]);
-            cells.extend(
-                [percent(group.variation), shown(row.and_then(|row| row.ratio), ratio)]
-                    .map(Cell::from),
-            );
+            cells.extend([percent(group.variation), shown(row, ratio_of)].map(Cell::from));
             cells.push(shown(row, interval).into());
             cells.push(row.map_or_else(|| "-".into(), |row| verdict(Figure::Makespan, row)));
             let middle = |figure: Figure| {
@@ -265,7 +262,7 @@ fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {
         percent(row.base.variation).into(),
         median(figure, &row.other).into(),
         percent(row.other.variation).into(),
-        shown(row.ratio, ratio).into(),
+        ratio_of(row).into(),
         interval(row).into(),
         p.into(),
         shown(row.detectable, part).into(),

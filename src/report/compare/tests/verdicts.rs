@@ -214,10 +214,9 @@ fn a_row_without_a_ratio_is_counted_beside_the_mean() {
 fn a_gate_that_judged_nothing_fails() {
     let sets = [set("a", runs("lockfree", "w", 9, 1.0)), set("bb", runs("lockfree", "w", 9, 1.0))];
     let outcome = plan("effect = 0.5").expect("a plan").judge(&answer(&sets));
-    assert_eq!(
-        (outcome.judged, outcome.failures),
-        (0, vec!["no result could be judged".to_owned()])
-    );
+    let expected = "no result could be judged: lockfree, w, 4 peers, 64 KiB (makespan): 1 launch, at least 8 are \
+                    needed";
+    assert_eq!((outcome.judged, outcome.failures), (0, vec![expected.to_owned()]));
     assert!(outcome.remarks[0].ends_with("not judged: 1 launch, at least 8 are needed"));
 }
 
@@ -341,4 +340,26 @@ fn launches_become_one_set() {
     other[1].1.facts[0].value = "node2".to_owned();
     let mixed = Set::of_launches("m".to_owned(), Path::new("m"), other);
     assert!(mixed.warnings.contains(&"its launches differ in host: node1; node2".to_owned()));
+}
+
+/// `compare A B --gate` of a benchmark of one launch that took no time, and now takes 5 ns: there is no ratio,
+/// and too little to judge. The table and the gate say so in the same words.
+#[test]
+fn a_gate_that_judged_nothing_says_why() {
+    let of = |label, time: f64| {
+        let mut all = runs("lockfree", "w", 8, 1.0);
+        all.iter_mut().for_each(|one| drop(one.values.insert(Figure::Makespan, time)));
+        set(label, all)
+    };
+    let comparison = answer(&[of("a", 0.0), of("bb", 5e-9)]);
+    let outcome = plan("effect = 0.5").expect("a plan").judge(&comparison);
+    let expected = "no result could be judged: lockfree, w, 4 peers, 64 KiB (makespan): from 0 s to 5.0 ns, \
+                    which has no ratio; 1 launch, at least 8 are needed";
+    assert_eq!(outcome.failures, [expected]);
+    for text in [table::text(&comparison, false), table::markdown(&comparison)] {
+        assert!(text.contains("from 0") && text.contains("1 launch, 8 needed"), "{text}");
+        assert!(text.contains("from 0: no ratio; a significant change from 0"), "{text}");
+    }
+    let back = table::text(&answer(&[of("a", 5e-9), of("bb", 0.0)]), false);
+    assert!(back.contains("to 0") && !back.contains("from 0"), "{back}");
 }
