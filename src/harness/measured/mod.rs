@@ -16,6 +16,7 @@ use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 
 use super::environment::{ENVIRONMENT, Environment, LimitsAt, none_if_empty};
+use super::plan;
 use super::records::{
     self, HISTOGRAMS, RECORDS, RECORDS_BYTES_MAX, Record, RecordsError, SUMMARY, word,
 };
@@ -82,6 +83,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
         is_invalid,
         commands: commands(&environment),
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
+        ladder: plan::ladder(&environment.plan_text),
         interleaved: true,
         observations: runs.chain(loads.records.into_iter().map(load)).collect(),
         latencies,

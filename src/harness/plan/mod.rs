@@ -29,7 +29,7 @@ use crate::verify::Digest;
 // The longest that comes with the program has 1.3 KB.
 const PLAN_BYTES_MAX: u64 = 1 << 20;
 // What of a plan says how often its contenders run, and why: it changes no single run.
-const NOT_WHAT_RUNS: [&str; 4] = ["purpose", "budget_s", "repetitions", "target"];
+const NOT_WHAT_RUNS: [&str; 5] = ["purpose", "budget_s", "repetitions", "target", "ladder"];
 // Characters of a plan's fingerprint.
 // 32 bits tell the few plans of one name apart.
 const FINGERPRINT_CHARS: usize = 8;
@@ -54,6 +54,9 @@ struct Text {
     /// Stop when each median's interval reaches at most this part of it to either side.
     #[serde(default)]
     target: TargetPart,
+    /// Whether each contender is the one before it with one more choice, and is compared with it.
+    #[serde(default)]
+    ladder: bool,
     #[serde(default)]
     workloads: Vec<Spanned<WorkloadPlan>>,
     #[serde(default)]
@@ -287,6 +290,14 @@ pub(crate) fn fingerprint(text: &str) -> String {
     let mut digest = Digest::of(told.as_bytes()).to_string();
     digest.truncate(FINGERPRINT_CHARS);
     digest
+}
+
+/// The contenders of a plan that is a ladder, in their order; none of any other text.
+pub(crate) fn ladder(text: &str) -> Vec<String> {
+    let plan = toml::from_str::<Text>(text).ok().filter(|plan| plan.ladder);
+    let contenders = plan.into_iter().flat_map(|plan| plan.contenders);
+    let entries = contenders.flat_map(|one| one.into_inner().entries().unwrap_or_default());
+    entries.map(|entry| entry.name).collect()
 }
 
 /// The number of the line on which a part of the text begins, from 1.

@@ -148,3 +148,24 @@ fn the_plans_that_come_with_the_program_are_right() {
         assert!(names.iter().any(|found| found == name), "{name} is missing");
     }
 }
+
+#[test]
+fn each_step_of_the_ladder_is_one_choice() {
+    let text = include_str!("../../../inputs/plans/ladder.toml");
+    let plan = parse(text).expect("it is right");
+    let names: Vec<_> = plan.contenders.iter().map(|one| one.name.clone()).collect();
+    assert_eq!(ladder(text), names);
+    let [mutex, steps @ ..] = plan.contenders.as_slice() else { panic!("it has contenders") };
+    assert_eq!((mutex.engine, steps.len()), (ContenderKind::Mutex, 9));
+    for pair in steps.windows(2) {
+        let [before, after] = [&pair[0], &pair[1]].map(|one| one.switches.named());
+        assert!(after.iter().all(|(name, value)| before.get(name) == Some(value)));
+        assert_eq!(before.len(), after.len() + 1, "{} → {}", pair[0].name, pair[1].name);
+    }
+    assert_eq!(steps[8].switches, Overrides::default());
+    // Other plans are none, and neither is what can't be read.
+    assert_eq!(
+        [ladder(RIGHT), ladder("ladder = true"), ladder("")],
+        [const { Vec::<String>::new() }; 3]
+    );
+}

@@ -37,6 +37,7 @@ impl Set {
             is_invalid: sets().any(|set| set.is_invalid),
             commands,
             plan: sets().find_map(|set| set.plan.clone()),
+            ladder: sets().next().map(|set| set.ladder.clone()).unwrap_or_default(),
             interleaved: sets().all(|set| set.interleaved),
             ..Self::default()
         };

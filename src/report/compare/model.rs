@@ -33,6 +33,8 @@ pub(crate) struct Set {
     pub commands: Vec<String>,
     /// The name and the text of its plan.
     pub plan: Option<(String, String)>,
+    /// Contenders that lead from the first to the last, one choice at a time; empty if its plan is no ladder.
+    pub ladder: Vec<String>,
     /// Whether its contenders took turns, so that equal repetitions were neighbours in time and
     /// did the same work.
     pub interleaved: bool,

@@ -3,7 +3,7 @@
 use super::cells::{ends_of, judgement, part, ratio};
 use super::control::Shift;
 use super::judge::{JudgedPair, LAUNCHES_LEAST, SIGNIFICANT, Tested, Verdict};
-use super::pairing::Pairing;
+use super::pairing::{Pairing, Rung};
 use crate::escape;
 use crate::report::units::count;
 
@@ -15,6 +15,7 @@ pub(super) fn all(pairings: &[Pairing]) -> Vec<String> {
         notes.push("The two sides have no result in common.".to_owned());
     }
     notes.extend(pairings.iter().filter_map(|pairing| mean(pairing, pairings.len() > 1)));
+    notes.extend(products(pairings));
     let same = tally(pairings, Verdict::Same);
     if same > 0 {
         notes.push(format!(
@@ -69,6 +70,28 @@ fn mean(pairing: &Pairing, named: bool) -> Option<String> {
         ends.unwrap_or_default(),
         judgement(pairing.figure, Some(mean.ratio), mean.verdict).text
     ))
+}
+
+/// Of each scenario of a ladder, the product of its steps beside the ratio of its ends. They differ a little:
+/// the median of ratios is no ratio of medians.
+fn products(pairings: &[Pairing]) -> Vec<String> {
+    let of = |rung: Rung| pairings.iter().filter(move |pairing| pairing.rung == Some(rung));
+    let product = |whole: &JudgedPair| {
+        let steps = of(Rung::Step).map(|step| {
+            let row = step.rows.iter().find(|row| row.scenario == whole.scenario)?;
+            row.ratio
+        });
+        let steps: Option<Vec<f64>> = steps.collect();
+        let (steps, ends) = (steps?, whole.ratio?);
+        Some(format!(
+            "{}: the product of {} is {}, the last ÷ the first {}",
+            whole.scenario,
+            count(steps.len() as u64, "step"),
+            ratio(steps.iter().product()),
+            ratio(ends)
+        ))
+    };
+    of(Rung::Whole).flat_map(|whole| &whole.rows).filter_map(product).collect()
 }
 
 /// What the verdicts hold for.

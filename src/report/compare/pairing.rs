@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::control::{self, Control, NO_CONTROL};
 use super::judge::{self, Design, JudgedPair, SIGNIFICANT, Verdict};
 use super::{Figure, Set};
+use crate::config::choice;
 use crate::escape;
 use crate::report::statistics::{Estimate, Interval, RESAMPLES, geometric_mean};
 
@@ -42,6 +43,9 @@ pub(crate) struct Pairing {
     pub other: String,
     /// Whether both are contenders of one set.
     pub within: bool,
+    /// What of a ladder this is, if it is of one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rung: Option<Rung>,
     pub rows: Vec<JudgedPair>,
     /// Between sets: the contender that their ratios are relative to.
     pub control: Option<String>,
@@ -49,6 +53,16 @@ pub(crate) struct Pairing {
     pub mean: Option<MeanRatio>,
     pub only_base: Vec<String>,
     pub only_other: Vec<String>,
+}
+
+choice! {
+    /// What of a ladder is compared.
+    pub(crate) enum Rung {
+        /// A contender with the one before it.
+        Step = "step",
+        /// The last with the first.
+        Whole = "whole",
+    }
 }
 
 /// The geometric mean of ratios.
@@ -104,6 +118,14 @@ pub(crate) enum CompareError {
 }
 
 impl Pairing {
+    /// The name of a row in a table that this pairing shares with others.
+    pub(super) fn name_of(&self, row: &JudgedPair) -> String {
+        match self.rung {
+            Some(Rung::Whole) => format!("{} → {}", self.base, self.other),
+            Some(Rung::Step) | None => row.contender.clone(),
+        }
+    }
+
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.rows.iter().filter(|row| row.verdict == verdict).count()
     }
@@ -135,6 +157,8 @@ pub(super) fn compare_resampling(
                 let control = control_of(question, [first, other])?;
                 pairings.push(between(figure, [first, other], control, resamples));
             }
+        } else if !named && first.ladder.len() > 1 {
+            pairings.extend(steps(figure, first, resamples));
         } else {
             let (base, others) = contenders(first, question)?;
             let all = all_within(figure, first, base, resamples);
@@ -249,10 +273,27 @@ fn between(
 /// that no verdict depends on what else is asked for.
 pub(super) fn all_within(figure: Figure, set: &Set, base: &str, resamples: usize) -> Vec<Pairing> {
     let others = set.contenders().into_iter().filter(|name| *name != base);
-    let mut all: Vec<_> =
-        others.map(|other| within(figure, set, [base, other], resamples)).collect();
+    judged_together(others.map(|other| within(figure, set, [base, other], resamples)))
+}
+
+/// Each contender of a ladder against the one before it, and the last against the first. An ablation, which
+/// takes one choice back at a time, shows nothing where two choices cover for each other.
+fn steps(figure: Figure, set: &Set, resamples: usize) -> Vec<Pairing> {
+    let pair = |base: &str, other: &str, rung| Pairing {
+        rung: Some(rung),
+        ..within(figure, set, [base, other], resamples)
+    };
+    let steps = set.ladder.windows(2).map(|pair_of| pair(&pair_of[0], &pair_of[1], Rung::Step));
+    let ends = set.ladder.first().zip(set.ladder.last());
+    judged_together(steps.chain(ends.map(|(first, last)| pair(first, last, Rung::Whole))))
+}
+
+/// Pairings of one figure with their verdicts: they are corrected for each other.
+fn judged_together(pairings: impl Iterator<Item = Pairing>) -> Vec<Pairing> {
+    let mut all: Vec<_> = pairings.collect();
+    let figure = all.first().map(|pairing| pairing.figure);
     let mut rows: Vec<_> = all.iter_mut().flat_map(|pairing| &mut pairing.rows).collect();
-    judge::decide(figure, &mut rows);
+    figure.into_iter().for_each(|figure| judge::decide(figure, &mut rows));
     all.into_iter().map(Pairing::sum_up).collect()
 }
 
@@ -279,6 +320,7 @@ impl Pairing {
             base,
             other,
             within,
+            rung: None,
             rows: Vec::new(),
             control: None,
             mean: None,

@@ -187,7 +187,8 @@ pub(super) fn notices(comparison: &Comparison) -> Vec<String> {
 /// a table.
 pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
     let together = |left: &Pairing, right: &Pairing| {
-        left.within && left.figure == right.figure && left.base == right.base
+        let is_ladder = left.rung.is_some() && right.rung.is_some();
+        left.within && left.figure == right.figure && (is_ladder || left.base == right.base)
     };
     let tables = comparison.pairings.chunk_by(together);
     tables.map(|pairings| (pairings[0].figure, grid(pairings))).collect()
@@ -196,18 +197,31 @@ pub(super) fn grids(comparison: &Comparison) -> Vec<(Figure, Grid)> {
 /// Pairings of one figure and base, at least one, as a table with a row a result.
 pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let Pairing { figure, base, other, within, .. } = &pairings[0];
-    let mut rows: Vec<&JudgedPair> = pairings.iter().flat_map(|pairing| &pairing.rows).collect();
+    let mut rows: Vec<(&Pairing, &JudgedPair)> = Vec::new();
+    for pairing in pairings {
+        rows.extend(pairing.rows.iter().map(|row| (pairing, row)));
+    }
     // Stable: the contenders of a scenario keep their order.
-    rows.sort_by(|left, right| left.scenario.cmp(&right.scenario));
+    rows.sort_by(|(_, left), (_, right)| left.scenario.cmp(&right.scenario));
     let has_parameters = ambiguous(&rows);
-    let is_one = pairings.len() == 1;
-    let (other, each) =
-        if is_one { (other.as_str(), other.as_str()) } else { ("contender's", "each") };
+    let is_ladder = pairings[0].rung.is_some();
+    let is_one = pairings.len() == 1 && !is_ladder;
+    let last = pairings[pairings.len() - 1].other.as_str();
+    let title = match (is_ladder, is_one) {
+        (true, _) => format!("{}, step by step: {base} → {last}", figure.title()),
+        (_, true) => format!("{}: {base} → {other}", figure.title()),
+        _ => format!("{}: {base} → each", figure.title()),
+    };
+    let (base, other) = match (is_ladder, is_one) {
+        (true, _) => ("before", "after"),
+        (_, true) => (base.as_str(), other.as_str()),
+        _ => (base.as_str(), "contender's"),
+    };
     let mut columns = Column::list("workload|#peers|#segment");
     // The heading names a single one.
     let has_contender = !within || !is_one;
     if has_contender {
-        columns.push(Column::words("contender"));
+        columns.push(Column::words(if is_ladder { "step" } else { "contender" }));
     }
     if has_parameters {
         columns.push(Column::words("parameters"));
@@ -215,10 +229,10 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "detects", "δ"];
     columns.extend(numbers.map(Column::numbers));
     columns.push(Column::words("verdict"));
-    let row = |row: &&JudgedPair| {
+    let row = |(pairing, row): &(&Pairing, &JudgedPair)| {
         let mut cells = keys(&row.scenario);
         if has_contender {
-            cells.push(row.contender.as_str().into());
+            cells.push(pairing.name_of(row).into());
         }
         if has_parameters {
             cells.push(row.scenario.details().into());
@@ -226,19 +240,14 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
         cells.extend(judged(*figure, row));
         cells
     };
-    Grid {
-        title: format!("{}: {base} → {each}", figure.title()),
-        rows: rows.iter().map(row).collect(),
-        columns,
-        notes: notes::all(pairings),
-    }
+    Grid { title, rows: rows.iter().map(row).collect(), columns, notes: notes::all(pairings) }
 }
 
 /// Whether two rows differ only in the parameters or conditions of their workloads.
-fn ambiguous(rows: &[&JudgedPair]) -> bool {
-    let short = |row: &&JudgedPair| {
+fn ambiguous(rows: &[(&Pairing, &JudgedPair)]) -> bool {
+    let short = |(pairing, row): &(&Pairing, &JudgedPair)| {
         let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
-        (workload, peers, segment_bytes, row.contender.clone())
+        (workload, peers, segment_bytes, pairing.name_of(row))
     };
     let mut all: Vec<_> = rows.iter().map(short).collect();
     all.sort();

@@ -49,6 +49,7 @@ fn forest(pairing: &Pairing, rows: &[&JudgedPair]) -> DrawnFigure {
     let mut rows_only = table::grid(&[Pairing {
         rows: rows.iter().map(|row| (*row).clone()).collect(),
         mean: None,
+        rung: None,
         only_base: Vec::new(),
         only_other: Vec::new(),
         ..pairing.clone()

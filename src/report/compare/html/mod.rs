@@ -8,6 +8,7 @@ mod served;
 mod breakdown;
 mod forest;
 mod frame;
+mod ladder;
 mod latencies;
 mod axis;
 pub(crate) mod scaling;
@@ -20,7 +21,7 @@ mod trend;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
-use super::pairing::{Comparison, Pairing, fact_names};
+use super::pairing::{Comparison, Pairing, Rung, fact_names};
 use super::{Figure, Scenario, Set, cells, table};
 use crate::escape::{html, html_lines};
 use crate::report::statistics::RESAMPLES;
@@ -71,6 +72,9 @@ impl Page<'_> {
 
     fn title(&self) -> String {
         let pairings = &self.comparison.pairings;
+        if let Some(whole) = pairings.iter().find(|pairing| pairing.rung == Some(Rung::Whole)) {
+            return format!("{} → {}, step by step", whole.base, whole.other);
+        }
         let mut others: Vec<&str> = pairings.iter().map(|pairing| pairing.other.as_str()).collect();
         others.sort_unstable();
         others.dedup();
@@ -108,9 +112,12 @@ impl Page<'_> {
     }
 
     fn headline(&self) -> String {
-        let heads: String = self.comparison.pairings.iter().map(head).collect();
-        let drawings =
-            self.comparison.pairings.iter().flat_map(forest::forests).collect::<Vec<_>>();
+        let pairings = &self.comparison.pairings;
+        // The steps of a ladder have a drawing together.
+        let whole = || pairings.iter().filter(|pairing| pairing.rung != Some(Rung::Step));
+        let heads: String = whole().map(head).collect();
+        let mut drawings = ladder::waterfalls(pairings);
+        drawings.extend(whole().flat_map(forest::forests));
         let how = format!(
             "<p class=\"note\">A difference is significant if two conditions hold: its p-value, with \
              Holm's correction over all contenders and scenarios of the figure, shown or not, is below \

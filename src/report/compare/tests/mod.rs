@@ -2,6 +2,7 @@
 
 mod imports;
 mod kept_apart;
+mod ladder;
 mod noise;
 mod verdicts;
 
