@@ -5,8 +5,6 @@
 
 use std::collections::VecDeque;
 
-use crossbeam::sync::Parker;
-
 use super::{Idle, SHOW_EVERY};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::tracker::Progress;
@@ -50,19 +48,18 @@ impl<'a, T: Transport, F: FnMut(Progress)> SharedRank<'a, T, F> {
     }
 
     /// Goes on until the tracker has ended too, after its peer has.
-    pub(super) fn end(mut self, parker: Parker) -> Result<T, TransportError> {
-        let mut idle = Idle::new(parker, false);
+    pub(super) fn end(mut self, mut idle: Idle) -> Result<T, TransportError> {
         let mut events = PolledEvents::default();
         // The tracker gives up whoever is silent, and so comes to its end by itself.
         while !self.finished {
             self.poll(&mut events)?;
-            if events.is_empty() { idle.wait(None) } else { idle.reset() }
+            if events.is_empty() { idle.wait(self.clock.now(), None) } else { idle.reset() }
         }
         let limit = crate::config::SILENCE_PATIENCE;
         let _limited = watchdog::limit("the tracker's last messages to leave", limit);
         while !self.inner.is_flushed() && !self.tracker.may_leave_unsent() {
             self.inner.poll(&mut events)?;
-            idle.wait(None);
+            idle.wait(self.clock.now(), None);
         }
         Ok(self.inner)
     }
