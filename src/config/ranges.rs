@@ -100,7 +100,7 @@ ranges! {
     MeasuredSegments: u32, 1, u32::MAX;
     // MPI counts the bytes of a message in 31 bits.
     /// Payload of a segment, bytes; 0 moves the hash alone.
-    SegmentBytes: usize, 0, 0x7fff_ffff, default 32_768;
+    SegmentBytes: usize, 0, 0x7fff_ffff, default 1024;
     /// Bytes of a file, at most.
     FileBytes: u64, 1, u64::MAX;
     // A petabyte is more than any disk of a node.
