@@ -14,7 +14,14 @@ const PLANNED: [Algorithm; 4] = [
 ];
 
 fn job(segments: u32, verify: bool) -> BroadcastJob {
-    BroadcastJob { segments, segment_bytes: 1000, seed: 7, verify, meter: Meter::default() }
+    BroadcastJob {
+        segments,
+        segment_bytes: 1000,
+        seed: 7,
+        verify,
+        has_own_core: false,
+        meter: Meter::default(),
+    }
 }
 
 /// Every receiver has every byte, and somebody has sent it.

@@ -195,14 +195,14 @@ fn ranks_with_other_options_are_named_and_nothing_is_moved() {
     }
     for engine in ["lockfree", "mutex"] {
         for (more, what) in [
-            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 32768 as on rank 0"),
+            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 1024 as on rank 0"),
             (&["--seed", "9"], "--seed is not 1 as on rank 0"),
             (&["--patience", "ask=1s"], "--patience is not registration=600s,silence=60s,"),
             (
                 &["--engine", if engine == "mutex" { "lockfree" } else { "mutex" }],
                 "--engine is not ",
             ),
-            (&["--verify", "off"], "--verify is not the default, inline as on rank 0"),
+            (&["--verify", "off"], "--verify is not the default, auto as on rank 0"),
         ] {
             let out = tempfile::tempdir().expect("a folder");
             let small = inputs("small");

@@ -9,17 +9,17 @@ use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
 use super::stage_args::StageArgs;
 use super::via::Via;
+use crate::config::Engine;
 use crate::config::ranges::{
     BudgetSeconds, Files, LatencyMicroseconds, LinkGbit, MessageMicroseconds, Peers, Seed,
     SegmentBytes, Segments, SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes,
     Threads, TreeBytes,
 };
-use crate::config::{Engine, Verify};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
-use crate::harness;
 use crate::harness::scale_study::{Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
+use crate::metrics::cores::CoreShare;
 use crate::report::compare::Figure;
 
 /// The whole command line. What the help says first is the description in `Cargo.toml`.
@@ -93,7 +93,8 @@ pub(super) struct RunArgs {
     pub(super) engine: Engine,
     #[command(flatten)]
     overrides: OverrideFlags,
-    /// Threads of a rank that verify, with --verify pool, 1 to 1024 [default: one per core]
+    /// Threads of a rank that verify beside the communicating one, 1 to 1024 [default: its share of the cores,
+    /// less one]
     #[arg(long, value_name = "N", help_heading = HEADING)]
     verify_threads: Option<Threads>,
     /// Also write the summary as JSON to this file
@@ -117,7 +118,6 @@ impl RunArgs {
             overwrite: self.overwrite,
             seed: self.shared.seed.get(),
             config,
-            verify_threads: self.verify_threads(),
             faults: self.inject.clone(),
             warn,
             ..Job::new(Inputs::Folder(self.inputs.clone()), segment_bytes)
@@ -161,12 +161,11 @@ impl RunArgs {
         })
     }
 
-    /// Threads of a rank that verify beside its own.
-    fn verify_threads(&self) -> usize {
-        if self.overrides.0.verify != Some(Verify::Pool) {
-            return 0;
-        }
-        self.verify_threads.map_or_else(harness::cores, Threads::get)
+    /// The job on nodes that have so many cores each.
+    pub(super) fn on_cores(&self, job: Job, share: CoreShare) -> Job {
+        let spare = self.verify_threads.map_or(share.workers(), Threads::get);
+        let verify_threads = job.config.verify.threads(spare);
+        Job { verify_threads, has_own_core: share.has_own_core(), ..job }
     }
 }
 

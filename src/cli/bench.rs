@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, reading, refuse_all, runs_over_mpi, show, threads, writable};
-use crate::config::{REGISTRATION_PATIENCE, Verify};
+use crate::config::REGISTRATION_PATIENCE;
 use crate::escape;
-use crate::harness;
 use crate::harness::environment::Environment;
 use crate::harness::measured::has_records;
+use crate::harness::plan::PlannedContender;
 use crate::harness::records::{self, Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, BenchError};
+use crate::harness::workload::BenchScenario;
 use crate::harness::{Launch, Plan, fit, measured, results, tracker_run};
 use crate::report::compare::table;
 use crate::time::Clock;
@@ -60,9 +61,16 @@ fn writable_out(args: &BenchArgs) -> Result<(), String> {
 
 /// Checks that this process has threads and memory for each workload.
 fn probe(plan: &Plan) -> Result<(), String> {
-    let nodes = plan.scenarios.iter().map(|scenario| scenario.workload.peers + 1).max();
-    let pools = plan.contenders.iter().any(|one| one.switches.verify == Some(Verify::Pool));
-    threads::probe(nodes.unwrap_or(0), if pools { harness::cores() } else { 0 })?;
+    let verify = |one: &PlannedContender| one.switches.verify.unwrap_or_default();
+    let threads = |scenario: &BenchScenario| {
+        let peers = scenario.workload.peers;
+        let spare = Launch::Threads.core_share(peers).workers();
+        let of_a_peer = plan.contenders.iter().map(|one| verify(one).threads(spare)).max();
+        (peers + 1, of_a_peer.unwrap_or(0))
+    };
+    let all = |&(nodes, of_a_peer): &(u32, usize)| nodes as usize * (1 + of_a_peer);
+    let (nodes, of_a_peer) = plan.scenarios.iter().map(threads).max_by_key(all).unwrap_or_default();
+    threads::probe(nodes, of_a_peer)?;
     probe_tracker(plan)?;
     plan.scenarios.iter().try_for_each(|scenario| {
         scenario.probe(fit::spare_slots(plan, scenario, false)).map_err(|cause| {

@@ -13,6 +13,7 @@ use crate::driver::prepare::slot_bytes;
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, PeerInput, peers_in, segments_held};
+use crate::metrics::cores::{CoreShare, Cores};
 use crate::store::{OutputError, OutputList, Store, remove_left_over};
 use crate::time::Clock;
 
@@ -75,7 +76,8 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
         let why = "nodes of one process exchange no bytes: start ranks with mpirun";
         return Err(format!("--inject garble, lengthen, invalidate: {why}"));
     }
-    let mut job = args.job(false, show::error);
+    let share = CoreShare::new(&Cores::mine(), nodes as usize - 1);
+    let mut job = args.on_cores(args.job(false, show::error), share);
     threads::probe(nodes, job.verify_threads)?;
     let inputs = (1..nodes).map(|rank| PeerInput::read(&args.inputs, NodeId(rank)));
     // An input that can't be read is refused by its peer, with all others that can't.

@@ -16,6 +16,7 @@ use super::{FAILED, OK, REFUSED, refuse_all};
 use crate::baseline;
 use crate::config::{Engine, SILENCE_PATIENCE};
 use crate::driver::job;
+use crate::metrics::cores::CoreShare;
 use crate::store::{OutputList, remove_left_over};
 use crate::time::Clock;
 use crate::transport::mpi::{Meeting, RollCall, here};
@@ -48,7 +49,10 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Err(code) => return code,
     };
     let one_machine = here.ranks == world.size();
-    let (job, progress) = (args.job(!one_machine, show::error), show::progress(args, &clock));
+    let ranks_here = usize::try_from(here.ranks).expect("this rank is here");
+    let share = CoreShare::new(&here.cores, ranks_here);
+    let job = args.on_cores(args.job(!one_machine, show::error), share);
+    let progress = show::progress(args, &clock);
     let ended = match args.engine {
         Engine::Lockfree => job::run_rank(&job, &world, &clock, progress),
         Engine::Mutex => baseline::run_rank(&job, &world, &clock, progress),

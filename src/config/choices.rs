@@ -170,13 +170,27 @@ choice! {
 
 choice! {
     /// Which threads verify received segments.
-    pub enum Verify, default Inline {
+    pub enum Verify, default Auto {
+        /// Other threads of the rank where cores are to spare and segments are long; else the communicating
+        /// thread.
+        Auto = "auto",
         /// The communicating thread.
         Inline = "inline",
         /// Other threads of the rank.
         Pool = "pool",
         /// None: results are marked UNVERIFIED.
         Off = "off",
+    }
+}
+
+impl Verify {
+    /// Threads of a peer that verify, beside the communicating one, where `spare` cores are left for them.
+    pub fn threads(self, spare: usize) -> usize {
+        match self {
+            Self::Auto => spare,
+            Self::Pool => spare.max(1),
+            Self::Inline | Self::Off => 0,
+        }
     }
 }
 
@@ -211,7 +225,7 @@ mod tests {
         named_alike::<Balance>(&["request-count", "random", "two-choices", "in-flight"]);
         named_alike::<Admission>(&["queue", "slots"]);
         named_alike::<Buffers>(&["fresh", "preallocated"]);
-        named_alike::<Verify>(&["inline", "pool", "off"]);
+        named_alike::<Verify>(&["auto", "inline", "pool", "off"]);
     }
 
     #[test]

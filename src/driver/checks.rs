@@ -1,5 +1,9 @@
 //! Checks segments against their digests: on the node's own thread, or on a pool of threads.
+//!
+//! A pool is worth having where cores are to spare. The default takes one there, and checks short segments on
+//! the node's own thread all the same.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crossbeam::channel::{self, Sender};
@@ -18,8 +22,17 @@ use crate::verify::Digest;
 // A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice.
 const CHECKS_MAX: usize = 2 * WINDOW_MAX;
 
+/// Bytes that the communicating thread hashes between two polls, at most.
+// A core hashes 256 KiB in 0.1 to 0.2 ms: as long as a rank that rests may take to answer anyway.
+pub(super) const CHECK_BYTES_A_TURN: usize = 256 << 10;
+
 // The invariant that keeps a queue of that length from being full.
 const BOUNDED: &str = "a node has no more segments in flight than the queue holds";
+
+// Shorter segments are checked on the node's own thread even where cores are to spare.
+// A core hashes 64 KiB in 30 to 50 µs. To wake a thread and to be woken by it takes up to 10 µs each, and the
+// segment moves from one core's cache to another's.
+const POOL_BYTES_MIN: usize = 64 << 10;
 
 /// A check that has ended: the sealed segment, or the vacant slot of a corrupt one.
 #[derive(Debug)]
@@ -45,21 +58,29 @@ pub(super) struct Check {
 pub struct Checks {
     /// The queue of the pool. Its threads end when this is dropped.
     pool: Option<Sender<Check>>,
+    threads: usize,
     off: bool,
+    /// Checks for the node's own thread, oldest first.
+    waiting: VecDeque<Check>,
     done: Arc<ArrayQueue<Checked>>,
 }
 
 impl Checks {
-    /// As `verify` says, with `threads` of its own where it says so. `waker` wakes the node after each check.
+    /// As `verify` says, for segments of up to `segment_bytes`, with `threads` of its own if there are any.
+    /// `waker` wakes the node after each check.
     pub(super) fn new(
         verify: Verify,
         threads: usize,
+        segment_bytes: usize,
         waker: &Unparker,
     ) -> Result<Self, ThreadError> {
-        if verify == Verify::Off {
-            return Ok(Self::off());
-        }
-        if threads == 0 {
+        let on_a_pool = match verify {
+            Verify::Off => return Ok(Self::off()),
+            Verify::Inline => false,
+            Verify::Auto => segment_bytes >= POOL_BYTES_MIN,
+            Verify::Pool => true,
+        };
+        if !on_a_pool || threads == 0 {
             return Ok(Self::inline());
         }
         Ok(Self::on(&spawn::pool("that verifies", threads)?, waker))
@@ -67,7 +88,9 @@ impl Checks {
 
     /// The node itself checks: best where every core has a node of its own.
     pub fn inline() -> Self {
-        Self { pool: None, off: false, done: Arc::new(ArrayQueue::new(CHECKS_MAX)) }
+        let done = Arc::new(ArrayQueue::new(CHECKS_MAX));
+        let waiting = VecDeque::with_capacity(CHECKS_MAX);
+        Self { pool: None, threads: 0, off: false, waiting, done }
     }
 
     /// Nothing is checked, to measure what checks cost.
@@ -81,8 +104,9 @@ impl Checks {
         // Each thread takes checks from one queue for as long as the node lives: to spawn a task for
         // each check would cost an allocation for each.
         let (sender, receiver) = channel::bounded(CHECKS_MAX);
-        let this = Self { pool: Some(sender), ..Self::inline() };
-        for _ in 0..pool.current_num_threads() {
+        let threads = pool.current_num_threads();
+        let this = Self { pool: Some(sender), threads, ..Self::inline() };
+        for _ in 0..threads {
             let (receiver, done, waker) = (receiver.clone(), Arc::clone(&this.done), waker.clone());
             pool.spawn(move || {
                 for check in receiver {
@@ -94,16 +118,38 @@ impl Checks {
         this
     }
 
-    pub(super) fn begin(&self, check: Check) {
+    pub(super) fn begin(&mut self, check: Check) {
         match &self.pool {
             None if self.off => {
                 let Check { from, segment, slot, requested, .. } = check;
                 let result = Ok(slot.seal_unchecked());
                 self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
             }
-            None => make(check, &self.done),
+            None => self.waiting.push_back(check),
             Some(pool) => pool.try_send(check).expect(BOUNDED),
         }
+    }
+
+    /// Whether checks wait for the node's own thread.
+    pub(super) fn has_own(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Makes those checks until `bytes_max` bytes are done; returns how many are.
+    pub(super) fn advance(&mut self, bytes_max: usize) -> usize {
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some(check) = self.waiting.pop_front() else { break };
+            // A segment without bytes costs a turn too.
+            bytes += check.slot.bytes().len().max(1);
+            make(check, &self.done);
+        }
+        bytes
+    }
+
+    /// Threads that check, beside the node's own.
+    pub(super) fn threads(&self) -> usize {
+        self.threads
     }
 
     pub(super) fn next(&self) -> Option<Checked> {
@@ -115,4 +161,49 @@ fn make(check: Check, done: &ArrayQueue<Checked>) {
     let Check { from, segment, digest, slot, requested } = check;
     let result = slot.check(digest);
     done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crossbeam::sync::Parker;
+
+    fn threads(verify: Verify, spare: usize, segment_bytes: usize) -> usize {
+        let parker = Parker::new();
+        let checks = Checks::new(verify, verify.threads(spare), segment_bytes, parker.unparker());
+        checks.expect("a few threads").threads()
+    }
+
+    #[test]
+    fn long_segments_are_checked_by_threads_of_their_own_where_cores_are_to_spare() {
+        let by_default = |spare, bytes| threads(Verify::default(), spare, bytes);
+        assert_eq!(by_default(3, POOL_BYTES_MIN), 3);
+        assert_eq!(by_default(3, POOL_BYTES_MIN - 1), 0);
+        assert_eq!(by_default(0, 1 << 30), 0);
+        assert_eq!((threads(Verify::Pool, 3, 1), threads(Verify::Pool, 0, 1)), (3, 1));
+        assert_eq!(threads(Verify::Inline, 3, 1 << 30) + threads(Verify::Off, 3, 1 << 30), 0);
+    }
+
+    #[test]
+    fn the_communicating_thread_checks_a_little_at_a_time() {
+        const SEGMENT_BYTES: usize = CHECK_BYTES_A_TURN * 2 / 5;
+        let mut store = Store::new(6, SEGMENT_BYTES).expect("a little memory");
+        let mut checks = Checks::inline();
+        let digest = Digest([0; 32]);
+        for segment in (0..6).map(SegmentId) {
+            let slot = store.take().expect("one for each").fill(SEGMENT_BYTES);
+            let (from, requested) = (NodeId(1), Timestamp(0));
+            checks.begin(Check { from, segment, digest, slot, requested });
+        }
+        for turn in 0..2 {
+            assert!(checks.next().is_none() && checks.has_own());
+            assert_eq!(checks.advance(CHECK_BYTES_A_TURN), 3 * SEGMENT_BYTES);
+            let ended: Vec<_> = std::iter::from_fn(|| checks.next()).collect();
+            let order: Vec<_> = ended.iter().map(|checked| checked.segment.0).collect();
+            assert_eq!(order, [0, 1, 2].map(|place| 3 * turn + place));
+            assert!(ended.iter().all(|checked| checked.result.is_err()), "they are corrupt");
+        }
+        assert!(!checks.has_own());
+    }
 }

@@ -8,7 +8,7 @@ use crossbeam::sync::{Parker, Unparker};
 
 use super::injection::Fault;
 use super::prepare::{PeerSetup, PrepareError, prepare};
-use super::{Injection, PeerOptions, Prepared, run_peer, run_tracker};
+use super::{Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::Config;
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
@@ -16,8 +16,8 @@ use crate::metrics::usage::Meter;
 use crate::protocol::{Outcome, Tracker, tracker::Progress};
 use crate::spawn::{self, Gate, ThreadError};
 use crate::time::Clock;
-use crate::transport::TransportError;
 use crate::transport::local::{self, LocalTransport};
+use crate::transport::{Transport as _, TransportError};
 
 /// Where the peers' inputs come from.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Job {
     pub config: Config,
     /// Threads of each peer that check segments; 0 lets its own thread check them.
     pub verify_threads: usize,
+    /// Whether each node has a core that no other one needs.
+    pub has_own_core: bool,
     /// Faults to inject.
     pub faults: Vec<Fault>,
     /// Receives each warning about an input, a line each.
@@ -96,6 +98,7 @@ impl Job {
             seed: 1,
             config: Config::for_segments_of(segment_bytes),
             verify_threads: 0,
+            has_own_core: false,
             faults: Vec::new(),
             warn: |_| (),
             meter: Meter::default(),
@@ -173,14 +176,16 @@ pub fn run_threads(
                 if !gate.pass() {
                     return Err(TransportError::BrokenOff);
                 }
-                run_peer(prepared, &mut end, parker, (clock, &job.meter), injection)
+                let idle = Idle::new(parker, end.wakes(), job.has_own_core);
+                run_peer(prepared, &mut end, idle, (clock, &job.meter), injection)
             })
         };
         let peers = (1..).map(NodeId).zip(prepared).zip(ends).map(peer);
         let peers: Result<Vec<_>, _> = peers.collect();
         gate.open(peers.is_ok());
         let peers = peers?;
-        let tracked = run_tracker(&mut tracker, &mut end, parker, (clock, &job.meter), show);
+        let idle = Idle::new(parker, end.wakes(), job.has_own_core);
+        let tracked = run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), show);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok(std::iter::once(tracked).chain(peers).collect::<Vec<_>>())
     });
@@ -194,7 +199,8 @@ pub fn run_threads(
 #[cfg(feature = "mpi")]
 mod ranks {
     use super::{
-        Config, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
+        Config, Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics,
+        Tracker,
     };
     use super::{run_peer, run_tracker};
     use crate::config::MESSAGE_BYTES_MAX;
@@ -203,8 +209,8 @@ mod ranks {
     use crate::protocol::violation::Route;
     use crate::protocol::{Message, codec};
     use crate::time::Clock;
-    use crate::transport::TransportError;
     use crate::transport::mpi::{Meeting, MpiTransport, RollCall};
+    use crate::transport::{Transport as _, TransportError};
     use crate::watchdog;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
 
@@ -273,8 +279,8 @@ mod ranks {
         let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
         let mut tracker = Tracker::new(nodes, config, job.seed);
         job.meter.begin();
-        let mine =
-            run_tracker(&mut tracker, &mut transport, Parker::new(), (clock, &job.meter), show)?;
+        let idle = Idle::new(Parker::new(), transport.wakes(), job.has_own_core);
+        let mine = run_tracker(&mut tracker, &mut transport, idle, (clock, &job.meter), show)?;
         if !tracker.outcome().lost.is_empty() {
             // Gathering would wait forever for a lost rank.
             let unknown = (1..nodes).map(|_| RankMetrics::default());
@@ -313,7 +319,8 @@ mod ranks {
         let prepared = job.prepare_peer((node, nodes), transport.segments_max(), parker.unparker());
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
-        let metrics = run_peer(prepared, &mut transport, parker, (clock, &job.meter), injection)?;
+        let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
+        let metrics = run_peer(prepared, &mut transport, idle, (clock, &job.meter), injection)?;
         transport.gather(&metrics.encode(), job.config.silence_patience)?;
         Ok(())
     }

@@ -14,11 +14,11 @@ pub mod injection;
 pub mod job;
 pub mod prepare;
 pub(crate) mod stopwatch;
+#[cfg(all(test, not(loom)))]
+mod tests;
 pub(crate) mod writer;
 
 use std::time::Duration;
-
-use crossbeam::sync::Parker;
 
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
@@ -26,6 +26,7 @@ use crate::metrics::{Activity, RankMetrics, TimeSpent};
 use crate::protocol::{Input, Node, Outbox, Output, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, PolledEvents, Transport, TransportError};
+use checks::CHECK_BYTES_A_TURN;
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
 
@@ -52,6 +53,16 @@ pub(crate) trait NodeIo<N> {
 
     /// Takes in what the transport finished.
     fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>);
+
+    /// Whether a segment waits to be checked by this thread.
+    fn has_checks(&self) -> bool {
+        false
+    }
+
+    /// Checks the next segments until `bytes_max` bytes are done; returns how many are.
+    fn check(&mut self, _bytes_max: usize, _inputs: &mut Vec<Input<'_>>) -> usize {
+        0
+    }
 
     /// Collects what other threads have finished, and what has become due.
     fn collect(&mut self, now: Timestamp, node: &N, inputs: &mut Vec<Input<'_>>);
@@ -86,14 +97,14 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
     node: &mut N,
     io: &mut I,
     transport: &mut impl Transport,
-    parker: Parker,
+    idle: Idle,
     (clock, meter): (&Clock, &Meter),
 ) -> Result<LoopMetrics, TransportError> {
     let mut state = LoopState {
         outbox: Outbox::default(),
         inputs: Vec::new(),
         events: PolledEvents::default(),
-        idle: Idle::new(parker, transport.wakes()),
+        idle,
         stopwatch: Stopwatch::start(clock, meter),
         finished: false,
         quiet: Quiet { since: clock.now(), time: Duration::ZERO },
@@ -146,7 +157,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
             state.stopwatch.lap(Activity::Deciding);
         }
         let deadline = node.deadline().into_iter().chain(io.deadline()).min();
-        state.rest(worked, deadline.map(|deadline| deadline.since(now)), transport);
+        state.rest(worked, (now, deadline), transport);
     }
 }
 
@@ -207,17 +218,11 @@ impl LoopState {
         transport: &mut impl Transport,
     ) -> Result<bool, TransportError> {
         let mut worked = false;
-        while !self.outbox.is_empty() || !self.inputs.is_empty() {
-            worked = true;
-            let mut checks = false;
+        // Hashing is the one thing here that takes long: what is left waits until others were heard.
+        let mut bytes_left = CHECK_BYTES_A_TURN;
+        loop {
+            let mut has_news = !self.outbox.is_empty() || !self.inputs.is_empty();
             while let Some(output) = self.outbox.take() {
-                // Checks come in rows, and reading the clock costs a third of a small one.
-                let is_check = matches!(output, Output::Check { .. });
-                if is_check != checks {
-                    let activity = if checks { Activity::Verifying } else { Activity::Deciding };
-                    self.stopwatch.lap(activity);
-                    checks = is_check;
-                }
                 if let Output::Send { to, message } = output {
                     transport.send(to, self.outbox.read(message))?;
                 } else {
@@ -225,25 +230,37 @@ impl LoopState {
                     io.perform(now, output, node, transport, &mut self.inputs)?;
                 }
             }
-            if checks {
+            if bytes_left > 0 && io.has_checks() {
+                has_news = true;
+                // Checks come in rows, and reading the clock costs a third of a small one.
+                self.stopwatch.lap(Activity::Deciding);
+                bytes_left = bytes_left.saturating_sub(io.check(bytes_left, &mut self.inputs));
                 self.stopwatch.lap(Activity::Verifying);
             }
+            if !has_news {
+                return Ok(worked);
+            }
+            worked = true;
             io.collect(now, node, &mut self.inputs);
             for input in self.inputs.drain(..) {
                 node.handle(now, input, &mut self.outbox)?;
             }
         }
-        Ok(worked)
     }
 
-    fn rest(&mut self, worked: bool, until: Option<Duration>, transport: &impl Transport) {
+    fn rest(
+        &mut self,
+        worked: bool,
+        (now, deadline): (Timestamp, Option<Timestamp>),
+        transport: &impl Transport,
+    ) {
         if worked || !self.outbox.is_empty() {
             self.idle.reset();
         } else if transport.wakes() && !transport.is_flushed() {
             // A receiver's mailbox is full, and nothing wakes this node when it has room again.
             std::thread::yield_now();
         } else {
-            self.idle.wait(until);
+            self.idle.wait(now, deadline);
         }
     }
 }
@@ -286,13 +303,13 @@ impl<N, F: FnMut(&N)> NodeIo<N> for MessagesOnly<F> {
 fn run_tracker(
     tracker: &mut Tracker,
     transport: &mut impl Transport,
-    parker: Parker,
+    idle: Idle,
     (clock, meter): (&Clock, &Meter),
     mut show: impl FnMut(Progress),
 ) -> Result<RankMetrics, TransportError> {
     let mut io = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
     let LoopMetrics { messages, spent } =
-        run_node(tracker, &mut io, transport, parker, (clock, meter))?;
+        run_node(tracker, &mut io, transport, idle, (clock, meter))?;
     show(tracker.progress());
     Ok(RankMetrics { messages, spent, ..RankMetrics::default() })
 }
@@ -301,15 +318,14 @@ fn run_tracker(
 fn run_peer(
     prepared: Prepared,
     transport: &mut impl Transport,
-    parker: Parker,
+    idle: Idle,
     measures: (&Clock, &Meter),
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
     let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks } = prepared;
     let mut io =
         PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
-    let LoopMetrics { messages, spent } =
-        run_node(&mut peer, &mut io, transport, parker, measures)?;
+    let LoopMetrics { messages, spent } = run_node(&mut peer, &mut io, transport, idle, measures)?;
     if peer.is_orphaned() {
         return Err(TransportError::Silent(NodeId::TRACKER));
     }

@@ -117,7 +117,7 @@ impl NodeIo<Peer> for PeerIo {
                 Some(slot) => self.store.give_back(slot.vacate()),
                 None => transport.forget(from, segment)?,
             },
-            // Inline a check ends before `begin` returns; on a pool later. `collect` finds both in one queue.
+            // Inline a check is made in a turn of its own, on a pool at any time. `collect` finds both in one queue.
             Output::Check { from, segment, digest } => {
                 let slot = self.take_arrived(from, segment).expect("a segment came to be checked");
                 // None for a second copy whose request ended with the first: it isn't counted.
@@ -150,6 +150,14 @@ impl NodeIo<Peer> for PeerIo {
             Completion::Sent { to, segment } => inputs.push(Input::Sent { to, segment }),
             Completion::Forgotten { slot } => self.store.give_back(slot),
         }
+    }
+
+    fn has_checks(&self) -> bool {
+        self.checks.has_own()
+    }
+
+    fn check(&mut self, bytes_max: usize, _inputs: &mut Vec<Input<'_>>) -> usize {
+        self.checks.advance(bytes_max)
     }
 
     /// Collects checks that have ended, files that were written, and delayed segments that are due.
@@ -196,6 +204,7 @@ impl PeerIo {
     /// What was measured here, with what the peer counted.
     pub(super) fn metrics(mut self, peer: &Peer) -> RankMetrics {
         let failures = peer.failures();
+        self.metrics.workers = self.checks.threads() as u64;
         self.metrics.corrupt_segments = failures.corrupt;
         self.metrics.refused_requests = failures.declined;
         self.metrics.lapsed_requests = failures.lapsed;

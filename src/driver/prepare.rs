@@ -57,7 +57,8 @@ impl Prepared {
         let PeerSetup { registration, store, owned, wanted, output, slot_bytes } = setup;
         let refused = |cause| PrepareError::Thread { node: place.0, cause };
         let writer = Writer::new(output, waker.clone()).map_err(refused)?;
-        let checks = Checks::new(config.verify, verify_threads, waker).map_err(refused)?;
+        let checks = Checks::new(config.verify, verify_threads, slot_bytes, waker);
+        let checks = checks.map_err(refused)?;
         let buffers = config.buffers;
         let peer = Peer::new(place, &registration, config);
         Ok(Self { peer, store, owned, wanted, slot_bytes, buffers, writer, checks })

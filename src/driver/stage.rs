@@ -9,7 +9,7 @@ use crossbeam::sync::Parker;
 use super::job::JobError;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
 use super::tree_workers::{Disk, TreeWorkers, publish};
-use super::{run_node, run_tracker};
+use super::{Idle, run_node, run_tracker};
 use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::usage::Meter;
@@ -50,6 +50,8 @@ pub struct StagePart {
     pub memory_bytes: u64,
     /// Threads that read, hash and write.
     pub workers: usize,
+    /// Whether each rank has a core that no other one needs.
+    pub has_own_core: bool,
 }
 
 /// What a rank did.
@@ -80,6 +82,7 @@ struct Ready {
     io: TreeIo,
     /// Whether this rank has destinations.
     writes: bool,
+    has_own_core: bool,
 }
 
 impl StagePart {
@@ -140,13 +143,19 @@ impl StagePart {
                 digests: if is_source { known.collect() } else { Vec::new() },
             })
         };
-        let (workers, config) = (self.workers, self.config.clone());
+        let (workers, config, has_own_core) =
+            (self.workers, self.config.clone(), self.has_own_core);
         let tree = Tree { manifest: self.manifest, layout: Arc::clone(&self.layout) };
         let disk =
             Disk { layout: self.layout, source: self.source, destinations: self.destinations };
         let workers = TreeWorkers::start(&Arc::new(disk), workers, parker.unparker())?;
         let io = TreeIo::new(node, tree, (pool, workers), Held { segments: held, digests });
-        Ok(Ready { peer: Peer::new((node, nodes), &registration, config), io, writes })
+        Ok(Ready {
+            peer: Peer::new((node, nodes), &registration, config),
+            io,
+            writes,
+            has_own_core,
+        })
     }
 }
 
@@ -158,7 +167,8 @@ impl Ready {
         clock: &Clock,
     ) -> Result<StagedRank, TransportError> {
         let meter = Meter::default();
-        run_node(&mut self.peer, &mut self.io, transport, parker, (clock, &meter))?;
+        let idle = Idle::new(parker, transport.wakes(), self.has_own_core);
+        run_node(&mut self.peer, &mut self.io, transport, idle, (clock, &meter))?;
         if self.peer.is_orphaned() {
             return Err(TransportError::Silent(NodeId::TRACKER));
         }
@@ -190,13 +200,14 @@ pub fn stage_here(
         unreachable!("two ends were asked for");
     };
     let node = NodeId(1);
+    let has_own_core = part.has_own_core;
     let ready = part.ready((node, 2), &peer_parker)?;
     let meter = Meter::default();
     let (tracked, staged) = thread::scope(|scope| {
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
         let peer = spawn::start_scoped(scope, "for a peer", run)?;
-        let tracked =
-            run_tracker(&mut tracker, &mut tracker_end, tracker_parker, (clock, &meter), show);
+        let idle = Idle::new(tracker_parker, tracker_end.wakes(), has_own_core);
+        let tracked = run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), show);
         Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
     })?;
     let named = |node: NodeId| move |source| JobError { node, source };
@@ -209,8 +220,8 @@ pub fn stage_here(
 mod ranks {
     use super::super::shared_rank::SharedRank;
     use super::{
-        Clock, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart, StagedRank,
-        Tracker, TransportError,
+        Clock, Idle, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart,
+        StagedRank, Tracker, TransportError,
     };
     use crate::config::Config;
     use crate::transport::mpi::{Meeting, MpiTransport, NodePlaces, RollCall};
@@ -243,7 +254,7 @@ mod ranks {
         let nodes = places.node_count();
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
-        let (config, seed) = (part.config.clone(), part.seed);
+        let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
         let mut transport = connect(&config, world, places).map_err(named)?;
         let parker = Parker::new();
         let mut part = part;
@@ -260,7 +271,8 @@ mod ranks {
         let mut shared =
             SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
         let staged = ready.run(&mut shared, parker, clock).map_err(named)?;
-        let transport = shared.end(Parker::new()).map_err(named)?;
+        let idle = Idle::new(Parker::new(), false, has_own_core);
+        let transport = shared.end(idle).map_err(named)?;
         if tracker.outcome().lost.is_empty() {
             transport.end(silence).map_err(named)?;
         } else {

@@ -136,6 +136,7 @@ fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest
         segment_bytes: job.segment_bytes,
         seed: job.seed,
         verify,
+        has_own_core: job.has_own_core,
         meter: job.meter.clone(),
     };
     let report = match request.launch {

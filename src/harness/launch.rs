@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::cores::Cores;
+use crate::metrics::cores::{CoreShare, Cores};
 use crate::metrics::usage::Usage;
 use crate::report::MpiLimits;
 use crate::time::Clock;
@@ -70,6 +70,16 @@ impl Launch {
             Self::Threads => Cores::mine(),
             #[cfg(feature = "mpi")]
             Self::Ranks(ranks) => ranks.here.cores.clone(),
+        }
+    }
+
+    /// The cores that fall to each of the nodes on this machine, where all nodes are here and there are `peers`
+    /// peers, or to each of the ranks here.
+    pub(crate) fn core_share(&self, peers: u32) -> CoreShare {
+        match self {
+            Self::Threads => CoreShare::new(&Cores::mine(), peers as usize),
+            #[cfg(feature = "mpi")]
+            Self::Ranks(ranks) => CoreShare::new(&ranks.here.cores, ranks.here() as usize),
         }
     }
 

@@ -29,7 +29,7 @@ macro_rules! counters {
             $($borrow)+ $metrics.origin_bytes, $($borrow)+ $metrics.received_segments,
             $($borrow)+ $metrics.received_bytes, $($borrow)+ $metrics.corrupt_segments,
             $($borrow)+ $metrics.refused_requests, $($borrow)+ $metrics.lapsed_requests,
-            $($borrow)+ $metrics.messages,
+            $($borrow)+ $metrics.messages, $($borrow)+ $metrics.workers,
             tracker, holder, moving, verifying, writing, deciding, idle,
         ];
         counters
@@ -39,7 +39,7 @@ macro_rules! counters {
 /// How many integers stand before the latencies in an encoding.
 // Those of `RankMetrics` itself, and one for each activity. The arrays of `counters` don't compile with
 // another number.
-const COUNTERS: usize = 9 + TimeSpent::ACTIVITIES;
+const COUNTERS: usize = 10 + TimeSpent::ACTIVITIES;
 
 /// What one rank did in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -62,6 +62,8 @@ pub struct RankMetrics {
     pub lapsed_requests: u64,
     /// Messages received.
     pub messages: u64,
+    /// Threads that hash, beside the communicating one.
+    pub workers: u64,
     /// What the time went to while the swarm was open.
     pub spent: TimeSpent,
     /// From the request for a segment until it was verified.
@@ -135,6 +137,7 @@ mod tests {
             refused_requests: 6,
             lapsed_requests: 7,
             messages: 9,
+            workers: 10,
             spent: TimeSpent { by_activity: [1, 2, 3, 4, 5, 6, 7] },
             latency: Latency::new(),
         };

@@ -55,6 +55,10 @@ pub struct Summary {
     pub hash_bytes_per_second: Option<f64>,
     /// How many cores the job could use.
     pub cores: usize,
+    /// Threads of a peer that hash, beside the communicating one: the most of any. 0 in older records, which
+    /// don't tell.
+    #[serde(default)]
+    pub workers: u64,
     /// Payload sent, by rank; rank 0 sends none.
     pub served_bytes: Vec<u64>,
     /// When a peer had all it wanted, seconds, by rank; null for rank 0 and for one that did not.
@@ -146,6 +150,7 @@ impl Summary {
             copy_bytes_per_second: limits.map(|limits| limits.copy_bytes_per_second),
             hash_bytes_per_second: limits.map(|limits| limits.hash_bytes_per_second),
             cores: carrier.cores,
+            workers: metrics.iter().map(|metrics| metrics.workers).max().unwrap_or(0),
             served_max_over_mean: balance::max_over_mean(served_by_peers),
             served_cv: balance::coefficient_of_variation(served_by_peers),
             served_jain: balance::jain(served_by_peers),
@@ -232,7 +237,7 @@ mod tests {
             "lapsed_requests makespan_s messages_per_segment origin_copies peers ratio_to_bound refused_requests",
             "schema seed segment_bytes segment_latency_ns segments segments_per_second",
             "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
-            "tracker_busy_share tracker_messages_per_second transport unavailable_files verified",
+            "tracker_busy_share tracker_messages_per_second transport unavailable_files verified workers",
         ];
         let record = json(&summary());
         let mut keys: Vec<_> = record.as_object().expect("an object").keys().cloned().collect();

@@ -22,7 +22,7 @@ use crate::driver::stage::{StagePart, stage_here};
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
-use crate::metrics::cores::Cores;
+use crate::metrics::cores::{CoreShare, Cores, WORKERS_MAX};
 use crate::spawn;
 use crate::store::available_bytes;
 use crate::time::Clock;
@@ -38,10 +38,6 @@ use node_report::{NodeReport, swarm_errors};
 // A gigabyte holds many more segments than are under way; a quarter leaves the rest to the page cache, which
 // staging needs as much.
 const MEMORY_MOST: u64 = 1 << 30;
-
-/// Threads of a rank that read, hash and write, at most, where `--workers` is not given.
-// Eight cores hash some 10 GB/s, as much as a link of 100 Gbit/s carries.
-const WORKERS_MOST: usize = 8;
 
 /// Threads of a rank that read, hash and write, at least.
 // Two: one hashes while the other waits for a disk.
@@ -230,10 +226,9 @@ fn memory_bytes(args: &StageArgs, ranks_here: usize) -> u64 {
 
 /// Threads of this rank that read, hash and write: its share of the cores, less the one that talks to other
 /// ranks; one rank alone talks to nobody.
-fn workers(args: &StageArgs, cores: &Cores, ranks_here: usize, is_alone: bool) -> usize {
-    let share = cores.count() / ranks_here.max(1);
-    let spare = if is_alone { share } else { share.saturating_sub(1) };
-    args.workers.map_or(spare.clamp(WORKERS_LEAST, WORKERS_MOST), |workers| workers.get())
+fn workers(args: &StageArgs, share: CoreShare, is_alone: bool) -> usize {
+    let spare = if is_alone { share.cores() } else { share.workers() };
+    args.workers.map_or(spare.clamp(WORKERS_LEAST, WORKERS_MAX), |workers| workers.get())
 }
 
 /// What one rank does: open its destinations, take part, report.
@@ -281,6 +276,7 @@ impl RankSetup {
     }
 
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
+        let share = CoreShare::new(&at.cores, at.ranks_here);
         let part = StagePart {
             config: config(args, self.layout.segment_bytes(), at.has_links),
             manifest: self.manifest,
@@ -290,7 +286,8 @@ impl RankSetup {
             needed,
             seed: args.shared.seed.get(),
             memory_bytes: memory_bytes(args, at.ranks_here),
-            workers: workers(args, &at.cores, at.ranks_here, at.is_alone),
+            workers: workers(args, share, at.is_alone),
+            has_own_core: share.has_own_core(),
         };
         (part, self.report)
     }
@@ -315,7 +312,7 @@ fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<Str
     });
     let online: usize = bounds.sum::<Option<usize>>()?;
     let mine = cores.count();
-    (has_links && ranks_here == 1 && mine < online && mine < WORKERS_MOST).then(|| {
+    (has_links && ranks_here == 1 && mine < online && mine < WORKERS_MAX).then(|| {
         format!(
             "note: bound to {mine} of {online} cores, which limits hashing and writing: see --bind-to none \
              of mpirun, --cpus-per-task of srun"

@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
-use crate::driver::{LoopMetrics, MessagesOnly, run_node};
+use crate::driver::{Idle, LoopMetrics, MessagesOnly, run_node};
 use crate::manifest::NodeId;
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
@@ -47,6 +47,8 @@ pub struct BroadcastJob {
     /// Whether a segment counts, and is sent on, only when it is verified. Otherwise all are
     /// verified when the run is over, outside of its time.
     pub verify: bool,
+    /// Whether each node has a core that no other one needs.
+    pub has_own_core: bool,
     /// Told when this process is ready, and when what follows is no part of the run.
     pub meter: Meter,
 }
@@ -148,13 +150,15 @@ pub fn run_threads(
                 if !gate.pass() {
                     return Err(BroadcastError::Stopped);
                 }
-                run_relay(job, algorithm, (node, nodes), &mut end, parker, clock)
+                let idle = Idle::new(parker, end.wakes(), job.has_own_core);
+                run_relay(job, algorithm, (node, nodes), &mut end, idle, clock)
             })
         };
         let peers: Result<Vec<_>, _> = (1..).map(NodeId).zip(ends).map(peer).collect();
         gate.open(peers.is_ok());
         let peers = peers?;
-        let started = run_starter(job, nodes, &mut end, parker, clock);
+        let idle = Idle::new(parker, end.wakes(), job.has_own_core);
+        let started = run_starter(job, nodes, &mut end, idle, clock);
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok((started, peers.collect::<Result<Vec<_>, _>>()))
     })
@@ -167,12 +171,12 @@ fn run_starter(
     job: &BroadcastJob,
     nodes: u32,
     transport: &mut impl Transport,
-    parker: Parker,
+    idle: Idle,
     clock: &Clock,
 ) -> Result<Starter, BroadcastError> {
     let mut starter = Starter::new(nodes);
     let mut io = MessagesOnly::new(|_: &Starter| (), clock);
-    run_node(&mut starter, &mut io, transport, parker, (clock, &job.meter))?;
+    run_node(&mut starter, &mut io, transport, idle, (clock, &job.meter))?;
     match starter.failure() {
         None => Ok(starter),
         Some((node, reason)) => Err(BroadcastError::Failed { node, problem: reason.into() }),
@@ -185,7 +189,7 @@ fn run_relay(
     algorithm: RelayAlgorithm,
     (node, nodes): (NodeId, u32),
     transport: &mut impl Transport,
-    parker: Parker,
+    idle: Idle,
     clock: &Clock,
 ) -> Result<PeerReport, BroadcastError> {
     let plan = algorithm.plan(node, nodes, job.segments);
@@ -200,7 +204,7 @@ fn run_relay(
         (follow(None), ReceivedSegments::default())
     };
     let mut io = RelayIo::new(job, segments, clock);
-    let looped = run_node(&mut relay, &mut io, transport, parker, (clock, &job.meter))?;
+    let looped = run_node(&mut relay, &mut io, transport, idle, (clock, &job.meter))?;
     let RelayIo { segments, mut metrics, .. } = io;
     if node == OWNER {
         metrics.origin_bytes = metrics.served_bytes;

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::config::SILENCE_PATIENCE;
 use crate::driver::stopwatch::Stopwatch;
-use crate::driver::{NodeIo, run_node};
+use crate::driver::{Idle, NodeIo, run_node};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
 use crate::protocol::relay::{OWNER, Relay, RelayPlan};
@@ -50,7 +50,7 @@ pub fn run_rank(
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let Some(peers) = world.split_by_color(color) else {
-        let starter = run_starter(job, nodes, &mut transport, Parker::new(), clock)?;
+        let starter = run_starter(job, nodes, &mut transport, idle(job), clock)?;
         let gathered = transport
             .gather(&encode(&PeerReport::default()), SILENCE_PATIENCE)?
             .unwrap_or_default();
@@ -64,7 +64,7 @@ pub fn run_rank(
             broadcast(job, segmented, node, &peers.process_at_rank(0), &mut transport, clock)
         }
         Algorithm::Relay(algorithm) => {
-            run_relay(job, algorithm, (node, nodes), &mut transport, Parker::new(), clock)
+            run_relay(job, algorithm, (node, nodes), &mut transport, idle(job), clock)
         }
     };
     transport.gather(&encode(&measured?), SILENCE_PATIENCE)?;
@@ -93,7 +93,7 @@ fn broadcast(
     let is_owner = node == OWNER;
     let mut io =
         BcastIo { job, segmented, is_owner, owner, whole, metrics: RankMetrics::default() };
-    let looped = run_node(&mut relay, &mut io, transport, Parker::new(), (clock, &job.meter))?;
+    let looped = run_node(&mut relay, &mut io, transport, idle(job), (clock, &job.meter))?;
     let BcastIo { mut whole, metrics, .. } = io;
     peer_report(
         job,
@@ -213,6 +213,11 @@ impl NodeIo<Relay> for BcastIo<'_> {
     fn take_in(&mut self, _now: Timestamp, _completion: Completion, _inputs: &mut Vec<Input<'_>>) {}
 
     fn collect(&mut self, _now: Timestamp, _relay: &Relay, _inputs: &mut Vec<Input<'_>>) {}
+}
+
+// MPI wakes nobody.
+fn idle(job: &BroadcastJob) -> Idle {
+    Idle::new(Parker::new(), false, job.has_own_core)
 }
 
 fn encode(report: &PeerReport) -> Vec<u8> {

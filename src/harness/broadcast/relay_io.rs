@@ -5,20 +5,23 @@ use std::collections::VecDeque;
 use super::BroadcastJob;
 use super::segments::ReceivedSegments;
 use crate::driver::NodeIo;
-use crate::manifest::SegmentId;
+use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::RankMetrics;
 use crate::protocol::{CheckResult, Input, Output, relay::Relay};
 use crate::store::{FilledSlot, SealedSegment};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, Transport, TransportError};
+use crate::verify::Digest;
 
 /// The segments of one node, and what it measured.
 pub(super) struct RelayIo<'a> {
     job: &'a BroadcastJob,
     clock: &'a Clock,
     pub(super) segments: ReceivedSegments,
-    /// Segments that arrived and wait for their check, oldest first.
+    /// Segments that arrived, oldest first.
     arrived: VecDeque<FilledSlot>,
+    /// Those of them that are to be checked, in the same order.
+    checks: VecDeque<(NodeId, SegmentId, Digest)>,
     /// By segment: when it was requested.
     asked: Vec<Timestamp>,
     pub(super) metrics: RankMetrics,
@@ -32,6 +35,7 @@ impl<'a> RelayIo<'a> {
             clock,
             segments,
             arrived: VecDeque::new(),
+            checks: VecDeque::new(),
             asked: vec![Timestamp::default(); job.segments as usize],
             metrics: RankMetrics::default(),
         }
@@ -74,15 +78,7 @@ impl NodeIo<Relay> for RelayIo<'_> {
                 transport.serve(to, segment, payload)?;
             }
             Output::Check { from, segment, digest } => {
-                let slot = self.arrived.pop_front().expect("checks come in the order of arrival");
-                let sealed = slot.check(digest);
-                let verdict =
-                    if sealed.is_ok() { CheckResult::Valid } else { CheckResult::Corrupt };
-                if let Ok(sealed) = sealed {
-                    // The loop's time is from before the check, which the latency includes.
-                    self.keep(self.clock.now(), segment, sealed);
-                }
-                inputs.push(Input::Checked { from, segment, verdict });
+                self.checks.push_back((from, segment, digest));
             }
             // The loop sends and finishes; plans forget nothing, and no file gets a name.
             Output::Send { .. }
@@ -92,6 +88,27 @@ impl NodeIo<Relay> for RelayIo<'_> {
             | Output::Publish { .. } => {}
         }
         Ok(())
+    }
+
+    fn has_checks(&self) -> bool {
+        !self.checks.is_empty()
+    }
+
+    fn check(&mut self, bytes_max: usize, inputs: &mut Vec<Input<'_>>) -> usize {
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some((from, segment, digest)) = self.checks.pop_front() else { break };
+            let slot = self.arrived.pop_front().expect("checks come in the order of arrival");
+            bytes += slot.bytes().len();
+            let sealed = slot.check(digest);
+            let verdict = if sealed.is_ok() { CheckResult::Valid } else { CheckResult::Corrupt };
+            if let Ok(sealed) = sealed {
+                // The loop's time is from before the check, which the latency includes.
+                self.keep(self.clock.now(), segment, sealed);
+            }
+            inputs.push(Input::Checked { from, segment, verdict });
+        }
+        bytes
     }
 
     fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>) {

@@ -284,7 +284,11 @@ impl Bench<'_> {
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
         let mut run = Summary::new(&job, &carrier, ended);
         let hashing = at.map(|at| run.bytes_delivered as f64 / at.limits.hash_bytes_per_second);
-        let verification = entry.switches.verify.unwrap_or_default();
+        let verification = match entry.switches.verify.unwrap_or_default() {
+            Verify::Auto if run.workers > 0 => Verify::Pool,
+            Verify::Auto => Verify::Inline,
+            chosen => chosen,
+        };
         run.set_bound(at.and_then(|at| at.bound_s(&run, verification)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
         let seconds = |of: fn(&Usage) -> Duration| {
@@ -373,11 +377,12 @@ fn job(
     inputs: Arc<[PeerInput]>,
     repetition: u32,
 ) -> Job {
-    let on_a_pool = entry.switches.verify.unwrap_or_default() == Verify::Pool;
+    let share = launch.core_share(scenario.workload.peers);
     Job {
         seed: scenario.workload.seed.wrapping_add(repetition.into()),
         config: entry.switches.config(scenario.segment_bytes, launch.has_links()),
-        verify_threads: if on_a_pool { super::cores() } else { 0 },
+        verify_threads: entry.switches.verify.unwrap_or_default().threads(share.workers()),
+        has_own_core: share.has_own_core(),
         ..Job::new(Inputs::Made(inputs), scenario.segment_bytes)
     }
 }

@@ -1,0 +1,114 @@
+use std::collections::VecDeque;
+
+use crossbeam::sync::Parker;
+
+use super::*;
+use crate::manifest::SegmentId;
+use crate::protocol::{CheckResult, ProtocolError};
+use crate::transport::local;
+use crate::verify::Digest;
+
+const SEGMENTS: u32 = 40;
+const SEGMENT_BYTES: usize = 100 << 10;
+
+/// A node to which all segments come at once.
+struct Receiver(u32);
+
+impl Node for Receiver {
+    fn handle(
+        &mut self,
+        _now: Timestamp,
+        input: Input<'_>,
+        out: &mut Outbox,
+    ) -> Result<(), ProtocolError> {
+        let (from, digest) = (NodeId(1), Digest([0; 32]));
+        match input {
+            Input::Start => {
+                let all = (0..SEGMENTS).map(SegmentId);
+                all.for_each(|segment| out.push(Output::Check { from, segment, digest }));
+            }
+            Input::Checked { .. } => {
+                self.0 += 1;
+                if self.0 == SEGMENTS {
+                    out.push(Output::Finish);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn waits_for(&self) -> Option<Wait> {
+        Some(Wait::Holder)
+    }
+}
+
+/// Counts the bytes that are checked between two polls.
+#[derive(Default)]
+struct Counting {
+    waiting: VecDeque<SegmentId>,
+    bytes: usize,
+    by_turn: Vec<usize>,
+}
+
+impl NodeIo<Receiver> for Counting {
+    fn perform(
+        &mut self,
+        _now: Timestamp,
+        output: Output,
+        _node: &Receiver,
+        _transport: &mut impl Transport,
+        _inputs: &mut Vec<Input<'_>>,
+    ) -> Result<(), TransportError> {
+        if let Output::Check { segment, .. } = output {
+            self.waiting.push_back(segment);
+        }
+        Ok(())
+    }
+
+    fn has_checks(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn check(&mut self, bytes_max: usize, inputs: &mut Vec<Input<'_>>) -> usize {
+        let mut bytes = 0;
+        while bytes < bytes_max
+            && let Some(segment) = self.waiting.pop_front()
+        {
+            bytes += SEGMENT_BYTES;
+            let verdict = CheckResult::Valid;
+            inputs.push(Input::Checked { from: NodeId(1), segment, verdict });
+        }
+        self.bytes += bytes;
+        bytes
+    }
+
+    fn take_in(&mut self, _now: Timestamp, _completion: Completion, _inputs: &mut Vec<Input<'_>>) {}
+
+    fn collect(&mut self, _now: Timestamp, _node: &Receiver, _inputs: &mut Vec<Input<'_>>) {}
+
+    // Called once after each poll.
+    fn send_ready(&mut self, _transport: &mut impl Transport) -> Result<(), TransportError> {
+        self.by_turn.push(std::mem::take(&mut self.bytes));
+        Ok(())
+    }
+}
+
+#[test]
+fn a_rank_that_hashes_hears_others_in_between_and_does_not_rest() {
+    let parker = Parker::new();
+    let mut end = local::connect(vec![parker.unparker().clone()]).swap_remove(0);
+    let idle = Idle::new(parker, end.wakes(), false);
+    let (mut node, mut io) = (Receiver(0), Counting::default());
+    let clock = Clock::start();
+    run_node(&mut node, &mut io, &mut end, idle, (&clock, &Meter::default())).expect("it ends");
+    let checked = io.by_turn.iter().sum::<usize>() + io.bytes;
+    assert_eq!(checked, SEGMENTS as usize * SEGMENT_BYTES);
+    let most = io.by_turn.iter().max().expect("there was a poll");
+    assert!(*most < CHECK_BYTES_A_TURN + SEGMENT_BYTES, "{:?}", io.by_turn);
+    assert!(io.by_turn.iter().all(|&bytes| bytes > 0), "{:?}", io.by_turn);
+}
