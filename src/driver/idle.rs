@@ -41,10 +41,10 @@ const PATIENCE: Duration = Duration::from_millis(10);
 // A yield that takes this long gave the core to somebody else: Linux's time slices are 0.7 to 3 ms.
 const SLICE: Duration = Duration::from_millis(1);
 
-// How long a node then parks as if it shared its core. Who sleeps is let in at once when it wakes, and who
-// polls on a core that others want waits for its turn: transfers took ten times as long. One slice lost in
-// 100 ms is little.
-const CONTENDED: Duration = Duration::from_millis(100);
+// For how many times as long a node then parks as if it shared its core. Who sleeps is let in at once when it
+// wakes; who polls on a core that others want waits for its turn, and transfers took ten times as long. So it
+// loses a tenth of the time at most.
+const CONTENTION_FACTOR: u32 = 10;
 
 /// How long one node has been idle.
 #[derive(Debug)]
@@ -105,8 +105,9 @@ impl Idle {
         if self.wakes {
             return Rest::Park(WOKEN_PARK_MAX);
         }
-        if self.polled.is_some_and(|polled| now.since(polled) >= SLICE) {
-            self.contended_until = now + CONTENDED;
+        let away = self.polled.map_or(Duration::ZERO, |polled| now.since(polled));
+        if away >= SLICE {
+            self.contended_until = now + away.saturating_mul(CONTENTION_FACTOR);
         }
         // A yield lets whoever else wants this core have it, and costs nothing where nobody does.
         let since = *self.since.get_or_insert(now);
@@ -178,7 +179,7 @@ mod tests {
         idle.reset();
         assert_eq!(polls().map(|time| step(&mut idle, time)).last(), Some(Rest::Park(PARK)));
         idle.reset();
-        step(&mut idle, CONTENDED);
+        step(&mut idle, SLICE * CONTENTION_FACTOR);
         idle.reset();
         assert_eq!(polls().map(|time| step(&mut idle, time)).last(), Some(Rest::Yield));
     }
