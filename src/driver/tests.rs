@@ -22,18 +22,14 @@ impl Node for Receiver {
         out: &mut Outbox,
     ) -> Result<(), ProtocolError> {
         let (from, digest) = (NodeId(1), Digest([0; 32]));
-        match input {
-            Input::Start => {
-                let all = (0..SEGMENTS).map(SegmentId);
-                all.for_each(|segment| out.push(Output::Check { from, segment, digest }));
+        if matches!(input, Input::Start) {
+            let all = (0..SEGMENTS).map(SegmentId);
+            all.for_each(|segment| out.push(Output::Check { from, segment, digest }));
+        } else if matches!(input, Input::Checked { .. }) {
+            self.0 += 1;
+            if self.0 == SEGMENTS {
+                out.push(Output::Finish);
             }
-            Input::Checked { .. } => {
-                self.0 += 1;
-                if self.0 == SEGMENTS {
-                    out.push(Output::Finish);
-                }
-            }
-            _ => {}
         }
         Ok(())
     }

@@ -287,7 +287,7 @@ impl Bench<'_> {
         let verification = match entry.switches.verify.unwrap_or_default() {
             Verify::Auto if run.workers > 0 => Verify::Pool,
             Verify::Auto => Verify::Inline,
-            chosen => chosen,
+            chosen @ (Verify::Inline | Verify::Pool | Verify::Off) => chosen,
         };
         run.set_bound(at.and_then(|at| at.bound_s(&run, verification)));
         let sum = |of: fn(&Usage) -> u64| costs.iter().map(|cost| of(&cost.usage)).sum::<u64>();
