@@ -73,7 +73,7 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
         seed: 1,
     };
     let inputs = synthesize(&workload).expect("the numbers fit");
-    let job = Job { verify_threads, ..Job::new(Inputs::Made(inputs.into()), 256) };
+    let job = Job { verify_threads, ..Job::new(Inputs::Made(inputs.into()), 1024) };
     let before = ALLOCATOR.counted();
     let ended = run_threads(&job, 5, &Clock::start(), |_| ()).expect("no node breaks");
     let allocations = ALLOCATOR.counted() - before;
@@ -85,8 +85,9 @@ fn run(segments: u32, verify_threads: usize) -> (u64, u64) {
 /// How many allocations an additional segment costs.
 #[expect(clippy::print_stdout, reason = "the figure is worth seeing")]
 fn allocations_a_segment(verify_threads: usize) -> f64 {
-    // The first run also pays for what the process sets up once.
-    run(500, verify_threads);
+    // The first run also pays for what the process sets up once. All three have more than a megabyte: less is
+    // made without a pool of threads, which allocates.
+    run(2_000, verify_threads);
     let (few_segments, few) = run(2_000, verify_threads);
     let (many_segments, many) = run(8_000, verify_threads);
     let a_segment = (many as f64 - few as f64) / (many_segments - few_segments) as f64;
