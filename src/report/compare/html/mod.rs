@@ -8,7 +8,6 @@ mod served;
 mod breakdown;
 mod forest;
 mod frame;
-mod ladder;
 mod latencies;
 mod axis;
 pub(crate) mod scaling;
@@ -17,6 +16,7 @@ mod strips;
 mod svg;
 mod sweep;
 mod trend;
+mod waterfall;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
@@ -116,7 +116,7 @@ impl Page<'_> {
         // The steps of a ladder have a drawing together.
         let whole = || pairings.iter().filter(|pairing| pairing.rung != Some(Rung::Step));
         let heads: String = whole().map(head).collect();
-        let mut drawings = ladder::waterfalls(pairings);
+        let mut drawings = waterfall::waterfalls(pairings);
         drawings.extend(whole().flat_map(forest::forests));
         let how = format!(
             "<p class=\"note\">A difference is significant if two conditions hold: its p-value, with \

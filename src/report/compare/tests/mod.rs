@@ -2,8 +2,8 @@
 
 mod imports;
 mod kept_apart;
-mod ladder;
 mod noise;
+mod steps;
 mod verdicts;
 
 use std::collections::BTreeMap;
