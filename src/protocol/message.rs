@@ -192,7 +192,7 @@ pub const UNREAD: Digest = Digest([0; 32]);
 pub struct HandoutEntry {
     /// Which segment.
     pub segment: SegmentId,
-    /// Its SHA-256; [`UNREAD`] where nobody has read it.
+    /// Its digest; [`UNREAD`] where nobody has read it.
     pub digest: Digest,
     /// Whom to ask, best first. The peer itself, alone: it is to read the segment from its source.
     pub holders: ArrayVec<NodeId, HOLDERS_MAX>,

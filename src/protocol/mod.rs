@@ -133,7 +133,7 @@ pub enum Input<'a> {
     },
 }
 
-/// Whether a segment's SHA-256 is the registered one.
+/// Whether a segment's digest is the registered one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CheckResult {
     /// It is: the segment may be served and counted.
@@ -173,7 +173,7 @@ pub enum Output {
     Check {
         from: NodeId,
         segment: SegmentId,
-        /// What its SHA-256 must be.
+        /// What its digest must be.
         digest: Digest,
     },
     /// Read a segment from the source into a slot. It may be one that the peer holds: nobody knows its

@@ -35,7 +35,7 @@ pub struct OwnedEntry {
     pub name: Box<str>,
     /// The hashes of its segments, each followed by a line feed.
     pub hashes: Box<str>,
-    /// The SHA-256 of its segments' payloads.
+    /// The digests of its segments.
     pub digests: Box<[Digest]>,
 }
 

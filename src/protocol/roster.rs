@@ -309,7 +309,7 @@ fn compare(
         let what = if hash != other_hash {
             format!("hash {hash} against {other_hash}")
         } else if digest != other_digest {
-            format!("SHA-256 {digest} against {other_digest}")
+            format!("digest {digest} against {other_digest}")
         } else {
             continue;
         };
@@ -356,7 +356,7 @@ mod tests {
             "a: rank 1 has 2 segments, rank 4 has 1; give both the same file"
         );
         let text = error(owner(4, "a", "0a0b\n0c0d\n", 2)).to_string();
-        assert!(text.contains("segment 0: SHA-256 0101"), "{text}");
+        assert!(text.contains("segment 0: digest 0101"), "{text}");
     }
 
     #[test]

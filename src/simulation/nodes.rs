@@ -97,7 +97,7 @@ impl SimulatedNode {
         segment.0 - first.map_or(0, |listing| listing.first)
     }
 
-    /// The registered SHA-256 of a segment, if this node knows it.
+    /// The registered digest of a segment, if this node knows it.
     pub(super) fn digest(&self, segment: SegmentId) -> Option<Digest> {
         match self {
             Self::Tracker(tracker) => tracker.digest(segment),

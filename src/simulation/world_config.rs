@@ -151,7 +151,7 @@ impl WorldConfig {
 /// The file number of the late file's digests; no rank is as high.
 pub(super) const LATE: u32 = u32::MAX;
 
-/// What stands for the SHA-256 of a segment where there are no bytes: distinct, and no more.
+/// What stands for the digest of a segment where there are no bytes: distinct, and no more.
 pub(super) fn stand_in(file: u32, position: u32) -> Digest {
     let mut digest = [0xd1; 32];
     digest[..4].copy_from_slice(&file.to_be_bytes());

@@ -229,7 +229,7 @@ impl FilledSlot {
         read(&self.slot, self.len)
     }
 
-    /// Checks the bytes: a segment if their SHA-256 is `digest`, else the slot, vacant again.
+    /// Checks the bytes: a segment if `digest` is theirs, else the slot, vacant again.
     ///
     /// # Errors
     ///
@@ -239,7 +239,7 @@ impl FilledSlot {
         if found == digest { Ok(segment) } else { Err(VacantSlot { slot: segment.slot }) }
     }
 
-    /// Checks the bytes by `is_right`, for digests that are no plain SHA-256 of them.
+    /// Checks the bytes by `is_right`, for digests of another kind.
     ///
     /// # Errors
     ///
@@ -251,9 +251,9 @@ impl FilledSlot {
         if is_right(self.bytes()) { Ok(self.seal_unchecked()) } else { Err(self.vacate()) }
     }
 
-    /// Seals bytes that their owner made, and returns the SHA-256 to register for them.
+    /// Seals bytes that their owner made, and returns the digest to register for them.
     pub fn hash_and_seal(self) -> (Digest, SealedSegment) {
-        let digest = Digest::of(self.bytes());
+        let digest = Digest::of_segment(self.bytes());
         (digest, SealedSegment { slot: self.slot, len: self.len })
     }
 

@@ -12,9 +12,9 @@ use super::Verified;
 pub struct FreshSegment(Arc<Vec<u8>>);
 
 impl FreshSegment {
-    /// Checks bytes: a segment if their SHA-256 is `digest`, else none.
+    /// Checks bytes: a segment if `digest` is theirs, else none.
     pub fn check(bytes: Vec<u8>, digest: Digest) -> Option<Self> {
-        (Digest::of(&bytes) == digest).then(|| Self(Arc::new(bytes)))
+        (Digest::of_segment(&bytes) == digest).then(|| Self(Arc::new(bytes)))
     }
 }
 

@@ -31,16 +31,12 @@ impl SegmentDigest {
             SegmentPlace::Packed(files) => layout.packed(files),
         };
         let mut rest = payload;
-        let roots: Box<[Digest]> = files
-            .iter()
-            .map(|&(_, bytes)| {
-                let (file, behind) = rest.split_at(bytes as usize);
-                rest = behind;
-                merkle::root_of(file)
-            })
-            .collect();
-        let all: Vec<u8> = roots.iter().flat_map(|root| root.0).collect();
-        Self { digest: Digest::of(&all), roots }
+        let roots = merkle::roots_of(files.iter().map(|&(_, bytes)| {
+            let (file, behind) = rest.split_at(bytes as usize);
+            rest = behind;
+            file
+        }));
+        Self { digest: Digest::of_all(roots.iter().map(|root| &root.0[..])), roots }
     }
 }
 
@@ -72,6 +68,5 @@ pub fn root_of_large_file(
         let last = merkle::root_of_part(&vec![0; rest], part);
         runs.extend([(parts - 1 - next, zeros), (1, last)]);
     }
-    let height = (part / crate::verify::LEAF_BYTES).max(1).ilog2();
-    Some(merkle::root_over_runs(runs, merkle::padding_of(height)))
+    Some(merkle::root_over_runs(runs, part))
 }

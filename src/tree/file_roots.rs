@@ -71,8 +71,7 @@ pub fn root_of_file(file: impl AsFd, bytes: u64) -> io::Result<Option<Digest>> {
     if u64::try_from(fstat(&file)?.st_size).is_ok_and(|now| now < bytes) {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
-    let height = (PART_BYTES / crate::verify::LEAF_BYTES).ilog2();
-    Ok(Some(merkle::root_over_runs(runs, merkle::padding_of(height))))
+    Ok(Some(merkle::root_over_runs(runs, PART_BYTES)))
 }
 
 fn read_exact_at(file: impl AsFd, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {

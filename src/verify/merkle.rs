@@ -4,32 +4,36 @@
 //! large file is one node of the tree of the whole file, so that the root of the file follows from the roots
 //! of its parts.
 
-use sha2::{Digest as _, Sha256};
+use std::ops::Range;
+use std::sync::LazyLock;
 
-use super::{Digest, LEAF_BYTES};
+use arrayvec::ArrayVec;
 
-/// What stands for a leaf beyond the end of a file.
-// BEP 52 says so.
-const PADDING: Digest = Digest([0; 32]);
+use super::{Digest, LEAF_BYTES, streams};
 
-fn join(left: Digest, right: Digest) -> Digest {
-    let mut hasher = Sha256::new();
-    hasher.update(left.0);
-    hasher.update(right.0);
-    Digest(hasher.finalize().into())
-}
+/// Leaves that are hashed in one go.
+// As many as the widest kernel takes.
+const BATCH_LEAVES: usize = streams::STREAMS_MAX;
+/// Leaves of small files that are gathered before they are hashed.
+// A leaf has 1 to 257 blocks, and only leaves of as many blocks fill all lanes: about 16 of each where sizes
+// are random. It bounds what is kept beside the files, which may have a byte each, to 400 KiB.
+const GATHERED_LEAVES: usize = 4096;
 
-/// The root over nodes of one level; those that a power of two lacks are `padding`. Zero for none.
-pub fn root_over(nodes: impl IntoIterator<Item = Digest>, padding: Digest) -> Digest {
-    root_over_runs(nodes.into_iter().map(|node| (1, node)), padding)
-}
+/// The roots of subtrees of each height that lie beyond the end of a file.
+// BEP 52: what stands for a leaf there is zero. No file has 2^63 leaves.
+static PADDINGS: LazyLock<[Digest; 64]> = LazyLock::new(|| {
+    let mut below = Digest([0; 32]);
+    std::array::from_fn(|_| {
+        let padding = below;
+        below = join(below, below);
+        padding
+    })
+});
 
-/// The same over runs of equal nodes, each with its length: the hole of a sparse file may have 2^49 leaves.
+/// The root of a file from those of its parts, as of [`root_of_part`], in runs of equal ones, each with its
+/// length: the hole of a sparse file may have 2^49 leaves. Zero for none.
 // Complete subtrees wait as the ones of a binary counter do: memory is the logarithm of the nodes.
-pub fn root_over_runs(
-    runs: impl IntoIterator<Item = (u64, Digest)>,
-    mut padding: Digest,
-) -> Digest {
+pub fn root_over_runs(runs: impl IntoIterator<Item = (u64, Digest)>, part_bytes: usize) -> Digest {
     // Height and root of each, every one higher than the next.
     let mut subtrees: Vec<(u32, Digest)> = Vec::new();
     let mut begin = 0_u64;
@@ -47,17 +51,14 @@ pub fn root_over_runs(
             subtrees.push((height, root));
         }
     }
-    let Some((last, mut root)) = subtrees.pop() else { return PADDING };
-    padding = (0..last).fold(padding, |below, _| join(below, below));
-    let mut height = last;
+    let Some((mut height, mut root)) = subtrees.pop() else { return padding_of(0) };
+    let height_of_part = height_of(part_bytes);
     while let Some((of_left, left)) = subtrees.pop() {
         while height < of_left {
-            root = join(root, padding);
-            padding = join(padding, padding);
+            root = join(root, padding_of(height_of_part + height));
             height += 1;
         }
         root = join(left, root);
-        padding = join(padding, padding);
         height += 1;
     }
     root
@@ -65,91 +66,112 @@ pub fn root_over_runs(
 
 /// The root of a whole file that lies in memory; zero for an empty one, which has none.
 pub fn root_of(payload: &[u8]) -> Digest {
-    root_over(payload.chunks(LEAF_BYTES).map(Digest::of), PADDING)
+    subtree(payload, height_of(payload.len()))
+}
+
+/// The roots of many files that lie in memory, each as of [`root_of`].
+pub fn roots_of<'a>(files: impl IntoIterator<Item = &'a [u8]>) -> Box<[Digest]> {
+    let mut roots = Vec::new();
+    let (mut leaves, mut counts) = (Vec::new(), Vec::new());
+    for file in files {
+        counts.push(file.len().div_ceil(LEAF_BYTES));
+        leaves.extend(file.chunks(LEAF_BYTES));
+        if leaves.len() >= GATHERED_LEAVES {
+            roots_of_gathered(&leaves, &counts, &mut roots);
+            leaves.clear();
+            counts.clear();
+        }
+    }
+    roots_of_gathered(&leaves, &counts, &mut roots);
+    roots.into()
+}
+
+/// Adds the roots of files whose leaves lie one behind the other, so many for each.
+fn roots_of_gathered(leaves: &[&[u8]], counts: &[usize], roots: &mut Vec<Digest>) {
+    let mut nodes = vec![[0; 32]; leaves.len()];
+    let mut sorted: Vec<(usize, &[u8])> = Vec::new();
+    for (place, &leaf) in leaves.iter().enumerate() {
+        if leaf.len() < streams::LONG_BYTES {
+            nodes[place] = Digest::of(leaf).0;
+        } else {
+            sorted.push((place, leaf));
+        }
+    }
+    // As many blocks, as much work; SHA-256 pads by nine bytes at least.
+    sorted.sort_unstable_by_key(|(_, leaf)| (leaf.len() + 9).div_ceil(64));
+    let messages: Vec<&[u8]> = sorted.iter().map(|&(_, leaf)| leaf).collect();
+    let mut digests = vec![[0; 32]; messages.len()];
+    streams::hash_each(&messages, &mut digests);
+    for ((place, _), digest) in sorted.into_iter().zip(digests) {
+        nodes[place] = digest;
+    }
+    let mut rest = &mut nodes[..];
+    for &count in counts {
+        let (file, behind) = rest.split_at_mut(count);
+        roots.push(join_up(file, 0..height_over(count)));
+        rest = behind;
+    }
 }
 
 /// The root of the subtree that a part of a file has in the tree of the file. A part has `part_bytes`, a
 /// power of two times a leaf, the last part of a file fewer.
 pub fn root_of_part(payload: &[u8], part_bytes: usize) -> Digest {
-    let mut root = root_of(payload);
     // The subtree of a short part is padded to the height of the others.
-    let leaves = payload.len().div_ceil(LEAF_BYTES).next_power_of_two();
-    let mut height = leaves.ilog2();
-    let full = (part_bytes / LEAF_BYTES).max(1).ilog2();
-    let mut padding = padding_of(height);
-    while height < full {
-        root = join(root, padding);
-        padding = join(padding, padding);
-        height += 1;
-    }
-    root
-}
-
-/// The root of a subtree of `height` levels that lies beyond the end of a file.
-pub fn padding_of(height: u32) -> Digest {
-    (0..height).fold(PADDING, |below, _| join(below, below))
+    subtree(payload, height_of(payload.len().max(part_bytes)))
 }
 
 /// The root of a part that is all zero.
 pub fn root_of_zeros(part_bytes: usize) -> Digest {
     let leaf = Digest::of(&[0; LEAF_BYTES]);
-    (0..(part_bytes / LEAF_BYTES).max(1).ilog2()).fold(leaf, |below, _| join(below, below))
+    (0..height_of(part_bytes)).fold(leaf, |below, _| join(below, below))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// How many levels stand above the leaves of so many bytes.
+fn height_of(bytes: usize) -> u32 {
+    height_over(bytes.div_ceil(LEAF_BYTES))
+}
 
-    fn bytes(count: usize) -> Vec<u8> {
-        (0..=250).flat_map(|byte| [byte; 7]).cycle().take(count).collect()
+/// How many levels stand above so many nodes.
+fn height_over(nodes: usize) -> u32 {
+    nodes.max(1).next_power_of_two().ilog2()
+}
+
+/// The root of a subtree whose leaves are those of `payload`, with padding behind them.
+fn subtree(payload: &[u8], height: u32) -> Digest {
+    if payload.is_empty() {
+        return padding_of(height);
     }
-
-    #[test]
-    fn a_file_of_one_leaf_has_its_hash_as_root() {
-        assert_eq!(root_of(&bytes(100)), Digest::of(&bytes(100)));
-        assert_eq!(root_of(&[]), PADDING);
+    if height > BATCH_LEAVES.ilog2() {
+        let half = LEAF_BYTES << (height - 1);
+        let (left, right) = payload.split_at(half.min(payload.len()));
+        return join(subtree(left, height - 1), subtree(right, height - 1));
     }
+    let leaves: ArrayVec<&[u8], BATCH_LEAVES> = payload.chunks(LEAF_BYTES).collect();
+    let mut nodes = [[0; 32]; BATCH_LEAVES];
+    let nodes = &mut nodes[..leaves.len()];
+    streams::hash_each(&leaves, nodes);
+    join_up(nodes, 0..height)
+}
 
-    #[test]
-    fn three_leaves_are_padded_with_a_zero_leaf() {
-        let all = bytes(3 * LEAF_BYTES - 5);
-        let leaf = |i: usize| Digest::of(&all[i * LEAF_BYTES..all.len().min((i + 1) * LEAF_BYTES)]);
-        let expected = join(join(leaf(0), leaf(1)), join(leaf(2), PADDING));
-        assert_eq!(root_of(&all), expected);
-    }
-
-    #[test]
-    fn the_root_of_a_file_follows_from_those_of_its_parts() {
-        let part = 4 * LEAF_BYTES;
-        for length in [part + 1, 2 * part, 3 * part - 1, 5 * part + LEAF_BYTES, 9 * part] {
-            let all = bytes(length);
-            let parts = all.chunks(part).map(|payload| root_of_part(payload, part));
-            assert_eq!(root_over(parts, padding_of(2)), root_of(&all), "{length} bytes");
+/// Joins nodes in pairs, level by level and in place, until one is left. Zero for none.
+// One pair after the other: a pair is short.
+fn join_up(nodes: &mut [[u8; 32]], heights: Range<u32>) -> Digest {
+    let mut count = nodes.len();
+    for height in heights {
+        for left in (0..count).step_by(2) {
+            let right = if left + 1 < count { Digest(nodes[left + 1]) } else { padding_of(height) };
+            nodes[left / 2] = join(Digest(nodes[left]), right).0;
         }
+        count = count.div_ceil(2);
     }
+    Digest(nodes.first().copied().unwrap_or_default())
+}
 
-    #[test]
-    fn equal_nodes_in_a_row_are_not_counted_out() {
-        let nodes = [1, 2].map(|byte| Digest([byte; 32]));
-        for lengths in [[1_u8, 1, 0], [3, 5, 1], [0, 7, 2], [6, 1, 9], [16, 0, 0], [1, 64, 3]] {
-            let runs = [(lengths[0], nodes[0]), (lengths[1], nodes[1]), (lengths[2], nodes[0])];
-            let mut level: Vec<Digest> = runs
-                .iter()
-                .flat_map(|&(length, node)| std::iter::repeat_n(node, usize::from(length)))
-                .collect();
-            level.resize(level.len().next_power_of_two(), padding_of(2));
-            while level.len() > 1 {
-                level = level.chunks(2).map(|pair| join(pair[0], pair[1])).collect();
-            }
-            let runs = runs.map(|(length, node)| (u64::from(length), node));
-            assert_eq!(root_over_runs(runs, padding_of(2)), level[0], "{lengths:?}");
-        }
-        let all = root_over_runs([(1 << 49, nodes[0])], PADDING);
-        assert_eq!(all, (0..49).fold(nodes[0], |below, _| join(below, below)));
-    }
+/// The root of a subtree of `height` levels that lies beyond the end of a file.
+fn padding_of(height: u32) -> Digest {
+    PADDINGS[height as usize]
+}
 
-    #[test]
-    fn zeros_need_no_reading() {
-        assert_eq!(root_of_zeros(4 * LEAF_BYTES), root_of(&vec![0; 4 * LEAF_BYTES]));
-    }
+fn join(left: Digest, right: Digest) -> Digest {
+    Digest::of([left.0, right.0].as_flattened())
 }

@@ -1,6 +1,9 @@
-//! Are the bytes right? [`Digest`], and the one user of `sha2`.
+//! Are the bytes right? [`Digest`], and the one user of `sha2` and `tape-sha256`.
 
 pub mod merkle;
+mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io::{self, Read};
@@ -15,7 +18,7 @@ const READ_BYTES: usize = 8 << 10;
 // BEP 52 (BitTorrent v2) fixes it.
 pub const LEAF_BYTES: usize = 16 << 10;
 
-/// The SHA-256 of a segment's payload, or of a file.
+/// The SHA-256 of bytes, or the root of a tree of such over the leaves of a file or segment.
 // A cryptographic hash, as bytes come from peers and not from their owner. CPUs have instructions for
 // SHA-256 (SHA-NI, ARMv8), and BitTorrent v2 (BEP 52) uses it too.
 #[derive(
@@ -24,13 +27,28 @@ pub const LEAF_BYTES: usize = 16 << 10;
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// The digest of a payload.
+    /// The SHA-256 of a payload.
     pub fn of(payload: &[u8]) -> Self {
         // `sha2` picks SHA-NI or AVX2 when it runs; one stream a call.
         Self(Sha256::digest(payload).into())
     }
 
-    /// The digest of all that is left to read.
+    /// The digest that a segment of a run is verified by: up to a leaf its SHA-256, above that the root over
+    /// its leaves.
+    // Leaves are hashed many at a time: on a Zen 5 1.7 times as fast as one stream at 64 KiB, and over twice
+    // as fast from 256 KiB on.
+    pub fn of_segment(payload: &[u8]) -> Self {
+        if payload.len() <= LEAF_BYTES { Self::of(payload) } else { merkle::root_of(payload) }
+    }
+
+    /// The SHA-256 of several slices, one behind the other.
+    pub fn of_all<'a>(slices: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha256::new();
+        slices.into_iter().for_each(|slice| hasher.update(slice));
+        Self(hasher.finalize().into())
+    }
+
+    /// The SHA-256 of all that is left to read.
     ///
     /// # Errors
     ///

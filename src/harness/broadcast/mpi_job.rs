@@ -129,7 +129,7 @@ impl BcastIo<'_> {
         let segments = (0..).map(SegmentId).zip(self.whole.segments_mut());
         let mut wrong = segments
             .zip(digests.unwrap_or_default())
-            .filter(|((_, bytes), digest)| Digest::of(bytes) != **digest);
+            .filter(|((_, bytes), digest)| Digest::of_segment(bytes) != **digest);
         let wrong = wrong.next().map(|((segment, _), _)| segment);
         let activity = if digests.is_some() { Activity::Verifying } else { Activity::Moving };
         let end = stopwatch.lap(activity);
@@ -156,7 +156,7 @@ impl BcastIo<'_> {
             let mut end = stopwatch.lap(Activity::Moving);
             if let Some(digests) = digests {
                 // A wrong segment does not end the calls: all ranks make them together.
-                if Digest::of(segment) != digests[id.index()] {
+                if Digest::of_segment(segment) != digests[id.index()] {
                     wrong = wrong.or(Some(id));
                 }
                 end = stopwatch.lap(Activity::Verifying);

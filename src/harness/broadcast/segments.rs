@@ -87,7 +87,7 @@ impl ReceivedSegments {
     pub(super) fn count_wrong(&self, digests: &[Digest]) -> u64 {
         let pairs = self.segments.iter().zip(digests);
         let wrong = pairs.filter(|(segment, digest)| {
-            segment.as_ref().is_none_or(|segment| Digest::of(segment.bytes()) != **digest)
+            segment.as_ref().is_none_or(|segment| Digest::of_segment(segment.bytes()) != **digest)
         });
         wrong.count() as u64
     }
@@ -114,7 +114,7 @@ impl WholeFile {
         let segments = whole.bytes_mut().par_chunks_mut(job.payload_bytes()).enumerate();
         let made = segments.map(|(position, segment)| {
             source.write(position, segment);
-            Digest::of(segment)
+            Digest::of_segment(segment)
         });
         let digests = made.collect();
         Ok((whole, digests))
@@ -145,7 +145,7 @@ impl WholeFile {
         let wrong = self
             .segments_mut()
             .zip(digests)
-            .filter(|(bytes, digest)| Digest::of(bytes) != **digest);
+            .filter(|(bytes, digest)| Digest::of_segment(bytes) != **digest);
         wrong.count() as u64
     }
 }

@@ -125,7 +125,7 @@ impl Relay {
         self.failure.as_deref()
     }
 
-    /// The SHA-256 of each segment; none before the owner has sent them.
+    /// The digest of each segment; none before the owner has sent them.
     pub fn digests(&self) -> &[Digest] {
         &self.digests
     }

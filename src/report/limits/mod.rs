@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Copies from memory to memory.
     pub copy_bytes_per_second: f64,
-    /// SHA-256.
+    /// Digests of segments.
     pub hash_bytes_per_second: f64,
 }
 
