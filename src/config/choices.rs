@@ -194,6 +194,17 @@ impl Verify {
     }
 }
 
+choice! {
+    /// How a segment crosses between two ranks of one host. An MPI that copies once itself (Open MPI by CMA)
+    /// was faster than our copies.
+    pub enum WithinHost, default Messages {
+        /// The receiver copies it out of the holder's memory, where the system lets it.
+        Shared = "shared",
+        /// In messages, as between hosts.
+        Messages = "messages",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt;
@@ -226,6 +237,7 @@ mod tests {
         named_alike::<Admission>(&["queue", "slots"]);
         named_alike::<Buffers>(&["fresh", "preallocated"]);
         named_alike::<Verify>(&["auto", "inline", "pool", "off"]);
+        named_alike::<WithinHost>(&["shared", "messages"]);
     }
 
     #[test]
