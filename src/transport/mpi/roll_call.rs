@@ -10,6 +10,7 @@ use mpi::point_to_point::{Destination as _, MatchedReceiveVec as _, Source};
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
 use super::REPORT_BYTES_MAX;
+use crate::escape;
 use crate::manifest::NodeId;
 use crate::protocol::Violation;
 use crate::transport::TransportError;
@@ -26,6 +27,10 @@ const REST_FIRST: Duration = Duration::from_micros(50);
 // How much longer than rank 0 the others wait. Rank 0 names who is missing, and may have to wait for a
 // rank twice (for its report and at the end) before it ends the job. They must not be first.
 const OTHERS_WAIT: u32 = 3;
+
+// How often rank 0 says for whom it waits. Half a minute is long for a meeting, and short for a person who
+// looks into the log of a job that does not begin.
+const NOTE_EVERY: Duration = Duration::from_secs(30);
 
 // Bytes of an answer of rank 0 to all ranks, at most.
 // A bit for each of half a billion segments, or a line for each of 100,000 ranks.
@@ -102,18 +107,29 @@ impl Meeting {
     }
 }
 
+/// The ranks that have not come.
+fn missing(all: &[Option<Vec<u8>>]) -> impl Iterator<Item = u32> {
+    (0..).zip(all).filter_map(|(rank, one)| one.is_none().then_some(rank))
+}
+
 /// Meetings of all ranks at rank 0.
 #[expect(missing_debug_implementations, reason = "a communicator has none")]
 pub struct RollCall<'a> {
     world: &'a SimpleCommunicator,
     limit: Duration,
+    note: fn(&str),
 }
 
 impl<'a> RollCall<'a> {
     /// Rank 0 waits for each of the others for `limit` at most.
     // Time is counted by its own rests: a rank that was stopped itself has not waited.
     pub fn new(world: &'a SimpleCommunicator, limit: Duration) -> Self {
-        Self { world, limit }
+        Self { world, limit, note: |_| () }
+    }
+
+    /// Has rank 0 say now and then for whom it waits.
+    pub fn with_notes(self, note: fn(&str)) -> Self {
+        Self { note, ..self }
     }
 
     /// Rank 0 hears something from each rank, by rank, and answers all of them. Returns the answer.
@@ -133,15 +149,10 @@ impl<'a> RollCall<'a> {
             let answered = self.receive(&root, meeting, (self.limit * OTHERS_WAIT, most))?;
             return answered.map(|(_, bytes)| bytes).ok_or(TransportError::Silent(NodeId::TRACKER));
         };
-        let named = (0..).map(NodeId).zip(&all);
-        let missing: Vec<_> =
-            named.filter_map(|(node, one)| one.is_none().then_some(node)).collect();
-        if !missing.is_empty() {
-            return Err(TransportError::Missing {
-                nodes: missing,
-                limit: self.limit,
-                what: meeting.name(),
-            });
+        let nodes = missing(&all).map(NodeId).collect::<Vec<_>>();
+        if !nodes.is_empty() {
+            let (limit, what) = (self.limit, meeting.name());
+            return Err(TransportError::Missing { nodes, limit, what });
         }
         let answer = answer(&all.into_iter().flatten().collect::<Vec<_>>());
         (1..self.world.size()).for_each(|to| self.send(to, meeting, &answer));
@@ -164,12 +175,22 @@ impl<'a> RollCall<'a> {
         }
         let mut all = vec![None; usize::try_from(self.world.size()).unwrap_or_default()];
         all[0] = Some(mine.to_vec());
-        while all.contains(&None) {
-            // Each rank that comes renews the limit: the slow start of many is no loss.
+        let mut waited = Duration::ZERO;
+        while all.contains(&None) && waited < self.limit {
             let any = self.world.any_process();
-            let limits = (self.limit, meeting.bytes_max());
-            let Some((from, bytes)) = self.receive(&any, meeting, limits)? else { break };
-            all[from.index()] = Some(bytes);
+            let wait = NOTE_EVERY.min(self.limit - waited);
+            if let Some((from, bytes)) = self.receive(&any, meeting, (wait, meeting.bytes_max()))? {
+                all[from.index()] = Some(bytes);
+                // Each rank that comes renews the limit: the slow start of many is no loss.
+                waited = Duration::ZERO;
+                continue;
+            }
+            waited += wait;
+            if waited < self.limit {
+                let (who, limit) = (escape::ranks(&missing(&all).collect::<Vec<_>>()), self.limit);
+                let what = meeting.name();
+                (self.note)(&format!("waits for {who} to {what}, {waited:?} of at most {limit:?}"));
+            }
         }
         Ok(Some(all))
     }
