@@ -16,6 +16,9 @@ mod random;
 mod together;
 #[cfg(feature = "mpi")]
 mod launch;
+#[cfg(feature = "mpi")]
+#[path = "stage/limits.rs"]
+mod limits;
 
 use std::ffi::OsStr;
 use std::fs;
