@@ -9,6 +9,7 @@ mod output;
 mod output_error;
 mod output_list;
 mod pool;
+mod probe;
 mod recycler;
 mod shared_memory;
 mod temporary;
@@ -30,6 +31,7 @@ pub use output::OutputDir;
 pub use output_error::OutputError;
 pub use output_list::OutputList;
 pub use pool::Pool;
+pub use probe::{Probe, probe, sees};
 pub use shared_memory::{PeerMemory, PeerMemoryError, SharedMemory, SharedMemoryAddress};
 pub use temporary::{probe_folder, remove_left_over};
 

@@ -64,6 +64,11 @@ pub fn remove_left_over(dir: &Path) {
     }
 }
 
+/// Whether a text is the name of a temporary file.
+pub(super) fn is_name(text: &str) -> bool {
+    parse(text).is_some()
+}
+
 fn name(place: &str, process: u32, start: u64, random: u128) -> String {
     format!(".mpiswarm-{place}-{process}-{start}-{random:032x}.part")
 }

@@ -23,10 +23,11 @@ use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::cores::Cores;
 use crate::protocol::Outcome;
+use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::mpi::{HostRanks, Meeting, RollCall, here};
-use crate::tree::{Layout, probe, sees};
+use crate::tree::Layout;
 use crate::watchdog;
 
 /// What a rank says of its destinations before anything is listed.
@@ -201,8 +202,12 @@ impl StageJob<'_> {
             .iter()
             .map(|dir| {
                 // Within the source nothing is made: the rank that lists it refuses.
-                if self.args.mkdir && overlap(&self.args.sources, dirs).is_none() {
-                    fs::create_dir_all(dir)?;
+                if overlap(&self.args.sources, dirs).is_none() {
+                    if self.args.mkdir {
+                        fs::create_dir_all(dir)?;
+                    }
+                    // Each rank can tell for its own host alone whose runs have ended.
+                    remove_left_over(dir);
                 }
                 probe(dir)
             })

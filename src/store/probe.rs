@@ -1,21 +1,14 @@
 //! Finds out which ranks share a folder: one makes a file with a random name, the others look for it.
 
-use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat, unlinkat};
-
-/// How a probe's name begins; 32 hexadecimal digits follow.
-// Hidden, and told from what a user has.
-const PREFIX: &str = ".mpiswarm-probe-";
+use super::temporary;
 
 /// A file that is there until this is dropped.
+// Named as temporary files of outputs are: one that a killed run leaves is removed with them.
 #[derive(Debug)]
-pub struct Probe {
-    folder: OwnedFd,
-    name: String,
-}
+pub struct Probe(PathBuf);
 
 /// Makes a probe in a folder.
 ///
@@ -23,40 +16,28 @@ pub struct Probe {
 ///
 /// When the folder is not there, or can't be written to.
 pub fn probe(dir: &Path) -> io::Result<Probe> {
-    let folder = open(dir)?;
     // Nobody can guess it, so that only those who were told find it.
-    let name = format!("{PREFIX}{:032x}", rand::random::<u128>());
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(&folder, &*name, flags, Mode::RUSR | Mode::WUSR)?;
-    Ok(Probe { folder, name })
+    temporary::create(dir).map(|(path, _)| Probe(path))
 }
 
 /// Whether the probe of this name lies in a folder. A name that is none of a probe lies nowhere.
 pub fn sees(dir: &Path, name: &str) -> bool {
-    let is_name = name.strip_prefix(PREFIX).is_some_and(|random| {
-        random.len() == 32 && random.bytes().all(|byte| byte.is_ascii_hexdigit())
-    });
     // Never looked for before, so that no client of a network file system remembers its absence.
-    is_name
-        && open(dir).is_ok_and(|folder| statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW).is_ok())
-}
-
-fn open(dir: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(openat(CWD, dir, flags, Mode::empty())?)
+    temporary::is_name(name) && fs::symlink_metadata(dir.join(name)).is_ok()
 }
 
 impl Probe {
     /// Its name, for the others.
     pub fn name(&self) -> &str {
-        &self.name
+        let name = self.0.file_name().and_then(|name| name.to_str());
+        name.expect("names of temporary files are ASCII")
     }
 }
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        // If it stays, it does no harm: it is empty and hidden.
-        let _ = unlinkat(&self.folder, &*self.name, AtFlags::empty());
+        // If it stays, the next run removes it.
+        drop(fs::remove_file(&self.0));
     }
 }
 
@@ -77,6 +58,17 @@ mod tests {
         assert!(!sees(here.path(), "..") && !sees(here.path(), &format!("../{name}")));
         drop(probe);
         assert!(!sees(here.path(), &name));
-        assert_eq!(std::fs::read_dir(here.path()).expect("it is readable").count(), 0);
+        assert_eq!(fs::read_dir(here.path()).expect("it is readable").count(), 0);
+    }
+
+    #[test]
+    fn the_probe_of_a_killed_run_is_removed_by_the_next_one() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mine = probe(dir.path()).expect("it is writable");
+        let process = format!("-{}-", std::process::id());
+        let dead = dir.path().join(mine.name().replace(&process, &format!("-{}-", u32::MAX)));
+        fs::write(&dead, "").expect("a small file");
+        temporary::remove_left_over(dir.path());
+        assert!(!dead.exists() && sees(dir.path(), mine.name()));
     }
 }
