@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Destination, DestinationError, Published, SegmentDigest};
+use super::{Destination, DestinationError, Published, Room, SegmentDigest, Shortage};
 use crate::manifest::{SegmentId, SegmentSet};
 
 /// Destinations of one manifest. One that fails drops out, and the others go on.
@@ -85,10 +85,26 @@ impl Destinations {
         missing
     }
 
-    /// Drops those out that lack room. Returns whether any is left.
-    pub fn check_room(&self) -> bool {
-        let checked = self.all.iter().filter_map(|member| member.attempt(Destination::check_room));
-        checked.count() > 0
+    /// What each needs of its file system; none where that can't be found out, or it has failed.
+    pub fn rooms(&self) -> Vec<Option<Room>> {
+        self.all.iter().map(|member| member.attempt(Destination::room)).collect()
+    }
+
+    /// Removes those that have failed or lack room; returns why.
+    pub fn remove_without_room(&mut self, shortages: &[Option<Shortage>]) -> Vec<DestinationError> {
+        let (mut shortages, mut errors) = (shortages.iter().cloned(), Vec::new());
+        self.all.retain_mut(|member| {
+            let no_room = shortages.next().flatten().map(|shortage| {
+                let dir = member.destination.dir().to_owned();
+                DestinationError::NoRoom { dir, shortage }
+            });
+            let failed = member.failed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+            let error = failed.or(no_room);
+            let stays = error.is_none();
+            errors.extend(error);
+            stays
+        });
+        errors
     }
 
     /// Writes a segment to those that lack it. Returns whether any is left that works.

@@ -24,7 +24,10 @@ mod manifest_file_tests;
 mod source_tests;
 
 pub use comparison::{TreeDifference, verify_tree};
-pub use destination::{Destination, DestinationError, DestinationOptions, LockedFolder, Published};
+pub use destination::{
+    Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,
+    shortages,
+};
 pub use destinations::Destinations;
 pub use digest::{SegmentDigest, root_of_large_file};
 pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};

@@ -24,11 +24,12 @@ use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::cores::{CoreShare, Cores, WORKERS_MAX};
 use crate::spawn;
-use crate::store::available_bytes;
+use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
 use crate::tree::{
     Destination, DestinationOptions, Destinations, Layout, ListOptions, Listed, LockedFolder,
-    Manifest, SegmentDigest, StoredManifest, TreePath, TreeSource, list, roots_of_files,
+    Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource, list, roots_of_files,
+    shortages,
 };
 use crate::verify::Digest;
 use folder_locks::FolderLocks;
@@ -257,7 +258,7 @@ impl RankSetup {
         for folder in folders {
             let tree = (Arc::clone(&manifest), Arc::clone(&layout));
             let one = Destination::within(folder, tree.0, tree.1, &options);
-            match one.and_then(|one| one.check_room().map(|()| one)) {
+            match one {
                 Ok(one) => {
                     if args.checksum {
                         keep_same(&one, &layout, digests);
@@ -269,10 +270,17 @@ impl RankSetup {
         }
         let notes = opened.iter().flat_map(|one| one.messages().iter().cloned());
         terminal::notes(notes.collect::<Vec<_>>().into_iter());
-        report.kept = opened.iter().map(Destination::kept_bytes).sum();
-        report.resumed = opened.iter().map(Destination::resumed_bytes).sum();
         let destinations = Destinations::new(opened);
         Self { manifest, layout, source, destinations, report }
+    }
+
+    /// Drops out what has no room.
+    fn drop_out(&mut self, shortages: &[Option<Shortage>]) {
+        for error in self.destinations.remove_without_room(shortages) {
+            self.report.fail(error.to_string());
+        }
+        self.report.kept = self.destinations.working().map(Destination::kept_bytes).sum();
+        self.report.resumed = self.destinations.working().map(Destination::resumed_bytes).sum();
     }
 
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
@@ -350,11 +358,14 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
     interrupt::begin();
+    dirs.iter().for_each(|dir| remove_left_over(dir));
     let locks = FolderLocks::of(&dirs, &host, args.mkdir);
     let limit = config(args, 1, false).registration_patience;
     let Ok(folders) = locks.take(limit, &mut report, Ok::<_, Infallible>);
-    let setup =
+    let mut setup =
         RankSetup::open(args, (&manifest, &layout, &digests, is_whole), true, folders, report);
+    let rooms = setup.destinations.rooms();
+    setup.drop_out(&shortages(rooms.into_iter().map(|room| ((), room))));
     if setup.destinations.is_empty() {
         terminal::errors(setup.report.reason.iter().cloned());
         return REFUSED;

@@ -27,7 +27,7 @@ use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::mpi::{HostRanks, Meeting, RollCall, here};
-use crate::tree::Layout;
+use crate::tree::{Layout, Room, Shortage, shortages};
 use crate::watchdog;
 
 /// What a rank says of its destinations before anything is listed.
@@ -42,12 +42,22 @@ struct Claim {
 /// The list of the source, or why there is none.
 type ListResult = Result<SourceList, String>;
 
+/// What a rank says when it has compared the list with its destinations.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Compared {
+    missing: Vec<u8>,
+    /// What each of its destinations needs.
+    rooms: Vec<Option<Room>>,
+}
+
 /// What rank 0 answers when all have compared the list with their destinations.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Start {
     needed: Vec<u8>,
     /// Whether any rank has a destination that can be written.
     any: bool,
+    /// What the destinations of each rank lack.
+    shortages: Vec<Vec<Option<Shortage>>>,
 }
 
 pub(super) fn stage(args: &StageArgs) -> u8 {
@@ -130,14 +140,15 @@ impl StageJob<'_> {
         interrupt::begin();
         let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
         let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
-        let setup = RankSetup::open(
+        let mut setup = RankSetup::open(
             self.args,
             (&manifest, &layout, &digests, is_whole),
             reads,
             folders,
             report,
         );
-        let start = self.compare(&setup, layout.segment_count())?;
+        let start = self.compare(&setup, layout.segment_count(), &hosts)?;
+        setup.drop_out(start.shortages.get(self.rank() as usize).map_or(&[], Vec::as_slice));
         let place = HostShare {
             ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
             cores: self.here.cores.clone(),
@@ -276,23 +287,35 @@ impl StageJob<'_> {
         })
     }
 
-    /// Says what this rank lacks, and learns what any rank lacks.
-    fn compare(&self, setup: &RankSetup, segments: u32) -> Result<Start, TransportError> {
-        let writes = !setup.destinations.is_empty();
-        let mine = if writes { setup.destinations.missing().to_bytes() } else { Vec::new() };
-        self.meet(Meeting::Missing, &(writes, mine), |all| {
+    /// Says what this rank lacks, and learns what any rank lacks, and what has no room.
+    fn compare(
+        &self,
+        setup: &RankSetup,
+        segments: u32,
+        hosts: &[String],
+    ) -> Result<Start, TransportError> {
+        let mine = Compared {
+            missing: setup.destinations.missing().to_bytes(),
+            rooms: setup.destinations.rooms(),
+        };
+        self.meet(Meeting::Missing, &mine, |all| {
+            let none = Compared { missing: Vec::new(), rooms: Vec::new() };
+            let all: Vec<Compared> = all
+                .iter()
+                .map(|bytes| postcard::from_bytes(bytes).unwrap_or_else(|_| none.clone()))
+                .collect();
+            let shortages = shortages_of_ranks(&all, hosts);
             let mut needed = SegmentSet::none_of(segments);
             let mut any = false;
-            for bytes in all {
-                let Ok((writes, missing)) = postcard::from_bytes::<(bool, Vec<u8>)>(&bytes) else {
-                    continue;
-                };
+            for (rank, lacking) in all.iter().zip(&shortages) {
+                let mut rooms = rank.rooms.iter().zip(lacking);
+                let writes = rooms.any(|(room, lacking)| room.is_some() && lacking.is_none());
                 any |= writes;
-                if let Some(missing) = SegmentSet::from_bytes(segments, &missing) {
+                if writes && let Some(missing) = SegmentSet::from_bytes(segments, &rank.missing) {
                     needed.add_all(&missing);
                 }
             }
-            Start { needed: needed.to_bytes(), any }
+            Start { needed: needed.to_bytes(), any, shortages }
         })
     }
 
@@ -337,4 +360,13 @@ impl StageJob<'_> {
         }
         Ok(code)
     }
+}
+
+/// What the destinations of each rank lack.
+fn shortages_of_ranks(all: &[Compared], hosts: &[String]) -> Vec<Vec<Option<Shortage>>> {
+    let rooms = all.iter().zip(hosts).flat_map(|(rank, host)| {
+        rank.rooms.iter().map(move |room| (host.as_str(), room.clone()))
+    });
+    let mut found = shortages(rooms).into_iter();
+    all.iter().map(|rank| found.by_ref().take(rank.rooms.len()).collect()).collect()
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::super::TreePath;
+use super::Shortage;
 use crate::escape;
 
 /// What went wrong at a destination, and where.
@@ -21,16 +23,14 @@ pub enum DestinationError {
         escape::path(path)
     )]
     Full { path: PathBuf, written: u64, cause: io::Error },
+    #[error("{}: {shortage}", escape::path(dir))]
+    NoRoom { dir: PathBuf, shortage: Shortage },
     #[error(
-        "{}: {free} bytes are free, {needed} are needed: make room, or stage less",
+        "{}: this file system takes {first} and {second} for one name: rename one of them, or give a folder on \
+         another file system with --to",
         escape::path(dir)
     )]
-    Bytes { dir: PathBuf, free: u64, needed: u64 },
-    #[error(
-        "{}: {free} more files fit, {needed} are needed: make room, or stage fewer files",
-        escape::path(dir)
-    )]
-    Inodes { dir: PathBuf, free: u64, needed: u64 },
+    SameName { dir: PathBuf, first: TreePath, second: TreePath },
     #[error(
         "{}: another run stages here{holder}, and did not end in {seconds} s: wait until it ends, or \
          give another folder with --to",

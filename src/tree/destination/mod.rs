@@ -10,12 +10,14 @@ mod folder_lock;
 mod journal;
 mod look;
 mod publish;
+mod room;
 mod segment_io;
 mod stored;
 mod trash;
 
 pub use destination_error::DestinationError;
 pub use publish::Published;
+pub use room::{Room, Shortage, shortages};
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -24,7 +26,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstatvfs, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 use self::folder_cache::Folders;
@@ -348,53 +350,6 @@ impl Destination {
     /// The bytes of segments that an earlier attempt had written.
     pub fn resumed_bytes(&self) -> u64 {
         self.resumed_bytes
-    }
-
-    /// Checks that what is missing fits.
-    ///
-    /// # Errors
-    ///
-    /// When it does not, with what is free and what is needed.
-    pub fn check_room(&self) -> Result<(), DestinationError> {
-        let failed = |cause| DestinationError::at(self.dir.clone(), 0, io::Error::from(cause));
-        let room = fstatvfs(&self.control).map_err(failed)?;
-        let block = room.f_frsize.max(1);
-        let (candidates, state_missing) = (self.candidates(), self.missing());
-        let (mut needed, mut files) = (0_u64, 0_u64);
-        for segment in state_missing.iter().filter(|&segment| !candidates.contains(segment)) {
-            for extent in self.layout.extents(segment) {
-                let blocks = (extent.bytes as u64).div_ceil(block);
-                needed = needed.saturating_add(blocks.saturating_mul(block));
-            }
-        }
-        let state = self.state();
-        for (index, entry) in (0_u32..).zip(&self.manifest.entries) {
-            if matches!(state.found[index as usize], Presence::Kept | Presence::Candidate) {
-                continue;
-            }
-            // What an earlier attempt made of it is there already, if all of it is.
-            let mut segments = self.layout.segments_of(index).map(SegmentId);
-            let is_new = match entry.kind {
-                EntryKind::HardLink { .. } => false,
-                EntryKind::File { .. } if segments.len() > 0 => {
-                    segments.any(|segment| !state.staged.contains(segment))
-                }
-                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => true,
-            };
-            files += u64::from(is_new);
-            if entry.kind == EntryKind::Folder {
-                needed = needed.saturating_add(block);
-            }
-        }
-        let (dir, free) = (self.dir.clone(), room.f_bavail.saturating_mul(block));
-        if needed > free {
-            return Err(DestinationError::Bytes { dir, free, needed });
-        }
-        // Btrfs and others make inodes as they need them, and say 0 for their number.
-        if room.f_files > 0 && files > room.f_favail {
-            return Err(DestinationError::Inodes { dir, free: room.f_favail, needed: files });
-        }
-        Ok(())
     }
 
     /// The path of an entry as a user knows it.

@@ -302,14 +302,28 @@ fn a_disk_that_is_too_small_is_refused_before_the_start() {
     let source = sample();
     let Some(few_bytes) = Mounted::new("size=128k") else { return };
     let to = source.open(few_bytes.0.path(), &quick());
-    assert!(matches!(to.check_room(), Err(DestinationError::Bytes { .. })));
+    assert!(shortage(&to).is_some_and(|said| said.contains(" bytes are free")));
     drop(to);
     let Some(few_inodes) = Mounted::new("size=16m,nr_inodes=16") else { return };
     let to = source.open(few_inodes.0.path(), &quick());
-    assert!(matches!(to.check_room(), Err(DestinationError::Inodes { .. })));
+    assert!(shortage(&to).is_some_and(|said| said.contains(" more files fit")));
     drop(to);
     let Some(enough) = Mounted::new("size=1m") else { return };
-    source.open(enough.0.path(), &quick()).check_room().expect("there is room");
+    let to = source.open(enough.0.path(), &quick());
+    assert_eq!(shortage(&to), None);
+    // Each has room alone. Who comes first has it.
+    let dirs = ["first", "second"].map(|name| enough.0.path().join(name));
+    let quick = DestinationOptions { mkdir: true, ..quick() };
+    let filler = to.room().expect("it tells").needed_bytes() * 3 / 2;
+    let filler = (1 << 20) - usize::try_from(filler).expect("it fits into memory");
+    fs::write(enough.0.path().join("filler"), vec![1; filler]).expect("there is room");
+    let mut both = Destinations::new(dirs.map(|dir| source.open(&dir, &quick)).into());
+    let lacking = shortages(both.rooms().into_iter().map(|room| ((), room)));
+    let errors = both.remove_without_room(&lacking);
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    let said = error.to_string();
+    assert!(said.contains("second: ") && said.contains(" beside "), "{said}");
+    assert_eq!(both.working().count(), 1);
 }
 
 #[test]
