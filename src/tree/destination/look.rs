@@ -39,23 +39,53 @@ pub(super) struct Traits {
     pub(super) time_unit: i128,
     /// Whom new files belong to.
     pub(super) uid: u32,
+    /// Whether it takes several names for one.
+    pub(super) folds: bool,
 }
 
 /// The units that file systems keep times in, nanoseconds.
 // NTFS 100 ns, CIFS and HFS+ 1 µs, 1 ms or 1 s, ext3 1 s, FAT 2 s.
 const TIME_UNITS: [i128; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
 
+/// A letter that Unicode composes of two characters, too.
+pub(super) const COMPOSED: &str = "\u{e9}";
+
+/// The same letter, as a base and an accent.
+const DECOMPOSED: &str = "e\u{301}";
+
+/// Whether a file in this folder is found under a name that it does not have.
+fn folds(folder: &OwnedFd, name: &str) -> bool {
+    let others = [
+        name.to_ascii_uppercase(),
+        name.replace(COMPOSED, DECOMPOSED),
+        // FAT and its relatives drop dots at the end.
+        format!("{name}."),
+    ];
+    // Names that it can't have are no names of the file.
+    others
+        .iter()
+        .any(|other| other != name && matches!(stat(folder, other.as_bytes()), Ok(Some(_))))
+}
+
 impl Traits {
     /// Tries it out with a file in this folder.
     pub(super) fn probe(folder: &OwnedFd) -> io::Result<Self> {
         let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
-        let name = format!(".mpiswarm-{:032x}.part", rand::random::<u128>());
+        let key = format!("{:032x}", rand::random::<u128>());
         let flags =
             OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(folder, &*name, flags, all)?;
+        let mut name = format!(".mpiswarm-{key}{COMPOSED}.part");
+        let mut file = openat(folder, &*name, flags, all);
+        if file.is_err() {
+            // One that has no letters beyond ASCII.
+            name = format!(".mpiswarm-{key}.part");
+            file = openat(folder, &*name, flags, all);
+        }
+        let file = file?;
         // An odd second, and no digit that a coarser unit would keep.
         let time = FileTime { seconds: 1_234_567_891, nanos: 123_456_789 };
         let found = futimens(&file, &times(time)).and_then(|()| fstat(&file));
+        let folds = folds(folder, &name);
         // If it stays, the next run removes it.
         let _ = unlinkat(folder, &*name, AtFlags::empty());
         let found = found?;
@@ -64,7 +94,7 @@ impl Traits {
             nanoseconds(time).div_euclid(*unit) * unit == nanoseconds(kept)
         };
         let time_unit = TIME_UNITS.into_iter().find(is_unit).unwrap_or(1);
-        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid })
+        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid, folds })
     }
 
     /// Whether a time is what the file system made of another.
@@ -230,6 +260,27 @@ impl DestinationState {
         if is_there && roots == digest.roots.len() && !self.existing.contains(segment) {
             self.staged.insert(segment);
             self.digests[segment.index()] = Some(digest);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_system_that_finds_a_file_under_another_name_folds_names() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let folder = OwnedFd::from(std::fs::File::open(dir.path()).expect("a folder"));
+        let name = format!("probe{COMPOSED}");
+        let others = ["PROBE\u{e9}", "probee\u{301}", "probe\u{e9}."];
+        std::fs::write(dir.path().join(&name), "").expect("a small file");
+        assert!(!folds(&folder, &name));
+        for other in others {
+            // Another file of this name looks the same from here.
+            std::fs::write(dir.path().join(other), "").expect("a small file");
+            assert!(folds(&folder, &name), "{other}");
+            std::fs::remove_file(dir.path().join(other)).expect("ours");
         }
     }
 }

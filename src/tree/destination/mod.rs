@@ -7,6 +7,7 @@
 mod destination_error;
 mod folder_cache;
 mod folder_lock;
+mod folding;
 mod journal;
 mod look;
 mod publish;
@@ -211,6 +212,14 @@ impl Destination {
         let partial = make_folder(&control, partial_name.as_bytes()).map_err(failed)?;
         let tree = make_folder(&partial, b"tree").map_err(failed)?;
         let folders = Folders::new(Arc::clone(&manifest), last, tree);
+        if traits.folds {
+            let same = folding::same_names(&control, &manifest, &folders).map_err(failed)?;
+            if let Some((first, second)) = same {
+                let [first, second] =
+                    [first, second].map(|entry| manifest.entries[entry as usize].path.clone());
+                return Err(DestinationError::SameName { dir: dir.to_owned(), first, second });
+            }
+        }
         let mut state =
             DestinationState::look(dir, &manifest, &layout, &folders, &traits, options.checksum)?;
         let kept_bytes = bytes_of(&layout, &state.existing);

@@ -23,10 +23,7 @@ struct Space {
 impl Space {
     fn and(self, other: Self) -> Self {
         let (bytes, files) = (self.bytes, self.files);
-        Self {
-            bytes: bytes.saturating_add(other.bytes),
-            files: files.saturating_add(other.files),
-        }
+        Self { bytes: bytes.saturating_add(other.bytes), files: files.saturating_add(other.files) }
     }
 }
 
@@ -81,7 +78,12 @@ impl Room {
     /// What lacks when `others` are served first.
     fn shortage(&self, others: Space) -> Option<Shortage> {
         let lacks = |what, free, needed: u64, others: u64| {
-            (needed.saturating_add(others) > free).then_some(Shortage { what, free, needed, others })
+            (needed.saturating_add(others) > free).then_some(Shortage {
+                what,
+                free,
+                needed,
+                others,
+            })
         };
         let (free, needed) = (self.free, self.needed);
         lacks(Resource::Bytes, free.bytes, needed.bytes, others.bytes)

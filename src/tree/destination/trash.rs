@@ -13,7 +13,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::folder_cache::{allow, open_folder};
-use super::look::{stat, type_of};
+use super::look::{COMPOSED, stat, type_of};
 use super::{KEY_DIGITS, make_folder};
 
 /// The name of the folder of what is to be removed.
@@ -30,6 +30,11 @@ pub(super) struct Trash<'a> {
 impl<'a> Trash<'a> {
     pub(super) fn open(control: &'a OwnedFd) -> io::Result<Self> {
         Ok(Self { control, folder: make_folder(control, NAME)? })
+    }
+
+    /// An open folder whose contents [`Trash::empty`] removes.
+    pub(super) fn folder(&self) -> &OwnedFd {
+        &self.folder
     }
 
     /// Takes what has this name away from a folder. It is removed by [`Trash::empty`].
@@ -52,7 +57,7 @@ impl<'a> Trash<'a> {
             } else if text
                 .strip_prefix(".mpiswarm-")
                 .and_then(|rest| rest.strip_suffix(".part"))
-                .is_some_and(is_key)
+                .is_some_and(|key| is_key(key.strip_suffix(COMPOSED).unwrap_or(key)))
             {
                 // A manifest that was not finished, or what tried out the file system.
                 let _ = unlinkat(self.control, &*name, AtFlags::empty());
