@@ -77,6 +77,12 @@ pub enum StageError {
     Threads(#[from] ThreadError),
 }
 
+/// Segments that a rank must have memory for: with fewer a peer could not receive, send and read back at the
+/// same time.
+pub fn slots_least(config: &Config) -> usize {
+    LOAD_SLOTS + config.uploads + 2
+}
+
 struct Ready {
     peer: Peer,
     io: TreeIo,
@@ -100,8 +106,7 @@ impl StagePart {
     /// Slots for segments in memory, among `nodes` nodes.
     fn slots(&self, nodes: u32) -> usize {
         let slots = self.memory_bytes / self.layout.segment_bytes().max(1) as u64;
-        // Below this a peer could not receive, send and read back at the same time.
-        let least = LOAD_SLOTS + self.config.uploads + 2;
+        let least = slots_least(&self.config);
         usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most(nodes))
     }
 

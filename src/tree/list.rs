@@ -21,6 +21,7 @@ use super::entry::MODE_BITS;
 use super::source_root::{ListError, SourceRoot};
 use super::{Entry, EntryKind, FileTime, Manifest, TreePath};
 use crate::escape;
+use crate::sync::{AtomicU64, Ordering};
 
 /// How many segments the default segment size leaves, at least.
 // So many keep the last segments of a swarm from mattering: with N nodes in log2 N steps, 1,024 segments
@@ -45,10 +46,23 @@ const SHARE: usize = 256;
 
 /// How to list.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ListOptions {
+pub struct ListOptions<'a> {
     /// The size of a segment; by default the largest power of two between 64 KiB and 8 MiB that leaves at
     /// least 1,024 segments.
     pub segment_bytes: Option<u32>,
+    /// The largest segment by default, bytes: where memory is little.
+    pub segment_bytes_most: Option<u64>,
+    /// Counts what was found, for whoever watches.
+    pub found: Option<&'a AtomicU64>,
+}
+
+impl ListOptions<'_> {
+    fn count(&self, found: usize) {
+        if let Some(counter) = self.found {
+            // ORDERING: Relaxed; a statistic, publishes nothing.
+            counter.fetch_add(found as u64, Ordering::Relaxed);
+        }
+    }
 }
 
 /// What was found.
@@ -72,7 +86,7 @@ pub struct Listed {
 /// # Errors
 ///
 /// A source can't be read, has no name, or has the name of another; or there is too much.
-pub fn list(sources: &[PathBuf], options: &ListOptions) -> Result<Listed, ListError> {
+pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, ListError> {
     let mut listed = Listed::default();
     for root in SourceRoot::all(sources)? {
         let failed = |cause: io::Error| ListError::Io { path: escape::path(&root.path), cause };
@@ -85,19 +99,19 @@ pub fn list(sources: &[PathBuf], options: &ListOptions) -> Result<Listed, ListEr
             Some(folder) => {
                 let whole = look(folder.as_fd(), b".", &root.name, Root::Yes);
                 let whole = whole.map_err(|cause| failed(cause.into()))?;
-                walk(folder.as_fd(), whole)
+                walk(folder.as_fd(), whole, options)
             }
         };
         add(&mut listed, found);
     }
     listed.manifest.segment_bytes =
-        options.segment_bytes.unwrap_or_else(|| segment_bytes(&listed.manifest));
+        options.segment_bytes.unwrap_or_else(|| segment_bytes(&listed.manifest, options));
     listed.manifest.check()?;
     Ok(listed)
 }
 
 /// The default size of a segment.
-fn segment_bytes(manifest: &Manifest) -> u32 {
+fn segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> u32 {
     let data = |entry: &Entry| match &entry.kind {
         EntryKind::File { data: Some(data), .. } => {
             data.iter().map(|data| data.end - data.start).sum()
@@ -106,7 +120,8 @@ fn segment_bytes(manifest: &Manifest) -> u32 {
         EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => 0,
     };
     let bytes = manifest.entries.iter().map(data).fold(0, u64::saturating_add);
-    let most = (bytes / SEGMENTS_MIN).clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST);
+    let most = (bytes / SEGMENTS_MIN).min(options.segment_bytes_most.unwrap_or(u64::MAX));
+    let most = most.clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST);
     1 << most.ilog2()
 }
 
@@ -134,12 +149,17 @@ enum Root {
 }
 
 /// All that lies in a folder, and the folder.
-fn walk(root: BorrowedFd<'_>, whole: FoundEntry) -> Vec<FoundEntry> {
+fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> Vec<FoundEntry> {
     let mut level = vec![whole.entry.path.clone()];
     let mut all = vec![whole];
     let mut closed = FxHashMap::default();
     while !level.is_empty() {
-        let mut read: Vec<_> = level.par_iter().map(|folder| read_folder(root, folder)).collect();
+        let read_one = |folder| {
+            let read = read_folder(root, folder);
+            options.count(read.as_ref().map_or(0, |(found, _)| found.len()));
+            read
+        };
+        let mut read: Vec<_> = level.par_iter().map(read_one).collect();
         // Large folders are shared out afterwards: a thread that waited for others in the middle of a folder
         // would begin another meanwhile, and so on, until its stack or the file descriptors end.
         let shares: Vec<(&TreePath, &[Vec<u8>])> = level
@@ -148,8 +168,12 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry) -> Vec<FoundEntry> {
             .flat_map(|(folder, read)| read.iter().map(move |(_, rest)| (folder, rest)))
             .flat_map(|(folder, rest)| rest.chunks(SHARE).map(move |names| (folder, names)))
             .collect();
-        let shares: Vec<_> =
-            shares.par_iter().map(|&(folder, names)| look_at(root, folder, names)).collect();
+        let look_at_share = |&(folder, names): &(&TreePath, &[Vec<u8>])| {
+            let found = look_at(root, folder, names);
+            options.count(found.len());
+            found
+        };
+        let shares: Vec<_> = shares.par_iter().map(look_at_share).collect();
         let found = read.iter_mut().flatten().map(|(found, _)| std::mem::take(found));
         let from = all.len();
         all.extend(found.chain(shares).flatten());

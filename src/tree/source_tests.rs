@@ -20,7 +20,11 @@ use crate::manifest::SegmentId;
 const SEGMENT: u32 = 16 << 10;
 
 fn listed(source: &Path) -> Listed {
-    list(&[source.to_owned()], &ListOptions { segment_bytes: Some(SEGMENT) }).expect("it is there")
+    list(
+        &[source.to_owned()],
+        &ListOptions { segment_bytes: Some(SEGMENT), ..ListOptions::default() },
+    )
+    .expect("it is there")
 }
 
 fn paths(listed: &Listed) -> Vec<String> {
@@ -157,7 +161,7 @@ fn sources_that_can_not_be_told_apart_or_copied_are_refused() {
     assert!(said(&[Path::new("/")]).starts_with("/: it has no name"));
     assert!(said(&[&dir.path().join("pipe")]).ends_with("is a pipe: name a file or a folder"));
     assert!(said(&[&dir.path().join("none")]).contains("/none: No such file"));
-    let odd = ListOptions { segment_bytes: Some(100_000) };
+    let odd = ListOptions { segment_bytes: Some(100_000), ..ListOptions::default() };
     assert!(matches!(list(&[tree], &odd), Err(ListError::Manifest(_))));
 }
 
@@ -386,7 +390,7 @@ fn roots_of_files_do_not_depend_on_the_segments() {
     holes.set_len(5 << 20).expect("room");
     std::os::unix::fs::FileExt::write_all_at(&holes, b"data", 3 << 20).expect("room");
     for segment_bytes in [SEGMENT, 64 << 10, 8 << 20] {
-        let options = ListOptions { segment_bytes: Some(segment_bytes) };
+        let options = ListOptions { segment_bytes: Some(segment_bytes), ..ListOptions::default() };
         let manifest = list(std::slice::from_ref(&tree), &options).expect("it is there").manifest;
         let (source, layout) = opened(std::slice::from_ref(&tree), &manifest);
         let found = roots_of_files(&source, &manifest, &layout, |_| ());

@@ -1,5 +1,6 @@
 //! What a stage of several ranks may cost, as the kernel counts it: bytes read, memory, bytes moved again.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::tree::{bytes, differences};
-use super::{Ended, PROGRAM, ended, launch, temp};
+use super::{Ended, PROGRAM, ended, here, launch, temp};
 
 const RANKS: u32 = 4;
 
@@ -150,7 +151,8 @@ fn the_memory_of_a_rank_does_not_grow_with_the_tree() {
     let base = to.path().join("full");
     let with = most(&source, &base);
     let pairs = with.iter().zip(&without);
-    let beyond: Vec<u64> = pairs.map(|(with, without)| with.saturating_sub(*without) >> 20).collect();
+    let beyond: Vec<u64> =
+        pairs.map(|(with, without)| with.saturating_sub(*without) >> 20).collect();
     println!("MiB of each rank beyond that of an empty tree: {beyond:?}");
     assert!(with.iter().all(|&most| most > 0), "each was seen: {with:?}");
     let allowed = memory + 64;
@@ -207,4 +209,41 @@ fn a_rerun_moves_what_the_killed_run_has_not() {
         return;
     }
     panic!("every run ended before it was killed");
+}
+
+#[test]
+fn memory_for_too_few_segments_is_refused() {
+    let (from, to) = (temp(), temp());
+    let source = large(from.path(), 1);
+    let mut arguments = vec![source.as_os_str(), "--to".as_ref(), to.path().as_os_str()];
+    arguments.extend(["--memory", "16M", "--segment-bytes", "8M"].map(OsStr::new));
+    here(arguments).is(2).says("--memory 16777216: segments of 8388608 bytes need ");
+    assert_eq!(fs::read_dir(to.path()).expect("a folder").count(), 0);
+}
+
+#[test]
+fn ranks_of_one_host_share_what_is_free_on_a_file_system() {
+    if !launch::can_start_ranks() {
+        return;
+    }
+    let (from, small) = (temp(), temp());
+    let source = large(from.path(), 8);
+    // Each of the two would have room alone.
+    let script = r#"mount -t tmpfs -o size=12m tmpfs "$0" || exit 77; "$@"; code=$?
+                    cmp "$0/0/tree/large" "$TREE/large" || exit 78; exit $code"#;
+    let staging = launch::ranks(2, PROGRAM);
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script]).arg(small.path()).env("TREE", &source);
+    command.arg(staging.get_program()).args(staging.get_args());
+    command
+        .args(["stage", "--json", "--mkdir", "--to"])
+        .arg(small.path().join("{rank}"))
+        .arg(&source);
+    let ended = ended(command.output());
+    if ended.code == Some(77) || ended.stderr.starts_with("unshare:") {
+        return;
+    }
+    let json = ended.is(1).says(" for other folders of this file system: make room").json();
+    assert_eq!(json["nodes"][0]["state"], "complete", "{json}");
+    assert_eq!(json["nodes"][1]["state"], "failed", "{json}");
 }

@@ -3,6 +3,7 @@
 #[cfg(feature = "mpi")]
 mod ranks;
 mod folder_locks;
+mod listing_progress;
 mod node_report;
 mod stage_summary;
 
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use super::stage_args::StageArgs;
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
 use crate::config::Config;
-use crate::driver::stage::{StagePart, stage_here};
+use crate::driver::stage::{StagePart, slots_least, stage_here};
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
@@ -82,10 +83,28 @@ struct SourceList {
 
 impl SourceList {
     /// Lists the sources, and says what is left out.
-    fn read(args: &StageArgs) -> Result<Self, String> {
-        let options = ListOptions { segment_bytes: args.segment_bytes.map(|bytes| bytes.get()) };
+    fn read(args: &StageArgs, has_links: bool) -> Result<Self, String> {
+        let least = |segment_bytes| slots_least(&config(args, segment_bytes, has_links)) as u64;
+        let memory = args.memory.map(|memory| memory.get());
+        let listed = listing_progress::show_while(args.shared.quiet, |found| {
+            let options = ListOptions {
+                segment_bytes: args.segment_bytes.map(|bytes| bytes.get()),
+                // Small segments need the most slots.
+                segment_bytes_most: memory.map(|memory| memory / least(1)),
+                found: Some(found),
+            };
+            list(&args.sources, &options)
+        });
         let Listed { manifest, notes, unreadable, .. } =
-            list(&args.sources, &options).map_err(|error| error.to_string())?;
+            listed.map_err(|error| error.to_string())?;
+        let bytes = manifest.segment_bytes;
+        let needed = least(bytes as usize) * u64::from(bytes);
+        if let Some(memory) = memory.filter(|&memory| memory < needed) {
+            return Err(format!(
+                "--memory {memory}: segments of {bytes} bytes need {needed}: use more memory, or smaller \
+                 --segment-bytes"
+            ));
+        }
         terminal::notes(notes.iter().map(|note| format!("note: {note}")));
         terminal::errors(unreadable.iter().cloned());
         if args.delete && !unreadable.is_empty() {
@@ -341,7 +360,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let dirs = destination_dirs(args, 0, &host);
     let listed = match overlap(&args.sources, &dirs) {
         Some(refusal) => Err(refusal),
-        None => SourceList::read(args),
+        None => SourceList::read(args, false),
     };
     let listed = listed.and_then(|listed| {
         let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;

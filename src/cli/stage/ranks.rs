@@ -152,7 +152,7 @@ impl StageJob<'_> {
         let place = HostShare {
             ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
             cores: self.here.cores.clone(),
-            has_links: self.here.ranks != self.world.size(),
+            has_links: self.has_links(),
             is_alone: self.world.size() == 1,
         };
         let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
@@ -190,6 +190,11 @@ impl StageJob<'_> {
             let code = summary.print(self.args);
             if start.any { code } else { REFUSED }
         })
+    }
+
+    /// Whether ranks are on several hosts.
+    fn has_links(&self) -> bool {
+        self.here.ranks != self.world.size()
     }
 
     /// The rank that lists the source.
@@ -258,7 +263,7 @@ impl StageJob<'_> {
         } else if self.world.rank() == lister {
             listed = match overlap(&self.args.sources, dirs) {
                 Some(refusal) => Err(refusal),
-                None => SourceList::read(self.args),
+                None => SourceList::read(self.args, self.has_links()),
             };
         }
         let root = if lister < self.world.size() { lister } else { 0 };
@@ -364,9 +369,10 @@ impl StageJob<'_> {
 
 /// What the destinations of each rank lack.
 fn shortages_of_ranks(all: &[Compared], hosts: &[String]) -> Vec<Vec<Option<Shortage>>> {
-    let rooms = all.iter().zip(hosts).flat_map(|(rank, host)| {
-        rank.rooms.iter().map(move |room| (host.as_str(), room.clone()))
-    });
+    let rooms = all
+        .iter()
+        .zip(hosts)
+        .flat_map(|(rank, host)| rank.rooms.iter().map(move |room| (host.as_str(), room.clone())));
     let mut found = shortages(rooms).into_iter();
     all.iter().map(|rank| found.by_ref().take(rank.rooms.len()).collect()).collect()
 }
