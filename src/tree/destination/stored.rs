@@ -54,6 +54,10 @@ impl Destination {
         }
         let manifest = Manifest { entries, segment_bytes: self.manifest.segment_bytes };
         let stored = StoredManifest { manifest, roots: roots? };
+        // A run that has nothing to do does not wait for the disk either.
+        if stored == earlier {
+            return Ok(());
+        }
         let written = stored.write(&self.control, &name);
         written.map_err(|cause| DestinationError::at(path, 0, cause))
     }
