@@ -14,6 +14,8 @@ mod manifests;
 mod random;
 #[path = "stage/together.rs"]
 mod together;
+#[path = "stage/folding.rs"]
+mod folding;
 #[cfg(feature = "mpi")]
 mod launch;
 #[cfg(feature = "mpi")]
@@ -121,8 +123,12 @@ fn a_second_run_moves_and_reads_nothing() {
     let source = source(from.path());
     let arguments = [source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()];
     here(arguments).is(0);
+    let manifest = to.path().join(".mpiswarm/tree.manifest");
+    let inode = || fs::metadata(&manifest).expect("the done marker is there").ino();
+    let before = inode();
     let json = here(arguments).is(0).json();
     assert_eq!(json["source_bytes_read"], 0, "{json}");
+    assert_eq!(inode(), before, "what is the same is not written again");
     assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
 }
 

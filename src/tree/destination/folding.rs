@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, unlinkat};
 use rustix::io::Errno;
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::super::Manifest;
+use super::super::{Manifest, TreePath};
 use super::folder_cache::Folders;
 use super::look::stat;
 use super::{Trash, make_folder};
@@ -42,12 +42,12 @@ fn groups(manifest: &Manifest, folders: &Folders) -> Vec<Vec<u32>> {
     groups
 }
 
-/// Two entries that would be one file here, if there are any.
+/// Two paths that would be one here, if there are any.
 pub(super) fn same_names(
     control: &OwnedFd,
     manifest: &Manifest,
     folders: &Folders,
-) -> io::Result<Option<(u32, u32)>> {
+) -> io::Result<Option<[TreePath; 2]>> {
     let trash = Trash::open(control)?;
     // What stays in the trash, the next run removes.
     let folder =
@@ -60,7 +60,7 @@ pub(super) fn same_names(
         }
     }
     trash.empty()?;
-    Ok(found)
+    Ok(found.map(|pair| pair.map(|entry| manifest.entries[entry as usize].path.clone())))
 }
 
 /// Makes a file of each name in an empty folder, and returns the first two that are one. Removes the files.
@@ -68,7 +68,7 @@ fn meeting<'a>(
     folder: &OwnedFd,
     group: &[u32],
     name: impl Fn(u32) -> &'a [u8],
-) -> io::Result<Option<(u32, u32)>> {
+) -> io::Result<Option<[u32; 2]>> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut found = None;
     let mut made = Vec::new();
@@ -92,7 +92,7 @@ fn meeting<'a>(
             && pair.is_none()
             && stat(folder, name(second))?.is_none()
         {
-            pair = Some((entry, second));
+            pair = Some([entry, second]);
         }
     }
     Ok(pair)
@@ -134,7 +134,7 @@ mod tests {
         let name = |entry: u32| names[entry as usize].as_bytes();
         assert_eq!(meeting(&folder, &[0, 1, 2, 3, 4], name).expect("it is ours"), None);
         // A name that is there already stands for one that the file system has folded.
-        assert_eq!(meeting(&folder, &[0, 1, 2, 0], name).expect("it is ours"), Some((0, 0)));
+        assert_eq!(meeting(&folder, &[0, 1, 2, 0], name).expect("it is ours"), Some([0, 0]));
         assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 0);
     }
 }

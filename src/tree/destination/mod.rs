@@ -214,9 +214,7 @@ impl Destination {
         let folders = Folders::new(Arc::clone(&manifest), last, tree);
         if traits.folds {
             let same = folding::same_names(&control, &manifest, &folders).map_err(failed)?;
-            if let Some((first, second)) = same {
-                let [first, second] =
-                    [first, second].map(|entry| manifest.entries[entry as usize].path.clone());
+            if let Some([first, second]) = same {
                 return Err(DestinationError::SameName { dir: dir.to_owned(), first, second });
             }
         }
@@ -379,7 +377,8 @@ fn bytes_of(layout: &Layout, segments: &SegmentSet) -> u64 {
 
 /// Whether no source has the name of the folder of this program.
 fn check_names(dir: &Path, manifest: &Manifest) -> Result<(), DestinationError> {
-    match manifest.entries.iter().any(|entry| entry.path.root() == CONTROL.as_bytes()) {
+    // Some file systems ignore case.
+    match manifest.roots().iter().any(|root| root.eq_ignore_ascii_case(CONTROL.as_bytes())) {
         true => Err(DestinationError::Reserved { path: dir.join(CONTROL) }),
         false => Ok(()),
     }
