@@ -12,7 +12,6 @@ const MOUNTS: [&str; 2] = [
 ];
 
 #[test]
-#[expect(clippy::print_stdout, reason = "a test that is skipped says why")]
 fn names_that_a_destination_takes_for_one_are_refused_before_anything_is_written() {
     for mount in MOUNTS {
         let (from, to) = (temp(), temp());

@@ -133,7 +133,6 @@ fn from_environment(name: &str, default: u64) -> u64 {
 /// By hand, as large as the disk allows: `STAGE_TREE_MIB=8192 STAGE_MEMORY_MIB=256 TMPDIR=/a/disk cargo nextest
 /// run --cargo-profile gate --test stage --no-capture -E 'test(memory_of_a_rank)'`.
 #[test]
-#[expect(clippy::print_stdout, reason = "whoever runs it by hand wants the numbers")]
 fn the_memory_of_a_rank_does_not_grow_with_the_tree() {
     if !launch::can_start_ranks() {
         return;

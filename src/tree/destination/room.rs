@@ -3,25 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
-use std::io;
 
-use rustix::fs::{fstat, fstatvfs};
 use serde::{Deserialize, Serialize};
-
-use super::super::EntryKind;
-use super::look::Presence;
-use super::{Destination, DestinationError};
-use crate::manifest::SegmentId;
 
 /// Bytes and files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-struct Space {
-    bytes: u64,
-    files: u64,
+pub(super) struct Space {
+    pub(super) bytes: u64,
+    pub(super) files: u64,
 }
 
 impl Space {
-    fn and(self, other: Self) -> Self {
+    pub(super) fn and(self, other: Self) -> Self {
         let (bytes, files) = (self.bytes, self.files);
         Self { bytes: bytes.saturating_add(other.bytes), files: files.saturating_add(other.files) }
     }
@@ -31,9 +24,9 @@ impl Space {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Room {
     /// The number of the file system, as its host counts.
-    device: u64,
-    free: Space,
-    needed: Space,
+    pub(super) device: u64,
+    pub(super) free: Space,
+    pub(super) needed: Space,
 }
 
 /// What does not fit.
@@ -108,53 +101,6 @@ pub fn shortages<H: Eq + Hash>(
         shortage
     };
     rooms.into_iter().map(settle).collect()
-}
-
-impl Destination {
-    /// What is missing, and what is free.
-    ///
-    /// # Errors
-    ///
-    /// The file system does not tell.
-    pub fn room(&self) -> Result<Room, DestinationError> {
-        let failed = |cause| DestinationError::at(self.dir.clone(), 0, io::Error::from(cause));
-        let found = fstatvfs(&self.control).map_err(failed)?;
-        let device = fstat(&self.control).map_err(failed)?.st_dev;
-        let block = found.f_frsize.max(1);
-        // Btrfs and others make inodes as they need them, and say 0 for their number.
-        let files = if found.f_files > 0 { found.f_favail } else { u64::MAX };
-        let free = Space { bytes: found.f_bavail.saturating_mul(block), files };
-        Ok(Room { device, free, needed: self.needed(block) })
-    }
-
-    fn needed(&self, block: u64) -> Space {
-        let mut needed = Space::default();
-        let candidates = self.candidates();
-        for segment in self.missing().iter().filter(|&segment| !candidates.contains(segment)) {
-            for extent in self.layout.extents(segment) {
-                let bytes = (extent.bytes as u64).div_ceil(block).saturating_mul(block);
-                needed = needed.and(Space { bytes, files: 0 });
-            }
-        }
-        let state = self.state();
-        for (index, entry) in (0_u32..).zip(&self.manifest.entries) {
-            if matches!(state.found[index as usize], Presence::Kept | Presence::Candidate) {
-                continue;
-            }
-            // What an earlier attempt made of it is there already, if all of it is.
-            let mut segments = self.layout.segments_of(index).map(SegmentId);
-            let is_new = match entry.kind {
-                EntryKind::HardLink { .. } => false,
-                EntryKind::File { .. } if segments.len() > 0 => {
-                    segments.any(|segment| !state.staged.contains(segment))
-                }
-                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => true,
-            };
-            let bytes = if entry.kind == EntryKind::Folder { block } else { 0 };
-            needed = needed.and(Space { bytes, files: is_new.into() });
-        }
-        needed
-    }
 }
 
 #[cfg(test)]
