@@ -158,7 +158,8 @@ pub(super) fn begin(
         return Err(refuse_all(&refusal));
     }
     let rank = world.rank();
-    match agreement::refusal(&RollCall::new(world, limit), Ok(agreed)) {
+    let roll_call = RollCall::new(world, limit).with_notes(show::note);
+    match agreement::refusal(&roll_call, Ok(agreed)) {
         Ok(None) => Ok(()),
         Ok(Some(code)) => Err(code),
         Err(error) => {
@@ -215,7 +216,9 @@ fn refuse(
             }
         }
     }
-    let met = RollCall::new(world, limit).meet(Meeting::Inputs, &[], |_| vec![code]);
+    let met = RollCall::new(world, limit)
+        .with_notes(show::note)
+        .meet(Meeting::Inputs, &[], |_| vec![code]);
     let shared = met.unwrap_or_else(|error| {
         show::error(&format!("rank {}: {error}", world.rank()));
         abort(world, FAILED)

@@ -102,6 +102,10 @@ impl StageJob<'_> {
         u32::try_from(self.world.rank()).unwrap_or_default()
     }
 
+    fn roll_call(&self) -> RollCall<'_> {
+        RollCall::new(self.world, self.limit).with_notes(terminal::note)
+    }
+
     fn meet<T: Serialize, A: Serialize + for<'a> Deserialize<'a>>(
         &self,
         meeting: Meeting,
@@ -109,7 +113,7 @@ impl StageJob<'_> {
         answer: impl FnOnce(Vec<Vec<u8>>) -> A,
     ) -> Result<A, TransportError> {
         let mine = postcard::to_allocvec(mine).expect("plain data can be serialized");
-        let answered = RollCall::new(self.world, self.limit).meet(meeting, &mine, |all| {
+        let answered = self.roll_call().meet(meeting, &mine, |all| {
             let answer = answer(all.to_vec());
             postcard::to_allocvec(&answer).expect("plain data can be serialized")
         })?;
@@ -149,12 +153,7 @@ impl StageJob<'_> {
         );
         let start = self.compare(&setup, layout.segment_count(), &hosts)?;
         setup.drop_out(start.shortages.get(self.rank() as usize).map_or(&[], Vec::as_slice));
-        let place = HostShare {
-            ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
-            cores: self.here.cores.clone(),
-            has_links: self.has_links(),
-            is_alone: self.world.size() == 1,
-        };
+        let place = self.share();
         let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
             .ok_or(TransportError::BrokenOff)?;
         let (part, mut report) = setup.part(self.args, needed, &place);
@@ -190,6 +189,15 @@ impl StageJob<'_> {
             let code = summary.print(self.args);
             if start.any { code } else { REFUSED }
         })
+    }
+
+    fn share(&self) -> HostShare {
+        HostShare {
+            ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
+            cores: self.here.cores.clone(),
+            has_links: self.has_links(),
+            is_alone: self.world.size() == 1,
+        }
     }
 
     /// Whether ranks are on several hosts.
@@ -268,8 +276,7 @@ impl StageJob<'_> {
         }
         let root = if lister < self.world.size() { lister } else { 0 };
         let bytes = postcard::to_allocvec(&listed).expect("plain data can be serialized");
-        let spread =
-            RollCall::new(self.world, self.limit).spread(Meeting::Manifest, root, bytes)?;
+        let spread = self.roll_call().spread(Meeting::Manifest, root, bytes)?;
         let listed: ListResult =
             postcard::from_bytes(&spread).map_err(|_| TransportError::BrokenOff)?;
         let listed = listed.and_then(|list| {
@@ -337,7 +344,7 @@ impl StageJob<'_> {
         };
         let mine = postcard::to_allocvec(&report).expect("plain data can be serialized");
         let reports = if lost.is_empty() {
-            RollCall::new(self.world, self.limit).collect(Meeting::Reports, &mine)?
+            self.roll_call().collect(Meeting::Reports, &mine)?
         } else {
             // Others can't be asked any more: a lost rank would never answer.
             Some(vec![Some(mine)])
