@@ -12,7 +12,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use job::{Job, PROGRAM, can_start, check_outputs, inputs, names, process_of, run, text};
+use job::{Job, PROGRAM, can_start, check_outputs, inputs, names, run, text};
 use mpiswarm::manifest::highest_peer;
 
 /// What stands in an input: `segments` hashes, all different.
@@ -372,6 +372,21 @@ fn a_full_disk_is_named_and_what_fits_is_whole() {
         let written = fs::read_to_string(out.join(format!("client2_{name}"))).expect("it is whole");
         assert_eq!(format!("{name} {segments}\n{written}"), owned(name, segments));
     }
+}
+
+/// The process of one rank of the job that writes to `out`.
+fn process_of(rank: u32, out: &Path) -> Option<u32> {
+    let variables = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].map(|name| format!("{name}={rank}"));
+    let has = |path: &Path, file: &str, wanted: &str| {
+        let read = fs::read(path.join(file)).unwrap_or_default();
+        read.split(|&byte| byte == 0).any(|part| part == wanted.as_bytes())
+    };
+    fs::read_dir("/proc").ok()?.filter_map(|entry| Some(entry.ok()?.path())).find_map(|path| {
+        let pid = path.file_name()?.to_str()?.parse().ok()?;
+        let fits = has(&path, "cmdline", text(out))
+            && variables.iter().any(|wanted| has(&path, "environ", wanted));
+        fits.then_some(pid)
+    })
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl RunArgs {
     /// The options in which all ranks must agree, each with its value. Folders and output may differ.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
-        use crate::config::{OVERRIDES, flag_of};
+        use crate::config::OVERRIDES;
         let plain = [
             ("the command", "run".to_owned()),
             ("--engine", self.engine.to_string()),
@@ -139,7 +139,7 @@ impl RunArgs {
         let overrides = OVERRIDES.iter().map(|one| {
             let value = named.get(one.name).map(|value| value.to_string().replace('"', ""));
             let value = value.unwrap_or_else(|| format!("the default, {}", (one.default)()));
-            (format!("--{}", flag_of(one.name)), value)
+            (format!("--{}", one.name), value)
         });
         plain.chain(overrides).collect()
     }
@@ -150,7 +150,6 @@ impl RunArgs {
             return None;
         }
         if let Some(flag) = self.overrides.0.named().keys().next() {
-            let flag = crate::config::flag_of(flag);
             return Some(format!("--{flag}: the mutex engine has no such choice: leave it out"));
         }
         if self.verify_threads.is_some() {

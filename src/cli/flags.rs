@@ -1,11 +1,9 @@
 //! The flags that override defaults of the lockfree engine, made from the list in `config`.
 
-use std::sync::LazyLock;
-
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 
-use crate::config::{Choice, OVERRIDES, Override, Overrides, Values, flag_of};
+use crate::config::{Choice, OVERRIDES, Override, Overrides, Values};
 
 /// Where the help lists them.
 pub(super) const HEADING: &str = "Choices of the lockfree engine";
@@ -26,18 +24,13 @@ fn words(words: &'static [(&str, &str)]) -> PossibleValuesParser {
     PossibleValuesParser::new(words.iter().map(possible))
 }
 
-/// The flags of [`OVERRIDES`], in their order.
-// `clap` keeps names for ever.
-static FLAGS: LazyLock<Vec<String>> =
-    LazyLock::new(|| OVERRIDES.iter().map(|one| flag_of(one.name)).collect());
-
-fn flag((one, long): (&Override, &'static String)) -> Arg {
+fn flag(one: &Override) -> Arg {
     let range = match one.values {
         Values::Count(most) => format!(", 1 to {most}"),
         Values::Words(_) => String::new(),
     };
     let help = format!("{}{range} [default: {}]", one.help.trim(), (one.default)());
-    let arg = Arg::new(one.name).long(long.as_str()).help(help).help_heading(HEADING);
+    let arg = Arg::new(one.name).long(one.name).help(help).help_heading(HEADING);
     match one.values {
         Values::Count(most) => {
             arg.value_name("N").value_parser(clap::value_parser!(u64).range(1..=most as u64))
@@ -48,8 +41,7 @@ fn flag((one, long): (&Override, &'static String)) -> Arg {
 
 impl clap::Args for OverrideFlags {
     fn augment_args(command: Command) -> Command {
-        let flags = OVERRIDES.iter().zip(FLAGS.iter());
-        flags.fold(command, |command, one| command.arg(flag(one)))
+        OVERRIDES.iter().fold(command, |command, one| command.arg(flag(one)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {

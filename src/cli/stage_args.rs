@@ -6,11 +6,9 @@ use std::str::FromStr;
 
 use clap::Args as ClapArgs;
 
-use super::flags::choice;
 use super::node_flags::NodeFlags;
 #[cfg(feature = "mpi")]
 use crate::config::Config;
-use crate::config::WithinHost;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
 #[cfg(feature = "mpi")]
 use crate::escape;
@@ -97,9 +95,6 @@ pub(super) struct StageArgs {
     /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
-    /// How a segment crosses between two ranks of one host
-    #[arg(long, value_name = "CHOICE", value_parser = choice::<WithinHost>(), default_value_t)]
-    pub(super) within_host: WithinHost,
     #[command(flatten)]
     pub(super) shared: NodeFlags,
 }
@@ -118,7 +113,6 @@ impl StageArgs {
             ("--delete", self.delete.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),
-            ("--within-host", self.within_host.to_string()),
         ];
         let mut config = Config::for_segments_of(1);
         self.shared.apply(&mut config);

@@ -194,17 +194,6 @@ impl Verify {
     }
 }
 
-choice! {
-    /// How a segment crosses between two ranks of one host. An MPI that copies once itself (Open MPI by CMA)
-    /// was faster than our copies.
-    pub enum WithinHost, default Messages {
-        /// The receiver copies it out of the holder's memory, where the system lets it.
-        Shared = "shared",
-        /// In messages, as between hosts.
-        Messages = "messages",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fmt;
@@ -237,7 +226,6 @@ mod tests {
         named_alike::<Admission>(&["queue", "slots"]);
         named_alike::<Buffers>(&["fresh", "preallocated"]);
         named_alike::<Verify>(&["auto", "inline", "pool", "off"]);
-        named_alike::<WithinHost>(&["shared", "messages"]);
     }
 
     #[test]

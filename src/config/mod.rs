@@ -13,10 +13,10 @@ use std::time::Duration;
 pub(crate) use choices::choice;
 pub use choices::{
     Admission, Balance, Buffers, Choice, CounterKind, Engine, IndexKind, Selection, UnknownChoice,
-    Verify, WithinHost,
+    Verify,
 };
 pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
-pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values, flag_of};
+pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
 
 /// Segments in one handout, at most.
 // The classic exercise has 10. Each message costs the tracker microseconds, so that more in one
@@ -177,8 +177,6 @@ pub struct Config {
     pub buffers: Buffers,
     /// Which threads verify received segments.
     pub verify: Verify,
-    /// How a segment crosses between two ranks of one host.
-    pub within_host: WithinHost,
 }
 
 impl Config {
@@ -294,7 +292,6 @@ impl Config {
             admission: Admission::default(),
             buffers: Buffers::default(),
             verify: Verify::default(),
-            within_host: WithinHost::default(),
         }
     }
 }

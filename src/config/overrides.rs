@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::one_or_more::{Sweep, TooMany, spread};
 use super::{
     Admission, Balance, Buffers, Choice, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection,
-    Verify, WINDOW_MAX, WithinHost,
+    Verify, WINDOW_MAX,
 };
 
 /// The values that can replace a default.
@@ -20,7 +20,7 @@ pub enum Values {
 /// One entry of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Override {
-    /// Its name in plans; [`flag_of`] makes that of the command line.
+    /// Its name on the command line and in plans.
     pub name: &'static str,
     /// What it is.
     pub help: &'static str,
@@ -28,11 +28,6 @@ pub struct Override {
     pub values: Values,
     /// Which of them is the default.
     pub default: fn() -> &'static str,
-}
-
-/// The flag of an override, from its name in plans: flags have hyphens.
-pub fn flag_of(name: &str) -> String {
-    name.replace('_', "-")
 }
 
 /// Defines [`Overrides`], [`OverrideSweeps`] and [`OVERRIDES`] from one list of fields of
@@ -128,8 +123,6 @@ overrides! {
         admission: Admission;
         /// Which threads verify received segments
         verify: Verify;
-        /// How a segment crosses between two ranks of one host
-        within_host: WithinHost;
     }
 }
 
@@ -174,8 +167,7 @@ mod tests {
     fn overrides_reach_the_engine() {
         let text = "window = 3\nhandout = 2\nindex = \"atomic\"\ncounters = \"mutex\"\n\
                     selection = \"random\"\nbalance = \"random\"\n\
-                    admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n\
-                    within_host = \"messages\"\n";
+                    admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
         for has_links in [false, true] {
             let config = sweeps(text).product().expect("one")[0].config(1024, has_links);
             assert_eq!((config.window, config.handout, config.paced), (3, 2, has_links));
@@ -184,7 +176,7 @@ mod tests {
         assert_eq!((config.index, config.counters), (IndexKind::Atomic, CounterKind::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
-        assert_eq!((config.verify, config.within_host), (Verify::Off, WithinHost::Messages));
+        assert_eq!(config.verify, Verify::Off);
         assert_eq!(Overrides::default().config(1024, false), Config::for_segments_of(1024));
     }
 

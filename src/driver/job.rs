@@ -15,7 +15,6 @@ use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
 use crate::protocol::{Outcome, Tracker, tracker::Progress};
 use crate::spawn::{self, Gate, ThreadError};
-use crate::store::SharedMemory;
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
 use crate::transport::{Transport as _, TransportError};
@@ -107,32 +106,16 @@ impl Job {
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    // Slots lie in `memory`, if other ranks of the host read them there.
-    fn prepare_peer(
-        &self,
-        place: (NodeId, u32),
-        segments_max: u32,
-        memory: Option<&Arc<SharedMemory>>,
-        waker: &Unparker,
-    ) -> Prepared {
+    fn prepare_peer(&self, place: (NodeId, u32), segments_max: u32, waker: &Unparker) -> Prepared {
         let config = Config { segments_max, ..self.config.clone() };
         let ready =
             |setup| Prepared::ready(place, setup, config.clone(), self.verify_threads, waker);
-        let prepared = self.prepare_in(memory, place.0, config.spare_slots()).and_then(ready);
+        let prepared = self.prepare(place.0, config.spare_slots()).and_then(ready);
         prepared.unwrap_or_else(|reason| Prepared::refused(place, &reason, config))
     }
 
     /// Reads a peer's input and makes the payload that it owns, with `spare` slots beyond that.
     pub(crate) fn prepare(&self, node: NodeId, spare: usize) -> Result<PeerSetup, PrepareError> {
-        self.prepare_in(None, node, spare)
-    }
-
-    fn prepare_in(
-        &self,
-        memory: Option<&Arc<SharedMemory>>,
-        node: NodeId,
-        spare: usize,
-    ) -> Result<PeerSetup, PrepareError> {
         let input = match &self.inputs {
             Inputs::Folder(dir) => PeerInput::read(dir, node)?,
             Inputs::Made(inputs) => inputs[node.index() - 1].clone(),
@@ -140,7 +123,7 @@ impl Job {
         for warning in &input.warnings {
             (self.warn)(&format!("warning: in{}.txt: {warning}", node.0));
         }
-        prepare(node, input, &PeerOptions { memory, ..self.options() }, spare)
+        prepare(node, input, &self.options(), spare)
     }
 
     fn options(&self) -> PeerOptions<'_> {
@@ -150,7 +133,6 @@ impl Job {
             out: self.out.as_deref(),
             digests: self.digests,
             overwrite: self.overwrite,
-            memory: None,
         }
     }
 
@@ -177,8 +159,7 @@ pub fn run_threads(
 ) -> Result<JobResult, JobError> {
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let prepare = |(rank, parker): (u32, &Parker)| {
-        let waker = parker.unparker();
-        job.prepare_peer((NodeId(rank), nodes), job.config.segments_max, None, waker)
+        job.prepare_peer((NodeId(rank), nodes), job.config.segments_max, parker.unparker())
     };
     let prepared: Vec<Prepared> = (0..).zip(&parkers).skip(1).map(prepare).collect();
     job.meter.begin();
@@ -222,7 +203,7 @@ mod ranks {
         Tracker,
     };
     use super::{run_peer, run_tracker};
-    use crate::config::{MESSAGE_BYTES_MAX, WithinHost};
+    use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
     use crate::manifest::{FileId, SegmentId};
     use crate::protocol::violation::Route;
@@ -265,9 +246,6 @@ mod ranks {
         RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
         let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
         let mut transport = MpiTransport::new(world, job.config.sends_synchronously)?;
-        if job.config.within_host == WithinHost::Shared {
-            transport.share_within_hosts(world)?;
-        }
         if let Some(mut faults) = MessageFaults::new(&job.faults, job.seed, node) {
             transport.replace_sent(Box::new(move |message, bytes| {
                 faults.replace(bytes, MESSAGE_BYTES_MAX, || invalid(message))
@@ -338,14 +316,11 @@ mod ranks {
         let mut transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let parker = Parker::new();
-        let (segments_max, memory) = (transport.segments_max(), transport.shared_memory());
-        let waker = parker.unparker();
-        let prepared = job.prepare_peer((node, nodes), segments_max, memory.as_ref(), waker);
+        let prepared = job.prepare_peer((node, nodes), transport.segments_max(), parker.unparker());
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
         let metrics = run_peer(prepared, &mut transport, idle, (clock, &job.meter), injection)?;
-        let metrics = RankMetrics { shared_bytes: transport.shared_bytes(), ..metrics };
         transport.gather(&metrics.encode(), job.config.silence_patience)?;
         Ok(())
     }

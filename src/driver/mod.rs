@@ -23,7 +23,7 @@ use std::time::Duration;
 use crate::manifest::NodeId;
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics, TimeSpent};
-use crate::protocol::{Input, Message, Node, Outbox, Output, Tracker, Wait, tracker::Progress};
+use crate::protocol::{Input, Node, Outbox, Output, Tracker, Wait, tracker::Progress};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 use checks::CHECK_BYTES_A_TURN;
@@ -133,9 +133,6 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         for &(from, ref message) in &state.events.messages {
             messages += 1;
             node.handle(now, Input::Message { from, message }, &mut state.outbox)?;
-            if let Message::Lost { node } = **message {
-                transport.lose(node);
-            }
         }
         // Messages before segments: a withdrawal that came with the segment it is about is then old news.
         for completion in state.events.completions.drain(..) {

@@ -2,7 +2,6 @@
 //! output.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use crossbeam::sync::Unparker;
 use rayon::prelude::*;
@@ -17,9 +16,7 @@ use crate::manifest::{
 };
 use crate::protocol::{OwnedEntry, Peer, Registration};
 use crate::spawn::{self, ThreadError};
-use crate::store::{
-    OutputDir, OutputError, SealedSegment, SharedMemory, Store, StoreError, VacantSlot,
-};
+use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
 
 // The least payload that is made on all cores, bytes.
 // Starting the pool takes about as long as making and hashing a megabyte, and a rank that owns hashes alone
@@ -114,8 +111,6 @@ pub struct PeerOptions<'a> {
     pub digests: bool,
     /// Whether files that this program did not write are replaced.
     pub overwrite: bool,
-    /// Where slots lie, if other ranks of the host read them there.
-    pub memory: Option<&'a Arc<SharedMemory>>,
 }
 
 /// Why a peer can't take part.
@@ -155,7 +150,7 @@ pub fn prepare(
     options: &PeerOptions<'_>,
     spare: usize,
 ) -> Result<PeerSetup, PrepareError> {
-    let &PeerOptions { segment_bytes, seed, out, digests, overwrite, memory } = options;
+    let &PeerOptions { segment_bytes, seed, out, digests, overwrite } = options;
     if let Some((first, second)) = input.clash(node, digests).filter(|_| out.is_some()) {
         let (first, second) = (first.clone(), second.clone());
         return Err(PrepareError::OutputClash { node, first, second });
@@ -170,8 +165,8 @@ pub fn prepare(
     // A peer that wants nothing receives nothing.
     let spare = if input.wanted.is_empty() { 0 } else { spare };
     let (slots, slot_bytes) = (owned_segments(&input) + spare, slot_bytes(segment_bytes));
-    let mut store = Store::within(memory, slots, slot_bytes)
-        .map_err(|cause| PrepareError::Memory { node, cause })?;
+    let mut store =
+        Store::new(slots, slot_bytes).map_err(|cause| PrepareError::Memory { node, cause })?;
     let in_parallel = owned_segments(&input).saturating_mul(slot_bytes) >= PARALLEL_BYTES_LEAST;
     if in_parallel {
         spawn::common_pool().map_err(|cause| PrepareError::Thread { node, cause })?;
@@ -191,8 +186,7 @@ pub fn registration(
     segment_bytes: usize,
     seed: u64,
 ) -> Result<Registration, PrepareError> {
-    let (out, digests, overwrite, memory) = (None, false, false, None);
-    let options = PeerOptions { segment_bytes, seed, out, digests, overwrite, memory };
+    let options = PeerOptions { segment_bytes, seed, out: None, digests: false, overwrite: false };
     prepare(node, input, &options, 0).map(|setup| setup.registration)
 }
 

@@ -162,10 +162,6 @@ impl<T: Transport, F: FnMut(Progress)> Transport for SharedRank<'_, T, F> {
         self.inner.serve(to, segment, payload)
     }
 
-    fn lose(&mut self, node: NodeId) {
-        self.inner.lose(node);
-    }
-
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
         self.run_tracker(events)

@@ -16,7 +16,7 @@ use crate::metrics::usage::Meter;
 use crate::protocol::tracker::Progress;
 use crate::protocol::{LateEntry, Outcome, Peer, Registration, Tracker};
 use crate::spawn::{self, ThreadError};
-use crate::store::{Pool, SharedMemory, StoreError};
+use crate::store::{Pool, StoreError};
 use crate::time::Clock;
 use crate::transport::local;
 use crate::transport::{Transport, TransportError};
@@ -119,13 +119,7 @@ impl StagePart {
         under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
     }
 
-    // Slots lie in `memory`, if other ranks of the host read them there.
-    fn ready(
-        self,
-        (node, nodes): (NodeId, u32),
-        memory: Option<&Arc<SharedMemory>>,
-        parker: &Parker,
-    ) -> Result<Ready, StageError> {
+    fn ready(self, (node, nodes): (NodeId, u32), parker: &Parker) -> Result<Ready, StageError> {
         let segments = self.layout.segment_count();
         let missing = if self.destinations.is_empty() {
             SegmentSet::all_of(segments)
@@ -139,7 +133,7 @@ impl StagePart {
             Some((segment, known.digest))
         });
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
-        let pool = Pool::within(memory, self.slots(nodes), self.layout.segment_bytes())?;
+        let pool = Pool::new(self.slots(nodes), self.layout.segment_bytes())?;
         let is_source = self.source.is_some();
         let writes = !self.destinations.is_empty();
         let registration = if self.destinations.is_empty() && !is_source {
@@ -212,7 +206,7 @@ pub fn stage_here(
     };
     let node = NodeId(1);
     let has_own_core = part.has_own_core;
-    let ready = part.ready((node, 2), None, &peer_parker)?;
+    let ready = part.ready((node, 2), &peer_parker)?;
     let meter = Meter::default();
     let (tracked, staged) = thread::scope(|scope| {
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
@@ -234,7 +228,7 @@ mod ranks {
         Clock, Idle, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart,
         StagedRank, Tracker, TransportError,
     };
-    use crate::config::{Config, WithinHost};
+    use crate::config::Config;
     use crate::transport::mpi::{Meeting, MpiTransport, NodePlaces, RollCall};
     use crate::watchdog;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
@@ -270,7 +264,7 @@ mod ranks {
         let parker = Parker::new();
         let mut part = part;
         part.config.segments_max = transport.segments_max();
-        let ready = part.ready((node, nodes), transport.shared_memory().as_ref(), &parker)?;
+        let ready = part.ready((node, nodes), &parker)?;
         if world.rank() != 0 {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
             transport.end(config.silence_patience).map_err(named)?;
@@ -301,11 +295,7 @@ mod ranks {
         let limit = config.registration_patience;
         RollCall::new(world, limit).meet(Meeting::Connect, &[], |_| Vec::new())?;
         let _limited = watchdog::limit("all ranks to connect (MPI_Comm_dup)", limit);
-        let mut transport = MpiTransport::among(world, places, config.sends_synchronously)?;
-        if config.within_host == WithinHost::Shared {
-            transport.share_within_hosts(world)?;
-        }
-        Ok(transport)
+        MpiTransport::among(world, places, config.sends_synchronously)
     }
 }
 

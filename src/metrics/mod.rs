@@ -30,7 +30,6 @@ macro_rules! counters {
             $($borrow)+ $metrics.received_bytes, $($borrow)+ $metrics.corrupt_segments,
             $($borrow)+ $metrics.refused_requests, $($borrow)+ $metrics.lapsed_requests,
             $($borrow)+ $metrics.messages, $($borrow)+ $metrics.workers,
-            $($borrow)+ $metrics.shared_bytes,
             tracker, holder, moving, verifying, writing, deciding, idle,
         ];
         counters
@@ -40,7 +39,7 @@ macro_rules! counters {
 /// How many integers stand before the latencies in an encoding.
 // Those of `RankMetrics` itself, and one for each activity. The arrays of `counters` don't compile with
 // another number.
-const COUNTERS: usize = 11 + TimeSpent::ACTIVITIES;
+const COUNTERS: usize = 10 + TimeSpent::ACTIVITIES;
 
 /// What one rank did in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -65,8 +64,6 @@ pub struct RankMetrics {
     pub messages: u64,
     /// Threads that hash, beside the communicating one.
     pub workers: u64,
-    /// Payload that this rank copied out of the memory of others on its host, bytes.
-    pub shared_bytes: u64,
     /// What the time went to while the swarm was open.
     pub spent: TimeSpent,
     /// From the request for a segment until it was verified.
@@ -139,7 +136,6 @@ mod tests {
             corrupt_segments: 5,
             refused_requests: 6,
             lapsed_requests: 7,
-            shared_bytes: 9,
             messages: 9,
             workers: 10,
             spent: TimeSpent { by_activity: [1, 2, 3, 4, 5, 6, 7] },

@@ -64,8 +64,6 @@ pub enum Violation {
     Catalogue,
     #[error("segments {first} to {end} of {count}, or twice")]
     Listing { first: u32, end: u64, count: u32 },
-    #[error("a segment at byte {offset} of its memory, which has {size} bytes")]
-    Memory { offset: u64, size: u64 },
     #[error("digests of {found} segments, of {count}")]
     Digests { found: usize, count: usize },
 }

@@ -83,9 +83,6 @@ pub struct Summary {
     pub corrupt_segments: u64,
     pub refused_requests: u64,
     pub lapsed_requests: u64,
-    /// Payload that crossed within a host in one copy, bytes; 0 in older records.
-    #[serde(default)]
-    pub shared_bytes: u64,
     /// Wanted files that no peer had.
     pub unavailable_files: Vec<String>,
     /// What went wrong, one line each.
@@ -168,7 +165,6 @@ impl Summary {
             corrupt_segments: total.corrupt_segments,
             refused_requests: total.refused_requests,
             lapsed_requests: total.lapsed_requests,
-            shared_bytes: total.shared_bytes,
             served_bytes,
             finished_s,
             unavailable_files: outcome.unavailable,
@@ -240,7 +236,7 @@ mod tests {
             "corrupt_segments engine errors files finished_s hash_bytes_per_second",
             "lapsed_requests makespan_s messages_per_segment origin_copies peers ratio_to_bound refused_requests",
             "schema seed segment_bytes segment_latency_ns segments segments_per_second",
-            "served_bytes served_cv served_jain served_max_over_mean setup_s shared_bytes time_shares",
+            "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
             "tracker_busy_share tracker_messages_per_second transport unavailable_files verified workers",
         ];
         let record = json(&summary());

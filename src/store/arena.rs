@@ -39,11 +39,10 @@ use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use memmap2::Advice;
-use memmap2::{MmapMut, MmapRaw};
+use memmap2::MmapMut;
 
 use super::Verified;
 use super::recycler::Recycler;
-use super::shared_memory::{PeerMemory, PeerMemoryError, SharedMemory};
 use crate::verify::Digest;
 
 // Slots begin on a cache line of their own.
@@ -54,7 +53,7 @@ const LINE_BYTES: usize = 64;
 /// The allocation, and where its slots lie.
 pub(super) struct Arena {
     /// Keeps the memory; only `base` is used to reach it.
-    memory: Memory,
+    _memory: Memory,
     base: NonNull<u8>,
     stride: usize,
     slot_bytes: usize,
@@ -74,12 +73,6 @@ enum Memory {
     Nothing,
     Map(MmapMut),
     Heap(Vec<u8>),
-    /// A part of a memory that others read, and where in it this part begins.
-    Shared {
-        map: MmapRaw,
-        memory: Arc<SharedMemory>,
-        offset: u64,
-    },
 }
 
 // SAFETY: the memory belongs to the arena alone, and references into it are made only through
@@ -89,25 +82,17 @@ unsafe impl Send for Arena {}
 unsafe impl Sync for Arena {}
 
 impl Arena {
-    /// Allocates `slots` slots of `slot_bytes`, whose pages are there at once: in `memory` if that has room.
-    pub(super) fn allocate(
-        memory: Option<&Arc<SharedMemory>>,
-        slots: usize,
-        slot_bytes: usize,
-    ) -> io::Result<Vec<VacantSlot>> {
-        let (arena, numbers) = Self::mapped(memory, slots, slot_bytes)?;
+    /// Allocates `slots` slots of `slot_bytes`, whose pages are there at once.
+    pub(super) fn allocate(slots: usize, slot_bytes: usize) -> io::Result<Vec<VacantSlot>> {
+        let (arena, numbers) = Self::mapped(slots, slot_bytes)?;
         let arena = Arc::new(arena);
         let slot = |index| SlotRef { arena: Arc::clone(&arena), index };
         Ok(numbers.map(|index| VacantSlot { slot: slot(index) }).collect())
     }
 
     /// Likewise, with slots that are used again.
-    pub(super) fn recycled(
-        memory: Option<&Arc<SharedMemory>>,
-        slots: usize,
-        slot_bytes: usize,
-    ) -> io::Result<Arc<Self>> {
-        let (arena, numbers) = Self::mapped(memory, slots, slot_bytes)?;
+    pub(super) fn recycled(slots: usize, slot_bytes: usize) -> io::Result<Arc<Self>> {
+        let (arena, numbers) = Self::mapped(slots, slot_bytes)?;
         Ok(Arc::new(Self { recycler: Some(Recycler::new(numbers.end)), ..arena }))
     }
 
@@ -122,21 +107,11 @@ impl Arena {
         self.recycler.as_ref().map_or(0, Recycler::free)
     }
 
-    fn mapped(
-        shared: Option<&Arc<SharedMemory>>,
-        slots: usize,
-        slot_bytes: usize,
-    ) -> io::Result<(Self, Range<u32>)> {
+    fn mapped(slots: usize, slot_bytes: usize) -> io::Result<(Self, Range<u32>)> {
         let stride = stride(slot_bytes);
         let numbers = 0..u32::try_from(slots).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let bytes = stride.checked_mul(slots).ok_or(io::ErrorKind::OutOfMemory)?;
-        // Where others can't read it, segments go to them in messages.
-        let part = shared.filter(|_| bytes > 0).and_then(|memory| Memory::part_of(memory, bytes));
-        let memory = match part {
-            Some(part) => part,
-            None if bytes == 0 => Memory::Nothing,
-            None => Memory::Map(populated(bytes)?),
-        };
+        let memory = if bytes == 0 { Memory::Nothing } else { Memory::Map(populated(bytes)?) };
         Ok((Self::within(memory, stride, slot_bytes), numbers))
     }
 
@@ -152,10 +127,9 @@ impl Arena {
             Memory::Nothing => None,
             Memory::Map(map) => NonNull::new(map.as_mut_ptr()),
             Memory::Heap(bytes) => NonNull::new(bytes.as_mut_ptr()),
-            Memory::Shared { map, .. } => NonNull::new(map.as_mut_ptr()),
         };
         let base = base.unwrap_or(NonNull::dangling());
-        Self { base, memory, stride, slot_bytes, recycler: None }
+        Self { base, _memory: memory, stride, slot_bytes, recycler: None }
     }
 
     /// The size of a slot.
@@ -166,13 +140,6 @@ impl Arena {
     fn slot(&self, index: u32) -> NonNull<u8> {
         // SAFETY: indices come from `mapped` or `allocate_one`, which reserved a stride for each.
         unsafe { self.base.add(index as usize * self.stride) }
-    }
-}
-
-impl Memory {
-    fn part_of(memory: &Arc<SharedMemory>, bytes: usize) -> Option<Self> {
-        let (map, offset) = memory.allocate(bytes).ok()?;
-        Some(Self::Shared { map, memory: Arc::clone(memory), offset })
     }
 }
 
@@ -254,40 +221,6 @@ impl VacantSlot {
         let len = u32::try_from(len).expect("a segment is shorter than 2 GiB");
         FilledSlot { slot: self.slot, len }
     }
-
-    /// Copies `bytes` bytes into the slot, from `offset` of another process's memory.
-    ///
-    /// # Errors
-    ///
-    /// The slot, where the memory has no such bytes or can't be mapped.
-    ///
-    /// # Panics
-    ///
-    /// When the slot is shorter.
-    pub fn fill_from(
-        mut self,
-        memory: &mut PeerMemory,
-        offset: u64,
-        bytes: u32,
-    ) -> Result<FilledSlot, (Self, PeerMemoryError)> {
-        let len = bytes as usize;
-        let from = match memory.map(offset, len) {
-            // A sum within the map, so that it fits.
-            Ok(map) => map.as_ptr().wrapping_add(usize::try_from(offset).unwrap_or(usize::MAX)),
-            Err(error) => return Err((self, error)),
-        };
-        let to = &mut self.bytes_mut()[..len];
-        // SAFETY: `map` has checked that so many bytes lie there, mapped until it is called again, and its
-        // file is sealed against shrinking (`PeerMemory::open`). No reference is made to them, since their
-        // process may write there; what was copied is checked before it is used. The slot is other memory.
-        unsafe { std::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), len) };
-        Ok(self.fill(len))
-    }
-
-    /// Its size, bytes.
-    pub fn size(&self) -> usize {
-        self.slot.arena.slot_bytes
-    }
 }
 
 impl FilledSlot {
@@ -340,14 +273,6 @@ impl SealedSegment {
     pub fn bytes(&self) -> &[u8] {
         read(&self.slot, self.len)
     }
-
-    /// Where it begins in a memory that others read; none where it lies elsewhere.
-    pub fn offset_in(&self, memory: &Arc<SharedMemory>) -> Option<u64> {
-        let SlotRef { arena, index } = &self.slot;
-        let Memory::Shared { memory: own, offset, .. } = &arena.memory else { return None };
-        let begin = u64::from(*index) * arena.stride as u64;
-        Arc::ptr_eq(own, memory).then_some(offset + begin)
-    }
 }
 
 impl Verified for SealedSegment {
@@ -393,7 +318,7 @@ mod tests {
 
     #[test]
     fn a_segment_is_sealed_only_with_the_right_digest() {
-        let mut slots = Arena::allocate(None, 2, 100).expect("a little memory");
+        let mut slots = Arena::allocate(2, 100).expect("a little memory");
         let mut slot = slots.pop().expect("two slots");
         slot.bytes_mut()[..3].copy_from_slice(b"abc");
         let slot = slot.fill(3).check(Digest([0; 32])).expect_err("the digest is wrong");
@@ -403,7 +328,7 @@ mod tests {
 
     #[test]
     fn slots_do_not_overlap() {
-        let mut slots = Arena::allocate(None, 3, 65).expect("a little memory");
+        let mut slots = Arena::allocate(3, 65).expect("a little memory");
         for (byte, slot) in (1..).zip(&mut slots) {
             slot.bytes_mut().fill(byte);
         }
@@ -415,7 +340,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "no longer than a slot")]
     fn a_payload_longer_than_its_slot_is_a_bug() {
-        let slot = Arena::allocate(None, 1, 8).expect("a little memory").remove(0);
+        let slot = Arena::allocate(1, 8).expect("a little memory").remove(0);
         slot.fill(9);
     }
 }

@@ -11,7 +11,6 @@ mod output_list;
 mod pool;
 mod probe;
 mod recycler;
-mod shared_memory;
 mod temporary;
 
 use std::io;
@@ -32,7 +31,6 @@ pub use output_error::OutputError;
 pub use output_list::OutputList;
 pub use pool::Pool;
 pub use probe::{Probe, probe, sees};
-pub use shared_memory::{PeerMemory, PeerMemoryError, SharedMemory, SharedMemoryAddress};
 pub use temporary::{probe_folder, remove_left_over};
 
 /// A verified segment: what may be served and written, and nothing else may.
@@ -79,8 +77,6 @@ pub struct Store {
     files: Vec<Arc<FileSegments>>,
     /// The size of slots that are allocated one by one; none where all are allocated beforehand.
     fresh_bytes: Option<usize>,
-    /// Where slots are allocated, if others read them there.
-    memory: Option<Arc<SharedMemory>>,
 }
 
 /// Why there are no slots.
@@ -103,20 +99,7 @@ impl Store {
     ///
     /// When there is not so much memory.
     pub fn new(slots: usize, slot_bytes: usize) -> Result<Self, StoreError> {
-        Self::within(None, slots, slot_bytes)
-    }
-
-    /// The same in a memory that others read, as far as that has room.
-    ///
-    /// # Errors
-    ///
-    /// As above.
-    pub fn within(
-        memory: Option<&Arc<SharedMemory>>,
-        slots: usize,
-        slot_bytes: usize,
-    ) -> Result<Self, StoreError> {
-        let mut store = Self { memory: memory.cloned(), ..Self::default() };
+        let mut store = Self::default();
         store.extend(slots, slot_bytes)?;
         Ok(store)
     }
@@ -134,8 +117,7 @@ impl Store {
             self.vacant.reserve(left);
             let step = left.min(step_slots);
             let refused = |cause| StoreError::Refused { slots, slot_bytes, cause };
-            let memory = self.memory.as_ref();
-            self.vacant.extend(Arena::allocate(memory, step, slot_bytes).map_err(refused)?);
+            self.vacant.extend(Arena::allocate(step, slot_bytes).map_err(refused)?);
             left -= step;
         }
         Ok(())

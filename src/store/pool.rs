@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::arena::Arena;
-use super::{SharedMemory, Store, StoreError, VacantSlot};
+use super::{Store, StoreError, VacantSlot};
 
 /// Slots of one allocation. A slot is vacant again when the last of what came from it is dropped:
 /// [`VacantSlot`], [`FilledSlot`](super::FilledSlot) or [`SealedSegment`](super::SealedSegment), on any
@@ -19,22 +19,9 @@ impl Pool {
     ///
     /// When there is not so much memory.
     pub fn new(slots: usize, slot_bytes: usize) -> Result<Self, StoreError> {
-        Self::within(None, slots, slot_bytes)
-    }
-
-    /// The same in a memory that others read, if that has room.
-    ///
-    /// # Errors
-    ///
-    /// As above.
-    pub fn within(
-        memory: Option<&Arc<SharedMemory>>,
-        slots: usize,
-        slot_bytes: usize,
-    ) -> Result<Self, StoreError> {
         Store::probe(slots, slot_bytes)?;
         let refused = |cause| StoreError::Refused { slots, slot_bytes, cause };
-        Arena::recycled(memory, slots, slot_bytes).map(Self).map_err(refused)
+        Arena::recycled(slots, slot_bytes).map(Self).map_err(refused)
     }
 
     /// Hands out a vacant slot; none when all are in use.

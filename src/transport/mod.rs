@@ -37,9 +37,6 @@ pub trait Transport {
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
-    /// A node is lost: what it was to copy of this node's memory it copies no more.
-    fn lose(&mut self, _node: NodeId) {}
-
     /// Makes progress, and replaces what is in `events` by what has happened since.
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError>;
 

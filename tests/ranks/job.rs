@@ -40,14 +40,9 @@ pub(crate) fn can_start() -> bool {
 impl Job {
     /// Starts `nodes` ranks of the program, to be ended after `limit`.
     pub(crate) fn start(nodes: u32, args: &[&str], limit: Duration) -> Self {
-        Self::start_of(PROGRAM, nodes, args, limit)
-    }
-
-    /// The same with another program, which may start that of the ranks.
-    pub(crate) fn start_of(program: &str, nodes: u32, args: &[&str], limit: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let file = |name| fs::File::create(folder.path().join(name)).expect("a file");
-        let ranks = launch::ranks(nodes, program);
+        let ranks = launch::ranks(nodes, PROGRAM);
         let child = Command::new("timeout")
             .arg(format!("--kill-after={}", limit.as_secs()))
             .arg(limit.as_secs().to_string())
@@ -116,19 +111,4 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<_> = entries.map(name).collect();
     names.sort_unstable();
     names
-}
-
-/// The process of one rank of the job that writes to `out`.
-pub(crate) fn process_of(rank: u32, out: &Path) -> Option<u32> {
-    let variables = ["OMPI_COMM_WORLD_RANK", "PMI_RANK"].map(|name| format!("{name}={rank}"));
-    let has = |path: &Path, file: &str, wanted: &str| {
-        let read = fs::read(path.join(file)).unwrap_or_default();
-        read.split(|&byte| byte == 0).any(|part| part == wanted.as_bytes())
-    };
-    fs::read_dir("/proc").ok()?.filter_map(|entry| Some(entry.ok()?.path())).find_map(|path| {
-        let pid = path.file_name()?.to_str()?.parse().ok()?;
-        let fits = has(&path, "cmdline", text(out))
-            && variables.iter().any(|wanted| has(&path, "environ", wanted));
-        fits.then_some(pid)
-    })
 }

@@ -350,7 +350,6 @@ fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<Str
 fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     let mut config = Config::defaults(segment_bytes, has_links);
     args.shared.apply(&mut config);
-    config.within_host = args.within_host;
     config
 }
 

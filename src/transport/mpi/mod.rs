@@ -8,33 +8,24 @@
 //! are read, others can be filled. MPI matches the messages of one rank with receives in the order in
 //! which these were posted, but may report their ends in another order; they are read in the order of
 //! posting, so that the messages of one rank stay in order.
-//!
-//! Within a host only a notice of a segment travels, where ranks can read each other's memory
-//! (`host_peers`).
 
-mod host_peers;
-mod host_ranks;
-mod places;
 mod roll_call;
 mod slab;
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
+use mpi::collective::{CommunicatorCollectives as _, SystemOperation};
 use mpi::raw::AsRaw as _;
-use mpi::topology::{Communicator as _, SimpleCommunicator};
+use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
 use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::Message;
-use crate::protocol::codec::{self, CodecError};
-use crate::store::{SealedSegment, SharedMemory, VacantSlot};
+use crate::metrics::cores::Cores;
+use crate::protocol::{Message, Route, codec};
+use crate::store::{SealedSegment, VacantSlot};
 use crate::watchdog;
-use host_peers::{Copied, HostMessage, HostPeers};
-pub use host_ranks::{HostRanks, HostSums, here, sum_here};
-pub use places::NodePlaces;
 pub use roll_call::{Meeting, RollCall};
 use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
@@ -52,14 +43,116 @@ const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
 // Any one will do: messages have a communicator of their own.
 const MESSAGE_TAG: std::ffi::c_int = 0;
 
-/// The tag of notices, which have receives of their own on the communicator of messages.
-// Any other one.
-const NOTICE_TAG: std::ffi::c_int = 1;
+/// What of a job is on one machine.
+#[derive(Clone, Debug)]
+pub struct HostRanks {
+    /// Ranks, this one among them.
+    pub ranks: Rank,
+    /// Cores that any of them may use: launchers may bind each rank to its own.
+    pub cores: Cores,
+}
+
+/// What of the job is on this machine. Collective: all ranks must call it.
+// All ranks that can share memory (`MPI_Comm_split_type`). Launchers have environment variables for
+// that, but each has other ones, and Slurm has none.
+pub fn here(world: &SimpleCommunicator) -> HostRanks {
+    let machine = world.split_shared(world.rank());
+    let mine = Cores::mine();
+    let mut words = mine.words().to_vec();
+    machine.all_reduce_into(mine.words(), &mut words[..], SystemOperation::bitwise_or());
+    HostRanks { ranks: machine.size(), cores: mine.with_words(words) }
+}
+
+/// Sums over the ranks of one machine.
+#[derive(Clone, Debug)]
+pub struct HostSums {
+    /// Each number, summed.
+    pub sums: Vec<u64>,
+    /// How many ranks were summed.
+    pub ranks: Rank,
+    /// Whether this is the lowest of them.
+    pub is_lowest: bool,
+    /// Whether they all gave the same `group`.
+    pub is_one_group: bool,
+}
+
+/// Sums numbers over the ranks of this machine. Collective: all ranks must call it, with as many numbers.
+pub fn sum_here(world: &SimpleCommunicator, numbers: &[u64], group: u64) -> HostSums {
+    let machine = world.split_shared(world.rank());
+    let mut sums = vec![0; numbers.len()];
+    // Open MPI refuses the address of an empty buffer.
+    if !numbers.is_empty() {
+        machine.all_reduce_into(numbers, &mut sums[..], SystemOperation::sum());
+    }
+    let (mut any, mut all) = (0_u64, 0_u64);
+    machine.all_reduce_into(&group, &mut any, SystemOperation::bitwise_or());
+    machine.all_reduce_into(&group, &mut all, SystemOperation::bitwise_and());
+    let (ranks, is_lowest) = (machine.size(), machine.rank() == 0);
+    HostSums { sums, ranks, is_lowest, is_one_group: any == all }
+}
 
 impl fmt::Debug for MpiTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MpiTransport").field("active", &self.active).finish_non_exhaustive()
     }
+}
+
+/// On which rank each node is. A rank has at most one peer; the rank of the tracker may have one too.
+#[derive(Clone, Debug)]
+pub struct NodePlaces {
+    /// By node.
+    ranks: Vec<Rank>,
+    /// By rank: its peer, or the tracker where that is alone.
+    nodes: Vec<Option<NodeId>>,
+}
+
+impl NodePlaces {
+    /// Node and rank have the same number.
+    pub fn same(ranks: Rank) -> Self {
+        Self::with_peers_at(ranks, 1..ranks)
+    }
+
+    /// The tracker is on rank 0, and the peers are on `peers`, in their order.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such rank.
+    pub fn with_peers_at(ranks: Rank, peers: impl IntoIterator<Item = Rank>) -> Self {
+        let mut places = Self { ranks: vec![0], nodes: vec![None; index(ranks)] };
+        for rank in peers {
+            let node = u32::try_from(places.ranks.len()).expect("there are fewer peers than ranks");
+            places.nodes[index(rank)] = Some(NodeId(node));
+            places.ranks.push(rank);
+        }
+        places.nodes[0].get_or_insert(NodeId::TRACKER);
+        places
+    }
+
+    /// How many nodes there are, the tracker included.
+    pub fn node_count(&self) -> u32 {
+        u32::try_from(self.ranks.len()).expect("there are no more nodes than ranks and a tracker")
+    }
+
+    /// The peer of a rank; none where it has none.
+    pub fn peer_at(&self, rank: Rank) -> Option<NodeId> {
+        self.nodes[index(rank)].filter(|&node| node != NodeId::TRACKER)
+    }
+
+    /// The rank of a node; none where there is no such node.
+    pub fn rank_of(&self, node: NodeId) -> Option<Rank> {
+        self.ranks.get(node.index()).copied()
+    }
+
+    // A message has no address: its kind says whether it comes from a tracker.
+    fn sender(&self, rank: Rank, message: &Message) -> Option<NodeId> {
+        let node = (*self.nodes.get(index(rank))?)?;
+        let tracks = rank == self.ranks[0] && Route::of(message) == Route::FromTracker;
+        Some(if tracks { NodeId::TRACKER } else { node })
+    }
+}
+
+fn index(rank: Rank) -> usize {
+    usize::try_from(rank).expect("ranks are not negative")
 }
 
 /// One rank's end of a job.
@@ -89,10 +182,6 @@ pub struct MpiTransport {
     buffers: Vec<Box<[u8]>>,
     /// What is sent in place of a message, to show that its receiver does not believe it.
     replace: Option<Replace>,
-    /// None where segments travel in messages only.
-    host_peers: Option<Box<HostPeers>>,
-    /// Segments that were served, of which the next poll tells.
-    sent: Vec<(NodeId, SegmentId)>,
 }
 
 /// From a message and its bytes to other bytes.
@@ -136,8 +225,6 @@ impl MpiTransport {
             free: Vec::with_capacity(POSTED_RECEIVES),
             buffers: Vec::new(),
             replace: None,
-            host_peers: None,
-            sent: Vec::new(),
         };
         slab::return_errors(&this.messages)?;
         slab::return_errors(&this.segments)?;
@@ -150,23 +237,6 @@ impl MpiTransport {
     /// Sends something else in place of messages from now on, where `replace` gives it.
     pub(crate) fn replace_sent(&mut self, replace: Replace) {
         self.replace = Some(replace);
-    }
-
-    /// From now on ranks of one host copy segments out of each other's memory, where they can. All ranks must
-    /// come here.
-    pub fn share_within_hosts(&mut self, world: &SimpleCommunicator) -> Result<(), TransportError> {
-        self.host_peers = HostPeers::connect(world, &self.places).map(Box::new);
-        self.follow_notices().map(|_| ())
-    }
-
-    /// Where slots must lie for that; none where nobody can read them.
-    pub fn shared_memory(&self) -> Option<Arc<SharedMemory>> {
-        self.host_peers.as_ref()?.memory().cloned()
-    }
-
-    /// Bytes that this rank has copied out of the memory of others.
-    pub fn shared_bytes(&self) -> u64 {
-        self.host_peers.as_ref().map_or(0, |peers| peers.copied_bytes())
     }
 
     /// Segments that tags can tell apart: one tag each, from 0 on.
@@ -205,7 +275,7 @@ impl MpiTransport {
         while self.active.len() > 0 {
             let receives =
                 |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
-            let _: bool = self.active.cancel(receives)?;
+            self.active.cancel(receives)?;
             self.active.poll(|_| ())?;
         }
         Ok(())
@@ -238,40 +308,62 @@ impl MpiTransport {
         events.messages.extend(next.map(|(_, from, message)| (from, message)));
         Ok(())
     }
+}
 
-    fn cancel_receive(&mut self, from: NodeId, segment: SegmentId) -> Result<bool, TransportError> {
+impl Transport for MpiTransport {
+    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
+        let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
+        let mut len = codec::encode(message, &mut buffer)?.len();
+        if let Some(bytes) = self.replace.as_mut().and_then(|with| with(message, &buffer[..len])) {
+            // Buffers are used again: none is shorter than a message can be.
+            len = bytes.len();
+            buffer = bytes.into_iter().chain([0; MESSAGE_BYTES_MAX]).collect();
+        }
+        self.sending += 1;
+        let owner = Owner::Message { buffer: Buffer::new(buffer), len };
+        let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
+        self.active.send(self.messages.as_raw(), rank, MESSAGE_TAG, Mode::Standard, owner)
+    }
+
+    fn expect(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    ) -> Result<(), TransportError> {
+        // The holder is named, not any source: another rank's segment of the same number must not land
+        // here, as its request has a slot of its own.
+        let owner = Owner::Receive { from, segment, slot };
+        let rank = self.places.rank_of(from).ok_or(TransportError::NoSuchNode(from))?;
+        self.active.receive(self.segments.as_raw(), rank, tag(segment), owner)
+    }
+
+    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
         self.active.cancel(|owner| {
             matches!(owner, Owner::Receive { from: f, segment: s, .. } if (*f, *s) == (from, segment))
         })
     }
 
-    fn send_buffer(&mut self) -> Box<[u8]> {
-        self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into())
-    }
-
-    fn send_bytes(
+    fn serve(
         &mut self,
         to: NodeId,
-        tag: std::ffi::c_int,
-        buffer: Box<[u8]>,
-        len: usize,
+        segment: SegmentId,
+        payload: SealedSegment,
     ) -> Result<(), TransportError> {
         self.sending += 1;
-        let owner = Owner::Message { buffer: Buffer::new(buffer), len };
+        let owner = Owner::Serve { to, segment, payload };
+        // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
+        // still waits for the link. A synchronous send ends when the receiver has matched it.
+        let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
         let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
-        self.active.send(self.messages.as_raw(), rank, tag, Mode::Standard, owner)
+        self.active.send(self.segments.as_raw(), rank, tag(segment), mode, owner)
     }
 
-    fn notify(&mut self, to: NodeId, notice: &HostMessage) -> Result<(), TransportError> {
-        let mut buffer = self.send_buffer();
-        let written = postcard::to_slice(notice, &mut buffer).map_err(|_| CodecError::TooLong)?;
-        let len = written.len();
-        self.send_bytes(to, NOTICE_TAG, buffer, len)
-    }
-
-    /// Takes what has ended out of the active requests.
-    fn test(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, spares, places, host_peers, .. } = self;
+    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
+        let Self { active, sending, buffers, free, early, spares, places, .. } = self;
+        spares.extend(events.messages.drain(..).map(|(_, message)| message));
+        events.completions.clear();
+        let done = &mut events.completions;
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
@@ -294,22 +386,8 @@ impl MpiTransport {
                 free.push(buffer);
             }
             // A cancelled receive either was cancelled or got its message: MPI decides, and both are handled.
-            Owner::Receive { from, segment, slot } if cancelled => {
-                let slot = match host_peers {
-                    Some(peers) => peers.take_slot(from, segment, slot).err(),
-                    None => Some(slot),
-                };
-                done.extend(slot.map(|slot| Completion::Forgotten { slot }));
-            }
-            Owner::HostInbox { buffer } => {
-                let buffer = buffer.into_box();
-                let unplaced = NodeId(u32::try_from(source).unwrap_or_default());
-                let from = places.peer_at(source).unwrap_or(unplaced);
-                if let Some(peers) = host_peers {
-                    let heard = peers.hear(from, &buffer[..count.min(buffer.len())]);
-                    bad = bad.take().or(heard.err());
-                    peers.free.push(buffer);
-                }
+            Owner::Receive { slot, .. } if cancelled => {
+                done.push(Completion::Forgotten { slot });
             }
             Owner::Receive { from, segment, slot } => {
                 done.push(Completion::Arrived { from, segment, slot: slot.fill(count) });
@@ -324,148 +402,10 @@ impl MpiTransport {
                 buffers.push(buffer.into_box());
             }
         })?;
-        bad.map_or(Ok(()), Err)
-    }
-
-    /// Does what the notices say that came. Returns whether a receive is being cancelled for one.
-    fn follow_notices(&mut self) -> Result<bool, TransportError> {
-        let Some(mut peers) = self.host_peers.take() else { return Ok(false) };
-        let followed = self.follow(&mut peers);
-        self.host_peers = Some(peers);
-        followed
-    }
-
-    fn follow(&mut self, peers: &mut HostPeers) -> Result<bool, TransportError> {
-        let mut cancels = false;
-        while let Some(buffer) = peers.free.pop() {
-            let owner = Owner::HostInbox { buffer: Buffer::new(buffer) };
-            self.active.receive(self.messages.as_raw(), any_source(), NOTICE_TAG, owner)?;
+        match bad {
+            Some(error) => Err(error),
+            None => self.pass_messages_on(events),
         }
-        for (from, notice) in std::mem::take(&mut peers.heard) {
-            match notice {
-                HostMessage::Ready { segment, offset, bytes } => {
-                    if self.cancel_receive(from, segment)? {
-                        peers.await_slot(from, (segment, offset, bytes));
-                        cancels = true;
-                    } else {
-                        // The request ended when its holder was lost, which is only late.
-                        self.notify(from, &HostMessage::Copied { segment })?;
-                    }
-                }
-                HostMessage::Copied { segment } => {
-                    if peers.take_served(from, segment).is_some() {
-                        self.sending -= 1;
-                        self.sent.push((from, segment));
-                    }
-                }
-                HostMessage::Unreadable { segment } => {
-                    if let Some(payload) = peers.take_served(from, segment) {
-                        self.sending -= 1;
-                        // In a message, as `peers` is not in its place meanwhile.
-                        self.serve(from, segment, payload)?;
-                    }
-                }
-            }
-        }
-        Ok(cancels)
-    }
-
-    fn copy_segments(&mut self, done: &mut Vec<Completion>) -> Result<(), TransportError> {
-        let Some(peers) = &mut self.host_peers else { return Ok(()) };
-        let mut copied = Vec::new();
-        peers.copy(&mut copied)?;
-        for copied in copied {
-            match copied {
-                Copied::Arrived { from, segment, slot } => {
-                    self.notify(from, &HostMessage::Copied { segment })?;
-                    done.push(Completion::Arrived { from, segment, slot });
-                }
-                Copied::Unreadable { from, segment, slot } => {
-                    self.expect(from, segment, slot)?;
-                    self.notify(from, &HostMessage::Unreadable { segment })?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Transport for MpiTransport {
-    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
-        let mut buffer = self.send_buffer();
-        let mut len = codec::encode(message, &mut buffer)?.len();
-        if let Some(bytes) = self.replace.as_mut().and_then(|with| with(message, &buffer[..len])) {
-            // Buffers are used again: none is shorter than a message can be.
-            len = bytes.len();
-            buffer = bytes.into_iter().chain([0; MESSAGE_BYTES_MAX]).collect();
-        }
-        self.send_bytes(to, MESSAGE_TAG, buffer, len)
-    }
-
-    fn expect(
-        &mut self,
-        from: NodeId,
-        segment: SegmentId,
-        slot: VacantSlot,
-    ) -> Result<(), TransportError> {
-        // The holder is named, not any source: another rank's segment of the same number must not land
-        // here, as its request has a slot of its own.
-        let owner = Owner::Receive { from, segment, slot };
-        let rank = self.places.rank_of(from).ok_or(TransportError::NoSuchNode(from))?;
-        self.active.receive(self.segments.as_raw(), rank, tag(segment), owner)
-    }
-
-    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
-        self.cancel_receive(from, segment).map(|_| ())
-    }
-
-    fn serve(
-        &mut self,
-        to: NodeId,
-        segment: SegmentId,
-        payload: SealedSegment,
-    ) -> Result<(), TransportError> {
-        let payload = match &mut self.host_peers {
-            Some(peers) => match peers.serve(to, segment, payload) {
-                // It counts as sent when the receiver has copied it.
-                Ok(notice) => {
-                    self.sending += 1;
-                    return self.notify(to, &notice);
-                }
-                Err(payload) => payload,
-            },
-            None => payload,
-        };
-        self.sending += 1;
-        let owner = Owner::Serve { to, segment, payload };
-        // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
-        // still waits for the link. A synchronous send ends when the receiver has matched it.
-        let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
-        let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
-        self.active.send(self.segments.as_raw(), rank, tag(segment), mode, owner)
-    }
-
-    fn lose(&mut self, node: NodeId) {
-        let Some(peers) = &mut self.host_peers else { return };
-        let ended = peers.stop_serving(node);
-        self.sending -= ended.len();
-        self.sent.extend(ended.into_iter().map(|segment| (node, segment)));
-    }
-
-    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        self.spares.extend(events.messages.drain(..).map(|(_, message)| message));
-        events.completions.clear();
-        self.test(&mut events.completions)?;
-        if self.host_peers.as_ref().is_some_and(|peers| peers.has_work()) {
-            if self.follow_notices()? {
-                // A cancelled receive ends with the next test: its segment need not wait for another poll.
-                self.test(&mut events.completions)?;
-            }
-            self.copy_segments(&mut events.completions)?;
-        }
-        let sent = self.sent.drain(..);
-        events.completions.extend(sent.map(|(to, segment)| Completion::Sent { to, segment }));
-        self.pass_messages_on(events)
     }
 
     fn is_flushed(&self) -> bool {

@@ -39,10 +39,6 @@ pub(super) enum Owner {
         buffer: Buffer,
         len: usize,
     },
-    /// A posted receive for a notice.
-    HostInbox {
-        buffer: Buffer,
-    },
     /// A posted receive for a message, and its number in the order of posting.
     Inbox {
         turn: u64,
@@ -82,9 +78,7 @@ impl Owner {
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
             Self::Message { buffer, len } => (buffer.0.cast(), (*len).min(buffer.0.len())),
-            Self::Inbox { buffer, .. } | Self::HostInbox { buffer } => {
-                (buffer.0.cast(), buffer.0.len())
-            }
+            Self::Inbox { buffer, .. } => (buffer.0.cast(), buffer.0.len()),
         }
     }
 }
@@ -178,14 +172,14 @@ impl Slab {
         self.enter(name, code, request, owner)
     }
 
-    /// Cancels the first request whose owner fits. Returns whether there is one.
+    /// Cancels the first request whose owner fits.
     // A request for cancellation only: the request ends later like others, and may have received after
     // all.
-    pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<bool, TransportError> {
-        let Some(place) = self.owners.iter().position(fits) else { return Ok(false) };
+    pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<(), TransportError> {
+        let Some(place) = self.owners.iter().position(fits) else { return Ok(()) };
         // SAFETY: every request in the list is active, as `poll` takes out all that have ended.
         let code = unsafe { ffi::MPI_Cancel(&raw mut self.requests[place]) };
-        check("MPI_Cancel", code).map(|()| true)
+        check("MPI_Cancel", code)
     }
 
     /// Removes the requests that have ended.
