@@ -16,6 +16,7 @@ seed = 1
 warm_up = 0
 budget_s = 20
 target = 0.05
+ladder = false
 repetitions.least = 1
 repetitions.most = 1
 [[workloads]]
