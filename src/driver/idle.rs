@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
+use crate::metrics::usage::thread_time;
 use crate::time::Timestamp;
 
 // Spin, then yield, then park: the adaptive waiting of Karlin et al., "Empirical Studies of
@@ -38,13 +39,14 @@ const WOKEN_PARK_MAX: Duration = Duration::from_millis(100);
 // rounds carry 1 GB/s, where they carried 4 to 7 polling. 10 ms are a window of 16 MiB at 1.6 GB/s.
 const PATIENCE: Duration = Duration::from_millis(10);
 
-// A yield that takes this long gave the core to somebody else: Linux's time slices are 0.7 to 3 ms.
-const SLICE: Duration = Duration::from_millis(1);
+// How often a node that polls on looks at the processor time that it got meanwhile.
+// About a time slice of Linux (0.7 to 3 ms): whoever shares a core has lost it by then, or does in the next one.
+const CHECK_EVERY: Duration = Duration::from_millis(1);
 
-// For how many times as long a node then parks as if it shared its core. Who sleeps is let in at once when it
-// wakes; who polls on a core that others want waits for its turn, and transfers took ten times as long. So it
-// loses a tenth of the time at most.
-const CONTENTION_FACTOR: u32 = 10;
+// For how long a node that was given less than three quarters of its core parks as if it shared it. Hosts may
+// share cores that each takes for its own (containers, virtual machines): where all of them polled, a tree took
+// up to a third longer. So polling takes a hundredth of the time there.
+const CONTENDED_FOR: Duration = Duration::from_millis(100);
 
 /// How long one node has been idle.
 #[derive(Debug)]
@@ -55,8 +57,8 @@ pub struct Idle {
     patience: Duration,
     /// When the wait began; none while there is work.
     since: Option<Timestamp>,
-    /// When it last polled on.
-    polled: Option<Timestamp>,
+    /// When it last looked at its processor time, and what that was; none after it has parked.
+    checked: Option<(Timestamp, Duration)>,
     /// Until when it counts as sharing its core.
     contended_until: Timestamp,
 }
@@ -75,18 +77,18 @@ impl Idle {
     pub fn new(parker: Parker, wakes: bool, has_own_core: bool) -> Self {
         let patience = if has_own_core { PATIENCE } else { Duration::ZERO };
         let contended_until = Timestamp::default();
-        Self { parker, iterations: 0, wakes, patience, since: None, polled: None, contended_until }
+        Self { parker, iterations: 0, wakes, patience, since: None, checked: None, contended_until }
     }
 
     /// There was work.
     pub fn reset(&mut self) {
         self.iterations = 0;
-        (self.since, self.polled) = (None, None);
+        self.since = None;
     }
 
     /// There was none; the next deadline is at `until`.
     pub fn wait(&mut self, now: Timestamp, until: Option<Timestamp>) {
-        match self.next(now) {
+        match self.next(now, thread_time) {
             Rest::Spin => std::hint::spin_loop(),
             Rest::Yield => std::thread::yield_now(),
             Rest::Park(time) => {
@@ -96,7 +98,7 @@ impl Idle {
         }
     }
 
-    fn next(&mut self, now: Timestamp) -> Rest {
+    fn next(&mut self, now: Timestamp, thread_time: impl FnOnce() -> Duration) -> Rest {
         let iterations = self.iterations.saturating_add(1);
         if iterations <= SPINS {
             self.iterations = iterations;
@@ -105,24 +107,39 @@ impl Idle {
         if self.wakes {
             return Rest::Park(WOKEN_PARK_MAX);
         }
-        let away = self.polled.map_or(Duration::ZERO, |polled| now.since(polled));
-        if away >= SLICE {
-            self.contended_until = now + away.saturating_mul(CONTENTION_FACTOR);
-        }
-        // A yield lets whoever else wants this core have it, and costs nothing where nobody does.
         let since = *self.since.get_or_insert(now);
         let is_patient = now >= self.contended_until && now.since(since) < self.patience;
-        if iterations <= YIELDS || is_patient {
+        // A yield lets whoever else wants this core have it, and costs nothing where nobody does.
+        if iterations <= YIELDS || is_patient && self.has_core(now, thread_time) {
             self.iterations = iterations.min(YIELDS);
-            self.polled = Some(now);
             return Rest::Yield;
         }
         self.iterations = iterations;
-        self.polled = None;
+        self.checked = None;
         // Exponential backoff. Five doublings reach `PARK_MAX`; more would only overflow.
         // The time doubles every 16 iterations.
         let doublings = ((iterations - YIELDS) / 16).min(5);
         Rest::Park((PARK * 2_u32.pow(doublings)).min(PARK_MAX))
+    }
+
+    /// Whether this thread got most of the time since it parked or looked last.
+    // Not the time that a yield takes: where all who share a core yield, each gets it back soon.
+    fn has_core(&mut self, now: Timestamp, thread_time: impl FnOnce() -> Duration) -> bool {
+        let Some((then, used)) = self.checked else {
+            self.checked = Some((now, thread_time()));
+            return true;
+        };
+        let time = now.since(then);
+        if time < CHECK_EVERY {
+            return true;
+        }
+        let used_now = thread_time();
+        self.checked = Some((now, used_now));
+        let has_core = used_now.saturating_sub(used) * 4 >= time * 3;
+        if !has_core {
+            self.contended_until = now + CONTENDED_FOR;
+        }
+        has_core
     }
 }
 
@@ -138,7 +155,8 @@ mod tests {
     /// What a node does that polls every microsecond and finds nothing for `time`.
     fn rests(mut idle: Idle, time: Duration) -> Vec<Rest> {
         let steps = u64::try_from(time.as_micros()).expect("a short time");
-        (0..steps).map(|step| idle.next(Timestamp(step * 1000))).collect()
+        let now = |step| Timestamp(step * 1000);
+        (0..steps).map(|step| idle.next(now(step), || now(step).since(now(0)))).collect()
     }
 
     fn idle(wakes: bool, has_own_core: bool) -> Idle {
@@ -167,21 +185,29 @@ mod tests {
     #[test]
     fn a_node_whose_core_others_take_parks_as_if_it_shared_it() {
         let mut idle = idle(false, true);
-        let mut now = Timestamp::default();
-        let mut step = |idle: &mut Idle, time| {
-            now = now + time;
-            idle.next(now)
-        };
         let poll = Duration::from_micros(1);
-        let polls = || (0..=YIELDS).map(|_| poll);
-        assert_eq!(polls().map(|time| step(&mut idle, time)).last(), Some(Rest::Yield));
-        assert_eq!(step(&mut idle, SLICE), Rest::Park(PARK));
+        // Every second microsecond belongs to somebody else.
+        let mut now = Timestamp::default();
+        let mut step = || {
+            now = now + poll;
+            (now, idle.next(now, || Duration::from_nanos(now.0 / 2)))
+        };
+        let (parked, _) = std::iter::from_fn(|| Some(step()))
+            .find(|(_, rest)| matches!(rest, Rest::Park(_)))
+            .expect("it rests in the end");
+        let checked = CHECK_EVERY + poll * (YIELDS + 2);
+        assert!(
+            parked.0 <= u64::try_from(checked.as_nanos()).expect("a millisecond"),
+            "{parked:?}"
+        );
         idle.reset();
-        assert_eq!(polls().map(|time| step(&mut idle, time)).last(), Some(Rest::Park(PARK)));
+        let soon = || parked + CONTENDED_FOR / 2;
+        let rests: Vec<_> = (0..=YIELDS).map(|_| idle.next(soon(), Duration::default)).collect();
+        assert_eq!(rests.last(), Some(&Rest::Park(PARK)), "it still counts as shared");
         idle.reset();
-        step(&mut idle, SLICE * CONTENTION_FACTOR);
-        idle.reset();
-        assert_eq!(polls().map(|time| step(&mut idle, time)).last(), Some(Rest::Yield));
+        let later = || parked + CONTENDED_FOR * 2;
+        let rests: Vec<_> = (0..=YIELDS).map(|_| idle.next(later(), Duration::default)).collect();
+        assert_eq!(rests.last(), Some(&Rest::Yield), "it tries again");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
+use rustix::time::{ClockId, clock_gettime};
 
 /// What this process used: since its start, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,13 @@ impl Usage {
 fn duration(time: TimeVal) -> Duration {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     Duration::from_secs(seconds) + Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0))
+}
+
+/// Processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    let seconds = Duration::from_secs(u64::try_from(used.tv_sec).unwrap_or(0));
+    seconds + Duration::from_nanos(u64::try_from(used.tv_nsec).unwrap_or(0))
 }
 
 /// Reads the usage of this process when a run begins, when its swarm opens, and when it ends. Clones
