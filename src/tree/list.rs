@@ -28,9 +28,19 @@ use crate::sync::{AtomicU64, Ordering};
 // cost 1% for 1,000 nodes.
 const SEGMENTS_MIN: u64 = 1024;
 
+/// The same between hosts.
+// Messages wait there behind the payload of whole segments on the same link, so that small ones keep links busy.
+// On 8 hosts with links of 200 Mbit/s a tree of 256 MiB took 1.10 times the bound in 8,192 segments, and 1.6 times
+// in 1,024.
+const SEGMENTS_MIN_OVER_LINKS: u64 = 8192;
+
 /// The smallest segment by default, bytes.
 // Below it the messages about a segment cost as much as its bytes.
 const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
+
+/// The same between hosts.
+// Of 16, 32 and 64 KiB the best at 200 Mbit/s.
+const SEGMENT_BYTES_LEAST_OVER_LINKS: u64 = 32 << 10;
 
 /// The largest segment by default, bytes.
 // Slots for a few hundred of them fit into a rank's memory.
@@ -48,8 +58,10 @@ const SHARE: usize = 256;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListOptions<'a> {
     /// The size of a segment; by default the largest power of two between 64 KiB and 8 MiB that leaves at
-    /// least 1,024 segments.
+    /// least 1,024 segments; between hosts between 32 KiB and 8 MiB, and 8,192 segments.
     pub segment_bytes: Option<u32>,
+    /// Whether the segments go to other hosts.
+    pub is_over_links: bool,
     /// The largest segment by default, bytes: where memory is little.
     pub segment_bytes_most: Option<u64>,
     /// Counts what was found, for whoever watches.
@@ -120,8 +132,13 @@ fn segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> u32 {
         EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => 0,
     };
     let bytes = manifest.entries.iter().map(data).fold(0, u64::saturating_add);
-    let most = (bytes / SEGMENTS_MIN).min(options.segment_bytes_most.unwrap_or(u64::MAX));
-    let most = most.clamp(SEGMENT_BYTES_LEAST, SEGMENT_BYTES_MOST);
+    let (segments, least) = if options.is_over_links {
+        (SEGMENTS_MIN_OVER_LINKS, SEGMENT_BYTES_LEAST_OVER_LINKS)
+    } else {
+        (SEGMENTS_MIN, SEGMENT_BYTES_LEAST)
+    };
+    let most = (bytes / segments).min(options.segment_bytes_most.unwrap_or(u64::MAX));
+    let most = most.clamp(least, SEGMENT_BYTES_MOST);
     1 << most.ilog2()
 }
 

@@ -176,6 +176,9 @@ fn several_sources_are_one_manifest() {
     let listed = list(&sources, &ListOptions::default()).expect("they are there");
     assert_eq!(paths(&listed), ["before", "tree", "tree/a", "z"]);
     assert_eq!(listed.manifest.segment_bytes, 64 << 10);
+    let between_hosts = ListOptions { is_over_links: true, ..ListOptions::default() };
+    let over_links = list(&sources, &between_hosts).expect("they are there");
+    assert_eq!(over_links.manifest.segment_bytes, 32 << 10);
     let (source, layout) = opened(&sources, &listed.manifest);
     assert_eq!(read(&source, &layout).expect("nothing changed"), b"baaaa");
     let lacking = TreeSource::open(&sources[..1], Arc::new(listed.manifest), layout);

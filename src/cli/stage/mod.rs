@@ -89,6 +89,7 @@ impl SourceList {
         let listed = listing_progress::show_while(args.shared.quiet, |found| {
             let options = ListOptions {
                 segment_bytes: args.segment_bytes.map(|bytes| bytes.get()),
+                is_over_links: has_links,
                 // Small segments need the most slots.
                 segment_bytes_most: memory.map(|memory| memory / least(1)),
                 found: Some(found),
