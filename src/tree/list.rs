@@ -30,8 +30,8 @@ const SEGMENTS_MIN: u64 = 1024;
 
 /// The same between hosts.
 // Messages wait there behind the payload of whole segments on the same link, so that small ones keep links busy.
-// On 8 hosts with links of 200 Mbit/s a tree of 256 MiB took 1.10 times the bound in 8,192 segments, and 1.6 times
-// in 1,024.
+// On 8 hosts with links of 200 Mbit/s a tree of 256 MiB took 1.34 times the bound in 8,192 segments, and 1.60 in
+// 1,024 (results/lab-bench-2026-11-28-74ff701 and -bd487cb).
 const SEGMENTS_MIN_OVER_LINKS: u64 = 8192;
 
 /// The smallest segment by default, bytes.
