@@ -73,6 +73,8 @@ impl FolderLocks {
             if mine == Some(first) {
                 in_vain = !self.wait(limit, report);
             }
+            // A meeting: no rank may take again what it gave back before the first one is taken.
+            agree((None, in_vain))?;
         }
     }
 
