@@ -130,3 +130,27 @@ fn two_jobs_into_the_folders_of_all_ranks_do_not_wait_for_each_other() {
         .collect();
     assert!(last.iter().all(|same| *same == last[0] && same[0] != same[1]), "{last:?}");
 }
+
+#[cfg(feature = "mpi")]
+#[test]
+fn a_folder_of_one_rank_that_stays_in_use_is_named_and_the_other_ranks_complete() {
+    use crate::{launch, ranks};
+
+    if !launch::can_start_ranks() {
+        return;
+    }
+    let from = temp();
+    let source = large_source(from.path());
+    let to = temp();
+    let control = to.path().join("1/.mpiswarm");
+    fs::create_dir_all(&control).expect("a folder");
+    let lock = fs::File::create(control.join("lock")).expect("a file");
+    lock.lock().expect("it is free");
+    let patience = ["--patience".as_ref(), "registration=3s".as_ref()];
+    let ended = ranks(3, to.path(), &[&[source.as_os_str()], &patience[..]].concat());
+    ended.is(1).says("(rank 1)").says("did not end in 3 s");
+    for rank in [0, 2] {
+        let staged = to.path().join(format!("{rank}/tree"));
+        assert_eq!(differences(&source, &staged), [""; 0]);
+    }
+}

@@ -102,8 +102,9 @@ impl StageJob<'_> {
         u32::try_from(self.world.rank()).unwrap_or_default()
     }
 
-    fn roll_call(&self) -> RollCall<'_> {
-        RollCall::new(self.world, self.limit).with_notes(terminal::note)
+    /// What ranks do `before` they come has a limit of its own.
+    fn roll_call(&self, before: Duration) -> RollCall<'_> {
+        RollCall::new(self.world, before + self.limit).with_notes(terminal::note)
     }
 
     fn meet<T: Serialize, A: Serialize + for<'a> Deserialize<'a>>(
@@ -113,7 +114,9 @@ impl StageJob<'_> {
         answer: impl FnOnce(Vec<Vec<u8>>) -> A,
     ) -> Result<A, TransportError> {
         let mine = postcard::to_allocvec(mine).expect("plain data can be serialized");
-        let answered = self.roll_call().meet(meeting, &mine, |all| {
+        // A rank may wait that long for its folder before it comes.
+        let before = if meeting == Meeting::Locks { self.limit } else { Duration::ZERO };
+        let answered = self.roll_call(before).meet(meeting, &mine, |all| {
             let answer = answer(all.to_vec());
             postcard::to_allocvec(&answer).expect("plain data can be serialized")
         })?;
@@ -276,7 +279,7 @@ impl StageJob<'_> {
         }
         let root = if lister < self.world.size() { lister } else { 0 };
         let bytes = postcard::to_allocvec(&listed).expect("plain data can be serialized");
-        let spread = self.roll_call().spread(Meeting::Manifest, root, bytes)?;
+        let spread = self.roll_call(Duration::ZERO).spread(Meeting::Manifest, root, bytes)?;
         let listed: ListResult =
             postcard::from_bytes(&spread).map_err(|_| TransportError::BrokenOff)?;
         let listed = listed.and_then(|list| {
@@ -344,7 +347,7 @@ impl StageJob<'_> {
         };
         let mine = postcard::to_allocvec(&report).expect("plain data can be serialized");
         let reports = if lost.is_empty() {
-            self.roll_call().collect(Meeting::Reports, &mine)?
+            self.roll_call(Duration::ZERO).collect(Meeting::Reports, &mine)?
         } else {
             // Others can't be asked any more: a lost rank would never answer.
             Some(vec![Some(mine)])
