@@ -110,12 +110,7 @@ impl Destinations {
     /// Writes a segment to those that lack it. Returns whether any is left that works.
     pub fn write(&self, segment: SegmentId, payload: &[u8], digest: &SegmentDigest) -> bool {
         let written = self.all.iter().filter_map(|member| {
-            member.attempt(|destination| {
-                if destination.lacks(segment) {
-                    destination.write(segment, payload, digest)?;
-                }
-                Ok(())
-            })
+            member.attempt(|destination| destination.write(segment, payload, digest))
         });
         written.count() > 0
     }
