@@ -12,6 +12,9 @@ mod manifests;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;
+#[cfg(feature = "mpi")]
+#[path = "stage/resuming.rs"]
+mod resuming;
 #[path = "stage/together.rs"]
 mod together;
 #[path = "stage/folding.rs"]
