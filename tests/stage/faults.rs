@@ -152,7 +152,23 @@ fn a_source_that_changes_is_named_and_nothing_gets_a_final_name() {
         let file = File::options().append(true).open(file).expect("a file");
         file.write_all_at(b"more", 0).expect("there is room");
     };
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 9] = [
+        // Other bytes of the same size and time: into the file, and by one rename.
+        ("it changed", |file| {
+            let file = File::options().write(true).open(file).expect("a file");
+            let modified = file.metadata().and_then(|found| found.modified()).expect("a time");
+            file.write_all_at(b"other", 0).expect("there is room");
+            file.set_modified(modified).expect("it is ours");
+        }),
+        ("it changed", |file| {
+            let found = fs::metadata(file).expect("a file");
+            let other = file.with_extension("new");
+            fs::copy(file, &other).expect("there is room");
+            let opened = File::options().write(true).open(&other).expect("a file");
+            opened.write_all_at(b"other", 0).expect("there is room");
+            opened.set_modified(found.modified().expect("a time")).expect("it is ours");
+            fs::rename(other, file).expect("it is ours");
+        }),
         ("it changed", |file| {
             let touched = File::options().append(true).open(file);
             let now = std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 1);
@@ -299,6 +315,30 @@ fn no_folder_is_made_within_the_source() {
     let arguments = [&*source, "--to".as_ref(), &*inside, "--mkdir".as_ref()];
     here(arguments).is(2).says("inside");
     assert!(!source.join("new").exists());
+}
+
+#[test]
+fn a_source_with_the_name_of_what_a_destination_keeps_leaves_nothing() {
+    let (from, to) = (temp(), temp());
+    let new = to.path().join("new");
+    for name in [".mpiswarm", ".MPIswarm"] {
+        let source = from.path().join(name);
+        fs::create_dir(&source).expect("a folder");
+        for to in [to.path(), &new] {
+            let mut command = Command::new(PROGRAM);
+            command.args(["stage", "--transport", "local", "--mkdir", "--to"]).arg(to);
+            ended(command.arg(&source).output()).is(2).says("give the source another");
+            // The same folder by a name that does not say it.
+            command.arg(".").current_dir(&source);
+            ended(command.output()).is(2).says("give the source another");
+        }
+        assert_eq!(fs::read_dir(to.path()).expect("ours").count(), 0, "{name}");
+        #[cfg(feature = "mpi")]
+        if crate::launch::can_start_ranks() {
+            crate::ranks(2, &new, &[source.as_os_str()]).is(2).says("give the source another");
+            assert_eq!(fs::read_dir(to.path()).expect("ours").count(), 0, "{name}");
+        }
+    }
 }
 
 #[cfg(feature = "mpi")]

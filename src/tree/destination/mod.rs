@@ -423,11 +423,16 @@ fn bytes_of(layout: &Layout, segments: &SegmentSet) -> u64 {
 
 /// Whether no source has the name of the folder of this program.
 fn check_names(dir: &Path, manifest: &Manifest) -> Result<(), DestinationError> {
-    // Some file systems ignore case.
-    match manifest.roots().iter().any(|root| root.eq_ignore_ascii_case(CONTROL.as_bytes())) {
+    match manifest.roots().into_iter().any(is_reserved) {
         true => Err(DestinationError::Reserved { path: dir.join(CONTROL) }),
         false => Ok(()),
     }
+}
+
+/// Whether this is the name of the folder of this program within a destination: no source can have it.
+pub fn is_reserved(name: &[u8]) -> bool {
+    // Some file systems ignore case.
+    name.eq_ignore_ascii_case(CONTROL.as_bytes())
 }
 
 fn open_dir(dir: &Path, mkdir: bool) -> Result<OwnedFd, DestinationError> {
