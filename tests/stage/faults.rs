@@ -126,6 +126,42 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_run_that_is_killed_goes_on_when_a_few_files_have_changed() {
+    let from = temp();
+    let source = large_source(from.path());
+    // A run that ends before it is killed says nothing: another is tried.
+    for attempt in 0..10 {
+        let to = temp();
+        let running = Running::start(&source, to.path());
+        // About half of the segments.
+        while journal_bytes(to.path()) < 200 * 45 && !to.path().join("tree").exists() {
+            thread::sleep(REST);
+        }
+        running.signal("-KILL");
+        running.end();
+        if to.path().join("tree").exists() {
+            continue;
+        }
+        fs::write(source.join("small"), format!("other words {attempt}")).expect("a file");
+        fs::write(source.join("folder/deep/a new one"), bytes(9_000, attempt)).expect("a file");
+        let staged = to.path().join("tree");
+        let to = to.path().as_os_str();
+        // The size of a segment follows the size of the tree: as the first run had it.
+        let arguments = [source.as_os_str(), "--to".as_ref(), to, "--segment-bytes".as_ref()];
+        let ended = here([&arguments[..], &["64K".as_ref()]].concat());
+        let json = ended.is(0).says("took over").json();
+        assert_eq!(differences(&source, &staged), [""; 0]);
+        assert_eq!(partial_trees(to.as_ref()), 0);
+        let number = |name: &str| json[name].as_u64().expect("a number");
+        assert!(number("bytes_resumed") > 8 << 20, "{json}");
+        let read = number("source_bytes_read") + number("bytes_resumed");
+        assert!(read <= number("bytes_total"), "{json}");
+        return;
+    }
+    panic!("every run ended before it was killed");
+}
+
+#[test]
 fn a_signal_ends_a_run_with_a_word() {
     for (name, number) in [("INT", 2), ("TERM", 15)] {
         let (from, to) = (temp(), temp());

@@ -14,6 +14,7 @@ mod publish;
 mod room;
 mod segment_io;
 mod stored;
+mod takeover;
 mod trash;
 
 pub use destination_error::DestinationError;
@@ -35,9 +36,9 @@ use self::folder_lock::FolderLock;
 use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits};
 use self::room::Space;
+use self::takeover::Attempt;
 use self::trash::Trash;
 use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace};
-use crate::escape;
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
@@ -194,20 +195,19 @@ impl Destination {
         check_names(&folder.dir, &manifest)?;
         let LockedFolder { dir, last, control, traits, lock } = folder;
         let (dir, control_path) = (&*dir, dir.join(CONTROL));
-        let key = Digest::of(&manifest.encode());
+        let list = manifest.encode();
+        let key = Digest::of(&list);
         let partial_name = format!("{}.partial", &key.to_string()[..KEY_DIGITS]);
         let partial_path = control_path.join(&partial_name);
-        let mut messages = Vec::new();
         // Without a lock another run may be at work in the others.
         let is_alone = lock.unlocked.is_none();
-        let trash = Trash::open(&control).map_err(|cause| at(control_path.clone(), cause))?;
-        let gone =
-            trash.clear_control(|name| if name == partial_name { options.fresh } else { is_alone });
-        let gone = gone.map_err(|cause| at(control_path.clone(), cause))?;
-        drop(trash);
-        if gone > 0 && !options.fresh {
-            let dir = escape::path(dir);
-            messages.push(format!("{dir}: removed what {gone} runs with other sources had begun"));
+        let clear = |fresh: bool| {
+            let is_gone = |name: &str| if name == partial_name { fresh } else { is_alone };
+            let trash = Trash::open(&control).and_then(|trash| trash.clear_control(is_gone));
+            trash.map_err(|cause| at(control_path.clone(), cause))
+        };
+        if options.fresh {
+            clear(true)?;
         }
         let failed = |cause| at(partial_path.clone(), cause);
         let partial = make_folder(&control, partial_name.as_bytes()).map_err(failed)?;
@@ -226,6 +226,11 @@ impl Destination {
         let journal = SegmentJournal::open(&partial, key, &layout, known)
             .map_err(|cause| at(partial_path.join("journal"), cause))?;
         let journal = Arc::new(journal);
+        let tree = (&*manifest, &*layout, &folders);
+        let attempt = Attempt { control: &control, partial: &partial, tree, journal: &journal };
+        let taken = if is_alone { attempt.take_over(&mut state, &partial_name, &list) } else { 0 };
+        attempt.store_list(&state, &list);
+        let messages = takeover::message(dir, clear(false)?, taken).into_iter().collect();
         let syncing = options.sync.then(|| Syncing::start(Arc::clone(&journal), partial));
         let syncing = syncing.transpose().map_err(|cause| at(partial_path, cause))?;
         Ok(Self {
@@ -257,7 +262,7 @@ impl Destination {
         &self.dir
     }
 
-    /// What a user should know about: work of other attempts that was removed.
+    /// What a user should know about: work of other attempts that was taken over or removed.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }

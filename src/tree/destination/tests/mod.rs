@@ -10,6 +10,7 @@ mod interrupted;
 mod random_trees;
 
 use super::*;
+use crate::escape;
 use crate::tree::{Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
 use crate::verify::merkle;
 
