@@ -110,6 +110,44 @@ fn hostile_numbers_of_flags_are_refused_by_name() {
     }
 }
 
+#[test]
+fn every_command_and_plan_reads_sizes_and_times_with_units() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let plan = PLAN
+        .replace("budget_s = 20", "budget_s = \"20s\"")
+        .replace("file_bytes_max = 1000", "file_bytes_max = \"1K\"")
+        .replace("segment_bytes = 10", "segment_bytes = [\"10B\", \"1KiB\"]")
+        .replace("times_ms = 1", "times_ms = \"1ms\"")
+        .replace("seconds = 0.01", "seconds = \"10ms\"");
+    fs::write(folder.path().join("plan.toml"), bench_plan(&plan)).expect("a small file");
+    let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/inputs/small");
+    let run_line = format!(
+        "run {inputs} --out=o --transport=local --segment-bytes=4KiB --patience=registration=1m --json \
+         --inject=delay:1ms"
+    );
+    for (line, expected) in [
+        (run_line.as_str(), "\"segment_bytes\":4096"),
+        (
+            "simulate --peers=2 --segments=4 --segment-bytes=1MB --message-us=1ms --latency-us=2ms",
+            "",
+        ),
+        ("synthesize --tree=t --files=2 --bytes=1M", "1048576 bytes"),
+        ("bench plan.toml --out=records --transport=local --budget=1m", "or 60 s"),
+        ("stage t --to=u --mkdir --transport=local --segment-bytes=64kib --memory=64MB", ""),
+    ] {
+        let (code, said) = run(folder.path(), &words(line));
+        assert!(code == Some(0) && said.contains(expected), "{line}: {code:?} {said}");
+    }
+    for (line, expected) in [
+        ("run --segment-bytes=64X", "use a size from 0 to 2147483647, such as 64K, not \"64X\""),
+        ("bench plan.toml --budget=1d", "use a time from 1ms to 8760h, such as 2s or 200ms, not"),
+        ("run --patience=ask=1d", "use a time from 10ms to 24h, such as 2s or 200ms, not"),
+    ] {
+        let (code, said) = run(folder.path(), &words(line));
+        assert!(code == Some(2) && said.contains(expected), "{line}: {code:?} {said}");
+    }
+}
+
 /// The plan with its numbers of a mock as the list that they are.
 fn bench_plan(text: &str) -> String {
     let line = |line: &str| match line.split_once("times_ms = ") {

@@ -1,7 +1,6 @@
 //! The command line.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -11,9 +10,8 @@ use super::stage_args::StageArgs;
 use super::via::Via;
 use crate::config::Engine;
 use crate::config::ranges::{
-    BudgetSeconds, Files, LatencyMicroseconds, LinkGbit, MessageMicroseconds, Peers, Seed,
-    SegmentBytes, Segments, SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes,
-    Threads, TreeBytes,
+    BudgetTime, Files, LatencyTime, LinkGbit, MessageTime, Peers, Seed, SegmentBytes, Segments,
+    SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
 };
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
@@ -29,7 +27,7 @@ use crate::report::compare::Figure;
     version,
     about,
     after_help = "Try: mpiswarm stage SRC --to DIR. Each command has its exit codes in its own help; 2 always \
-    means that nothing was begun.\nWithout arguments, under mpirun: mpiswarm run, in the current folder."
+    means that nothing was begun.\nSizes: 64K, 4M, 1G; K, KB and KiB are all 1024 bytes. Times: 200ms, 2s, 5m, 1h.\nWithout arguments, under mpirun: mpiswarm run, in the current folder."
 )]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -83,7 +81,7 @@ pub(super) struct RunArgs {
     /// the ranks]
     #[arg(long, value_name = "N")]
     pub(super) nodes: Option<ThreadNodes>,
-    /// Payload of a segment, bytes, up to 2147483647; 0 moves only its hash
+    /// Payload of a segment, up to 2147483647 bytes, such as 64K (K, M, G: powers of 1024); 0 moves only its hash
     #[arg(long, value_name = "BYTES", default_value_t)]
     pub(super) segment_bytes: SegmentBytes,
     #[command(flatten)]
@@ -100,7 +98,7 @@ pub(super) struct RunArgs {
     /// Also write the summary as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
-    /// Inject faults: corrupt:RATE, drop:RATE, delay:MS; over MPI garble:RATE, lengthen:RATE, invalidate:RATE
+    /// Inject faults: corrupt:RATE, drop:RATE, delay:TIME; over MPI garble:RATE, lengthen:RATE, invalidate:RATE
     #[arg(long, hide = true)]
     pub(super) inject: Vec<Fault>,
 }
@@ -206,7 +204,7 @@ pub(super) struct VerifyArgs {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(
     override_usage = "mpiswarm synthesize <DIR> --peers <N> --files <N> --segments <N> [OPTIONS]\n       \
-    mpiswarm synthesize --tree <DIR> --files <N> --bytes <N> [--seed <N>]",
+    mpiswarm synthesize --tree <DIR> --files <N> --bytes <BYTES> [--seed <N>]",
     after_help = "Exit codes: 0 written, 1 writing failed, 2 refused"
 )]
 pub(super) struct SynthesizeArgs {
@@ -216,8 +214,8 @@ pub(super) struct SynthesizeArgs {
     /// Make a tree of files instead, in this folder, which is new or empty
     #[arg(long, value_name = "DIR", requires = "bytes", conflicts_with_all = ["peers", "segments", "owners", "wanted", "popularity", "overwrite"])]
     pub(super) tree: Option<PathBuf>,
-    /// Bytes of all files of the tree together
-    #[arg(long, value_name = "N", requires = "tree")]
+    /// Size of all files of the tree together, such as 100M (K, M, G: powers of 1024)
+    #[arg(long, value_name = "BYTES", requires = "tree")]
     pub(super) bytes: Option<TreeBytes>,
     /// Number of peers, 1 to 1000000
     #[arg(long, value_name = "N", required_unless_present = "tree")]
@@ -257,7 +255,7 @@ pub(super) struct SimulateArgs {
     /// Segments of the file, 1 to 1000000
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(super) segments: SimulatedSegments,
-    /// Payload of a segment, bytes, 1 to 2147483647
+    /// Payload of a segment, 1 to 2147483647 bytes, such as 64K (K, M, G: powers of 1024)
     #[arg(long, value_name = "BYTES", default_value_t)]
     pub(super) segment_bytes: SimulatedSegmentBytes,
     /// Median rate of a link, Gbit/s
@@ -266,12 +264,12 @@ pub(super) struct SimulateArgs {
     /// Distributions of link rates, each `equal` or `log-normal:SIGMA`; one run for each
     #[arg(long, value_name = "DISTRIBUTION,…", value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
-    /// Time that the tracker needs for one message, µs
-    #[arg(long, value_name = "US", default_value_t)]
-    pub(super) message_us: MessageMicroseconds,
-    /// One-way latency of a message, µs
-    #[arg(long, value_name = "US", default_value_t)]
-    pub(super) latency_us: LatencyMicroseconds,
+    /// Time that the tracker needs for one message, µs, or with a unit
+    #[arg(long, value_name = "TIME", default_value_t)]
+    pub(super) message_us: MessageTime,
+    /// One-way latency of a message, µs, or with a unit
+    #[arg(long, value_name = "TIME", default_value_t)]
+    pub(super) latency_us: LatencyTime,
     /// Seed of all random choices
     #[arg(long, value_name = "N", default_value_t)]
     pub(super) seed: Seed,
@@ -287,8 +285,8 @@ impl SimulateArgs {
             segments: self.segments.get(),
             segment_bytes: self.segment_bytes.get(),
             link_bits_per_second: self.link_gbit.get() * 1e9,
-            message_time: Duration::from_secs_f64(self.message_us.get() / 1e6),
-            latency: Duration::from_secs_f64(self.latency_us.get() / 1e6),
+            message_time: self.message_us.get(),
+            latency: self.latency_us.get(),
             seed: self.seed.get(),
         }
     }
@@ -308,9 +306,9 @@ pub(super) struct BenchArgs {
     /// Folder for the records [default: results/<plan>-<UTC date>-<commit>]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
-    /// Time for everything, seconds, instead of the plan's `budget_s`
-    #[arg(long, value_name = "SECONDS")]
-    pub(super) budget: Option<BudgetSeconds>,
+    /// Time for everything, such as 40s or 2h, instead of the plan's `budget_s`
+    #[arg(long, value_name = "TIME")]
+    pub(super) budget: Option<BudgetTime>,
     /// Continue a measurement that was interrupted, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,

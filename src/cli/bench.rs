@@ -1,11 +1,11 @@
 //! `mpiswarm bench`.
 
 use std::path::Path;
-use std::time::Duration;
 
 use super::args::BenchArgs;
 use super::{FAILED, OK, REFUSED, reading, refuse_all, runs_over_mpi, show, threads, writable};
 use crate::config::REGISTRATION_PATIENCE;
+use crate::config::ranges::BudgetTime;
 use crate::escape;
 use crate::harness::environment::Environment;
 use crate::harness::measured::has_records;
@@ -42,7 +42,7 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
 
 /// The plan, with the budget of the command line if there is one.
 fn with_budget(plan: Plan, args: &BenchArgs) -> Plan {
-    let budget = args.budget.map_or(plan.budget, |budget| Duration::from_secs_f64(budget.get()));
+    let budget = args.budget.map_or(plan.budget, BudgetTime::get);
     Plan { budget, ..plan }
 }
 

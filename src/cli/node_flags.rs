@@ -16,7 +16,7 @@ pub(super) struct NodeFlags {
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
-    /// Time-outs, each 10ms to 86400s, such as silence=5s,request=500ms: `registration` of all ranks,
+    /// Time-outs, each 10ms to 24h, such as silence=5s,request=500ms: `registration` of all ranks,
     /// `silence` of a rank before it counts as lost, `request` for a segment, `ask` of the tracker
     /// [default: registration=600s,silence=60s,request=2s,ask=2s]
     #[arg(long, value_name = "KIND=TIME", value_delimiter = ',')]

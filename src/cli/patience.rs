@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::config::Config;
+use crate::config::ranges::{OutOfRange, PatienceTime};
 use crate::escape;
 
 /// One wait and its limit.
@@ -21,10 +22,6 @@ enum PatienceKind {
     Ask,
 }
 
-// Below, a busy machine would be taken for a lost rank; above, nobody waits for the message.
-const SECONDS_MIN: f64 = 0.01;
-const SECONDS_MAX: f64 = 86_400.0;
-
 /// What is wrong with a value of `--patience`, and what to type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PatienceError {
@@ -32,8 +29,8 @@ pub(super) enum PatienceError {
     NoLimit,
     #[error("`{}` is no kind: use registration, silence, request or ask", escape::terminal(.0))]
     Kind(String),
-    #[error("`{}` is no time from 10ms to 86400s: type for example 60s or 500ms", escape::terminal(.0))]
-    Time(String),
+    #[error(transparent)]
+    Time(#[from] OutOfRange),
 }
 
 impl FromStr for Patience {
@@ -48,14 +45,7 @@ impl FromStr for Patience {
             "ask" => PatienceKind::Ask,
             other => return Err(PatienceError::Kind(other.to_owned())),
         };
-        let (number, unit) = match time.strip_suffix("ms") {
-            Some(number) => (number, 1e-3),
-            None => (time.strip_suffix('s').unwrap_or(time), 1.0),
-        };
-        let seconds = number.parse::<f64>().ok().map(|number| number * unit);
-        let seconds = seconds.filter(|seconds| (SECONDS_MIN..=SECONDS_MAX).contains(seconds));
-        let seconds = seconds.ok_or_else(|| PatienceError::Time(time.to_owned()))?;
-        Ok(Self { kind, limit: Duration::from_secs_f64(seconds) })
+        Ok(Self { kind, limit: time.parse::<PatienceTime>()?.get() })
     }
 }
 
@@ -80,6 +70,7 @@ mod tests {
         assert_eq!(limit("silence=60s"), Ok(Duration::from_secs(60)));
         assert_eq!(limit("ask=250ms"), Ok(Duration::from_millis(250)));
         assert_eq!(limit("request=1.5"), Ok(Duration::from_millis(1500)));
+        assert_eq!(limit("registration=5m"), Ok(Duration::from_secs(300)));
         for bad in
             ["silence", "sleep=3s", "ask=", "ask=-1s", "ask=nan", "ask=inf", "ask=1e9", "ask=0"]
         {

@@ -83,7 +83,7 @@ pub(super) struct StageArgs {
     /// Refuse sources that are not as this manifest says, content included (see `mpiswarm manifest`)
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
-    /// Bytes of a segment, a power of two from 16K to 1G [default: up to 8M, so that there are 1024 or more
+    /// Size of a segment, a power of two from 16K to 1G (K, M, G: powers of 1024) [default: up to 8M, so that there are 1024 or more
     /// segments, between hosts 8192, if each has 64K, between hosts 32K]
     #[arg(long, value_name = "BYTES")]
     pub(super) segment_bytes: Option<TreeSegmentBytes>,

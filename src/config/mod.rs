@@ -6,6 +6,7 @@
 mod choices;
 mod overrides;
 mod one_or_more;
+mod quantities;
 pub mod ranges;
 
 use std::time::Duration;

@@ -6,9 +6,10 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use crate::config::ranges::DelayTime;
 use crate::manifest::{NodeId, Quoted};
 
-/// One kind of fault, as given on the command line: `KIND:RATE`, or `delay:MS`.
+/// One kind of fault, as given on the command line: `KIND:RATE`, or `delay:TIME`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Fault {
     /// This share of segments arrives with a byte changed.
@@ -36,7 +37,7 @@ impl Fault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{} is not corrupt:RATE, drop:RATE, garble:RATE, lengthen:RATE, invalidate:RATE (RATE from 0 to 1) or \
-     delay:MS (from 0 to 60000)",
+     delay:TIME (milliseconds, or with a unit, up to 1m)",
     Quoted::new(.0)
 )]
 pub struct FaultError(String);
@@ -47,6 +48,12 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let error = || FaultError(text.to_owned());
         let (kind, value) = text.split_once(':').ok_or_else(error)?;
+        if kind == "delay" {
+            return value
+                .parse()
+                .map(|time: DelayTime| Self::Delay(time.get()))
+                .map_err(|_| error());
+        }
         let value: f64 = value.parse().map_err(|_| error())?;
         let is_rate = (0.0..=1.0).contains(&value);
         match kind {
@@ -55,10 +62,6 @@ impl FromStr for Fault {
             "garble" if is_rate => Ok(Self::Garble(value)),
             "lengthen" if is_rate => Ok(Self::Lengthen(value)),
             "invalidate" if is_rate => Ok(Self::Invalidate(value)),
-            // A minute: as long as the longest time-out of an open swarm, so that more would show nothing new.
-            "delay" if (0.0..=60_000.0).contains(&value) => {
-                Ok(Self::Delay(Duration::from_secs_f64(value / 1e3)))
-            }
             _ => Err(error()),
         }
     }

@@ -62,7 +62,7 @@ pub(crate) fn run(
     let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(&system)?;
     let mut records = Vec::new();
     let began = clock.now();
-    let budget_each = Duration::from_secs_f64(plan.seconds.get()).min(budget);
+    let budget_each = plan.seconds.get().min(budget);
     let cases = plan.cases().expect("the plan was checked");
     for repetition in 0..plan.loads.get() {
         for &case in &cases {

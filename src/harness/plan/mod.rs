@@ -16,9 +16,7 @@ use super::records::word;
 use super::switches::{ContenderKind, SwitchError};
 use super::tracker_load::TrackerPlan;
 use super::workload::{BenchScenario, ScenarioError, WorkloadPlan};
-use crate::config::ranges::{
-    BudgetSeconds, MockMilliseconds, RepetitionCount, Seed, TargetPart, WarmUpRuns,
-};
+use crate::config::ranges::{BudgetTime, MockTime, RepetitionCount, Seed, TargetPart, WarmUpRuns};
 use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
 use crate::escape;
 use crate::manifest::read_bounded;
@@ -49,8 +47,8 @@ struct Text {
     warm_up: WarmUpRuns,
     #[serde(default = "some_repetitions")]
     repetitions: Spanned<RepetitionsPlan>,
-    /// Time for everything, seconds.
-    budget_s: BudgetSeconds,
+    /// Time for everything: seconds, or with a unit.
+    budget_s: BudgetTime,
     /// Stop when each median's interval reaches at most this part of it to either side.
     #[serde(default)]
     target: TargetPart,
@@ -89,9 +87,9 @@ struct ContenderPlan {
     engine: ContenderKind,
     #[serde(default)]
     switches: OverrideSweeps,
-    /// The makespans of a mock, ms, one per repetition in turn.
+    /// The makespans of a mock: ms, or with a unit, one per repetition in turn.
     #[serde(default)]
-    times_ms: Vec<MockMilliseconds>,
+    times_ms: Vec<MockTime>,
 }
 
 // 6 runs are the fewest for which a 95% interval of a median exists; 10 make it less than the whole
@@ -238,7 +236,7 @@ impl Text {
             seed: self.seed.get(),
             warm_up: self.warm_up.get(),
             repetitions,
-            budget: Duration::from_secs_f64(self.budget_s.get()),
+            budget: self.budget_s.get(),
             target: self.target.get(),
             scenarios,
             contenders,
@@ -252,8 +250,7 @@ impl ContenderPlan {
         let base = self.name.clone().unwrap_or_else(|| self.engine.name().to_owned());
         let refused = |cause| Refusal::Switch { name: base.clone(), cause };
         let is_mock = self.engine == ContenderKind::Mock;
-        let time = |ms: &MockMilliseconds| Duration::from_secs_f64(ms.get() / 1e3);
-        let times: Vec<_> = self.times_ms.iter().map(time).collect();
+        let times: Vec<_> = self.times_ms.iter().map(|time| time.get()).collect();
         if times.is_empty() == is_mock {
             return Err(Refusal::Times { name: base });
         }

@@ -55,7 +55,7 @@ fn a_plan_is_multiplied_out() {
 fn what_is_no_plan_is_said_with_file_line_and_field() {
     let wrong = [
         ("segments = 8", "segmants = 8"),
-        ("segment_bytes = [0, 1024]", "segment_bytes = \"1k\""),
+        ("segment_bytes = [0, 1024]", "segment_bytes = \"1x\""),
         ("segment_bytes = [0, 1024]", "segment_bytes = -1"),
         ("[0, 1024]", "[]"),
         ("\"broadcast\"", "\"ring\""),

@@ -20,9 +20,7 @@ use std::time::Duration;
 use crossbeam::sync::Parker;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ranges::{
-    self, HandoutSegments, LoadCount, LoadPeers, LoadSeconds, LoadSegments,
-};
+use crate::config::ranges::{self, HandoutSegments, LoadCount, LoadPeers, LoadSegments, LoadTime};
 use crate::config::{Config, CounterKind, HANDOUT_MAX, IndexKind, Sweep, TooMany, spread};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::Latency;
@@ -64,8 +62,8 @@ pub(crate) struct TrackerPlan {
     handout: Sweep<HandoutSegments>,
     index: Option<Sweep<IndexKind>>,
     counters: Option<Sweep<CounterKind>>,
-    /// How long one load of a case takes, seconds.
-    pub seconds: LoadSeconds,
+    /// How long one load of a case takes: seconds, or with a unit.
+    pub seconds: LoadTime,
     /// How often each case is loaded. The cases are interleaved.
     #[serde(default)]
     pub loads: LoadCount,
