@@ -98,7 +98,14 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     let json = ended.is(0).json();
     assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
     assert_eq!(json["verified"], true);
-    assert_eq!(json["nodes"][0]["state"], "complete");
+    assert_eq!(json["schema"], 1);
+    let node = json["nodes"][0].as_object().expect("an object");
+    assert_eq!(node["state"], "complete");
+    let names: Vec<_> = node.keys().map(String::as_str).collect();
+    let expected = "destinations host kept_bytes moved_bytes rank reason resumed_bytes \
+        source_read_bytes state written_by";
+    assert_eq!(names.join(" "), expected);
+    assert_eq!(node["source_read_bytes"], json["source_bytes_read"]);
     let manifest = to.path().join(".mpiswarm/tree.manifest");
     assert!(manifest.is_file(), "the done marker is there");
 }

@@ -33,7 +33,7 @@ fn ranks_that_have_files_serve_those_that_lack_them() {
     let source = large_source(from.path());
     let stage = || ranks(RANKS, to.path(), &[source.as_os_str()]).is(0).json();
     let served = |json: &serde_json::Value| -> Vec<u64> {
-        (0..RANKS as usize).map(|rank| number(&json["nodes"][rank], "served")).collect()
+        (0..RANKS as usize).map(|rank| number(&json["nodes"][rank], "served_bytes")).collect()
     };
     stage();
     let json = stage();

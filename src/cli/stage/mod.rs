@@ -334,8 +334,9 @@ impl RankSetup {
         for error in self.destinations.remove_without_room(shortages) {
             self.report.fail(error.to_string());
         }
-        self.report.kept = self.destinations.working().map(Destination::kept_bytes).sum();
-        self.report.resumed = self.destinations.working().map(Destination::resumed_bytes).sum();
+        self.report.kept_bytes = self.destinations.working().map(Destination::kept_bytes).sum();
+        self.report.resumed_bytes =
+            self.destinations.working().map(Destination::resumed_bytes).sum();
     }
 
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {

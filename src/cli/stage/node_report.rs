@@ -29,12 +29,12 @@ pub(super) struct NodeReport {
     /// The rank that writes the same destination for this one.
     pub(super) written_by: Option<u32>,
     pub(super) destinations: Vec<String>,
-    pub(super) moved: u64,
+    pub(super) moved_bytes: u64,
     /// Bytes that it sent to others.
-    pub(super) served: u64,
-    pub(super) kept: u64,
-    pub(super) resumed: u64,
-    pub(super) source_read: u64,
+    pub(super) served_bytes: u64,
+    pub(super) kept_bytes: u64,
+    pub(super) resumed_bytes: u64,
+    pub(super) source_read_bytes: u64,
 }
 
 impl NodeReport {
@@ -46,11 +46,11 @@ impl NodeReport {
             reason: None,
             written_by: None,
             destinations: dirs.iter().map(|dir| escape::path(dir).to_string()).collect(),
-            moved: 0,
-            served: 0,
-            kept: 0,
-            resumed: 0,
-            source_read: 0,
+            moved_bytes: 0,
+            served_bytes: 0,
+            kept_bytes: 0,
+            resumed_bytes: 0,
+            source_read_bytes: 0,
         }
     }
 
@@ -61,9 +61,9 @@ impl NodeReport {
     }
 
     pub(super) fn take(&mut self, staged: StagedRank) {
-        self.moved += staged.received_bytes;
-        self.served += staged.served_bytes;
-        self.source_read += staged.source_bytes;
+        self.moved_bytes += staged.received_bytes;
+        self.served_bytes += staged.served_bytes;
+        self.source_read_bytes += staged.source_bytes;
         if let Some(problem) = staged.problem {
             self.fail(problem);
         }

@@ -13,9 +13,12 @@ use crate::escape;
 use crate::protocol::tracker::Progress;
 use crate::report::Limits;
 use crate::report::limits::bounds;
-use crate::report::units::{count, size};
+use crate::report::units::{count, rate, seconds, size};
 use crate::time::Clock;
 use crate::tree::{EntryKind, Layout, Manifest};
+
+// It grows when a field of the JSON changes its meaning or is removed, so that old readers refuse it.
+const SCHEMA: u32 = 1;
 
 // How often a line shows progress where there is no terminal.
 // A job log stays short, and whoever watches it sees that the job lives.
@@ -57,9 +60,9 @@ pub(super) fn progress(
         let now = clock.now();
         if has_lines && now.since(shown) >= LINE_EVERY {
             shown = now;
-            let seconds = now.since(began).as_secs_f64();
-            let rate = done / seconds;
-            let left = (all - done) / rate.max(1.0);
+            let elapsed = now.since(began).as_secs_f64();
+            let per_second = done / elapsed;
+            let left = (all - done) / per_second.max(1.0);
             let (complete, ranks) = (progress.peers_complete, hosts.len());
             let phase = if is_over { "writing and syncing" } else { "moving" };
             let behind = progress.slowest.iter().flatten().map(|&(node, verified)| {
@@ -73,13 +76,26 @@ pub(super) fn progress(
                 format!("; behind: {}", behind.join(", "))
             };
             terminal::note(&format!(
-                "{seconds:.0} s: {phase}: {} of {}, {}/s, {left:.0} s left, {complete} of {ranks} ranks \
-                 have all{behind}",
+                "{elapsed:.0} s: {phase}: {} of {}, {}, {left:.0} s left, {complete} of {} complete{behind}",
                 size(done),
                 size(all),
-                size(rate)
+                rate(per_second),
+                count(ranks as u64, "rank")
             ));
         }
+    }
+}
+
+/// How many of all ranks have what they should.
+fn verdict(all: usize, failed: usize, is_whole: bool) -> String {
+    let what = if is_whole { "everything" } else { "all of the source that can be read" };
+    let complete = all - failed;
+    let (ranks, verb) =
+        (count(all as u64, "rank"), if complete.max(1) == 1 { "has" } else { "have" });
+    match (failed, all) {
+        (0, 1) => format!("{ranks} {verb} {what}, verified"),
+        (0, _) => format!("all {ranks} {verb} {what}, verified"),
+        _ => format!("{complete} of {ranks} {verb} {what}; {failed} failed"),
     }
 }
 
@@ -125,7 +141,7 @@ impl StageSummary<'_> {
     /// The least time on this machine: each byte that was moved costs a copy and a hash, each byte that was
     /// read another.
     fn bound_s(&self, limits: &Limits, cores: usize) -> Option<f64> {
-        let moved = self.sum(|node| node.moved) + self.sum(|node| node.source_read);
+        let moved = self.sum(|node| node.moved_bytes) + self.sum(|node| node.source_read_bytes);
         bounds::one_machine(moved, cores, limits, true)
     }
 
@@ -137,11 +153,12 @@ impl StageSummary<'_> {
 
     fn json(&self, bound: Option<f64>, failed: usize) -> serde_json::Value {
         json!({
+            "schema": SCHEMA,
             "bytes_total": self.manifest.bytes(),
-            "bytes_moved": self.sum(|node| node.moved),
-            "bytes_kept": self.sum(|node| node.kept),
-            "bytes_resumed": self.sum(|node| node.resumed),
-            "source_bytes_read": self.sum(|node| node.source_read),
+            "bytes_moved": self.sum(|node| node.moved_bytes),
+            "bytes_kept": self.sum(|node| node.kept_bytes),
+            "bytes_resumed": self.sum(|node| node.resumed_bytes),
+            "source_bytes_read": self.sum(|node| node.source_read_bytes),
             "files": self.files(),
             "makespan_s": self.seconds,
             "bound_s": bound,
@@ -152,34 +169,27 @@ impl StageSummary<'_> {
 
     fn text(&self, bound: Option<f64>, failed: usize) -> String {
         let total = self.manifest.bytes();
-        let moved = self.sum(|node| node.moved);
-        let read = self.sum(|node| node.source_read);
+        let moved = self.sum(|node| node.moved_bytes);
+        let read = self.sum(|node| node.source_read_bytes);
         let mut lines = vec![format!(
-            "{} in {}, {:.2} s, {}/s delivered",
+            "{} in {}, {}, {} delivered",
             size(total as f64),
             count(self.files() as u64, "file"),
-            self.seconds,
-            size(self.delivered() as f64 / self.seconds)
+            seconds(self.seconds),
+            rate(self.delivered() as f64 / self.seconds)
         )];
         lines.push(format!(
             "moved {}, read {} from the source ({:.2} x the tree), kept {}, resumed {}",
             size(moved as f64),
             size(read as f64),
             read as f64 / total.max(1) as f64,
-            size(self.sum(|node| node.kept) as f64),
-            size(self.sum(|node| node.resumed) as f64)
+            size(self.sum(|node| node.kept_bytes) as f64),
+            size(self.sum(|node| node.resumed_bytes) as f64)
         ));
         if let Some(bound) = bound.filter(|&bound| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} x the bound of this machine", self.seconds / bound));
         }
-        let all = self.nodes.len();
-        let what = if self.is_whole { "everything" } else { "all of the source that can be read" };
-        let ranks = count(all as u64, "rank");
-        lines.push(if failed == 0 {
-            format!("all {ranks} have {what}, verified")
-        } else {
-            format!("{} of {ranks} have {what}; {failed} failed", all - failed)
-        });
+        lines.push(verdict(self.nodes.len(), failed, self.is_whole));
         lines.join("\n") + "\n"
     }
 
@@ -189,10 +199,33 @@ impl StageSummary<'_> {
             NodeState::Complete if node.written_by.is_none() => {
                 // Sparse files may have 2^63 bytes each.
                 let all = self.manifest.bytes().saturating_mul(node.destinations.len() as u64);
-                all.saturating_sub(node.kept).saturating_sub(node.resumed)
+                all.saturating_sub(node.kept_bytes).saturating_sub(node.resumed_bytes)
             }
             NodeState::Complete | NodeState::Failed => 0,
         };
         self.nodes.iter().map(of).fold(0, u64::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_reads_well_for_one_and_for_many() {
+        let all = [(1, 0), (1, 1), (4, 0), (4, 1), (4, 3), (4, 4)];
+        let expected = [
+            "1 rank has everything, verified",
+            "0 of 1 rank has everything; 1 failed",
+            "all 4 ranks have everything, verified",
+            "3 of 4 ranks have everything; 1 failed",
+            "1 of 4 ranks has everything; 3 failed",
+            "0 of 4 ranks has everything; 4 failed",
+        ];
+        assert_eq!(all.map(|(all, failed)| verdict(all, failed, true)), expected);
+        assert_eq!(
+            verdict(2, 0, false),
+            "all 2 ranks have all of the source that can be read, verified"
+        );
     }
 }
