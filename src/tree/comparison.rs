@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use rustc_hash::FxHashSet;
 
 use super::list::LeftOut;
@@ -270,5 +271,8 @@ fn shown_bytes(bytes: &[u8]) -> String {
 }
 
 fn shown_time(time: FileTime) -> String {
-    format!("{}.{:09} s", time.seconds, time.nanos)
+    let at =
+        i32::try_from(time.nanos).ok().and_then(|nanos| Timestamp::new(time.seconds, nanos).ok());
+    // File systems take times that no calendar has.
+    at.map_or_else(|| format!("{}.{:09} s", time.seconds, time.nanos), |at| at.to_string())
 }

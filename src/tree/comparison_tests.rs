@@ -79,7 +79,10 @@ fn each_kind_of_difference_is_named() {
         let file = File::open(tree.join("a/small")).expect("ours");
         file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
     });
-    assert!(time.len() == 1 && time[0].starts_with("tree/a/small: modified: 0.000000000 s, not "));
+    assert!(
+        time.len() == 1
+            && time[0].starts_with("tree/a/small: modified: 1970-01-01T00:00:00Z, not 20")
+    );
 }
 
 #[test]
