@@ -43,7 +43,15 @@ fn threads_deliver_every_file() {
             let more = ["--segment-bytes", segment_bytes];
             let output = run(engine, &inputs(name), out.path(), &more);
             assert!(output.status.success(), "{output:?}");
-            assert_eq!(summary(&output)["verified"], true);
+            let summary = summary(&output);
+            assert_eq!(summary["verified"], true);
+            let bytes = summary["bytes_delivered"].as_u64().expect("a number");
+            let has_bound = summary["ratio_to_bound"].is_number() && summary["bound_s"].is_number();
+            assert_eq!(
+                has_bound,
+                bytes >= 16 << 20,
+                "a ratio of what caches hold says nothing: {bytes}"
+            );
             check_outputs(&inputs(name), out.path());
         }
     }

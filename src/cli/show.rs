@@ -13,19 +13,13 @@ use crate::driver::job::JobResult;
 use crate::escape::{self, LISTED_MAX};
 use crate::harness;
 use crate::protocol::tracker::Progress;
+use crate::report::limits::BOUND_BYTES_LEAST;
 use crate::report::{Carrier, Limits, Summary};
 use crate::time::Clock;
 
-// Time spent on measuring the machine's limits after a run, at most.
+// Time spent on measuring the machine's limits after a run.
 // A blink for somebody who waits for the prompt, and 8 rounds of a millisecond for each of two rates.
 const LIMITS_BUDGET: Duration = Duration::from_millis(16);
-
-// And at least: 8 rounds of 125 µs, each of thousands of short segments.
-const LIMITS_BUDGET_LEAST: Duration = Duration::from_millis(2);
-
-// Runs that are so many times longer than the budget get all of it.
-// A short run is not to wait for its limits longer than a tenth of its own time.
-const RUN_OVER_BUDGET: u32 = 10;
 
 // How often a line shows progress where there is no terminal.
 // Rare enough for a log file; chosen, not tuned.
@@ -201,21 +195,13 @@ pub(super) fn summary(
     let one_machine = cores.is_some();
     // Measuring takes longer than a short run: not where nobody reads the limits.
     let is_read = !args.shared.quiet || args.shared.json || args.report.is_some();
-    let limits = (one_machine && is_read).then(|| limits(args.segment_bytes.get(), &ended, clock));
+    let moved = ended.metrics.iter().map(|rank| rank.received_bytes).fold(0, u64::saturating_add);
+    let has_bound = one_machine && is_read && moved >= BOUND_BYTES_LEAST;
+    let limits = has_bound.then(|| Limits::measure(args.segment_bytes.get(), LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
     let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };
     let summary = Summary::new(&args.job(!one_machine, error), &carrier, ended);
     publish(args, &summary).unwrap_or(code)
-}
-
-/// The limits of this machine for what a run moved.
-fn limits(segment_bytes: usize, ended: &JobResult, clock: &Clock) -> Limits {
-    let last = ended.outcome.finished.iter().flatten().max();
-    let makespan = last.zip(ended.outcome.opened).map(|(last, opened)| last.since(opened));
-    let budget = makespan.unwrap_or_default() / RUN_OVER_BUDGET;
-    let moved = ended.metrics.iter().map(|rank| rank.received_bytes).sum();
-    let budget = budget.clamp(LIMITS_BUDGET_LEAST, LIMITS_BUDGET);
-    Limits::measure_after(moved, segment_bytes, budget, clock)
 }
 
 /// Prints and writes the summary as asked; an exit code if that fails.

@@ -13,6 +13,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use crate::report::Limits;
+use crate::report::limits::BOUND_BYTES_LEAST;
 use crate::store::{Store, VacantSlot};
 use crate::time::Clock;
 use crate::verify::Digest;
@@ -24,7 +25,7 @@ const SEGMENT_BYTES_MAX: usize = 64 << 20;
 // The size of each buffer, bytes, at most.
 // More than a core's second-level cache holds, because the bytes of a run come from memory too.
 // STREAM wants four times the last-level cache, which takes too long to touch before a short run.
-const BUFFER_BYTES: usize = 16 << 20;
+const BUFFER_BYTES: usize = BOUND_BYTES_LEAST as usize;
 // Rounds that share a measurement's budget.
 // Enough that one is likely to be undisturbed, few enough that each still is long. Chosen, not tuned.
 const ROUNDS: u32 = 8;
@@ -41,29 +42,8 @@ impl Limits {
     /// It takes about `budget`, half for copying and half for hashing, and some milliseconds to
     /// allocate. It copies and hashes at least one segment. An empty segment counts as one byte.
     pub(crate) fn measure(segment_bytes: usize, budget: Duration, clock: &Clock) -> Self {
-        Self::measure_within(BUFFER_BYTES, segment_bytes, budget, clock)
-    }
-
-    /// The same for a run that moved `moved_bytes`: what fits into a cache is copied from there.
-    // Touching 32 MiB of fresh memory takes up to 60 ms, longer than a whole run that moves hashes alone.
-    pub(crate) fn measure_after(
-        moved_bytes: u64,
-        segment_bytes: usize,
-        budget: Duration,
-        clock: &Clock,
-    ) -> Self {
-        let buffer_bytes = usize::try_from(moved_bytes).unwrap_or(BUFFER_BYTES).min(BUFFER_BYTES);
-        Self::measure_within(buffer_bytes, segment_bytes, budget, clock)
-    }
-
-    fn measure_within(
-        buffer_bytes: usize,
-        segment_bytes: usize,
-        budget: Duration,
-        clock: &Clock,
-    ) -> Self {
         let segment_bytes = segment_bytes.clamp(1, SEGMENT_BYTES_MAX);
-        let source_bytes = source_bytes(buffer_bytes, segment_bytes);
+        let source_bytes = source_bytes(BUFFER_BYTES, segment_bytes);
         let (mut source, mut destination) = buffers(source_bytes);
         let source = &source.bytes_mut()[..source_bytes];
         let mut copy = copier(source, destination.bytes_mut(), segment_bytes);
@@ -172,15 +152,6 @@ mod tests {
         for segment_bytes in [0, 1, 1000, 64 << 10, BUFFER_BYTES / 2 + 1] {
             let limits = Limits::measure(segment_bytes, Duration::from_millis(8), &clock);
             assert!(limits.usable(), "{segment_bytes} bytes: {limits:?}");
-        }
-    }
-
-    #[test]
-    fn a_run_of_any_size_gives_usable_limits() {
-        let clock = Clock::start();
-        for moved_bytes in [0, 1, 363_000, u64::MAX] {
-            let limits = Limits::measure_after(moved_bytes, 33, Duration::ZERO, &clock);
-            assert!(limits.usable(), "{moved_bytes} bytes: {limits:?}");
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt::{self, Display};
 
 use super::Summary;
+use super::limits::BOUND_BYTES_LEAST;
 use super::statistics::median;
 use super::units::{self, count, rate, seconds, size};
 use crate::escape::{self, LISTED_MAX};
@@ -74,6 +75,10 @@ fn rates(summary: &Summary, lines: &mut LabelledLines) {
     let makespan = seconds(summary.makespan_s);
     let limit = match (summary.bound_s, summary.ratio_to_bound) {
         (Some(bound), Some(ratio)) => format!("bound {}, ratio {ratio:.2}", seconds(bound)),
+        _ if summary.bytes_delivered < BOUND_BYTES_LEAST => {
+            let least = size(BOUND_BYTES_LEAST as f64);
+            format!("no bound: less than {least} comes from caches")
+        }
         _ => "bound unknown".to_owned(),
     };
     lines.add("makespan", format!("{makespan}, {limit}; setup {}", seconds(summary.setup_s)));

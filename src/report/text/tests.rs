@@ -26,6 +26,19 @@ fn a_run_with_every_problem() {
 }
 
 #[test]
+fn a_run_that_caches_hold_has_no_bound() {
+    let (job, mut carrier, mut ended) = example();
+    carrier.limits = None;
+    ended.metrics.iter_mut().for_each(|rank| rank.received_bytes /= 100);
+    let text = render(&Summary::new(&job, &carrier, ended));
+    assert!(
+        text.contains("1.500 s, no bound: less than 16 MiB comes from caches; setup"),
+        "{text}"
+    );
+    assert!(!text.contains("ratio"), "{text}");
+}
+
+#[test]
 fn many_peers_are_three_lines() {
     let served = |rank: u64| RankMetrics { served_bytes: rank * 1000, ..Default::default() };
     let metrics = (0..=40).map(|rank| served(if rank == 7 { 99 } else { rank })).collect();
