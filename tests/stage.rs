@@ -5,6 +5,8 @@
 mod tree;
 #[path = "stage/disks.rs"]
 mod disks;
+#[path = "stage/dry_run.rs"]
+mod dry_run;
 #[path = "stage/faults.rs"]
 mod faults;
 #[path = "stage/manifests.rs"]

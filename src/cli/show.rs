@@ -196,7 +196,7 @@ pub(super) fn summary(
     // Measuring takes longer than a short run: not where nobody reads the limits.
     let is_read = !args.shared.quiet || args.shared.json || args.report.is_some();
     let moved = ended.metrics.iter().map(|rank| rank.received_bytes).fold(0, u64::saturating_add);
-    let has_bound = one_machine && is_read && moved >= BOUND_BYTES_LEAST;
+    let has_bound = one_machine && is_read && moved >= BOUND_BYTES_LEAST as u64;
     let limits = has_bound.then(|| Limits::measure(args.segment_bytes.get(), LIMITS_BUDGET, clock));
     let cores = cores.unwrap_or_else(harness::cores);
     let carrier = Carrier { engine: args.engine.name(), transport, cores, limits };

@@ -51,6 +51,7 @@ impl Display for SourceRank {
     DIR/<last name of SRC> is the result on each node. A new tree appears whole, by one rename; an \
     existing one is brought up to date file by file. DIR/.mpiswarm/<last name of SRC>.manifest is written \
     last. After an interruption, run the same command again: it goes on from there.\n\n\
+    With --dry-run: 0 told for every node, 1 not for every node, 2 refused.\n\n\
     Examples, with one rank a node:\n  \
     srun --ntasks-per-node=1 mpiswarm stage /shared/model --to /local/scratch\n  \
     mpirun --map-by ppr:1:node --bind-to none mpiswarm stage /shared/model --to /local/scratch"
@@ -74,6 +75,10 @@ pub(super) struct StageArgs {
     /// Delete what is in DIR/<name> and not in the source
     #[arg(long)]
     pub(super) delete: bool,
+    /// Say what would be sent, replaced, kept and deleted, and write nothing. What an interrupted attempt has
+    /// written counts as not there yet
+    #[arg(long)]
+    pub(super) dry_run: bool,
     /// Do not wait until all is on the disk: a node that crashes soon may lose some of it
     #[arg(long)]
     pub(super) no_sync: bool,
@@ -111,6 +116,7 @@ impl StageArgs {
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),
             ("--delete", self.delete.to_string()),
+            ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),
         ];

@@ -60,7 +60,7 @@ pub(super) fn parse_time(text: &str, plain: Duration) -> Option<Duration> {
 
 /// A size as one would type it: in the largest unit that gives a whole number.
 pub(super) fn typed_size(bytes: u64) -> String {
-    let fits = |&&(_, one): &&(char, u64)| bytes > 0 && bytes % one == 0;
+    let fits = |&&(_, one): &&(char, u64)| bytes > 0 && bytes.is_multiple_of(one);
     match SIZE_UNITS.iter().find(fits) {
         Some((name, one)) => format!("{}{name}", bytes / one),
         None => bytes.to_string(),

@@ -104,7 +104,7 @@ pub fn verify_tree(
     Ok(differences)
 }
 
-fn below(path: &TreePath) -> impl Iterator<Item = &[u8]> {
+pub(super) fn below(path: &TreePath) -> impl Iterator<Item = &[u8]> {
     path.below_root().split(|&byte| byte == b'/')
 }
 
@@ -254,7 +254,7 @@ fn kind(entry: &Entry) -> &'static str {
 }
 
 /// Whether a path, or a folder that it lies in, is among others.
-fn is_in(path: &[u8], others: &FxHashSet<&[u8]>) -> bool {
+pub(super) fn is_in(path: &[u8], others: &FxHashSet<&[u8]>) -> bool {
     let ends = memchr::memchr_iter(b'/', path).chain([path.len()]);
     !others.is_empty() && ends.map(|end| &path[..end]).any(|path| others.contains(path))
 }

@@ -8,6 +8,7 @@ mod comparison;
 mod destination;
 mod destinations;
 mod digest;
+mod dry_run;
 mod entry;
 mod file_roots;
 mod identity;
@@ -31,6 +32,7 @@ pub use destination::{
 };
 pub use destinations::Destinations;
 pub use digest::{SegmentDigest, root_of_large_file};
+pub use dry_run::{DryRun, DryRunOptions, EntryTally, dry_run};
 pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
 pub use file_roots::{FileRoots, root_of_file, roots_of_files};
 pub use identity::FileIdentity;

@@ -2,6 +2,7 @@
 
 #[cfg(feature = "mpi")]
 mod ranks;
+mod dry_run_report;
 mod folder_locks;
 mod listing_progress;
 mod node_report;
@@ -33,6 +34,7 @@ use crate::tree::{
     is_reserved, list, roots_of_files, shortages,
 };
 use crate::verify::Digest;
+use dry_run_report::NodeDryRun;
 use folder_locks::FolderLocks;
 use node_report::{NodeReport, swarm_errors};
 
@@ -410,7 +412,11 @@ fn stage_locally(args: &StageArgs) -> u8 {
             return REFUSED;
         }
     };
-    let SourceList { manifest, is_whole, digests, identities } = listed;
+    if args.dry_run {
+        let node = NodeDryRun::of(args, (0, &host), &dirs, (&listed, &layout));
+        return dry_run_report::print(args, (&listed.manifest, listed.is_whole), &[node]);
+    }
+        let SourceList { manifest, is_whole, digests, identities } = listed;
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
     interrupt::begin();

@@ -10,6 +10,7 @@ use mpi::Threading;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
+use super::dry_run_report::{self, NodeDryRun};
 use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_summary::{StageSummary, progress};
@@ -26,7 +27,7 @@ use crate::protocol::Outcome;
 use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
-use crate::transport::mpi::{HostRanks, Meeting, RollCall, here};
+use crate::transport::mpi::{HostRanks, Meeting, REPORT_BYTES_MAX, RollCall, here};
 use crate::tree::{Layout, Room, Shortage, shortages};
 use crate::watchdog;
 
@@ -126,6 +127,9 @@ impl StageJob<'_> {
     fn run(&self, clock: &Clock) -> Result<u8, Box<dyn Error>> {
         let host = host_name();
         let dirs = destination_dirs(self.args, self.rank(), &host);
+        if self.args.dry_run {
+            return self.dry_run(&host, &dirs);
+        }
         let mut report = NodeReport::new(self.rank(), &host, &dirs);
         let (writers, hosts) = self.find_writers(&dirs, &host, &mut report)?;
         let listed = self.list(&dirs)?;
@@ -192,6 +196,24 @@ impl StageJob<'_> {
             let code = summary.print(self.args);
             if start.any { code } else { REFUSED }
         })
+    }
+
+    /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder.
+    fn dry_run(&self, host: &str, dirs: &[PathBuf]) -> Result<u8, Box<dyn Error>> {
+        let Ok(list) = self.list(dirs)? else {
+            // Rank 0 has said why.
+            return Ok(if self.rank() == 0 { REFUSED } else { OK });
+        };
+        let layout = Layout::new(&list.manifest)?;
+        let mine = NodeDryRun::of(self.args, (self.rank(), host), dirs, (&list, &layout));
+        let mine = mine.encoded(usize::try_from(REPORT_BYTES_MAX)?);
+        let Some(all) = self.roll_call(Duration::ZERO).collect(Meeting::Reports, &mine)? else {
+            return Ok(OK);
+        };
+        let read = all.iter().map(|bytes| postcard::from_bytes(bytes.as_deref()?).ok());
+        let nodes: Option<Vec<NodeDryRun>> = read.collect();
+        let nodes = nodes.ok_or(TransportError::BrokenOff)?;
+        Ok(dry_run_report::print(self.args, (&list.manifest, list.is_whole), &nodes))
     }
 
     fn share(&self) -> HostShare {

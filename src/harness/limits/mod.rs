@@ -25,7 +25,7 @@ const SEGMENT_BYTES_MAX: usize = 64 << 20;
 // The size of each buffer, bytes, at most.
 // More than a core's second-level cache holds, because the bytes of a run come from memory too.
 // STREAM wants four times the last-level cache, which takes too long to touch before a short run.
-const BUFFER_BYTES: usize = BOUND_BYTES_LEAST as usize;
+const BUFFER_BYTES: usize = BOUND_BYTES_LEAST;
 // Rounds that share a measurement's budget.
 // Enough that one is likely to be undisturbed, few enough that each still is long. Chosen, not tuned.
 const ROUNDS: u32 = 8;

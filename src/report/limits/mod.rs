@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// A run that moved fewer bytes has no bound.
 // The limits are measured over buffers of this size. Less lies in caches, from which it is copied at a rate
 // that depends on who used them last: the ratio would say nothing of the run.
-pub(crate) const BOUND_BYTES_LEAST: u64 = 16 << 20;
+pub(crate) const BOUND_BYTES_LEAST: usize = 16 << 20;
 
 /// The rates of one core of this machine, or of all together, as the harness measures them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]

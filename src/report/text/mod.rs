@@ -75,7 +75,7 @@ fn rates(summary: &Summary, lines: &mut LabelledLines) {
     let makespan = seconds(summary.makespan_s);
     let limit = match (summary.bound_s, summary.ratio_to_bound) {
         (Some(bound), Some(ratio)) => format!("bound {}, ratio {ratio:.2}", seconds(bound)),
-        _ if summary.bytes_delivered < BOUND_BYTES_LEAST => {
+        _ if summary.bytes_delivered < BOUND_BYTES_LEAST as u64 => {
             let least = size(BOUND_BYTES_LEAST as f64);
             format!("no bound: less than {least} comes from caches")
         }

@@ -37,7 +37,7 @@ const POSTED_RECEIVES: usize = 16;
 
 /// Bytes of the report of one rank, at most.
 // Counters, and at most 41 kB of latencies. Reports of 32,000 ranks stay below the 2 GiB that MPI counts.
-const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
+pub(crate) const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
 
 /// The tag of messages.
 // Any one will do: messages have a communicator of their own.

@@ -45,7 +45,7 @@ pub(super) struct Traits {
 
 /// The units that file systems keep times in, nanoseconds.
 // NTFS 100 ns, CIFS and HFS+ 1 µs, 1 ms or 1 s, ext3 1 s, FAT 2 s.
-const TIME_UNITS: [i128; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
+pub(crate) const TIME_UNITS: [i128; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
 
 /// A letter that Unicode composes of two characters, too.
 pub(super) const COMPOSED: &str = "\u{e9}";
