@@ -11,6 +11,8 @@ mod dry_run;
 mod faults;
 #[path = "stage/manifests.rs"]
 mod manifests;
+#[path = "stage/observed.rs"]
+mod observed;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;

@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, ValueEnum};
 
 use super::node_flags::NodeFlags;
 #[cfg(feature = "mpi")]
@@ -100,8 +100,25 @@ pub(super) struct StageArgs {
     /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
+    /// How progress is shown on stderr; `json`: a line a second with phase (listing, moving, writing), elapsed_s,
+    /// verified_bytes, wanted_bytes, bytes_per_second, left_s, ranks_complete, ranks, behind
+    #[arg(long, value_enum, default_value_t = ProgressFormat::Auto, value_name = "FORMAT", conflicts_with = "quiet")]
+    pub(super) progress: ProgressFormat,
+    /// Keep this file up to date with how far the stage is, and how it ended, in the OpenMetrics text format, as
+    /// for the textfile collector of Prometheus; rank 0 writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(super) metrics: Option<PathBuf>,
     #[command(flatten)]
     pub(super) shared: NodeFlags,
+}
+
+/// How progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProgressFormat {
+    /// A bar on a terminal, elsewhere a line every 10 s.
+    Auto,
+    /// One JSON object a line.
+    Json,
 }
 
 impl StageArgs {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crossbeam::channel::{RecvTimeoutError, bounded};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::super::stage_args::{ProgressFormat, StageArgs};
 use super::terminal;
 use crate::spawn;
 use crate::sync::{AtomicU64, Ordering};
@@ -16,14 +17,22 @@ use crate::time::Clock;
 // As while segments move: a job log stays short.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
+// How often a program is told.
+// As while segments move.
+const SAMPLE_EVERY: Duration = Duration::from_secs(1);
+
 // How often a terminal shows it.
 // A person sees five steps a second as motion.
 const STEP_EVERY: Duration = Duration::from_millis(200);
 
 /// Lists, and shows meanwhile how much was found.
-pub(super) fn show_while<T: Send>(quiet: bool, list: impl FnOnce(&AtomicU64) -> T) -> T {
-    if quiet {
+pub(super) fn show_while<T: Send>(args: &StageArgs, list: impl FnOnce(&AtomicU64) -> T) -> T {
+    if args.shared.quiet {
         return list(&AtomicU64::new(0));
+    }
+    if args.progress == ProgressFormat::Json {
+        let clock = Clock::start();
+        return watch(SAMPLE_EVERY, list, |found| terminal::note(&json(&clock, found)));
     }
     if io::stderr().is_terminal() {
         let style = ProgressStyle::with_template("listing: {human_pos} files and folders so far");
@@ -35,6 +44,12 @@ pub(super) fn show_while<T: Send>(quiet: bool, list: impl FnOnce(&AtomicU64) -> 
     }
     let clock = Clock::start();
     watch(LINE_EVERY, list, |found| terminal::note(&line(clock.now().0 / 1_000_000_000, found)))
+}
+
+fn json(clock: &Clock, found: u64) -> String {
+    let elapsed_s = clock.now().0 as f64 / 1e9;
+    serde_json::json!({ "schema": 1, "phase": "listing", "elapsed_s": elapsed_s, "entries": found })
+        .to_string()
 }
 
 fn line(seconds: u64, found: u64) -> String {

@@ -5,7 +5,9 @@ mod ranks;
 mod dry_run_report;
 mod folder_locks;
 mod listing_progress;
+mod metrics_file;
 mod node_report;
+mod stage_progress;
 mod stage_summary;
 
 use std::cmp::Ordering;
@@ -17,7 +19,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::stage_args::StageArgs;
+use super::stage_args::{SourceRank, StageArgs};
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
 use crate::config::Config;
 use crate::driver::stage::{StagePart, slots_least, stage_here};
@@ -99,9 +101,12 @@ struct SourceList {
 impl SourceList {
     /// Lists the sources, and says what is left out.
     fn read(args: &StageArgs, has_links: bool) -> Result<Self, String> {
+        // Rank 0 writes them: another rank that lists can't tell whether it can.
+        let is_first = matches!(args.from, SourceRank::All | SourceRank::Rank(0));
+        args.metrics.as_deref().filter(|_| is_first).map_or(Ok(()), metrics_file::check)?;
         let least = |segment_bytes| slots_least(&config(args, segment_bytes, has_links)) as u64;
         let memory = args.memory.map(|memory| memory.get());
-        let listed = listing_progress::show_while(args.shared.quiet, |found| {
+        let listed = listing_progress::show_while(args, |found| {
             let options = ListOptions {
                 segment_bytes: args.segment_bytes.map(|bytes| bytes.get()),
                 is_over_links: has_links,
@@ -435,7 +440,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let needed = setup.destinations.missing();
     let place = HostShare { ranks_here: 1, cores: Cores::mine(), has_links: false, is_alone: true };
     let (part, mut report) = setup.part(args, needed, &place);
-    let progress = stage_summary::progress(args, &layout, vec![host.clone()], &clock);
+    let progress = stage_progress::progress(args, &layout, vec![host.clone()], &clock);
     let ended = if part.is_done() {
         Ok((None, part.finish()))
     } else {

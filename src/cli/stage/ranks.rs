@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::dry_run_report::{self, NodeDryRun};
 use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
-use super::stage_summary::{StageSummary, progress};
+use super::stage_progress::progress;
+use super::stage_summary::StageSummary;
 use super::{
     HostShare, RankSetup, SourceList, binding_note, config, destination_dirs, host_name, refusal,
 };

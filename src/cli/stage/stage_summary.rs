@@ -1,16 +1,14 @@
-//! Progress and summary of a stage.
+//! The summary of a stage.
 
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::stage_args::StageArgs;
 use super::super::{FAILED, OK, show as terminal};
+use super::metrics_file;
 use super::node_report::{NodeReport, NodeState};
 use crate::escape;
-use crate::protocol::tracker::Progress;
 use crate::report::Limits;
 use crate::report::limits::bounds;
 use crate::report::units::{count, rate, seconds, size};
@@ -20,10 +18,6 @@ use crate::tree::{EntryKind, Layout, Manifest};
 // It grows when a field of the JSON changes its meaning or is removed, so that old readers refuse it.
 const SCHEMA: u32 = 1;
 
-// How often a line shows progress where there is no terminal.
-// A job log stays short, and whoever watches it sees that the job lives.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-
 // Time spent on measuring the machine's limits, where all ranks are on one.
 // As for `run`: a blink.
 const LIMITS_BUDGET: Duration = Duration::from_millis(16);
@@ -31,60 +25,6 @@ const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 // Bounds below this are not shown, seconds.
 // They count bytes alone; where there are few, names and syncs take the time.
 const BOUND_S_LEAST: f64 = 0.1;
-
-/// Shows progress: a bar on a terminal, else a line now and then.
-pub(super) fn progress(
-    args: &StageArgs,
-    layout: &Layout,
-    hosts: Vec<String>,
-    clock: &Clock,
-) -> impl FnMut(Progress) + use<> {
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = if args.shared.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(style.expect("the template is well formed"));
-    let has_lines = !args.shared.quiet && !io::stderr().is_terminal();
-    let per_segment = layout.bytes() as f64 / f64::from(layout.segment_count().max(1));
-    let (clock, began, mut shown) = (*clock, clock.now(), clock.now());
-    move |progress| {
-        let bytes = |segments: u64| segments as f64 * per_segment;
-        let (done, all) = (bytes(progress.segments_verified), bytes(progress.segments_wanted));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "bytes, shown")]
-        let (shown_done, shown_all) = (done as u64, all as u64);
-        bar.set_length(shown_all);
-        bar.set_position(shown_done);
-        let is_over = progress.segments_verified == progress.segments_wanted;
-        if is_over && progress.segments_wanted > 0 {
-            bar.finish_and_clear();
-        }
-        let now = clock.now();
-        if has_lines && now.since(shown) >= LINE_EVERY {
-            shown = now;
-            let elapsed = now.since(began).as_secs_f64();
-            let per_second = done / elapsed;
-            let left = (all - done) / per_second.max(1.0);
-            let (complete, ranks) = (progress.peers_complete, hosts.len());
-            let phase = if is_over { "writing and syncing" } else { "moving" };
-            let behind = progress.slowest.iter().flatten().map(|&(node, verified)| {
-                let host = hosts.get(node.index() % ranks.max(1)).map_or("", String::as_str);
-                format!("{} {}", escape::terminal(host), size(bytes(verified)))
-            });
-            let behind: Vec<_> = behind.collect();
-            let behind = if complete == 0 || behind.is_empty() {
-                String::new()
-            } else {
-                format!("; behind: {}", behind.join(", "))
-            };
-            terminal::note(&format!(
-                "{elapsed:.0} s: {phase}: {} of {}, {}, {left:.0} s left, {complete} of {} complete{behind}",
-                size(done),
-                size(all),
-                rate(per_second),
-                count(ranks as u64, "rank")
-            ));
-        }
-    }
-}
 
 /// How many of all ranks have what they should.
 fn verdict(all: usize, failed: usize, is_whole: bool) -> String {
@@ -131,7 +71,29 @@ impl StageSummary<'_> {
         } else if !args.shared.quiet {
             terminal::text(&self.text(bound, failed.len()));
         }
-        if failed.is_empty() && self.is_whole { OK } else { FAILED }
+        let has_metrics = self.write_metrics(args, failed.len());
+        if failed.is_empty() && self.is_whole && has_metrics { OK } else { FAILED }
+    }
+
+    /// Writes the metrics as asked; returns false if that fails.
+    fn write_metrics(&self, args: &StageArgs, failed: usize) -> bool {
+        let Some(path) = &args.metrics else { return true };
+        let complete = self.nodes.len() - failed;
+        let metrics = [
+            ("running", 0.0),
+            ("success", if failed == 0 && self.is_whole { 1.0 } else { 0.0 }),
+            ("elapsed_seconds", self.seconds),
+            ("ranks", self.nodes.len() as f64),
+            ("ranks_complete", complete as f64),
+            ("ranks_failed", failed as f64),
+            ("tree_bytes", self.manifest.bytes() as f64),
+            ("moved_bytes", self.sum(|node| node.moved_bytes) as f64),
+            ("kept_bytes", self.sum(|node| node.kept_bytes) as f64),
+            ("resumed_bytes", self.sum(|node| node.resumed_bytes) as f64),
+            ("source_read_bytes", self.sum(|node| node.source_read_bytes) as f64),
+        ];
+        let written = metrics_file::write(path, &metrics);
+        written.inspect_err(|refusal| terminal::error(refusal)).is_ok()
     }
 
     fn sum(&self, bytes: impl Fn(&NodeReport) -> u64) -> u64 {
