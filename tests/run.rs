@@ -319,3 +319,22 @@ fn a_full_stdout_is_an_error_and_no_panic() {
         assert!(errors.starts_with("mpiswarm: stdout: "), "{errors}");
     }
 }
+
+#[test]
+fn the_version_names_commit_and_mpi() {
+    let said = |flag: &str| {
+        let output = Command::new(PROGRAM).arg(flag).output().expect("the program starts");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let short = concat!("mpiswarm ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(said("-V"), short);
+    let long = said("--version");
+    let more: Vec<_> = long.strip_prefix(short).expect("the same first").lines().collect();
+    let [commit @ .., mpi] = &more[..] else { panic!("{long}") };
+    // Sources without git have no commit.
+    let digits = |line: &str| line.strip_prefix("commit ").map(|rest| rest[..12].to_owned());
+    let is_hexadecimal = |text: String| text.chars().all(|c| c.is_ascii_hexdigit());
+    assert!(commit.iter().all(|line| digits(line).is_some_and(is_hexadecimal)), "{long}");
+    assert!(mpi.strip_prefix("MPI: ").is_some_and(|name| !name.is_empty()), "{long}");
+}

@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
 use super::stage_args::StageArgs;
+use super::version::long_version;
 use super::via::Via;
 use crate::config::Engine;
 use crate::config::ranges::{
@@ -25,6 +26,7 @@ use crate::report::compare::Figure;
 #[command(
     bin_name = "mpiswarm",
     version,
+    long_version = long_version(),
     about,
     after_help = "Try: mpiswarm stage SRC --to DIR. Each command has its exit codes in its own help; 2 always \
     means that nothing was begun.\nSizes: 64K, 4M, 1G; K, KB and KiB are all 1024 bytes. Times: 200ms, 2s, 5m, 1h.\nWithout arguments, under mpirun: mpiswarm run, in the current folder."

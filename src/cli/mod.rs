@@ -23,6 +23,7 @@ mod synthesize;
 mod threads;
 mod via;
 mod verify;
+mod version;
 mod writable;
 
 use std::process::ExitCode;
