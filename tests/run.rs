@@ -338,3 +338,36 @@ fn the_version_names_commit_and_mpi() {
     assert!(commit.iter().all(|line| digits(line).is_some_and(is_hexadecimal)), "{long}");
     assert!(mpi.strip_prefix("MPI: ").is_some_and(|name| !name.is_empty()), "{long}");
 }
+
+#[test]
+fn shells_and_man_are_told_of_every_command() {
+    let said = |arguments: &[&str]| {
+        let output = Command::new(PROGRAM).args(arguments).output().expect("the program starts");
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.code(), String::from_utf8(text).expect("text"))
+    };
+    let commands =
+        ["stage", "verify", "manifest", "run", "synthesize", "simulate", "bench", "compare"];
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (code, script) = said(&["completions", shell]);
+        assert_eq!(code, Some(0), "{script}");
+        let lacks = |name: &&&str| !script.contains(**name);
+        assert_eq!(commands.iter().find(lacks), None, "{shell}");
+        assert!(script.contains("dry-run"), "{shell}");
+    }
+    let out = tempfile::tempdir().expect("a folder");
+    let path = out.path().join("completions");
+    fs::write(&path, said(&["completions", "bash"]).1).expect("a small file");
+    let read = Command::new("bash").arg("-n").arg(&path).status().expect("bash starts");
+    assert!(read.success(), "bash can read it");
+    let (code, page) = said(&["man"]);
+    assert!(code == Some(0) && page.contains(".TH mpiswarm 1"), "{page}");
+    for name in commands {
+        let (code, page) = said(&["man", name]);
+        let head = format!(".TH mpiswarm-{name} 1");
+        assert!(code == Some(0) && page.contains(&head), "{page}");
+    }
+    assert!(said(&["man", "stage"]).1.contains("dry\\-run"));
+    let (code, wrong) = said(&["man", "walk"]);
+    assert!(code == Some(2) && wrong.contains("walk: no such command"), "{wrong}");
+}

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
@@ -54,6 +55,23 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// Compare measurements, or the contenders of one: what changed, how much, and whether it is noise
     Compare(CompareArgs),
+    /// Print what a shell needs to complete commands and flags: bash, zsh, fish, elvish or powershell
+    #[command(
+        after_help = "Example: mpiswarm completions bash > ~/.local/share/bash-completion/completions/mpiswarm"
+    )]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page of mpiswarm, or of a command
+    #[command(
+        after_help = "Example: mpiswarm man stage > ~/.local/share/man/man1/mpiswarm-stage.1"
+    )]
+    Man {
+        /// A command, such as stage
+        #[arg(value_name = "COMMAND")]
+        of: Option<String>,
+    },
 }
 
 /// One run.

@@ -5,6 +5,7 @@ mod agreement;
 mod args;
 mod bench;
 mod compare;
+mod documents;
 mod flags;
 mod interrupt;
 mod launcher;
@@ -73,6 +74,8 @@ pub fn main() -> ExitCode {
         Command::Bench(plan) => bench::bench(&plan),
         Command::Compare(question) => compare::run(&question),
         Command::Stage(args) => stage::stage(&args),
+        Command::Completions { shell } => documents::completions(shell),
+        Command::Man { of } => documents::man(of.as_deref()),
     };
     if code == OK && show::output_failed() { FAILED } else { code }.into()
 }
