@@ -41,7 +41,7 @@ fn codec(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("codec");
     group.warm_up_time(Duration::from_millis(300));
     group.measurement_time(Duration::from_secs(1));
-    let request = Message::Request { segments: [SegmentId(60_000)].into_iter().collect() };
+    let request = Message::Request { segments: [SegmentId(60_000).into()].into_iter().collect() };
     for (name, message) in [("ask", ask()), ("handout", handout()), ("request", request)] {
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let bytes = encode(&message, &mut buffer).expect("it fits").to_vec();

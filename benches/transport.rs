@@ -30,7 +30,7 @@ fn transport(criterion: &mut Criterion) {
     let [mut left, mut right] = <[LocalTransport; 2]>::try_from(ends).expect("two ends");
     let mut events = PolledEvents::default();
     let (request, decline) = (
-        Message::Request { segments: [SEGMENT].into_iter().collect() },
+        Message::Request { segments: [SEGMENT.into()].into_iter().collect() },
         Message::Decline { segment: SEGMENT },
     );
     group.bench_function("message-round-trip", |bencher| {
@@ -51,7 +51,7 @@ fn transport(criterion: &mut Criterion) {
                 left.expect(NodeId(1), SEGMENT, slot).expect("there is room");
                 left.send(NodeId(1), &request).expect("there is room");
                 poll(&mut right, &mut events);
-                right.serve(NodeId(0), SEGMENT, sealed.clone()).expect("there is room");
+                right.serve(NodeId(0), SEGMENT.into(), sealed.clone()).expect("there is room");
                 let Some(Completion::Arrived { slot, .. }) = poll(&mut left, &mut events) else {
                     panic!("a segment was served, and something else came");
                 };

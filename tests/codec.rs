@@ -9,7 +9,7 @@ use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part, ReadSegment,
+    Part, PostedReceives, ReadSegment, RequestedSegment,
 };
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
@@ -17,6 +17,14 @@ use proptest::prelude::*;
 
 fn segment() -> impl Strategy<Value = SegmentId> {
     any::<u32>().prop_map(SegmentId)
+}
+
+fn requested() -> impl Strategy<Value = RequestedSegment> {
+    let posted = any::<(u16, u8, u32)>();
+    (segment(), posted).prop_map(|(segment, (tag, fragment_log2, slot_bytes))| RequestedSegment {
+        segment,
+        posted: PostedReceives { tag, fragment_log2, slot_bytes },
+    })
 }
 
 fn node() -> impl Strategy<Value = NodeId> {
@@ -125,7 +133,7 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|index| Message::Registered { index }),
         any::<u32>().prop_map(|index| Message::Describe { index }),
         any::<u32>().prop_map(|file| Message::Finished { file: FileId(file) }),
-        vec(segment(), 0..=HANDOUT_MAX)
+        vec(requested(), 0..=HANDOUT_MAX)
             .prop_map(|segments| Message::Request { segments: segments.into_iter().collect() }),
         segment().prop_map(|segment| Message::Decline { segment }),
         segment().prop_map(|segment| Message::Unservable { segment }),

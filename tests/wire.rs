@@ -7,8 +7,8 @@ use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::registration::{Catalogue, Listing};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Input,
-    Message, Node, Outbox, Output, OwnedEntry, Part, Peer, ReadSegment, Registration, Tracker,
-    UNREAD,
+    Message, Node, Outbox, Output, OwnedEntry, Part, Peer, PostedReceives, ReadSegment,
+    Registration, RequestedSegment, Tracker, UNREAD,
 };
 use mpiswarm::time::Timestamp;
 use mpiswarm::verify::Digest;
@@ -90,10 +90,6 @@ fn open_peer() -> (Peer, Outbox) {
     (peer, out)
 }
 
-fn segments(ids: &[u32]) -> ArrayVec<SegmentId, 16> {
-    ids.iter().copied().map(SegmentId).collect()
-}
-
 fn handout(segment: u32, holder: u32, answers: u32) -> Message {
     let digest = Digest([7; 32]);
     let holders = [NodeId(holder)].into_iter().collect();
@@ -120,12 +116,23 @@ fn every_kind() -> Vec<Message> {
         Message::Lost { node: NodeId(3) },
         Message::Stop,
         Message::Bye,
-        Message::Request { segments: segments(&[0]) },
+        Message::Request { segments: requested(&[0]) },
         Message::Unservable { segment: SegmentId(3) },
         Message::Decline { segment: SegmentId(0) },
         Message::Withdraw { segment: SegmentId(0) },
         Message::Withdrawn { segment: SegmentId(0) },
     ]
+}
+
+fn requested(ids: &[u32]) -> ArrayVec<RequestedSegment, 16> {
+    ids.iter().map(|&id| SegmentId(id).into()).collect()
+}
+
+/// A request of a segment with such receives.
+fn posted(tag: u16, fragment_log2: u8) -> Message {
+    let posted = PostedReceives { tag, fragment_log2, slot_bytes: 1024 };
+    let segment = RequestedSegment { segment: SegmentId(1), posted };
+    Message::Request { segments: [segment].into_iter().collect() }
 }
 
 #[test]
@@ -314,7 +321,12 @@ fn a_peer_checks_every_number() {
         (0, Message::Acknowledged { answers: 2, busy: false }, "an answer to ask 2, of 1"),
         (0, Message::Lost { node: NodeId(4) }, "rank 4 as a holder, of 4 ranks"),
         (0, Message::Lost { node: NodeId::TRACKER }, "rank 0 as a holder, of 4 ranks"),
-        (3, Message::Request { segments: segments(&[1, 70]) }, "segment 70 of 70"),
+        (3, Message::Request { segments: requested(&[1, 70]) }, "segment 70 of 70"),
+        (3, posted(4_095, 14), "a request for fragments of 2^14 bytes, of 2^15 to 2^31"),
+        (3, posted(4_095, 32), "a request for fragments of 2^32 bytes, of 2^15 to 2^31"),
+        (3, posted(0, u8::MAX), "a request for fragments of 2^255 bytes, of 2^15 to 2^31"),
+        (3, posted(4_096, 15), "a request with tag 4096 of 4096"),
+        (3, posted(u16::MAX, 31), "a request with tag 65535 of 4096"),
         (3, Message::Decline { segment: SegmentId(70) }, "segment 70 of 70"),
         (3, Message::Withdraw { segment: SegmentId(70) }, "segment 70 of 70"),
         (3, Message::Withdrawn { segment: SegmentId(u32::MAX) }, "segment 4294967295 of 70"),

@@ -11,7 +11,9 @@ use libfuzzer_sys::fuzz_target;
 use mpiswarm::config::MESSAGE_BYTES_MAX;
 use mpiswarm::manifest::{FileId, NodeId, SegmentId};
 use mpiswarm::protocol::registration::{Catalogue, Listing};
-use mpiswarm::protocol::{CheckResult, Input, Message, Node, Outbox, Output, Peer, codec};
+use mpiswarm::protocol::{
+    CheckResult, Input, Message, Node, Outbox, Output, Peer, RequestedSegment, codec,
+};
 use mpiswarm::time::Timestamp;
 use mpiswarm::verify::Digest;
 
@@ -55,8 +57,9 @@ impl Run {
                     assert!(!self.reading.contains(&segment), "it is being read");
                     self.reading.push(segment);
                 }
-                Output::Serve { to, segment } => {
+                Output::Serve { to, requested: RequestedSegment { segment, posted } } => {
                     assert!(self.peer.holds(segment), "it serves what it has");
+                    assert!((15..=31).contains(&posted.fragment_log2), "it sends what can be cut");
                     self.serving.push((to, segment));
                 }
                 // What was read is dropped: it is another segment than others have read.

@@ -19,6 +19,20 @@ pub use choices::{
 pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
 pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
 
+/// Tags that a peer tells its pending requests apart with over MPI, at most.
+// A peer has 128 requests at most, and some that were withdrawn and have not ended. 4,096 are far more, and
+// every MPI has them: the standard guarantees 32,767.
+pub const REQUEST_TAGS: u16 = 1 << 12;
+
+/// The shortest fragment of a segment, as a power of two: 32 KiB.
+// What a link of 200 Mbit/s carries in a millisecond. Shorter ones cost more messages and gain nothing; Open
+// MPI sends messages below 64 KiB over TCP without asking the receiver first (its eager limit).
+pub const FRAGMENT_LOG2_LEAST: u8 = 15;
+
+/// The longest: any segment is shorter.
+// MPI counts bytes in 31 bits.
+pub const FRAGMENT_LOG2_MOST: u8 = 31;
+
 /// Segments in one handout, at most.
 // The classic exercise has 10. Each message costs the tracker microseconds, so that more in one
 // are cheaper; 16 is a power of two above 10, chosen and not tuned.
@@ -159,7 +173,7 @@ pub struct Config {
     pub silence_patience: Duration,
     /// How long the tracker waits for all registrations.
     pub registration_patience: Duration,
-    /// Segments that the transport can tell apart; a run with more is refused.
+    /// Segments of all files, at most: what a catalogue can make a peer keep is bounded by it.
     pub segments_max: u32,
     /// End game: with nothing else to ask for, a request this many mean latencies old is repeated
     /// elsewhere.
@@ -281,7 +295,7 @@ impl Config {
             ask_patience: Duration::from_secs(2),
             silence_patience: SILENCE_PATIENCE,
             registration_patience: REGISTRATION_PATIENCE,
-            // Segments are numbered in 32 bits. MPI lowers it to its greatest tag.
+            // Segments are numbered in 32 bits.
             segments_max: u32::MAX,
             // Late beyond the usual spread of latencies; each repeat costs a segment's transfer if
             // the first still comes. Chosen, not tuned.

@@ -106,8 +106,8 @@ impl Job {
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    fn prepare_peer(&self, place: (NodeId, u32), segments_max: u32, waker: &Unparker) -> Prepared {
-        let config = Config { segments_max, ..self.config.clone() };
+    fn prepare_peer(&self, place: (NodeId, u32), waker: &Unparker) -> Prepared {
+        let config = self.config.clone();
         let ready =
             |setup| Prepared::ready(place, setup, config.clone(), self.verify_threads, waker);
         let prepared = self.prepare(place.0, config.spare_slots()).and_then(ready);
@@ -158,9 +158,8 @@ pub fn run_threads(
     show: impl FnMut(Progress),
 ) -> Result<JobResult, JobError> {
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
-    let prepare = |(rank, parker): (u32, &Parker)| {
-        job.prepare_peer((NodeId(rank), nodes), job.config.segments_max, parker.unparker())
-    };
+    let prepare =
+        |(rank, parker): (u32, &Parker)| job.prepare_peer((NodeId(rank), nodes), parker.unparker());
     let prepared: Vec<Prepared> = (0..).zip(&parkers).skip(1).map(prepare).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
@@ -199,15 +198,14 @@ pub fn run_threads(
 #[cfg(feature = "mpi")]
 mod ranks {
     use super::{
-        Config, Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics,
-        Tracker,
+        Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use super::{run_peer, run_tracker};
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
     use crate::manifest::{FileId, SegmentId};
     use crate::protocol::violation::Route;
-    use crate::protocol::{Message, codec};
+    use crate::protocol::{Message, PostedReceives, RequestedSegment, codec};
     use crate::time::Clock;
     use crate::transport::mpi::{Meeting, MpiTransport, RollCall};
     use crate::transport::{Transport as _, TransportError};
@@ -260,12 +258,23 @@ mod ranks {
         let invalid = match Route::of(message) {
             Route::ToTracker => Message::Finished { file: FileId(u32::MAX) },
             Route::FromTracker => Message::Lost { node: NodeId(u32::MAX) },
-            Route::BetweenPeers => Message::Withdraw { segment },
+            Route::BetweenPeers => match message {
+                Message::Request { segments } => Message::Request {
+                    segments: segments.iter().map(|one| with_silly_receives(*one)).collect(),
+                },
+                _ => Message::Withdraw { segment },
+            },
         };
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let len = codec::encode(&invalid, &mut buffer).map_or(0, |bytes| bytes.len());
         buffer.truncate(len);
         buffer
+    }
+
+    /// A request for fragments that nobody can send.
+    fn with_silly_receives(requested: RequestedSegment) -> RequestedSegment {
+        let posted = PostedReceives { fragment_log2: u8::MAX, ..requested.posted };
+        RequestedSegment { posted, ..requested }
     }
 
     fn run_tracker_rank(
@@ -276,8 +285,7 @@ mod ranks {
     ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let mut transport = connect(job, world, NodeId::TRACKER)?;
-        let config = Config { segments_max: transport.segments_max(), ..job.config.clone() };
-        let mut tracker = Tracker::new(nodes, config, job.seed);
+        let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
         job.meter.begin();
         let idle = Idle::new(Parker::new(), transport.wakes(), job.has_own_core);
         let mine = run_tracker(&mut tracker, &mut transport, idle, (clock, &job.meter), show)?;
@@ -316,7 +324,7 @@ mod ranks {
         let mut transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let parker = Parker::new();
-        let prepared = job.prepare_peer((node, nodes), transport.segments_max(), parker.unparker());
+        let prepared = job.prepare_peer((node, nodes), parker.unparker());
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);

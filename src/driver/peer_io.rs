@@ -100,7 +100,8 @@ impl NodeIo<Peer> for PeerIo {
                 transport.expect(from, segment, slot)?;
             }
             // A clone counts a reference; the bytes stay where they are until MPI has sent them.
-            Output::Serve { to, segment } => {
+            Output::Serve { to, requested } => {
+                let segment = requested.segment;
                 if self.injection.drops() {
                     inputs.push(Input::Sent { to, segment });
                 } else {
@@ -110,7 +111,7 @@ impl NodeIo<Peer> for PeerIo {
                     let bytes = payload.bytes().len() as u64;
                     self.metrics.served_bytes += bytes;
                     self.metrics.origin_bytes += if self.is_own(segment) { bytes } else { 0 };
-                    transport.serve(to, segment, payload)?;
+                    transport.serve(to, requested, payload)?;
                 }
             }
             Output::Forget { from, segment } => match self.take_arrived(from, segment) {

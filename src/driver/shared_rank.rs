@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use super::{Idle, SHOW_EVERY};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::tracker::Progress;
-use crate::protocol::{Input, Message, Node as _, Outbox, Output, Route, Tracker};
+use crate::protocol::{
+    Input, Message, Node as _, Outbox, Output, RequestedSegment, Route, Tracker,
+};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{PolledEvents, Transport, TransportError};
@@ -156,10 +158,10 @@ impl<T: Transport, F: FnMut(Progress)> Transport for SharedRank<'_, T, F> {
     fn serve(
         &mut self,
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
-        self.inner.serve(to, segment, payload)
+        self.inner.serve(to, requested, payload)
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {

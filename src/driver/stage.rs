@@ -262,15 +262,12 @@ mod ranks {
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
         let mut transport = connect(&config, world, places).map_err(named)?;
         let parker = Parker::new();
-        let mut part = part;
-        part.config.segments_max = transport.segments_max();
         let ready = part.ready((node, nodes), &parker)?;
         if world.rank() != 0 {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
             transport.end(config.silence_patience).map_err(named)?;
             return Ok((None, staged));
         }
-        let config = Config { segments_max: transport.segments_max(), ..config };
         let silence = config.silence_patience;
         let mut tracker = Tracker::new(nodes, config, seed);
         let mut shared =

@@ -9,7 +9,7 @@ use super::segment_cache::SegmentCache;
 use super::tree_workers::{Done, Task, TreeWorkers};
 use crate::manifest::{FileId, NodeId, SegmentId, SegmentSet};
 use crate::metrics::RankMetrics;
-use crate::protocol::{CheckResult, Input, Output, Peer};
+use crate::protocol::{CheckResult, Input, Output, Peer, RequestedSegment};
 use crate::store::{FilledSlot, Pool, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
@@ -63,10 +63,10 @@ pub(super) struct TreeIo {
     /// The credit that the peer was told.
     room: usize,
     /// Segments to be read back, until a slot is vacant.
-    loads: VecDeque<(NodeId, SegmentId)>,
+    loads: VecDeque<(NodeId, RequestedSegment)>,
     loading: usize,
     /// Segments that are in memory, and are to be sent.
-    ready: Vec<(NodeId, SegmentId, SealedSegment)>,
+    ready: Vec<(NodeId, RequestedSegment, SealedSegment)>,
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     /// Writes that have not ended.
     writing: usize,
@@ -144,17 +144,18 @@ impl TreeIo {
     }
 
     fn begin_loads(&mut self) {
-        while let Some(&(to, segment)) = self.loads.front() {
+        while let Some(&(to, requested)) = self.loads.front() {
+            let segment = requested.segment;
             if let Some(sealed) = self.cache.begin_send(segment) {
                 self.loads.pop_front();
-                self.ready.push((to, segment, sealed));
+                self.ready.push((to, requested, sealed));
                 continue;
             }
             let digest = self.digests.get(&segment).copied();
             let Some(slot) = self.take_slot() else { return };
             self.loads.pop_front();
             self.loading += 1;
-            self.workers.begin(Task::Load { to, segment, digest, slot });
+            self.workers.begin(Task::Load { to, requested, digest, slot });
         }
     }
 
@@ -213,14 +214,16 @@ impl TreeIo {
                     Some(problem) => self.fail(problem, inputs),
                 }
             }
-            Done::Loaded { to, segment, found } => {
+            Done::Loaded { to, requested, found } => {
+                let segment = requested.segment;
                 self.loading -= 1;
                 match found {
                     Some((digest, sealed)) => {
                         // What changes from now on is not sent.
                         self.digests.entry(segment).or_insert(digest);
                         self.cache.insert(segment, sealed, true);
-                        self.ready.extend(self.cache.begin_send(segment).map(|s| (to, segment, s)));
+                        let sealed = self.cache.begin_send(segment);
+                        self.ready.extend(sealed.map(|sealed| (to, requested, sealed)));
                     }
                     None => inputs.push(Input::Unservable { to, segment }),
                 }
@@ -269,8 +272,8 @@ impl NodeIo<Peer> for TreeIo {
                 self.in_flight += 1;
                 self.workers.begin(Task::Read { segment, slot });
             }
-            Output::Serve { to, segment } => {
-                self.loads.push_back((to, segment));
+            Output::Serve { to, requested } => {
+                self.loads.push_back((to, requested));
                 self.begin_loads();
                 self.send_ready(transport)?;
             }
@@ -335,10 +338,10 @@ impl NodeIo<Peer> for TreeIo {
     }
 
     fn send_ready(&mut self, transport: &mut impl Transport) -> Result<(), TransportError> {
-        for (to, segment, sealed) in self.ready.drain(..) {
+        for (to, requested, sealed) in self.ready.drain(..) {
             self.metrics.served_segments += 1;
             self.metrics.served_bytes += sealed.bytes().len() as u64;
-            transport.serve(to, segment, sealed)?;
+            transport.serve(to, requested, sealed)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::RequestedSegment;
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::tree::{Destinations, Layout, SegmentDigest, TreeSource};
@@ -34,7 +35,7 @@ pub(super) enum Task {
     Check { from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot },
     /// Read a segment that is not in memory, for another peer. Without a digest it is of files that were kept
     /// by size and time: nobody has read them yet.
-    Load { to: NodeId, segment: SegmentId, digest: Option<Digest>, slot: VacantSlot },
+    Load { to: NodeId, requested: RequestedSegment, digest: Option<Digest>, slot: VacantSlot },
     /// Give everything its final name.
     Publish,
 }
@@ -57,7 +58,7 @@ pub(super) enum Done {
     },
     Loaded {
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
         /// With the digest of its bytes.
         found: Option<(Digest, SealedSegment)>,
     },
@@ -139,9 +140,9 @@ impl Disk {
                     self.write(segment, &sealed, &found, report);
                 }
             }
-            Task::Load { to, segment, digest, slot } => {
-                let found = self.load(segment, digest, slot);
-                report(Done::Loaded { to, segment, found });
+            Task::Load { to, requested, digest, slot } => {
+                let found = self.load(requested.segment, digest, slot);
+                report(Done::Loaded { to, requested, found });
             }
             Task::Publish => {
                 report(Done::Published { problem: publish(&self.destinations) });

@@ -4,8 +4,8 @@ use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{
-    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, PROBLEM_BYTES_MAX,
-    PROBLEMS_MAX, WINDOW_MAX,
+    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, FRAGMENT_LOG2_MOST, HANDOUT_MAX, HOLDERS_MAX,
+    PROBLEM_BYTES_MAX, PROBLEMS_MAX, WINDOW_MAX,
 };
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::verify::Digest;
@@ -55,7 +55,7 @@ pub enum Message {
     /// Peer to tracker: this is my last message.
     Bye,
     /// Peer to holder: send me these segments; a slot is ready for each.
-    Request { segments: ArrayVec<SegmentId, HANDOUT_MAX> },
+    Request { segments: ArrayVec<RequestedSegment, HANDOUT_MAX> },
     /// Holder to peer: I can't send this segment now.
     Decline { segment: SegmentId },
     /// Holder to peer: I can't send this segment at all.
@@ -64,6 +64,40 @@ pub enum Message {
     Withdraw { segment: SegmentId },
     /// Holder to peer: I will not send it.
     Withdrawn { segment: SegmentId },
+}
+
+/// A segment that is requested, and where its receiver waits for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "the names say what they hold")]
+pub struct RequestedSegment {
+    pub segment: SegmentId,
+    pub posted: PostedReceives,
+}
+
+impl From<SegmentId> for RequestedSegment {
+    fn from(segment: SegmentId) -> Self {
+        Self { segment, posted: PostedReceives::default() }
+    }
+}
+
+/// The receives that are posted for a requested segment. The transport of the receiver adds them to the
+/// request, and that of the holder sends by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PostedReceives {
+    /// Their tag, below [`crate::config::REQUEST_TAGS`].
+    pub tag: u16,
+    /// Each takes 2 to this power of bytes, and the last one what is left of the slot.
+    // The exponent: no number of the wire is then anything but a power of two.
+    pub fragment_log2: u8,
+    /// How long the slot is. A segment may be shorter.
+    pub slot_bytes: u32,
+}
+
+/// Those of a transport that needs none: a segment comes as one.
+impl Default for PostedReceives {
+    fn default() -> Self {
+        Self { tag: 0, fragment_log2: FRAGMENT_LOG2_MOST, slot_bytes: u32::MAX }
+    }
 }
 
 /// A part of something too long for one message.

@@ -24,7 +24,7 @@ use crate::verify::Digest;
 
 pub use message::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part, ReadSegment, UNREAD,
+    Part, PostedReceives, ReadSegment, RequestedSegment, UNREAD,
 };
 pub use peer::{Peer, Wait};
 pub use registration::{LateEntry, OwnedEntry, Registration};
@@ -160,7 +160,7 @@ pub enum Output {
     },
     Serve {
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
     },
     /// Drop a segment that was expected or has arrived; also one that was read, and is another one than
     /// other sources have read.

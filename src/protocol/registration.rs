@@ -78,7 +78,7 @@ pub struct Catalogue {
 
 impl Catalogue {
     /// Checks that it answers a registration of files that have `owned` segments, and of `wanted` names;
-    /// `segments_max` is what the transport can tell apart.
+    /// `segments_max` bounds what it can make a peer keep.
     pub(crate) fn check(
         &self,
         owned: &[u32],

@@ -85,17 +85,6 @@ pub enum RosterError {
     NoHash { name: Box<str>, owner: NodeId },
     #[error(transparent)]
     Late(#[from] LateFileError),
-    /// The transport has fewer tags than there are segments.
-    #[error(
-        "the files have {count} segments in all, but this MPI has tags for {max}; \
-         use larger segments"
-    )]
-    TooFewTags {
-        /// How many segments there are.
-        count: u32,
-        /// How many there may be.
-        max: u32,
-    },
     #[error("the files have {0}")]
     TooMany(#[from] crate::manifest::TooManySegments),
 }
@@ -147,12 +136,6 @@ impl Roster {
         digests.extend(late.iter().flat_map(LateFile::known));
         let (named, unowned) = names(registrations, &numbers, &mut files);
         Ok(Self { geometry, files, digests, late, named, unowned })
-    }
-
-    /// The roster, if it has at most `max` segments.
-    pub(super) fn within(self, max: u32) -> Result<Self, RosterError> {
-        let count = self.geometry.segment_count();
-        if count <= max { Ok(self) } else { Err(RosterError::TooFewTags { count, max }) }
     }
 
     /// How the files of `peer` are numbered.
@@ -357,17 +340,6 @@ mod tests {
         );
         let text = error(owner(4, "a", "0a0b\n0c0d\n", 2)).to_string();
         assert!(text.contains("segment 0: digest 0101"), "{text}");
-    }
-
-    #[test]
-    fn segments_that_cannot_be_told_apart_are_refused() {
-        let roster = || Roster::new(&[owner(1, "a", "0a0b\n0c0d\n", 1)]).expect("one owner");
-        assert!(roster().within(2).is_ok());
-        let error = roster().within(1).expect_err("there are two");
-        assert_eq!(
-            error.to_string(),
-            "the files have 2 segments in all, but this MPI has tags for 1; use larger segments"
-        );
     }
 
     #[test]

@@ -3,10 +3,13 @@
 //! A node checks every message before it acts on it. The first that can't be is the end of the run: whoever
 //! sent it has lost its memory or is another program, and what else it said can't be trusted either.
 
-use crate::config::{FAILED_FILES_MAX, MESSAGE_TOTAL_MAX, PROBLEM_BYTES_MAX, WINDOW_MAX};
+use crate::config::{
+    FAILED_FILES_MAX, FRAGMENT_LOG2_LEAST, FRAGMENT_LOG2_MOST, MESSAGE_TOTAL_MAX,
+    PROBLEM_BYTES_MAX, REQUEST_TAGS, WINDOW_MAX,
+};
 use crate::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
 
-use super::{DoneReport, Message, ReadSegment, UNREAD};
+use super::{DoneReport, Message, PostedReceives, ReadSegment, UNREAD};
 
 /// An invalid message, and its sender.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +53,12 @@ pub enum Violation {
     Bytes { bytes: i32, most: usize },
     #[error("a request of {bytes} bytes, which has 4")]
     Request { bytes: usize },
+    #[error(
+        "a request for fragments of 2^{log2} bytes, of 2^{FRAGMENT_LOG2_LEAST} to 2^{FRAGMENT_LOG2_MOST}"
+    )]
+    Fragment { log2: u8 },
+    #[error("a request with tag {tag} of {REQUEST_TAGS}")]
+    Tag { tag: u16 },
     #[error("a refusal of segment {segment}, which it has")]
     Refusal { segment: u32 },
     #[error("segment {segment}, which nobody asked for or has")]
@@ -153,6 +162,15 @@ impl Bounds {
         }
         Ok(())
     }
+}
+
+/// What a holder would send by.
+pub(crate) fn check_posted(posted: PostedReceives) -> Result<(), Violation> {
+    let PostedReceives { tag, fragment_log2: log2, .. } = posted;
+    if !(FRAGMENT_LOG2_LEAST..=FRAGMENT_LOG2_MOST).contains(&log2) {
+        return Err(Violation::Fragment { log2 });
+    }
+    if tag < REQUEST_TAGS { Ok(()) } else { Err(Violation::Tag { tag }) }
 }
 
 pub(crate) fn check_count(segments: u32, most: u64) -> Result<(), Violation> {

@@ -11,8 +11,8 @@ pub(super) fn fold(fingerprint: &mut u64, now: Timestamp, to: NodeId, input: &In
         Input::Deadline => (2, 0),
         Input::Message { from, message } => {
             let detail = if let Message::Request { segments } = message {
-                segments.iter().fold(0_u64, |sum, segment| {
-                    sum.wrapping_mul(31).wrapping_add(u64::from(segment.0) + 1)
+                segments.iter().fold(0_u64, |sum, requested| {
+                    sum.wrapping_mul(31).wrapping_add(u64::from(requested.segment.0) + 1)
                 })
             } else if let Message::Handout(handout) = message {
                 handout.entries.len() as u64

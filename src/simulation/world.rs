@@ -289,7 +289,7 @@ impl World {
                 let missing = self.nodes[node.index()].peer().map_or(0, Peer::missing);
                 self.checker.expect(node, from, segment, missing);
             }
-            Output::Serve { to, segment } => self.serve(node, to, segment),
+            Output::Serve { to, requested } => self.serve(node, to, requested.segment),
             Output::Forget { from, segment } => {
                 self.checker.settled(node, from, segment);
                 self.unchecked.remove(&(node, segment, from));

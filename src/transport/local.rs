@@ -13,7 +13,7 @@ use crossbeam::sync::Unparker;
 use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::{MAILBOX_EVENTS, SPARE_MESSAGES_PER_NODE, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::Message;
+use crate::protocol::{Message, RequestedSegment};
 use crate::store::{SealedSegment, VacantSlot};
 
 #[derive(Debug)]
@@ -182,7 +182,7 @@ impl Transport for LocalTransport {
     fn serve(
         &mut self,
         to: NodeId,
-        segment: SegmentId,
+        RequestedSegment { segment, .. }: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
         let from = self.node;

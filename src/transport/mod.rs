@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use crate::escape;
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::{Message, ProtocolError, codec::CodecError};
+use crate::protocol::{Message, ProtocolError, RequestedSegment, codec::CodecError};
 use crate::spawn::ThreadError;
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 
 /// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
 pub trait Transport {
-    /// Sends a message; those from one node to another arrive in order.
+    /// Sends a message; those from one node to another arrive in order. To a request it adds what it has
+    /// posted for the segments, which it expects already.
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError>;
 
     /// Makes a slot ready: the segment that `from` sends lands in it and nowhere else.
@@ -26,14 +27,14 @@ pub trait Transport {
         slot: VacantSlot,
     ) -> Result<(), TransportError>;
 
-    /// Takes a slot back; it comes as [`Completion::Forgotten`], unless the segment comes first.
+    /// Takes a slot back; it comes as [`Completion::Forgotten`], unless the segment has come.
     fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError>;
 
-    /// Sends a segment from where it lies.
+    /// Sends a segment from where it lies, as its receiver requested it.
     fn serve(
         &mut self,
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
@@ -107,6 +108,15 @@ pub enum TransportError {
     /// More bytes than any message or segment has.
     #[error("{from} sent a message or segment that is longer than any")]
     TooLong { from: NodeId },
+    /// A segment that was cut otherwise than its receiver asked.
+    #[error("{from} sent segment {} in other fragments than it was asked for", segment.0)]
+    Fragments { from: NodeId, segment: SegmentId },
+    /// A request for a segment that its slot has no room for.
+    #[error("{to} requested segment {} for a slot of {slot_bytes} bytes, and it has {bytes}", segment.0)]
+    Slot { to: NodeId, segment: SegmentId, slot_bytes: u32, bytes: usize },
+    /// More requests than tags.
+    #[error("no tag is left for segment {} from {from}: {pending} requests are pending", segment.0)]
+    NoTag { from: NodeId, segment: SegmentId, pending: usize },
     /// More bytes than this node may send.
     #[error("a message of {bytes} bytes, of at most {most}: use larger segments")]
     Oversize { bytes: usize, most: usize },

@@ -8,7 +8,7 @@ use mpiswarm::config::{Config, IndexKind};
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId, SegmentSet};
 use mpiswarm::protocol::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    LateEntry, OwnedEntry, Part, ReadSegment, Registration,
+    LateEntry, OwnedEntry, Part, PostedReceives, ReadSegment, Registration, RequestedSegment,
 };
 use mpiswarm::verify::Digest;
 
@@ -45,6 +45,20 @@ impl Bytes<'_> {
 
     pub fn segment(&mut self) -> SegmentId {
         SegmentId(self.number(LENGTHS.iter().sum()))
+    }
+
+    /// Mostly with receives that can be, rarely with others.
+    fn requested(&mut self) -> RequestedSegment {
+        let segment = self.segment();
+        let posted = match self.byte() {
+            255 => PostedReceives {
+                tag: u16::from_le_bytes([(); 2].map(|()| self.byte())),
+                fragment_log2: self.byte(),
+                slot_bytes: u32::from(self.byte()),
+            },
+            byte => PostedReceives { tag: u16::from(byte), ..PostedReceives::default() },
+        };
+        RequestedSegment { segment, posted }
     }
 
     fn blocks(&mut self) -> impl Iterator<Item = Block> + use<> {
@@ -158,7 +172,7 @@ impl Bytes<'_> {
             18 => Message::Bye,
             19 | 20 => {
                 let count = self.byte() % 5;
-                Message::Request { segments: (0..count).map(|_| self.segment()).collect() }
+                Message::Request { segments: (0..count).map(|_| self.requested()).collect() }
             }
             21 => Message::Decline { segment: self.segment() },
             23 => Message::Unservable { segment: self.segment() },

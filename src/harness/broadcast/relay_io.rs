@@ -70,12 +70,12 @@ impl NodeIo<Relay> for RelayIo<'_> {
                 let slot = self.segments.slots.pop().expect("there is a slot for every segment");
                 transport.expect(from, segment, slot)?;
             }
-            Output::Serve { to, segment } => {
-                let sealed = self.segments.segments[segment.index()].as_ref();
+            Output::Serve { to, requested } => {
+                let sealed = self.segments.segments[requested.segment.index()].as_ref();
                 let payload = sealed.expect("only segments that are here are sent").clone();
                 self.metrics.served_segments += 1;
                 self.metrics.served_bytes += payload.bytes().len() as u64;
-                transport.serve(to, segment, payload)?;
+                transport.serve(to, requested, payload)?;
             }
             Output::Check { from, segment, digest } => {
                 self.checks.push_back((from, segment, digest));

@@ -135,7 +135,7 @@ impl Fetch {
         // would cost as much as the segment.
         asked.sort_by_key(|&(holder, _)| holder);
         for of_holder in asked.chunk_by(|one, other| one.0 == other.0) {
-            let segments = of_holder.iter().map(|&(_, segment)| segment).collect();
+            let segments = of_holder.iter().map(|&(_, segment)| segment.into()).collect();
             out.send(of_holder[0].0, Message::Request { segments });
         }
         if handout.unobtainable && handout.answers == self.sequence {
@@ -235,7 +235,7 @@ impl Fetch {
                             Flight { since: now, stage: FlightStage::Requested, ..flight },
                             out,
                         );
-                        let segments = [segment].into_iter().collect();
+                        let segments = [segment.into()].into_iter().collect();
                         out.send(holder, Message::Request { segments });
                     }
                     None => self.give_back(segment, from, failure),
@@ -257,6 +257,10 @@ impl Fetch {
         let lost = self.flights.on_their_way_from(node);
         for segment in lost {
             self.drop_flight(segment, node, FetchFailure::Gone, out);
+        }
+        // It may only be stopped, and still send what it was asked for before: nothing else may wait for it.
+        for flight in self.flights.iter_mut() {
+            flight.spares.retain(|spare| *spare != node);
         }
     }
 

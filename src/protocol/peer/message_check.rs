@@ -2,7 +2,7 @@
 
 use super::Peer;
 use crate::manifest::NodeId;
-use crate::protocol::violation::Route;
+use crate::protocol::violation::{Route, check_posted};
 use crate::protocol::{Handout, Message, Violation};
 
 impl Peer {
@@ -14,7 +14,9 @@ impl Peer {
             return Err(Violation::kind(message));
         }
         if let Message::Request { segments } = message {
-            segments.iter().try_for_each(|&segment| self.bounds.segment(segment))
+            segments.iter().try_for_each(|requested| {
+                self.bounds.segment(requested.segment).and_then(|()| check_posted(requested.posted))
+            })
         } else if let &Message::Decline { segment }
         | &Message::Unservable { segment }
         | &Message::Withdraw { segment }

@@ -24,7 +24,7 @@ use super::registration::{Catalogue, Incoming, LateEntry, Listing, Outgoing};
 use super::violation::Bounds;
 use super::{
     DoneReport, FetchFailure, Input, Message, Node, Outbox, Output, ProtocolError, Registration,
-    Violation,
+    RequestedSegment, Violation,
 };
 use fetch::Fetch;
 use uploads::{UploadDecision, Uploads, Withdrawal};
@@ -194,7 +194,7 @@ impl Peer {
             }
             Message::Request { segments } => {
                 let each = segments.iter();
-                each.for_each(|&segment| self.handle_request(now, from, segment, out));
+                each.for_each(|&requested| self.handle_request(now, from, requested, out));
             }
             &Message::Decline { segment } => {
                 self.fetch.handle_decline(now, (from, segment), FetchFailure::Busy, out);
@@ -252,25 +252,26 @@ impl Peer {
         &mut self,
         now: Timestamp,
         from: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
         out: &mut Outbox,
     ) {
+        let segment = requested.segment;
         // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
         // requester asks its next holder.
         if !self.fetch.wants.holds(segment) {
             out.send(from, Message::Decline { segment });
             return;
         }
-        match self.uploads.admit(now, from, segment) {
-            UploadDecision::Serve => out.push(Output::Serve { to: from, segment }),
+        match self.uploads.admit(now, from, requested) {
+            UploadDecision::Serve => out.push(Output::Serve { to: from, requested }),
             UploadDecision::Wait => {}
             UploadDecision::Busy => out.send(from, Message::Decline { segment }),
         }
     }
 
     fn send_next(&mut self, now: Timestamp, out: &mut Outbox) {
-        while let Some((to, segment)) = self.uploads.next(now) {
-            out.push(Output::Serve { to, segment });
+        while let Some((to, requested)) = self.uploads.next(now) {
+            out.push(Output::Serve { to, requested });
         }
     }
 

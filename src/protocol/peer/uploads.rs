@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 
 use crate::config::{self, Config};
 use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::RequestedSegment;
 use crate::protocol::slow_peers::SlowPeers;
 use crate::time::Timestamp;
 
@@ -70,7 +71,7 @@ pub(super) struct Uploads {
     patience: Duration,
     /// None in memory, where there are no slow links.
     times: Option<SendTimes>,
-    waiting: VecDeque<(NodeId, SegmentId)>,
+    waiting: VecDeque<(NodeId, RequestedSegment)>,
     active_max: usize,
     /// Without a limit of its own, the queue holds the windows of all peers.
     waiting_max: usize,
@@ -96,19 +97,24 @@ impl Uploads {
         &mut self,
         now: Timestamp,
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
     ) -> UploadDecision {
-        let upload = (to, segment);
+        let upload = (to, requested.segment);
         // Admission control with a bounded queue: a holder that is asked for too much says so at once,
         // and the request is served elsewhere instead of waiting here (see `Admission::Slots`).
-        if self.is_active(upload) || self.waiting.contains(&upload) {
+        if self.is_active(upload) {
             // The peer repeats a request whose answer was lost. One answer is enough.
+            UploadDecision::Wait
+        } else if let Some(place) = self.waiting.iter().position(|&waiting| key(waiting) == upload)
+        {
+            // Likewise; but it may wait with another tag now.
+            self.waiting[place].1 = requested;
             UploadDecision::Wait
         } else if self.may_leave(to) {
             self.begin(now, upload);
             UploadDecision::Serve
         } else if self.waiting.len() < self.waiting_max {
-            self.waiting.push_back(upload);
+            self.waiting.push_back((to, requested));
             UploadDecision::Wait
         } else {
             UploadDecision::Busy
@@ -142,8 +148,8 @@ impl Uploads {
     /// The request to serve next, if there is an upload slot: first come, first served.
     // Over links, receivers to whom nothing is being sent come first: two segments to one receiver
     // share its link and end no earlier.
-    pub(super) fn next(&mut self, now: Timestamp) -> Option<(NodeId, SegmentId)> {
-        let may_leave = |&(to, _): &(NodeId, SegmentId)| self.may_leave(to);
+    pub(super) fn next(&mut self, now: Timestamp) -> Option<(NodeId, RequestedSegment)> {
+        let may_leave = |&(to, _): &(NodeId, RequestedSegment)| self.may_leave(to);
         let alone = |upload: &_| may_leave(upload) && !self.sends_to(upload.0);
         let place = if self.times.is_some() {
             // Two segments to one receiver share its link, and both take twice as long. One to each of
@@ -154,9 +160,9 @@ impl Uploads {
             // Without slow receivers either all requests may be served or none: no search.
             self.waiting.front().filter(|upload| may_leave(upload)).map(|_| 0)
         }?;
-        let upload = self.waiting.remove(place)?;
-        self.begin(now, upload);
-        Some(upload)
+        let next = self.waiting.remove(place)?;
+        self.begin(now, key(next));
+        Some(next)
     }
 
     /// When the next upload counts as stalled.
@@ -167,7 +173,7 @@ impl Uploads {
 
     // What is being sent can't be taken back: the transport has it.
     pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId) -> Withdrawal {
-        self.waiting.retain(|&upload| upload != (to, segment));
+        self.waiting.retain(|&waiting| key(waiting) != (to, segment));
         if self.is_active((to, segment)) { Withdrawal::TooLate } else { Withdrawal::Dropped }
     }
 
@@ -203,6 +209,10 @@ impl Uploads {
     }
 }
 
+fn key((to, requested): (NodeId, RequestedSegment)) -> (NodeId, SegmentId) {
+    (to, requested.segment)
+}
+
 impl SendTimes {
     fn note(&mut self, to: NodeId, time: Duration) {
         let to_ns = self.to_ns.entry(to).or_default();
@@ -224,7 +234,9 @@ mod tests {
         let config = Config { uploads: 1, upload_queue: 2, admission, ..base };
         let mut uploads = Uploads::new(&config, 1000);
         let now = Timestamp::default();
-        (0..requests).map(|segment| uploads.admit(now, NodeId(1), SegmentId(segment))).collect()
+        (0..requests)
+            .map(|segment| uploads.admit(now, NodeId(1), SegmentId(segment).into()))
+            .collect()
     }
 
     #[test]
@@ -232,8 +244,8 @@ mod tests {
         let config = Config { uploads: 1, ..Config::for_segments_of(1 << 20) };
         let mut uploads = Uploads::new(&config, 1000);
         let start = Timestamp::default();
-        let (gone, other) = ((NodeId(1), SegmentId(1)), (NodeId(2), SegmentId(2)));
-        assert_eq!(uploads.admit(start, gone.0, gone.1), UploadDecision::Serve);
+        let (gone, other) = ((NodeId(1), SegmentId(1)), (NodeId(2), SegmentId(2).into()));
+        assert_eq!(uploads.admit(start, gone.0, gone.1.into()), UploadDecision::Serve);
         assert_eq!(uploads.admit(start, other.0, other.1), UploadDecision::Wait);
         let late = uploads.deadline().expect("one is being sent");
         assert_eq!(late, start + config.request_patience);
@@ -241,7 +253,11 @@ mod tests {
         assert_eq!(uploads.next(start), None);
         uploads.tick(late);
         assert_eq!(uploads.next(late), Some(other));
-        assert_eq!(uploads.admit(late, gone.0, gone.1), UploadDecision::Wait, "once is enough");
+        assert_eq!(
+            uploads.admit(late, gone.0, gone.1.into()),
+            UploadDecision::Wait,
+            "once is enough"
+        );
         uploads.sent(late, gone.0, gone.1);
         assert_eq!(uploads.next(late), None);
     }
@@ -254,19 +270,23 @@ mod tests {
         let mut now = Timestamp::default();
         for segment in 0..40 {
             let (to, time_ms) = if segment % 4 == 3 { (slow, 20) } else { (fast, 1) };
-            assert_eq!(uploads.admit(now, to, SegmentId(segment)), UploadDecision::Serve);
+            assert_eq!(uploads.admit(now, to, SegmentId(segment).into()), UploadDecision::Serve);
             now = now + Duration::from_millis(time_ms);
             uploads.sent(now, to, SegmentId(segment));
         }
-        assert_eq!(uploads.admit(now, slow, SegmentId(40)), UploadDecision::Serve);
-        assert_eq!(uploads.admit(now, slow, SegmentId(41)), UploadDecision::Wait, "one at a time");
-        assert_eq!(uploads.admit(now, fast, SegmentId(42)), UploadDecision::Serve);
-        assert_eq!(uploads.admit(now, fast, SegmentId(43)), UploadDecision::Wait);
+        assert_eq!(uploads.admit(now, slow, SegmentId(40).into()), UploadDecision::Serve);
+        assert_eq!(
+            uploads.admit(now, slow, SegmentId(41).into()),
+            UploadDecision::Wait,
+            "one at a time"
+        );
+        assert_eq!(uploads.admit(now, fast, SegmentId(42).into()), UploadDecision::Serve);
+        assert_eq!(uploads.admit(now, fast, SegmentId(43).into()), UploadDecision::Wait);
         uploads.sent(now, slow, SegmentId(40));
-        assert_eq!(uploads.next(now), Some((slow, SegmentId(41))));
+        assert_eq!(uploads.next(now), Some((slow, SegmentId(41).into())));
         assert_eq!(uploads.next(now), None);
         uploads.sent(now, fast, SegmentId(42));
-        assert_eq!(uploads.next(now), Some((fast, SegmentId(43))));
+        assert_eq!(uploads.next(now), Some((fast, SegmentId(43).into())));
     }
 
     #[test]

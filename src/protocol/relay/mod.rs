@@ -13,13 +13,14 @@ mod starter;
 use std::collections::VecDeque;
 
 use arrayvec::ArrayVec;
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::message::shortened;
 use super::registration::{Incoming, Outgoing, PartProgress};
+use super::violation::check_posted;
 use super::{
-    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Violation,
-    Wait,
+    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, PostedReceives,
+    ProtocolError, RequestedSegment, Violation, Wait,
 };
 use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId};
@@ -68,7 +69,7 @@ pub struct Relay {
     unchecked: VecDeque<(NodeId, SegmentId)>,
     is_checking: bool,
     /// Segments whose receivers are ready for them.
-    requested: FxHashSet<Hop>,
+    requested: FxHashMap<Hop, PostedReceives>,
     /// Planned segments that their receivers have already.
     declined: FxHashSet<Hop>,
     is_announced: bool,
@@ -101,7 +102,7 @@ impl Relay {
             missing: if is_owner { 0 } else { segments as usize },
             unchecked: VecDeque::new(),
             is_checking: false,
-            requested: FxHashSet::default(),
+            requested: FxHashMap::default(),
             declined: FxHashSet::default(),
             is_announced: false,
             failure: None,
@@ -145,8 +146,10 @@ impl Relay {
         let hop = |&segment| Hop { with: from, segment };
         // Another node may begin before the start is known here: what it requests waits.
         if let Message::Request { segments } = message {
-            segments.iter().try_for_each(|&segment| self.check(segment))?;
-            self.requested.extend(segments.iter().map(hop));
+            segments.iter().try_for_each(|requested| {
+                self.check(requested.segment).and_then(|()| check_posted(requested.posted))
+            })?;
+            self.requested.extend(segments.iter().map(|r| (hop(&r.segment), r.posted)));
         } else if let Message::Withdraw { segment } = message {
             self.check(*segment)?;
             self.declined.insert(hop(segment));
@@ -255,7 +258,7 @@ impl Relay {
         if self.posted > self.window / 2 {
             return;
         }
-        let mut requests: Vec<(NodeId, ArrayVec<SegmentId, HANDOUT_MAX>)> = Vec::new();
+        let mut requests: Vec<(NodeId, ArrayVec<RequestedSegment, HANDOUT_MAX>)> = Vec::new();
         while self.posted < self.window
             && let Some(Hop { with: from, segment }) = self.plan.receives.pop_front()
         {
@@ -267,8 +270,8 @@ impl Relay {
             self.posted += 1;
             let place = requests.iter().position(|(node, list)| *node == from && !list.is_full());
             match place {
-                Some(place) => requests[place].1.push(segment),
-                None => requests.push((from, ArrayVec::from_iter([segment]))),
+                Some(place) => requests[place].1.push(segment.into()),
+                None => requests.push((from, ArrayVec::from_iter([segment.into()]))),
             }
         }
         for (from, segments) in requests {
@@ -281,11 +284,10 @@ impl Relay {
             let Hop { with: to, segment } = hop;
             if !self.declined.remove(&hop) {
                 let may_go = self.sending < self.window && self.held[segment.index()];
-                if !may_go || !self.requested.remove(&hop) {
-                    break;
-                }
+                let posted = may_go.then(|| self.requested.remove(&hop)).flatten();
+                let Some(posted) = posted else { break };
                 self.sending += 1;
-                out.push(Output::Serve { to, segment });
+                out.push(Output::Serve { to, requested: RequestedSegment { segment, posted } });
             }
             self.plan.sends.pop_front();
         }

@@ -165,7 +165,7 @@ impl Tracker {
     /// All have registered: tells every peer how its files are numbered, or ends the run.
     fn number_files(&mut self, now: Timestamp, out: &mut Outbox) {
         let TrackerPhase::Registering(registrations) = &self.phase else { return };
-        match registrations.roster(self.config.segments_max, &mut self.outcome) {
+        match registrations.roster(&mut self.outcome) {
             Some(roster) => {
                 self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
                 self.outcome.lookalikes = roster.lookalikes();

@@ -60,7 +60,7 @@ impl Registrations {
 
     /// Numbers the files of all peers; where they can't be told apart or don't agree, the outcome
     /// says why.
-    pub(super) fn roster(&self, segments_max: u32, outcome: &mut Outcome) -> Option<Roster> {
+    pub(super) fn roster(&self, outcome: &mut Outcome) -> Option<Roster> {
         let (mut registrations, mut refusals) = (Vec::new(), Vec::new());
         for (node, peer) in (1..).map(NodeId).zip(&self.peers[1..]) {
             let registration =
@@ -76,7 +76,7 @@ impl Registrations {
         if !outcome.errors.is_empty() {
             return None;
         }
-        let roster = Roster::new(&registrations).and_then(|roster| roster.within(segments_max));
+        let roster = Roster::new(&registrations);
         roster.map_err(|error| outcome.errors.push(error.to_string())).ok()
     }
 }

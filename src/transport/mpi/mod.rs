@@ -1,32 +1,43 @@
 //! Ranks of an MPI job. One thread of a rank calls MPI, and only non-blocking functions, until the run
 //! is over: `MPI_THREAD_FUNNELED` is enough.
 //!
-//! Messages and segments have communicators of their own. A segment's number is its tag: a receive is
-//! posted into the segment's slot before the holder is asked, so that it matches exactly one send.
+//! Messages and segments have communicators of their own. A segment is received with a tag of its request:
+//! receives for its fragments are posted into its slot before the holder is asked, the request says their
+//! tag and length, and the holder sends by them. A tag is free again when all of its receives have ended.
 //!
 //! Messages land in several posted receives (double buffering, with more than two buffers): while some
 //! are read, others can be filled. MPI matches the messages of one rank with receives in the order in
 //! which these were posted, but may report their ends in another order; they are read in the order of
 //! posting, so that the messages of one rank stay in order.
 
+mod fragments;
+mod hosts;
+mod places;
+mod receiving;
 mod roll_call;
+mod sending;
 mod slab;
+mod table;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
 
-use mpi::collective::{CommunicatorCollectives as _, SystemOperation};
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{Completion, PolledEvents, Transport, TransportError};
+use super::{PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
-use crate::metrics::cores::Cores;
-use crate::protocol::{Message, Route, codec};
+use crate::protocol::{Message, RequestedSegment, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::watchdog;
+pub use hosts::{HostRanks, HostSums, here, sum_here};
+pub use places::NodePlaces;
+use receiving::{EndedReceive, Receiving};
 pub use roll_call::{Meeting, RollCall};
+use sending::Sending;
 use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};
 
 /// Posted receives for messages.
@@ -43,130 +54,30 @@ pub(crate) const REPORT_BYTES_MAX: std::ffi::c_int = 64 << 10;
 // Any one will do: messages have a communicator of their own.
 const MESSAGE_TAG: std::ffi::c_int = 0;
 
-/// What of a job is on one machine.
-#[derive(Clone, Debug)]
-pub struct HostRanks {
-    /// Ranks, this one among them.
-    pub ranks: Rank,
-    /// Cores that any of them may use: launchers may bind each rank to its own.
-    pub cores: Cores,
-}
-
-/// What of the job is on this machine. Collective: all ranks must call it.
-// All ranks that can share memory (`MPI_Comm_split_type`). Launchers have environment variables for
-// that, but each has other ones, and Slurm has none.
-pub fn here(world: &SimpleCommunicator) -> HostRanks {
-    let machine = world.split_shared(world.rank());
-    let mine = Cores::mine();
-    let mut words = mine.words().to_vec();
-    machine.all_reduce_into(mine.words(), &mut words[..], SystemOperation::bitwise_or());
-    HostRanks { ranks: machine.size(), cores: mine.with_words(words) }
-}
-
-/// Sums over the ranks of one machine.
-#[derive(Clone, Debug)]
-pub struct HostSums {
-    /// Each number, summed.
-    pub sums: Vec<u64>,
-    /// How many ranks were summed.
-    pub ranks: Rank,
-    /// Whether this is the lowest of them.
-    pub is_lowest: bool,
-    /// Whether they all gave the same `group`.
-    pub is_one_group: bool,
-}
-
-/// Sums numbers over the ranks of this machine. Collective: all ranks must call it, with as many numbers.
-pub fn sum_here(world: &SimpleCommunicator, numbers: &[u64], group: u64) -> HostSums {
-    let machine = world.split_shared(world.rank());
-    let mut sums = vec![0; numbers.len()];
-    // Open MPI refuses the address of an empty buffer.
-    if !numbers.is_empty() {
-        machine.all_reduce_into(numbers, &mut sums[..], SystemOperation::sum());
-    }
-    let (mut any, mut all) = (0_u64, 0_u64);
-    machine.all_reduce_into(&group, &mut any, SystemOperation::bitwise_or());
-    machine.all_reduce_into(&group, &mut all, SystemOperation::bitwise_and());
-    let (ranks, is_lowest) = (machine.size(), machine.rank() == 0);
-    HostSums { sums, ranks, is_lowest, is_one_group: any == all }
-}
-
 impl fmt::Debug for MpiTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MpiTransport").field("active", &self.active).finish_non_exhaustive()
     }
 }
 
-/// On which rank each node is. A rank has at most one peer; the rank of the tracker may have one too.
-#[derive(Clone, Debug)]
-pub struct NodePlaces {
-    /// By node.
-    ranks: Vec<Rank>,
-    /// By rank: its peer, or the tracker where that is alone.
-    nodes: Vec<Option<NodeId>>,
-}
-
-impl NodePlaces {
-    /// Node and rank have the same number.
-    pub fn same(ranks: Rank) -> Self {
-        Self::with_peers_at(ranks, 1..ranks)
-    }
-
-    /// The tracker is on rank 0, and the peers are on `peers`, in their order.
-    ///
-    /// # Panics
-    ///
-    /// When there is no such rank.
-    pub fn with_peers_at(ranks: Rank, peers: impl IntoIterator<Item = Rank>) -> Self {
-        let mut places = Self { ranks: vec![0], nodes: vec![None; index(ranks)] };
-        for rank in peers {
-            let node = u32::try_from(places.ranks.len()).expect("there are fewer peers than ranks");
-            places.nodes[index(rank)] = Some(NodeId(node));
-            places.ranks.push(rank);
-        }
-        places.nodes[0].get_or_insert(NodeId::TRACKER);
-        places
-    }
-
-    /// How many nodes there are, the tracker included.
-    pub fn node_count(&self) -> u32 {
-        u32::try_from(self.ranks.len()).expect("there are no more nodes than ranks and a tracker")
-    }
-
-    /// The peer of a rank; none where it has none.
-    pub fn peer_at(&self, rank: Rank) -> Option<NodeId> {
-        self.nodes[index(rank)].filter(|&node| node != NodeId::TRACKER)
-    }
-
-    /// The rank of a node; none where there is no such node.
-    pub fn rank_of(&self, node: NodeId) -> Option<Rank> {
-        self.ranks.get(node.index()).copied()
-    }
-
-    // A message has no address: its kind says whether it comes from a tracker.
-    fn sender(&self, rank: Rank, message: &Message) -> Option<NodeId> {
-        let node = (*self.nodes.get(index(rank))?)?;
-        let tracks = rank == self.ranks[0] && Route::of(message) == Route::FromTracker;
-        Some(if tracks { NodeId::TRACKER } else { node })
-    }
-}
-
-fn index(rank: Rank) -> usize {
-    usize::try_from(rank).expect("ranks are not negative")
-}
-
 /// One rank's end of a job.
 pub struct MpiTransport {
     messages: SimpleCommunicator,
     places: NodePlaces,
-    segments: SimpleCommunicator,
-    segments_max: u32,
+    /// Keeps the communicator of segments open.
+    _segments: SimpleCommunicator,
+    receiving: Receiving,
+    sending_segments: Sending,
+    /// By rank: whether it is on this machine.
+    near: Vec<bool>,
     synchronous: bool,
     // One list for both communicators, and so one test a poll: with `mpi_yield_when_idle` each test that
     // finds nothing gives the core away.
     active: Slab,
-    /// Sends among the active requests.
+    /// Messages among the active requests that are sent.
     sending: usize,
+    /// Requests of segments that have ended, until the next fragments are on their way.
+    ended: Vec<EndedFragment>,
     /// Messages that came while a receive that was posted earlier had not ended.
     early: Vec<(u64, NodeId, Box<Message>)>,
     /// Messages that were read, to be written over.
@@ -182,6 +93,12 @@ pub struct MpiTransport {
     buffers: Vec<Box<[u8]>>,
     /// What is sent in place of a message, to show that its receiver does not believe it.
     replace: Option<Replace>,
+}
+
+/// A request of one fragment that has ended.
+enum EndedFragment {
+    Receive(EndedReceive),
+    Send { place: usize },
 }
 
 /// From a message and its bytes to other bytes.
@@ -208,16 +125,21 @@ impl MpiTransport {
         places: NodePlaces,
         synchronous: bool,
     ) -> Result<Self, TransportError> {
+        // Communicators keep apart what would match by accident: the mutex engine and the harness have tags too.
+        let (messages, segments) = (world.duplicate(), world.duplicate());
+        slab::return_errors(&messages)?;
+        slab::return_errors(&segments)?;
         let mut this = Self {
             places,
-            // Communicators keep apart what would match by accident: segment numbers are tags, and so are
-            // the tags of the mutex engine and of the harness.
-            messages: world.duplicate(),
-            segments: world.duplicate(),
-            segments_max: slab::tag_max(world),
+            messages,
+            receiving: Receiving::new(segments.as_raw()),
+            sending_segments: Sending::new(segments.as_raw()),
+            _segments: segments,
+            near: hosts::near(world),
             synchronous,
             active: Slab::new(),
             sending: 0,
+            ended: Vec::new(),
             early: Vec::new(),
             spares: Vec::new(),
             posted: 0,
@@ -226,8 +148,6 @@ impl MpiTransport {
             buffers: Vec::new(),
             replace: None,
         };
-        slab::return_errors(&this.messages)?;
-        slab::return_errors(&this.segments)?;
         for _ in 0..POSTED_RECEIVES {
             this.post_inbox(vec![0; MESSAGE_BYTES_MAX].into())?;
         }
@@ -239,9 +159,21 @@ impl MpiTransport {
         self.replace = Some(replace);
     }
 
-    /// Segments that tags can tell apart: one tag each, from 0 on.
-    pub fn segments_max(&self) -> u32 {
-        self.segments_max
+    /// Has this rank ask for fragments of 2 to the power of `fragment_log2` bytes, with so many tags at most.
+    /// For tests: otherwise fragments follow the links.
+    #[doc(hidden)]
+    pub fn limit(&mut self, tags: u16, fragment_log2: u8) {
+        self.receiving.limit(tags, fragment_log2);
+    }
+
+    /// A message with what it must say about receives that are posted here.
+    fn completed(&self, to: NodeId, message: &Message) -> Option<Message> {
+        let Message::Request { segments } = message else { return None };
+        let with_posted = |&RequestedSegment { segment, posted }: &RequestedSegment| {
+            let posted = self.receiving.posted(to, segment).unwrap_or(posted);
+            RequestedSegment { segment, posted }
+        };
+        Some(Message::Request { segments: segments.iter().map(with_posted).collect() })
     }
 
     /// Ends the exchange and collects what each rank measured: on rank 0, by rank, none of a rank that did
@@ -275,7 +207,7 @@ impl MpiTransport {
         while self.active.len() > 0 {
             let receives =
                 |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
-            self.active.cancel(receives)?;
+            self.active.cancel_all(receives)?;
             self.active.poll(|_| ())?;
         }
         Ok(())
@@ -291,6 +223,20 @@ impl MpiTransport {
             MESSAGE_TAG,
             Owner::Inbox { turn, buffer: Buffer::new(buffer) },
         )
+    }
+
+    /// Has the next fragments follow those that have ended.
+    fn move_on(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
+        for fragment in self.ended.drain(..) {
+            let done = match fragment {
+                EndedFragment::Receive(ended) => self.receiving.note(&mut self.active, ended)?,
+                EndedFragment::Send { place } => {
+                    self.sending_segments.note(&mut self.active, place)?
+                }
+            };
+            events.completions.extend(done);
+        }
+        Ok(())
     }
 
     /// Posts receives again, and passes on the messages that are next in order.
@@ -313,6 +259,8 @@ impl MpiTransport {
 impl Transport for MpiTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
         let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
+        let completed = self.completed(to, message);
+        let message = completed.as_ref().unwrap_or(message);
         let mut len = codec::encode(message, &mut buffer)?.len();
         if let Some(bytes) = self.replace.as_mut().and_then(|with| with(message, &buffer[..len])) {
             // Buffers are used again: none is shorter than a message can be.
@@ -331,39 +279,32 @@ impl Transport for MpiTransport {
         segment: SegmentId,
         slot: VacantSlot,
     ) -> Result<(), TransportError> {
-        // The holder is named, not any source: another rank's segment of the same number must not land
-        // here, as its request has a slot of its own.
-        let owner = Owner::Receive { from, segment, slot };
         let rank = self.places.rank_of(from).ok_or(TransportError::NoSuchNode(from))?;
-        self.active.receive(self.segments.as_raw(), rank, tag(segment), owner)
+        let from = (from, rank, self.near[index(rank)]);
+        self.receiving.expect(&mut self.active, from, segment, slot)
     }
 
     fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
-        self.active.cancel(|owner| {
-            matches!(owner, Owner::Receive { from: f, segment: s, .. } if (*f, *s) == (from, segment))
-        })
+        self.receiving.forget(&mut self.active, from, segment)
     }
 
     fn serve(
         &mut self,
         to: NodeId,
-        segment: SegmentId,
+        requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
-        self.sending += 1;
-        let owner = Owner::Serve { to, segment, payload };
         // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
         // still waits for the link. A synchronous send ends when the receiver has matched it.
         let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
         let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
-        self.active.send(self.segments.as_raw(), rank, tag(segment), mode, owner)
+        self.sending_segments.begin(&mut self.active, (to, rank, mode), requested, payload)
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, spares, places, .. } = self;
+        let Self { active, sending, buffers, free, early, spares, places, ended, .. } = self;
         spares.extend(events.messages.drain(..).map(|(_, message)| message));
         events.completions.clear();
-        let done = &mut events.completions;
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
@@ -386,17 +327,13 @@ impl Transport for MpiTransport {
                 free.push(buffer);
             }
             // A cancelled receive either was cancelled or got its message: MPI decides, and both are handled.
-            Owner::Receive { slot, .. } if cancelled => {
-                done.push(Completion::Forgotten { slot });
-            }
-            Owner::Receive { from, segment, slot } => {
-                done.push(Completion::Arrived { from, segment, slot: slot.fill(count) });
-            }
-            Owner::Serve { to, segment, payload } => {
-                *sending -= 1;
-                drop(payload);
-                done.push(Completion::Sent { to, segment });
-            }
+            Owner::Receive { tag, index, .. } => ended.push(EndedFragment::Receive(EndedReceive {
+                tag,
+                index,
+                bytes: count,
+                is_cancelled: cancelled,
+            })),
+            Owner::Serve { place, .. } => ended.push(EndedFragment::Send { place }),
             Owner::Message { buffer, .. } => {
                 *sending -= 1;
                 buffers.push(buffer.into_box());
@@ -404,12 +341,15 @@ impl Transport for MpiTransport {
         })?;
         match bad {
             Some(error) => Err(error),
-            None => self.pass_messages_on(events),
+            None => {
+                self.move_on(events)?;
+                self.pass_messages_on(events)
+            }
         }
     }
 
     fn is_flushed(&self) -> bool {
-        self.sending == 0
+        self.sending == 0 && self.sending_segments.is_empty()
     }
 
     fn wakes(&self) -> bool {
@@ -417,9 +357,8 @@ impl Transport for MpiTransport {
     }
 }
 
-// The tracker refuses a swarm with more than `segments_max` segments.
-fn tag(segment: SegmentId) -> std::ffi::c_int {
-    std::ffi::c_int::try_from(segment.0).expect("segments are no more than tags")
+fn index(rank: Rank) -> usize {
+    usize::try_from(rank).expect("ranks are not negative")
 }
 
 fn any_source() -> std::ffi::c_int {

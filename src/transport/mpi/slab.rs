@@ -12,6 +12,8 @@
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::rc::Rc;
 
 use mpi::ffi;
 use mpi::raw::AsRaw as _;
@@ -19,21 +21,23 @@ use mpi::topology::SimpleCommunicator;
 
 use super::super::TransportError;
 use crate::escape;
-use crate::manifest::{NodeId, SegmentId};
+use crate::manifest::NodeId;
 use crate::store::{SealedSegment, VacantSlot};
 
 /// The owner of a request's memory, and what the request is for.
 #[derive(Debug)]
 pub(super) enum Owner {
+    /// A fragment that is expected, the `index`th of its segment.
     Receive {
-        from: NodeId,
-        segment: SegmentId,
-        slot: VacantSlot,
+        tag: u16,
+        index: usize,
+        part: SlotPart,
     },
+    /// A fragment that is sent. A clone of a payload counts a reference and copies no bytes.
     Serve {
-        to: NodeId,
-        segment: SegmentId,
+        place: usize,
         payload: SealedSegment,
+        part: Range<usize>,
     },
     Message {
         buffer: Buffer,
@@ -63,18 +67,66 @@ impl Buffer {
     }
 }
 
+/// A slot that several receives fill, a part each. Nobody has its bytes before all of them have ended.
+// A reference to the slot's bytes would end what MPI may do through the pointers that it has: the one pointer
+// is made before the first receive, and all parts derive from it.
+#[derive(Debug)]
+pub(super) struct SharedSlot(Rc<SlotMemory>);
+
+#[derive(Debug)]
+struct SlotMemory {
+    slot: VacantSlot,
+    start: *mut u8,
+    len: usize,
+}
+
+/// A part of a slot. The slot is not given back while there is one.
+#[derive(Debug)]
+pub(super) struct SlotPart {
+    memory: Rc<SlotMemory>,
+    part: Range<usize>,
+}
+
+impl SharedSlot {
+    pub(super) fn new(mut slot: VacantSlot) -> Self {
+        let bytes = slot.bytes_mut();
+        let (start, len) = (bytes.as_mut_ptr(), bytes.len());
+        Self(Rc::new(SlotMemory { slot, start, len }))
+    }
+
+    /// A part; no other one may overlap it.
+    pub(super) fn part(&self, part: Range<usize>) -> SlotPart {
+        assert!(part.start <= part.end && part.end <= self.0.len, "a fragment lies in its slot");
+        SlotPart { memory: Rc::clone(&self.0), part }
+    }
+
+    /// The slot again; none while a receive has a part of it.
+    pub(super) fn into_slot(self) -> Option<VacantSlot> {
+        Rc::into_inner(self.0).map(|memory| memory.slot)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len
+    }
+}
+
+impl SlotPart {
+    fn bytes(&self) -> (*mut u8, usize) {
+        // SAFETY: `SharedSlot::part` checked that the part lies in the `len` bytes at `start`, which are one
+        // slot of an arena that `memory` keeps alive.
+        (unsafe { self.memory.start.add(self.part.start) }, self.part.len())
+    }
+}
+
 impl Owner {
-    // The bytes that MPI reads or writes, and how many. A slot and a payload lie in an arena that
+    // The bytes that MPI reads or writes, and how many. A part of a slot and a payload lie in an arena that
     // they keep alive and reach through a raw pointer, a buffer on the heap: they stay in place wherever
     // the owner is moved.
     fn bytes(&mut self) -> (*mut u8, usize) {
         match self {
-            Self::Receive { slot, .. } => {
-                let bytes = slot.bytes_mut();
-                (bytes.as_mut_ptr(), bytes.len())
-            }
-            Self::Serve { payload, .. } => {
-                let bytes = payload.bytes();
+            Self::Receive { part, .. } => part.bytes(),
+            Self::Serve { payload, part, .. } => {
+                let bytes = &payload.bytes()[part.clone()];
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
             Self::Message { buffer, len } => (buffer.0.cast(), (*len).min(buffer.0.len())),
@@ -172,14 +224,21 @@ impl Slab {
         self.enter(name, code, request, owner)
     }
 
-    /// Cancels the first request whose owner fits.
-    // A request for cancellation only: the request ends later like others, and may have received after
+    /// Cancels the requests whose owners fit.
+    // A request for cancellation only: the requests end later like others, and may have received after
     // all.
-    pub(super) fn cancel(&mut self, fits: impl Fn(&Owner) -> bool) -> Result<(), TransportError> {
-        let Some(place) = self.owners.iter().position(fits) else { return Ok(()) };
-        // SAFETY: every request in the list is active, as `poll` takes out all that have ended.
-        let code = unsafe { ffi::MPI_Cancel(&raw mut self.requests[place]) };
-        check("MPI_Cancel", code)
+    pub(super) fn cancel_all(
+        &mut self,
+        fits: impl Fn(&Owner) -> bool,
+    ) -> Result<(), TransportError> {
+        for (owner, request) in self.owners.iter().zip(&mut self.requests) {
+            if fits(owner) {
+                // SAFETY: every request in the list is active, as `poll` takes out all that have ended.
+                let code = unsafe { ffi::MPI_Cancel(&raw mut *request) };
+                check("MPI_Cancel", code)?;
+            }
+        }
+        Ok(())
     }
 
     /// Removes the requests that have ended.
@@ -329,23 +388,6 @@ pub(super) fn return_errors(comm: &SimpleCommunicator) -> Result<(), TransportEr
 /// A length as MPI takes it.
 fn count(len: usize) -> c_int {
     c_int::try_from(len).expect("a segment is shorter than 2 GiB")
-}
-
-/// The greatest tag of this MPI.
-pub(super) fn tag_max(world: &SimpleCommunicator) -> u32 {
-    // What the MPI standard guarantees. 2^22 and more are usual.
-    const LEAST: u32 = 32_767;
-    let key = c_int::try_from(ffi::MPI_TAG_UB).expect("keys are small integers");
-    let (mut value, mut found) = (std::ptr::null_mut::<c_int>(), 0);
-    let place = (&raw mut value).cast();
-    // SAFETY: the key is MPI's own; `place` has room for the address that it keeps there.
-    let code = unsafe { ffi::MPI_Comm_get_attr(world.as_raw(), key, place, &raw mut found) };
-    if code != 0 || found == 0 || value.is_null() {
-        return LEAST;
-    }
-    // SAFETY: under this key MPI keeps the address of an integer of its own.
-    let max = unsafe { *value };
-    u32::try_from(max).unwrap_or(LEAST)
 }
 
 /// Any rank may be the sender.

@@ -1,0 +1,70 @@
+//! What is under way, by places that are used again.
+
+/// Entries at numbered places. A place is free again when its entry is taken out.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    entries: Vec<Option<T>>,
+    free: Vec<usize>,
+}
+
+impl<T> Table<T> {
+    pub(super) const fn new() -> Self {
+        Self { entries: Vec::new(), free: Vec::new() }
+    }
+
+    /// The place that the next entry takes.
+    pub(super) fn next_place(&self) -> usize {
+        self.free.last().copied().unwrap_or(self.entries.len())
+    }
+
+    /// Returns the place of the new entry.
+    pub(super) fn insert(&mut self, entry: T) -> usize {
+        let place = self.next_place();
+        if self.free.pop().is_some() {
+            self.entries[place] = Some(entry);
+        } else {
+            self.entries.push(Some(entry));
+        }
+        place
+    }
+
+    pub(super) fn remove(&mut self, place: usize) -> Option<T> {
+        let entry = self.entries.get_mut(place)?.take();
+        self.free.extend(entry.is_some().then_some(place));
+        entry
+    }
+
+    pub(super) fn find_mut(&mut self, place: usize) -> Option<&mut T> {
+        self.entries.get_mut(place)?.as_mut()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
+        self.entries
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(place, entry)| Some((place, entry.as_mut()?)))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.entries.iter().flatten()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len() - self.free.len()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_used_again_only_when_it_is_free() {
+        let mut table = Table::new();
+        assert_eq!([table.insert('a'), table.insert('b'), table.insert('c')], [0, 1, 2]);
+        assert_eq!((table.remove(1), table.remove(1), table.remove(9)), (Some('b'), None, None));
+        assert_eq!((table.len(), table.next_place()), (2, 1));
+        assert_eq!([table.insert('d'), table.insert('e')], [1, 3]);
+        assert_eq!(table.iter().collect::<String>(), "adce");
+    }
+}

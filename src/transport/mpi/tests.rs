@@ -1,0 +1,194 @@
+//! Ranks of a real job: this test program, started again by `mpirun`.
+
+use std::collections::VecDeque;
+use std::process::Command;
+use std::time::Duration;
+
+use mpi::topology::Communicator as _;
+
+use super::MpiTransport;
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::{Message, RequestedSegment};
+use crate::store::{Pool, SealedSegment, VacantSlot};
+use crate::transport::{Completion, PolledEvents, Transport as _, TransportError};
+
+/// Ranks of a job.
+const RANKS: u32 = 4;
+
+/// Segments that each rank gets from each other one. More than there are tags.
+const SEGMENTS: u32 = 340;
+
+/// Tags, as with an MPI that has no more.
+const TAGS: u16 = 64;
+
+/// Requests of a rank that are pending at a time. So many tags must be enough.
+const WINDOW: usize = 40;
+
+/// 12 fragments: more than are posted at a time.
+const SLOT_BYTES: usize = 12 << 15;
+
+/// Starts a test of this program again, as ranks of a job.
+fn run_ranks(test: &str) {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/mpi.sh");
+    let mpirun = || {
+        let mut command = Command::new(script);
+        command.args(["any", "mpirun"]);
+        command
+    };
+    if !mpirun().arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let program = std::env::current_exe().expect("it runs");
+    let test = format!("transport::mpi::tests::{test}");
+    let output = mpirun()
+        .args(["-n", &RANKS.to_string(), "timeout", "120"])
+        .arg(program)
+        .args(["--ignored", "--exact", "--nocapture", &test])
+        .output()
+        .expect("mpirun starts");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(said.matches("1 passed").count(), RANKS as usize, "{said}");
+}
+
+#[test]
+#[cfg_attr(miri, ignore)]
+fn any_number_of_segments_of_any_length_passes_through_a_few_tags() {
+    run_ranks("rank_that_exchanges_segments");
+}
+
+#[test]
+#[ignore = "one rank of a job"]
+fn rank_that_exchanges_segments() {
+    let universe = mpi::initialize().expect("once a process");
+    let world = universe.world();
+    let rank = u32::try_from(world.rank()).expect("it is not negative");
+    for (is_synchronous, fragment_log2) in [(true, 15), (false, 15), (true, 31), (false, 31)] {
+        let mut transport = MpiTransport::new(&world, is_synchronous).expect("MPI works");
+        transport.limit(TAGS, fragment_log2);
+        let mut exchange = Exchange::new(NodeId(rank), transport);
+        exchange.run().expect("it ends well");
+        exchange.transport.end(Duration::from_secs(60)).expect("MPI works");
+    }
+}
+
+/// The bytes of a segment, which differ from those of any other one.
+fn bytes_of(holder: NodeId, segment: SegmentId) -> Vec<u8> {
+    let edges = [0, 1, 1 << 15, (1 << 15) + 1, 3 << 15, SLOT_BYTES - 1, SLOT_BYTES];
+    // Mostly short ones: the test is about requests.
+    let len = if segment.0 % 5 == 0 { edges[segment.0 as usize / 5 % edges.len()] } else { 700 };
+    let mut bytes = vec![0; len];
+    // Each fragment differs too.
+    for (place, part) in (0..).zip(bytes.chunks_mut(1 << 15)) {
+        let mark = u64::from(holder.0) << 40 | u64::from(segment.0) << 8 | place;
+        let mark = mark.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
+        part.fill(mark[7]);
+        part.iter_mut().zip(mark).for_each(|(byte, mark)| *byte = mark);
+    }
+    bytes
+}
+
+/// What one rank gets and sends.
+struct Exchange {
+    node: NodeId,
+    transport: MpiTransport,
+    pool: Pool,
+    wanted: VecDeque<(NodeId, SegmentId)>,
+    pending: usize,
+    got: usize,
+    declined: u32,
+    complete: u32,
+}
+
+impl Exchange {
+    fn new(node: NodeId, transport: MpiTransport) -> Self {
+        let others = move || (0..RANKS).filter(move |&other| other != node.0);
+        let each = (0..SEGMENTS).flat_map(|one| others().map(move |other| (other, one)));
+        let wanted = each.map(|(other, one)| (NodeId(other), SegmentId(one))).collect();
+        let pool = Pool::new(2 * WINDOW, SLOT_BYTES).expect("a little memory");
+        let (pending, got, declined, complete) = (0, 0, 0, 0);
+        Self { node, transport, pool, wanted, pending, got, declined, complete }
+    }
+
+    fn run(&mut self) -> Result<(), TransportError> {
+        let mut events = PolledEvents::default();
+        let all = (RANKS - 1) as usize * SEGMENTS as usize;
+        let mut has_said = false;
+        while self.complete < RANKS - 1 || !has_said || !self.transport.is_flushed() {
+            while self.pending < WINDOW
+                && let Some((from, segment)) = self.wanted.pop_front()
+            {
+                self.request(from, segment)?;
+            }
+            self.transport.poll(&mut events)?;
+            for (from, message) in &events.messages {
+                self.hear(*from, message)?;
+            }
+            for completion in events.completions.drain(..) {
+                self.take_in(completion);
+            }
+            if self.got == all && !std::mem::replace(&mut has_said, true) {
+                let others = (0..RANKS).map(NodeId).filter(|&other| other != self.node);
+                others
+                    .map(|to| self.transport.send(to, &Message::Stop))
+                    .collect::<Result<Vec<_>, _>>()?;
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
+        self.pending += 1;
+        let slot = self.slot();
+        self.transport.expect(from, segment, slot)?;
+        let segments = [segment.into()].into_iter().collect();
+        self.transport.send(from, &Message::Request { segments })
+    }
+
+    fn slot(&self) -> VacantSlot {
+        self.pool.take().unwrap_or_else(|| self.pool.allocate_one())
+    }
+
+    fn hear(&mut self, from: NodeId, message: &Message) -> Result<(), TransportError> {
+        if let Message::Request { segments } = message {
+            for &requested in segments {
+                self.serve(from, requested)?;
+            }
+        } else if let &Message::Decline { segment } = message {
+            self.transport.forget(from, segment)?;
+            self.wanted.push_back((from, segment));
+        } else {
+            self.complete += 1;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, to: NodeId, requested: RequestedSegment) -> Result<(), TransportError> {
+        let segment = requested.segment;
+        // Some come only when they are requested again, with another tag.
+        self.declined += 1;
+        if self.declined % 7 == 0 {
+            return self.transport.send(to, &Message::Decline { segment });
+        }
+        self.transport.serve(to, requested, self.sealed(segment))
+    }
+
+    fn sealed(&self, segment: SegmentId) -> SealedSegment {
+        let (mut slot, bytes) = (self.slot(), bytes_of(self.node, segment));
+        slot.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
+        slot.fill(bytes.len()).seal_unchecked()
+    }
+
+    fn take_in(&mut self, completion: Completion) {
+        match completion {
+            Completion::Arrived { from, segment, slot } => {
+                assert!(slot.bytes() == bytes_of(from, segment), "{segment:?} from {from}");
+                self.pending -= 1;
+                self.got += 1;
+            }
+            Completion::Forgotten { .. } => self.pending -= 1,
+            Completion::Sent { .. } => {}
+        }
+    }
+}
