@@ -31,7 +31,7 @@ fn transport(criterion: &mut Criterion) {
     let mut events = PolledEvents::default();
     let (request, decline) = (
         Message::Request { segments: [SEGMENT.into()].into_iter().collect() },
-        Message::Decline { segment: SEGMENT },
+        Message::Decline { segment: SEGMENT, request: 0 },
     );
     group.bench_function("message-round-trip", |bencher| {
         bencher.iter(|| {

@@ -19,11 +19,15 @@ fn segment() -> impl Strategy<Value = SegmentId> {
     any::<u32>().prop_map(SegmentId)
 }
 
+fn number() -> impl Strategy<Value = (SegmentId, u32)> {
+    (segment(), any::<u32>())
+}
+
 fn requested() -> impl Strategy<Value = RequestedSegment> {
     let posted = any::<(u16, u8, u32)>();
-    (segment(), posted).prop_map(|(segment, (tag, fragment_log2, slot_bytes))| RequestedSegment {
-        segment,
-        posted: PostedReceives { tag, fragment_log2, slot_bytes },
+    (number(), posted).prop_map(|((segment, request), (tag, fragment_log2, slot_bytes))| {
+        let posted = PostedReceives { tag, fragment_log2, slot_bytes };
+        RequestedSegment { segment, request, posted }
     })
 }
 
@@ -135,10 +139,10 @@ fn message() -> impl Strategy<Value = Message> {
         any::<u32>().prop_map(|file| Message::Finished { file: FileId(file) }),
         vec(requested(), 0..=HANDOUT_MAX)
             .prop_map(|segments| Message::Request { segments: segments.into_iter().collect() }),
-        segment().prop_map(|segment| Message::Decline { segment }),
-        segment().prop_map(|segment| Message::Unservable { segment }),
-        segment().prop_map(|segment| Message::Withdraw { segment }),
-        segment().prop_map(|segment| Message::Withdrawn { segment }),
+        number().prop_map(|(segment, request)| Message::Decline { segment, request }),
+        number().prop_map(|(segment, request)| Message::Unservable { segment, request }),
+        number().prop_map(|(segment, request)| Message::Withdraw { segment, request }),
+        number().prop_map(|(segment, request)| Message::Withdrawn { segment, request }),
     ];
     prop_oneof![
         5 => plain,

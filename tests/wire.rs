@@ -117,10 +117,10 @@ fn every_kind() -> Vec<Message> {
         Message::Stop,
         Message::Bye,
         Message::Request { segments: requested(&[0]) },
-        Message::Unservable { segment: SegmentId(3) },
-        Message::Decline { segment: SegmentId(0) },
-        Message::Withdraw { segment: SegmentId(0) },
-        Message::Withdrawn { segment: SegmentId(0) },
+        Message::Unservable { segment: SegmentId(3), request: 1 },
+        Message::Decline { segment: SegmentId(0), request: 1 },
+        Message::Withdraw { segment: SegmentId(0), request: 1 },
+        Message::Withdrawn { segment: SegmentId(0), request: 1 },
     ]
 }
 
@@ -131,7 +131,7 @@ fn requested(ids: &[u32]) -> ArrayVec<RequestedSegment, 16> {
 /// A request of a segment with such receives.
 fn posted(tag: u16, fragment_log2: u8) -> Message {
     let posted = PostedReceives { tag, fragment_log2, slot_bytes: 1024 };
-    let segment = RequestedSegment { segment: SegmentId(1), posted };
+    let segment = RequestedSegment { posted, ..SegmentId(1).into() };
     Message::Request { segments: [segment].into_iter().collect() }
 }
 
@@ -327,9 +327,13 @@ fn a_peer_checks_every_number() {
         (3, posted(0, u8::MAX), "a request for fragments of 2^255 bytes, of 2^15 to 2^31"),
         (3, posted(4_096, 15), "a request with tag 4096 of 4096"),
         (3, posted(u16::MAX, 31), "a request with tag 65535 of 4096"),
-        (3, Message::Decline { segment: SegmentId(70) }, "segment 70 of 70"),
-        (3, Message::Withdraw { segment: SegmentId(70) }, "segment 70 of 70"),
-        (3, Message::Withdrawn { segment: SegmentId(u32::MAX) }, "segment 4294967295 of 70"),
+        (3, Message::Decline { segment: SegmentId(70), request: 1 }, "segment 70 of 70"),
+        (3, Message::Withdraw { segment: SegmentId(70), request: 1 }, "segment 70 of 70"),
+        (
+            3,
+            Message::Withdrawn { segment: SegmentId(u32::MAX), request: 1 },
+            "segment 4294967295 of 70",
+        ),
     ] {
         let (mut peer, mut out) = open_peer();
         let error = hear(&mut peer, from, &message, &mut out);
@@ -400,4 +404,49 @@ fn a_holder_is_not_slandered() {
         }
     }
     assert_eq!(handed, 1);
+}
+
+/// Gives the peer that input, and returns its requests and withdrawals, and whether it gave up a slot.
+fn outputs(peer: &mut Peer, seconds: u64, input: Input<'_>) -> (Vec<(&'static str, u32)>, bool) {
+    let (mut out, mut said, mut forgot) = (Outbox::default(), Vec::new(), false);
+    assert_eq!(peer.handle(Timestamp(seconds * 1_000_000_000), input, &mut out), Ok(()));
+    while let Some(output) = out.take() {
+        forgot |= matches!(output, Output::Forget { .. });
+        let Output::Send { message, .. } = output else { continue };
+        match out.read(message) {
+            Message::Request { segments } => said.push(("request", segments[0].request)),
+            Message::Withdraw { request, .. } => said.push(("withdraw", *request)),
+            _ => {}
+        }
+    }
+    (said, forgot)
+}
+
+/// A holder that was stopped answers an old request while it sends by a new one.
+#[test]
+fn an_answer_to_an_earlier_request_does_not_end_this_one() {
+    let (mut peer, _) = open_peer();
+    let segment = SegmentId(0);
+    let hear = |peer: &mut Peer, seconds, from, message: &Message| {
+        outputs(peer, seconds, Input::Message { from: NodeId(from), message })
+    };
+    let answers = |request| {
+        let decline = Message::Decline { segment, request };
+        [decline, Message::Unservable { segment, request }, Message::Withdrawn { segment, request }]
+    };
+    assert_eq!(hear(&mut peer, 1, 0, &handout(0, 1, 1)), (vec![("request", 1)], false));
+    for seconds in [4, 7] {
+        assert_eq!(outputs(&mut peer, seconds, Input::Deadline), (vec![("withdraw", 1)], false));
+    }
+    let [_, _, withdrawn] = answers(1);
+    assert_eq!(hear(&mut peer, 8, 1, &withdrawn), (Vec::new(), true));
+    assert_eq!(hear(&mut peer, 8, 0, &handout(0, 1, 1)), (vec![("request", 2)], false));
+    for _ in 0..2 {
+        for answer in answers(1) {
+            assert_eq!(hear(&mut peer, 9, 1, &answer), (Vec::new(), false), "{answer:?}");
+        }
+        outputs(&mut peer, 11, Input::Deadline);
+    }
+    let [_, _, withdrawn] = answers(2);
+    assert_eq!(hear(&mut peer, 12, 1, &withdrawn), (Vec::new(), true));
 }

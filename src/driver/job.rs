@@ -262,7 +262,7 @@ mod ranks {
                 Message::Request { segments } => Message::Request {
                     segments: segments.iter().map(|one| with_silly_receives(*one)).collect(),
                 },
-                _ => Message::Withdraw { segment },
+                _ => Message::Withdraw { segment, request: 0 },
             },
         };
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];

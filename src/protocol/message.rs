@@ -56,27 +56,31 @@ pub enum Message {
     Bye,
     /// Peer to holder: send me these segments; a slot is ready for each.
     Request { segments: ArrayVec<RequestedSegment, HANDOUT_MAX> },
-    /// Holder to peer: I can't send this segment now.
-    Decline { segment: SegmentId },
+    /// Holder to peer: I can't send this segment now. This answer and those below name the request.
+    Decline { segment: SegmentId, request: u32 },
     /// Holder to peer: I can't send this segment at all.
-    Unservable { segment: SegmentId },
+    Unservable { segment: SegmentId, request: u32 },
     /// Peer to holder: don't send this segment.
-    Withdraw { segment: SegmentId },
+    Withdraw { segment: SegmentId, request: u32 },
     /// Holder to peer: I will not send it.
-    Withdrawn { segment: SegmentId },
+    Withdrawn { segment: SegmentId, request: u32 },
 }
 
 /// A segment that is requested, and where its receiver waits for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(missing_docs, reason = "the names say what they hold")]
 pub struct RequestedSegment {
+    /// Which segment.
     pub segment: SegmentId,
+    /// Counts the requests of this peer. An answer to an earlier request for the segment is thus not taken
+    /// for one to this: the holder may be sending it.
+    pub request: u32,
+    /// Added by the transport.
     pub posted: PostedReceives,
 }
 
 impl From<SegmentId> for RequestedSegment {
     fn from(segment: SegmentId) -> Self {
-        Self { segment, posted: PostedReceives::default() }
+        Self { segment, request: 0, posted: PostedReceives::default() }
     }
 }
 

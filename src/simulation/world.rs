@@ -279,7 +279,7 @@ impl World {
         match output {
             Output::Send { to, message } => {
                 let message = outbox.read(message);
-                if let &Message::Withdraw { segment } = message {
+                if let &Message::Withdraw { segment, .. } = message {
                     self.checker.withdraw(node, to, segment);
                 }
                 self.send(node, to, message);

@@ -58,7 +58,7 @@ impl Bytes<'_> {
             },
             byte => PostedReceives { tag: u16::from(byte), ..PostedReceives::default() },
         };
-        RequestedSegment { segment, posted }
+        RequestedSegment { segment, request: self.number(9), posted }
     }
 
     fn blocks(&mut self) -> impl Iterator<Item = Block> + use<> {
@@ -174,10 +174,10 @@ impl Bytes<'_> {
                 let count = self.byte() % 5;
                 Message::Request { segments: (0..count).map(|_| self.requested()).collect() }
             }
-            21 => Message::Decline { segment: self.segment() },
-            23 => Message::Unservable { segment: self.segment() },
-            22 => Message::Withdraw { segment: self.segment() },
-            _ => Message::Withdrawn { segment: self.segment() },
+            21 => Message::Decline { segment: self.segment(), request: self.number(9) },
+            23 => Message::Unservable { segment: self.segment(), request: self.number(9) },
+            22 => Message::Withdraw { segment: self.segment(), request: self.number(9) },
+            _ => Message::Withdrawn { segment: self.segment(), request: self.number(9) },
         }
     }
 }

@@ -23,7 +23,7 @@ use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
     Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Outbox, Output,
+    Outbox, Output, RequestedSegment,
 };
 
 /// Of the segments that it lacks, a peer has at most one in so many in flight, or the least window.
@@ -55,6 +55,8 @@ pub(super) struct Fetch {
     pub(super) verified_count: u32,
     pub(super) news: Announcements,
     corrupt: CorruptSegments,
+    /// The number of the last request, counted from 1.
+    requests: u32,
     /// The number of the last ask, counted from 1.
     pub(super) sequence: u32,
     /// The last ask that the tracker confirmed, and whether it was busy then.
@@ -88,6 +90,7 @@ impl Fetch {
             verified_count: 0,
             news: Announcements::new(),
             corrupt: CorruptSegments::default(),
+            requests: 0,
             sequence: 0,
             heard: 0,
             tracker_is_busy: false,
@@ -127,7 +130,7 @@ impl Fetch {
         if handout.answers == self.sequence {
             self.pending = handout.open;
         }
-        let mut asked: ArrayVec<(NodeId, SegmentId), HANDOUT_MAX> = ArrayVec::new();
+        let mut asked: ArrayVec<(NodeId, RequestedSegment), HANDOUT_MAX> = ArrayVec::new();
         for entry in &handout.entries {
             asked.extend(self.start(now, entry.clone(), out));
         }
@@ -135,7 +138,7 @@ impl Fetch {
         // would cost as much as the segment.
         asked.sort_by_key(|&(holder, _)| holder);
         for of_holder in asked.chunk_by(|one, other| one.0 == other.0) {
-            let segments = of_holder.iter().map(|&(_, segment)| segment.into()).collect();
+            let segments = of_holder.iter().map(|&(_, requested)| requested).collect();
             out.send(of_holder[0].0, Message::Request { segments });
         }
         if handout.unobtainable && handout.answers == self.sequence {
@@ -205,12 +208,16 @@ impl Fetch {
     pub(super) fn handle_decline(
         &mut self,
         now: Timestamp,
-        (from, segment): (NodeId, SegmentId),
+        (from, segment, request): (NodeId, SegmentId, u32),
         failure: FetchFailure,
         out: &mut Outbox,
     ) {
-        // The segment arrived: this answers an earlier request for it.
-        if self.flights.find(segment, from).is_some_and(|f| f.stage == FlightStage::Checking) {
+        // Else it answers an earlier request. Nor is one declined whose segment has come.
+        let flight = self.flights.find(segment, from);
+        let is_answered = |flight: &&mut Flight| {
+            flight.request == request && flight.stage != FlightStage::Checking
+        };
+        if flight.filter(is_answered).is_none() {
             return;
         }
         let Some(mut flight) = self.flights.remove(segment, from) else { return };
@@ -231,11 +238,11 @@ impl Fetch {
                 match spare {
                     Some(holder) => {
                         flight.holder = holder;
-                        self.expect(
+                        let requested = self.expect(
                             Flight { since: now, stage: FlightStage::Requested, ..flight },
                             out,
                         );
-                        let segments = [segment.into()].into_iter().collect();
+                        let segments = [requested].into_iter().collect();
                         out.send(holder, Message::Request { segments });
                     }
                     None => self.give_back(segment, from, failure),
@@ -244,9 +251,13 @@ impl Fetch {
         }
     }
 
-    pub(super) fn handle_withdrawn(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
+    pub(super) fn handle_withdrawn(
+        &mut self,
+        (from, segment, request): (NodeId, SegmentId, u32),
+        out: &mut Outbox,
+    ) {
         // Else it answers an earlier request, and this one is new.
-        let flight = self.flights.find(segment, from);
+        let flight = self.flights.find(segment, from).filter(|flight| flight.request == request);
         if flight.is_some_and(|flight| matches!(flight.stage, FlightStage::Withdrawn { .. })) {
             self.drop_flight(segment, from, FetchFailure::TimedOut, out);
         }
@@ -272,18 +283,18 @@ impl Fetch {
     pub(super) fn tick(&mut self, now: Timestamp, out: &mut Outbox) {
         let patience = self.request_patience;
         for flight in self.flights.iter_mut() {
-            let (holder, segment) = (flight.holder, flight.segment);
+            let Flight { holder, segment, request, .. } = *flight;
             match &mut flight.stage {
                 FlightStage::Requested if now >= flight.since + patience => {
                     self.failures.lapsed += 1;
                     flight.stage = FlightStage::Withdrawn { told: now, superfluous: false };
-                    out.send(holder, Message::Withdraw { segment });
+                    out.send(holder, Message::Withdraw { segment, request });
                 }
                 FlightStage::Withdrawn { told, .. } if now >= *told + patience => {
                     *told = now;
                     // The second holders of the end game may all have been busy: it may try again.
                     flight.doubled = false;
-                    out.send(holder, Message::Withdraw { segment });
+                    out.send(holder, Message::Withdraw { segment, request });
                 }
                 FlightStage::Requested
                 | FlightStage::Withdrawn { .. }
@@ -371,7 +382,7 @@ impl Fetch {
         now: Timestamp,
         entry: HandoutEntry,
         out: &mut Outbox,
-    ) -> Option<(NodeId, SegmentId)> {
+    ) -> Option<(NodeId, RequestedSegment)> {
         let HandoutEntry { segment, digest, mut holders } = entry;
         let holder = holders.pop_at(0)?;
         if holder == self.node {
@@ -394,6 +405,7 @@ impl Fetch {
         takes.then(|| {
             let flight = Flight {
                 segment,
+                request: 0,
                 holder,
                 spares: holders,
                 digest,
@@ -401,17 +413,19 @@ impl Fetch {
                 stage: FlightStage::Requested,
                 doubled: late,
             };
-            self.expect(flight, out);
-            (holder, segment)
+            (holder, self.expect(flight, out))
         })
     }
 
     /// Has a slot made ready. Only then may the segment be requested: without a slot it could not be
     /// received.
-    fn expect(&mut self, flight: Flight, out: &mut Outbox) {
+    fn expect(&mut self, flight: Flight, out: &mut Outbox) -> RequestedSegment {
         let (from, segment) = (flight.holder, flight.segment);
-        self.flights.push(flight);
+        self.requests = self.requests.wrapping_add(1);
+        let request = self.requests;
+        self.flights.push(Flight { request, ..flight });
         out.push(Output::Expect { from, segment });
+        RequestedSegment { request, ..segment.into() }
     }
 
     fn drop_flight(
@@ -439,7 +453,8 @@ impl Fetch {
         for flight in self.flights.of_segment_mut(segment) {
             if !matches!(flight.stage, FlightStage::Checking | FlightStage::Reading) {
                 flight.stage = FlightStage::Withdrawn { told: now, superfluous: true };
-                out.send(flight.holder, Message::Withdraw { segment });
+                let request = flight.request;
+                out.send(flight.holder, Message::Withdraw { segment, request });
             }
         }
     }

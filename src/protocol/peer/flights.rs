@@ -32,6 +32,8 @@ pub(super) enum FlightStage {
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) segment: SegmentId,
+    /// Its number.
+    pub(super) request: u32,
     pub(super) holder: NodeId,
     /// Who can be asked if this holder declines, best first.
     pub(super) spares: ArrayVec<NodeId, HOLDERS_MAX>,

@@ -17,10 +17,10 @@ impl Peer {
             segments.iter().try_for_each(|requested| {
                 self.bounds.segment(requested.segment).and_then(|()| check_posted(requested.posted))
             })
-        } else if let &Message::Decline { segment }
-        | &Message::Unservable { segment }
-        | &Message::Withdraw { segment }
-        | &Message::Withdrawn { segment } = message
+        } else if let &Message::Decline { segment, .. }
+        | &Message::Unservable { segment, .. }
+        | &Message::Withdraw { segment, .. }
+        | &Message::Withdrawn { segment, .. } = message
         {
             self.bounds.segment(segment)
         } else if let &Message::Lost { node } = message {

@@ -196,19 +196,21 @@ impl Peer {
                 let each = segments.iter();
                 each.for_each(|&requested| self.handle_request(now, from, requested, out));
             }
-            &Message::Decline { segment } => {
-                self.fetch.handle_decline(now, (from, segment), FetchFailure::Busy, out);
+            &Message::Decline { segment, request } => {
+                self.fetch.handle_decline(now, (from, segment, request), FetchFailure::Busy, out);
             }
-            &Message::Unservable { segment } => {
+            &Message::Unservable { segment, request } => {
                 let failure = FetchFailure::Unservable;
-                self.fetch.handle_decline(now, (from, segment), failure, out);
+                self.fetch.handle_decline(now, (from, segment, request), failure, out);
             }
-            &Message::Withdraw { segment } => {
-                if self.uploads.withdraw(from, segment) == Withdrawal::Dropped {
-                    out.send(from, Message::Withdrawn { segment });
+            &Message::Withdraw { segment, request } => {
+                if self.uploads.withdraw(from, segment, request) == Withdrawal::Dropped {
+                    out.send(from, Message::Withdrawn { segment, request });
                 }
             }
-            &Message::Withdrawn { segment } => self.fetch.handle_withdrawn(from, segment, out),
+            &Message::Withdrawn { segment, request } => {
+                self.fetch.handle_withdrawn((from, segment, request), out);
+            }
             &Message::Acknowledged { answers, busy } => {
                 self.fetch.handle_acknowledged(answers, busy)
             }
@@ -255,17 +257,17 @@ impl Peer {
         requested: RequestedSegment,
         out: &mut Outbox,
     ) {
-        let segment = requested.segment;
+        let RequestedSegment { segment, request, .. } = requested;
         // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
         // requester asks its next holder.
         if !self.fetch.wants.holds(segment) {
-            out.send(from, Message::Decline { segment });
+            out.send(from, Message::Decline { segment, request });
             return;
         }
         match self.uploads.admit(now, from, requested) {
             UploadDecision::Serve => out.push(Output::Serve { to: from, requested }),
             UploadDecision::Wait => {}
-            UploadDecision::Busy => out.send(from, Message::Decline { segment }),
+            UploadDecision::Busy => out.send(from, Message::Decline { segment, request }),
         }
     }
 
@@ -282,8 +284,9 @@ impl Peer {
         segment: SegmentId,
         out: &mut Outbox,
     ) {
-        self.uploads.abort(to, segment);
-        out.send(to, Message::Unservable { segment });
+        if let Some(request) = self.uploads.abort(to, segment) {
+            out.send(to, Message::Unservable { segment, request });
+        }
         self.send_next(now, out);
     }
 

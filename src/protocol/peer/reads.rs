@@ -39,6 +39,7 @@ impl Fetch {
         let (holder, stage) = (self.node, FlightStage::Reading);
         self.flights.push(Flight {
             segment,
+            request: 0,
             holder,
             spares: Default::default(),
             digest,
@@ -86,12 +87,12 @@ impl Fetch {
         self.wants.abandon_all();
         let mut given_back = Vec::new();
         for flight in self.flights.iter_mut() {
-            let (holder, segment) = (flight.holder, flight.segment);
+            let Flight { holder, segment, request, .. } = *flight;
             let superfluous = FlightStage::Withdrawn { told: now, superfluous: true };
             match flight.stage {
                 FlightStage::Requested => {
                     flight.stage = superfluous;
-                    out.send(holder, Message::Withdraw { segment });
+                    out.send(holder, Message::Withdraw { segment, request });
                 }
                 FlightStage::Withdrawn { superfluous: false, .. } => flight.stage = superfluous,
                 FlightStage::Withdrawn { superfluous: true, .. }

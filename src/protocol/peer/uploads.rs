@@ -41,6 +41,7 @@ pub(super) enum Withdrawal {
 #[derive(Clone, Copy, Debug)]
 struct ActiveUpload {
     upload: (NodeId, SegmentId),
+    request: u32,
     since: Timestamp,
     class: UploadClass,
 }
@@ -111,7 +112,7 @@ impl Uploads {
             self.waiting[place].1 = requested;
             UploadDecision::Wait
         } else if self.may_leave(to) {
-            self.begin(now, upload);
+            self.begin(now, (to, requested));
             UploadDecision::Serve
         } else if self.waiting.len() < self.waiting_max {
             self.waiting.push_back((to, requested));
@@ -132,8 +133,10 @@ impl Uploads {
     }
 
     /// A segment that was to be sent can't be: its upload slot is free, and how long that took says nothing.
-    pub(super) fn abort(&mut self, to: NodeId, segment: SegmentId) {
-        self.active.retain(|active| active.upload != (to, segment));
+    /// Returns the request for it.
+    pub(super) fn abort(&mut self, to: NodeId, segment: SegmentId) -> Option<u32> {
+        let place = self.active.iter().position(|active| active.upload == (to, segment))?;
+        Some(self.active.swap_remove(place).request)
     }
 
     /// Frees the upload slots of segments that take longer than the receiver would wait.
@@ -161,7 +164,7 @@ impl Uploads {
             self.waiting.front().filter(|upload| may_leave(upload)).map(|_| 0)
         }?;
         let next = self.waiting.remove(place)?;
-        self.begin(now, key(next));
+        self.begin(now, next);
         Some(next)
     }
 
@@ -172,9 +175,11 @@ impl Uploads {
     }
 
     // What is being sent can't be taken back: the transport has it.
-    pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId) -> Withdrawal {
-        self.waiting.retain(|&waiting| key(waiting) != (to, segment));
-        if self.is_active((to, segment)) { Withdrawal::TooLate } else { Withdrawal::Dropped }
+    pub(super) fn withdraw(&mut self, to: NodeId, segment: SegmentId, request: u32) -> Withdrawal {
+        let is_it = |upload, number| upload == (to, segment) && number == request;
+        self.waiting.retain(|&waiting| !is_it(key(waiting), waiting.1.request));
+        let is_sent = self.active.iter().any(|active| is_it(active.upload, active.request));
+        if is_sent { Withdrawal::TooLate } else { Withdrawal::Dropped }
     }
 
     /// A receiver is gone. What is being sent to it keeps its slot until the transport is done.
@@ -182,8 +187,9 @@ impl Uploads {
         self.waiting.retain(|&(to, _)| to != node);
     }
 
-    fn begin(&mut self, now: Timestamp, upload: (NodeId, SegmentId)) {
-        self.active.push(ActiveUpload { upload, since: now, class: self.class_of(upload.0) });
+    fn begin(&mut self, now: Timestamp, (to, requested): (NodeId, RequestedSegment)) {
+        let (upload, class) = ((to, requested.segment), self.class_of(to));
+        self.active.push(ActiveUpload { upload, request: requested.request, since: now, class });
     }
 
     // Slots are a counting semaphore; slow receivers have one of their own, so that a full one does not

@@ -150,7 +150,7 @@ impl Relay {
                 self.check(requested.segment).and_then(|()| check_posted(requested.posted))
             })?;
             self.requested.extend(segments.iter().map(|r| (hop(&r.segment), r.posted)));
-        } else if let Message::Withdraw { segment } = message {
+        } else if let Message::Withdraw { segment, .. } = message {
             self.check(*segment)?;
             self.declined.insert(hop(segment));
         } else if let &Message::Describe { index } = message {
@@ -263,7 +263,7 @@ impl Relay {
             && let Some(Hop { with: from, segment }) = self.plan.receives.pop_front()
         {
             if std::mem::replace(&mut self.asked[segment.index()], true) {
-                out.send(from, Message::Withdraw { segment });
+                out.send(from, Message::Withdraw { segment, request: 0 });
                 continue;
             }
             out.push(Output::Expect { from, segment });
@@ -287,7 +287,10 @@ impl Relay {
                 let posted = may_go.then(|| self.requested.remove(&hop)).flatten();
                 let Some(posted) = posted else { break };
                 self.sending += 1;
-                out.push(Output::Serve { to, requested: RequestedSegment { segment, posted } });
+                out.push(Output::Serve {
+                    to,
+                    requested: RequestedSegment { posted, ..segment.into() },
+                });
             }
             self.plan.sends.pop_front();
         }

@@ -166,12 +166,12 @@ impl MpiTransport {
         self.receiving.limit(tags, fragment_log2);
     }
 
-    /// A message with what it must say about receives that are posted here.
-    fn completed(&self, to: NodeId, message: &Message) -> Option<Message> {
+    /// A request that says which receives are posted here for its segments; none of another message.
+    fn completed(&mut self, to: NodeId, message: &Message) -> Option<Message> {
         let Message::Request { segments } = message else { return None };
-        let with_posted = |&RequestedSegment { segment, posted }: &RequestedSegment| {
-            let posted = self.receiving.posted(to, segment).unwrap_or(posted);
-            RequestedSegment { segment, posted }
+        let with_posted = |requested: &RequestedSegment| {
+            let posted = self.receiving.name(to, requested.segment);
+            RequestedSegment { posted, ..*requested }
         };
         Some(Message::Request { segments: segments.iter().map(with_posted).collect() })
     }

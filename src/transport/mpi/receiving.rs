@@ -59,6 +59,9 @@ pub(super) struct EndedReceive {
 pub(super) struct Receiving {
     comm: MPI_Comm,
     incoming: Table<Incoming>,
+    /// Tags of those that no request has named yet.
+    // The request follows at once: a search among these is short.
+    unnamed: Vec<u16>,
     /// How many of them other hosts send.
     far: usize,
     rate: LinkRate,
@@ -71,7 +74,8 @@ pub(super) struct Receiving {
 impl Receiving {
     pub(super) fn new(comm: MPI_Comm) -> Self {
         let (incoming, rate, clock) = (Table::new(), LinkRate::default(), Clock::start());
-        Self { comm, incoming, far: 0, rate, clock, tags: REQUEST_TAGS, fixed_log2: None }
+        let (unnamed, tags, fixed_log2) = (Vec::new(), REQUEST_TAGS, None);
+        Self { comm, incoming, unnamed, far: 0, rate, clock, tags, fixed_log2 }
     }
 
     /// Lowers the number of tags, and cuts every segment alike.
@@ -116,13 +120,25 @@ impl Receiving {
         incoming.post(slab, self.comm)?;
         self.far += usize::from(!is_near);
         self.incoming.insert(incoming);
+        self.unnamed.push(tag);
         Ok(())
     }
 
-    /// What is posted for a segment that is expected.
-    pub(super) fn posted(&self, from: NodeId, segment: SegmentId) -> Option<PostedReceives> {
-        let mut expected = self.incoming.iter().filter(|one| one.is(from, segment));
-        expected.next().map(|one| one.posted)
+    /// What is posted for a segment, which is requested now.
+    ///
+    /// # Panics
+    ///
+    /// When it is not expected.
+    pub(super) fn name(&mut self, from: NodeId, segment: SegmentId) -> PostedReceives {
+        let Self { incoming, unnamed, .. } = self;
+        let is_it = |one: &&mut Incoming| one.is(from, segment);
+        let mut places = unnamed.iter().enumerate().rev();
+        let found = places.find_map(|(place, &tag)| {
+            Some((place, incoming.find_mut(usize::from(tag)).filter(is_it)?.posted))
+        });
+        let (place, posted) = found.expect("a slot is made ready before its segment is requested");
+        unnamed.swap_remove(place);
+        posted
     }
 
     /// Gives the slot of a segment back once all of its receives have ended.
@@ -132,9 +148,10 @@ impl Receiving {
         from: NodeId,
         segment: SegmentId,
     ) -> Result<(), TransportError> {
-        let found = self.incoming.iter_mut().find(|(_, one)| one.is(from, segment));
-        let Some((_, incoming)) = found else { return Ok(()) };
+        let found = self.incoming.iter_mut().find(|one| one.is(from, segment));
+        let Some(incoming) = found else { return Ok(()) };
         incoming.is_forgotten = true;
+        self.unnamed.retain(|&tag| tag != incoming.posted.tag);
         incoming.cancel(slab, 0)
     }
 

@@ -57,7 +57,7 @@ impl Sending {
         requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
-        let RequestedSegment { segment, posted: PostedReceives { slot_bytes, .. } } = requested;
+        let RequestedSegment { segment, posted: PostedReceives { slot_bytes, .. }, .. } = requested;
         let bytes = payload.bytes().len();
         if bytes > slot_bytes as usize {
             return Err(TransportError::Slot { to, segment, slot_bytes, bytes });

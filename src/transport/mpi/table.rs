@@ -38,15 +38,8 @@ impl<T> Table<T> {
         self.entries.get_mut(place)?.as_mut()
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut T)> {
-        self.entries
-            .iter_mut()
-            .enumerate()
-            .filter_map(|(place, entry)| Some((place, entry.as_mut()?)))
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.entries.iter().flatten()
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().flatten()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -65,6 +58,6 @@ mod tests {
         assert_eq!((table.remove(1), table.remove(1), table.remove(9)), (Some('b'), None, None));
         assert_eq!((table.len(), table.next_place()), (2, 1));
         assert_eq!([table.insert('d'), table.insert('e')], [1, 3]);
-        assert_eq!(table.iter().collect::<String>(), "adce");
+        assert_eq!(table.iter_mut().map(|entry| *entry).collect::<String>(), "adce");
     }
 }

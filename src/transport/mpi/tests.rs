@@ -155,7 +155,7 @@ impl Exchange {
             for &requested in segments {
                 self.serve(from, requested)?;
             }
-        } else if let &Message::Decline { segment } = message {
+        } else if let &Message::Decline { segment, .. } = message {
             self.transport.forget(from, segment)?;
             self.wanted.push_back((from, segment));
         } else {
@@ -169,7 +169,7 @@ impl Exchange {
         // Some come only when they are requested again, with another tag.
         self.declined += 1;
         if self.declined % 7 == 0 {
-            return self.transport.send(to, &Message::Decline { segment });
+            return self.transport.send(to, &Message::Decline { segment, request: 0 });
         }
         self.transport.serve(to, requested, self.sealed(segment))
     }
