@@ -106,7 +106,7 @@ impl Job {
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    fn prepare_peer(&self, place: (NodeId, u32), waker: &Unparker) -> Prepared {
+    pub(super) fn prepare_peer(&self, place: (NodeId, u32), waker: &Unparker) -> Prepared {
         let config = self.config.clone();
         let ready =
             |setup| Prepared::ready(place, setup, config.clone(), self.verify_threads, waker);

@@ -108,3 +108,73 @@ fn a_rank_that_hashes_hears_others_in_between_and_does_not_rest() {
     assert!(*most < CHECK_BYTES_A_TURN + SEGMENT_BYTES, "{:?}", io.by_turn);
     assert!(io.by_turn.iter().all(|&bytes| bytes > 0), "{:?}", io.by_turn);
 }
+
+/// A swarm of ranks of a real job.
+#[cfg(feature = "mpi")]
+mod ranks {
+    use std::sync::Arc;
+
+    use mpi::topology::Communicator as _;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::driver::injection::Fault;
+    use crate::driver::job::{Inputs, Job};
+    use crate::manifest::PeerInput;
+    use crate::transport::mpi::{MpiTransport, tests::run_ranks};
+
+    /// More segments than there are tags.
+    const SEGMENTS: u32 = 1000;
+
+    /// Two fragments of the shortest kind.
+    const SEGMENT_BYTES: usize = 40_000;
+
+    /// Tags, as with an MPI that has no more.
+    const TAGS: u16 = 64;
+
+    #[test]
+    fn a_swarm_of_more_segments_than_tags_gets_them_in_fragments() {
+        run_ranks("driver::tests::ranks::rank_of_a_swarm");
+    }
+
+    fn inputs() -> Inputs {
+        let hashes: String = (0..SEGMENTS).map(|place| format!("{place:08x}\n")).collect();
+        let owner = format!("1\nfile {SEGMENTS}\n{hashes}0\n");
+        let owner = PeerInput::parse(owner.as_bytes()).expect("it is valid");
+        let other = PeerInput::parse(b"0\n1\nfile\n").expect("it is valid");
+        Inputs::Made(Arc::new([owner, other.clone(), other]))
+    }
+
+    #[test]
+    #[ignore = "one rank of a job"]
+    fn rank_of_a_swarm() {
+        let universe = mpi::initialize().expect("once a process");
+        let world = universe.world();
+        let node = NodeId(u32::try_from(world.rank()).expect("it is not negative"));
+        let config = Config { window: 24, ..Config::over_links(SEGMENT_BYTES) };
+        let faults = vec![Fault::Corrupt(0.01)];
+        let job = Job { config, faults, ..Job::new(inputs(), SEGMENT_BYTES) };
+        let clock = Clock::start();
+        let mut transport = MpiTransport::new(&world, true).expect("MPI works");
+        transport.limit(TAGS, 15);
+        let parker = Parker::new();
+        if node == NodeId::TRACKER {
+            let mut tracker = Tracker::new(4, job.config.clone(), job.seed);
+            let idle = Idle::new(parker, false, false);
+            let measures = (&clock, &job.meter);
+            run_tracker(&mut tracker, &mut transport, idle, measures, |_| ())
+                .expect("it ends well");
+            let outcome = tracker.outcome();
+            assert!(outcome.errors.is_empty() && outcome.lost.is_empty(), "{outcome:?}");
+        } else {
+            let prepared = job.prepare_peer((node, 4), parker.unparker());
+            let injection = Injection::new(&job.faults, job.seed, node);
+            let idle = Idle::new(parker, false, false);
+            let measures = (&clock, &job.meter);
+            let metrics = run_peer(prepared, &mut transport, idle, measures, injection);
+            let received = metrics.expect("it ends well").received_segments;
+            assert_eq!(received, if node == NodeId(1) { 0 } else { u64::from(SEGMENTS) });
+        }
+        transport.end(Duration::from_secs(60)).expect("MPI works");
+    }
+}

@@ -19,7 +19,7 @@ mod sending;
 mod slab;
 mod table;
 #[cfg(all(test, not(loom)))]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt;
 use std::time::Duration;
