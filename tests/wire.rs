@@ -413,10 +413,10 @@ fn outputs(peer: &mut Peer, seconds: u64, input: Input<'_>) -> (Vec<(&'static st
     while let Some(output) = out.take() {
         forgot |= matches!(output, Output::Forget { .. });
         let Output::Send { message, .. } = output else { continue };
-        match out.read(message) {
-            Message::Request { segments } => said.push(("request", segments[0].request)),
-            Message::Withdraw { request, .. } => said.push(("withdraw", *request)),
-            _ => {}
+        if let Message::Request { segments } = out.read(message) {
+            said.push(("request", segments[0].request));
+        } else if let Message::Withdraw { request, .. } = out.read(message) {
+            said.push(("withdraw", *request));
         }
     }
     (said, forgot)

@@ -57,7 +57,7 @@ impl Run {
                     assert!(!self.reading.contains(&segment), "it is being read");
                     self.reading.push(segment);
                 }
-                Output::Serve { to, requested: RequestedSegment { segment, posted } } => {
+                Output::Serve { to, requested: RequestedSegment { segment, posted, .. } } => {
                     assert!(self.peer.holds(segment), "it serves what it has");
                     assert!((15..=31).contains(&posted.fragment_log2), "it sends what can be cut");
                     self.serving.push((to, segment));

@@ -258,12 +258,14 @@ mod ranks {
         let invalid = match Route::of(message) {
             Route::ToTracker => Message::Finished { file: FileId(u32::MAX) },
             Route::FromTracker => Message::Lost { node: NodeId(u32::MAX) },
-            Route::BetweenPeers => match message {
-                Message::Request { segments } => Message::Request {
-                    segments: segments.iter().map(|one| with_silly_receives(*one)).collect(),
-                },
-                _ => Message::Withdraw { segment, request: 0 },
-            },
+            Route::BetweenPeers => {
+                if let Message::Request { segments } = message {
+                    let segments = segments.iter().map(|one| with_silly_receives(*one)).collect();
+                    Message::Request { segments }
+                } else {
+                    Message::Withdraw { segment, request: 0 }
+                }
+            }
         };
         let mut buffer = vec![0; MESSAGE_BYTES_MAX];
         let len = codec::encode(&invalid, &mut buffer).map_or(0, |bytes| bytes.len());

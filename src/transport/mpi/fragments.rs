@@ -45,7 +45,7 @@ impl Cut {
     // The receiver does not know how long the segment is. It is whole with the first fragment that is shorter
     // than its receive, if need be an empty one, or when the slot is full.
     pub(super) fn sends(self, bytes: usize) -> usize {
-        let ends_short = bytes % self.fragment_bytes > 0 || bytes < self.slot_bytes;
+        let ends_short = !bytes.is_multiple_of(self.fragment_bytes) || bytes < self.slot_bytes;
         (bytes / self.fragment_bytes + usize::from(ends_short)).max(1)
     }
 

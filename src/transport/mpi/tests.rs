@@ -75,7 +75,8 @@ fn rank_that_exchanges_segments() {
 fn bytes_of(holder: NodeId, segment: SegmentId) -> Vec<u8> {
     let edges = [0, 1, 1 << 15, (1 << 15) + 1, 3 << 15, SLOT_BYTES - 1, SLOT_BYTES];
     // Mostly short ones: the test is about requests.
-    let len = if segment.0 % 5 == 0 { edges[segment.0 as usize / 5 % edges.len()] } else { 700 };
+    let len =
+        if segment.0.is_multiple_of(5) { edges[segment.0 as usize / 5 % edges.len()] } else { 700 };
     let mut bytes = vec![0; len];
     // Each fragment differs too.
     for (place, part) in (0..).zip(bytes.chunks_mut(1 << 15)) {
@@ -167,7 +168,7 @@ impl Exchange {
         let segment = requested.segment;
         // Some come only when they are requested again, with another tag.
         self.declined += 1;
-        if self.declined % 7 == 0 {
+        if self.declined.is_multiple_of(7) {
             return self.transport.send(to, &Message::Decline { segment, request: 0 });
         }
         self.transport.serve(to, requested, self.sealed(segment))
