@@ -12,12 +12,12 @@
 
 mod fragments;
 mod hosts;
+mod place_table;
 mod places;
 mod receiving;
 mod roll_call;
 mod sending;
 mod slab;
-mod table;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod tests;
 

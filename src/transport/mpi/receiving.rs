@@ -6,9 +6,9 @@ use mpi::ffi::MPI_Comm;
 use mpi::topology::Rank;
 
 use super::fragments::{Cut, LinkRate, whole_log2};
+use super::place_table::PlaceTable;
 use super::sending::FRAGMENTS_UNDER_WAY;
 use super::slab::{Owner, SharedSlot, Slab};
-use super::table::Table;
 use crate::config::REQUEST_TAGS;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::PostedReceives;
@@ -24,7 +24,7 @@ const RECEIVES_POSTED: usize = 2 * FRAGMENTS_UNDER_WAY;
 /// A segment that is expected. Its place in the table is the tag of its receives: no other receive has that
 /// tag before all of these have ended.
 #[derive(Debug)]
-struct Incoming {
+struct IncomingSegment {
     from: NodeId,
     rank: Rank,
     is_near: bool,
@@ -58,7 +58,7 @@ pub(super) struct EndedReceive {
 #[derive(Debug)]
 pub(super) struct Receiving {
     comm: MPI_Comm,
-    incoming: Table<Incoming>,
+    incoming: PlaceTable<IncomingSegment>,
     /// Tags of those that no request has named yet.
     // The request follows at once: a search among these is short.
     unnamed: Vec<u16>,
@@ -73,7 +73,7 @@ pub(super) struct Receiving {
 
 impl Receiving {
     pub(super) fn new(comm: MPI_Comm) -> Self {
-        let (incoming, rate, clock) = (Table::new(), LinkRate::default(), Clock::start());
+        let (incoming, rate, clock) = (PlaceTable::new(), LinkRate::default(), Clock::start());
         let (unnamed, tags, fixed_log2) = (Vec::new(), REQUEST_TAGS, None);
         Self { comm, incoming, unnamed, far: 0, rate, clock, tags, fixed_log2 }
     }
@@ -103,7 +103,7 @@ impl Receiving {
         let slot_bytes = u32::try_from(slot.len()).unwrap_or(u32::MAX);
         let posted = PostedReceives { tag, fragment_log2, slot_bytes };
         let (next, active, arrived, beyond) = (0, 0, 0, 0);
-        let mut incoming = Incoming {
+        let mut incoming = IncomingSegment {
             from,
             rank,
             is_near,
@@ -131,7 +131,7 @@ impl Receiving {
     /// When it is not expected.
     pub(super) fn name(&mut self, from: NodeId, segment: SegmentId) -> PostedReceives {
         let Self { incoming, unnamed, .. } = self;
-        let is_it = |one: &&mut Incoming| one.is(from, segment);
+        let is_it = |one: &&mut IncomingSegment| one.is(from, segment);
         let mut places = unnamed.iter().enumerate().rev();
         let found = places.find_map(|(place, &tag)| {
             Some((place, incoming.find_mut(usize::from(tag)).filter(is_it)?.posted))
@@ -185,7 +185,7 @@ impl Receiving {
     }
 }
 
-impl Incoming {
+impl IncomingSegment {
     fn is(&self, from: NodeId, segment: SegmentId) -> bool {
         self.from == from && self.segment == segment && !self.is_forgotten
     }

@@ -6,8 +6,8 @@ use mpi::ffi::MPI_Comm;
 use mpi::topology::Rank;
 
 use super::fragments::Cut;
+use super::place_table::PlaceTable;
 use super::slab::{Mode, Owner, Slab};
-use super::table::Table;
 use crate::manifest::NodeId;
 use crate::protocol::{PostedReceives, RequestedSegment};
 use crate::store::SealedSegment;
@@ -37,12 +37,12 @@ struct OutgoingSegment {
 #[derive(Debug)]
 pub(super) struct Sending {
     comm: MPI_Comm,
-    outgoing: Table<OutgoingSegment>,
+    outgoing: PlaceTable<OutgoingSegment>,
 }
 
 impl Sending {
     pub(super) fn new(comm: MPI_Comm) -> Self {
-        Self { comm, outgoing: Table::new() }
+        Self { comm, outgoing: PlaceTable::new() }
     }
 
     pub(super) fn is_empty(&self) -> bool {

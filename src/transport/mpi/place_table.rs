@@ -2,12 +2,12 @@
 
 /// Entries at numbered places. A place is free again when its entry is taken out.
 #[derive(Debug)]
-pub(super) struct Table<T> {
+pub(super) struct PlaceTable<T> {
     entries: Vec<Option<T>>,
     free: Vec<usize>,
 }
 
-impl<T> Table<T> {
+impl<T> PlaceTable<T> {
     pub(super) const fn new() -> Self {
         Self { entries: Vec::new(), free: Vec::new() }
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_place_is_used_again_only_when_it_is_free() {
-        let mut table = Table::new();
+        let mut table = PlaceTable::new();
         assert_eq!([table.insert('a'), table.insert('b'), table.insert('c')], [0, 1, 2]);
         assert_eq!((table.remove(1), table.remove(1), table.remove(9)), (Some('b'), None, None));
         assert_eq!((table.len(), table.next_place()), (2, 1));
