@@ -362,7 +362,7 @@ pub(super) enum Format {
 pub(super) struct CompareArgs {
     /// Folders of records, folders of launches that are one each, criterion's target/criterion, or
     /// output of OSU benchmarks. All are compared with the first; for a single folder, its contenders
-    /// with each other
+    /// with each other. `target/criterion@NAME` is a saved baseline of criterion
     #[arg(required_unless_present = "history")]
     pub(super) folders: Vec<PathBuf>,
     /// Within one folder: the base of the comparison [default: the mutex engine, or the first by name]

@@ -43,6 +43,10 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
         control: args.control.clone(),
     };
     let mut comparison = answer(&sets, &question)?;
+    for set in &beside {
+        let warnings = set.warnings.iter();
+        comparison.warnings.extend(warnings.map(|warning| format!("{}: {warning}", set.label)));
+    }
     // The gate has figures of its own, whatever is shown.
     let judged = plan.map(|plan| {
         let of_gate = Question { figures: plan.figures.clone(), ..question.clone() };

@@ -85,7 +85,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
         ladder: plan::ladder(&environment.plan_text),
         interleaved: true,
-        observations: runs.chain(loads.records.into_iter().map(load)).collect(),
+        observations: runs.chain(loads.records.into_iter().map(load)).collect::<Vec<_>>().into(),
         latencies,
     })
 }

@@ -1,10 +1,12 @@
 //! Matches runs: the same scenario and contender in two sets, or two contenders of one set.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::control::{self, Control, NO_CONTROL};
 use super::judge::{self, Design, JudgedPair, SIGNIFICANT, Verdict};
-use super::{Figure, Set};
+use super::{Figure, Observation, Set};
 use crate::config::choice;
 use crate::escape;
 use crate::report::statistics::{Estimate, Interval, RESAMPLES, geometric_mean};
@@ -258,12 +260,16 @@ fn between(
         match judge::row(figure, scenario, contender, [base_runs, other_runs], design) {
             Some(row) if is_control => pairing.rows.push(row.into_control()),
             Some(row) => pairing.rows.push(row),
-            None => pairing.only_base.push(format!("{contender}: {scenario}")),
+            None => {
+                pairing.lacks(figure, [base_runs, other_runs], &format!("{contender}: {scenario}"))
+            }
         }
     }
-    let added = other.keys().into_iter().filter(|key| !known.contains(key));
-    pairing.only_other =
-        added.map(|(scenario, contender)| format!("{contender}: {scenario}")).collect();
+    let known: BTreeSet<_> = known.into_iter().collect();
+    for (scenario, contender) in other.keys().into_iter().filter(|key| !known.contains(key)) {
+        let runs = other.series(scenario, contender);
+        pairing.lacks(figure, [&[], &runs], &format!("{contender}: {scenario}"));
+    }
     pairing.control = control.and(control_name).map(ToOwned::to_owned);
     judge::decide(figure, &mut pairing.rows.iter_mut().collect::<Vec<_>>());
     pairing.sum_up()
@@ -300,14 +306,14 @@ fn judged_together(pairings: impl Iterator<Item = Pairing>) -> Vec<Pairing> {
 fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize) -> Pairing {
     let mut pairing = Pairing::empty(figure, base.to_owned(), other.to_owned(), true);
     let design = (Design::Together { interleaved: set.interleaved }, resamples);
-    for scenario in set.scenarios() {
+    let scenarios: BTreeSet<_> =
+        [base, other].iter().flat_map(|one| set.scenarios_of(one)).collect();
+    for scenario in scenarios {
         let runs = [base, other].map(|contender| set.series(scenario, contender));
         let [base_runs, other_runs] = &runs;
         match judge::row(figure, scenario, other, [base_runs, other_runs], design) {
             Some(row) => pairing.rows.push(row),
-            None if !base_runs.is_empty() => pairing.only_base.push(scenario.to_string()),
-            None if !other_runs.is_empty() => pairing.only_other.push(scenario.to_string()),
-            None => {}
+            None => pairing.lacks(figure, [base_runs, other_runs], &scenario.to_string()),
         }
     }
     pairing
@@ -326,6 +332,16 @@ impl Pairing {
             mean: None,
             only_base: Vec::new(),
             only_other: Vec::new(),
+        }
+    }
+
+    /// Notes which side alone has a figure of something, if one has.
+    fn lacks(&mut self, figure: Figure, runs: [&[&Observation]; 2], what: &str) {
+        let has = |runs: &[&Observation]| runs.iter().any(|run| run.values.contains_key(&figure));
+        match runs.map(has) {
+            [true, _] => self.only_base.push(what.to_owned()),
+            [_, true] => self.only_other.push(what.to_owned()),
+            [false, false] => {}
         }
     }
 
@@ -393,10 +409,8 @@ fn warnings(sets: &[Set]) -> Vec<String> {
     let [first, rest @ ..] = sets else { return all };
     for other in rest {
         for contender in first.contenders() {
-            let [before, after] = [first, other].map(|set| {
-                let run = set.observations.iter().find(|one| one.contender == contender);
-                run.map(|run| (list(&run.switches), &set.label))
-            });
+            let [before, after] = [first, other]
+                .map(|set| set.first_run(contender).map(|run| (list(&run.switches), &set.label)));
             if let (Some((before, first)), Some((after, other))) = (before, after)
                 && before != after
             {

@@ -3,7 +3,6 @@
 use super::cells::{interval, part, percent, probability, ratio_of, shown, verdict};
 use super::grid::{Cell, Column, Grid};
 use super::judge::{Group, JudgedPair, Verdict};
-use super::model::segment_size;
 use super::notes;
 use super::pairing::{Comparison, Pairing, Question, compare};
 use super::{Figure, Scenario, Set};
@@ -256,8 +255,7 @@ fn ambiguous(rows: &[(&Pairing, &JudgedPair)]) -> bool {
 
 pub(super) fn keys(scenario: &Scenario) -> Vec<Cell> {
     let peers = scenario.peers.map(|peers| peers.to_string()).unwrap_or_default();
-    let bytes = scenario.segment_bytes.map(segment_size).unwrap_or_default();
-    vec![scenario.workload.as_str().into(), peers.into(), bytes.into()]
+    vec![scenario.workload.as_str().into(), peers.into(), scenario.size().into()]
 }
 
 fn judged(figure: Figure, row: &JudgedPair) -> Vec<Cell> {

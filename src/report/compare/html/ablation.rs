@@ -70,7 +70,7 @@ fn ablation(
 /// How many switches a contender of the plain one's engine has, which, and how it compares.
 fn step<'a>(set: &Set, plain: &str, row: &'a JudgedPair) -> Option<Step<'a>> {
     plain_of(set, &row.contender).filter(|own| *own == plain)?;
-    let one = set.observations.iter().find(|one| one.contender == row.contender)?;
+    let one = set.first_run(&row.contender)?;
     let named: Vec<_> =
         one.switches.iter().map(|(name, value)| format!("{name} {value}")).collect();
     Some((named.len(), named.join(", "), row))

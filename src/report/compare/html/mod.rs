@@ -26,7 +26,7 @@ use super::{Figure, Scenario, Set, cells, table};
 use crate::escape::{html, html_lines};
 use crate::report::statistics::RESAMPLES;
 use frame::DrawnFigure;
-use series::{Series, scenarios};
+use series::Series;
 use sweep::{SweptBy, sweeps};
 
 // How many figures of a kind are unfolded.
@@ -48,18 +48,20 @@ pub(crate) struct Page<'a> {
 impl Page<'_> {
     pub(crate) fn html(&self) -> String {
         let series = Series::all(self.sets);
+        let of_scenario = Series::by_scenario(&series);
         type Draw = fn(&Scenario, &[Series<'_>]) -> Option<DrawnFigure>;
         let each = |kind: &str, draw: Draw| {
-            let drawn = scenarios(self.sets).into_iter().filter_map(|one| draw(one, &series));
+            let drawn = of_scenario.iter().filter_map(|(scenario, series)| draw(scenario, series));
             figures(kind, drawn.collect())
         };
-        let balances = served::balances(self.sets, &series);
+        let balances =
+            of_scenario.iter().flat_map(|(scenario, series)| served::balances(scenario, series));
         let sections = [
             ("headline", "Summary", self.headline()),
             ("throughput", "Throughput", self.throughput(&series)),
             ("repetitions", "Every repetition", each("strip", strips::strip)),
             ("latency", "Latency", each("tail", latencies::drawing)),
-            ("balance", "Balance of the load", figures("load", balances)),
+            ("balance", "Balance of the load", figures("load", balances.collect())),
             ("time", "Where the time goes", each("time", breakdown::breakdown)),
             ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("results", "All results", self.results()),
@@ -160,10 +162,11 @@ impl Page<'_> {
     fn other_tools(&self) -> String {
         let mut rows = Vec::new();
         for set in self.beside {
+            let figures = set.figures();
             for (scenario, contender) in set.keys() {
                 let runs = set.series(scenario, contender);
                 let group = |figure| Some((figure, Group::new(&runs, figure)?));
-                for (figure, group) in set.figures().into_iter().filter_map(group) {
+                for (figure, group) in figures.iter().copied().filter_map(group) {
                     rows.push(vec![
                         Cell::from(set.label.as_str()),
                         scenario.to_string().into(),

@@ -1,5 +1,7 @@
 //! The series of a page: a contender of a set, with its colour and shape in every figure.
 
+use std::collections::BTreeMap;
+
 use super::frame::LegendEntry;
 use crate::report::compare::{Observation, Scenario, Set};
 
@@ -41,6 +43,17 @@ impl<'a> Series<'a> {
         all
     }
 
+    /// The series of each scenario, so that a figure of one does not look at those of all others.
+    pub(super) fn by_scenario(all: &[Self]) -> BTreeMap<&'a Scenario, Vec<Self>> {
+        let mut of: BTreeMap<&Scenario, Vec<Self>> = BTreeMap::new();
+        for one in all {
+            for scenario in one.set.scenarios_of(one.contender) {
+                of.entry(scenario).or_default().push(one.clone());
+            }
+        }
+        of
+    }
+
     pub(super) fn runs(&self, scenario: &Scenario) -> Vec<&'a Observation> {
         self.set.series(scenario, self.contender)
     }
@@ -62,17 +75,18 @@ impl<'a> Series<'a> {
 
 /// For a contender with switches: that of the same engine without any.
 pub(super) fn plain_of<'a>(set: &'a Set, contender: &str) -> Option<&'a str> {
-    let first_run = |name: &str| set.observations.iter().find(|one| one.contender == name);
-    let one = first_run(contender)?;
+    let one = set.first_run(contender)?;
+    if one.switches.is_empty() {
+        return None;
+    }
     let engine = &one.run.as_ref()?.engine;
     let is_plain = |name: &&str| {
-        first_run(name).is_some_and(|other| {
+        set.first_run(name).is_some_and(|other| {
             let same = other.run.as_ref().is_some_and(|run| run.engine == *engine);
             same && other.switches.is_empty()
         })
     };
-    let plain = set.contenders().into_iter().find(is_plain)?;
-    (!one.switches.is_empty()).then_some(plain)
+    set.contenders().into_iter().find(is_plain)
 }
 
 pub(super) fn scenarios(sets: &[Set]) -> Vec<&Scenario> {

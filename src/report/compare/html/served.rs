@@ -4,10 +4,10 @@ use super::axis::Scale;
 use super::frame::{
     DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
 };
-use super::series::{Series, scenarios};
+use super::series::Series;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
-use crate::report::compare::{Figure, Scenario, Set};
+use crate::report::compare::{Figure, Scenario};
 use crate::report::statistics::median;
 
 // Layout in SVG units; chosen by eye.
@@ -23,24 +23,18 @@ struct ServedByRank<'a> {
     served: Vec<f64>,
 }
 
-pub(super) fn balances(sets: &[Set], series: &[Series<'_>]) -> Vec<DrawnFigure> {
-    let of = |scenario: &Scenario| {
-        let loads: Vec<ServedByRank<'_>> = series
-            .iter()
-            .filter(|one| !one.is_variant)
-            .filter_map(|series| load(scenario, series))
-            .collect();
-        let bars: usize = loads.iter().map(|load| load.served.len()).sum();
-        let mut drawings = Vec::new();
-        if bars > 0 && bars <= BARS_MAX {
-            drawings.push(ranks(scenario, &loads));
-        }
-        if bars > 0 {
-            drawings.push(lorenz(scenario, &loads));
-        }
-        drawings
-    };
-    scenarios(sets).into_iter().flat_map(of).collect()
+pub(super) fn balances(scenario: &Scenario, series: &[Series<'_>]) -> Vec<DrawnFigure> {
+    let plain = series.iter().filter(|one| !one.is_variant);
+    let loads: Vec<ServedByRank<'_>> = plain.filter_map(|one| load(scenario, one)).collect();
+    let bars: usize = loads.iter().map(|load| load.served.len()).sum();
+    let mut drawings = Vec::new();
+    if bars > 0 && bars <= BARS_MAX {
+        drawings.push(ranks(scenario, &loads));
+    }
+    if bars > 0 {
+        drawings.push(lorenz(scenario, &loads));
+    }
+    drawings
 }
 
 fn load<'a>(scenario: &Scenario, series: &'a Series<'a>) -> Option<ServedByRank<'a>> {

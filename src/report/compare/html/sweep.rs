@@ -1,5 +1,7 @@
 //! Throughput by segment size and by peers, with the bound.
 
+use std::collections::BTreeMap;
+
 use super::axis::Scale;
 use super::frame::{
     DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
@@ -8,9 +10,9 @@ use super::series::{COLOURS, Series, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::Group;
-use crate::report::compare::model::segment_size;
 use crate::report::compare::{Figure, Observation, Scenario, Set};
 use crate::report::statistics::median;
+use crate::report::units;
 
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
@@ -53,7 +55,7 @@ impl SweptBy {
 
     fn show(self, value: usize) -> String {
         match self {
-            Self::SegmentBytes => segment_size(value),
+            Self::SegmentBytes => units::size(value as f64),
             Self::Peers => value.to_string(),
         }
     }
@@ -66,22 +68,15 @@ pub(super) fn sweeps(
     series: &[Series<'_>],
     beside: &[Set],
 ) -> Vec<DrawnFigure> {
-    let all = scenarios(sets);
-    let mut fixed: Vec<Scenario> = all.iter().map(|scenario| by.fixed(scenario)).collect();
-    fixed.sort();
-    fixed.dedup();
-    let of = |fixed: &Scenario| {
-        let fitting = all.iter().filter(|scenario| by.fixed(scenario) == *fixed);
-        let mut points: Vec<(usize, &Scenario)> =
-            fitting.filter_map(|scenario| Some((by.value(scenario)?, *scenario))).collect();
-        points.sort();
-        points
-    };
-    fixed
-        .iter()
-        .map(|fixed| (fixed, of(fixed)))
+    let mut of: BTreeMap<Scenario, Vec<(usize, &Scenario)>> = BTreeMap::new();
+    for scenario in scenarios(sets) {
+        let value = by.value(scenario).into_iter();
+        value.for_each(|value| of.entry(by.fixed(scenario)).or_default().push((value, scenario)));
+    }
+    of.values_mut().for_each(|points| points.sort());
+    of.iter()
         .filter(|(_, points)| points.windows(2).any(|pair| pair[0].0 != pair[1].0))
-        .filter_map(|(fixed, points)| sweep(by, fixed, &points, series, beside))
+        .filter_map(|(fixed, points)| sweep(by, fixed, points, series, beside))
         .collect()
 }
 

@@ -1,8 +1,10 @@
-//! Reads results of other tools.
+//! Reads results of other tools. What can't be read is passed over with a note: it takes nothing else of its
+//! folder with it.
 
 pub(crate) mod criterion;
 pub(crate) mod osu;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,10 +20,15 @@ const RESULTS_BYTES_MAX: u64 = 64 << 20;
 pub(crate) enum ImportError {
     #[error("{path}: {cause}", path = escape::path(path))]
     Read { path: PathBuf, cause: io::Error },
-    #[error("{path}:{line}: not a file of criterion: {cause}", path = escape::path(path))]
-    Criterion { path: PathBuf, line: usize, cause: String },
-    #[error("{path}:{line}: not a line of an OSU benchmark: {}", escape::terminal(text), path = escape::path(path))]
-    Osu { path: PathBuf, line: usize, text: String },
+    #[error("{path}: no result that can be read; {notes}", path = escape::path(path))]
+    Nothing { path: PathBuf, notes: String },
+    #[error(
+        "{path}: no baseline \"{}\" of criterion; it has {}",
+        escape::terminal(name),
+        escape::terminal(known),
+        path = escape::path(path)
+    )]
+    NoBaseline { path: PathBuf, name: String, known: String },
     #[error(
         "{path}: neither a folder of records (records.jsonl), nor criterion's (sample.json), nor \
          the text of an OSU benchmark (\"# OSU …\")",
@@ -35,38 +42,81 @@ pub(crate) enum ImportError {
 const LAUNCH: &str = "launch-";
 
 /// Reads criterion's folder, a file or folder with output of OSU micro-benchmarks, or a folder of such
-/// folders that are called `launch-1`, `launch-2`, ….
+/// folders that are called `launch-1`, `launch-2`, …. `DIR@NAME` is the baseline of this name in
+/// criterion's folder.
 pub(crate) fn read(path: &Path) -> Result<Set, ImportError> {
+    let named = || {
+        let (name, baseline) = path.file_name()?.to_str()?.rsplit_once('@')?;
+        Some((path.with_file_name(name), baseline))
+    };
+    let (dir, baseline) = match named().filter(|_| !path.exists()) {
+        Some((dir, baseline)) => (dir, Some(baseline)),
+        None => (path.to_owned(), None),
+    };
     let facts =
-        std::fs::metadata(path).map_err(|cause| ImportError::Read { path: path.into(), cause })?;
-    let label = path.canonicalize().unwrap_or_else(|_| path.into());
-    let label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        std::fs::metadata(&dir).map_err(|cause| ImportError::Read { path: dir.clone(), cause })?;
+    let label = dir.canonicalize().unwrap_or_else(|_| dir.clone());
+    let mut label = label.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    label.extend(baseline.map(|baseline| format!("@{baseline}")));
     let mut launches = Vec::new();
-    for folder in if facts.is_dir() { entries(path)? } else { Vec::new() } {
+    for folder in if facts.is_dir() { entries(&dir)? } else { Vec::new() } {
         let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         if name.starts_with(LAUNCH) && folder.is_dir() {
-            launches.push((name, one_launch(&folder, true)?));
+            launches.push((name, one_launch(&folder, true, baseline)?));
         }
     }
     if !launches.is_empty() {
         return Ok(Set::of_launches(label, path, launches));
     }
-    Ok(Set { label, origin: path.into(), ..one_launch(path, facts.is_dir())? })
+    Ok(Set { label, origin: path.into(), ..one_launch(&dir, facts.is_dir(), baseline)? })
 }
 
-fn one_launch(path: &Path, is_folder: bool) -> Result<Set, ImportError> {
-    let set = if is_folder {
-        criterion::read(path)?.map_or_else(|| osu::read_folder(path), |set| Ok(Some(set)))?
-    } else {
-        osu::read_files(&[path.to_owned()])?
+fn one_launch(path: &Path, is_folder: bool, baseline: Option<&str>) -> Result<Set, ImportError> {
+    let set = match (is_folder, baseline) {
+        (true, Some(_)) => criterion::read(path, baseline)?,
+        (true, None) => criterion::read(path, None)?
+            .map_or_else(|| osu::read_folder(path), |set| Ok(Some(set)))?,
+        (false, _) => osu::read_files(path, &[path.to_owned()])?,
     };
     set.ok_or_else(|| ImportError::Unknown { path: path.into() })
 }
 
-/// What a tool measured; none if that is nothing.
-fn set(tool: &str, observations: Vec<Observation>) -> Option<Set> {
-    let facts = vec![Fact { name: "tool", value: tool.to_owned(), matters: true }];
-    (!observations.is_empty()).then(|| Set { facts, observations, ..Set::default() })
+/// What was passed over, by reason.
+#[derive(Debug, Default)]
+struct PassedOver(BTreeMap<&'static str, Vec<String>>);
+
+impl PassedOver {
+    fn add(&mut self, reason: &'static str, what: String) {
+        self.0.entry(reason).or_default().push(what);
+    }
+
+    /// A line for each reason.
+    fn lines(&self) -> Vec<String> {
+        let line =
+            |(reason, all): (&&str, &Vec<String>)| format!("{reason}: {}", escape::some(all, ", "));
+        self.0.iter().map(line).collect()
+    }
+}
+
+/// What a tool measured below a path; none if there is nothing of it.
+fn set(
+    tool: String,
+    path: &Path,
+    observations: Vec<Observation>,
+    passed_over: &PassedOver,
+) -> Result<Option<Set>, ImportError> {
+    let warnings = passed_over.lines();
+    if observations.is_empty() {
+        return match warnings.as_slice() {
+            [] => Ok(None),
+            notes => {
+                let notes = escape::terminal(&notes.join("; "));
+                Err(ImportError::Nothing { path: path.to_owned(), notes })
+            }
+        };
+    }
+    let facts = vec![Fact { name: "tool", value: tool, matters: true }];
+    Ok(Some(Set { facts, observations: observations.into(), warnings, ..Set::default() }))
 }
 
 fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
@@ -80,8 +130,13 @@ fn entries(dir: &Path) -> Result<Vec<PathBuf>, ImportError> {
     Ok(paths)
 }
 
-fn text(path: &Path) -> Result<String, ImportError> {
-    let bytes = read_bounded(path, RESULTS_BYTES_MAX)
-        .map_err(|cause| ImportError::Read { path: path.to_owned(), cause })?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+fn text(path: &Path) -> io::Result<String> {
+    Ok(String::from_utf8_lossy(&read_bounded(path, RESULTS_BYTES_MAX)?).into_owned())
+}
+
+/// A path below a folder, as a name.
+fn below(dir: &Path, path: &Path) -> String {
+    let inside = path.strip_prefix(dir).ok().filter(|inside| inside.file_name().is_some());
+    let name = inside.or_else(|| path.file_name().map(Path::new)).unwrap_or(path);
+    name.to_string_lossy().into_owned()
 }

@@ -7,7 +7,7 @@ use super::*;
 /// A launch of two contenders with these facts.
 fn launch(name: &str, facts: &[(&'static str, &str, bool)], peers: usize) -> (String, Set) {
     let mut one = fact_set(name, facts);
-    one.observations = [runs("mutex", "w", 8, 2.0), runs("lockfree", "w", 8, 1.0)].concat();
+    one.observations = [runs("mutex", "w", 8, 2.0), runs("lockfree", "w", 8, 1.0)].concat().into();
     one.observations.iter_mut().for_each(|run| run.scenario.peers = Some(peers));
     (name.to_owned(), one)
 }

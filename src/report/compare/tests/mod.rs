@@ -73,7 +73,7 @@ fn launches(contender: &str, workload: &str, count: u32, seconds: f64) -> Vec<Ob
 
 fn set(label: &str, observations: Vec<Observation>) -> Set {
     let facts = [("host", "node1", true), ("cores", "2", true), ("commit", label, false)];
-    Set { observations, ..fact_set(label, &facts) }
+    Set { observations: observations.into(), ..fact_set(label, &facts) }
 }
 
 fn fact_set(label: &str, facts: &[(&'static str, &str, bool)]) -> Set {
@@ -245,7 +245,7 @@ fn what_cannot_be_compared_is_said() {
 #[test]
 fn a_contender_that_changed_its_switches_is_another_one() {
     let mut sets = before_and_after();
-    for one in &mut sets[1].observations {
+    for one in sets[1].observations.iter_mut() {
         one.switches.insert("window".to_owned(), "8".to_owned());
     }
     let expected = "the contender \"lockfree\" has other switches: none in aa, window=8 in bbb";
@@ -335,7 +335,7 @@ proptest! {
     ) {
         let sets = before_and_after();
         let mut shuffled = sets.clone();
-        shuffled[0].observations = order.iter().map(|&index| sets[0].observations[index].clone()).collect();
+        shuffled[0].observations = order.iter().map(|&index| sets[0].observations[index].clone()).collect::<Vec<_>>().into();
         prop_assert_eq!(answer(&sets), answer(&shuffled));
         let contenders = [runs("mutex", "w", 9, 0.9), runs("lockfree", "w", 9, 0.3)].concat();
         let one = [set("one", contenders.clone())];
@@ -348,7 +348,7 @@ proptest! {
     fn longer_times_scale_the_medians_and_nothing_else(factor in 0.001_f64..1000.0) {
         let sets = before_and_after();
         let mut longer = sets.clone();
-        for one in longer.iter_mut().flat_map(|set| &mut set.observations) {
+        for one in longer.iter_mut().flat_map(|set| set.observations.iter_mut()) {
             let makespan = one.values.get_mut(&Figure::Makespan).expect("every run has one");
             *makespan *= factor;
         }

@@ -318,7 +318,7 @@ fn a_family_that_launches_are_too_few_for_is_not_passed() {
 fn launches_become_one_set() {
     let launch = |name: &str, load: &str, warnings: &[&str]| {
         let mut one = fact_set(name, &[("host", "node1", true), ("load at start", load, false)]);
-        one.observations = runs("lockfree", "w", 2, 1.0);
+        one.observations = runs("lockfree", "w", 2, 1.0).into();
         one.warnings = warnings.iter().map(ToString::to_string).collect();
         one.commands = vec!["git checkout".to_owned()];
         (name.to_owned(), one)
