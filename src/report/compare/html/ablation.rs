@@ -55,13 +55,13 @@ fn ablation(
         vec![switched.as_str().into(), ratio.into(), cells::interval(row).into(), verdict]
     };
     let columns = Column::list("switched|#ratio|#95% interval|verdict");
-    let axis = format!("makespan with the switch ÷ that of {plain}, log scale");
+    let range = forest::range(rows.iter().map(|(_, row)| *row));
     Some(DrawnFigure {
         name: format!("Effect of each switch: {scenario}{place}"),
         description: format!(
             "Makespan of {plain} with a switch ÷ without it, with its 95% interval."
         ),
-        svg: forest::ratios(Figure::Makespan, &rows, &axis),
+        svg: forest::ratios(Figure::Makespan, &rows, plain, range),
         legend: forest::legend(),
         table: Grid { columns, rows: rows.iter().map(cells).collect(), ..Grid::default() },
     })

@@ -45,8 +45,15 @@ impl LegendEntry {
     fn html(&self) -> String {
         let mut sample = Svg::new(18.0, 12.0);
         match self.shape {
-            Some(shape) => sample.mark(&format!("mark {}", self.class), shape, [9.0, 6.0], 4.5, ""),
-            None if self.class == "bound" => sample.line("bound", [0.0, 6.0], [18.0, 6.0]),
+            Some(shape) => {
+                if self.class.contains(' ') {
+                    sample.line(&format!("curve {}", self.class), [0.0, 6.0], [18.0, 6.0]);
+                }
+                sample.mark(&format!("mark {}", self.class), shape, [9.0, 6.0], 4.5, "");
+            }
+            None if self.class.starts_with("bound") => {
+                sample.line(&self.class, [0.0, 6.0], [18.0, 6.0]);
+            }
             None => sample.rect(&format!("mark {}", self.class), [2.0, 1.0], [14.0, 10.0], ""),
         }
         format!("<li>{}{}</li>", sample.decoration(), html(&self.name))
@@ -55,7 +62,8 @@ impl LegendEntry {
 
 impl DrawnFigure {
     /// The figure as HTML. `id` is its own on the page.
-    pub(super) fn html(self, id: &str) -> String {
+    /// A `wide` one has its table beside it.
+    pub(super) fn html(self, id: &str, is_wide: bool) -> String {
         let legend: String = self.legend.iter().map(LegendEntry::html).collect();
         let legend = if legend.is_empty() {
             legend
@@ -65,9 +73,10 @@ impl DrawnFigure {
         let (name, description) = (html(&self.name), html(&self.description));
         let svg = self.svg.finish(id, &self.name, &self.description);
         let table = self.table.html(&self.name);
+        let (wide, open) = if is_wide { (" class=\"wide\"", " open") } else { ("", "") };
         format!(
-            "<figure id=\"{id}\"><figcaption><b>{name}</b> <span>{description}</span></figcaption>\n\
-             {legend}{svg}<details><summary>The numbers<span class=\"hidden\"> of {name}</span>\
+            "<figure id=\"{id}\"{wide}><figcaption><b>{name}</b> <span>{description}</span></figcaption>\n\
+             {legend}{svg}<details{open}><summary>The numbers<span class=\"hidden\"> of {name}</span>\
              </summary>\n{table}</details></figure>\n"
         )
     }

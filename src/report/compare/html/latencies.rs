@@ -30,7 +30,11 @@ struct Tail<'a> {
 
 pub(super) fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnFigure> {
     let tails: Vec<Tail<'_>> = series.iter().filter_map(|one| tail(scenario, one)).collect();
-    let all = || tails.iter().flat_map(|tail| &tail.points);
+    let (drawn, hidden): (Vec<_>, Vec<_>) =
+        tails.into_iter().partition(|tail| !tail.series.is_variant);
+    // Variants of an engine would crowd the curves: they stand in the table.
+    let (drawn, hidden) = if drawn.is_empty() { (hidden, drawn) } else { (drawn, hidden) };
+    let all = || drawn.iter().flat_map(|tail| &tail.points);
     let low = all().map(|(_, time)| *time).filter(|time| *time > 0.0).fold(f64::INFINITY, f64::min);
     let high = all().map(|(_, time)| *time).fold(0.0, f64::max);
     if !low.is_finite() {
@@ -49,7 +53,7 @@ pub(super) fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<Draw
         .map(|(rarity, name)| (*rarity, (*name).to_owned()))
         .collect();
     horizontal(&mut svg, &x, &named, [TOP, BOTTOM], "percentile");
-    for Tail { series, points, is_whole } in &tails {
+    for Tail { series, points, is_whole } in &drawn {
         let class = series.class();
         let places: Vec<_> =
             points.iter().map(|(rarity, time)| [x.place(*rarity), y.place(*time)]).collect();
@@ -69,8 +73,8 @@ pub(super) fn drawing(scenario: &Scenario, series: &[Series<'_>]) -> Option<Draw
         description: "From the request to the verified segment, over all runs and peers."
             .to_owned(),
         svg,
-        legend: tails.iter().map(|tail| tail.series.key()).collect(),
-        table: table(&tails),
+        legend: drawn.iter().map(|tail| tail.series.key()).collect(),
+        table: table(&drawn.into_iter().chain(hidden).collect::<Vec<_>>()),
     })
 }
 

@@ -58,12 +58,12 @@ impl Page<'_> {
             of_scenario.iter().flat_map(|(scenario, series)| served::balances(scenario, series));
         let sections = [
             ("headline", "Summary", self.headline()),
+            ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("throughput", "Throughput", self.throughput(&series)),
             ("repetitions", "Every repetition", each("strip", strips::strip)),
             ("latency", "Latency", each("tail", latencies::drawing)),
             ("balance", "Balance of the load", figures("load", balances.collect())),
             ("time", "Where the time goes", each("time", breakdown::breakdown)),
-            ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("results", "All results", self.results()),
             ("beside", "Other tools", self.other_tools()),
             ("environment", "Environment", self.environment()),
@@ -119,7 +119,7 @@ impl Page<'_> {
         let whole = || pairings.iter().filter(|pairing| pairing.rung != Some(Rung::Step));
         let heads: String = whole().map(head).collect();
         let mut drawings = waterfall::waterfalls(pairings);
-        drawings.extend(whole().flat_map(forest::forests));
+        drawings.extend(forest::forests(pairings));
         let how = format!(
             "<p class=\"note\">A difference is significant if two conditions hold: its p-value, with \
              Holm's correction over all contenders and scenarios of the figure, shown or not, is below \
@@ -280,9 +280,16 @@ fn head(pairing: &Pairing) -> String {
 fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
     let count = drawings.len();
     let ids = (1..).map(|number| format!("{kind}-{number}"));
-    let drawn: Vec<String> =
-        drawings.into_iter().zip(ids).map(|(drawn, id)| drawn.html(&id)).collect();
     let shown = count.min(SHOWN);
+    // The last of an odd number has a row of two for itself.
+    let is_wide =
+        |index: usize| (index + 1 == shown || index + 1 == count) && is_first_of_row(index, shown);
+    let drawn: Vec<String> = drawings
+        .into_iter()
+        .zip(ids)
+        .enumerate()
+        .map(|(index, (drawn, id))| drawn.html(&id, is_wide(index)))
+        .collect();
     let mut out = String::new();
     if shown > 0 {
         out += &format!("<div class=\"figures\">{}</div>\n", drawn[..shown].concat());
@@ -294,6 +301,12 @@ fn figures(kind: &str, drawings: Vec<DrawnFigure>) -> String {
         );
     }
     out
+}
+
+/// Whether a figure begins a row of two, of those shown first or of those that are folded.
+fn is_first_of_row(index: usize, shown: usize) -> bool {
+    let place = if index < shown { index } else { index - shown };
+    place.is_multiple_of(2)
 }
 
 pub(crate) fn history_page(histories: &[History], command: &str) -> String {

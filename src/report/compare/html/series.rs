@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use super::frame::LegendEntry;
 use crate::report::compare::{Observation, Scenario, Set};
 
-/// The colours of the style sheet. Further series reuse them with other shapes.
+/// The colours of the style sheet. Further series reuse them with other dashes and shapes.
 pub(super) const COLOURS: usize = 8;
+// The dashes of the style sheet, the first of which is none; and the shapes of marks.
+const DASHES: usize = 4;
+const SHAPES: usize = 6;
 
 // With more series, variants get no line in figures that overlay all series.
 // Chosen by eye.
@@ -25,6 +28,8 @@ pub(super) struct Series<'a> {
 
 impl<'a> Series<'a> {
     pub(super) fn all(sets: &'a [Set]) -> Vec<Self> {
+        // The same contender of several sets side by side, in the order of the first set that has it.
+        let mut order: BTreeMap<&str, usize> = BTreeMap::new();
         let mut all = Vec::new();
         for set in sets {
             for contender in set.contenders() {
@@ -33,10 +38,14 @@ impl<'a> Series<'a> {
                 } else {
                     contender.to_owned()
                 };
+                let last = order.len();
+                let place = *order.entry(contender).or_insert(last);
                 let is_variant = plain_of(set, contender).is_some();
-                all.push(Self { set, contender, name, place: all.len(), is_variant });
+                all.push(Self { set, contender, name, place, is_variant });
             }
         }
+        all.sort_by_key(|one| one.place);
+        all.iter_mut().enumerate().for_each(|(place, one)| one.place = place);
         if all.len() <= CROWD {
             all.iter_mut().for_each(|one| one.is_variant = false);
         }
@@ -58,19 +67,30 @@ impl<'a> Series<'a> {
         self.set.series(scenario, self.contender)
     }
 
-    /// The CSS class of its colour.
+    /// The CSS classes of its colour and its dash.
     pub(super) fn class(&self) -> String {
-        format!("c{}", self.place % COLOURS)
+        look(self.place).0
     }
 
     /// The shape of its marks; series of one colour have different ones.
     pub(super) fn shape(&self) -> usize {
-        self.place + self.place / COLOURS
+        look(self.place).1
     }
 
     pub(super) fn key(&self) -> LegendEntry {
         LegendEntry::new(self.class(), Some(self.shape()), &self.name)
     }
+}
+
+/// The CSS classes and the shape of a series. No two of 192 have the same: with each round of colours the dash
+/// and the shape change, and 4 dashes meet 6 shapes anew after 12 rounds.
+pub(super) fn look(place: usize) -> (String, usize) {
+    let (colour, round) = (place % COLOURS, place / COLOURS);
+    let class = match round % DASHES {
+        0 => format!("c{colour}"),
+        dash => format!("c{colour} d{dash}"),
+    };
+    (class, (colour + round + round / 12) % SHAPES)
 }
 
 /// For a contender with switches: that of the same engine without any.
@@ -94,4 +114,19 @@ pub(super) fn scenarios(sets: &[Set]) -> Vec<&Scenario> {
     all.sort();
     all.dedup();
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_series_look_the_same() {
+        let looks: BTreeSet<_> = (0..192).map(look).collect();
+        assert_eq!(looks.len(), 192);
+        let lines: BTreeSet<_> = (0..32).map(|place| look(place).0).collect();
+        assert_eq!(lines.len(), 32, "nor do their lines");
+    }
 }

@@ -1,10 +1,12 @@
 //! The balance of the load: bytes served by each rank, and their Lorenz curve.
 
+use std::collections::BTreeSet;
+
 use super::axis::Scale;
 use super::frame::{
     DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
 };
-use super::series::Series;
+use super::series::{COLOURS, Series};
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::{Cell, Column, Grid};
 use crate::report::compare::{Figure, Scenario};
@@ -28,7 +30,9 @@ pub(super) fn balances(scenario: &Scenario, series: &[Series<'_>]) -> Vec<DrawnF
     let loads: Vec<ServedByRank<'_>> = plain.filter_map(|one| load(scenario, one)).collect();
     let bars: usize = loads.iter().map(|load| load.served.len()).sum();
     let mut drawings = Vec::new();
-    if bars > 0 && bars <= BARS_MAX {
+    // Bars have a colour only, which two series must not share.
+    let colours: BTreeSet<_> = loads.iter().map(|load| load.series.place % COLOURS).collect();
+    if bars > 0 && bars <= BARS_MAX && colours.len() == loads.len() {
         drawings.push(ranks(scenario, &loads));
     }
     if bars > 0 {

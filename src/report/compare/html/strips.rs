@@ -40,29 +40,33 @@ pub(super) fn strip(scenario: &Scenario, series: &[Series<'_>]) -> Option<DrawnF
     if rows.is_empty() {
         return None;
     }
-    let runs = series.iter().flat_map(|one| one.runs(scenario));
-    let bounds: Vec<f64> = runs.filter_map(|one| one.run.as_ref()?.bound_s).collect();
-    let bound = median(&bounds);
+    // Each has its own: who does not verify has a shorter one.
+    let bounds: Vec<Option<f64>> = rows.iter().map(|(one, _)| bound(&one.runs(scenario))).collect();
     let bottom = TOP + ROW * rows.len() as f64;
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
     let (unit, one) = Figure::Makespan.axis_unit(largest);
     let scale = Scale::zero_based(largest, one, 14.0, RIGHT);
     horizontal(&mut svg, &scale, &in_units(&scale), [TOP, bottom], &format!("time, {unit}"));
-    if let Some(bound) = bound {
-        let x = scale.place(bound);
-        svg.line("bound", [x, TOP], [x, bottom]);
-    }
-    for (index, (series, times)) in rows.iter().enumerate() {
-        draw(&mut svg, &scale, series, times, TOP + ROW * index as f64);
+    for (index, ((series, times), bound)) in rows.iter().zip(&bounds).enumerate() {
+        let y = TOP + ROW * index as f64;
+        if let Some(x) = bound.map(|bound| scale.place(bound)) {
+            svg.line("bound", [x, y + 16.0], [x, y + ROW - 1.0]);
+        }
+        draw(&mut svg, &scale, series, times, y);
     }
     Some(DrawnFigure {
         name: format!("Every repetition: {scenario}"),
         description: "A point is a run. The box is the middle half of them, its line the median."
             .to_owned(),
         svg,
-        legend: bound.iter().map(|_| LegendEntry::bound()).collect(),
-        table: table(&rows, bound),
+        legend: bounds.iter().flatten().take(1).map(|_| LegendEntry::bound()).collect(),
+        table: table(&rows, &bounds),
     })
+}
+
+/// The shortest time that the machine allows these runs.
+fn bound(runs: &[&Observation]) -> Option<f64> {
+    median(&runs.iter().filter_map(|one| one.run.as_ref()?.bound_s).collect::<Vec<_>>())
 }
 
 fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>, f64)], y: f64) {
@@ -84,9 +88,10 @@ fn draw(svg: &mut Svg, scale: &Scale, series: &Series<'_>, times: &[(Option<u32>
     }
 }
 
-fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
-    let columns = "contender|#runs|#least|#first quartile|#median|#third quartile|#most|#outliers";
-    let row = |(series, times): &Strip<'_>| {
+fn table(rows: &[Strip<'_>], bounds: &[Option<f64>]) -> Grid {
+    let columns =
+        "contender|#runs|#least|#first quartile|#median|#third quartile|#most|#outliers|#bound";
+    let row = |((series, times), bound): (&Strip<'_>, &Option<f64>)| {
         let values: Vec<f64> = times.iter().map(|(_, time)| *time).collect();
         let show = |time: f64| Cell::from(Figure::Makespan.show(time));
         let least = values.iter().copied().fold(f64::INFINITY, f64::min);
@@ -96,13 +101,9 @@ fn table(rows: &[Strip<'_>], bound: Option<f64>) -> Grid {
         let mut cells = vec![series.name.as_str().into(), values.len().to_string().into()];
         cells.extend([least, first, median, third, most].map(show));
         cells.push(outside.to_string().into());
+        cells.push(bound.map_or_else(|| "-".into(), show));
         cells
     };
-    let notes = bound.map(|bound| format!("bound: {}", Figure::Makespan.show(bound)));
-    Grid {
-        columns: Column::list(columns),
-        rows: rows.iter().map(row).collect(),
-        notes: notes.into_iter().collect(),
-        ..Grid::default()
-    }
+    let rows = rows.iter().zip(bounds).map(row).collect();
+    Grid { columns: Column::list(columns), rows, ..Grid::default() }
 }

@@ -6,7 +6,7 @@ use super::axis::Scale;
 use super::frame::{
     DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, horizontal, in_units, vertical,
 };
-use super::series::{COLOURS, Series, scenarios};
+use super::series::{Series, look, scenarios};
 use super::svg::Svg;
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::Group;
@@ -17,6 +17,12 @@ use crate::report::units;
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
+
+// The class of the line, and the name, of the bound of runs that verify, and of those that do not.
+const BOUNDS: [(&str, &str); 2] = [
+    ("bound", "bound: the best that the machine allows"),
+    ("bound unchecked", "bound of those that do not verify"),
+];
 
 /// The swept parameter; all others of a scenario are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,15 +115,17 @@ fn sweep(
             .enumerate()
             .filter_map(|(index, set)| other_tool(set, index + series.len(), ends)),
     );
-    let bounds: Vec<(usize, f64)> = points
-        .iter()
-        .filter_map(|(value, scenario)| Some((*value, bound(series, scenario)?)))
-        .collect();
+    let bounds = [true, false].map(|checked| {
+        let bound = |(value, scenario): &(usize, &Scenario)| {
+            Some((*value, bound(series, scenario, checked)?))
+        };
+        points.iter().filter_map(bound).collect::<Vec<_>>()
+    });
     let largest = curves
         .iter()
         .flat_map(|curve| &curve.points)
         .map(|(_, group)| group.interval.map_or(group.median, |interval| interval.high))
-        .chain(bounds.iter().map(|(_, rate)| *rate))
+        .chain(bounds.iter().flatten().map(|(_, rate)| *rate))
         .fold(0.0, f64::max);
     let (unit, one) = Figure::Rate.axis_unit(largest);
     let scale = if by == SweptBy::SegmentBytes { Scale::log } else { Scale::linear };
@@ -130,12 +138,14 @@ fn sweep(
     let ticks: Vec<_> = values.iter().map(|value| (*value as f64, by.show(*value))).collect();
     let [_, label, what] = by.words();
     horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], label);
-    let bound_path: Vec<_> =
-        bounds.iter().map(|(value, rate)| [x.place(*value as f64), y.place(*rate)]).collect();
-    svg.path("bound", &bound_path);
+    for (class, bounds) in BOUNDS.iter().zip(&bounds).filter(|(_, bounds)| !bounds.is_empty()) {
+        let place = |(value, rate): &(usize, f64)| [x.place(*value as f64), y.place(*rate)];
+        svg.path(class.0, &bounds.iter().map(place).collect::<Vec<_>>());
+    }
     curves.iter().for_each(|curve| draw(&mut svg, curve, by, &x, &y));
     let mut legend: Vec<LegendEntry> = curves.iter().map(|curve| curve.key.clone()).collect();
-    legend.extend((!bounds.is_empty()).then(LegendEntry::bound));
+    let named = BOUNDS.iter().zip(&bounds).filter(|(_, bounds)| !bounds.is_empty());
+    legend.extend(named.map(|((class, name), _)| LegendEntry::new(*class, None, *name)));
     Some(DrawnFigure {
         name: format!("Throughput by {what}: {fixed}"),
         description: "Median of the repetitions with its 95% interval, over all peers together."
@@ -182,30 +192,35 @@ fn other_tool(set: &Set, place: usize, [least, most]: [usize; 2]) -> Option<Curv
         Some((scenario.segment_bytes?, Group::new(&runs, Figure::Bandwidth)?))
     };
     let points = of_first.filter_map(point).collect();
+    let (class, shape) = look(place);
     let name = format!("{first} ({})", set.label);
-    Some(Curve {
-        key: LegendEntry::new(format!("c{}", place % COLOURS), Some(place), name),
-        points,
-    })
+    Some(Curve { key: LegendEntry::new(class, Some(shape), name), points })
 }
 
-/// The rate at the bound, bytes/s: the median over all runs with a bound.
-fn bound(series: &[Series<'_>], scenario: &Scenario) -> Option<f64> {
+/// The rate at the bound of those runs that verify, or do not, bytes/s: the median over all with a bound.
+fn bound(series: &[Series<'_>], scenario: &Scenario, checked: bool) -> Option<f64> {
     let rates: Vec<f64> = series
         .iter()
         .flat_map(|one| one.runs(scenario))
         .filter_map(|one| one.run.as_ref())
+        .filter(|run| run.checked == checked)
         .filter_map(|run| Some(run.bytes_delivered as f64 / run.bound_s?))
         .filter(|rate| rate.is_finite() && *rate > 0.0)
         .collect();
     median(&rates)
 }
 
-fn table(by: SweptBy, values: &[usize], curves: &[Curve], bounds: &[(usize, f64)]) -> Grid {
-    let names = curves.iter().map(|curve| curve.key.name.as_str()).chain(["bound"]);
+fn table(by: SweptBy, values: &[usize], curves: &[Curve], bounds: &[Vec<(usize, f64)>; 2]) -> Grid {
+    let names = curves
+        .iter()
+        .map(|curve| curve.key.name.as_str())
+        .chain(["bound, verified", "bound, not verified"]);
     let rate = |value: &usize, index: usize| match curves.get(index) {
         Some(curve) => curve.points.iter().find(|(at, _)| at == value).map(|(_, of)| of.median),
-        None => bounds.iter().find(|(at, _)| at == value).map(|(_, rate)| *rate),
+        None => {
+            let mut bounds = bounds[index - curves.len()].iter();
+            bounds.find(|(at, _)| at == value).map(|(_, rate)| *rate)
+        }
     };
     let shown = |value: &usize, index| rate(value, index).map(|rate| Figure::Rate.show(rate));
     by_series(by.words()[0], names, values, |value| vec![by.show(*value).into()], shown)

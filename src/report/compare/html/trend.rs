@@ -2,7 +2,7 @@
 
 use super::axis::Scale;
 use super::frame::{DrawnFigure, LEFT, LegendEntry, RIGHT, WIDTH, by_series, in_units, vertical};
-use super::series::COLOURS;
+use super::series::look;
 use super::svg::{Anchor, Svg};
 use crate::report::compare::Figure;
 use crate::report::compare::grid::Grid;
@@ -41,7 +41,8 @@ fn trend(figure: Figure, lines: &[HistoryLine]) -> DrawnFigure {
         svg.text("tick", Anchor::Middle, [x, BOTTOM + 15.0], point.name());
     }
     let key = |(place, line): (usize, &HistoryLine)| {
-        LegendEntry::new(format!("c{}", place % COLOURS), Some(place), &line.contender)
+        let (class, shape) = look(place);
+        LegendEntry::new(class, Some(shape), &line.contender)
     };
     let keys: Vec<LegendEntry> = lines.iter().enumerate().map(key).collect();
     for (place, (line, key)) in lines.iter().zip(&keys).enumerate() {
@@ -61,7 +62,7 @@ fn trend(figure: Figure, lines: &[HistoryLine]) -> DrawnFigure {
                 figure.show(point.group.median)
             );
             let at = [x, y.place(point.group.median)];
-            svg.mark(&format!("mark {}", key.class), place, at, 4.0, &says);
+            svg.mark(&format!("mark {}", key.class), key.shape.unwrap_or(0), at, 4.0, &says);
         }
     }
     DrawnFigure {

@@ -71,6 +71,12 @@ fn launches(contender: &str, workload: &str, count: u32, seconds: f64) -> Vec<Ob
     runs(contender, workload, count, seconds).into_iter().flat_map(launch).collect()
 }
 
+/// The result of two contenders that differ.
+pub(super) fn judged() -> judge::JudgedPair {
+    let both = [runs("mutex", "w", 9, 0.9), runs("lockfree", "w", 9, 0.3)].concat();
+    answer(&[set("one", both)]).pairings.remove(0).rows.remove(0)
+}
+
 fn set(label: &str, observations: Vec<Observation>) -> Set {
     let facts = [("host", "node1", true), ("cores", "2", true), ("commit", label, false)];
     Set { observations: observations.into(), ..fact_set(label, &facts) }
