@@ -138,6 +138,13 @@ impl Estimate {
         Some(Interval { low: ratio / reach, high: ratio * reach })
     }
 
+    /// The interval of the difference of means, for contrasts of plain values in place of logarithms.
+    pub(crate) fn difference_interval(&self) -> Option<Interval> {
+        let error = self.error?;
+        let reach = error.quantile(1.0 - CONFIDENCE)? * error.size;
+        Some(Interval { low: self.log_ratio - reach, high: self.log_ratio + reach })
+    }
+
     /// The smallest factor above 1 that a t-test at this level tells from 1 with the probability
     /// [`POWER`], if units are as many and as spread as these: the minimum detectable effect.
     ///

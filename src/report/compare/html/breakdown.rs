@@ -14,9 +14,9 @@ const ROW: f64 = 40.0;
 const TOP: f64 = 6.0;
 // A smaller share has no room for its number.
 const NAMED_LEAST: f64 = 0.09;
-type Share = fn(&TimeShares) -> f64;
+pub(super) type Share = fn(&TimeShares) -> f64;
 // In the order of the bars.
-const ACTIVITIES: [(&str, Share); 7] = [
+pub(super) const ACTIVITIES: [(&str, Share); 7] = [
     ("moves bytes", |shares| shares.moving),
     ("verifies", |shares| shares.verifying),
     ("writes", |shares| shares.writing),

@@ -13,9 +13,9 @@ use crate::report::compare::{Figure, cells, table};
 
 // The height of a line of a label, and of an interval below it.
 // The larger letters of a phone fit; chosen by eye.
-const LINE: f64 = 15.0;
+pub(super) const LINE: f64 = 15.0;
 const INTERVAL: f64 = 21.0;
-// A figure with more rows is split by scenario; all parts have one scale.
+// A figure with more rows is split by workload, and if need be by scenario; all parts have one scale.
 // More do not fit on a screen; chosen by eye.
 const ROWS_MAX: usize = 20;
 // How many characters of a label or of the axis fit in a line.
@@ -38,11 +38,12 @@ pub(super) fn forests(pairings: &[Pairing]) -> Vec<DrawnFigure> {
         }
         rows.sort_by(|(_, left), (_, right)| left.scenario.cmp(&right.scenario));
         let range = range(rows.iter().map(|(_, row)| *row));
-        if rows.len() <= ROWS_MAX {
-            drawings.extend((!rows.is_empty()).then(|| forest(together, &rows, range)));
-        } else {
-            let of_scenario = rows.chunk_by(|left, right| left.1.scenario == right.1.scenario);
-            drawings.extend(of_scenario.map(|rows| forest(together, rows, range)));
+        let workload = |row: &Row<'_>| row.1.scenario.workload.clone();
+        let whole = rows.len() <= ROWS_MAX;
+        for rows in rows.chunk_by(|left, right| whole || workload(left) == workload(right)) {
+            let whole = rows.len() <= ROWS_MAX;
+            let parts = rows.chunk_by(|left, right| whole || left.1.scenario == right.1.scenario);
+            drawings.extend(parts.map(|rows| forest(together, rows, range)));
         }
     }
     drawings
@@ -129,7 +130,8 @@ pub(super) fn ratios(
     base: &str,
     [low, high]: [f64; 2],
 ) -> Svg {
-    let lines: Vec<_> = rows.iter().map(|(label, row)| lines(figure, label, row)).collect();
+    let lines: Vec<_> =
+        rows.iter().map(|(label, row)| lines(label, &verdict(figure, row))).collect();
     let heights = lines.iter().map(|lines| LINE * lines.len() as f64 + INTERVAL);
     let bottom = 8.0 + heights.clone().sum::<f64>();
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
@@ -150,7 +152,7 @@ pub(super) fn ratios(
 }
 
 /// A label in as many lines as it needs; the last of them leaves room for the verdict.
-fn lines(figure: Figure, label: &str, row: &JudgedPair) -> Vec<String> {
+pub(super) fn lines(label: &str, verdict: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in label.split(' ') {
         let mut rest = word;
@@ -169,11 +171,16 @@ fn lines(figure: Figure, label: &str, row: &JudgedPair) -> Vec<String> {
             lines.push(String::new());
         }
     }
-    let verdict = columns(&cells::verdict(figure, row).text) + 1;
+    let verdict = columns(verdict) + 1;
     if lines.last().is_some_and(|last| columns(last) + verdict > LABEL_MAX) {
         lines.push(String::new());
     }
     lines
+}
+
+/// Without the number of units that are too few: the table says it.
+fn verdict(figure: Figure, row: &JudgedPair) -> String {
+    cells::judgement(figure, row.ratio, row.verdict).text
 }
 
 fn draw(
@@ -194,8 +201,7 @@ fn draw(
         base += LINE;
         svg.text("name", Anchor::Start, [14.0, base], line);
     }
-    let verdict = cells::verdict(figure, row);
-    svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, base], &verdict.text);
+    svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, base], &verdict(figure, row));
     let middle = base + 12.0;
     let Some(ratio) = row.ratio else { return };
     if let Some(interval) = row.ratio_interval {
@@ -209,12 +215,11 @@ fn draw(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::compare::tests::judged;
 
     #[test]
     fn labels_are_whole() {
         let long = format!("lockfree balance=request-count, 12 peers, 64 KiB {}", "x".repeat(100));
-        let lines = lines(Figure::Makespan, &long, &judged());
+        let lines = lines(&long, "3.00× faster");
         let joined = lines.join(" ");
         assert_eq!(joined.replace(' ', ""), long.replace(' ', ""));
         assert!(lines.iter().all(|line| columns(line) <= LABEL_MAX), "{lines:?}");

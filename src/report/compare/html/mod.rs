@@ -4,6 +4,7 @@
 //! for light, dark and print, with a table of its numbers.
 
 mod ablation;
+mod answer;
 mod served;
 mod breakdown;
 mod forest;
@@ -17,6 +18,7 @@ mod svg;
 mod sweep;
 mod trend;
 mod waterfall;
+mod why;
 
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
@@ -32,6 +34,9 @@ use sweep::{SweptBy, sweeps};
 // How many figures of a kind are unfolded.
 // Chosen by eye.
 const SHOWN: usize = 6;
+// How many cards of a mean there are.
+// A row of them on a screen; the others stand in the forest below.
+const HEADS: usize = 4;
 const STYLE: &str = include_str!("style.css");
 
 #[derive(Clone, Copy, Debug)]
@@ -58,6 +63,7 @@ impl Page<'_> {
             of_scenario.iter().flat_map(|(scenario, series)| served::balances(scenario, series));
         let sections = [
             ("headline", "Summary", self.headline()),
+            ("why", "Why", figures("why", self.why())),
             ("choices", "Effect of each switch", figures("step", ablation::ablations(self.sets))),
             ("throughput", "Throughput", self.throughput(&series)),
             ("repetitions", "Every repetition", each("strip", strips::strip)),
@@ -117,11 +123,18 @@ impl Page<'_> {
         let pairings = &self.comparison.pairings;
         // The steps of a ladder have a drawing together.
         let whole = || pairings.iter().filter(|pairing| pairing.rung != Some(Rung::Step));
-        let heads: String = whole().map(head).collect();
+        let mains = answer::main_pairings(pairings, self.sets);
+        let heads: String = whole()
+            .filter(|one| one.figure != pairings[0].figure || mains.contains(one))
+            .take(HEADS)
+            .map(head)
+            .collect();
+        let warnings = table::notices(self.comparison).len();
+        let answer = answer::answer(pairings, self.sets, warnings);
         let mut drawings = waterfall::waterfalls(pairings);
         drawings.extend(forest::forests(pairings));
         let how = format!(
-            "<p class=\"note\">A difference is significant if two conditions hold: its p-value, with \
+            "<details><summary>How it is judged</summary><p class=\"note\">A difference is significant if two conditions hold: its p-value, with \
              Holm's correction over all contenders and scenarios of the figure, shown or not, is below \
              {SIGNIFICANT}, and the 95% interval of the ratio does not contain 1. Between folders a \
              launch is the unit: p is that of the Mann-Whitney U test over launches, and intervals are \
@@ -130,9 +143,16 @@ impl Page<'_> {
              p is that of the t-test of the trimmed mean of pairs of runs, intervals are percentile \
              bootstrap intervals of {RESAMPLES} resamples of pairs, and the verdict holds for that \
              launch only. Intervals of medians are based on order \
-             statistics.</p>\n"
+             statistics.</p></details>\n"
         );
-        format!("<div class=\"heads\">{heads}</div>\n{}{how}", figures("ratio", drawings))
+        let drawn = figures("ratio", drawings);
+        format!("{answer}<div class=\"heads\">{heads}</div>\n{drawn}{how}")
+    }
+
+    /// Of every contender that is no other one with switches.
+    fn why(&self) -> Vec<DrawnFigure> {
+        let mains = answer::main_pairings(&self.comparison.pairings, self.sets).into_iter();
+        mains.flat_map(|pairing| why::waterfalls(pairing, self.sets)).collect()
     }
 
     fn throughput(&self, series: &[Series<'_>]) -> String {

@@ -121,6 +121,20 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::report::compare::Observation;
+
+    #[test]
+    fn a_contender_of_two_sets_stands_side_by_side() {
+        let run = |name: &str| Observation { contender: name.to_owned(), ..Observation::default() };
+        let set = |label: &str, names: &[&str]| Set {
+            label: label.to_owned(),
+            observations: names.iter().map(|name| run(name)).collect::<Vec<_>>().into(),
+            ..Set::default()
+        };
+        let sets = [set("A", &["mutex", "tree"]), set("B", &["chain", "mutex", "tree"])];
+        let names: Vec<_> = Series::all(&sets).into_iter().map(|one| one.name).collect();
+        assert_eq!(names, ["mutex · A", "mutex · B", "tree · A", "tree · B", "chain · B"]);
+    }
 
     #[test]
     fn no_two_series_look_the_same() {

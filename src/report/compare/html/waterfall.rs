@@ -4,16 +4,13 @@ use super::axis::Scale;
 use super::forest;
 use super::frame::{DrawnFigure, RIGHT, WIDTH, horizontal, in_units};
 use super::svg::{Anchor, Svg};
-use crate::escape::{columns, cut};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
 use crate::report::compare::pairing::{Pairing, Rung};
-use crate::report::compare::{Scenario, cells, table};
+use crate::report::compare::{Figure, Scenario, cells, table};
 
-// The height of a step: a line of text and a bar.
-const ROW: f64 = 36.0;
-// How many characters of a label and its verdict fit in a line.
-const LABEL_MAX: usize = 44;
+// The height of a bar, below the lines of its label; chosen by eye.
+const BAR: f64 = 21.0;
 
 /// A drawing for each figure and scenario of a ladder.
 pub(super) fn waterfalls(pairings: &[Pairing]) -> Vec<DrawnFigure> {
@@ -38,8 +35,9 @@ fn waterfall(ladder: &[Pairing], scenario: &Scenario) -> DrawnFigure {
     };
     let own: Vec<Pairing> = ladder.iter().map(of_scenario).collect();
     let steps = own.iter().filter(|pairing| pairing.rung == Some(Rung::Step));
-    let rows: Vec<&JudgedPair> = steps.flat_map(|pairing| &pairing.rows).collect();
     let figure = ladder[0].figure;
+    let rows: Vec<Bar> =
+        steps.flat_map(|pairing| &pairing.rows).map(|row| step(figure, row)).collect();
     let ends = [ladder[0].base.as_str(), ladder[ladder.len() - 1].other.as_str()];
     let mut grid = table::grid(&own);
     grid.notes.clear();
@@ -49,43 +47,54 @@ fn waterfall(ladder: &[Pairing], scenario: &Scenario) -> DrawnFigure {
             "From {} to {}: a bar goes from the median before a step to the one after it.",
             ends[0], ends[1]
         ),
-        svg: bars(ladder, &rows),
+        svg: bars(figure, &rows),
         legend: forest::legend(),
         table: Grid { title: String::new(), ..grid },
     }
 }
 
-fn bars(ladder: &[Pairing], rows: &[&JudgedPair]) -> Svg {
-    let figure = ladder[0].figure;
-    let bottom = 8.0 + ROW * rows.len() as f64;
+/// A bar of a waterfall, from one value to the next, with its label and what is said of it.
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) verdict: String,
+    pub(super) class: &'static str,
+    pub(super) ends: [f64; 2],
+}
+
+/// A step of a ladder as a bar.
+fn step(figure: Figure, row: &JudgedPair) -> Bar {
+    let class = match row.verdict {
+        Verdict::Better => "good",
+        Verdict::Worse => "bad",
+        Verdict::Same | Verdict::TooFew | Verdict::Void | Verdict::Control => "faint",
+    };
+    let (label, verdict) = (row.contender.clone(), cells::verdict(figure, row).text);
+    Bar { label, verdict, class, ends: [row.base.median, row.other.median] }
+}
+
+pub(super) fn bars(figure: Figure, bars: &[Bar]) -> Svg {
+    let lines: Vec<_> = bars.iter().map(|bar| forest::lines(&bar.label, &bar.verdict)).collect();
+    let texts: usize = lines.iter().map(Vec::len).sum();
+    let bottom = 8.0 + forest::LINE * texts as f64 + BAR * bars.len() as f64;
     let mut svg = Svg::new(WIDTH, bottom + 40.0);
-    let medians = rows.iter().flat_map(|row| [row.base.median, row.other.median]);
-    let largest = medians.fold(0.0, f64::max);
+    let largest = bars.iter().flat_map(|bar| bar.ends).fold(0.0, f64::max);
     let (unit, one) = figure.axis_unit(largest);
     let scale = Scale::zero_based(largest, one, 14.0, RIGHT);
     let label = format!("{}, {unit}", figure.name());
     horizontal(&mut svg, &scale, &in_units(&scale), [4.0, bottom], &label);
-    for (index, row) in rows.iter().enumerate() {
-        let class = match row.verdict {
-            Verdict::Better => "good",
-            Verdict::Worse => "bad",
-            Verdict::Same | Verdict::TooFew | Verdict::Void | Verdict::Control => "faint",
-        };
-        let y = 8.0 + ROW * index as f64;
-        let verdict = cells::verdict(figure, row);
-        let room = LABEL_MAX.saturating_sub(columns(&verdict.text));
-        svg.text("name", Anchor::Start, [14.0, y + 11.0], &cut(&row.contender, room));
-        svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y + 11.0], &verdict.text);
-        let [before, after] = [row.base.median, row.other.median].map(|end| scale.place(end));
-        let says = format!(
-            "{}: {} → {}",
-            row.contender,
-            figure.show(row.base.median),
-            figure.show(row.other.median)
-        );
+    let mut y = 4.0;
+    for (Bar { label, verdict, class, ends }, lines) in bars.iter().zip(&lines) {
+        for line in lines {
+            y += forest::LINE;
+            svg.text("name", Anchor::Start, [14.0, y], line);
+        }
+        svg.text(&format!("name t-{class}"), Anchor::End, [RIGHT, y], verdict);
+        let [before, after] = ends.map(|end| scale.place(end));
+        let says = format!("{label}: {} → {}", figure.show(ends[0]), figure.show(ends[1]));
         // A step without an effect is a line.
         let width = (after - before).abs().max(1.0);
-        svg.rect(&format!("mark {class}"), [before.min(after), y + 16.0], [width, 12.0], &says);
+        svg.rect(&format!("mark {class}"), [before.min(after), y + 5.0], [width, 12.0], &says);
+        y += BAR;
     }
     svg
 }

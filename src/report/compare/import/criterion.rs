@@ -39,12 +39,14 @@ struct Sample {
 /// A benchmark and the seconds of an iteration in each of its samples.
 type Measured = (Scenario, String, Vec<f64>);
 
+/// Of each benchmark where it lies, and its times.
+type Found = BTreeMap<(Scenario, String), Vec<(String, Vec<f64>)>>;
+
 /// Reads all benchmarks below a folder, the latest of each or its baseline; none if it has none.
 pub(crate) fn read(dir: &Path, baseline: Option<&str>) -> Result<Option<Set>, ImportError> {
     let mut passed_over = PassedOver::default();
     let mut known = BTreeSet::new();
-    // By benchmark: where it lies, and its times.
-    let mut found: BTreeMap<(Scenario, String), Vec<(String, Vec<f64>)>> = BTreeMap::new();
+    let mut found = Found::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
         if folder.join(SAMPLES).is_file() {

@@ -3,6 +3,7 @@
 mod imports;
 mod kept_apart;
 mod noise;
+mod page;
 mod steps;
 mod verdicts;
 
@@ -69,12 +70,6 @@ fn launches(contender: &str, workload: &str, count: u32, seconds: f64) -> Vec<Ob
         [run(0, 1.003), run(1, 0.999), run(2, 1.0)]
     };
     runs(contender, workload, count, seconds).into_iter().flat_map(launch).collect()
-}
-
-/// The result of two contenders that differ.
-pub(super) fn judged() -> judge::JudgedPair {
-    let both = [runs("mutex", "w", 9, 0.9), runs("lockfree", "w", 9, 0.3)].concat();
-    answer(&[set("one", both)]).pairings.remove(0).rows.remove(0)
 }
 
 fn set(label: &str, observations: Vec<Observation>) -> Set {
