@@ -18,6 +18,7 @@ const HEADING: &str = "# OSU ";
 // The datatype of a benchmark that names none, as those before version 7.
 const USUAL_DATATYPE: &str = "Datatype: MPI_CHAR";
 
+// What is passed over, as the notes say it.
 const NO_TEXT: &str = "passed over, for there is no text of an OSU benchmark in it";
 const UNREAD: &str = "passed over, for it can't be read";
 const NO_TABLE: &str = "benchmarks without a table that is read";
@@ -26,7 +27,7 @@ const FAILED: &str = "validation failed";
 const POOLED: &str = "several files have one benchmark and count as launches of it (if they differ in their ranks, put them \
      into folders of their own)";
 
-enum Column {
+enum OsuColumn {
     /// Its figure, and its unit in ours: OSU prints µs, and MB/s of 10^6 bytes.
     Figure(Figure, f64),
     Validation,
@@ -34,9 +35,9 @@ enum Column {
     Other,
 }
 
-struct Columns {
+struct OsuColumns {
     has_size: bool,
-    after_size: Vec<Column>,
+    after_size: Vec<OsuColumn>,
 }
 
 /// A benchmark whose heading was read.
@@ -44,7 +45,7 @@ struct OpenBenchmark {
     line: usize,
     title: String,
     comments: Vec<String>,
-    columns: Option<Columns>,
+    columns: Option<OsuColumns>,
     /// Known from the first row on.
     launch: Option<u32>,
     /// How many lines after its columns are no rows, and the first of them.
@@ -197,22 +198,22 @@ impl OpenBenchmark {
 
     /// The size, the figures and whether validation failed; none for what is no row of the table.
     fn row(&self, text: &str) -> Option<(Option<usize>, BTreeMap<Figure, f64>, bool)> {
-        let Columns { has_size, after_size } = self.columns.as_ref()?;
+        let OsuColumns { has_size, after_size } = self.columns.as_ref()?;
         let mut words = text.split_whitespace();
         let bytes = if *has_size { Some(words.next()?.parse().ok()?) } else { None };
         let (mut values, mut failed) = (BTreeMap::new(), false);
         for column in after_size {
             let word = words.next()?;
             match column {
-                Column::Figure(figure, unit) => {
+                OsuColumn::Figure(figure, unit) => {
                     let scaled = word.parse::<f64>().ok()? * unit;
                     if !(scaled.is_finite() && scaled >= 0.0) {
                         return None;
                     }
                     values.entry(*figure).or_insert(scaled);
                 }
-                Column::Validation => failed |= word.eq_ignore_ascii_case("fail"),
-                Column::Other => {}
+                OsuColumn::Validation => failed |= word.eq_ignore_ascii_case("fail"),
+                OsuColumn::Other => {}
             }
         }
         (words.next().is_none() && !values.is_empty()).then_some((bytes, values, failed))
@@ -220,7 +221,7 @@ impl OpenBenchmark {
 }
 
 /// The columns that a comment names; none if it names none. Two blanks or more stand between their names.
-fn columns(comment: &str) -> Option<Columns> {
+fn columns(comment: &str) -> Option<OsuColumns> {
     let mut names: Vec<_> =
         comment.split("  ").map(str::trim).filter(|name| !name.is_empty()).collect();
     let has_size = names.first().is_some_and(|name| name.starts_with("Size"));
@@ -230,23 +231,23 @@ fn columns(comment: &str) -> Option<Columns> {
     let has_unit = |name: &&str| name.contains('(') || name.ends_with("/s");
     let after_size: Vec<_> = names.iter().map(|name| column(name)).collect();
     let is_table = names.iter().any(has_unit)
-        && after_size.iter().any(|column| matches!(column, Column::Figure(..)));
-    (has_size || is_table).then_some(Columns { has_size, after_size })
+        && after_size.iter().any(|column| matches!(column, OsuColumn::Figure(..)));
+    (has_size || is_table).then_some(OsuColumns { has_size, after_size })
 }
 
-fn column(name: &str) -> Column {
+fn column(name: &str) -> OsuColumn {
     let name = name.to_lowercase();
     let extremes = ["min", "max", "p50", "p90", "p95", "p99"];
     match name {
-        name if extremes.iter().any(|word| name.starts_with(word)) => Column::Other,
-        name if name == "validation" => Column::Validation,
+        name if extremes.iter().any(|word| name.starts_with(word)) => OsuColumn::Other,
+        name if name == "validation" => OsuColumn::Validation,
         // Of a call that does not block: what it takes without the work beside it.
         name if name.contains("latency") || name.starts_with("pure comm") => {
-            Column::Figure(Figure::MessageLatency, 1e-6)
+            OsuColumn::Figure(Figure::MessageLatency, 1e-6)
         }
-        name if name.contains("mb/s") => Column::Figure(Figure::Bandwidth, 1e6),
-        name if name.contains("messages/s") => Column::Figure(Figure::MessageRate, 1.0),
-        _ => Column::Other,
+        name if name.contains("mb/s") => OsuColumn::Figure(Figure::Bandwidth, 1e6),
+        name if name.contains("messages/s") => OsuColumn::Figure(Figure::MessageRate, 1.0),
+        _ => OsuColumn::Other,
     }
 }
 
