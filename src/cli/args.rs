@@ -10,7 +10,7 @@ use super::node_flags::NodeFlags;
 use super::stage_args::StageArgs;
 use super::version::long_version;
 use super::via::Via;
-use crate::config::Engine;
+use crate::config::{Engine, OVERRIDES, Override};
 use crate::config::ranges::{
     BudgetTime, Files, LatencyTime, LinkGbit, MessageTime, Peers, Seed, SegmentBytes, Segments,
     SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
@@ -145,7 +145,6 @@ impl RunArgs {
     /// The options in which all ranks must agree, each with its value. Folders and output may differ.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
-        use crate::config::OVERRIDES;
         let plain = [
             ("the command", "run".to_owned()),
             ("--engine", self.engine.to_string()),
@@ -157,7 +156,7 @@ impl RunArgs {
         let overrides = OVERRIDES.iter().map(|one| {
             let value = named.get(one.name).map(|value| value.to_string().replace('"', ""));
             let value = value.unwrap_or_else(|| format!("the default, {}", (one.default)()));
-            (format!("--{}", one.name), value)
+            (format!("--{}", one.flag), value)
         });
         plain.chain(overrides).collect()
     }
@@ -167,7 +166,8 @@ impl RunArgs {
         if self.engine == Engine::Lockfree {
             return None;
         }
-        if let Some(flag) = self.overrides.0.named().keys().next() {
+        let named = self.overrides.0.named();
+        if let Some(Override { flag, .. }) = OVERRIDES.iter().find(|one| named.contains_key(one.name)) {
             return Some(format!("--{flag}: the mutex engine has no such choice: leave it out"));
         }
         if self.verify_threads.is_some() {

@@ -70,7 +70,8 @@ fn probe(plan: &Plan) -> Result<(), String> {
     };
     let all = |&(nodes, of_a_peer): &(u32, usize)| nodes as usize * (1 + of_a_peer);
     let (nodes, of_a_peer) = plan.scenarios.iter().map(threads).max_by_key(all).unwrap_or_default();
-    threads::probe(nodes, of_a_peer)?;
+    let of_trackers = plan.contenders.iter().filter_map(|one| one.switches.tracker_threads);
+    threads::probe(nodes, of_a_peer, of_trackers.max().unwrap_or(0))?;
     probe_tracker(plan)?;
     plan.scenarios.iter().try_for_each(|scenario| {
         scenario.probe(fit::spare_slots(plan, scenario, false)).map_err(|cause| {

@@ -26,14 +26,15 @@ fn words(words: &'static [(&str, &str)]) -> PossibleValuesParser {
 
 fn flag(one: &Override) -> Arg {
     let range = match one.values {
-        Values::Count(most) => format!(", 1 to {most}"),
+        Values::Count(least, most) => format!(", {least} to {most}"),
         Values::Words(_) => String::new(),
     };
     let help = format!("{}{range} [default: {}]", one.help.trim(), (one.default)());
-    let arg = Arg::new(one.name).long(one.name).help(help).help_heading(HEADING);
+    let arg = Arg::new(one.name).long(one.flag).help(help).help_heading(HEADING);
     match one.values {
-        Values::Count(most) => {
-            arg.value_name("N").value_parser(clap::value_parser!(u64).range(1..=most as u64))
+        Values::Count(least, most) => {
+            let range = least as u64..=most as u64;
+            arg.value_name("N").value_parser(clap::value_parser!(u64).range(range))
         }
         Values::Words(all) => arg.value_name("CHOICE").value_parser(words(all)),
     }
@@ -53,7 +54,7 @@ impl FromArgMatches for OverrideFlags {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let value = |one: &Override| -> Option<serde_json::Value> {
             match one.values {
-                Values::Count(_) => matches.get_one::<u64>(one.name).map(|&count| count.into()),
+                Values::Count(..) => matches.get_one::<u64>(one.name).map(|&count| count.into()),
                 Values::Words(_) => {
                     matches.get_one::<String>(one.name).map(|word| word.as_str().into())
                 }

@@ -78,7 +78,7 @@ fn ready(args: &RunArgs) -> Result<(Job, u32), String> {
     }
     let share = CoreShare::new(&Cores::mine(), nodes as usize - 1);
     let mut job = args.on_cores(args.job(false, show::error), share);
-    threads::probe(nodes, job.verify_threads)?;
+    threads::probe(nodes, job.verify_threads, job.config.tracker_threads)?;
     let inputs = (1..nodes).map(|rank| PeerInput::read(&args.inputs, NodeId(rank)));
     // An input that can't be read is refused by its peer, with all others that can't.
     if let Ok(inputs) = inputs.collect::<Result<Vec<_>, _>>() {

@@ -48,6 +48,10 @@ pub const HOLDERS_MAX: usize = 4;
 // 64 segments of 16 KiB and more are `WINDOW_LEAST_BYTES` and more.
 pub const WINDOW_MAX: usize = 64;
 
+/// Threads that compute handouts beside the tracker's communicating one, at most.
+// A bound, no tuning: eight times as many as the load test of the tracker has.
+pub const TRACKER_THREADS_MAX: usize = 64;
+
 /// Blocks of 64 segments that an ask may show interest in, at most.
 // 1,024 segments: many more than one handout, so that rarest first has a choice, in at most 240
 // bytes of message.
@@ -178,6 +182,8 @@ pub struct Config {
     /// End game: with nothing else to ask for, a request this many mean latencies old is repeated
     /// elsewhere.
     pub end_game_latencies: u32,
+    /// Threads that compute handouts beside the tracker's communicating one; with 0 that one computes them.
+    pub tracker_threads: usize,
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
     /// How it counts the requests to each node.
@@ -300,6 +306,9 @@ impl Config {
             // Late beyond the usual spread of latencies; each repeat costs a segment's transfer if
             // the first still comes. Chosen, not tuned.
             end_game_latencies: 4,
+            // No record shows a whole job that is faster with more. Where ranks share cores, a thread more takes
+            // its core from a peer.
+            tracker_threads: 0,
             index: IndexKind::default(),
             counters: CounterKind::default(),
             selection: Selection::default(),

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::one_or_more::{Sweep, TooMany, spread};
 use super::{
     Admission, Balance, Buffers, Choice, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection,
-    Verify, WINDOW_MAX,
+    TRACKER_THREADS_MAX, Verify, WINDOW_MAX,
 };
 
 /// The values that can replace a default.
 #[derive(Clone, Copy, Debug)]
 pub enum Values {
-    /// A count from 1 to this.
-    Count(usize),
+    /// A count from the first to the second.
+    Count(usize, usize),
     /// One of these words, each with what it does.
     Words(&'static [(&'static str, &'static str)]),
 }
@@ -20,8 +20,10 @@ pub enum Values {
 /// One entry of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Override {
-    /// Its name on the command line and in plans.
+    /// Its name in plans and records.
     pub name: &'static str,
+    /// Its flag, without the dashes.
+    pub flag: &'static str,
     /// What it is.
     pub help: &'static str,
     /// The values that it can have.
@@ -34,7 +36,10 @@ pub struct Override {
 /// [`Config`], so that a flag, a plan and a sweep cannot differ.
 macro_rules! overrides {
     (
-        counts { $($(#[doc = $count_help:literal])+ $count:ident: $most:ident, $count_default:literal;)+ }
+        counts { $(
+            $(#[doc = $count_help:literal])+
+            $count:ident $flag:literal: $least:literal to $most:ident, $count_default:literal;
+        )+ }
         words { $($(#[doc = $help:literal])+ $word:ident: $choice:ty;)+ }
     ) => {
         /// Replacements for fields of [`Config`]; none leaves the default.
@@ -87,12 +92,14 @@ macro_rules! overrides {
         pub const OVERRIDES: &[Override] = &[
             $(Override {
                 name: stringify!($count),
+                flag: $flag,
                 help: concat!($($count_help),+),
-                values: Values::Count($most),
+                values: Values::Count($least, $most),
                 default: || $count_default,
             },)+
             $(Override {
                 name: stringify!($word),
+                flag: stringify!($word),
                 help: concat!($($help),+),
                 values: Values::Words(<$choice as Choice>::WORDS),
                 default: || <$choice>::default().name(),
@@ -104,9 +111,11 @@ macro_rules! overrides {
 overrides! {
     counts {
         /// Most segments that a peer keeps outstanding
-        window: WINDOW_MAX, "by segment size";
+        window "window": 1 to WINDOW_MAX, "by segment size";
         /// Most segments in one handout
-        handout: HANDOUT_MAX, "16";
+        handout "handout": 1 to HANDOUT_MAX, "16";
+        /// Threads that compute handouts at the tracker; with 0 its communicating thread does
+        tracker_threads "tracker-threads": 0 to TRACKER_THREADS_MAX, "0";
     }
     words {
         /// Where the tracker keeps who has what
@@ -165,7 +174,7 @@ mod tests {
 
     #[test]
     fn overrides_reach_the_engine() {
-        let text = "window = 3\nhandout = 2\nindex = \"atomic\"\ncounters = \"mutex\"\n\
+        let text = "window = 3\nhandout = 2\ntracker_threads = 5\nindex = \"atomic\"\ncounters = \"mutex\"\n\
                     selection = \"random\"\nbalance = \"random\"\n\
                     admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
         for has_links in [false, true] {
@@ -176,7 +185,7 @@ mod tests {
         assert_eq!((config.index, config.counters), (IndexKind::Atomic, CounterKind::Mutex));
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
-        assert_eq!(config.verify, Verify::Off);
+        assert_eq!((config.verify, config.tracker_threads), (Verify::Off, 5));
         assert_eq!(Overrides::default().config(1024, false), Config::for_segments_of(1024));
     }
 
@@ -186,12 +195,13 @@ mod tests {
         let value =
             |name: &str| OVERRIDES.iter().find(|one| one.name == name).expect("it is named");
         assert_eq!((value("handout").default)(), config.handout.to_string());
+        assert_eq!((value("tracker_threads").default)(), config.tracker_threads.to_string());
         assert_eq!((value("index").default)(), config.index.name());
         let all: serde_json::Map<_, _> = OVERRIDES
             .iter()
             .map(|one| {
                 let value = match one.values {
-                    Values::Count(most) => most.into(),
+                    Values::Count(_, most) => most.into(),
                     Values::Words(words) => words[0].0.into(),
                 };
                 (one.name.to_owned(), value)

@@ -8,6 +8,7 @@ use crossbeam::sync::{Parker, Unparker};
 
 use super::injection::Fault;
 use super::prepare::{PeerSetup, PrepareError, prepare};
+use super::tracker_threads::TrackerThreads;
 use super::{Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::Config;
 use crate::manifest::{NodeId, PeerInput};
@@ -126,6 +127,12 @@ impl Job {
         prepare(node, input, &self.options(), spare)
     }
 
+    /// Starts the threads of the tracker. `waker` wakes it when one of them is done.
+    fn tracker_threads(&self, waker: &Unparker) -> Result<Option<TrackerThreads>, ThreadError> {
+        let &Config { tracker_threads, silence_patience, .. } = &self.config;
+        TrackerThreads::start(tracker_threads, self.seed, silence_patience, waker)
+    }
+
     fn options(&self) -> PeerOptions<'_> {
         PeerOptions {
             segment_bytes: self.segment_bytes,
@@ -157,12 +164,15 @@ pub fn run_threads(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<JobResult, JobError> {
+    let refused = |cause: ThreadError| JobError { node: NodeId::TRACKER, source: cause.into() };
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
+    let threads = job.tracker_threads(parkers[0].unparker()).map_err(refused)?;
     let prepare =
         |(rank, parker): (u32, &Parker)| job.prepare_peer((NodeId(rank), nodes), parker.unparker());
     let prepared: Vec<Prepared> = (0..).zip(&parkers).skip(1).map(prepare).collect();
     job.meter.begin();
-    let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
+    let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed)
+        .with_service_threads(job.config.tracker_threads);
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a tracker");
@@ -184,11 +194,10 @@ pub fn run_threads(
         gate.open(peers.is_ok());
         let peers = peers?;
         let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-        let tracked = run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), show);
+        let tracked = run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), (threads, show));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok(std::iter::once(tracked).chain(peers).collect::<Vec<_>>())
     });
-    let refused = |cause: ThreadError| JobError { node: NodeId::TRACKER, source: cause.into() };
     let named = (0..).map(NodeId).zip(results.map_err(refused)?);
     let metrics: Result<_, _> =
         named.map(|(node, result)| result.map_err(|source| JobError { node, source })).collect();
@@ -287,10 +296,14 @@ mod ranks {
     ) -> Result<JobResult, TransportError> {
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let mut transport = connect(job, world, NodeId::TRACKER)?;
-        let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed);
+        let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed)
+            .with_service_threads(job.config.tracker_threads);
         job.meter.begin();
-        let idle = Idle::new(Parker::new(), transport.wakes(), job.has_own_core);
-        let mine = run_tracker(&mut tracker, &mut transport, idle, (clock, &job.meter), show)?;
+        let parker = Parker::new();
+        let threads = job.tracker_threads(parker.unparker())?;
+        let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
+        let measures = (clock, &job.meter);
+        let mine = run_tracker(&mut tracker, &mut transport, idle, measures, (threads, show))?;
         if !tracker.outcome().lost.is_empty() {
             // Gathering would wait forever for a lost rank.
             let unknown = (1..nodes).map(|_| RankMetrics::default());

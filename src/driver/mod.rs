@@ -7,6 +7,7 @@ mod segment_cache;
 #[cfg(feature = "mpi")]
 mod shared_rank;
 pub mod stage;
+mod tracker_threads;
 mod tree_io;
 mod tree_workers;
 pub mod idle;
@@ -29,6 +30,7 @@ use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 use checks::CHECK_BYTES_A_TURN;
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
+use tracker_threads::{TrackerIo, TrackerThreads};
 
 pub use checks::Checks;
 pub use idle::Idle;
@@ -72,6 +74,18 @@ pub(crate) trait NodeIo<N> {
         Ok(())
     }
 
+    /// Exchanges requests and replies with threads that work for the node; waits for those that must come
+    /// before the node's next input.
+    fn exchange(
+        &mut self,
+        _now: Timestamp,
+        _awaited: Await,
+        _node: &mut N,
+        _outbox: &mut Outbox,
+    ) -> Result<(), TransportError> {
+        Ok(())
+    }
+
     /// When [`NodeIo::collect`] has something due.
     fn deadline(&self) -> Option<Timestamp> {
         None
@@ -79,6 +93,15 @@ pub(crate) trait NodeIo<N> {
 
     /// The run has opened: what blocks the whole rank can be done here, and counted in `stopwatch`.
     fn open(&mut self, _node: &N, _stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {}
+}
+
+/// Which replies of a node's threads must come before it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Await {
+    Nothing,
+    /// Those about a peer, of which a message is to be handled.
+    Of(NodeId),
+    All,
 }
 
 #[derive(Debug)]
@@ -132,6 +155,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         let now = state.stopwatch.lap(if has_news { Activity::Moving } else { resting });
         for &(from, ref message) in &state.events.messages {
             messages += 1;
+            io.exchange(now, Await::Of(from), node, &mut state.outbox)?;
             node.handle(now, Input::Message { from, message }, &mut state.outbox)?;
         }
         // Messages before segments: a withdrawal that came with the segment it is about is then old news.
@@ -143,8 +167,10 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         has_news |= !state.inputs.is_empty();
         if node.deadline().is_some_and(|deadline| deadline <= now) {
             has_news = true;
+            io.exchange(now, Await::All, node, &mut state.outbox)?;
             node.handle(now, Input::Deadline, &mut state.outbox)?;
         }
+        io.exchange(now, Await::Nothing, node, &mut state.outbox)?;
         // The tracker learns from this that it has caught up; see `tracker/backpressure.rs`.
         if !has_news {
             node.handle(now, Input::Idle, &mut state.outbox)?;
@@ -305,11 +331,13 @@ fn run_tracker(
     transport: &mut impl Transport,
     idle: Idle,
     (clock, meter): (&Clock, &Meter),
-    mut show: impl FnMut(Progress),
+    (threads, mut show): (Option<TrackerThreads>, impl FnMut(Progress)),
 ) -> Result<RankMetrics, TransportError> {
-    let mut io = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
+    let messages_only = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
+    let mut io = TrackerIo::new(messages_only, threads);
     let LoopMetrics { messages, spent } =
         run_node(tracker, &mut io, transport, idle, (clock, meter))?;
+    drop(io);
     show(tracker.progress());
     Ok(RankMetrics { messages, spent, ..RankMetrics::default() })
 }

@@ -61,10 +61,10 @@ impl ContenderKind {
         }
         for switch in OVERRIDES {
             let value = named.get(switch.name).and_then(serde_json::Value::as_u64);
-            if let (Some(value), Values::Count(most)) = (value, switch.values)
-                && !(1..=most as u64).contains(&value)
+            if let (Some(value), Values::Count(least, most)) = (value, switch.values)
+                && !(least as u64..=most as u64).contains(&value)
             {
-                return Err(SwitchError::Range { switch: switch.name, value, most });
+                return Err(SwitchError::Range { switch: switch.name, value, least, most });
             }
         }
         match switches.verify {
@@ -78,8 +78,8 @@ impl ContenderKind {
 pub(crate) enum SwitchError {
     #[error("the engine `{engine}` has no switch `{switch}`: {}", takes(.taken))]
     Foreign { engine: ContenderKind, switch: String, taken: String },
-    #[error("`{switch} = {value}` is out of range: use 1 to {most}")]
-    Range { switch: &'static str, value: u64, most: usize },
+    #[error("`{switch} = {value}` is out of range: use {least} to {most}")]
+    Range { switch: &'static str, value: u64, least: usize, most: usize },
     #[error("the engine `{0}` has no verifying threads: use `verify = \"inline\"` or \"off\"")]
     NoPool(ContenderKind),
 }
@@ -103,6 +103,8 @@ mod tests {
             (ContenderKind::Chain, "handout = 4"),
             (ContenderKind::Chain, "window = 0"),
             (ContenderKind::Lockfree, "handout = 17"),
+            (ContenderKind::Lockfree, "tracker_threads = 65"),
+            (ContenderKind::Circulant, "tracker_threads = 1"),
             (ContenderKind::Binomial, "verify = \"pool\""),
         ];
         insta::assert_snapshot!(wrong.map(refused).join("\n"));

@@ -5,6 +5,7 @@
 //! credit of `room` segments, each segment handed out uses one up, and whoever has credit left need
 //! not ask again. Without it each segment for a waiting peer would cost a round trip.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
@@ -15,6 +16,7 @@ use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
 use super::late_reads::Reading;
+use super::offload::Offload;
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
 use super::wait_queue::{QueuePosition, WaitQueue};
@@ -28,7 +30,9 @@ const FAILED_TRIES_MAX: usize = 2;
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     pub(super) config: Config,
-    pub(super) service: Service,
+    pub(super) service: Arc<Service>,
+    /// Asks that other threads answer; none where this one answers all.
+    pub(super) offload: Option<Offload>,
     /// What is to be read of the late file, if there is one.
     pub(super) reading: Option<Reading>,
     /// The source that asked last, until it is served.
@@ -41,7 +45,7 @@ pub(super) struct Dispatcher {
     pub(super) peers: Vec<PeerState>,
     pub(super) queue: WaitQueue,
     /// The position at which the last walk through the queue stopped.
-    resume: Option<QueuePosition>,
+    pub(super) resume: Option<QueuePosition>,
     /// Handouts that leave when the queue is served: one message a peer.
     pending: Vec<(NodeId, Handout)>,
     corrupt_counts: Vec<u32>,
@@ -65,13 +69,14 @@ impl Dispatcher {
         seed: u64,
     ) -> Self {
         let wanted_segments = roster.wanted_segments();
-        let service = Service::new(roster, nodes as usize, &config);
+        let service = Arc::new(Service::new(roster, nodes as usize, &config));
         Self {
             wanted_segments,
             reading: service.reading(nodes as usize),
             asking_source: None,
             readers_wait: false,
             service,
+            offload: None,
             scratch: HandoutScratch::new(seed),
             unchanged: false,
             peers: (0..nodes).map(|_| PeerState::new(now)).collect(),
@@ -120,7 +125,7 @@ impl Dispatcher {
         self.dequeue(from);
         self.recover(now, from, ask);
         let is_empty = ask.room == 0 || ask.blocks.is_empty();
-        let (answers, mut waits) = (ask.sequence, !is_empty && !ask.end_game);
+        let mut waits = !is_empty && !ask.end_game;
         self.peers[from.index()].ask.copy_request(ask);
         let mut is_idle = false;
         if self.is_source(from) && !ask.end_game {
@@ -138,13 +143,21 @@ impl Dispatcher {
         } else if waits {
             // Peers with fewer segments under way come before it.
             self.enqueue(from);
+        } else if !is_empty && self.submit(now, from) {
+            // An end game: the reply is its answer.
         } else if self.answer(now, from).is_none() {
             // A source that has no room may have nothing left to wait for.
             let unobtainable = self.is_source(from) && self.all_is_read() && ask.blocks.is_empty();
-            let handout = Handout { answers, unobtainable, busy: self.busy, ..Handout::default() };
-            out.send(from, Message::Handout(handout));
+            self.send_nothing(from, unobtainable, out);
         }
         self.serve_queue(now, out);
+    }
+
+    /// Answers a peer's last ask: there is nothing for it now.
+    pub(super) fn send_nothing(&self, to: NodeId, unobtainable: bool, out: &mut Outbox) {
+        let answers = self.peers[to.index()].ask.sequence;
+        let handout = Handout { answers, unobtainable, busy: self.busy, ..Handout::default() };
+        out.send(to, Message::Handout(handout));
     }
 
     /// The peer has verified all that it can get, and with it whatever it was granted last. Its own
@@ -254,36 +267,68 @@ impl Dispatcher {
 
     /// After every change: serves waiting peers, and sends the pending handouts.
     fn serve_queue(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.serve_waiting(now, FAILED_TRIES_MAX);
+        match &mut self.offload {
+            None => self.serve_waiting(now, FAILED_TRIES_MAX),
+            Some(offload) => {
+                offload.begin_walk();
+                self.submit_waiting(now);
+            }
+        }
+        self.finish_serving(now, out);
+    }
+
+    /// Serves sources, sees whether anybody still can be served, and sends the pending handouts.
+    pub(super) fn finish_serving(&mut self, now: Timestamp, out: &mut Outbox) {
         self.serve_sources(now);
         self.give_up_when_stuck(now, out);
         self.release_idle(out);
         let busy = self.busy;
         let mut pending = std::mem::take(&mut self.pending);
-        for (peer, handout) in pending.drain(..) {
-            self.peers[peer.index()].pending_index = None;
-            let open = self.queue.has(peer);
-            out.send(peer, Message::Handout(Handout { open, busy, ..handout }));
-        }
+        let mut kept = 0;
+        pending.retain_mut(|(peer, handout)| {
+            let state = &mut self.peers[peer.index()];
+            // What is being added to it leaves with it: one message a peer.
+            if state.is_away && handout.entries.len() < self.config.handout {
+                state.pending_index = Some(kept);
+                kept += 1;
+                return true;
+            }
+            state.pending_index = None;
+            let open = self.queue.has(*peer);
+            out.send(*peer, Message::Handout(Handout { open, busy, ..std::mem::take(handout) }));
+            false
+        });
         self.pending = pending;
     }
 
     // Adds what can be had now of a peer's ask to its pending handout; returns whether it lacks
     // more, or none if there was nothing.
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
-        // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
-        let others = self.queue.len() - usize::from(self.queue.has(to));
-        let most = if others == 0 { self.config.handout } else { 1 };
+        let most = self.most_for(to);
         let PeerState { account, ask, .. } = &mut self.peers[to.index()];
         let unchanged = std::mem::replace(&mut self.unchanged, true);
         let forgiving = self.forgiving;
         let limits = AnswerLimits { now, peer: to, most, unchanged, forgiving };
         let handout = self.service.answer(&mut self.scratch, account, limits, ask);
+        self.enter(to, handout)
+    }
+
+    /// The most segments in an answer.
+    pub(super) fn most_for(&self, to: NodeId) -> usize {
+        // Others wait too, so capacity is scarce: one segment each, as in round-robin scheduling.
+        let others = self.queue.len() - usize::from(self.queue.has(to));
+        if others == 0 { self.config.handout } else { 1 }
+    }
+
+    /// Counts what a peer was given, and adds it to its pending handout; returns whether it lacks more, or
+    /// none if there was nothing.
+    pub(super) fn enter(&mut self, to: NodeId, handout: Handout) -> Option<bool> {
         if handout.entries.is_empty() {
             return None;
         }
         let (open, count) = (handout.open, handout.entries.len());
-        ask.room -= u16::try_from(count).expect("no more than there was room for");
+        let room = &mut self.peers[to.index()].ask.room;
+        *room -= u16::try_from(count).expect("no more than there was room for");
         self.grants += count;
         self.grants_max = self.grants_max.max(self.grants);
         self.push_pending(to, handout);
@@ -351,6 +396,7 @@ impl Dispatcher {
         let stuck = |dispatcher: &Self| {
             let idle = dispatcher.reading.as_ref().map_or(0, |reading| reading.idle.len());
             dispatcher.grants == 0
+                && dispatcher.under_way() == 0
                 && dispatcher.queue.len() + idle > 0
                 && dispatcher.queue.len() + idle == fetching(dispatcher)
         };
@@ -475,7 +521,7 @@ impl Dispatcher {
         Some(before)
     }
 
-    fn swarm(&self) -> &Swarm {
+    pub(super) fn swarm(&self) -> &Swarm {
         &self.service.swarm
     }
 }

@@ -7,6 +7,7 @@ mod dispatcher;
 mod outcome;
 mod peer_state;
 mod late_reads;
+mod offload;
 mod read_dispatch;
 mod registrations;
 mod running;
@@ -15,6 +16,7 @@ mod wait_queue;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
@@ -25,10 +27,13 @@ use crate::verify::Digest;
 use super::violation::Route;
 use super::{Input, Message, Node, Outbox, Output, ProtocolError, Violation, Wait};
 use backpressure::Backpressure;
+use offload::Offload;
 use peer_state::PeerStage;
 use registrations::Registrations;
 use running::{RunningSwarm, SwarmStage};
 
+pub(crate) use offload::requests_max;
+pub use offload::{ServiceReply, ServiceRequest, ServiceScratch};
 pub(crate) use outcome::printable;
 pub use outcome::{Outcome, Progress};
 pub use service::{Account, AnswerLimits, Service};
@@ -61,6 +66,8 @@ pub struct Tracker {
     phase: TrackerPhase,
     outcome: Outcome,
     backpressure: Backpressure,
+    /// Threads that answer asks beside the one that calls this; 0 where it answers all.
+    service_threads: usize,
 }
 
 impl Tracker {
@@ -75,8 +82,15 @@ impl Tracker {
             )),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             backpressure: Backpressure::new(nodes as usize),
+            service_threads: 0,
             config,
         }
+    }
+
+    /// The same where so many other threads answer asks: the caller takes these, and brings back the replies.
+    #[must_use]
+    pub fn with_service_threads(self, threads: usize) -> Self {
+        Self { service_threads: threads, ..self }
     }
 
     /// How the run went.
@@ -100,6 +114,39 @@ impl Tracker {
         let bytes =
             |swarm: &RunningSwarm| swarm.dispatcher.roster().distinct_bytes_wanted(segment_bytes);
         self.swarm().map_or(0, bytes)
+    }
+
+    /// What service threads share; none before files are numbered.
+    pub fn service(&self) -> Option<&Arc<Service>> {
+        self.swarm().map(|swarm| &swarm.dispatcher.service)
+    }
+
+    /// Asks that service threads are to answer.
+    pub fn take_requests(&mut self) -> impl Iterator<Item = ServiceRequest> + '_ {
+        let offload = match &mut self.phase {
+            TrackerPhase::Running(swarm) => swarm.dispatcher.offload.as_mut(),
+            TrackerPhase::Registering(_) | TrackerPhase::Cancelled(_) => None,
+        };
+        offload.into_iter().flat_map(|offload| offload.take_ready())
+    }
+
+    /// How many asks have been taken and not been replied to.
+    pub fn requests_under_way(&self) -> usize {
+        self.swarm().map_or(0, |swarm| swarm.dispatcher.under_way())
+    }
+
+    /// Whether an ask of that peer is among them. Its messages must wait for the reply.
+    pub fn is_served(&self, peer: NodeId) -> bool {
+        self.swarm().is_some_and(|swarm| swarm.dispatcher.is_away(peer))
+    }
+
+    /// A service thread has answered an ask.
+    pub fn handle_reply(&mut self, now: Timestamp, reply: ServiceReply, out: &mut Outbox) {
+        let (before, peer) = (out.len(), reply.peer);
+        let TrackerPhase::Running(swarm) = &mut self.phase else { return };
+        swarm.dispatcher.take_reply(now, reply, out);
+        let waits = swarm.dispatcher.stop_awaiting(peer);
+        self.acknowledge(now, (peer, waits), before, out);
     }
 
     /// The most segments that peers had been given and not announced at one moment.
@@ -169,8 +216,9 @@ impl Tracker {
             Some(roster) => {
                 self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
                 self.outcome.lookalikes = roster.lookalikes();
-                let swarm =
+                let mut swarm =
                     RunningSwarm::new(now, roster, self.nodes, self.seed, &self.config, out);
+                swarm.dispatcher.offload = Offload::new(self.service_threads);
                 self.phase = TrackerPhase::Running(Box::new(swarm));
             }
             None => self.refuse(now, out),
@@ -272,6 +320,13 @@ impl Tracker {
             self.backpressure.note_sent(now, to);
             told |= to == from;
         }
+        if let TrackerPhase::Running(swarm) = &mut self.phase
+            && swarm.dispatcher.is_away(from)
+        {
+            // The reply to its ask is mostly a better answer, and comes soon.
+            swarm.dispatcher.await_reply(from, waits && !told);
+            return;
+        }
         if (waits && !told) || now >= self.backpressure.last_sent(from) + self.config.ask_patience {
             self.backpressure.note_sent(now, from);
             let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
@@ -322,6 +377,8 @@ impl Node for Tracker {
                 }
             }
             Input::Lost { node } => self.handle_lost(now, node, out),
+            // While service threads compute, it has not caught up.
+            Input::Idle if self.requests_under_way() > 0 => {}
             Input::Idle => self.backpressure.note_idle(),
             // The tracker holds no segments.
             Input::Arrived { .. }

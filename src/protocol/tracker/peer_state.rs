@@ -20,7 +20,14 @@ pub(super) enum PeerStage {
 /// One peer. The size is bounded by the peer's window.
 #[derive(Debug)]
 pub(super) struct PeerState {
+    /// Empty while it is away.
     pub(super) account: Account,
+    /// Whether another thread has the account, and answers the ask.
+    pub(super) is_away: bool,
+    /// Whether the peer waits for the answer to its last message, and gets it when its account is back.
+    pub(super) awaits_reply: bool,
+    /// The walk through the queue in which another thread was last given the ask.
+    pub(super) walk: u64,
     /// Whether it has verified a segment.
     pub(super) has_some: bool,
     /// The last ask; its room is the credit that is left.
@@ -36,6 +43,9 @@ impl PeerState {
     pub(super) fn new(now: Timestamp) -> Self {
         Self {
             account: Account::default(),
+            is_away: false,
+            awaits_reply: false,
+            walk: 0,
             has_some: false,
             ask: Ask::default(),
             pending_index: None,

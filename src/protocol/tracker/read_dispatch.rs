@@ -172,7 +172,7 @@ impl Dispatcher {
 
     fn serve_source(&mut self, now: Timestamp, source: NodeId) {
         let is_idle = self.reading.as_ref().is_some_and(|reading| reading.idle.contains(&source));
-        if !is_idle && !self.queue.has(source) {
+        if (!is_idle && !self.queue.has(source)) || self.peers[source.index()].is_away {
             return;
         }
         if self.give_reads(now, source, self.config.window) {
