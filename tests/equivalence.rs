@@ -27,6 +27,7 @@ type Contents = Vec<Vec<Vec<String>>>;
 struct Case {
     dir: PathBuf,
     segment_bytes: usize,
+    seed: u64,
     inputs: Vec<PeerInput>,
 }
 
@@ -36,12 +37,12 @@ impl Case {
         let peers = highest_peer(&dir).expect("the folder can be listed").expect("it has peers");
         let read = |peer| PeerInput::read(&dir, NodeId(peer)).expect("the input is valid");
         let inputs = (1..=peers.0).map(read).collect();
-        Self { dir, segment_bytes, inputs }
+        Self { dir, segment_bytes, seed: SEED, inputs }
     }
 
     fn registrations(&self) -> Vec<Registration> {
         let register = |(rank, input): (u32, &PeerInput)| {
-            driver::registration(NodeId(rank), input.clone(), self.segment_bytes, SEED)
+            driver::registration(NodeId(rank), input.clone(), self.segment_bytes, self.seed)
                 .expect("a little memory")
         };
         (1..).zip(&self.inputs).map(register).collect()
@@ -65,7 +66,7 @@ impl Case {
 
     fn simulated(&self) -> Contents {
         let scenario =
-            WorldConfig { keep_contents: true, ..WorldConfig::of(self.registrations(), SEED) };
+            WorldConfig { keep_contents: true, ..WorldConfig::of(self.registrations(), self.seed) };
         let run = World::new(scenario).run();
         assert_eq!(run.outcome.errors, [""; 0]);
         let text = |file: Option<Vec<_>>| -> Vec<String> {
@@ -76,23 +77,14 @@ impl Case {
     }
 
     /// Runs the program in a way of its own, and reads what the peers wrote.
-    fn run(&self, start: &mut Command, engine: &str) -> Contents {
+    fn run(&self, start: &mut Command, choices: &[&str]) -> Contents {
         let out = tempfile::tempdir().expect("a folder");
-        let (bytes, seed) = (self.segment_bytes.to_string(), SEED.to_string());
+        let (bytes, seed) = (self.segment_bytes.to_string(), self.seed.to_string());
         let ended = start
             .arg("run")
             .arg(&self.dir)
-            .args([
-                "--engine",
-                engine,
-                "--quiet",
-                "--digests",
-                "--segment-bytes",
-                &bytes,
-                "--seed",
-                &seed,
-                "--out",
-            ])
+            .args(choices)
+            .args(["--quiet", "--digests", "--segment-bytes", &bytes, "--seed", &seed, "--out"])
             .arg(out.path())
             .output()
             .expect("the program starts");
@@ -106,14 +98,14 @@ impl Case {
         peers.map(|(p, input)| input.wanted.iter().map(|name| read(p, name)).collect()).collect()
     }
 
-    fn threads(&self, engine: &str) -> Contents {
-        self.run(&mut Command::new(PROGRAM), engine)
+    fn threads(&self, choices: &[&str]) -> Contents {
+        self.run(&mut Command::new(PROGRAM), choices)
     }
 
     #[cfg(feature = "mpi")]
-    fn ranks(&self, engine: &str) -> Contents {
+    fn ranks(&self, choices: &[&str]) -> Contents {
         let peers = u32::try_from(self.inputs.len()).expect("few peers");
-        self.run(&mut launch::ranks(peers + 1, PROGRAM), engine)
+        self.run(&mut launch::ranks(peers + 1, PROGRAM), choices)
     }
 }
 
@@ -132,7 +124,9 @@ fn simulated_peers_end_with_what_owners_registered() {
 fn threads_end_with_the_same_bytes_as_simulated_peers() {
     for case in cases() {
         let simulated = case.simulated();
-        ENGINES.iter().for_each(|engine| assert_eq!(case.threads(engine), simulated, "{engine}"));
+        for engine in ENGINES {
+            assert_eq!(case.threads(&["--engine", engine]), simulated, "{engine}");
+        }
     }
 }
 
@@ -144,6 +138,35 @@ fn ranks_end_with_the_same_bytes_as_simulated_peers() {
     }
     for case in cases() {
         let simulated = case.simulated();
-        ENGINES.iter().for_each(|engine| assert_eq!(case.ranks(engine), simulated, "{engine}"));
+        for engine in ENGINES {
+            assert_eq!(case.ranks(&["--engine", engine]), simulated, "{engine}");
+        }
+    }
+}
+
+/// Runs cases with several service threads at the tracker, with each index and several seeds.
+fn check_tracker_threads(run: impl Fn(&Case, &[&str]) -> Contents) {
+    for (seed, index) in (1..).zip(["dashmap", "mutex", "atomic"]) {
+        let case = Case { seed, ..Case::new("small", 1000) };
+        let registered = case.registered();
+        for threads in ["0", "1", "3"] {
+            let choices = ["--tracker-threads", threads, "--index", index];
+            assert_eq!(run(&case, &choices), registered, "seed {seed}: {choices:?}");
+        }
+    }
+    let case = Case::new("classic", 1024);
+    assert_eq!(run(&case, &["--tracker-threads", "3"]), case.registered());
+}
+
+#[test]
+fn threads_end_with_the_same_bytes_whichever_threads_compute_handouts() {
+    check_tracker_threads(Case::threads);
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_end_with_the_same_bytes_whichever_threads_compute_handouts() {
+    if launch::can_start_ranks() {
+        check_tracker_threads(Case::ranks);
     }
 }

@@ -38,6 +38,7 @@ times_ms = 1
 engine = \"lockfree\"
 switches.window = 4
 switches.handout = 4
+switches.tracker_threads = 1
 switches.index = \"mutex\"
 switches.counters = \"mutex\"
 switches.buffers = \"fresh\"

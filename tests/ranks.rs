@@ -420,15 +420,15 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     assert_eq!(format!("short 5\n{written}"), owned("short", 5));
 }
 
-/// A rank of the mutex engine that is stopped while the long file is on its way.
-fn check_stopped(rank: u32) {
+/// A rank that is stopped while the long file is on its way.
+fn check_stopped(rank: u32, choices: &[&str]) {
     let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
     write(dir.path(), 2, "0\n2\nshort\nlong\n");
     write(dir.path(), 3, "0\n1\nlong\n");
     let slowly = ["--patience", "silence=2s", "--inject", "delay:50"];
-    let args = ["run", text(dir.path()), "--engine", "mutex", "--quiet", "--out", text(out.path())];
-    let job = Job::start(4, &[&args[..], &slowly].concat(), Duration::from_secs(180));
+    let args = ["run", text(dir.path()), "--quiet", "--out", text(out.path())];
+    let job = Job::start(4, &[&args[..], &slowly, choices].concat(), Duration::from_secs(180));
     let has_short = |_| {
         thread::sleep(Duration::from_millis(20));
         out.path().join("client2_short").exists()
@@ -449,5 +449,18 @@ fn a_rank_of_the_mutex_engine_that_is_stopped_is_named_and_ends_the_job() {
     if !can_start() || !Path::new("/proc/self/environ").exists() {
         return;
     }
-    (0..4).for_each(check_stopped);
+    (0..4).for_each(|rank| check_stopped(rank, &["--engine", "mutex"]));
+}
+
+#[test]
+fn a_stopped_rank_is_named_and_ends_the_job_where_other_threads_compute_handouts() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    // Peers that wait ask more often than would count as silence. The short file comes first.
+    let choices = ["--segment-bytes", "0", "--window", "16", "--selection", "file-order"];
+    let threads = ["--tracker-threads", "2", "--patience", "ask=200ms"];
+    for rank in [0, 3] {
+        check_stopped(rank, &[&choices[..], &threads].concat());
+    }
 }

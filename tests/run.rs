@@ -153,6 +153,7 @@ fn what_the_classic_engine_has_no_use_for_is_refused() {
     for (more, word) in [
         (&["--window", "4"][..], "no such choice"),
         (&["--index", "atomic"], "no such choice"),
+        (&["--tracker-threads", "1"], "no such choice"),
         (&["--inject", "drop:0.1"], "lost message"),
     ] {
         let out = tempfile::tempdir().expect("a folder");

@@ -10,11 +10,11 @@ use super::node_flags::NodeFlags;
 use super::stage_args::StageArgs;
 use super::version::long_version;
 use super::via::Via;
-use crate::config::{Engine, OVERRIDES, Override};
 use crate::config::ranges::{
     BudgetTime, Files, LatencyTime, LinkGbit, MessageTime, Peers, Seed, SegmentBytes, Segments,
     SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
 };
+use crate::config::{Engine, OVERRIDES, Override};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::harness::scale_study::{Rates, ScaleStudy};
@@ -167,7 +167,9 @@ impl RunArgs {
             return None;
         }
         let named = self.overrides.0.named();
-        if let Some(Override { flag, .. }) = OVERRIDES.iter().find(|one| named.contains_key(one.name)) {
+        if let Some(Override { flag, .. }) =
+            OVERRIDES.iter().find(|one| named.contains_key(one.name))
+        {
             return Some(format!("--{flag}: the mutex engine has no such choice: leave it out"));
         }
         if self.verify_threads.is_some() {

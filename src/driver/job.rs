@@ -194,7 +194,8 @@ pub fn run_threads(
         gate.open(peers.is_ok());
         let peers = peers?;
         let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-        let tracked = run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), (threads, show));
+        let tracked =
+            run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), (threads, show));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok(std::iter::once(tracked).chain(peers).collect::<Vec<_>>())
     });

@@ -212,7 +212,8 @@ pub fn stage_here(
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
         let peer = spawn::start_scoped(scope, "for a peer", run)?;
         let idle = Idle::new(tracker_parker, tracker_end.wakes(), has_own_core);
-        let tracked = run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), (None, show));
+        let tracked =
+            run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), (None, show));
         Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
     })?;
     let named = |node: NodeId| move |source| JobError { node, source };

@@ -160,3 +160,110 @@ impl<F: FnMut(&Tracker)> NodeIo<Tracker> for TrackerIo<F> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::collections::VecDeque;
+
+    use crossbeam::sync::Parker;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::protocol::{Message, Node as _, OwnedEntry, Peer, Registration};
+    use crate::spawn::tests::starve;
+    use crate::verify::Digest;
+
+    // No thread needs so long to take what is there.
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// A tracker that two peers have asked, so that it has requests.
+    fn asked() -> Tracker {
+        let (name, hashes): (Box<str>, Box<str>) = ("file".into(), "00\n".into());
+        let entry = OwnedEntry { name: name.clone(), hashes, digests: [Digest([7; 32])].into() };
+        let registrations = [
+            Registration::Ready { owned: vec![entry], wanted: Vec::new() },
+            Registration::Ready { owned: Vec::new(), wanted: vec![name] },
+        ];
+        let config = Config::for_segments_of(1024);
+        let mut tracker = Tracker::new(3, config.clone(), 1).with_service_threads(1);
+        let mut peers = [1, 2].map(|rank| {
+            let registration = &registrations[rank as usize - 1];
+            Peer::new((NodeId(rank), 3), registration, config.clone())
+        });
+        let (now, mut outbox) = (Timestamp(0), Outbox::default());
+        let mut sent: VecDeque<(NodeId, NodeId, Message)> = VecDeque::new();
+        let mut inputs: VecDeque<_> = (0..3).map(|rank| (NodeId(rank), Input::Start)).collect();
+        while tracker.requests_under_way() == 0 {
+            let message;
+            let (node, input) = if let Some(next) = inputs.pop_front() {
+                next
+            } else {
+                let (from, to, said) = sent.pop_front().expect("a peer asks in the end");
+                message = said;
+                (to, Input::Message { from, message: &message })
+            };
+            match node.index().checked_sub(1) {
+                None => tracker.handle(now, input, &mut outbox),
+                Some(place) => peers[place].handle(now, input, &mut outbox),
+            }
+            .expect("these nodes say what can be");
+            while let Some(output) = outbox.take() {
+                if let Output::Send { to, message } = output {
+                    sent.push_back((node, to, outbox.read(message).clone()));
+                } else if output == Output::Reserve {
+                    inputs.push_back((node, Input::Reserved { problem: None }));
+                }
+            }
+        }
+        tracker
+    }
+
+    #[test]
+    fn threads_answer_and_end_when_nobody_asks_any_more() {
+        for threads in [1, 3] {
+            let mut tracker = asked();
+            let parker = Parker::new();
+            let started = TrackerThreads::start(threads, 1, LONG, parker.unparker());
+            let started = started.expect("a few threads").expect("more than 0");
+            let mut outbox = Outbox::default();
+            let ended = started.exchange(Timestamp(1), Await::All, &mut tracker, &mut outbox);
+            ended.expect("they answer");
+            assert!(tracker.requests_under_way() == 0 && !outbox.is_empty());
+            let replies = started.replies.clone();
+            drop(started);
+            let error = replies.recv_timeout(LONG).expect_err("nobody asks");
+            assert_eq!(error, channel::RecvTimeoutError::Disconnected, "all threads have ended");
+        }
+    }
+
+    #[test]
+    fn a_reply_that_does_not_come_is_an_error() {
+        let (requests, _waiting) = channel::bounded(2);
+        let (_done, replies) = channel::bounded(2);
+        let patience = Duration::from_millis(10);
+        let threads = TrackerThreads { requests, replies, service: Arc::default(), patience };
+        let (mut tracker, mut outbox) = (asked(), Outbox::default());
+        let others = Await::Of(NodeId(1));
+        threads.exchange(Timestamp(1), others, &mut tracker, &mut outbox).expect("not awaited");
+        for awaited in [Await::Of(NodeId(2)), Await::All] {
+            let error = threads.exchange(Timestamp(1), awaited, &mut tracker, &mut outbox);
+            let error = error.expect_err("nobody computes").to_string();
+            assert_eq!(error, "rank 0 did not compute a handout for 10ms: stopped or lost");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_refused_is_an_error() {
+        let parker = Parker::new();
+        for left in 0..3 {
+            starve(left);
+            let error = TrackerThreads::start(3, 1, LONG, parker.unparker()).expect_err("refused");
+            let error = error.to_string();
+            let expected = "no thread can be started that computes handouts: ";
+            assert!(error.starts_with(expected), "{error}");
+        }
+        assert!(
+            TrackerThreads::start(0, 1, LONG, parker.unparker()).is_ok_and(|none| none.is_none())
+        );
+    }
+}

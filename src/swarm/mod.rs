@@ -11,7 +11,7 @@
 //! variants lock everything: the index for a whole handout, the counters for one operation. All of it
 //! is contended only where several service threads compute handouts at once: the mutexes always, a
 //! shard's lock by look-ups of files in that shard, an atomic by handouts that choose the same holder
-//! or segment. With one tracker thread, as in every run of the program, nothing is contended.
+//! or segment. With one tracker thread, as in a run without `--tracker-threads`, nothing is contended.
 
 mod holder_ranking;
 pub mod counters;

@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{CORRUPT_SEGMENTS_MAX, Config};
+use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::roster::Roster;
-use crate::protocol::{Ask, FailedFetch, FetchFailure, Handout, Message, Outbox};
+use crate::protocol::{Ask, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
@@ -19,13 +19,7 @@ use super::late_reads::Reading;
 use super::offload::Offload;
 use super::peer_state::{PeerStage, PeerState};
 use super::service::{AnswerLimits, Service};
-use super::wait_queue::{QueuePosition, WaitQueue};
-
-// Waiting peers that can be tried without success before the rest waits for the next message.
-// To try all of hundreds of waiting peers at every message would be quadratic, and most tries fail
-// because holders are busy, so that the next one fails too. 2 at the front and 2 behind the last
-// position tried (`resume`) reach every peer after some messages. Chosen, not tuned.
-const FAILED_TRIES_MAX: usize = 2;
+use super::wait_queue::{FAILED_TRIES_MAX, QueuePosition, WaitQueue};
 
 #[derive(Debug)]
 pub(super) struct Dispatcher {
@@ -48,7 +42,7 @@ pub(super) struct Dispatcher {
     pub(super) resume: Option<QueuePosition>,
     /// Handouts that leave when the queue is served: one message a peer.
     pending: Vec<(NodeId, Handout)>,
-    corrupt_counts: Vec<u32>,
+    pub(super) corrupt_counts: Vec<u32>,
     /// Whether the tracker falls behind; peers are told so.
     busy: bool,
     /// Segments granted and neither announced nor given back.
@@ -306,7 +300,8 @@ impl Dispatcher {
     fn answer(&mut self, now: Timestamp, to: NodeId) -> Option<bool> {
         let most = self.most_for(to);
         let PeerState { account, ask, .. } = &mut self.peers[to.index()];
-        let unchanged = std::mem::replace(&mut self.unchanged, true);
+        // Other threads may have been told of a change that this one's scratch has not seen.
+        let unchanged = self.offload.is_none() && std::mem::replace(&mut self.unchanged, true);
         let forgiving = self.forgiving;
         let limits = AnswerLimits { now, peer: to, most, unchanged, forgiving };
         let handout = self.service.answer(&mut self.scratch, account, limits, ask);
@@ -438,70 +433,6 @@ impl Dispatcher {
             state.verified += 1;
             self.verified_segments += 1;
         }
-    }
-
-    /// A peer could not fetch a segment from the holder it was sent to.
-    fn take_back(&mut self, peer: NodeId, failed: &FailedFetch) {
-        if self.take_read_back(peer, failed) {
-            return;
-        }
-        let &FailedFetch { segment, holder, failure, .. } = failed;
-        let account = &mut self.peers[peer.index()].account;
-        // Only what was granted counts, so that no peer can accuse a holder that it was not sent to.
-        let Some(grant) = account.take_grant(segment, Some(holder)) else { return };
-        self.grants -= 1;
-        self.unchanged = false;
-        self.service.swarm.give_back(segment, grant.holder);
-        match failure {
-            FetchFailure::Corrupt => {
-                account.exclude(segment, holder);
-                let corrupt_counts = &mut self.corrupt_counts[holder.index()];
-                *corrupt_counts += 1;
-                let requests = self.service.swarm.counters().load(holder).requests;
-                // A quarter: a holder that sent thousands of segments and a few corrupt ones, as
-                // a faulty link makes them, stays useful. One that corrupts every segment is over
-                // it at once.
-                let often = u64::from(*corrupt_counts) * 4 >= requests;
-                if *corrupt_counts >= CORRUPT_SEGMENTS_MAX && often && self.others_can_serve(holder)
-                {
-                    self.swarm().ban(holder);
-                    self.read_again();
-                }
-            }
-            FetchFailure::Unservable => account.exclude(segment, holder),
-            FetchFailure::Unreadable
-            | FetchFailure::Busy
-            | FetchFailure::TimedOut
-            | FetchFailure::Gone => {}
-        }
-    }
-
-    /// Whether every file has an owner beside `holder`: the only owner of a file is never banned.
-    fn others_can_serve(&self, holder: NodeId) -> bool {
-        self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
-    }
-
-    // Takes back grants that the peer does not know of: it still asks for these segments long after
-    // the handout, so the handout was lost.
-    fn recover(&mut self, now: Timestamp, peer: NodeId, ask: &Ask) {
-        if ask.end_game {
-            return;
-        }
-        // Half of the time after which a peer repeats itself: a repeated ask is then always late
-        // enough, while an ask that crossed the handout on its way is not.
-        let patience = self.config.ask_patience / 2;
-        let account = &mut self.peers[peer.index()].account;
-        account.grants.retain(|grant| {
-            // What it is to read is repeated instead.
-            let is_read = grant.holder == peer;
-            let lost = now.since(grant.at) > patience && ask.shows(grant.segment) && !is_read;
-            if lost {
-                self.grants -= 1;
-                self.unchanged = false;
-                self.service.swarm.give_back(grant.segment, grant.holder);
-            }
-            !lost
-        });
     }
 
     pub(super) fn enqueue(&mut self, peer: NodeId) {

@@ -8,6 +8,12 @@
 use crate::config::WINDOW_MAX;
 use crate::manifest::NodeId;
 
+// Waiting peers that can be tried without success before the rest waits for the next message.
+// To try all of hundreds of waiting peers at every message would be quadratic, and most tries fail
+// because holders are busy, so that the next one fails too. 2 at the front and 2 behind the last
+// position tried (`resume`) reach every peer after some messages. Chosen, not tuned.
+pub(super) const FAILED_TRIES_MAX: usize = 2;
+
 // The most grants of one peer: a window, and in an end game each segment of it twice.
 const GRANTS_MAX: usize = 2 * WINDOW_MAX;
 
