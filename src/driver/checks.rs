@@ -16,15 +16,15 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
-use crate::verify::Digest;
+use crate::verify::{Digest, SEGMENT_PART_BYTES, SegmentHasher};
 
 // Segments of one node that wait for a check, or for the node to take the result.
 // A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice.
 const CHECKS_MAX: usize = 2 * WINDOW_MAX;
 
 /// Bytes that the communicating thread hashes between two polls, at most.
-// A core hashes 256 KiB in 0.1 to 0.2 ms: as long as a rank that rests may take to answer anyway.
-pub(super) const CHECK_BYTES_A_TURN: usize = 256 << 10;
+// One part of a segment that has several: it is 256 KiB for the same reason.
+pub(super) const CHECK_BYTES_A_TURN: usize = SEGMENT_PART_BYTES;
 
 // The invariant that keeps a queue of that length from being full.
 const BOUNDED: &str = "a node has no more segments in flight than the queue holds";
@@ -62,6 +62,8 @@ pub struct Checks {
     off: bool,
     /// Checks for the node's own thread, oldest first.
     waiting: VecDeque<Check>,
+    /// Of the first of them.
+    hasher: SegmentHasher,
     done: Arc<ArrayQueue<Checked>>,
 }
 
@@ -90,7 +92,8 @@ impl Checks {
     pub fn inline() -> Self {
         let done = Arc::new(ArrayQueue::new(CHECKS_MAX));
         let waiting = VecDeque::with_capacity(CHECKS_MAX);
-        Self { pool: None, threads: 0, off: false, waiting, done }
+        let hasher = SegmentHasher::default();
+        Self { pool: None, threads: 0, off: false, waiting, hasher, done }
     }
 
     /// Nothing is checked, to measure what checks cost.
@@ -135,14 +138,24 @@ impl Checks {
         !self.waiting.is_empty()
     }
 
-    /// Makes those checks until `bytes_max` bytes are done; returns how many are.
+    /// Goes on with those checks for at most `bytes_max` bytes; returns how many were hashed, 0 where the next
+    /// part has more.
     pub(super) fn advance(&mut self, bytes_max: usize) -> usize {
         let mut bytes = 0;
-        while bytes < bytes_max {
-            let Some(check) = self.waiting.pop_front() else { break };
-            // A segment without bytes costs a turn too.
-            bytes += check.slot.bytes().len().max(1);
-            make(check, &self.done);
+        while bytes < bytes_max
+            && let Some(check) = self.waiting.front()
+        {
+            let (hashed, found) = self.hasher.advance(check.slot.bytes(), bytes_max - bytes);
+            let Some(found) = found else {
+                bytes += hashed;
+                if hashed == 0 { break } else { continue }
+            };
+            // A segment without bytes takes time too.
+            bytes += hashed.max(1);
+            let check = self.waiting.pop_front().expect("it was the first");
+            let Check { from, segment, digest, slot, requested } = check;
+            let result = slot.check_by(|_| found == digest);
+            self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
         }
         bytes
     }
@@ -196,14 +209,47 @@ mod tests {
             let (from, requested) = (NodeId(1), Timestamp(0));
             checks.begin(Check { from, segment, digest, slot, requested });
         }
-        for turn in 0..2 {
+        for turn in 0..3 {
             assert!(checks.next().is_none() && checks.has_own());
-            assert_eq!(checks.advance(CHECK_BYTES_A_TURN), 3 * SEGMENT_BYTES);
+            assert_eq!(checks.advance(CHECK_BYTES_A_TURN), 2 * SEGMENT_BYTES);
+            assert_eq!(checks.advance(CHECK_BYTES_A_TURN / 5), 0, "the next does not fit");
             let ended: Vec<_> = std::iter::from_fn(|| checks.next()).collect();
             let order: Vec<_> = ended.iter().map(|checked| checked.segment.0).collect();
-            assert_eq!(order, [0, 1, 2].map(|place| 3 * turn + place));
+            assert_eq!(order, [0, 1].map(|place| 2 * turn + place));
             assert!(ended.iter().all(|checked| checked.result.is_err()), "they are corrupt");
         }
         assert!(!checks.has_own());
+    }
+
+    #[test]
+    fn a_long_segment_is_checked_in_several_turns() {
+        const LENGTHS: [usize; 4] = [
+            3 * CHECK_BYTES_A_TURN + 1,
+            2 * CHECK_BYTES_A_TURN,
+            CHECK_BYTES_A_TURN / 2,
+            CHECK_BYTES_A_TURN + 1,
+        ];
+        let mut store = Store::new(4, LENGTHS[0]).expect("a little memory");
+        let mut checks = Checks::inline();
+        for (segment, length) in (0..).map(SegmentId).zip(LENGTHS) {
+            let mut slot = store.take().expect("one for each");
+            (0..length).for_each(|place| slot.bytes_mut()[place] = place.to_le_bytes()[1]);
+            let slot = slot.fill(length);
+            // One of them is corrupt.
+            let is_corrupt = segment == SegmentId(1);
+            let digest =
+                if is_corrupt { Digest([0; 32]) } else { Digest::of_segment(slot.bytes()) };
+            let (from, requested) = (NodeId(1), Timestamp(0));
+            checks.begin(Check { from, segment, digest, slot, requested });
+        }
+        let mut turns = Vec::new();
+        while checks.has_own() {
+            turns.push(checks.advance(CHECK_BYTES_A_TURN));
+        }
+        assert!(turns.iter().all(|bytes| (1..=CHECK_BYTES_A_TURN).contains(bytes)), "{turns:?}");
+        assert_eq!(turns.iter().sum::<usize>(), LENGTHS.iter().sum::<usize>());
+        let ended: Vec<_> = std::iter::from_fn(|| checks.next()).collect();
+        let valid: Vec<_> = ended.iter().map(|one| (one.segment.0, one.result.is_ok())).collect();
+        assert_eq!(valid, [(0, true), (1, false), (2, true), (3, true)]);
     }
 }

@@ -370,6 +370,15 @@ mod tests {
     }
 
     #[test]
+    fn segments_that_take_several_turns_to_check_are_delivered() {
+        let mut job = Job { segment_bytes: 600_000, ..job(None) };
+        job.config.verify = Verify::Inline;
+        let ended = run_threads(&job, 4, &Clock::start(), |_| ()).expect("no node breaks");
+        assert_eq!(ended.outcome.errors, [""; 0]);
+        assert_eq!(ended.progress.segments_verified, ended.progress.segments_wanted);
+    }
+
+    #[test]
     fn a_run_that_is_refused_a_thread_for_a_peer_ends_with_what_to_do() {
         for left in 0..3 {
             starve(left);

@@ -61,7 +61,8 @@ pub(crate) trait NodeIo<N> {
         false
     }
 
-    /// Checks the next segments until `bytes_max` bytes are done; returns how many are.
+    /// Goes on with checks for at most `bytes_max` bytes; returns how many were hashed, 0 where the next part of
+    /// a segment has more.
     fn check(&mut self, _bytes_max: usize, _inputs: &mut Vec<Input<'_>>) -> usize {
         0
     }
@@ -260,7 +261,10 @@ impl LoopState {
                 has_news = true;
                 // Checks come in rows, and reading the clock costs a third of a small one.
                 self.stopwatch.lap(Activity::Deciding);
-                bytes_left = bytes_left.saturating_sub(io.check(bytes_left, &mut self.inputs));
+                bytes_left = match io.check(bytes_left, &mut self.inputs) {
+                    0 => 0,
+                    hashed => bytes_left.saturating_sub(hashed),
+                };
                 self.stopwatch.lap(Activity::Verifying);
             }
             if !has_news {

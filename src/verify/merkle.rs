@@ -32,36 +32,55 @@ static PADDINGS: LazyLock<[Digest; 64]> = LazyLock::new(|| {
 
 /// The root of a file from those of its parts, as of [`root_of_part`], in runs of equal ones, each with its
 /// length: the hole of a sparse file may have 2^49 leaves. Zero for none.
-// Complete subtrees wait as the ones of a binary counter do: memory is the logarithm of the nodes.
 pub fn root_over_runs(runs: impl IntoIterator<Item = (u64, Digest)>, part_bytes: usize) -> Digest {
-    // Height and root of each, every one higher than the next.
-    let mut subtrees: Vec<(u32, Digest)> = Vec::new();
-    let mut begin = 0_u64;
-    for (mut length, node) in runs {
+    let mut parts = RootOverParts::default();
+    runs.into_iter().for_each(|(length, node)| parts.add_run(length, node));
+    parts.finish(part_bytes)
+}
+
+/// The root of a file whose parts come one after the other, as of [`root_of_part`].
+// Complete subtrees wait as the ones of a binary counter do: memory is the logarithm of the nodes.
+#[derive(Debug, Default)]
+pub(super) struct RootOverParts {
+    /// Height and root of each, every one higher than the next.
+    subtrees: ArrayVec<(u32, Digest), 64>,
+    count: u64,
+}
+
+impl RootOverParts {
+    /// Adds so many equal parts.
+    pub(super) fn add_run(&mut self, mut length: u64, node: Digest) {
         while length > 0 {
             // The largest complete subtree that begins here and lies within the run.
-            let mut height = begin.trailing_zeros().min(length.ilog2());
-            begin += 1 << height;
+            let mut height = self.count.trailing_zeros().min(length.ilog2());
+            self.count += 1 << height;
             length -= 1 << height;
             let mut root = (0..height).fold(node, |below, _| join(below, below));
-            while let Some((_, left)) = subtrees.pop_if(|(of_left, _)| *of_left == height) {
+            while let Some(&(of_left, left)) = self.subtrees.last()
+                && of_left == height
+            {
+                self.subtrees.pop();
                 root = join(left, root);
                 height += 1;
             }
-            subtrees.push((height, root));
+            self.subtrees.push((height, root));
         }
     }
-    let Some((mut height, mut root)) = subtrees.pop() else { return padding_of(0) };
-    let height_of_part = height_of(part_bytes);
-    while let Some((of_left, left)) = subtrees.pop() {
-        while height < of_left {
-            root = join(root, padding_of(height_of_part + height));
+
+    /// The root; zero over no part.
+    pub(super) fn finish(mut self, part_bytes: usize) -> Digest {
+        let Some((mut height, mut root)) = self.subtrees.pop() else { return padding_of(0) };
+        let height_of_part = height_of(part_bytes);
+        while let Some((of_left, left)) = self.subtrees.pop() {
+            while height < of_left {
+                root = join(root, padding_of(height_of_part + height));
+                height += 1;
+            }
+            root = join(left, root);
             height += 1;
         }
-        root = join(left, root);
-        height += 1;
+        root
     }
-    root
 }
 
 /// The root of a whole file that lies in memory; zero for an empty one, which has none.

@@ -1,6 +1,7 @@
 //! Are the bytes right? [`Digest`], and the one user of `sha2` and `tape-sha256`.
 
 pub mod merkle;
+mod segment_hasher;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -9,6 +10,8 @@ use std::fmt;
 use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
+
+pub(crate) use segment_hasher::{SEGMENT_PART_BYTES, SegmentHasher};
 
 /// How much of a file is read at a time.
 // As much as `io::copy` reads: beyond that fewer system calls make no difference beside the hashing.

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::{Digest, LEAF_BYTES, merkle, streams};
+use super::{Digest, LEAF_BYTES, SEGMENT_PART_BYTES, SegmentHasher, merkle, streams};
 
 /// Bytes that differ from leaf to leaf.
 fn bytes(count: usize) -> Vec<u8> {
@@ -123,6 +123,35 @@ fn a_short_part_of_a_long_one_is_padded() {
     }
 }
 
+/// Hashes segments one after the other, with at most so many bytes at a time.
+fn check_in_parts(hasher: &mut SegmentHasher, payload: &[u8], bytes_max: usize) {
+    let (mut total, mut digest) = (0, None);
+    while digest.is_none() {
+        assert_eq!(hasher.advance(payload, 0).0, 0, "no room");
+        let (bytes, ended) = hasher.advance(payload, bytes_max);
+        assert!((1..=SEGMENT_PART_BYTES).contains(&bytes), "{bytes} of {}", payload.len());
+        (total, digest) = (total + bytes, ended);
+    }
+    assert_eq!(total, payload.len());
+    assert_eq!(digest, Some(Digest::of_segment(payload)), "{} bytes", payload.len());
+}
+
+#[test]
+fn a_segment_that_is_hashed_in_parts_has_its_digest() {
+    let part = SEGMENT_PART_BYTES;
+    let all = bytes(5 * part + 1);
+    let mut hasher = SegmentHasher::default();
+    for parts in [1, 2, 3, 5] {
+        for length in [parts * part - 1, parts * part, parts * part + 1] {
+            check_in_parts(&mut hasher, &all[..length], part);
+        }
+    }
+    for length in [1, LEAF_BYTES, LEAF_BYTES + 1] {
+        check_in_parts(&mut hasher, &all[..length], part);
+    }
+    assert_eq!(hasher.advance(&[], 0), (0, Some(Digest::of(b""))));
+}
+
 #[test]
 fn zeros_need_no_reading() {
     for part in [LEAF_BYTES, 4 * LEAF_BYTES, 128 * LEAF_BYTES] {
@@ -190,6 +219,20 @@ proptest! {
     fn segments_of_any_length_have_the_textbook_root(length in 0_usize..5 << 20, from in 0_usize..64) {
         let all = bytes(from + length);
         check_root(&all[from..]);
+    }
+
+    #[test]
+    fn segments_of_any_lengths_are_hashed_in_parts(
+        lengths in prop::collection::vec((0_usize..4, 0..2 * LEAF_BYTES), 1..3),
+        from in 0_usize..64,
+    ) {
+        let all = bytes(from + 4 * SEGMENT_PART_BYTES + LEAF_BYTES);
+        let mut hasher = SegmentHasher::default();
+        for (parts, beside) in lengths {
+            // Around a boundary between parts.
+            let length = (parts * SEGMENT_PART_BYTES + beside).saturating_sub(LEAF_BYTES).max(1);
+            check_in_parts(&mut hasher, &all[from..from + length], SEGMENT_PART_BYTES);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::protocol::{CheckResult, Input, Output, relay::Relay};
 use crate::store::{FilledSlot, SealedSegment};
 use crate::time::{Clock, Timestamp};
 use crate::transport::{Completion, Transport, TransportError};
-use crate::verify::Digest;
+use crate::verify::{Digest, SegmentHasher};
 
 /// The segments of one node, and what it measured.
 pub(super) struct RelayIo<'a> {
@@ -22,6 +22,8 @@ pub(super) struct RelayIo<'a> {
     arrived: VecDeque<FilledSlot>,
     /// Those of them that are to be checked, in the same order.
     checks: VecDeque<(NodeId, SegmentId, Digest)>,
+    /// Of the first of them.
+    hasher: SegmentHasher,
     /// By segment: when it was requested.
     asked: Vec<Timestamp>,
     pub(super) metrics: RankMetrics,
@@ -36,6 +38,7 @@ impl<'a> RelayIo<'a> {
             segments,
             arrived: VecDeque::new(),
             checks: VecDeque::new(),
+            hasher: SegmentHasher::default(),
             asked: vec![Timestamp::default(); job.segments as usize],
             metrics: RankMetrics::default(),
         }
@@ -96,11 +99,15 @@ impl NodeIo<Relay> for RelayIo<'_> {
 
     fn check(&mut self, bytes_max: usize, inputs: &mut Vec<Input<'_>>) -> usize {
         let mut bytes = 0;
-        while bytes < bytes_max {
-            let Some((from, segment, digest)) = self.checks.pop_front() else { break };
-            let slot = self.arrived.pop_front().expect("checks come in the order of arrival");
-            bytes += slot.bytes().len();
-            let sealed = slot.check(digest);
+        while let (Some(slot), Some(&(from, segment, digest))) =
+            (self.arrived.front(), self.checks.front())
+        {
+            let (hashed, found) = self.hasher.advance(slot.bytes(), bytes_max - bytes);
+            bytes += hashed;
+            let Some(found) = found else { if hashed == 0 { break } else { continue } };
+            self.checks.pop_front();
+            let slot = self.arrived.pop_front().expect("it was the first");
+            let sealed = slot.check_by(|_| found == digest);
             let verdict = if sealed.is_ok() { CheckResult::Valid } else { CheckResult::Corrupt };
             if let Ok(sealed) = sealed {
                 // The loop's time is from before the check, which the latency includes.
