@@ -162,7 +162,7 @@ mod ranks {
             let mut tracker = Tracker::new(4, job.config.clone(), job.seed);
             let idle = Idle::new(parker, false, false);
             let measures = (&clock, &job.meter);
-            run_tracker(&mut tracker, &mut transport, idle, measures, |_| ())
+            run_tracker(&mut tracker, &mut transport, idle, measures, (None, |_| ()))
                 .expect("it ends well");
             let outcome = tracker.outcome();
             assert!(outcome.errors.is_empty() && outcome.lost.is_empty(), "{outcome:?}");

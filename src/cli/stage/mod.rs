@@ -421,7 +421,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
         let node = NodeDryRun::of(args, (0, &host), &dirs, (&listed, &layout));
         return dry_run_report::print(args, (&listed.manifest, listed.is_whole), &[node]);
     }
-        let SourceList { manifest, is_whole, digests, identities } = listed;
+    let SourceList { manifest, is_whole, digests, identities } = listed;
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
     interrupt::begin();

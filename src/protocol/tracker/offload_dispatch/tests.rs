@@ -12,7 +12,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::tracker::{ServiceReply, ServiceRequest, ServiceScratch, requests_max};
 use crate::protocol::{
     CheckResult, Input, LateEntry, Message, Node, Outbox, Output, OwnedEntry, Peer, Registration,
-    Tracker,
+    RequestedSegment, Tracker,
 };
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -129,7 +129,7 @@ impl World {
                         .or_default()
                         .push_back(Carried::Message(message.into()));
                 }
-                Output::Serve { to, segment } => {
+                Output::Serve { to, requested: RequestedSegment { segment, .. } } => {
                     self.links.entry((node, to)).or_default().push_back(Carried::Segment(segment));
                     inputs.push(Input::Sent { to, segment });
                 }
