@@ -7,6 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
+use super::selection_flags::SelectionFlags;
 use super::stage_args::StageArgs;
 use super::via::Via;
 use crate::config::Engine;
@@ -183,6 +184,8 @@ pub(super) struct ManifestArgs {
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
 }
 
 /// A comparison of what lies on disk with its manifest.
@@ -194,6 +197,8 @@ pub(super) struct VerifyArgs {
     /// Compare with this manifest instead of that which staging left
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
     /// Show all differences, not only the first 20
     #[arg(long)]
     pub(super) all: bool,

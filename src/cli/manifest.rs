@@ -44,8 +44,10 @@ fn made(args: &ManifestArgs) -> Result<(StoredManifest, Vec<String>), String> {
         }
         writable::file(path)?;
     }
-    let listed =
-        list(&args.sources, &ListOptions::default()).map_err(|refusal| refusal.to_string())?;
+    let selection = &args.selection.0;
+    let options = ListOptions { selection: Some(selection), ..ListOptions::default() };
+    let listed = list(&args.sources, &options).map_err(|refusal| refusal.to_string())?;
+    selection.check(&listed.manifest)?;
     listed.notes.iter().for_each(|note| show::note(note));
     let mut unreadable = listed.unreadable;
     let layout = Layout::new(&listed.manifest).map_err(|refusal| refusal.to_string())?;

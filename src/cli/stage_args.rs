@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::Args as ClapArgs;
 
 use super::node_flags::NodeFlags;
+use super::selection_flags::SelectionFlags;
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
@@ -65,6 +66,8 @@ pub(super) struct StageArgs {
     /// Which rank reads the sources; `all`: every rank sees them, and they share the reading
     #[arg(long, value_name = "RANK", default_value = "0")]
     pub(super) from: SourceRank,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
     /// Make DIR where it is missing
     #[arg(long)]
     pub(super) mkdir: bool,
@@ -110,6 +113,7 @@ impl StageArgs {
             ("SRC", sources.collect::<Vec<_>>().join(" ")),
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),
+            ("--include and --exclude", self.selection.0.text()),
             ("--delete", self.delete.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),

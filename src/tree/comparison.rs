@@ -12,8 +12,8 @@ use rustc_hash::FxHashSet;
 
 use super::list::LeftOut;
 use super::{
-    Entry, EntryKind, FileTime, Layout, ListError, ListOptions, Listed, StoredManifest, TreePath,
-    TreeSource, list, roots_of_files,
+    Entry, EntryKind, FileTime, Layout, ListError, ListOptions, Listed, Selection, StoredManifest,
+    TreePath, TreeSource, list, roots_of_files,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -54,7 +54,7 @@ struct Side<'a> {
 }
 
 /// Compares the tree or file at `place` with the source `root` of a manifest, under whatever name it lies
-/// there; a symbolic link is none. `hashed` is told the bytes of each segment once it is hashed.
+/// there; a symbolic link is none. What the selection leaves out is compared on neither side. `hashed` is told the bytes of each segment once it is hashed.
 ///
 /// # Errors
 ///
@@ -63,20 +63,26 @@ pub fn verify_tree(
     place: &Path,
     stored: &StoredManifest,
     root: &[u8],
+    selection: &Selection,
     hashed: impl Fn(u64) + Sync,
 ) -> Result<Vec<TreeDifference>, ListError> {
     let expected = Side::of(stored, root);
+    if expected.begin == expected.end {
+        return Ok(Vec::new());
+    }
     let sources = [place.to_owned()];
     let is_link = place.symlink_metadata().is_ok_and(|found| found.is_symlink());
-    let listed = match list(&sources, &ListOptions::default()) {
-        // Where a tree was staged to, a link is no tree.
-        _ if is_link => return Ok(expected.is_instead("a symbolic link")),
-        Err(ListError::Special { kind, .. }) => return Ok(expected.is_instead(kind)),
-        Err(ListError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-            Listed::default()
-        }
-        listed => listed?,
-    };
+    let listed =
+        match list(&sources, &ListOptions { selection: Some(selection), ..ListOptions::default() })
+        {
+            // Where a tree was staged to, a link is no tree.
+            _ if is_link => return Ok(expected.is_instead("a symbolic link")),
+            Err(ListError::Special { kind, .. }) => return Ok(expected.is_instead(kind)),
+            Err(ListError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                Listed::default()
+            }
+            listed => listed?,
+        };
     let Listed { manifest, left_out, .. } = listed;
     let layout = Arc::new(Layout::new(&manifest)?);
     let manifest = Arc::new(manifest);

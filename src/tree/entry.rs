@@ -70,6 +70,11 @@ impl TreePath {
         })
     }
 
+    /// Whether it lies below a folder, at any depth.
+    pub(super) fn lies_in(&self, folder: &Self) -> bool {
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.first() == Some(&b'/'))
+    }
+
     /// Its components, at least one.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &[u8]> + Clone {
         self.0.split(|&byte| byte == b'/')

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use super::beneath::open_beneath;
 use super::entry::MODE_BITS;
 use super::source_root::{ListError, SourceRoot};
-use super::{Entry, EntryKind, FileTime, Manifest, TreePath};
+use super::{Entry, EntryKind, FileTime, Manifest, Selection, TreePath, Verdict};
 use crate::escape;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -64,6 +64,8 @@ pub struct ListOptions<'a> {
     pub is_over_links: bool,
     /// The largest segment by default, bytes: where memory is little.
     pub segment_bytes_most: Option<u64>,
+    /// What is taken; without it all.
+    pub selection: Option<&'a Selection>,
     /// Counts what was found, for whoever watches.
     pub found: Option<&'a AtomicU64>,
 }
@@ -74,6 +76,12 @@ impl ListOptions<'_> {
             // ORDERING: Relaxed; a statistic, publishes nothing.
             counter.fetch_add(found as u64, Ordering::Relaxed);
         }
+    }
+
+    fn takes(&self, path: &TreePath, may_be_folder: bool) -> bool {
+        let leaves_out =
+            |selection: &Selection| selection.verdict_of(path, may_be_folder) == Verdict::LeftOut;
+        !self.selection.is_some_and(leaves_out)
     }
 }
 
@@ -103,6 +111,7 @@ pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, Li
     for root in SourceRoot::all(sources)? {
         let failed = |cause: io::Error| ListError::Io { path: escape::path(&root.path), cause };
         let found = match &root.folder {
+            None if !options.takes(&root.name, false) => continue,
             None => {
                 let entry =
                     look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, Root::Yes);
@@ -172,7 +181,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
     let mut closed = FxHashMap::default();
     while !level.is_empty() {
         let read_one = |folder| {
-            let read = read_folder(root, folder);
+            let read = read_folder(root, folder, options);
             options.count(read.as_ref().map_or(0, |(found, _)| found.len()));
             read
         };
@@ -186,7 +195,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
             .flat_map(|(folder, rest)| rest.chunks(SHARE).map(move |names| (folder, names)))
             .collect();
         let look_at_share = |&(folder, names): &(&TreePath, &[Vec<u8>])| {
-            let found = look_at(root, folder, names);
+            let found = look_at(root, folder, names, options);
             options.count(found.len());
             found
         };
@@ -211,6 +220,12 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
     all.par_sort_unstable_by(|left, right| {
         left.entry.path.components().cmp(right.entry.path.components())
     });
+    if let Some(selection) = options.selection.filter(|selection| !selection.takes_all()) {
+        let names = all.iter().map(|one| (&one.entry.path, one.entry.kind == EntryKind::Folder));
+        let mut taken = selection.taken(names).into_iter();
+        // What can't be read is told, whether anything in it would be taken or not.
+        all.retain(|one| taken.next() == Some(true) || one.left_out.is_some());
+    }
     all
 }
 
@@ -218,6 +233,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
 fn read_folder(
     root: BorrowedFd<'_>,
     folder: &TreePath,
+    options: &ListOptions<'_>,
 ) -> Result<(Vec<FoundEntry>, Vec<Vec<u8>>), Errno> {
     let mut dir = Dir::new(open_folder(root, folder)?)?;
     let mut names = Vec::new();
@@ -229,18 +245,26 @@ fn read_folder(
     }
     let rest = names.split_off(names.len().min(SHARE));
     let opened = dir.fd()?;
-    Ok((names.iter().filter_map(|name| look_in(opened, folder, name)).collect(), rest))
+    let look = |name: &Vec<u8>| look_in(opened, folder, name, options);
+    Ok((names.iter().filter_map(look).collect(), rest))
 }
 
 /// What lies at some names of a folder.
-fn look_at(root: BorrowedFd<'_>, folder: &TreePath, names: &[Vec<u8>]) -> Vec<FoundEntry> {
+fn look_at(
+    root: BorrowedFd<'_>,
+    folder: &TreePath,
+    names: &[Vec<u8>],
+    options: &ListOptions<'_>,
+) -> Vec<FoundEntry> {
     match open_folder(root, folder) {
         Ok(opened) => {
-            names.iter().filter_map(|name| look_in(opened.as_fd(), folder, name)).collect()
+            let look = |name: &Vec<u8>| look_in(opened.as_fd(), folder, name, options);
+            names.iter().filter_map(look).collect()
         }
         Err(cause) => {
-            let path = |name: &Vec<u8>| TreePath::joined(folder, name);
-            names.iter().map(|name| FoundEntry::unreadable(path(name), cause)).collect()
+            let paths = names.iter().map(|name| TreePath::joined(folder, name));
+            let taken = paths.filter(|path| options.takes(path, true));
+            taken.map(|path| FoundEntry::unreadable(path, cause)).collect()
         }
     }
 }
@@ -249,12 +273,24 @@ fn open_folder(root: BorrowedFd<'_>, folder: &TreePath) -> Result<OwnedFd, Errno
     open_beneath(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
-/// What lies at a name of an open folder; none if it was removed meanwhile, as if before.
-fn look_in(opened: BorrowedFd<'_>, folder: &TreePath, name: &[u8]) -> Option<FoundEntry> {
+/// What lies at a name of an open folder, if it is taken; none if it was removed meanwhile, as if before.
+fn look_in(
+    opened: BorrowedFd<'_>,
+    folder: &TreePath,
+    name: &[u8],
+    options: &ListOptions<'_>,
+) -> Option<FoundEntry> {
     let path = TreePath::joined(folder, name);
     match look(opened, name, &path, Root::No) {
         Err(Errno::NOENT) => None,
-        found => Some(found.unwrap_or_else(|cause| FoundEntry::unreadable(path, cause))),
+        Err(cause) => {
+            let is_taken = options.takes(&path, true);
+            is_taken.then(|| FoundEntry::unreadable(path, cause))
+        }
+        Ok(found) => {
+            let is_folder = found.left_out.is_none() && found.entry.kind == EntryKind::Folder;
+            options.takes(&path, is_folder).then_some(found)
+        }
     }
 }
 

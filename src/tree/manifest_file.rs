@@ -11,6 +11,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustc_hash::FxHashMap;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
@@ -249,6 +250,32 @@ impl StoredManifest {
             found if found.entries < header.entries => Err((line, ManifestLineError::CutOff)),
             _ => Err((1, ManifestLineError::Totals)),
         }
+    }
+
+    /// Some of the entries. If the first name of a file is not among them, the next one takes its place.
+    pub(super) fn only(&self, taken: &[bool]) -> Self {
+        let all = &self.manifest.entries;
+        let root = |index: u32| self.roots.get(index as usize).copied().flatten();
+        let mut some = Self::default();
+        some.manifest.segment_bytes = self.manifest.segment_bytes;
+        // New numbers of files, by the old number of their first names.
+        let mut firsts: FxHashMap<u32, u32> = FxHashMap::default();
+        for ((index, entry), _) in (0_u32..).zip(all).zip(taken).filter(|(_, taken)| **taken) {
+            let origin = match entry.kind {
+                EntryKind::HardLink { first } => first,
+                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => index,
+            };
+            let here = u32::try_from(some.roots.len()).unwrap_or(u32::MAX);
+            let first = *firsts.entry(origin).or_insert(here);
+            let (kind, root) = if first == here {
+                (all[origin as usize].kind.clone(), root(origin))
+            } else {
+                (EntryKind::HardLink { first }, None)
+            };
+            some.manifest.entries.push(Entry { kind, ..entry.clone() });
+            some.roots.push(root);
+        }
+        some
     }
 
     fn add(&mut self, text: &[u8]) -> Result<(), ManifestLineError> {

@@ -102,12 +102,14 @@ impl SourceList {
                 is_over_links: has_links,
                 // Small segments need the most slots.
                 segment_bytes_most: memory.map(|memory| memory / least(1)),
+                selection: Some(&args.selection.0),
                 found: Some(found),
             };
             list(&args.sources, &options)
         });
         let Listed { manifest, notes, unreadable, .. } =
             listed.map_err(|error| error.to_string())?;
+        args.selection.0.check(&manifest)?;
         let bytes = manifest.segment_bytes;
         let needed = least(bytes as usize) * u64::from(bytes);
         if let Some(memory) = memory.filter(|&memory| memory < needed) {
@@ -132,6 +134,7 @@ impl SourceList {
 /// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
 fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<(), String> {
     let stored = StoredManifest::read(path).map_err(|error| error.to_string())?;
+    let stored = args.selection.0.of(&stored);
     let (said, found) = (&stored.manifest.entries, &manifest.entries);
     let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
     if let Some((said, found)) = said.iter().zip(found).find(|(said, found)| said != found) {
@@ -210,6 +213,7 @@ fn destination_options(args: &StageArgs, is_whole: bool) -> DestinationOptions {
         mkdir: args.mkdir,
         // What could not be listed looks as if the source had it not.
         delete: args.delete && is_whole,
+        selection: args.selection.0.clone(),
         checksum: args.checksum,
         sync: !args.no_sync,
         fresh: args.fresh,

@@ -36,7 +36,7 @@ use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits};
 use self::room::Space;
 use self::trash::Trash;
-use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace};
+use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace, Selection};
 use crate::escape;
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
@@ -58,6 +58,8 @@ pub struct DestinationOptions {
     pub mkdir: bool,
     /// Remove from the trees what the source has not.
     pub delete: bool,
+    /// What of the trees the source was asked for: nothing else is removed.
+    pub selection: Selection,
     /// Keep nothing by size and time alone: see [`Destination::candidates`].
     pub checksum: bool,
     /// Sync before final names are given.
@@ -73,6 +75,7 @@ impl Default for DestinationOptions {
         Self {
             mkdir: false,
             delete: false,
+            selection: Selection::default(),
             checksum: false,
             sync: true,
             fresh: false,

@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::super::{EntryKind, Extent, SegmentPlace};
+use super::super::{EntryKind, Extent, SegmentPlace, TreePath, Verdict};
 use super::folder_cache::{BASE, Site, allow, open_folder};
 use super::look::{Presence, modified, stat, times, type_of};
 use super::segment_io::open_to_read;
@@ -343,6 +343,9 @@ impl Destination {
                     listed => listed,
                 };
                 for name in listed?.iter().filter(|name| !is_ours(name)) {
+                    if !self.is_selected(folder, &open, name)? {
+                        continue;
+                    }
                     match trash.take(&open, name) {
                         Err(cause)
                             if cause.kind() == io::ErrorKind::PermissionDenied && !allowed =>
@@ -360,6 +363,17 @@ impl Destination {
             count += deleted.map_err(|cause: io::Error| self.failed(folder, cause))?;
         }
         Ok(count)
+    }
+
+    /// Whether the source was asked for what has this name in a folder.
+    fn is_selected(&self, folder: u32, open: &OwnedFd, name: &[u8]) -> io::Result<bool> {
+        let selection = &self.options.selection;
+        if selection.takes_all() {
+            return Ok(true);
+        }
+        let is_folder = stat(open, name)?.is_some_and(|it| type_of(&it) == FileType::Directory);
+        let path = TreePath::joined(&self.manifest.entries[folder as usize].path, name);
+        Ok(selection.verdict(path.below_root(), is_folder) == Verdict::Taken)
     }
 }
 

@@ -1,0 +1,64 @@
+//! `--include` and `--exclude`: their order counts, so that they are read together.
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+
+use crate::tree::{Pattern, Rule, Selection};
+
+/// Each flag with what it does, and its help.
+const FLAGS: [(&str, Rule, &str); 2] = [
+    (
+        "include",
+        Rule::Include,
+        "Take what matches. Patterns are those of .gitignore, within a SRC; the last --include or --exclude \
+         that matches decides. If the first of them is an --include, what none matches is left out. May be \
+         given several times",
+    ),
+    (
+        "exclude",
+        Rule::Exclude,
+        "Leave out what matches; of a folder all that is in it, which no --include brings back. --delete \
+         leaves it alone, too. May be given several times",
+    ),
+];
+
+/// A [`Selection`] as flags.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SelectionFlags(pub(super) Selection);
+
+impl clap::Args for SelectionFlags {
+    fn augment_args(command: Command) -> Command {
+        FLAGS.iter().fold(command, |command, &(name, _, help)| {
+            let arg = Arg::new(name).long(name).value_name("GLOB").action(ArgAction::Append);
+            command.arg(arg.help(help).value_parser(ValueParser::new(Pattern::new)))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SelectionFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut rules = Vec::new();
+        for (name, rule, _) in FLAGS {
+            let places = matches.indices_of(name).into_iter().flatten();
+            let patterns = matches.get_many::<Pattern>(name).into_iter().flatten();
+            rules.extend(places.zip(patterns.map(|pattern| (rule, pattern.clone()))));
+        }
+        rules.sort_by_key(|(place, _)| *place);
+        let rules = rules.into_iter().map(|(_, rule)| rule).collect();
+        let selection = Selection::new(rules).map_err(|cause| {
+            let text = format!("--include and --exclude: {cause}: use fewer or shorter patterns\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text)
+        });
+        Ok(Self(selection?))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
