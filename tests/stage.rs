@@ -12,6 +12,8 @@ mod manifests;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;
+#[path = "stage/links.rs"]
+mod links;
 #[path = "stage/selection.rs"]
 mod selection;
 #[path = "stage/together.rs"]

@@ -2,7 +2,7 @@
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueEnum};
 
 use crate::tree::{Pattern, Rule, Selection};
 
@@ -22,6 +22,15 @@ const FLAGS: [(&str, Rule, &str); 2] = [
          leaves it alone, too. May be given several times",
     ),
 ];
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Links {
+    /// They stay links, wherever they lead.
+    Copy,
+    /// They become what they lead to; one that leads nowhere, or back, is an error, and the rest goes on.
+    Follow,
+}
 
 /// A [`Selection`] as flags.
 #[derive(Clone, Debug, Default)]

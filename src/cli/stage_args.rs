@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Args as ClapArgs;
 
 use super::node_flags::NodeFlags;
-use super::selection_flags::SelectionFlags;
+use super::selection_flags::{Links, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
@@ -68,6 +68,9 @@ pub(super) struct StageArgs {
     pub(super) from: SourceRank,
     #[command(flatten)]
     pub(super) selection: SelectionFlags,
+    /// What becomes of symbolic links within SRC
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
+    pub(super) links: Links,
     /// Make DIR where it is missing
     #[arg(long)]
     pub(super) mkdir: bool,
@@ -114,6 +117,7 @@ impl StageArgs {
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),
             ("--include and --exclude", self.selection.0.text()),
+            ("--links", format!("{:?}", self.links).to_lowercase()),
             ("--delete", self.delete.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),

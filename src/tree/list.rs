@@ -16,8 +16,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::beneath::open_beneath;
+use super::beneath::{open_beneath, open_following};
 use super::entry::MODE_BITS;
+use super::folder_loops::{FolderFound, FolderLoops};
 use super::source_root::{ListError, SourceRoot};
 use super::{Entry, EntryKind, FileTime, Manifest, Selection, TreePath, Verdict};
 use crate::escape;
@@ -66,6 +67,8 @@ pub struct ListOptions<'a> {
     pub segment_bytes_most: Option<u64>,
     /// What is taken; without it all.
     pub selection: Option<&'a Selection>,
+    /// Whether links become what they lead to.
+    pub follows_links: bool,
     /// Counts what was found, for whoever watches.
     pub found: Option<&'a AtomicU64>,
 }
@@ -100,7 +103,7 @@ pub struct Listed {
 
 /// Lists sources: files, and folders with all that is in them, on other file systems too.
 ///
-/// A symbolic link in a folder is listed as a link. Names of one file within a source are hard links of the
+/// A symbolic link in a folder is listed as a link, unless links are followed. Names of one file within a source are hard links of the
 /// first of them.
 ///
 /// # Errors
@@ -113,12 +116,11 @@ pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, Li
         let found = match &root.folder {
             None if !options.takes(&root.name, false) => continue,
             None => {
-                let entry =
-                    look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, Root::Yes);
+                let entry = look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, true);
                 vec![entry.map_err(|cause| failed(cause.into()))?]
             }
             Some(folder) => {
-                let whole = look(folder.as_fd(), b".", &root.name, Root::Yes);
+                let whole = look(folder.as_fd(), b".", &root.name, true);
                 let whole = whole.map_err(|cause| failed(cause.into()))?;
                 walk(folder.as_fd(), whole, options)
             }
@@ -156,6 +158,8 @@ struct FoundEntry {
     entry: Entry,
     /// Device and inode of a file with several names.
     inode: Option<(u64, u64)>,
+    /// What a folder is on the disk.
+    folder: Option<FolderFound>,
     /// Why it is left out.
     left_out: Option<LeftOut>,
 }
@@ -167,17 +171,12 @@ pub(super) enum LeftOut {
     Unreadable(String),
 }
 
-/// Whether an entry is a source itself: a link is followed there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Root {
-    Yes,
-    No,
-}
-
 /// All that lies in a folder, and the folder.
 fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> Vec<FoundEntry> {
     let mut level = vec![whole.entry.path.clone()];
     let mut all = vec![whole];
+    let mut loops = FolderLoops::default();
+    enter(&mut loops, &mut all, options);
     let mut closed = FxHashMap::default();
     while !level.is_empty() {
         let read_one = |folder| {
@@ -203,6 +202,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
         let found = read.iter_mut().flatten().map(|(found, _)| std::mem::take(found));
         let from = all.len();
         all.extend(found.chain(shares).flatten());
+        enter(&mut loops, &mut all[from..], options);
         for (folder, read) in level.drain(..).zip(read) {
             if let Err(cause) = read {
                 closed.insert(folder, cause);
@@ -229,13 +229,24 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
     all
 }
 
+/// Leaves out the folders that would be read for ever.
+fn enter(loops: &mut FolderLoops, found: &mut [FoundEntry], options: &ListOptions<'_>) {
+    // Without links a path ends with its folders.
+    for one in found.iter_mut().filter(|_| options.follows_links) {
+        let cause = one.folder.and_then(|folder| loops.enter(&one.entry.path, folder));
+        if let Some(cause) = cause {
+            one.left_out = Some(LeftOut::Unreadable(cause));
+        }
+    }
+}
+
 /// What lies in a folder, in any order; of a large one a share, and the names of the rest.
 fn read_folder(
     root: BorrowedFd<'_>,
     folder: &TreePath,
     options: &ListOptions<'_>,
 ) -> Result<(Vec<FoundEntry>, Vec<Vec<u8>>), Errno> {
-    let mut dir = Dir::new(open_folder(root, folder)?)?;
+    let mut dir = Dir::new(open_folder(root, folder, options)?)?;
     let mut names = Vec::new();
     while let Some(entry) = dir.read() {
         let name = entry?.file_name().to_bytes().to_vec();
@@ -256,7 +267,7 @@ fn look_at(
     names: &[Vec<u8>],
     options: &ListOptions<'_>,
 ) -> Vec<FoundEntry> {
-    match open_folder(root, folder) {
+    match open_folder(root, folder, options) {
         Ok(opened) => {
             let look = |name: &Vec<u8>| look_in(opened.as_fd(), folder, name, options);
             names.iter().filter_map(look).collect()
@@ -264,13 +275,18 @@ fn look_at(
         Err(cause) => {
             let paths = names.iter().map(|name| TreePath::joined(folder, name));
             let taken = paths.filter(|path| options.takes(path, true));
-            taken.map(|path| FoundEntry::unreadable(path, cause)).collect()
+            taken.map(|path| FoundEntry::unreadable(path, shown(cause))).collect()
         }
     }
 }
 
-fn open_folder(root: BorrowedFd<'_>, folder: &TreePath) -> Result<OwnedFd, Errno> {
-    open_beneath(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
+fn open_folder(
+    root: BorrowedFd<'_>,
+    folder: &TreePath,
+    options: &ListOptions<'_>,
+) -> Result<OwnedFd, Errno> {
+    let open = if options.follows_links { open_following } else { open_beneath };
+    open(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
 /// What lies at a name of an open folder, if it is taken; none if it was removed meanwhile, as if before.
@@ -281,10 +297,16 @@ fn look_in(
     options: &ListOptions<'_>,
 ) -> Option<FoundEntry> {
     let path = TreePath::joined(folder, name);
-    match look(opened, name, &path, Root::No) {
-        Err(Errno::NOENT) => None,
+    match look(opened, name, &path, options.follows_links) {
         Err(cause) => {
-            let is_taken = options.takes(&path, true);
+            let is_link = options.follows_links && is_link(opened, name);
+            let cause = match cause {
+                Errno::NOENT if is_link => "a link that leads nowhere".to_owned(),
+                Errno::NOENT => return None,
+                Errno::LOOP if is_link => "a link that leads back to itself".to_owned(),
+                cause => shown(cause),
+            };
+            let is_taken = options.takes(&path, !is_link);
             is_taken.then(|| FoundEntry::unreadable(path, cause))
         }
         Ok(found) => {
@@ -299,10 +321,11 @@ fn look(
     folder: BorrowedFd<'_>,
     name: &[u8],
     path: &TreePath,
-    root: Root,
+    follows: bool,
 ) -> Result<FoundEntry, Errno> {
-    let follow = if root == Root::Yes { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    let stat = statat(folder, name, follow)?;
+    let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = statat(folder, name, flags)?;
+    let inode = (stat.st_dev, stat.st_ino);
     let mut found = FoundEntry {
         entry: Entry {
             path: path.clone(),
@@ -311,10 +334,14 @@ fn look(
             modified: modified(&stat),
         },
         inode: None,
+        folder: None,
         left_out: None,
     };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {}
+        FileType::Directory => {
+            let is_link = follows && is_link(folder, name);
+            found.folder = Some(FolderFound { inode, is_link });
+        }
         FileType::Symlink => {
             let target = readlinkat(folder, name, Vec::new())?.into_bytes().into();
             found.entry.kind = EntryKind::Link { target };
@@ -322,9 +349,11 @@ fn look(
         FileType::RegularFile => {
             accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?;
             let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-            let data = is_sparse(&stat).then(|| data_of(folder, name, bytes, root)).flatten();
+            let data = is_sparse(&stat).then(|| data_of(folder, name, bytes, follows)).flatten();
             found.entry.kind = EntryKind::File { bytes, data };
-            found.inode = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+            // A link that is followed is a file of its own.
+            let is_shared = stat.st_nlink > 1 && !(follows && is_link(folder, name));
+            found.inode = is_shared.then_some(inode);
         }
         FileType::Fifo => found.left_out = Some(LeftOut::Special("a pipe")),
         FileType::Socket => found.left_out = Some(LeftOut::Special("a socket")),
@@ -337,6 +366,11 @@ fn look(
         found.left_out = Some(LeftOut::Unreadable(cause.to_string()));
     }
     Ok(found)
+}
+
+fn is_link(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
 }
 
 /// An error as `std` words it.
@@ -363,9 +397,9 @@ fn data_of(
     folder: BorrowedFd<'_>,
     name: &[u8],
     bytes: u64,
-    root: Root,
+    follows: bool,
 ) -> Option<Box<[Range<u64>]>> {
-    let follow = if root == Root::Yes { OFlags::empty() } else { OFlags::NOFOLLOW };
+    let follow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
     let file = openat(folder, name, flags, Mode::empty()).ok()?;
     let mut data: Vec<Range<u64>> = Vec::new();
@@ -392,21 +426,22 @@ fn data_of(
 }
 
 impl FoundEntry {
-    fn unreadable(path: TreePath, cause: Errno) -> Self {
+    fn unreadable(path: TreePath, cause: String) -> Self {
         let entry = Entry {
             path,
             kind: EntryKind::Link { target: Box::default() },
             mode: 0,
             modified: FileTime::default(),
         };
-        Self { entry, inode: None, left_out: Some(LeftOut::Unreadable(shown(cause))) }
+        let left_out = Some(LeftOut::Unreadable(cause));
+        Self { entry, inode: None, folder: None, left_out }
     }
 }
 
 /// Adds a source: names of one file become hard links of the first.
 fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
     let mut firsts: FxHashMap<(u64, u64), u32> = FxHashMap::default();
-    for FoundEntry { mut entry, inode, left_out } in found {
+    for FoundEntry { mut entry, inode, left_out, folder: _ } in found {
         match left_out {
             Some(LeftOut::Special(kind)) => {
                 listed.notes.push(format!("{}: {kind}, left out", entry.path));

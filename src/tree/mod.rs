@@ -10,6 +10,7 @@ mod destinations;
 mod digest;
 mod entry;
 mod file_roots;
+mod folder_loops;
 mod layout;
 mod list;
 mod manifest_file;

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::selection_flags::Links;
 use super::stage_args::StageArgs;
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
 use crate::config::Config;
@@ -28,9 +29,9 @@ use crate::spawn;
 use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, Layout, ListOptions, Listed, LockedFolder,
-    Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource, list, roots_of_files,
-    shortages,
+    Destination, DestinationOptions, Destinations, Layout, ListError, ListOptions, Listed,
+    LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource, list,
+    roots_of_files, shortages,
 };
 use crate::verify::Digest;
 use folder_locks::FolderLocks;
@@ -103,6 +104,7 @@ impl SourceList {
                 // Small segments need the most slots.
                 segment_bytes_most: memory.map(|memory| memory / least(1)),
                 selection: Some(&args.selection.0),
+                follows_links: args.links == Links::Follow,
                 found: Some(found),
             };
             list(&args.sources, &options)
@@ -152,7 +154,7 @@ fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<
         return refusal(&more.path, "it is not in the manifest");
     }
     let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
-    let source = TreeSource::open(&args.sources, Arc::new(manifest.clone()), Arc::clone(&layout));
+    let source = open_source(args, Arc::new(manifest.clone()), Arc::clone(&layout));
     let source = source.map_err(|error| error.to_string())?;
     let hashed = roots_of_files(&source, manifest, &layout, |_| ());
     if let Some(error) = hashed.errors.first() {
@@ -165,11 +167,21 @@ fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<
     }
 }
 
+/// The sources as they were listed.
+fn open_source(
+    args: &StageArgs,
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
+) -> Result<TreeSource, ListError> {
+    let source = TreeSource::open(&args.sources, manifest, layout)?;
+    Ok(source.following_links(args.links == Links::Follow))
+}
+
 /// Reads and hashes all of the sources.
 fn hash_source(args: &StageArgs, manifest: &Manifest) -> Result<Vec<Digest>, String> {
     let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
     let manifest = Arc::new(manifest.clone());
-    let source = TreeSource::open(&args.sources, manifest, Arc::clone(&layout));
+    let source = open_source(args, manifest, Arc::clone(&layout));
     let source = source.map_err(|error| error.to_string())?;
     let hash = |buffer: &mut Vec<u8>, segment: u32| {
         let read = source.read(SegmentId(segment), buffer).map_err(|error| error.to_string())?;
@@ -285,8 +297,7 @@ impl RankSetup {
         mut report: NodeReport,
     ) -> Self {
         let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
-        let source = reads
-            .then(|| TreeSource::open(&args.sources, Arc::clone(&manifest), Arc::clone(&layout)));
+        let source = reads.then(|| open_source(args, Arc::clone(&manifest), Arc::clone(&layout)));
         let source = source.and_then(Result::ok);
         let options = destination_options(args, is_whole);
         let mut opened = Vec::new();
