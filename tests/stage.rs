@@ -12,6 +12,8 @@ mod manifests;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;
+#[path = "stage/attributes.rs"]
+mod attributes;
 #[path = "stage/links.rs"]
 mod links;
 #[path = "stage/selection.rs"]

@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
-use super::selection_flags::{Links, SelectionFlags};
+use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 use super::stage_args::StageArgs;
 use super::via::Via;
 use crate::config::Engine;
@@ -189,6 +189,8 @@ pub(super) struct ManifestArgs {
     /// What becomes of symbolic links within SRC
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
     pub(super) links: Links,
+    #[command(flatten)]
+    pub(super) attributes: AttributeFlags,
 }
 
 /// A comparison of what lies on disk with its manifest.

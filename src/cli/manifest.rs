@@ -47,8 +47,12 @@ fn made(args: &ManifestArgs) -> Result<(StoredManifest, Vec<String>), String> {
     }
     let selection = &args.selection.0;
     let follows_links = args.links == Links::Follow;
-    let options =
-        ListOptions { selection: Some(selection), follows_links, ..ListOptions::default() };
+    let options = ListOptions {
+        selection: Some(selection),
+        follows_links,
+        attributes: args.attributes.kept(),
+        ..ListOptions::default()
+    };
     let listed = list(&args.sources, &options).map_err(|refusal| refusal.to_string())?;
     selection.check(&listed.manifest)?;
     listed.notes.iter().for_each(|note| show::note(note));

@@ -2,9 +2,9 @@
 
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use crate::tree::{Pattern, Rule, Selection};
+use crate::tree::{KeptAttributes, Pattern, Rule, Selection};
 
 /// Each flag with what it does, and its help.
 const FLAGS: [(&str, Rule, &str); 2] = [
@@ -32,11 +32,28 @@ pub(super) enum Links {
     Follow,
 }
 
+/// What is kept of files and folders beside mode and time.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct AttributeFlags {
+    /// Keep user and group, by number; whoever writes must be root
+    #[arg(long)]
+    pub(super) owner: bool,
+    /// Keep extended attributes of users (user.*)
+    #[arg(long)]
+    pub(super) xattrs: bool,
+}
+
+impl AttributeFlags {
+    pub(super) fn kept(self) -> KeptAttributes {
+        KeptAttributes { owner: self.owner, xattrs: self.xattrs }
+    }
+}
+
 /// A [`Selection`] as flags.
 #[derive(Clone, Debug, Default)]
 pub(super) struct SelectionFlags(pub(super) Selection);
 
-impl clap::Args for SelectionFlags {
+impl Args for SelectionFlags {
     fn augment_args(command: Command) -> Command {
         FLAGS.iter().fold(command, |command, &(name, _, help)| {
             let arg = Arg::new(name).long(name).value_name("GLOB").action(ArgAction::Append);

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::Args as ClapArgs;
 
 use super::node_flags::NodeFlags;
-use super::selection_flags::{Links, SelectionFlags};
+use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
@@ -71,6 +71,8 @@ pub(super) struct StageArgs {
     /// What becomes of symbolic links within SRC
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
     pub(super) links: Links,
+    #[command(flatten)]
+    pub(super) attributes: AttributeFlags,
     /// Make DIR where it is missing
     #[arg(long)]
     pub(super) mkdir: bool,
@@ -118,6 +120,8 @@ impl StageArgs {
             ("--segment-bytes", bytes),
             ("--include and --exclude", self.selection.0.text()),
             ("--links", format!("{:?}", self.links).to_lowercase()),
+            ("--owner", self.attributes.owner.to_string()),
+            ("--xattrs", self.attributes.xattrs.to_string()),
             ("--delete", self.delete.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),

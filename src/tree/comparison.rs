@@ -12,8 +12,8 @@ use rustc_hash::FxHashSet;
 
 use super::list::LeftOut;
 use super::{
-    Entry, EntryKind, FileTime, Layout, ListError, ListOptions, Listed, Selection, StoredManifest,
-    TreePath, TreeSource, list, roots_of_files,
+    Attributes, Entry, EntryKind, FileTime, KeptAttributes, Layout, ListError, ListOptions, Listed,
+    Selection, StoredManifest, TreePath, TreeSource, list, roots_of_files,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -23,8 +23,8 @@ use crate::verify::Digest;
 pub struct TreeDifference {
     /// Where.
     pub path: TreePath,
-    /// What: `missing`, `extra`, `unreadable`, `type`, `size`, `mode`, `modified`, `target`, `hard link` or
-    /// `content`.
+    /// What: `missing`, `extra`, `unreadable`, `type`, `size`, `mode`, `modified`, `owner`, `xattrs`, `target`,
+    /// `hard link` or `content`.
     pub what: &'static str,
     /// What the manifest says.
     pub expected: String,
@@ -72,17 +72,17 @@ pub fn verify_tree(
     }
     let sources = [place.to_owned()];
     let is_link = place.symlink_metadata().is_ok_and(|found| found.is_symlink());
-    let listed =
-        match list(&sources, &ListOptions { selection: Some(selection), ..ListOptions::default() })
-        {
-            // Where a tree was staged to, a link is no tree.
-            _ if is_link => return Ok(expected.is_instead("a symbolic link")),
-            Err(ListError::Special { kind, .. }) => return Ok(expected.is_instead(kind)),
-            Err(ListError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-                Listed::default()
-            }
-            listed => listed?,
-        };
+    let attributes = expected.kept_attributes();
+    let options = ListOptions { selection: Some(selection), attributes, ..ListOptions::default() };
+    let listed = match list(&sources, &options) {
+        // Where a tree was staged to, a link is no tree.
+        _ if is_link => return Ok(expected.is_instead("a symbolic link")),
+        Err(ListError::Special { kind, .. }) => return Ok(expected.is_instead(kind)),
+        Err(ListError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+            Listed::default()
+        }
+        listed => listed?,
+    };
     let Listed { manifest, left_out, .. } = listed;
     let layout = Arc::new(Layout::new(&manifest)?);
     let manifest = Arc::new(manifest);
@@ -208,6 +208,13 @@ impl<'a> Side<'a> {
             _ => add("mode", format!("{:04o}", listed.mode), format!("{:04o}", entry.mode)),
         }
         add("modified", shown_time(listed.modified), shown_time(entry.modified));
+        let (of_listed, of_found) = (&listed.attributes, &entry.attributes);
+        if of_listed.owner.is_some() {
+            add("owner", shown_owner(of_listed), shown_owner(of_found));
+        }
+        if of_listed.xattrs.is_some() {
+            add("xattrs", shown_xattrs(of_listed), shown_xattrs(of_found));
+        }
         let (Some((bytes, root)), Some((listed_bytes, listed_root))) =
             (self.file(own), expected.file(other))
         else {
@@ -219,6 +226,15 @@ impl<'a> Side<'a> {
             let listed =
                 listed_root.map_or("one that was not known".to_owned(), |root| root.to_string());
             add("content", listed, root.to_string());
+        }
+    }
+
+    /// What the manifest knows of any entry.
+    fn kept_attributes(&self) -> KeptAttributes {
+        let entries = &self.stored.manifest.entries[self.begin..self.end];
+        KeptAttributes {
+            owner: entries.iter().any(|entry| entry.attributes.owner.is_some()),
+            xattrs: entries.iter().any(|entry| entry.attributes.xattrs.is_some()),
         }
     }
 
@@ -269,6 +285,21 @@ fn shown_first(first: Option<&[u8]>) -> String {
         None => "a file of its own".to_owned(),
         Some(first) => format!("another name of {}", shown_bytes(first)),
     }
+}
+
+fn shown_owner(attributes: &Attributes) -> String {
+    attributes.owner.map_or_else(String::new, |owner| format!("{}:{}", owner.uid, owner.gid))
+}
+
+/// Names, and digests of values: those may be long, and need not be text.
+fn shown_xattrs(attributes: &Attributes) -> String {
+    let xattrs = attributes.xattrs.as_deref().unwrap_or_default();
+    let shown = xattrs.iter().map(|one| {
+        let digest = Digest::of(&one.value).to_string();
+        format!("{}={}", shown_bytes(&one.name), &digest[..8])
+    });
+    let shown: Vec<String> = shown.collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
 }
 
 fn shown_bytes(bytes: &[u8]) -> String {

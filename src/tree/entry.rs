@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::Attributes;
 use crate::escape;
 
 /// Bytes of one component of a path, at most.
@@ -169,10 +170,21 @@ pub struct Entry {
     pub mode: u32,
     /// When its content changed.
     pub modified: FileTime,
+    /// What else is kept of it.
+    pub attributes: Attributes,
 }
 
 impl Entry {
+    /// Whether another says the same; attributes that one of them does not know are not compared.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let plain = |entry: &Self| Self { attributes: Attributes::default(), ..entry.clone() };
+        self.attributes.agrees_with(&other.attributes) && plain(self) == plain(other)
+    }
+
     fn problem(&self) -> Option<&'static str> {
+        if let Some(problem) = self.attributes.problem() {
+            return Some(problem);
+        }
         let target = match &self.kind {
             EntryKind::Link { target } => &target[..],
             EntryKind::Folder | EntryKind::File { .. } | EntryKind::HardLink { .. } => b"-",
@@ -347,7 +359,8 @@ mod tests {
     fn entry(path: &[u8], kind: EntryKind) -> Entry {
         // Whoever sends it need not have checked it.
         let modified = FileTime { seconds: i64::MIN, nanos: 0 };
-        Entry { path: TreePath(path.into()), kind, mode: 0o755, modified }
+        let attributes = Attributes::default();
+        Entry { path: TreePath(path.into()), kind, mode: 0o755, modified, attributes }
     }
 
     fn file(bytes: u64) -> EntryKind {

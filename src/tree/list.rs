@@ -16,11 +16,15 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::attributes::xattrs_of;
 use super::beneath::{open_beneath, open_following};
 use super::entry::MODE_BITS;
 use super::folder_loops::{FolderFound, FolderLoops};
 use super::source_root::{ListError, SourceRoot};
-use super::{Entry, EntryKind, FileTime, Manifest, Selection, TreePath, Verdict};
+use super::{
+    Attributes, Entry, EntryKind, FileTime, KeptAttributes, Manifest, Owner, Selection, TreePath,
+    Verdict,
+};
 use crate::escape;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -67,6 +71,8 @@ pub struct ListOptions<'a> {
     pub segment_bytes_most: Option<u64>,
     /// What is taken; without it all.
     pub selection: Option<&'a Selection>,
+    /// What is listed beside mode and time.
+    pub attributes: KeptAttributes,
     /// Whether links become what they lead to.
     pub follows_links: bool,
     /// Counts what was found, for whoever watches.
@@ -116,11 +122,17 @@ pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, Li
         let found = match &root.folder {
             None if !options.takes(&root.name, false) => continue,
             None => {
-                let entry = look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, true);
+                let entry = look(
+                    CWD,
+                    root.path.as_os_str().as_encoded_bytes(),
+                    &root.name,
+                    true,
+                    options.attributes,
+                );
                 vec![entry.map_err(|cause| failed(cause.into()))?]
             }
             Some(folder) => {
-                let whole = look(folder.as_fd(), b".", &root.name, true);
+                let whole = look(folder.as_fd(), b".", &root.name, true, options.attributes);
                 let whole = whole.map_err(|cause| failed(cause.into()))?;
                 walk(folder.as_fd(), whole, options)
             }
@@ -297,7 +309,7 @@ fn look_in(
     options: &ListOptions<'_>,
 ) -> Option<FoundEntry> {
     let path = TreePath::joined(folder, name);
-    match look(opened, name, &path, options.follows_links) {
+    match look(opened, name, &path, options.follows_links, options.attributes) {
         Err(cause) => {
             let is_link = options.follows_links && is_link(opened, name);
             let cause = match cause {
@@ -322,6 +334,7 @@ fn look(
     name: &[u8],
     path: &TreePath,
     follows: bool,
+    kept: KeptAttributes,
 ) -> Result<FoundEntry, Errno> {
     let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
     let stat = statat(folder, name, flags)?;
@@ -332,6 +345,7 @@ fn look(
             kind: EntryKind::Folder,
             mode: stat.st_mode & MODE_BITS,
             modified: modified(&stat),
+            attributes: Attributes { owner: kept.owner.then(|| Owner::of(&stat)), xattrs: None },
         },
         inode: None,
         folder: None,
@@ -360,6 +374,13 @@ fn look(
         FileType::CharacterDevice | FileType::BlockDevice | FileType::Unknown => {
             found.left_out = Some(LeftOut::Special("a device"));
         }
+    }
+    let has_xattrs = matches!(found.entry.kind, EntryKind::Folder | EntryKind::File { .. });
+    if kept.xattrs && has_xattrs && found.left_out.is_none() {
+        let follow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
+        let file = openat(folder, name, flags, Mode::empty())?;
+        found.entry.attributes.xattrs = Some(xattrs_of(file)?);
     }
     // Names of some file systems are longer than what others take.
     if let Err(cause) = path.check() {
@@ -432,6 +453,7 @@ impl FoundEntry {
             kind: EntryKind::Link { target: Box::default() },
             mode: 0,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
         let left_out = Some(LeftOut::Unreadable(cause));
         Self { entry, inode: None, folder: None, left_out }

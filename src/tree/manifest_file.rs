@@ -16,7 +16,9 @@ use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
+use super::{
+    Attributes, Entry, EntryKind, FileTime, Manifest, ManifestError, Owner, TreePath, Xattr,
+};
 use crate::escape;
 use crate::verify::Digest;
 
@@ -112,6 +114,18 @@ struct EntryLine {
     kind: KindFields,
     mode: String,
     modified: FileTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<Owner>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xattrs: Option<Vec<XattrText>>,
+}
+
+/// An extended attribute.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct XattrText {
+    name: NameText,
+    value: NameText,
 }
 
 /// What depends on the type of an entry.
@@ -304,7 +318,13 @@ impl StoredManifest {
         let is_octal = line.mode.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
         let mode = u32::from_str_radix(&line.mode, 8).ok().filter(|_| is_octal);
         let mode = mode.ok_or(ManifestLineError::Mode)?;
-        entries.push(Entry { path, kind, mode, modified: line.modified });
+        let xattr = |text: XattrText| {
+            Ok(Xattr { name: text.name.bytes()?.into(), value: text.value.bytes()?.into() })
+        };
+        let xattrs = line.xattrs.map(|all| all.into_iter().map(xattr).collect());
+        let xattrs: Option<Result<Box<[Xattr]>, ManifestLineError>> = xattrs;
+        let attributes = Attributes { owner: line.owner, xattrs: xattrs.transpose()? };
+        entries.push(Entry { path, kind, mode, modified: line.modified, attributes });
         self.roots.push(root);
         Ok(())
     }
@@ -339,7 +359,14 @@ impl StoredManifest {
                 KindFields::HardLink { first: NameText::of(first.path.as_bytes()) }
             }
         };
+        let xattr = |one: &Xattr| XattrText {
+            name: NameText::of(&one.name),
+            value: NameText::of(&one.value),
+        };
+        let xattrs = entry.attributes.xattrs.as_ref();
         EntryLine {
+            owner: entry.attributes.owner,
+            xattrs: xattrs.map(|all| all.iter().map(xattr).collect()),
             path: NameText::of(entry.path.as_bytes()),
             kind,
             mode: format!("{:04o}", entry.mode),

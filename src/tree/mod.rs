@@ -3,6 +3,7 @@
 //! A [`Manifest`] is the list; every node has the same. A [`Layout`] follows from it alone: which bytes of
 //! which files are one segment.
 
+mod attributes;
 mod beneath;
 mod comparison;
 mod destination;
@@ -25,6 +26,7 @@ mod manifest_file_tests;
 #[cfg(test)]
 mod source_tests;
 
+pub use attributes::{Attributes, KeptAttributes, Owner, Xattr};
 pub use comparison::{TreeDifference, verify_tree};
 pub use destination::{
     Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,

@@ -104,6 +104,7 @@ impl SourceList {
                 // Small segments need the most slots.
                 segment_bytes_most: memory.map(|memory| memory / least(1)),
                 selection: Some(&args.selection.0),
+                attributes: args.attributes.kept(),
                 follows_links: args.links == Links::Follow,
                 found: Some(found),
             };
@@ -139,10 +140,12 @@ fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<
     let stored = args.selection.0.of(&stored);
     let (said, found) = (&stored.manifest.entries, &manifest.entries);
     let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
-    if let Some((said, found)) = said.iter().zip(found).find(|(said, found)| said != found) {
+    if let Some((said, found)) =
+        said.iter().zip(found).find(|(said, found)| !said.agrees_with(found))
+    {
         // The first in order is the one that the other lacks.
         return match said.path.components().cmp(found.path.components()) {
-            Ordering::Equal => refusal(&said.path, "kind, size, mode or time differ"),
+            Ordering::Equal => refusal(&said.path, "kind, size, mode, time or attributes differ"),
             Ordering::Less => refusal(&said.path, "it is lacking in the source"),
             Ordering::Greater => refusal(&found.path, "it is not in the manifest"),
         };

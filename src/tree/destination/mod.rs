@@ -196,6 +196,7 @@ impl Destination {
         let at = |path: PathBuf, cause: io::Error| DestinationError::at(path, 0, cause);
         check_names(&folder.dir, &manifest)?;
         let LockedFolder { dir, last, control, traits, lock } = folder;
+        check_attributes(&dir, &manifest, &traits)?;
         let (dir, control_path) = (&*dir, dir.join(CONTROL));
         let key = Digest::of(&manifest.encode());
         let partial_name = format!("{}.partial", &key.to_string()[..KEY_DIGITS]);
@@ -431,6 +432,23 @@ fn check_names(dir: &Path, manifest: &Manifest) -> Result<(), DestinationError> 
         true => Err(DestinationError::Reserved { path: dir.join(CONTROL) }),
         false => Ok(()),
     }
+}
+
+/// Whether what is kept of files can be kept here.
+fn check_attributes(
+    dir: &Path,
+    manifest: &Manifest,
+    traits: &Traits,
+) -> Result<(), DestinationError> {
+    let mut attributes = manifest.entries.iter().map(|entry| &entry.attributes);
+    if traits.uid != 0 && attributes.clone().any(|one| one.owner.is_some()) {
+        return Err(DestinationError::NotRoot { dir: dir.to_owned() });
+    }
+    let has_some = |xattrs: &[_]| !xattrs.is_empty();
+    if !traits.xattrs && attributes.any(|one| one.xattrs.as_deref().is_some_and(has_some)) {
+        return Err(DestinationError::NoXattrs { dir: dir.to_owned() });
+    }
+    Ok(())
 }
 
 fn open_dir(dir: &Path, mkdir: bool) -> Result<OwnedFd, DestinationError> {
