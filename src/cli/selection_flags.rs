@@ -19,7 +19,7 @@ const FLAGS: [(&str, Rule, &str); 2] = [
         "exclude",
         Rule::Exclude,
         "Leave out what matches; of a folder all that is in it, which no --include brings back. --delete \
-         leaves it alone, too. May be given several times",
+         leaves it alone, too, except in a folder that SRC has no longer. May be given several times",
     ),
 ];
 

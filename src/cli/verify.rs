@@ -41,7 +41,7 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
     let stored: Vec<StoredManifest> = manifests(args)?
         .iter()
         .map(|path| StoredManifest::read(path).map_err(|refusal| refusal.to_string()))
-        .map(|stored| Ok(args.selection.0.of(&stored?)))
+        .map(|stored| Ok(args.selection.0.of(stored?)))
         .collect::<Result<_, String>>()?;
     let pairs = pairs(&args.dir, &stored)?;
     // Sparse files may have 2^63 bytes each.

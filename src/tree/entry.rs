@@ -177,8 +177,10 @@ pub struct Entry {
 impl Entry {
     /// Whether another says the same; attributes that one of them does not know are not compared.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        let plain = |entry: &Self| Self { attributes: Attributes::default(), ..entry.clone() };
-        self.attributes.agrees_with(&other.attributes) && plain(self) == plain(other)
+        let Self { path, kind, mode, modified, attributes } = self;
+        (path, kind) == (&other.path, &other.kind)
+            && (*mode, *modified) == (other.mode, other.modified)
+            && attributes.agrees_with(&other.attributes)
     }
 
     fn problem(&self) -> Option<&'static str> {

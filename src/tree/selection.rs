@@ -184,13 +184,14 @@ impl Selection {
         if self.takes_all() || manifest.entries.iter().any(is_taken) {
             return Ok(());
         }
-        Err(format!("{}: nothing of the sources matches: use other patterns", self.text()))
+        let flags = escape::line(&self.text());
+        Err(format!("{flags}: nothing of the sources matches: use other patterns"))
     }
 
     /// What of a manifest is taken.
-    pub fn of(&self, stored: &StoredManifest) -> StoredManifest {
+    pub fn of(&self, stored: StoredManifest) -> StoredManifest {
         if self.takes_all() {
-            return stored.clone();
+            return stored;
         }
         let entries = stored.manifest.entries.iter();
         let taken = self.taken(entries.map(|entry| (&entry.path, entry.kind == EntryKind::Folder)));

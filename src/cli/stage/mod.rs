@@ -137,7 +137,7 @@ impl SourceList {
 /// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
 fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<(), String> {
     let stored = StoredManifest::read(path).map_err(|error| error.to_string())?;
-    let stored = args.selection.0.of(&stored);
+    let stored = args.selection.0.of(stored);
     let (said, found) = (&stored.manifest.entries, &manifest.entries);
     let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
     if let Some((said, found)) =
