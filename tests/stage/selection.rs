@@ -146,3 +146,29 @@ fn patterns_that_are_wrong_or_leave_nothing_are_refused() {
     stage(&file, to.path(), &["--include", "*.md"]).is(0);
     assert!(to.path().join("readme.md").is_file());
 }
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_that_share_the_reading_take_and_follow_the_same() {
+    if !super::launch::can_start_ranks() {
+        return;
+    }
+    let (from, to) = (temp(), temp());
+    let source = from.path().join("tree");
+    fs::create_dir_all(source.join("folder")).expect("folders");
+    let outside = from.path().join("outside");
+    fs::write(&outside, super::tree::bytes(900_000, 9)).expect("there is room");
+    std::os::unix::fs::symlink("../outside", source.join("link")).expect("a link");
+    fs::write(source.join("folder/left.log"), "left out").expect("there is room");
+    let words = ["--from", "all", "--links", "follow", "--exclude", "*.log", "--segment-bytes=64K"];
+    let flags: Vec<&OsStr> = words.iter().map(OsStr::new).chain([source.as_os_str()]).collect();
+    super::ranks(3, to.path(), &flags).is(0);
+    for rank in 0..3 {
+        let staged = to.path().join(format!("{rank}/tree"));
+        let found: Vec<PathBuf> = entries(&staged).into_keys().collect();
+        assert_eq!(found, ["", "folder", "link"].map(PathBuf::from), "rank {rank}");
+        let link = staged.join("link");
+        assert!(link.symlink_metadata().expect("it is there").is_file());
+        assert_eq!(fs::read(link).expect("a file"), fs::read(&outside).expect("a file"));
+    }
+}
