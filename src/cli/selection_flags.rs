@@ -4,20 +4,20 @@ use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
-use crate::tree::{KeptAttributes, Pattern, Rule, Selection};
+use crate::tree::{FilterRule, KeptAttributes, NameFilter, Pattern};
 
 /// Each flag with what it does, and its help.
-const FLAGS: [(&str, Rule, &str); 2] = [
+const FLAGS: [(&str, FilterRule, &str); 2] = [
     (
         "include",
-        Rule::Include,
+        FilterRule::Include,
         "Take what matches. Patterns are those of .gitignore, within a SRC; the last --include or --exclude \
          that matches decides. If the first of them is an --include, what none matches is left out. May be \
          given several times",
     ),
     (
         "exclude",
-        Rule::Exclude,
+        FilterRule::Exclude,
         "Leave out what matches; of a folder all that is in it, which no --include brings back. --delete \
          leaves it alone, too, except in a folder that SRC has no longer. May be given several times",
     ),
@@ -49,9 +49,9 @@ impl AttributeFlags {
     }
 }
 
-/// A [`Selection`] as flags.
+/// A [`NameFilter`] as flags.
 #[derive(Clone, Debug, Default)]
-pub(super) struct SelectionFlags(pub(super) Selection);
+pub(super) struct SelectionFlags(pub(super) NameFilter);
 
 impl Args for SelectionFlags {
     fn augment_args(command: Command) -> Command {
@@ -76,7 +76,7 @@ impl FromArgMatches for SelectionFlags {
         }
         rules.sort_by_key(|(place, _)| *place);
         let rules = rules.into_iter().map(|(_, rule)| rule).collect();
-        let selection = Selection::new(rules).map_err(|cause| {
+        let selection = NameFilter::new(rules).map_err(|cause| {
             let text = format!("--include and --exclude: {cause}: use fewer or shorter patterns\n");
             clap::Error::raw(ErrorKind::ValueValidation, text)
         });

@@ -31,7 +31,7 @@ const PREFIX: &[u8] = b"user.";
 /// Whom something belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "the names say what they hold")]
-pub struct Owner {
+pub struct FileOwner {
     pub uid: u32,
     pub gid: u32,
 }
@@ -48,7 +48,7 @@ pub struct Xattr {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attributes {
     /// Whom it belongs to.
-    pub owner: Option<Owner>,
+    pub owner: Option<FileOwner>,
     /// Its extended attributes, ascending by name.
     pub xattrs: Option<Box<[Xattr]>>,
 }
@@ -61,7 +61,7 @@ pub struct KeptAttributes {
     pub xattrs: bool,
 }
 
-impl Owner {
+impl FileOwner {
     pub(super) fn of(stat: &Stat) -> Self {
         Self { uid: stat.st_uid, gid: stat.st_gid }
     }
@@ -120,7 +120,7 @@ impl Attributes {
                 has_changed = true;
             }
         }
-        if let Some(owner) = self.owner.filter(|owner| *owner != Owner::of(&stat)) {
+        if let Some(owner) = self.owner.filter(|owner| *owner != FileOwner::of(&stat)) {
             let (uid, gid) = owner.ids();
             fchown(&file, uid, gid)?;
             has_changed = true;
@@ -206,7 +206,7 @@ mod tests {
             assert!(of(xattrs.clone()).problem().is_some(), "{xattrs:?}");
         }
         for (uid, gid) in [(u32::MAX, 0), (0, u32::MAX)] {
-            let owner = Some(Owner { uid, gid });
+            let owner = Some(FileOwner { uid, gid });
             assert!(Attributes { owner, xattrs: None }.problem().is_some());
         }
     }

@@ -13,7 +13,7 @@ use rustc_hash::FxHashSet;
 use super::list::LeftOut;
 use super::{
     Attributes, Entry, EntryKind, FileTime, KeptAttributes, Layout, ListError, ListOptions, Listed,
-    Selection, StoredManifest, TreePath, TreeSource, list, roots_of_files,
+    NameFilter, StoredManifest, TreePath, TreeSource, list, roots_of_files,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -63,7 +63,7 @@ pub fn verify_tree(
     place: &Path,
     stored: &StoredManifest,
     root: &[u8],
-    selection: &Selection,
+    selection: &NameFilter,
     hashed: impl Fn(u64) + Sync,
 ) -> Result<Vec<TreeDifference>, ListError> {
     let expected = Side::of(stored, root);

@@ -22,8 +22,8 @@ use super::entry::MODE_BITS;
 use super::folder_loops::{FolderFound, FolderLoops};
 use super::source_root::{ListError, SourceRoot};
 use super::{
-    Attributes, Entry, EntryKind, FileTime, KeptAttributes, Manifest, Owner, Selection, TreePath,
-    Verdict,
+    Attributes, Entry, EntryKind, FileOwner, FileTime, FilterVerdict, KeptAttributes, Manifest,
+    NameFilter, TreePath,
 };
 use crate::escape;
 use crate::sync::{AtomicU64, Ordering};
@@ -70,7 +70,7 @@ pub struct ListOptions<'a> {
     /// The largest segment by default, bytes: where memory is little.
     pub segment_bytes_most: Option<u64>,
     /// What is taken; without it all.
-    pub selection: Option<&'a Selection>,
+    pub selection: Option<&'a NameFilter>,
     /// What is listed beside mode and time.
     pub attributes: KeptAttributes,
     /// Whether links become what they lead to.
@@ -88,8 +88,9 @@ impl ListOptions<'_> {
     }
 
     fn takes(&self, path: &TreePath, may_be_folder: bool) -> bool {
-        let leaves_out =
-            |selection: &Selection| selection.verdict_of(path, may_be_folder) == Verdict::LeftOut;
+        let leaves_out = |selection: &NameFilter| {
+            selection.verdict_of(path, may_be_folder) == FilterVerdict::LeftOut
+        };
         !self.selection.is_some_and(leaves_out)
     }
 }
@@ -345,7 +346,10 @@ fn look(
             kind: EntryKind::Folder,
             mode: stat.st_mode & MODE_BITS,
             modified: modified(&stat),
-            attributes: Attributes { owner: kept.owner.then(|| Owner::of(&stat)), xattrs: None },
+            attributes: Attributes {
+                owner: kept.owner.then(|| FileOwner::of(&stat)),
+                xattrs: None,
+            },
         },
         inode: None,
         folder: None,

@@ -17,7 +17,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attributes, Entry, EntryKind, FileTime, Manifest, ManifestError, Owner, TreePath, Xattr,
+    Attributes, Entry, EntryKind, FileOwner, FileTime, Manifest, ManifestError, TreePath, Xattr,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -115,7 +115,7 @@ struct EntryLine {
     mode: String,
     modified: FileTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    owner: Option<Owner>,
+    owner: Option<FileOwner>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     xattrs: Option<Vec<XattrText>>,
 }

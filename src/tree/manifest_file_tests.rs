@@ -122,7 +122,7 @@ proptest! {
             if is_known {
                 let xattr = Xattr { name: [b"user.", &name[..name.len().min(250)]].concat().into(), value: name.clone().into() };
                 entry.attributes.xattrs = Some([xattr].into());
-                entry.attributes.owner = Some(Owner { uid: bits, gid: kind.into() });
+                entry.attributes.owner = Some(FileOwner { uid: bits, gid: kind.into() });
             }
             let mut root = None;
             entry.kind = match (kind % 5, first) {

@@ -15,7 +15,7 @@ mod folder_loops;
 mod layout;
 mod list;
 mod manifest_file;
-mod selection;
+mod name_filter;
 mod source;
 mod source_root;
 mod synthetic;
@@ -26,7 +26,7 @@ mod manifest_file_tests;
 #[cfg(test)]
 mod source_tests;
 
-pub use attributes::{Attributes, KeptAttributes, Owner, Xattr};
+pub use attributes::{Attributes, FileOwner, KeptAttributes, Xattr};
 pub use comparison::{TreeDifference, verify_tree};
 pub use destination::{
     Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,
@@ -39,7 +39,7 @@ pub use file_roots::{FileRoots, root_of_file, roots_of_files};
 pub use layout::{Extent, Layout, SegmentPlace};
 pub use list::{ListOptions, Listed, list};
 pub use manifest_file::{ManifestFileError, ManifestLineError, StoredManifest, manifest_file_name};
-pub use selection::{Pattern, Rule, Selection, Verdict};
+pub use name_filter::{FilterRule, FilterVerdict, NameFilter, Pattern};
 pub use source::{SourceCause, SourceError, TreeSource};
 pub use source_root::ListError;
 pub use synthetic::SyntheticTree;

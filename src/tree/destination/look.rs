@@ -13,10 +13,9 @@ use rustix::io::Errno;
 
 use super::super::attributes::{takes_xattrs, xattrs_of};
 use super::super::{
-    Entry, EntryKind, FileTime, Layout, Manifest, Owner, SegmentDigest, SegmentPlace,
+    Entry, EntryKind, FileOwner, FileTime, Layout, Manifest, SegmentDigest, SegmentPlace,
 };
 use super::folder_cache::{BASE, Folders, Site};
-use super::segment_io::open_to_read;
 use super::{DestinationError, DestinationState};
 use crate::manifest::{SegmentId, SegmentSet};
 
@@ -174,7 +173,7 @@ impl Look<'_> {
             (EntryKind::Folder, FileType::Directory) => true,
             (EntryKind::Link { target }, FileType::Symlink) => {
                 let same_owner =
-                    entry.attributes.owner.is_none_or(|owner| owner == Owner::of(&found));
+                    entry.attributes.owner.is_none_or(|owner| owner == FileOwner::of(&found));
                 same_time
                     && same_owner
                     && readlinkat(&folder, name, Vec::new())?.as_bytes() == &target[..]
@@ -215,8 +214,9 @@ impl Look<'_> {
 fn has_attributes(entry: &Entry, folder: &OwnedFd, name: &[u8], found: &Stat) -> bool {
     let attributes = &entry.attributes;
     // What can't be read is written anew.
-    let xattrs = || xattrs_of(open_to_read(folder, name).ok()?).ok();
-    attributes.owner.is_none_or(|owner| owner == Owner::of(found))
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let xattrs = || xattrs_of(openat(folder, name, flags, Mode::empty()).ok()?).ok();
+    attributes.owner.is_none_or(|owner| owner == FileOwner::of(found))
         && (attributes.xattrs.is_none() || attributes.xattrs == xattrs())
 }
 

@@ -36,7 +36,7 @@ use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits};
 use self::room::Space;
 use self::trash::Trash;
-use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace, Selection};
+use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest, SegmentPlace};
 use crate::escape;
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
@@ -59,7 +59,7 @@ pub struct DestinationOptions {
     /// Remove from the trees what the source has not.
     pub delete: bool,
     /// What of the trees the source was asked for: nothing else is removed.
-    pub selection: Selection,
+    pub selection: NameFilter,
     /// Keep nothing by size and time alone: see [`Destination::candidates`].
     pub checksum: bool,
     /// Sync before final names are given.
@@ -75,7 +75,7 @@ impl Default for DestinationOptions {
         Self {
             mkdir: false,
             delete: false,
-            selection: Selection::default(),
+            selection: NameFilter::default(),
             checksum: false,
             sync: true,
             fresh: false,

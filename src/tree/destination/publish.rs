@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::super::{Attributes, EntryKind, Extent, SegmentPlace, TreePath, Verdict};
+use super::super::{Attributes, EntryKind, Extent, FilterVerdict, SegmentPlace, TreePath};
 use super::folder_cache::{BASE, Site, allow, open_folder};
 use super::look::{Presence, modified, stat, times, type_of};
 use super::segment_io::open_to_read;
@@ -397,7 +397,7 @@ impl Destination {
         }
         let is_folder = stat(open, name)?.is_some_and(|it| type_of(&it) == FileType::Directory);
         let path = TreePath::joined(&self.manifest.entries[folder as usize].path, name);
-        Ok(selection.verdict(path.below_root(), is_folder) == Verdict::Taken)
+        Ok(selection.verdict(path.below_root(), is_folder) == FilterVerdict::Taken)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::escape;
 
 /// What a pattern does with what it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Rule {
+pub enum FilterRule {
     /// It is taken.
     Include,
     /// It is left out.
@@ -61,7 +61,7 @@ impl Pattern {
 
 /// What becomes of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum FilterVerdict {
     /// It is taken.
     Taken,
     /// A folder that is taken if something in it is.
@@ -72,18 +72,18 @@ pub enum Verdict {
 
 /// Patterns, in the order in which they were given.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
-    rules: Vec<(Rule, Pattern)>,
+pub struct NameFilter {
+    rules: Vec<(FilterRule, Pattern)>,
     set: GlobSet,
 }
 
-impl Selection {
+impl NameFilter {
     /// Takes the patterns.
     ///
     /// # Errors
     ///
     /// They are too large together.
-    pub fn new(rules: Vec<(Rule, Pattern)>) -> Result<Self, String> {
+    pub fn new(rules: Vec<(FilterRule, Pattern)>) -> Result<Self, String> {
         let mut set = GlobSetBuilder::new();
         for (_, pattern) in &rules {
             set.add(pattern.glob.clone());
@@ -99,44 +99,44 @@ impl Selection {
 
     /// The patterns as they are given on a command line.
     pub fn text(&self) -> String {
-        let flag = |(rule, pattern): &(Rule, Pattern)| match rule {
-            Rule::Include => format!("--include {}", pattern.text),
-            Rule::Exclude => format!("--exclude {}", pattern.text),
+        let flag = |(rule, pattern): &(FilterRule, Pattern)| match rule {
+            FilterRule::Include => format!("--include {}", pattern.text),
+            FilterRule::Exclude => format!("--exclude {}", pattern.text),
         };
         self.rules.iter().map(flag).collect::<Vec<_>>().join(" ")
     }
 
     /// What becomes of a path below a source; of the source itself where the path is empty.
-    pub fn verdict(&self, below_root: &[u8], is_folder: bool) -> Verdict {
-        let is_open = self.rules.first().is_some_and(|(rule, _)| *rule == Rule::Include);
+    pub fn verdict(&self, below_root: &[u8], is_folder: bool) -> FilterVerdict {
+        let is_open = self.rules.first().is_some_and(|(rule, _)| *rule == FilterRule::Include);
         let mut taken = !is_open;
         if below_root.is_empty() {
-            return if taken { Verdict::Taken } else { Verdict::Open };
+            return if taken { FilterVerdict::Taken } else { FilterVerdict::Open };
         }
         for end in memchr::memchr_iter(b'/', below_root).chain([below_root.len()]) {
             let is_folder = is_folder || end < below_root.len();
             match self.last_match(&below_root[..end], is_folder) {
-                Some(Rule::Exclude) => return Verdict::LeftOut,
-                Some(Rule::Include) => taken = true,
+                Some(FilterRule::Exclude) => return FilterVerdict::LeftOut,
+                Some(FilterRule::Include) => taken = true,
                 None => {}
             }
         }
         match (taken, is_folder) {
-            (true, _) => Verdict::Taken,
-            (false, true) => Verdict::Open,
-            (false, false) => Verdict::LeftOut,
+            (true, _) => FilterVerdict::Taken,
+            (false, true) => FilterVerdict::Open,
+            (false, false) => FilterVerdict::LeftOut,
         }
     }
 
     /// What becomes of an entry. A source that is a file is matched by its name.
-    pub(super) fn verdict_of(&self, path: &TreePath, is_folder: bool) -> Verdict {
+    pub(super) fn verdict_of(&self, path: &TreePath, is_folder: bool) -> FilterVerdict {
         match path.below_root() {
             b"" if !is_folder => self.verdict(path.root(), false),
             below => self.verdict(below, is_folder),
         }
     }
 
-    fn last_match(&self, path: &[u8], is_folder: bool) -> Option<Rule> {
+    fn last_match(&self, path: &[u8], is_folder: bool) -> Option<FilterRule> {
         let matches = self.set.matches(OsStr::from_bytes(path));
         let mut rules = matches.into_iter().rev().filter_map(|index| self.rules.get(index));
         rules.find(|(_, pattern)| is_folder || !pattern.folders_only).map(|(rule, _)| *rule)
@@ -153,10 +153,10 @@ impl Selection {
             .rev()
             .map(|(path, is_folder)| {
                 let is_taken = match self.verdict_of(path, is_folder) {
-                    Verdict::Taken => true,
-                    Verdict::LeftOut => false,
+                    FilterVerdict::Taken => true,
+                    FilterVerdict::LeftOut => false,
                     // A source stays, so that its name is there.
-                    Verdict::Open => {
+                    FilterVerdict::Open => {
                         path.parent().is_none() || last.is_some_and(|last| last.lies_in(path))
                     }
                 };
@@ -179,7 +179,7 @@ impl Selection {
         let is_taken = |entry: &Entry| {
             let is_folder = entry.kind == EntryKind::Folder;
             entry.path.parent().is_some()
-                || self.verdict_of(&entry.path, is_folder) == Verdict::Taken
+                || self.verdict_of(&entry.path, is_folder) == FilterVerdict::Taken
         };
         if self.takes_all() || manifest.entries.iter().any(is_taken) {
             return Ok(());
@@ -203,46 +203,47 @@ impl Selection {
 mod tests {
     use super::*;
 
-    fn selection(flags: &str) -> Selection {
+    fn selection(flags: &str) -> NameFilter {
         let rules = flags.split_whitespace().map(|flag| {
-            let rule = if flag.starts_with('+') { Rule::Include } else { Rule::Exclude };
+            let rule =
+                if flag.starts_with('+') { FilterRule::Include } else { FilterRule::Exclude };
             (rule, Pattern::new(&flag[1..]).expect("it is right"))
         });
-        Selection::new(rules.collect()).expect("they are small")
+        NameFilter::new(rules.collect()).expect("they are small")
     }
 
     #[test]
     fn patterns_match_as_those_of_gitignore() {
         let (file, folder) = (false, true);
-        let cases: [(&str, &[u8], bool, Verdict); 26] = [
-            ("-*.o", b"a.o", file, Verdict::LeftOut),
-            ("-*.o", b"x/y/a.o", file, Verdict::LeftOut),
-            ("-*.o", b"x/y/a.c", file, Verdict::Taken),
-            ("-*.o", b"x.o/y/a.c", file, Verdict::LeftOut),
-            ("-x/*.o", b"x/a.o", file, Verdict::LeftOut),
-            ("-x/*.o", b"x/y/a.o", file, Verdict::Taken),
-            ("-x/*.o", b"z/x/a.o", file, Verdict::Taken),
-            ("-x/**", b"x/y/a.o", file, Verdict::LeftOut),
-            ("-x/**", b"x", folder, Verdict::Taken),
-            ("-/a", b"a", file, Verdict::LeftOut),
-            ("-/a", b"x/a", file, Verdict::Taken),
-            ("-a/", b"a", file, Verdict::Taken),
-            ("-a/", b"x/a", folder, Verdict::LeftOut),
-            ("-a/", b"x/a/b", file, Verdict::LeftOut),
-            ("-[ab]?", b"x/b\xff", file, Verdict::LeftOut),
-            ("-{a,b}.txt", b"b.txt", file, Verdict::LeftOut),
+        let cases: [(&str, &[u8], bool, FilterVerdict); 26] = [
+            ("-*.o", b"a.o", file, FilterVerdict::LeftOut),
+            ("-*.o", b"x/y/a.o", file, FilterVerdict::LeftOut),
+            ("-*.o", b"x/y/a.c", file, FilterVerdict::Taken),
+            ("-*.o", b"x.o/y/a.c", file, FilterVerdict::LeftOut),
+            ("-x/*.o", b"x/a.o", file, FilterVerdict::LeftOut),
+            ("-x/*.o", b"x/y/a.o", file, FilterVerdict::Taken),
+            ("-x/*.o", b"z/x/a.o", file, FilterVerdict::Taken),
+            ("-x/**", b"x/y/a.o", file, FilterVerdict::LeftOut),
+            ("-x/**", b"x", folder, FilterVerdict::Taken),
+            ("-/a", b"a", file, FilterVerdict::LeftOut),
+            ("-/a", b"x/a", file, FilterVerdict::Taken),
+            ("-a/", b"a", file, FilterVerdict::Taken),
+            ("-a/", b"x/a", folder, FilterVerdict::LeftOut),
+            ("-a/", b"x/a/b", file, FilterVerdict::LeftOut),
+            ("-[ab]?", b"x/b\xff", file, FilterVerdict::LeftOut),
+            ("-{a,b}.txt", b"b.txt", file, FilterVerdict::LeftOut),
             // The last one decides, and nothing comes back out of a folder that is left out.
-            ("-*.o +b.o", b"x/b.o", file, Verdict::Taken),
-            ("+b.o -*.o", b"x/b.o", file, Verdict::LeftOut),
-            ("-x +b.o", b"x/b.o", file, Verdict::LeftOut),
-            ("-* +*/ +*.o", b"x/y/b.o", file, Verdict::Taken),
+            ("-*.o +b.o", b"x/b.o", file, FilterVerdict::Taken),
+            ("+b.o -*.o", b"x/b.o", file, FilterVerdict::LeftOut),
+            ("-x +b.o", b"x/b.o", file, FilterVerdict::LeftOut),
+            ("-* +*/ +*.o", b"x/y/b.o", file, FilterVerdict::Taken),
             // The first one includes: the rest is left out.
-            ("+*.o", b"x/a.c", file, Verdict::LeftOut),
-            ("+*.o", b"x", folder, Verdict::Open),
-            ("+*.o", b"", folder, Verdict::Open),
-            ("+x/ -*.c", b"x/y/a.o", file, Verdict::Taken),
-            ("+x/ -*.c", b"x/y/a.c", file, Verdict::LeftOut),
-            ("", b"x/a", file, Verdict::Taken),
+            ("+*.o", b"x/a.c", file, FilterVerdict::LeftOut),
+            ("+*.o", b"x", folder, FilterVerdict::Open),
+            ("+*.o", b"", folder, FilterVerdict::Open),
+            ("+x/ -*.c", b"x/y/a.o", file, FilterVerdict::Taken),
+            ("+x/ -*.c", b"x/y/a.c", file, FilterVerdict::LeftOut),
+            ("", b"x/a", file, FilterVerdict::Taken),
         ];
         for (flags, path, is_folder, verdict) in cases {
             let found = selection(flags).verdict(path, is_folder);
