@@ -18,6 +18,9 @@ mod attributes;
 mod links;
 #[path = "stage/selection.rs"]
 mod selection;
+#[cfg(feature = "mpi")]
+#[path = "stage/resuming.rs"]
+mod resuming;
 #[path = "stage/together.rs"]
 mod together;
 #[path = "stage/folding.rs"]

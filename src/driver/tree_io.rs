@@ -54,7 +54,8 @@ pub(super) struct TreeIo {
     pool: Pool,
     cache: SegmentCache,
     workers: TreeWorkers,
-    /// Digests of all segments that it has, to check what is read back.
+    /// Digests of the segments that it has, to check what is read back; not of kept ones that nobody has asked
+    /// for.
     digests: BTreeMap<SegmentId, Digest>,
     on_disk: SegmentSet,
     /// Slots of requests and reads that have not ended.
@@ -142,18 +143,14 @@ impl TreeIo {
         self.in_flight + free.saturating_sub(reserved)
     }
 
-    fn begin_loads(&mut self, inputs: &mut Vec<Input<'_>>) {
+    fn begin_loads(&mut self) {
         while let Some(&(to, segment)) = self.loads.front() {
             if let Some(sealed) = self.cache.begin_send(segment) {
                 self.loads.pop_front();
                 self.ready.push((to, segment, sealed));
                 continue;
             }
-            let Some(&digest) = self.digests.get(&segment) else {
-                self.loads.pop_front();
-                inputs.push(Input::Unservable { to, segment });
-                continue;
-            };
+            let digest = self.digests.get(&segment).copied();
             let Some(slot) = self.take_slot() else { return };
             self.loads.pop_front();
             self.loading += 1;
@@ -216,10 +213,12 @@ impl TreeIo {
                     Some(problem) => self.fail(problem, inputs),
                 }
             }
-            Done::Loaded { to, segment, sealed } => {
+            Done::Loaded { to, segment, found } => {
                 self.loading -= 1;
-                match sealed {
-                    Some(sealed) => {
+                match found {
+                    Some((digest, sealed)) => {
+                        // What changes from now on is not sent.
+                        self.digests.entry(segment).or_insert(digest);
                         self.cache.insert(segment, sealed, true);
                         self.ready.extend(self.cache.begin_send(segment).map(|s| (to, segment, s)));
                     }
@@ -272,7 +271,7 @@ impl NodeIo<Peer> for TreeIo {
             }
             Output::Serve { to, segment } => {
                 self.loads.push_back((to, segment));
-                self.begin_loads(inputs);
+                self.begin_loads();
                 self.send_ready(transport)?;
             }
             Output::Forget { from, segment } if from == self.node => {
@@ -326,7 +325,7 @@ impl NodeIo<Peer> for TreeIo {
         while let Some(done) = self.workers.next() {
             self.take_done(done, inputs);
         }
-        self.begin_loads(inputs);
+        self.begin_loads();
         self.publish_when_written(inputs);
         let room = self.credit();
         if room != self.room {

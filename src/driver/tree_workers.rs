@@ -32,8 +32,9 @@ pub(super) enum Task {
     Read { segment: SegmentId, slot: VacantSlot },
     /// Check a segment that arrived, write it.
     Check { from: NodeId, segment: SegmentId, digest: Digest, slot: FilledSlot },
-    /// Read a segment back that is no longer in memory, for another peer.
-    Load { to: NodeId, segment: SegmentId, digest: Digest, slot: VacantSlot },
+    /// Read a segment that is not in memory, for another peer. Without a digest it is of files that were kept
+    /// by size and time: nobody has read them yet.
+    Load { to: NodeId, segment: SegmentId, digest: Option<Digest>, slot: VacantSlot },
     /// Give everything its final name.
     Publish,
 }
@@ -57,7 +58,8 @@ pub(super) enum Done {
     Loaded {
         to: NodeId,
         segment: SegmentId,
-        sealed: Option<SealedSegment>,
+        /// With the digest of its bytes.
+        found: Option<(Digest, SealedSegment)>,
     },
     Published {
         problem: Option<String>,
@@ -138,8 +140,8 @@ impl Disk {
                 }
             }
             Task::Load { to, segment, digest, slot } => {
-                let sealed = self.load(segment, digest, slot);
-                report(Done::Loaded { to, segment, sealed });
+                let found = self.load(segment, digest, slot);
+                report(Done::Loaded { to, segment, found });
             }
             Task::Publish => {
                 report(Done::Published { problem: publish(&self.destinations) });
@@ -183,24 +185,29 @@ impl Disk {
     }
 
     /// Reads from a destination; from the source where that fails.
+    // Kept files may have other bytes than the source, of the same size and time. Their digest is no more than
+    // what this rank would say of itself: whoever takes the segment compares it with the owner's.
     fn load(
         &self,
         segment: SegmentId,
-        digest: Digest,
+        digest: Option<Digest>,
         mut slot: VacantSlot,
-    ) -> Option<SealedSegment> {
-        let fits = |read: usize, slot: &mut VacantSlot| {
-            let payload = &slot.bytes_mut()[..read];
-            read == self.layout.bytes_of(segment)
-                && SegmentDigest::of(&self.layout, segment, payload).digest == digest
+    ) -> Option<(Digest, SealedSegment)> {
+        let check = |read: usize, slot: &mut VacantSlot| {
+            let payload = slot.bytes_mut().get(..read)?;
+            if read != self.layout.bytes_of(segment) {
+                return None;
+            }
+            let found = SegmentDigest::of(&self.layout, segment, payload).digest;
+            digest.is_none_or(|digest| digest == found).then_some((read, found))
         };
         let written = self.destinations.read(segment, slot.bytes_mut());
-        let mut read = written.filter(|&read| fits(read, &mut slot));
-        if read.is_none() {
-            let source = self.source.as_ref()?;
-            let again = source.read(segment, slot.bytes_mut()).ok();
-            read = again.filter(|&read| fits(read, &mut slot));
+        let mut found = written.and_then(|read| check(read, &mut slot));
+        if found.is_none() {
+            let again = self.source.as_ref()?.read(segment, slot.bytes_mut()).ok();
+            found = again.and_then(|read| check(read, &mut slot));
         }
-        slot.fill(read?).check_by(|_| true).ok()
+        let (read, digest) = found?;
+        Some((digest, slot.fill(read).check_by(|_| true).ok()?))
     }
 }

@@ -117,8 +117,13 @@ impl Destinations {
 
     /// Reads a segment from the first that has it; none where none has it.
     pub fn read(&self, segment: SegmentId, out: &mut [u8]) -> Option<usize> {
-        let holders = self.all.iter().filter(|member| !member.destination.lacks(segment));
-        holders.flat_map(|member| member.attempt(|holder| holder.read(segment, out))).next()
+        let mut holders = self.all.iter().filter(|member| !member.destination.lacks(segment));
+        holders.find_map(|member| match member.destination.known(segment) {
+            Some(_) => member.attempt(|holder| holder.read(segment, out)),
+            // Kept by size and time: that it can't be read, as with a mode that does not allow it, is nothing
+            // that a stage would have found out.
+            None => member.destination.read(segment, out).ok(),
+        })
     }
 
     /// Publishes all that work: what each did, or none where it has failed.

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::Attributes;
+use crate::config::LATE_SEGMENTS_MAX;
 use crate::escape;
 
 /// Bytes of one component of a path, at most.
@@ -28,7 +29,7 @@ const SEGMENT_BYTES_MIN: u32 = 16 << 10;
 
 /// The largest segment of a tree, bytes.
 // A gigabyte: MPI counts bytes in 31 bits.
-const SEGMENT_BYTES_MAX: u32 = 1 << 30;
+pub(super) const SEGMENT_BYTES_MAX: u32 = 1 << 30;
 
 /// Where an entry lies: components with `/` between them. The first is the last name of a source.
 ///
@@ -233,8 +234,10 @@ pub enum ManifestError {
         "segments of {0} bytes: use a power of two from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
     )]
     SegmentBytes(u32),
-    #[error("more than {} segments: use larger segments", u32::MAX)]
-    TooManySegments,
+    #[error(
+        "more than {LATE_SEGMENTS_MAX} segments of {segment_bytes} bytes: use larger --segment-bytes"
+    )]
+    TooManySegments { segment_bytes: u32 },
 }
 
 impl Manifest {
@@ -411,7 +414,7 @@ mod tests {
         for bytes in [1 << 63, u64::MAX] {
             let manifest = Manifest::decode(&sent(&[entry(b"t/a", file(bytes))]));
             let cut = Layout::new(&manifest.expect("a size is no rule"));
-            assert_eq!(cut, Err(ManifestError::TooManySegments));
+            assert_eq!(cut, Err(ManifestError::TooManySegments { segment_bytes: 1 << 16 }));
         }
         // 2^63 entries, and none of them.
         let count = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];

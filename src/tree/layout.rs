@@ -7,6 +7,7 @@
 use std::ops::Range;
 
 use super::{EntryKind, Manifest, ManifestError};
+use crate::config::LATE_SEGMENTS_MAX;
 use crate::manifest::SegmentId;
 
 /// Bytes of one file that belong to a segment.
@@ -46,7 +47,7 @@ impl Layout {
     ///
     /// # Errors
     ///
-    /// When there are too many segments.
+    /// When there are more than [`LATE_SEGMENTS_MAX`] segments.
     pub fn new(manifest: &Manifest) -> Result<Self, ManifestError> {
         let size = u64::from(manifest.segment_bytes);
         let mut layout = Self { segment_bytes: manifest.segment_bytes, ..Self::default() };
@@ -64,8 +65,7 @@ impl Layout {
                 continue;
             }
             let bytes = u32::try_from(*bytes).expect("a small file fits into a segment");
-            let file =
-                u32::try_from(layout.packed.len()).map_err(|_| ManifestError::TooManySegments)?;
+            let file = u32::try_from(layout.packed.len()).map_err(|_| layout.too_many())?;
             layout.packed.push((index, bytes));
             layout.bytes += u64::from(bytes);
             open = match open {
@@ -76,6 +76,7 @@ impl Layout {
                     Some((segment, filled + u64::from(bytes)))
                 }
                 _ => {
+                    layout.check_room(1)?;
                     layout.segments.push(SegmentPlace::Packed(file..file + 1));
                     Some((next, bytes.into()))
                 }
@@ -101,11 +102,7 @@ impl Layout {
         for range in data.unwrap_or(&whole) {
             let (from, to) = (next.max(range.start / size), range.end.div_ceil(size));
             next = next.max(to);
-            // Refused before it takes memory: a file system that tells of no holes may have 2^63 bytes here.
-            let room = u64::from(u32::MAX) - u64::from(self.count()?);
-            if to.saturating_sub(from) > room {
-                return Err(ManifestError::TooManySegments);
-            }
+            self.check_room(to.saturating_sub(from))?;
             for part in from..to {
                 let offset = part * size;
                 let length = size.min(bytes - offset);
@@ -118,8 +115,20 @@ impl Layout {
         Ok(())
     }
 
+    /// Whether so many segments more are not too many.
+    // Before they take memory: a manifest from elsewhere may speak of any number, and a file system that tells
+    // of no holes may have files of 2^63 bytes.
+    fn check_room(&self, more: u64) -> Result<(), ManifestError> {
+        let room = u64::from(LATE_SEGMENTS_MAX) - u64::from(self.count()?);
+        if more > room { Err(self.too_many()) } else { Ok(()) }
+    }
+
     fn count(&self) -> Result<u32, ManifestError> {
-        u32::try_from(self.segments.len()).map_err(|_| ManifestError::TooManySegments)
+        u32::try_from(self.segments.len()).map_err(|_| self.too_many())
+    }
+
+    fn too_many(&self) -> ManifestError {
+        ManifestError::TooManySegments { segment_bytes: self.segment_bytes }
     }
 
     /// How many segments there are.
@@ -223,13 +232,21 @@ mod tests {
     #[test]
     fn what_would_be_too_many_segments_is_refused_at_once() {
         let size = 1_u64 << 14;
-        let beyond = [u64::MAX, 1 << 63, (u64::from(u32::MAX) + 1) * size];
+        let beyond = [u64::MAX, 1 << 63, (u64::from(LATE_SEGMENTS_MAX) + 1) * size];
         for bytes in beyond {
             for data in [None, Some(vec![size..size + 1, 3 * size..bytes])] {
                 let cut = Layout::new(&manifest(&[("a", 3 * size, None), ("b", bytes, data)]));
-                assert_eq!(cut, Err(ManifestError::TooManySegments), "{bytes}");
+                let said = cut.expect_err("it is too much").to_string();
+                let expected =
+                    "more than 16777216 segments of 16384 bytes: use larger --segment-bytes";
+                assert_eq!(said, expected, "{bytes}");
             }
         }
+        let most = u64::from(LATE_SEGMENTS_MAX - 1) * size;
+        let files = [("a", most, None), ("b", 1, None), ("c", size, None)];
+        assert!(Layout::new(&manifest(&files[..2])).is_ok());
+        let packed = Layout::new(&manifest(&files)).expect_err("one packed segment too much");
+        assert_eq!(packed, ManifestError::TooManySegments { segment_bytes: 1 << 14 });
         let hole = Layout::new(&manifest(&[("a", u64::MAX, Some(vec![]))])).expect("no segment");
         assert_eq!(hole.segment_count(), 0);
     }

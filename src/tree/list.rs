@@ -18,13 +18,14 @@ use rustix::io::Errno;
 
 use super::attributes::xattrs_of;
 use super::beneath::{open_beneath, open_following};
-use super::entry::MODE_BITS;
+use super::entry::{MODE_BITS, SEGMENT_BYTES_MAX};
 use super::folder_loops::{FolderFound, FolderLoops};
 use super::source_root::{ListError, SourceRoot};
 use super::{
-    Attributes, Entry, EntryKind, FileOwner, FileTime, FilterVerdict, KeptAttributes, Manifest,
-    NameFilter, TreePath,
+    Attributes, Entry, EntryKind, FileIdentity, FileOwner, FileTime, FilterVerdict, KeptAttributes,
+    Manifest, NameFilter, TreePath,
 };
+use crate::config::LATE_SEGMENTS_MAX;
 use crate::escape;
 use crate::sync::{AtomicU64, Ordering};
 
@@ -47,7 +48,7 @@ const SEGMENT_BYTES_LEAST: u64 = 64 << 10;
 // Of 16, 32 and 64 KiB the best at 200 Mbit/s: 256 MiB reached 8 hosts in 13.1, 12.3 and 14.0 s, in turn.
 const SEGMENT_BYTES_LEAST_OVER_LINKS: u64 = 32 << 10;
 
-/// The largest segment by default, bytes.
+/// The largest segment by default, bytes, but for trees that would have too many.
 // Slots for a few hundred of them fit into a rank's memory.
 const SEGMENT_BYTES_MOST: u64 = 8 << 20;
 
@@ -100,6 +101,8 @@ impl ListOptions<'_> {
 pub struct Listed {
     /// All that can be copied.
     pub manifest: Manifest,
+    /// By entry, for [`TreeSource::with_identities`](super::TreeSource::with_identities).
+    pub identities: Vec<FileIdentity>,
     /// What is left out, and does not matter: sockets, pipes, devices.
     pub notes: Vec<String>,
     /// What can't be read, each with the cause. It is left out too.
@@ -163,12 +166,17 @@ fn segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> u32 {
     };
     let most = (bytes / segments).min(options.segment_bytes_most.unwrap_or(u64::MAX));
     let most = most.clamp(least, SEGMENT_BYTES_MOST);
-    1 << most.ilog2()
+    // Twice: segments of small files may be half empty, and large files end in a part of a segment.
+    let needed = bytes.saturating_mul(2).div_ceil(LATE_SEGMENTS_MAX.into());
+    let needed = needed.clamp(1, SEGMENT_BYTES_MAX.into()).next_power_of_two();
+    let bytes = (1 << most.ilog2()).max(needed);
+    u32::try_from(bytes).expect("it is at most a gigabyte")
 }
 
 /// What lies at a path.
 struct FoundEntry {
     entry: Entry,
+    identity: FileIdentity,
     /// Device and inode of a file with several names.
     inode: Option<(u64, u64)>,
     /// What a folder is on the disk.
@@ -351,6 +359,7 @@ fn look(
                 xattrs: None,
             },
         },
+        identity: FileIdentity::of(&stat),
         inode: None,
         folder: None,
         left_out: None,
@@ -459,15 +468,15 @@ impl FoundEntry {
             modified: FileTime::default(),
             attributes: Attributes::default(),
         };
-        let left_out = Some(LeftOut::Unreadable(cause));
-        Self { entry, inode: None, folder: None, left_out }
+        let (identity, left_out) = (FileIdentity::default(), LeftOut::Unreadable(cause));
+        Self { entry, identity, inode: None, folder: None, left_out: Some(left_out) }
     }
 }
 
 /// Adds a source: names of one file become hard links of the first.
 fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
     let mut firsts: FxHashMap<(u64, u64), u32> = FxHashMap::default();
-    for FoundEntry { mut entry, inode, left_out, folder: _ } in found {
+    for FoundEntry { mut entry, identity, inode, left_out, folder: _ } in found {
         match left_out {
             Some(LeftOut::Special(kind)) => {
                 listed.notes.push(format!("{}: {kind}, left out", entry.path));
@@ -490,5 +499,10 @@ fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
             }
         }
         entries.push(entry);
+        listed.identities.push(identity);
     }
 }
+
+#[cfg(test)]
+#[path = "list_tests.rs"]
+mod tests;

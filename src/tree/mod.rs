@@ -12,6 +12,7 @@ mod digest;
 mod entry;
 mod file_roots;
 mod folder_loops;
+mod identity;
 mod layout;
 mod list;
 mod manifest_file;
@@ -30,12 +31,13 @@ pub use attributes::{Attributes, FileOwner, KeptAttributes, Xattr};
 pub use comparison::{TreeDifference, verify_tree};
 pub use destination::{
     Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,
-    shortages,
+    is_reserved, shortages,
 };
 pub use destinations::Destinations;
 pub use digest::{SegmentDigest, root_of_large_file};
 pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
 pub use file_roots::{FileRoots, root_of_file, roots_of_files};
+pub use identity::FileIdentity;
 pub use layout::{Extent, Layout, SegmentPlace};
 pub use list::{ListOptions, Listed, list};
 pub use manifest_file::{ManifestFileError, ManifestLineError, StoredManifest, manifest_file_name};

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, fadvise, fstat, openat};
@@ -14,7 +14,7 @@ use rustix::io::{Errno, pread};
 use super::beneath::{open_beneath, open_following};
 use super::list::modified;
 use super::source_root::{ListError, SourceRoot};
-use super::{EntryKind, Extent, Layout, Manifest, SegmentPlace};
+use super::{EntryKind, Extent, FileIdentity, Layout, Manifest, SegmentPlace};
 use crate::manifest::SegmentId;
 
 /// How many large files are kept open.
@@ -40,7 +40,7 @@ pub struct SourceError {
 /// What is wrong with a file.
 #[derive(Debug)]
 pub enum SourceCause {
-    /// Size, time or kind differ from the manifest.
+    /// Size, time or kind differ from the manifest, or it is another file than before.
     Changed,
     /// It is gone.
     Vanished,
@@ -76,6 +76,8 @@ pub struct TreeSource {
     layout: Arc<Layout>,
     /// By name.
     roots: Vec<SourceRoot>,
+    /// By entry: from the listing, or from when the file was opened first.
+    identities: Box<[OnceLock<FileIdentity>]>,
     /// Large files, the one used last at the end.
     open: Mutex<VecDeque<(u32, Arc<OwnedFd>)>>,
     keeps_page_cache: bool,
@@ -99,14 +101,26 @@ impl TreeSource {
                 return Err(ListError::Lacking(super::TreePath::new(name)?.to_string()));
             }
         }
+        let identities = manifest.entries.iter().map(|_| OnceLock::new()).collect();
         let open = Mutex::default();
-        Ok(Self { manifest, layout, roots, open, keeps_page_cache: true, follows_links: false })
+        let (keeps_page_cache, follows_links) = (true, false);
+        Ok(Self { manifest, layout, roots, identities, open, keeps_page_cache, follows_links })
     }
 
     /// Says whether links were followed when the sources were listed.
     #[must_use]
     pub fn following_links(mut self, follows_links: bool) -> Self {
         self.follows_links = follows_links;
+        self
+    }
+
+    /// Reads only files that are still those of [`Listed::identities`](super::Listed::identities). To be called
+    /// in the process that has listed.
+    #[must_use]
+    pub fn with_identities(mut self, listed: &[FileIdentity]) -> Self {
+        for (known, listed) in self.identities.iter_mut().zip(listed) {
+            *known = OnceLock::from(*listed);
+        }
         self
     }
 
@@ -192,6 +206,12 @@ impl TreeSource {
         mut offset: u64,
         mut out: &mut [u8],
     ) -> Result<(), SourceCause> {
+        let identity = &self.identities[entry as usize];
+        if identity.get().is_none() {
+            let now = FileIdentity::of(&fstat(file)?);
+            // Another thread may have been faster. If it has seen another file, that is found below.
+            identity.get_or_init(|| now);
+        }
         while !out.is_empty() {
             match pread(file, &mut *out, offset) {
                 Ok(0) => return Err(SourceCause::Changed),
@@ -208,7 +228,8 @@ impl TreeSource {
         let (listed, now) = (&self.manifest.entries[entry as usize], fstat(file)?);
         let is_same = FileType::from_raw_mode(now.st_mode).is_file()
             && matches!(listed.kind, EntryKind::File { bytes, .. } if u64::try_from(now.st_size) == Ok(bytes))
-            && modified(&now) == listed.modified;
+            && modified(&now) == listed.modified
+            && identity.get().is_some_and(|before| before.is_still(&FileIdentity::of(&now), file));
         if is_same { Ok(()) } else { Err(SourceCause::Changed) }
     }
 

@@ -49,6 +49,15 @@ fn read(source: &TreeSource, layout: &Layout) -> Result<Vec<u8>, SourceError> {
     Ok(all)
 }
 
+/// Waits until a change of a file has another time than its last one.
+fn next_tick(file: &Path) {
+    let changed = |path: &Path| fs::metadata(path).map(|found| (found.ctime(), found.ctime_nsec()));
+    let clock = tempfile::NamedTempFile::new_in(file.parent().expect("a folder")).expect("room");
+    while changed(clock.path()).expect("ours") <= changed(file).expect("ours") {
+        clock.as_file().set_modified(SystemTime::UNIX_EPOCH).expect("ours");
+    }
+}
+
 fn folder() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a folder");
     let tree = dir.path().join("tree");
@@ -232,7 +241,7 @@ fn paths_may_be_longer_than_the_system_takes_at_once() {
 fn a_file_that_changed_is_found_when_it_is_read() {
     let large = 3 * SEGMENT as usize;
     type Change = (&'static str, fn(&Path));
-    let changes: [Change; 6] = [
+    let changes: [Change; 8] = [
         ("changed", |path| {
             let file = File::options().append(true).open(path).expect("ours");
             std::io::Write::write_all(&mut &file, b"more").expect("room");
@@ -247,6 +256,19 @@ fn a_file_that_changed_is_found_when_it_is_read() {
             File::open(path)
                 .and_then(|file| file.set_modified(SystemTime::UNIX_EPOCH))
                 .expect("ours");
+        }),
+        // The same size and time.
+        ("changed", |path| {
+            let modified = fs::metadata(path).and_then(|found| found.modified()).expect("ours");
+            let bytes = vec![8; fs::read(path).expect("ours").len()];
+            fs::write(path, bytes).expect("ours");
+            File::open(path).and_then(|file| file.set_modified(modified)).expect("ours");
+        }),
+        ("changed", |path| {
+            let modified = fs::metadata(path).and_then(|found| found.modified()).expect("ours");
+            let other = path.with_file_name("other");
+            File::open(&other).and_then(|file| file.set_modified(modified)).expect("ours");
+            fs::rename(other, path).expect("ours");
         }),
         ("is gone", |path| fs::remove_file(path).expect("ours")),
         ("changed", |path| {
@@ -263,9 +285,11 @@ fn a_file_that_changed_is_found_when_it_is_read() {
             let (_dir, tree) = folder();
             fs::write(tree.join("file"), vec![7; bytes]).expect("a file");
             fs::write(tree.join("other"), vec![7; bytes]).expect("a file");
-            let manifest = listed(&tree).manifest;
+            let Listed { manifest, identities, .. } = listed(&tree);
+            next_tick(&tree.join("file"));
             change(&tree.join("file"));
             let (source, layout) = opened(&[tree], &manifest);
+            let source = source.with_identities(&identities);
             let error = read(&source, &layout).expect_err("it changed");
             assert_eq!((error.entry, &*error.path), (1, "tree/file"));
             assert!(error.to_string().contains(said), "{error}");
@@ -278,14 +302,19 @@ fn a_large_file_that_changes_between_two_segments_is_found() {
     let (_dir, tree) = folder();
     fs::write(tree.join("file"), vec![7; 2 * SEGMENT as usize]).expect("a file");
     let manifest = listed(&tree).manifest;
-    let (source, layout) = opened(std::slice::from_ref(&tree), &manifest);
-    let source = source.without_page_cache();
-    let mut out = vec![0; layout.segment_bytes()];
-    source.read(SegmentId(0), &mut out).expect("nothing changed");
     let file = File::options().write(true).open(tree.join("file")).expect("ours");
-    std::os::unix::fs::FileExt::write_all_at(&file, b"8", SEGMENT.into()).expect("room");
-    file.set_modified(SystemTime::UNIX_EPOCH).expect("ours");
-    source.read(SegmentId(1), &mut out).expect_err("it changed");
+    let same = file.metadata().and_then(|found| found.modified()).expect("it has a time");
+    // Whoever has not listed knows a file from when it was opened first.
+    for time in [same, SystemTime::UNIX_EPOCH] {
+        let (source, layout) = opened(std::slice::from_ref(&tree), &manifest);
+        let source = source.without_page_cache();
+        let mut out = vec![0; layout.segment_bytes()];
+        source.read(SegmentId(0), &mut out).expect("nothing changed");
+        next_tick(&tree.join("file"));
+        std::os::unix::fs::FileExt::write_all_at(&file, b"8", SEGMENT.into()).expect("room");
+        file.set_modified(time).expect("ours");
+        source.read(SegmentId(1), &mut out).expect_err("it changed");
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -126,6 +126,42 @@ fn a_run_that_is_killed_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_run_that_is_killed_goes_on_when_a_few_files_have_changed() {
+    let from = temp();
+    let source = large_source(from.path());
+    // A run that ends before it is killed says nothing: another is tried.
+    for attempt in 0..10 {
+        let to = temp();
+        let running = Running::start(&source, to.path());
+        // About half of the segments: a record of a small file has 32 bytes, one of a segment 45 more.
+        while journal_bytes(to.path()) < 311 * 32 + 230 * 45 && !to.path().join("tree").exists() {
+            thread::sleep(REST);
+        }
+        running.signal("-KILL");
+        running.end();
+        if to.path().join("tree").exists() {
+            continue;
+        }
+        fs::write(source.join("small"), format!("other words {attempt}")).expect("a file");
+        fs::write(source.join("folder/deep/a new one"), bytes(9_000, attempt)).expect("a file");
+        let staged = to.path().join("tree");
+        let to = to.path().as_os_str();
+        // The size of a segment follows the size of the tree: as the first run had it.
+        let arguments = [source.as_os_str(), "--to".as_ref(), to, "--segment-bytes".as_ref()];
+        let ended = here([&arguments[..], &["64K".as_ref()]].concat());
+        let json = ended.is(0).says("took over").json();
+        assert_eq!(differences(&source, &staged), [""; 0]);
+        assert_eq!(partial_trees(to.as_ref()), 0);
+        let number = |name: &str| json[name].as_u64().expect("a number");
+        assert!(number("bytes_resumed") > 8 << 20, "{json}");
+        let read = number("source_bytes_read") + number("bytes_resumed");
+        assert!(read <= number("bytes_total"), "{json}");
+        return;
+    }
+    panic!("every run ended before it was killed");
+}
+
+#[test]
 fn a_signal_ends_a_run_with_a_word() {
     for (name, number) in [("INT", 2), ("TERM", 15)] {
         let (from, to) = (temp(), temp());
@@ -152,7 +188,23 @@ fn a_source_that_changes_is_named_and_nothing_gets_a_final_name() {
         let file = File::options().append(true).open(file).expect("a file");
         file.write_all_at(b"more", 0).expect("there is room");
     };
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 9] = [
+        // Other bytes of the same size and time: into the file, and by one rename.
+        ("it changed", |file| {
+            let file = File::options().write(true).open(file).expect("a file");
+            let modified = file.metadata().and_then(|found| found.modified()).expect("a time");
+            file.write_all_at(b"other", 0).expect("there is room");
+            file.set_modified(modified).expect("it is ours");
+        }),
+        ("it changed", |file| {
+            let found = fs::metadata(file).expect("a file");
+            let other = file.with_extension("new");
+            fs::copy(file, &other).expect("there is room");
+            let opened = File::options().write(true).open(&other).expect("a file");
+            opened.write_all_at(b"other", 0).expect("there is room");
+            opened.set_modified(found.modified().expect("a time")).expect("it is ours");
+            fs::rename(other, file).expect("it is ours");
+        }),
         ("it changed", |file| {
             let touched = File::options().append(true).open(file);
             let now = std::time::UNIX_EPOCH + Duration::new(1_700_000_000, 1);
@@ -299,6 +351,30 @@ fn no_folder_is_made_within_the_source() {
     let arguments = [&*source, "--to".as_ref(), &*inside, "--mkdir".as_ref()];
     here(arguments).is(2).says("inside");
     assert!(!source.join("new").exists());
+}
+
+#[test]
+fn a_source_with_the_name_of_what_a_destination_keeps_leaves_nothing() {
+    let (from, to) = (temp(), temp());
+    let new = to.path().join("new");
+    for name in [".mpiswarm", ".MPIswarm"] {
+        let source = from.path().join(name);
+        fs::create_dir(&source).expect("a folder");
+        for to in [to.path(), &new] {
+            let mut command = Command::new(PROGRAM);
+            command.args(["stage", "--transport", "local", "--mkdir", "--to"]).arg(to);
+            ended(command.arg(&source).output()).is(2).says("give the source another");
+            // The same folder by a name that does not say it.
+            command.arg(".").current_dir(&source);
+            ended(command.output()).is(2).says("give the source another");
+        }
+        assert_eq!(fs::read_dir(to.path()).expect("ours").count(), 0, "{name}");
+        #[cfg(feature = "mpi")]
+        if crate::launch::can_start_ranks() {
+            crate::ranks(2, &new, &[source.as_os_str()]).is(2).says("give the source another");
+            assert_eq!(fs::read_dir(to.path()).expect("ours").count(), 0, "{name}");
+        }
+    }
 }
 
 #[cfg(feature = "mpi")]

@@ -29,9 +29,9 @@ use crate::spawn;
 use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, Layout, ListError, ListOptions, Listed,
-    LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource, list,
-    roots_of_files, shortages,
+    Destination, DestinationOptions, Destinations, FileIdentity, Layout, ListError, ListOptions,
+    Listed, LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource,
+    is_reserved, list, roots_of_files, shortages,
 };
 use crate::verify::Digest;
 use folder_locks::FolderLocks;
@@ -90,6 +90,9 @@ struct SourceList {
     is_whole: bool,
     /// The digests of all segments, with `--checksum`.
     digests: Vec<Digest>,
+    /// On the rank that has listed.
+    #[serde(skip)]
+    identities: Vec<FileIdentity>,
 }
 
 impl SourceList {
@@ -110,7 +113,7 @@ impl SourceList {
             };
             list(&args.sources, &options)
         });
-        let Listed { manifest, notes, unreadable, .. } =
+        let Listed { manifest, identities, notes, unreadable, .. } =
             listed.map_err(|error| error.to_string())?;
         args.selection.0.check(&manifest)?;
         let bytes = manifest.segment_bytes;
@@ -130,7 +133,7 @@ impl SourceList {
             check_manifest(args, path, &manifest)?;
         }
         let digests = if args.checksum { hash_source(args, &manifest)? } else { Vec::new() };
-        Ok(Self { manifest, is_whole: unreadable.is_empty(), digests })
+        Ok(Self { manifest, is_whole: unreadable.is_empty(), digests, identities })
     }
 }
 
@@ -236,6 +239,25 @@ fn destination_options(args: &StageArgs, is_whole: bool) -> DestinationOptions {
     }
 }
 
+/// Why these sources can't be staged to these destinations, whatever is in them. To be asked before anything is
+/// made.
+fn refusal(sources: &[PathBuf], dirs: &[PathBuf]) -> Option<String> {
+    let name = |source: &PathBuf| match source.file_name() {
+        Some(name) => Some(name.to_owned()),
+        // `.` and `..` have their name elsewhere.
+        None => fs::canonicalize(source).ok()?.file_name().map(ToOwned::to_owned),
+    };
+    let is_refused =
+        |source: &&PathBuf| name(source).is_some_and(|name| is_reserved(name.as_encoded_bytes()));
+    let refused = sources.iter().find(is_refused).map(|source| {
+        format!(
+            "{}: destinations keep what mpiswarm knows of them under this name: give the source another one",
+            escape::path(source)
+        )
+    });
+    refused.or_else(|| overlap(sources, dirs))
+}
+
 /// Why a destination can't be: it lies inside a source, or a source lies inside what it would write.
 fn overlap(sources: &[PathBuf], dirs: &[PathBuf]) -> Option<String> {
     // A folder that is to be made lies where the nearest one above it does.
@@ -295,13 +317,15 @@ impl RankSetup {
     fn open(
         args: &StageArgs,
         (manifest, layout, digests, is_whole): (&Arc<Manifest>, &Arc<Layout>, &[Digest], bool),
-        reads: bool,
+        reads: Option<&[FileIdentity]>,
         folders: Vec<LockedFolder>,
         mut report: NodeReport,
     ) -> Self {
         let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
-        let source = reads.then(|| open_source(args, Arc::clone(&manifest), Arc::clone(&layout)));
-        let source = source.and_then(Result::ok);
+        let source = reads.and_then(|identities| {
+            let source = open_source(args, Arc::clone(&manifest), Arc::clone(&layout)).ok()?;
+            Some(source.with_identities(identities))
+        });
         let options = destination_options(args, is_whole);
         let mut opened = Vec::new();
         for folder in folders {
@@ -388,7 +412,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let clock = Clock::start();
     let host = host_name();
     let dirs = destination_dirs(args, 0, &host);
-    let listed = match overlap(&args.sources, &dirs) {
+    let listed = match refusal(&args.sources, &dirs) {
         Some(refusal) => Err(refusal),
         None => SourceList::read(args, false),
     };
@@ -403,7 +427,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
             return REFUSED;
         }
     };
-    let SourceList { manifest, is_whole, digests } = listed;
+    let SourceList { manifest, is_whole, digests, identities } = listed;
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
     interrupt::begin();
@@ -411,8 +435,8 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let locks = FolderLocks::of(&dirs, &host, args.mkdir);
     let limit = config(args, 1, false).registration_patience;
     let Ok(folders) = locks.take(limit, &mut report, Ok::<_, Infallible>);
-    let mut setup =
-        RankSetup::open(args, (&manifest, &layout, &digests, is_whole), true, folders, report);
+    let listed = (&manifest, &layout, &*digests, is_whole);
+    let mut setup = RankSetup::open(args, listed, Some(&identities), folders, report);
     let rooms = setup.destinations.rooms();
     setup.drop_out(&shortages(rooms.into_iter().map(|room| ((), room))));
     if setup.destinations.is_empty() {

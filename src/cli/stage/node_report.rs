@@ -30,6 +30,8 @@ pub(super) struct NodeReport {
     pub(super) written_by: Option<u32>,
     pub(super) destinations: Vec<String>,
     pub(super) moved: u64,
+    /// Bytes that it sent to others.
+    pub(super) served: u64,
     pub(super) kept: u64,
     pub(super) resumed: u64,
     pub(super) source_read: u64,
@@ -45,6 +47,7 @@ impl NodeReport {
             written_by: None,
             destinations: dirs.iter().map(|dir| escape::path(dir).to_string()).collect(),
             moved: 0,
+            served: 0,
             kept: 0,
             resumed: 0,
             source_read: 0,
@@ -59,6 +62,7 @@ impl NodeReport {
 
     pub(super) fn take(&mut self, staged: StagedRank) {
         self.moved += staged.received_bytes;
+        self.served += staged.served_bytes;
         self.source_read += staged.source_bytes;
         if let Some(problem) = staged.problem {
             self.fail(problem);

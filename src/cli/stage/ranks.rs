@@ -14,7 +14,7 @@ use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_summary::{StageSummary, progress};
 use super::{
-    HostShare, RankSetup, SourceList, binding_note, config, destination_dirs, host_name, overlap,
+    HostShare, RankSetup, SourceList, binding_note, config, destination_dirs, host_name, refusal,
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
@@ -129,7 +129,7 @@ impl StageJob<'_> {
         let mut report = NodeReport::new(self.rank(), &host, &dirs);
         let (writers, hosts) = self.find_writers(&dirs, &host, &mut report)?;
         let listed = self.list(&dirs)?;
-        let SourceList { manifest, is_whole, digests } = match listed {
+        let SourceList { manifest, is_whole, digests, identities } = match listed {
             Ok(listed) => listed,
             // Rank 0 has said why.
             Err(_) => return Ok(if self.rank() == 0 { REFUSED } else { OK }),
@@ -150,7 +150,7 @@ impl StageJob<'_> {
         let mut setup = RankSetup::open(
             self.args,
             (&manifest, &layout, &digests, is_whole),
-            reads,
+            reads.then_some(&identities),
             folders,
             report,
         );
@@ -228,8 +228,8 @@ impl StageJob<'_> {
         let probes: Vec<_> = dirs
             .iter()
             .map(|dir| {
-                // Within the source nothing is made: the rank that lists it refuses.
-                if overlap(&self.args.sources, dirs).is_none() {
+                // Nothing is made within the source, or for one that the rank that lists it refuses.
+                if refusal(&self.args.sources, dirs).is_none() {
                     if self.args.mkdir {
                         fs::create_dir_all(dir)?;
                     }
@@ -272,19 +272,20 @@ impl StageJob<'_> {
         if lister >= self.world.size() {
             listed = Err(format!("--from {lister}: there are {} ranks", self.world.size()));
         } else if self.world.rank() == lister {
-            listed = match overlap(&self.args.sources, dirs) {
+            listed = match refusal(&self.args.sources, dirs) {
                 Some(refusal) => Err(refusal),
                 None => SourceList::read(self.args, self.has_links()),
             };
         }
         let root = if lister < self.world.size() { lister } else { 0 };
         let bytes = postcard::to_allocvec(&listed).expect("plain data can be serialized");
+        let identities = listed.map(|list| list.identities).unwrap_or_default();
         let spread = self.roll_call(Duration::ZERO).spread(Meeting::Manifest, root, bytes)?;
         let listed: ListResult =
             postcard::from_bytes(&spread).map_err(|_| TransportError::BrokenOff)?;
         let listed = listed.and_then(|list| {
             list.manifest.check().map_err(|error| error.to_string())?;
-            Ok(list)
+            Ok(SourceList { identities, ..list })
         });
         if let (Err(refusal), 0) = (&listed, self.world.rank()) {
             terminal::error(refusal);

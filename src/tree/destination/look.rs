@@ -110,6 +110,23 @@ impl Traits {
     }
 }
 
+/// Whether what is kept of files can be kept here.
+pub(super) fn check_attributes(
+    dir: &Path,
+    manifest: &Manifest,
+    traits: &Traits,
+) -> Result<(), DestinationError> {
+    let mut attributes = manifest.entries.iter().map(|entry| &entry.attributes);
+    if traits.uid != 0 && attributes.clone().any(|one| one.owner.is_some()) {
+        return Err(DestinationError::NotRoot { dir: dir.to_owned() });
+    }
+    let has_some = |xattrs: &[_]| !xattrs.is_empty();
+    if !traits.xattrs && attributes.any(|one| one.xattrs.as_deref().is_some_and(has_some)) {
+        return Err(DestinationError::NoXattrs { dir: dir.to_owned() });
+    }
+    Ok(())
+}
+
 /// The time of a manifest as the system takes it; the last access stays.
 pub(super) fn times(modified: FileTime) -> Timestamps {
     // Beyond a second lie numbers that stand for "now" and "leave it" (utimensat(2)).

@@ -14,6 +14,7 @@ mod publish;
 mod room;
 mod segment_io;
 mod stored;
+mod takeover;
 mod trash;
 
 pub use destination_error::DestinationError;
@@ -33,11 +34,11 @@ use rustix::io::Errno;
 use self::folder_cache::Folders;
 use self::folder_lock::FolderLock;
 use self::journal::{SegmentJournal, Syncing};
-use self::look::{Presence, Traits};
+use self::look::{Presence, Traits, check_attributes};
 use self::room::Space;
+use self::takeover::Attempt;
 use self::trash::Trash;
 use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest, SegmentPlace};
-use crate::escape;
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
@@ -198,20 +199,19 @@ impl Destination {
         let LockedFolder { dir, last, control, traits, lock } = folder;
         check_attributes(&dir, &manifest, &traits)?;
         let (dir, control_path) = (&*dir, dir.join(CONTROL));
-        let key = Digest::of(&manifest.encode());
+        let list = manifest.encode();
+        let key = Digest::of(&list);
         let partial_name = format!("{}.partial", &key.to_string()[..KEY_DIGITS]);
         let partial_path = control_path.join(&partial_name);
-        let mut messages = Vec::new();
         // Without a lock another run may be at work in the others.
         let is_alone = lock.unlocked.is_none();
-        let trash = Trash::open(&control).map_err(|cause| at(control_path.clone(), cause))?;
-        let gone =
-            trash.clear_control(|name| if name == partial_name { options.fresh } else { is_alone });
-        let gone = gone.map_err(|cause| at(control_path.clone(), cause))?;
-        drop(trash);
-        if gone > 0 && !options.fresh {
-            let dir = escape::path(dir);
-            messages.push(format!("{dir}: removed what {gone} runs with other sources had begun"));
+        let clear = |fresh: bool| {
+            let is_gone = |name: &str| if name == partial_name { fresh } else { is_alone };
+            let trash = Trash::open(&control).and_then(|trash| trash.clear_control(is_gone));
+            trash.map_err(|cause| at(control_path.clone(), cause))
+        };
+        if options.fresh {
+            clear(true)?;
         }
         let failed = |cause| at(partial_path.clone(), cause);
         let partial = make_folder(&control, partial_name.as_bytes()).map_err(failed)?;
@@ -230,6 +230,11 @@ impl Destination {
         let journal = SegmentJournal::open(&partial, key, &layout, known)
             .map_err(|cause| at(partial_path.join("journal"), cause))?;
         let journal = Arc::new(journal);
+        let tree = (&*manifest, &*layout, &folders);
+        let attempt = Attempt { control: &control, partial: &partial, tree, journal: &journal };
+        let taken = if is_alone { attempt.take_over(&mut state, &partial_name, &list) } else { 0 };
+        attempt.store_list(&state, &list);
+        let messages = takeover::message(dir, clear(false)?, taken).into_iter().collect();
         let syncing = options.sync.then(|| Syncing::start(Arc::clone(&journal), partial));
         let syncing = syncing.transpose().map_err(|cause| at(partial_path, cause))?;
         Ok(Self {
@@ -261,7 +266,7 @@ impl Destination {
         &self.dir
     }
 
-    /// What a user should know about: work of other attempts that was removed.
+    /// What a user should know about: work of other attempts that was taken over or removed.
     pub fn messages(&self) -> &[String] {
         &self.messages
     }
@@ -427,28 +432,16 @@ fn bytes_of(layout: &Layout, segments: &SegmentSet) -> u64 {
 
 /// Whether no source has the name of the folder of this program.
 fn check_names(dir: &Path, manifest: &Manifest) -> Result<(), DestinationError> {
-    // Some file systems ignore case.
-    match manifest.roots().iter().any(|root| root.eq_ignore_ascii_case(CONTROL.as_bytes())) {
+    match manifest.roots().into_iter().any(is_reserved) {
         true => Err(DestinationError::Reserved { path: dir.join(CONTROL) }),
         false => Ok(()),
     }
 }
 
-/// Whether what is kept of files can be kept here.
-fn check_attributes(
-    dir: &Path,
-    manifest: &Manifest,
-    traits: &Traits,
-) -> Result<(), DestinationError> {
-    let mut attributes = manifest.entries.iter().map(|entry| &entry.attributes);
-    if traits.uid != 0 && attributes.clone().any(|one| one.owner.is_some()) {
-        return Err(DestinationError::NotRoot { dir: dir.to_owned() });
-    }
-    let has_some = |xattrs: &[_]| !xattrs.is_empty();
-    if !traits.xattrs && attributes.any(|one| one.xattrs.as_deref().is_some_and(has_some)) {
-        return Err(DestinationError::NoXattrs { dir: dir.to_owned() });
-    }
-    Ok(())
+/// Whether this is the name of the folder of this program within a destination: no source can have it.
+pub fn is_reserved(name: &[u8]) -> bool {
+    // Some file systems ignore case.
+    name.eq_ignore_ascii_case(CONTROL.as_bytes())
 }
 
 fn open_dir(dir: &Path, mkdir: bool) -> Result<OwnedFd, DestinationError> {

@@ -48,10 +48,7 @@ impl<'a> Trash<'a> {
         let mut count = 0;
         for name in names(self.control)? {
             let Ok(text) = std::str::from_utf8(&name) else { continue };
-            let is_key = |key: &str| {
-                key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit())
-            };
-            if text.strip_suffix(".partial").is_some_and(is_key) && is_gone(text) {
+            if is_partial(text) && is_gone(text) {
                 self.take(self.control, &name)?;
                 count += 1;
             } else if text
@@ -116,6 +113,15 @@ impl Drop for Trash<'_> {
         // Where something is left in it, the next run removes it.
         let _ = unlinkat(self.control, NAME, AtFlags::REMOVEDIR);
     }
+}
+
+fn is_key(key: &str) -> bool {
+    key.len() == KEY_DIGITS && key.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether this is the name of the folder of an attempt.
+pub(super) fn is_partial(name: &str) -> bool {
+    name.strip_suffix(".partial").is_some_and(is_key)
 }
 
 fn remove_inner(folder: &OwnedFd, name: &[u8], trash: &OwnedFd) -> io::Result<()> {

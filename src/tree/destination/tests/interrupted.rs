@@ -50,14 +50,121 @@ fn what_other_sources_left_is_removed_and_told() {
     for name in ["precious.partial", "0123456789abcdef0123456789abcdef.part", "mine.part"] {
         fs::write(control.join(name), "").expect("a file");
     }
-    let mut other = sample();
-    other.small(b"t/zz", 5, 99);
+    let mut other = TestSource::default();
+    other.small(b"t", 5, 99);
     let to = other.open(dir.path(), &quick());
     assert!(to.messages()[0].contains("removed what 1 runs"), "{:?}", to.messages());
     assert_eq!(to.missing().len(), to.layout.segment_count() as usize);
     other.fill(&to);
     for name in ["precious.partial", "0123456789abcdef0123456789abcdef.part", "mine.part"] {
         assert!(control.join(name).exists(), "{name}");
+    }
+}
+
+/// What is not missing has the digests of the source.
+fn check_known(source: &TestSource, to: &Destination) {
+    let missing = to.missing();
+    for segment in (0..to.layout.segment_count()).map(SegmentId) {
+        if !missing.contains(segment) {
+            let payload = source.payload(&to.manifest, &to.layout, segment);
+            let digest = SegmentDigest::of(&to.layout, segment, &payload);
+            assert_eq!(to.known(segment), Some(digest));
+        }
+    }
+}
+
+/// A source, and the same with some changes.
+fn changed() -> [TestSource; 2] {
+    [1, 2].map(|version| {
+        let mut source = TestSource::default();
+        source.folder(b"t", 0o755);
+        for index in 0..60_u32 {
+            let folder = format!("t/{}", index % 4);
+            if index < 4 {
+                source.folder(folder.as_bytes(), 0o555);
+            }
+            // One has other bytes, one is new, one has gone, and one became a folder.
+            let seed = if index == 13 { version } else { 100 + index };
+            let path = format!("{folder}/{index}").into_bytes();
+            match (index, version) {
+                (1, 1) | (22, 2) => {}
+                (31, 2) => source.folder(&path, 0o755),
+                _ => source.small(&path, 300 * u64::from(index), seed),
+            }
+        }
+        let data = [PART * 2 + 5..PART * 3, PART * 7..PART * 9 + 1];
+        source.file(b"t/0/holes", 11 * PART, Some(&data), 0o444, 5);
+        source.small(b"t/1/large", 9 * PART + 3, 6);
+        source.small(b"t/2/other", 5 * PART, 7 * version);
+        source
+    })
+}
+
+#[test]
+fn what_an_earlier_list_has_in_common_with_this_one_is_taken_over() {
+    let [old, new] = changed();
+    let count = old.open(dir().path(), &quick()).layout.segment_count();
+    for written in [0, 1, count / 3, count * 2 / 3, count - 1, count] {
+        let dir = dir();
+        let to = old.open(dir.path(), &quick());
+        (0..written).for_each(|segment| old.write(&to, SegmentId(segment)));
+        drop(to);
+        for other in [&new, &old] {
+            let to = other.open(dir.path(), &quick());
+            check_known(other, &to);
+            let resumed = to.resumed_bytes();
+            let said = to.messages().concat();
+            assert_eq!(said.contains("took over"), resumed > 0, "{said}");
+            if written > count / 3 {
+                assert!(resumed > u64::from(written) * PART / 2, "{resumed} of {written}");
+            }
+        }
+        let to = new.open(dir.path(), &quick());
+        check_known(&new, &to);
+        new.fill(&to);
+        drop(to);
+        new.compare(dir.path());
+        assert_eq!(names_in(&dir.path().join(".mpiswarm")), ["lock", "t.manifest"]);
+    }
+}
+
+#[test]
+fn a_broken_list_or_tree_of_an_earlier_attempt_costs_work_and_no_more() {
+    let [old, new] = changed();
+    let written = |dir: &Path| {
+        let to = old.open(dir, &quick());
+        to.missing().iter().for_each(|segment| old.write(&to, segment));
+        drop(to);
+        journal_of(dir)
+    };
+    let spoils: [fn(&Path); 6] = [
+        |journal| fs::remove_file(journal).expect("ours"),
+        |journal| fs::write(journal.with_file_name("manifest"), "none").expect("room"),
+        |journal| {
+            let list = journal.with_file_name("manifest");
+            let mut bytes = fs::read(&list).expect("it is there");
+            bytes[20] ^= 1;
+            fs::write(list, bytes).expect("room");
+        },
+        |journal| {
+            let list = fs::File::options().write(true).open(journal.with_file_name("manifest"));
+            list.and_then(|list| list.set_len(1 << 40)).expect("holes take no room");
+        },
+        |journal| fs::remove_dir_all(journal.with_file_name("tree/t/1")).expect("ours"),
+        |journal| {
+            let large = journal.with_file_name("tree/t/1/large");
+            fs::remove_file(&large).expect("ours");
+            std::os::unix::fs::symlink("/etc/passwd", large).expect("a link");
+        },
+    ];
+    for spoil in spoils {
+        let dir = dir();
+        spoil(&written(dir.path()));
+        let to = new.open(dir.path(), &quick());
+        check_known(&new, &to);
+        new.fill(&to);
+        drop(to);
+        new.compare(dir.path());
     }
 }
 
@@ -79,15 +186,7 @@ fn a_broken_journal_costs_work_and_no_more() {
     let longer = longer.into_iter().map(|more| [&whole[..], &more].concat());
     for bytes in cut.chain(flipped).chain(longer) {
         fs::write(&path, &bytes).expect("there is room");
-        let to = source.open(dir.path(), &quick());
-        let missing = to.missing();
-        for segment in (0..to.layout.segment_count()).map(SegmentId) {
-            if !missing.contains(segment) {
-                let payload = source.payload(&to.manifest, &to.layout, segment);
-                let digest = SegmentDigest::of(&to.layout, segment, &payload);
-                assert_eq!(to.known(segment), Some(digest));
-            }
-        }
+        check_known(&source, &source.open(dir.path(), &quick()));
     }
     fs::write(&path, &whole[..whole.len() / 2]).expect("there is room");
     source.stage(dir.path(), &quick());

@@ -11,6 +11,7 @@ mod random_trees;
 
 use super::super::Attributes;
 use super::*;
+use crate::escape;
 use crate::tree::{Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
 use crate::verify::merkle;
 
