@@ -4,15 +4,13 @@
 //! or broad tree needs no more file descriptors or stack than a flat one.
 
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, openat,
-    readlinkat, seek, statat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, accessat, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
@@ -20,6 +18,7 @@ use super::attributes::xattrs_of;
 use super::beneath::{open_beneath, open_following};
 use super::entry::{MODE_BITS, SEGMENT_BYTES_MAX};
 use super::folder_loops::{FolderFound, FolderLoops};
+use super::holes::data_of;
 use super::source_root::{ListError, SourceRoot};
 use super::{
     Attributes, Entry, EntryKind, FileIdentity, FileOwner, FileTime, FilterVerdict, KeptAttributes,
@@ -51,10 +50,6 @@ const SEGMENT_BYTES_LEAST_OVER_LINKS: u64 = 32 << 10;
 /// The largest segment by default, bytes, but for trees that would have too many.
 // Slots for a few hundred of them fit into a rank's memory.
 const SEGMENT_BYTES_MOST: u64 = 8 << 20;
-
-/// How many ranges of data a file has, at most.
-// A file of a terabyte could have 10^8. What lies behind the last counts as data.
-const RANGES_MAX: usize = 1 << 16;
 
 /// How many files of a folder one thread looks at.
 // A file takes one or two microseconds, and opening the folder for another thread about three.
@@ -424,39 +419,6 @@ pub(super) fn modified(stat: &Stat) -> FileTime {
 fn is_sparse(stat: &Stat) -> bool {
     // The unit of `st_blocks` is 512 bytes, whatever the file system's is (stat(2)).
     stat.st_blocks.saturating_mul(512) < stat.st_size
-}
-
-/// Where a file has data; none where it has no hole, or the file system does not tell.
-fn data_of(
-    folder: BorrowedFd<'_>,
-    name: &[u8],
-    bytes: u64,
-    follows: bool,
-) -> Option<Box<[Range<u64>]>> {
-    let follow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
-    let file = openat(folder, name, flags, Mode::empty()).ok()?;
-    let mut data: Vec<Range<u64>> = Vec::new();
-    let mut end = 0;
-    while end < bytes {
-        let start = match seek(&file, SeekFrom::Data(end)) {
-            Ok(start) if start < bytes => start,
-            // All that is left is a hole.
-            Ok(_) | Err(Errno::NXIO) => break,
-            Err(_) => return None,
-        };
-        end = seek(&file, SeekFrom::Hole(start)).ok()?.min(bytes);
-        // A file that shrinks meanwhile must not make this go on for ever.
-        if end <= start || start < data.last().map_or(0, |last| last.end) {
-            return None;
-        }
-        if data.len() + 1 == RANGES_MAX {
-            end = bytes;
-        }
-        data.push(start..end);
-    }
-    let is_whole = matches!(&*data, [all] if *all == (0..bytes));
-    (!is_whole).then(|| data.into())
 }
 
 impl FoundEntry {

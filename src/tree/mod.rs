@@ -12,6 +12,7 @@ mod digest;
 mod entry;
 mod file_roots;
 mod folder_loops;
+mod holes;
 mod identity;
 mod layout;
 mod list;
