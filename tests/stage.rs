@@ -16,6 +16,12 @@ mod observed;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;
+#[path = "stage/attributes.rs"]
+mod attributes;
+#[path = "stage/links.rs"]
+mod links;
+#[path = "stage/selection.rs"]
+mod selection;
 #[cfg(feature = "mpi")]
 #[path = "stage/resuming.rs"]
 mod resuming;

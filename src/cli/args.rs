@@ -7,6 +7,7 @@ use clap_complete::Shell;
 
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
+use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 use super::stage_args::StageArgs;
 use super::version::long_version;
 use super::via::Via;
@@ -203,6 +204,13 @@ pub(super) struct ManifestArgs {
     /// Write to this file instead of stdout
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
+    /// What becomes of symbolic links within SRC
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
+    pub(super) links: Links,
+    #[command(flatten)]
+    pub(super) attributes: AttributeFlags,
 }
 
 /// A comparison of what lies on disk with its manifest.
@@ -214,6 +222,8 @@ pub(super) struct VerifyArgs {
     /// Compare with this manifest instead of that which staging left
     #[arg(long, value_name = "FILE")]
     pub(super) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
     /// Show all differences, not only the first 20
     #[arg(long)]
     pub(super) all: bool,

@@ -4,6 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use super::args::ManifestArgs;
+use super::selection_flags::Links;
 use super::{FAILED, OK, REFUSED, show, writable};
 use crate::escape;
 use crate::spawn;
@@ -44,14 +45,22 @@ fn made(args: &ManifestArgs) -> Result<(StoredManifest, Vec<String>), String> {
         }
         writable::file(path)?;
     }
-    let listed =
-        list(&args.sources, &ListOptions::default()).map_err(|refusal| refusal.to_string())?;
+    let selection = &args.selection.0;
+    let follows_links = args.links == Links::Follow;
+    let options = ListOptions {
+        selection: Some(selection),
+        follows_links,
+        attributes: args.attributes.kept(),
+        ..ListOptions::default()
+    };
+    let listed = list(&args.sources, &options).map_err(|refusal| refusal.to_string())?;
+    selection.check(&listed.manifest)?;
     listed.notes.iter().for_each(|note| show::note(note));
     let mut unreadable = listed.unreadable;
     let layout = Layout::new(&listed.manifest).map_err(|refusal| refusal.to_string())?;
     let (manifest, layout) = (Arc::new(listed.manifest), Arc::new(layout));
     let source = TreeSource::open(&args.sources, Arc::clone(&manifest), Arc::clone(&layout));
-    let source = source.map_err(|refusal| refusal.to_string())?;
+    let source = source.map_err(|refusal| refusal.to_string())?.following_links(follows_links);
     let bar = show::bytes_bar(layout.bytes());
     let hashed = roots_of_files(&source, &manifest, &layout, |bytes| bar.inc(bytes));
     bar.finish_and_clear();

@@ -16,6 +16,7 @@ mod manifest;
 mod over_mpi;
 mod patience;
 mod reading;
+mod selection_flags;
 mod show;
 mod simulate;
 mod stage;

@@ -7,6 +7,7 @@ use std::str::FromStr;
 use clap::{Args as ClapArgs, ValueEnum};
 
 use super::node_flags::NodeFlags;
+use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
@@ -66,6 +67,13 @@ pub(super) struct StageArgs {
     /// Which rank reads the sources; `all`: every rank sees them, and they share the reading
     #[arg(long, value_name = "RANK", default_value = "0")]
     pub(super) from: SourceRank,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
+    /// What becomes of symbolic links within SRC
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
+    pub(super) links: Links,
+    #[command(flatten)]
+    pub(super) attributes: AttributeFlags,
     /// Make DIR where it is missing
     #[arg(long)]
     pub(super) mkdir: bool,
@@ -132,6 +140,10 @@ impl StageArgs {
             ("SRC", sources.collect::<Vec<_>>().join(" ")),
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),
+            ("--include and --exclude", self.selection.0.text()),
+            ("--links", format!("{:?}", self.links).to_lowercase()),
+            ("--owner", self.attributes.owner.to_string()),
+            ("--xattrs", self.attributes.xattrs.to_string()),
             ("--delete", self.delete.to_string()),
             ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),

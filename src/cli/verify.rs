@@ -41,14 +41,15 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
     let stored: Vec<StoredManifest> = manifests(args)?
         .iter()
         .map(|path| StoredManifest::read(path).map_err(|refusal| refusal.to_string()))
-        .collect::<Result<_, _>>()?;
+        .map(|stored| Ok(args.selection.0.of(stored?)))
+        .collect::<Result<_, String>>()?;
     let pairs = pairs(&args.dir, &stored)?;
     // Sparse files may have 2^63 bytes each.
     let bytes = stored.iter().map(|stored| stored.manifest.bytes()).fold(0, u64::saturating_add);
     let bar = show::bytes_bar(bytes);
     let mut differences = Vec::new();
     for Staged { place, stored, root } in &pairs {
-        let found = verify_tree(place, stored, root, |bytes| bar.inc(bytes));
+        let found = verify_tree(place, stored, root, &args.selection.0, |bytes| bar.inc(bytes));
         differences.extend(found.map_err(|refusal| refusal.to_string())?);
     }
     bar.finish_and_clear();

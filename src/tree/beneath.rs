@@ -1,4 +1,5 @@
-//! Opens what lies below an open folder, however long its path, and through no symbolic link.
+//! Opens what lies below an open folder, however long its path, and through no symbolic link unless they are
+//! to be followed.
 
 use std::sync::LazyLock;
 
@@ -19,22 +20,32 @@ static REFUSES_LINKS: LazyLock<bool> =
 
 /// Opens `path`, components with `/` between them, below `folder`; `folder` itself if it is empty.
 pub(super) fn open_beneath(folder: impl AsFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    open_along(folder, path, flags | OFlags::NOFOLLOW)
+}
+
+/// The same through symbolic links, wherever they lead.
+pub(super) fn open_following(folder: impl AsFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    open_along(folder, path, flags)
+}
+
+fn open_along(folder: impl AsFd, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::CLOEXEC;
+    let no_follow = flags & OFlags::NOFOLLOW;
     let (mut rest, mut way) = (path, None::<OwnedFd>);
     loop {
         let from = way.as_ref().map_or(folder.as_fd(), AsFd::as_fd);
-        let step = step(rest);
+        let step = step(rest, no_follow.is_empty());
         if step == rest.len() {
             return open_step(from, if rest.is_empty() { b"." } else { rest }, flags);
         }
-        way = Some(open_step(from, &rest[..step], WAY | OFlags::NOFOLLOW)?);
+        way = Some(open_step(from, &rest[..step], WAY | no_follow)?);
         rest = &rest[step + 1..];
     }
 }
 
 /// How much of a path one call takes.
-fn step(path: &[u8]) -> usize {
-    if *REFUSES_LINKS {
+fn step(path: &[u8], follows: bool) -> usize {
+    if follows || *REFUSES_LINKS {
         if path.len() <= CALL_BYTES_MAX {
             return path.len();
         }
@@ -46,7 +57,7 @@ fn step(path: &[u8]) -> usize {
 }
 
 fn open_step(from: BorrowedFd<'_>, path: &[u8], flags: OFlags) -> io::Result<OwnedFd> {
-    if memchr::memchr(b'/', path).is_none() {
+    if !flags.contains(OFlags::NOFOLLOW) || memchr::memchr(b'/', path).is_none() {
         return openat(from, path, flags, Mode::empty());
     }
     openat2(from, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
@@ -69,5 +80,9 @@ mod tests {
         let opens = |path: &str| open_beneath(&folder, path.as_bytes(), OFlags::RDONLY).is_ok();
         assert!(opens("a/b/c") && opens("a/b") && opens(""));
         assert!(!opens("way/b/c") && !opens("a/b/end") && !opens("way"));
+        let follows = |path: &str| open_following(&folder, path.as_bytes(), OFlags::RDONLY).is_ok();
+        assert!(follows("way/b/c") && follows("way/b/end") && follows("") && !follows("way/c"));
+        let long = "b/../".repeat(2000);
+        assert!(follows(&format!("way/{long}b/end")) && opens(&format!("a/{long}b/c")));
     }
 }

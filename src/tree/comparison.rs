@@ -13,8 +13,8 @@ use rustc_hash::FxHashSet;
 
 use super::list::LeftOut;
 use super::{
-    Entry, EntryKind, FileTime, Layout, ListError, ListOptions, Listed, StoredManifest, TreePath,
-    TreeSource, list, roots_of_files,
+    Attributes, Entry, EntryKind, FileTime, KeptAttributes, Layout, ListError, ListOptions, Listed,
+    NameFilter, StoredManifest, TreePath, TreeSource, list, roots_of_files,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -24,8 +24,8 @@ use crate::verify::Digest;
 pub struct TreeDifference {
     /// Where.
     pub path: TreePath,
-    /// What: `missing`, `extra`, `unreadable`, `type`, `size`, `mode`, `modified`, `target`, `hard link` or
-    /// `content`.
+    /// What: `missing`, `extra`, `unreadable`, `type`, `size`, `mode`, `modified`, `owner`, `xattrs`, `target`,
+    /// `hard link` or `content`.
     pub what: &'static str,
     /// What the manifest says.
     pub expected: String,
@@ -55,7 +55,7 @@ struct Side<'a> {
 }
 
 /// Compares the tree or file at `place` with the source `root` of a manifest, under whatever name it lies
-/// there; a symbolic link is none. `hashed` is told the bytes of each segment once it is hashed.
+/// there; a symbolic link is none. What the selection leaves out is compared on neither side. `hashed` is told the bytes of each segment once it is hashed.
 ///
 /// # Errors
 ///
@@ -64,12 +64,18 @@ pub fn verify_tree(
     place: &Path,
     stored: &StoredManifest,
     root: &[u8],
+    selection: &NameFilter,
     hashed: impl Fn(u64) + Sync,
 ) -> Result<Vec<TreeDifference>, ListError> {
     let expected = Side::of(stored, root);
+    if expected.begin == expected.end {
+        return Ok(Vec::new());
+    }
     let sources = [place.to_owned()];
     let is_link = place.symlink_metadata().is_ok_and(|found| found.is_symlink());
-    let listed = match list(&sources, &ListOptions::default()) {
+    let attributes = expected.kept_attributes();
+    let options = ListOptions { selection: Some(selection), attributes, ..ListOptions::default() };
+    let listed = match list(&sources, &options) {
         // Where a tree was staged to, a link is no tree.
         _ if is_link => return Ok(expected.is_instead("a symbolic link")),
         Err(ListError::Special { kind, .. }) => return Ok(expected.is_instead(kind)),
@@ -203,6 +209,13 @@ impl<'a> Side<'a> {
             _ => add("mode", format!("{:04o}", listed.mode), format!("{:04o}", entry.mode)),
         }
         add("modified", shown_time(listed.modified), shown_time(entry.modified));
+        let (of_listed, of_found) = (&listed.attributes, &entry.attributes);
+        if of_listed.owner.is_some() {
+            add("owner", shown_owner(of_listed), shown_owner(of_found));
+        }
+        if of_listed.xattrs.is_some() {
+            add("xattrs", shown_xattrs(of_listed), shown_xattrs(of_found));
+        }
         let (Some((bytes, root)), Some((listed_bytes, listed_root))) =
             (self.file(own), expected.file(other))
         else {
@@ -214,6 +227,15 @@ impl<'a> Side<'a> {
             let listed =
                 listed_root.map_or("one that was not known".to_owned(), |root| root.to_string());
             add("content", listed, root.to_string());
+        }
+    }
+
+    /// What the manifest knows of any entry.
+    fn kept_attributes(&self) -> KeptAttributes {
+        let entries = &self.stored.manifest.entries[self.begin..self.end];
+        KeptAttributes {
+            owner: entries.iter().any(|entry| entry.attributes.owner.is_some()),
+            xattrs: entries.iter().any(|entry| entry.attributes.xattrs.is_some()),
         }
     }
 
@@ -264,6 +286,21 @@ fn shown_first(first: Option<&[u8]>) -> String {
         None => "a file of its own".to_owned(),
         Some(first) => format!("another name of {}", shown_bytes(first)),
     }
+}
+
+fn shown_owner(attributes: &Attributes) -> String {
+    attributes.owner.map_or_else(String::new, |owner| format!("{}:{}", owner.uid, owner.gid))
+}
+
+/// Names, and digests of values: those may be long, and need not be text.
+fn shown_xattrs(attributes: &Attributes) -> String {
+    let xattrs = attributes.xattrs.as_deref().unwrap_or_default();
+    let shown = xattrs.iter().map(|one| {
+        let digest = Digest::of(&one.value).to_string();
+        format!("{}={}", shown_bytes(&one.name), &digest[..8])
+    });
+    let shown: Vec<String> = shown.collect();
+    if shown.is_empty() { "none".to_owned() } else { shown.join(" ") }
 }
 
 fn shown_bytes(bytes: &[u8]) -> String {

@@ -42,9 +42,13 @@ fn differences(change: impl FnOnce(&Path)) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a folder");
     let tree: PathBuf = dir.path().join("tree");
     let stored = stored(&tree);
-    assert_eq!(verify_tree(&tree, &stored, b"tree", |_| ()).expect("it is there"), []);
+    assert_eq!(
+        verify_tree(&tree, &stored, b"tree", &NameFilter::default(), |_| ()).expect("it is there"),
+        []
+    );
     change(&tree);
-    let found = verify_tree(&tree, &stored, b"tree", |_| ()).expect("it can be listed");
+    let found = verify_tree(&tree, &stored, b"tree", &NameFilter::default(), |_| ())
+        .expect("it can be listed");
     found.iter().map(ToString::to_string).collect()
 }
 
@@ -144,6 +148,7 @@ fn a_copy_under_another_name_is_compared_too() {
     let dir = tempfile::tempdir().expect("a folder");
     let stored = stored(&dir.path().join("tree"));
     fs::rename(dir.path().join("tree"), dir.path().join("copy")).expect("ours");
-    let found = verify_tree(&dir.path().join("copy"), &stored, b"tree", |_| ());
+    let found =
+        verify_tree(&dir.path().join("copy"), &stored, b"tree", &NameFilter::default(), |_| ());
     assert_eq!(found.expect("it is there"), []);
 }

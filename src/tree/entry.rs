@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde::{Deserialize, Serialize};
 
+use super::Attributes;
 use crate::config::LATE_SEGMENTS_MAX;
 use crate::escape;
 
@@ -69,6 +70,11 @@ impl TreePath {
             name if name.len() > COMPONENT_BYTES_MAX => Some("a component of more than 255 bytes"),
             _ => None,
         })
+    }
+
+    /// Whether it lies below a folder, at any depth.
+    pub(super) fn lies_in(&self, folder: &Self) -> bool {
+        self.0.strip_prefix(&*folder.0).is_some_and(|rest| rest.first() == Some(&b'/'))
     }
 
     /// Its components, at least one.
@@ -165,10 +171,23 @@ pub struct Entry {
     pub mode: u32,
     /// When its content changed.
     pub modified: FileTime,
+    /// What else is kept of it.
+    pub attributes: Attributes,
 }
 
 impl Entry {
+    /// Whether another says the same; attributes that one of them does not know are not compared.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        let Self { path, kind, mode, modified, attributes } = self;
+        (path, kind) == (&other.path, &other.kind)
+            && (*mode, *modified) == (other.mode, other.modified)
+            && attributes.agrees_with(&other.attributes)
+    }
+
     fn problem(&self) -> Option<&'static str> {
+        if let Some(problem) = self.attributes.problem() {
+            return Some(problem);
+        }
         let target = match &self.kind {
             EntryKind::Link { target } => &target[..],
             EntryKind::Folder | EntryKind::File { .. } | EntryKind::HardLink { .. } => b"-",
@@ -345,7 +364,8 @@ mod tests {
     fn entry(path: &[u8], kind: EntryKind) -> Entry {
         // Whoever sends it need not have checked it.
         let modified = FileTime { seconds: i64::MIN, nanos: 0 };
-        Entry { path: TreePath(path.into()), kind, mode: 0o755, modified }
+        let attributes = Attributes::default();
+        Entry { path: TreePath(path.into()), kind, mode: 0o755, modified, attributes }
     }
 
     fn file(bytes: u64) -> EntryKind {

@@ -184,7 +184,7 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Entry, FileTime, TreePath};
+    use super::super::{Attributes, Entry, FileTime, TreePath};
     use super::*;
 
     type Data = Option<Vec<Range<u64>>>;
@@ -195,12 +195,14 @@ mod tests {
             kind: EntryKind::Folder,
             mode: 0o755,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
         let file = |(name, bytes, data): &(&str, u64, Data)| Entry {
             path: TreePath::new(format!("t/{name}").into_bytes()).expect("a path"),
             kind: EntryKind::File { bytes: *bytes, data: data.clone().map(Into::into) },
             mode: 0o644,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
         let entries = std::iter::once(root).chain(files.iter().map(file)).collect();
         Manifest { entries, segment_bytes: 1 << 14 }

@@ -4,22 +4,26 @@
 //! or broad tree needs no more file descriptors or stack than a flat one.
 
 use std::io;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, Stat, accessat, openat,
-    readlinkat, seek, statat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, accessat, openat, readlinkat, statat,
 };
 use rustix::io::Errno;
 
-use super::beneath::open_beneath;
+use super::attributes::xattrs_of;
+use super::beneath::{open_beneath, open_following};
 use super::entry::{MODE_BITS, SEGMENT_BYTES_MAX};
+use super::folder_loops::{FolderFound, FolderLoops};
+use super::holes::data_of;
 use super::source_root::{ListError, SourceRoot};
-use super::{Entry, EntryKind, FileIdentity, FileTime, Manifest, TreePath};
+use super::{
+    Attributes, Entry, EntryKind, FileIdentity, FileOwner, FileTime, FilterVerdict, KeptAttributes,
+    Manifest, NameFilter, TreePath,
+};
 use crate::config::LATE_SEGMENTS_MAX;
 use crate::escape;
 use crate::sync::{AtomicU64, Ordering};
@@ -47,10 +51,6 @@ const SEGMENT_BYTES_LEAST_OVER_LINKS: u64 = 32 << 10;
 // Slots for a few hundred of them fit into a rank's memory.
 const SEGMENT_BYTES_MOST: u64 = 8 << 20;
 
-/// How many ranges of data a file has, at most.
-// A file of a terabyte could have 10^8. What lies behind the last counts as data.
-const RANGES_MAX: usize = 1 << 16;
-
 /// How many files of a folder one thread looks at.
 // A file takes one or two microseconds, and opening the folder for another thread about three.
 const SHARE: usize = 256;
@@ -65,6 +65,12 @@ pub struct ListOptions<'a> {
     pub is_over_links: bool,
     /// The largest segment by default, bytes: where memory is little.
     pub segment_bytes_most: Option<u64>,
+    /// What is taken; without it all.
+    pub selection: Option<&'a NameFilter>,
+    /// What is listed beside mode and time.
+    pub attributes: KeptAttributes,
+    /// Whether links become what they lead to.
+    pub follows_links: bool,
     /// Counts what was found, for whoever watches.
     pub found: Option<&'a AtomicU64>,
 }
@@ -75,6 +81,13 @@ impl ListOptions<'_> {
             // ORDERING: Relaxed; a statistic, publishes nothing.
             counter.fetch_add(found as u64, Ordering::Relaxed);
         }
+    }
+
+    fn takes(&self, path: &TreePath, may_be_folder: bool) -> bool {
+        let leaves_out = |selection: &NameFilter| {
+            selection.verdict_of(path, may_be_folder) == FilterVerdict::LeftOut
+        };
+        !self.selection.is_some_and(leaves_out)
     }
 }
 
@@ -95,7 +108,7 @@ pub struct Listed {
 
 /// Lists sources: files, and folders with all that is in them, on other file systems too.
 ///
-/// A symbolic link in a folder is listed as a link. Names of one file within a source are hard links of the
+/// A symbolic link in a folder is listed as a link, unless links are followed. Names of one file within a source are hard links of the
 /// first of them.
 ///
 /// # Errors
@@ -106,13 +119,19 @@ pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, Li
     for root in SourceRoot::all(sources)? {
         let failed = |cause: io::Error| ListError::Io { path: escape::path(&root.path), cause };
         let found = match &root.folder {
+            None if !options.takes(&root.name, false) => continue,
             None => {
-                let entry =
-                    look(CWD, root.path.as_os_str().as_encoded_bytes(), &root.name, Root::Yes);
+                let entry = look(
+                    CWD,
+                    root.path.as_os_str().as_encoded_bytes(),
+                    &root.name,
+                    true,
+                    options.attributes,
+                );
                 vec![entry.map_err(|cause| failed(cause.into()))?]
             }
             Some(folder) => {
-                let whole = look(folder.as_fd(), b".", &root.name, Root::Yes);
+                let whole = look(folder.as_fd(), b".", &root.name, true, options.attributes);
                 let whole = whole.map_err(|cause| failed(cause.into()))?;
                 walk(folder.as_fd(), whole, options)
             }
@@ -155,6 +174,8 @@ struct FoundEntry {
     identity: FileIdentity,
     /// Device and inode of a file with several names.
     inode: Option<(u64, u64)>,
+    /// What a folder is on the disk.
+    folder: Option<FolderFound>,
     /// Why it is left out.
     left_out: Option<LeftOut>,
 }
@@ -166,21 +187,16 @@ pub(super) enum LeftOut {
     Unreadable(String),
 }
 
-/// Whether an entry is a source itself: a link is followed there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Root {
-    Yes,
-    No,
-}
-
 /// All that lies in a folder, and the folder.
 fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> Vec<FoundEntry> {
     let mut level = vec![whole.entry.path.clone()];
     let mut all = vec![whole];
+    let mut loops = FolderLoops::default();
+    enter(&mut loops, &mut all, options);
     let mut closed = FxHashMap::default();
     while !level.is_empty() {
         let read_one = |folder| {
-            let read = read_folder(root, folder);
+            let read = read_folder(root, folder, options);
             options.count(read.as_ref().map_or(0, |(found, _)| found.len()));
             read
         };
@@ -194,7 +210,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
             .flat_map(|(folder, rest)| rest.chunks(SHARE).map(move |names| (folder, names)))
             .collect();
         let look_at_share = |&(folder, names): &(&TreePath, &[Vec<u8>])| {
-            let found = look_at(root, folder, names);
+            let found = look_at(root, folder, names, options);
             options.count(found.len());
             found
         };
@@ -202,6 +218,7 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
         let found = read.iter_mut().flatten().map(|(found, _)| std::mem::take(found));
         let from = all.len();
         all.extend(found.chain(shares).flatten());
+        enter(&mut loops, &mut all[from..], options);
         for (folder, read) in level.drain(..).zip(read) {
             if let Err(cause) = read {
                 closed.insert(folder, cause);
@@ -219,15 +236,33 @@ fn walk(root: BorrowedFd<'_>, whole: FoundEntry, options: &ListOptions<'_>) -> V
     all.par_sort_unstable_by(|left, right| {
         left.entry.path.components().cmp(right.entry.path.components())
     });
+    if let Some(selection) = options.selection.filter(|selection| !selection.takes_all()) {
+        let names = all.iter().map(|one| (&one.entry.path, one.entry.kind == EntryKind::Folder));
+        let mut taken = selection.taken(names).into_iter();
+        // What can't be read is told, whether anything in it would be taken or not.
+        all.retain(|one| taken.next() == Some(true) || one.left_out.is_some());
+    }
     all
+}
+
+/// Leaves out the folders that would be read for ever.
+fn enter(loops: &mut FolderLoops, found: &mut [FoundEntry], options: &ListOptions<'_>) {
+    // Without links a path ends with its folders.
+    for one in found.iter_mut().filter(|_| options.follows_links) {
+        let cause = one.folder.and_then(|folder| loops.enter(&one.entry.path, folder));
+        if let Some(cause) = cause {
+            one.left_out = Some(LeftOut::Unreadable(cause));
+        }
+    }
 }
 
 /// What lies in a folder, in any order; of a large one a share, and the names of the rest.
 fn read_folder(
     root: BorrowedFd<'_>,
     folder: &TreePath,
+    options: &ListOptions<'_>,
 ) -> Result<(Vec<FoundEntry>, Vec<Vec<u8>>), Errno> {
-    let mut dir = Dir::new(open_folder(root, folder)?)?;
+    let mut dir = Dir::new(open_folder(root, folder, options)?)?;
     let mut names = Vec::new();
     while let Some(entry) = dir.read() {
         let name = entry?.file_name().to_bytes().to_vec();
@@ -237,32 +272,63 @@ fn read_folder(
     }
     let rest = names.split_off(names.len().min(SHARE));
     let opened = dir.fd()?;
-    Ok((names.iter().filter_map(|name| look_in(opened, folder, name)).collect(), rest))
+    let look = |name: &Vec<u8>| look_in(opened, folder, name, options);
+    Ok((names.iter().filter_map(look).collect(), rest))
 }
 
 /// What lies at some names of a folder.
-fn look_at(root: BorrowedFd<'_>, folder: &TreePath, names: &[Vec<u8>]) -> Vec<FoundEntry> {
-    match open_folder(root, folder) {
+fn look_at(
+    root: BorrowedFd<'_>,
+    folder: &TreePath,
+    names: &[Vec<u8>],
+    options: &ListOptions<'_>,
+) -> Vec<FoundEntry> {
+    match open_folder(root, folder, options) {
         Ok(opened) => {
-            names.iter().filter_map(|name| look_in(opened.as_fd(), folder, name)).collect()
+            let look = |name: &Vec<u8>| look_in(opened.as_fd(), folder, name, options);
+            names.iter().filter_map(look).collect()
         }
         Err(cause) => {
-            let path = |name: &Vec<u8>| TreePath::joined(folder, name);
-            names.iter().map(|name| FoundEntry::unreadable(path(name), cause)).collect()
+            let paths = names.iter().map(|name| TreePath::joined(folder, name));
+            let taken = paths.filter(|path| options.takes(path, true));
+            taken.map(|path| FoundEntry::unreadable(path, shown(cause))).collect()
         }
     }
 }
 
-fn open_folder(root: BorrowedFd<'_>, folder: &TreePath) -> Result<OwnedFd, Errno> {
-    open_beneath(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
+fn open_folder(
+    root: BorrowedFd<'_>,
+    folder: &TreePath,
+    options: &ListOptions<'_>,
+) -> Result<OwnedFd, Errno> {
+    let open = if options.follows_links { open_following } else { open_beneath };
+    open(root, folder.below_root(), OFlags::RDONLY | OFlags::DIRECTORY)
 }
 
-/// What lies at a name of an open folder; none if it was removed meanwhile, as if before.
-fn look_in(opened: BorrowedFd<'_>, folder: &TreePath, name: &[u8]) -> Option<FoundEntry> {
+/// What lies at a name of an open folder, if it is taken; none if it was removed meanwhile, as if before.
+fn look_in(
+    opened: BorrowedFd<'_>,
+    folder: &TreePath,
+    name: &[u8],
+    options: &ListOptions<'_>,
+) -> Option<FoundEntry> {
     let path = TreePath::joined(folder, name);
-    match look(opened, name, &path, Root::No) {
-        Err(Errno::NOENT) => None,
-        found => Some(found.unwrap_or_else(|cause| FoundEntry::unreadable(path, cause))),
+    match look(opened, name, &path, options.follows_links, options.attributes) {
+        Err(cause) => {
+            let is_link = options.follows_links && is_link(opened, name);
+            let cause = match cause {
+                Errno::NOENT if is_link => "a link that leads nowhere".to_owned(),
+                Errno::NOENT => return None,
+                Errno::LOOP if is_link => "a link that leads back to itself".to_owned(),
+                cause => shown(cause),
+            };
+            let is_taken = options.takes(&path, !is_link);
+            is_taken.then(|| FoundEntry::unreadable(path, cause))
+        }
+        Ok(found) => {
+            let is_folder = found.left_out.is_none() && found.entry.kind == EntryKind::Folder;
+            options.takes(&path, is_folder).then_some(found)
+        }
     }
 }
 
@@ -271,23 +337,33 @@ fn look(
     folder: BorrowedFd<'_>,
     name: &[u8],
     path: &TreePath,
-    root: Root,
+    follows: bool,
+    kept: KeptAttributes,
 ) -> Result<FoundEntry, Errno> {
-    let follow = if root == Root::Yes { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
-    let stat = statat(folder, name, follow)?;
+    let flags = if follows { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+    let stat = statat(folder, name, flags)?;
+    let inode = (stat.st_dev, stat.st_ino);
     let mut found = FoundEntry {
         entry: Entry {
             path: path.clone(),
             kind: EntryKind::Folder,
             mode: stat.st_mode & MODE_BITS,
             modified: modified(&stat),
+            attributes: Attributes {
+                owner: kept.owner.then(|| FileOwner::of(&stat)),
+                xattrs: None,
+            },
         },
         identity: FileIdentity::of(&stat),
         inode: None,
+        folder: None,
         left_out: None,
     };
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Directory => {}
+        FileType::Directory => {
+            let is_link = follows && is_link(folder, name);
+            found.folder = Some(FolderFound { inode, is_link });
+        }
         FileType::Symlink => {
             let target = readlinkat(folder, name, Vec::new())?.into_bytes().into();
             found.entry.kind = EntryKind::Link { target };
@@ -295,9 +371,11 @@ fn look(
         FileType::RegularFile => {
             accessat(folder, name, Access::READ_OK, AtFlags::EACCESS)?;
             let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-            let data = is_sparse(&stat).then(|| data_of(folder, name, bytes, root)).flatten();
+            let data = is_sparse(&stat).then(|| data_of(folder, name, bytes, follows)).flatten();
             found.entry.kind = EntryKind::File { bytes, data };
-            found.inode = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+            // A link that is followed is a file of its own.
+            let is_shared = stat.st_nlink > 1 && !(follows && is_link(folder, name));
+            found.inode = is_shared.then_some(inode);
         }
         FileType::Fifo => found.left_out = Some(LeftOut::Special("a pipe")),
         FileType::Socket => found.left_out = Some(LeftOut::Special("a socket")),
@@ -305,11 +383,23 @@ fn look(
             found.left_out = Some(LeftOut::Special("a device"));
         }
     }
+    let has_xattrs = matches!(found.entry.kind, EntryKind::Folder | EntryKind::File { .. });
+    if kept.xattrs && has_xattrs && found.left_out.is_none() {
+        let follow = if follows { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
+        let file = openat(folder, name, flags, Mode::empty())?;
+        found.entry.attributes.xattrs = Some(xattrs_of(file)?);
+    }
     // Names of some file systems are longer than what others take.
     if let Err(cause) = path.check() {
         found.left_out = Some(LeftOut::Unreadable(cause.to_string()));
     }
     Ok(found)
+}
+
+fn is_link(folder: BorrowedFd<'_>, name: &[u8]) -> bool {
+    statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|found| FileType::from_raw_mode(found.st_mode) == FileType::Symlink)
 }
 
 /// An error as `std` words it.
@@ -331,56 +421,24 @@ fn is_sparse(stat: &Stat) -> bool {
     stat.st_blocks.saturating_mul(512) < stat.st_size
 }
 
-/// Where a file has data; none where it has no hole, or the file system does not tell.
-fn data_of(
-    folder: BorrowedFd<'_>,
-    name: &[u8],
-    bytes: u64,
-    root: Root,
-) -> Option<Box<[Range<u64>]>> {
-    let follow = if root == Root::Yes { OFlags::empty() } else { OFlags::NOFOLLOW };
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | follow;
-    let file = openat(folder, name, flags, Mode::empty()).ok()?;
-    let mut data: Vec<Range<u64>> = Vec::new();
-    let mut end = 0;
-    while end < bytes {
-        let start = match seek(&file, SeekFrom::Data(end)) {
-            Ok(start) if start < bytes => start,
-            // All that is left is a hole.
-            Ok(_) | Err(Errno::NXIO) => break,
-            Err(_) => return None,
-        };
-        end = seek(&file, SeekFrom::Hole(start)).ok()?.min(bytes);
-        // A file that shrinks meanwhile must not make this go on for ever.
-        if end <= start || start < data.last().map_or(0, |last| last.end) {
-            return None;
-        }
-        if data.len() + 1 == RANGES_MAX {
-            end = bytes;
-        }
-        data.push(start..end);
-    }
-    let is_whole = matches!(&*data, [all] if *all == (0..bytes));
-    (!is_whole).then(|| data.into())
-}
-
 impl FoundEntry {
-    fn unreadable(path: TreePath, cause: Errno) -> Self {
+    fn unreadable(path: TreePath, cause: String) -> Self {
         let entry = Entry {
             path,
             kind: EntryKind::Link { target: Box::default() },
             mode: 0,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
-        let (identity, left_out) = (FileIdentity::default(), LeftOut::Unreadable(shown(cause)));
-        Self { entry, identity, inode: None, left_out: Some(left_out) }
+        let (identity, left_out) = (FileIdentity::default(), LeftOut::Unreadable(cause));
+        Self { entry, identity, inode: None, folder: None, left_out: Some(left_out) }
     }
 }
 
 /// Adds a source: names of one file become hard links of the first.
 fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
     let mut firsts: FxHashMap<(u64, u64), u32> = FxHashMap::default();
-    for FoundEntry { mut entry, identity, inode, left_out } in found {
+    for FoundEntry { mut entry, identity, inode, left_out, folder: _ } in found {
         match left_out {
             Some(LeftOut::Special(kind)) => {
                 listed.notes.push(format!("{}: {kind}, left out", entry.path));
@@ -408,21 +466,5 @@ fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_segment_grows_where_there_would_be_too_many() {
-        let tree = |bytes| {
-            let path = TreePath::new(*b"t").expect("a name");
-            let kind = EntryKind::File { bytes, data: None };
-            let entry = Entry { path, kind, mode: 0o644, modified: FileTime::default() };
-            Manifest { entries: vec![entry], ..Manifest::default() }
-        };
-        let size = |bytes| segment_bytes(&tree(bytes), &ListOptions::default());
-        assert_eq!(size(1 << 46), 8 << 20, "64 TiB");
-        assert_eq!(size(1 << 50), 128 << 20, "a petabyte");
-        assert_eq!(size(u64::MAX), SEGMENT_BYTES_MAX);
-        assert_eq!(size(0), 64 << 10);
-    }
-}
+#[path = "list_tests.rs"]
+mod tests;

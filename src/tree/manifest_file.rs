@@ -11,11 +11,14 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustc_hash::FxHashMap;
 use rustix::fd::AsFd;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
-use super::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
+use super::{
+    Attributes, Entry, EntryKind, FileOwner, FileTime, Manifest, ManifestError, TreePath, Xattr,
+};
 use crate::escape;
 use crate::verify::Digest;
 
@@ -111,6 +114,18 @@ struct EntryLine {
     kind: KindFields,
     mode: String,
     modified: FileTime,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    owner: Option<FileOwner>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    xattrs: Option<Vec<XattrText>>,
+}
+
+/// An extended attribute.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct XattrText {
+    name: NameText,
+    value: NameText,
 }
 
 /// What depends on the type of an entry.
@@ -251,6 +266,32 @@ impl StoredManifest {
         }
     }
 
+    /// Some of the entries. If the first name of a file is not among them, the next one takes its place.
+    pub(super) fn only(&self, taken: &[bool]) -> Self {
+        let all = &self.manifest.entries;
+        let root = |index: u32| self.roots.get(index as usize).copied().flatten();
+        let mut some = Self::default();
+        some.manifest.segment_bytes = self.manifest.segment_bytes;
+        // New numbers of files, by the old number of their first names.
+        let mut firsts: FxHashMap<u32, u32> = FxHashMap::default();
+        for ((index, entry), _) in (0_u32..).zip(all).zip(taken).filter(|(_, taken)| **taken) {
+            let origin = match entry.kind {
+                EntryKind::HardLink { first } => first,
+                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => index,
+            };
+            let here = u32::try_from(some.roots.len()).unwrap_or(u32::MAX);
+            let first = *firsts.entry(origin).or_insert(here);
+            let (kind, root) = if first == here {
+                (all[origin as usize].kind.clone(), root(origin))
+            } else {
+                (EntryKind::HardLink { first }, None)
+            };
+            some.manifest.entries.push(Entry { kind, ..entry.clone() });
+            some.roots.push(root);
+        }
+        some
+    }
+
     fn add(&mut self, text: &[u8]) -> Result<(), ManifestLineError> {
         let entries = &mut self.manifest.entries;
         let line: EntryLine = serde_json::from_slice(text)?;
@@ -277,7 +318,13 @@ impl StoredManifest {
         let is_octal = line.mode.bytes().all(|digit| matches!(digit, b'0'..=b'7'));
         let mode = u32::from_str_radix(&line.mode, 8).ok().filter(|_| is_octal);
         let mode = mode.ok_or(ManifestLineError::Mode)?;
-        entries.push(Entry { path, kind, mode, modified: line.modified });
+        let xattr = |text: XattrText| {
+            Ok(Xattr { name: text.name.bytes()?.into(), value: text.value.bytes()?.into() })
+        };
+        let xattrs = line.xattrs.map(|all| all.into_iter().map(xattr).collect());
+        let xattrs: Option<Result<Box<[Xattr]>, ManifestLineError>> = xattrs;
+        let attributes = Attributes { owner: line.owner, xattrs: xattrs.transpose()? };
+        entries.push(Entry { path, kind, mode, modified: line.modified, attributes });
         self.roots.push(root);
         Ok(())
     }
@@ -312,7 +359,14 @@ impl StoredManifest {
                 KindFields::HardLink { first: NameText::of(first.path.as_bytes()) }
             }
         };
+        let xattr = |one: &Xattr| XattrText {
+            name: NameText::of(&one.name),
+            value: NameText::of(&one.value),
+        };
+        let xattrs = entry.attributes.xattrs.as_ref();
         EntryLine {
+            owner: entry.attributes.owner,
+            xattrs: xattrs.map(|all| all.iter().map(xattr).collect()),
             path: NameText::of(entry.path.as_bytes()),
             kind,
             mode: format!("{:04o}", entry.mode),

@@ -111,6 +111,7 @@ proptest! {
             kind: EntryKind::Folder,
             mode: 0o755,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
         let mut manifest = Manifest { entries: vec![folder(b"\xfft")], segment_bytes: 1 << 20 };
         let (mut roots, mut first) = (vec![None], None);
@@ -118,6 +119,11 @@ proptest! {
             let mut entry = folder(&[b"\xfft/", &name[..]].concat());
             entry.mode = bits & 0o7777;
             entry.modified = FileTime { seconds, nanos: bits % 1_000_000_000 };
+            if is_known {
+                let xattr = Xattr { name: [b"user.", &name[..name.len().min(250)]].concat().into(), value: name.clone().into() };
+                entry.attributes.xattrs = Some([xattr].into());
+                entry.attributes.owner = Some(FileOwner { uid: bits, gid: kind.into() });
+            }
             let mut root = None;
             entry.kind = match (kind % 5, first) {
                 (0, _) => EntryKind::Folder,

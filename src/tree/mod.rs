@@ -3,6 +3,7 @@
 //! A [`Manifest`] is the list; every node has the same. A [`Layout`] follows from it alone: which bytes of
 //! which files are one segment.
 
+mod attributes;
 mod beneath;
 mod comparison;
 mod destination;
@@ -11,10 +12,13 @@ mod digest;
 mod dry_run;
 mod entry;
 mod file_roots;
+mod folder_loops;
+mod holes;
 mod identity;
 mod layout;
 mod list;
 mod manifest_file;
+mod name_filter;
 mod source;
 mod source_root;
 mod synthetic;
@@ -25,6 +29,7 @@ mod manifest_file_tests;
 #[cfg(test)]
 mod source_tests;
 
+pub use attributes::{Attributes, FileOwner, KeptAttributes, Xattr};
 pub use comparison::{TreeDifference, verify_tree};
 pub use destination::{
     Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,
@@ -39,6 +44,7 @@ pub use identity::FileIdentity;
 pub use layout::{Extent, Layout, SegmentPlace};
 pub use list::{ListOptions, Listed, list};
 pub use manifest_file::{ManifestFileError, ManifestLineError, StoredManifest, manifest_file_name};
+pub use name_filter::{FilterRule, FilterVerdict, NameFilter, Pattern};
 pub use source::{SourceCause, SourceError, TreeSource};
 pub use source_root::ListError;
 pub use synthetic::SyntheticTree;

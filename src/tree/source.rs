@@ -11,7 +11,7 @@ use rustix::fd::OwnedFd;
 use rustix::fs::{Advice, CWD, FileType, Mode, OFlags, fadvise, fstat, openat};
 use rustix::io::{Errno, pread};
 
-use super::beneath::open_beneath;
+use super::beneath::{open_beneath, open_following};
 use super::list::modified;
 use super::source_root::{ListError, SourceRoot};
 use super::{EntryKind, Extent, FileIdentity, Layout, Manifest, SegmentPlace};
@@ -81,6 +81,7 @@ pub struct TreeSource {
     /// Large files, the one used last at the end.
     open: Mutex<VecDeque<(u32, Arc<OwnedFd>)>>,
     keeps_page_cache: bool,
+    follows_links: bool,
 }
 
 impl TreeSource {
@@ -102,7 +103,15 @@ impl TreeSource {
         }
         let identities = manifest.entries.iter().map(|_| OnceLock::new()).collect();
         let open = Mutex::default();
-        Ok(Self { manifest, layout, roots, identities, open, keeps_page_cache: true })
+        let (keeps_page_cache, follows_links) = (true, false);
+        Ok(Self { manifest, layout, roots, identities, open, keeps_page_cache, follows_links })
+    }
+
+    /// Says whether links were followed when the sources were listed.
+    #[must_use]
+    pub fn following_links(mut self, follows_links: bool) -> Self {
+        self.follows_links = follows_links;
+        self
     }
 
     /// Reads only files that are still those of [`Listed::identities`](super::Listed::identities). To be called
@@ -182,10 +191,10 @@ impl TreeSource {
         if folder.as_ref().is_none_or(|(open, _)| *open != parent) {
             let below = &parent[parent.len().min(path.root().len() + 1)..];
             let flags = OFlags::PATH | OFlags::DIRECTORY;
-            *folder = Some((parent, open_beneath(self.folder(entry)?, below, flags)?));
+            *folder = Some((parent, self.open_below(self.folder(entry)?, below, flags)?));
         }
         let Some((_, folder)) = folder else { return Err(SourceCause::Vanished) };
-        let file = openat(folder, path.name(), READ | OFlags::NOFOLLOW, Mode::empty())?;
+        let file = self.open_below(folder, path.name(), READ)?;
         self.read_at(entry, &file, 0, out)
     }
 
@@ -253,11 +262,16 @@ impl TreeSource {
         let root = self.root(entry)?;
         let below = self.manifest.entries[entry as usize].path.below_root();
         let opened = match &root.folder {
-            Some(folder) => open_beneath(folder, below, READ),
+            Some(folder) => self.open_below(folder, below, READ),
             None if below.is_empty() => openat(CWD, &root.path, READ, Mode::empty()),
             None => Err(Errno::NOTDIR),
         };
         Ok(opened?)
+    }
+
+    fn open_below(&self, folder: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let open = if self.follows_links { open_following } else { open_beneath };
+        open(folder, path, flags)
     }
 
     fn folder(&self, entry: u32) -> Result<&OwnedFd, SourceCause> {

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::selection_flags::Links;
 use super::stage_args::{SourceRank, StageArgs};
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
 use crate::config::Config;
@@ -31,8 +32,8 @@ use crate::spawn;
 use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, FileIdentity, Layout, ListOptions, Listed,
-    LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource,
+    Destination, DestinationOptions, Destinations, FileIdentity, Layout, ListError, ListOptions,
+    Listed, LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource,
     is_reserved, list, roots_of_files, shortages,
 };
 use crate::verify::Digest;
@@ -112,12 +113,16 @@ impl SourceList {
                 is_over_links: has_links,
                 // Small segments need the most slots.
                 segment_bytes_most: memory.map(|memory| memory / least(1)),
+                selection: Some(&args.selection.0),
+                attributes: args.attributes.kept(),
+                follows_links: args.links == Links::Follow,
                 found: Some(found),
             };
             list(&args.sources, &options)
         });
         let Listed { manifest, identities, notes, unreadable, .. } =
             listed.map_err(|error| error.to_string())?;
+        args.selection.0.check(&manifest)?;
         let bytes = manifest.segment_bytes;
         let needed = least(bytes as usize) * u64::from(bytes);
         if let Some(memory) = memory.filter(|&memory| memory < needed) {
@@ -142,12 +147,15 @@ impl SourceList {
 /// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
 fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<(), String> {
     let stored = StoredManifest::read(path).map_err(|error| error.to_string())?;
+    let stored = args.selection.0.of(stored);
     let (said, found) = (&stored.manifest.entries, &manifest.entries);
     let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
-    if let Some((said, found)) = said.iter().zip(found).find(|(said, found)| said != found) {
+    if let Some((said, found)) =
+        said.iter().zip(found).find(|(said, found)| !said.agrees_with(found))
+    {
         // The first in order is the one that the other lacks.
         return match said.path.components().cmp(found.path.components()) {
-            Ordering::Equal => refusal(&said.path, "kind, size, mode or time differ"),
+            Ordering::Equal => refusal(&said.path, "kind, size, mode, time or attributes differ"),
             Ordering::Less => refusal(&said.path, "it is lacking in the source"),
             Ordering::Greater => refusal(&found.path, "it is not in the manifest"),
         };
@@ -159,7 +167,7 @@ fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<
         return refusal(&more.path, "it is not in the manifest");
     }
     let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
-    let source = TreeSource::open(&args.sources, Arc::new(manifest.clone()), Arc::clone(&layout));
+    let source = open_source(args, Arc::new(manifest.clone()), Arc::clone(&layout));
     let source = source.map_err(|error| error.to_string())?;
     let hashed = roots_of_files(&source, manifest, &layout, |_| ());
     if let Some(error) = hashed.errors.first() {
@@ -172,11 +180,21 @@ fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<
     }
 }
 
+/// The sources as they were listed.
+fn open_source(
+    args: &StageArgs,
+    manifest: Arc<Manifest>,
+    layout: Arc<Layout>,
+) -> Result<TreeSource, ListError> {
+    let source = TreeSource::open(&args.sources, manifest, layout)?;
+    Ok(source.following_links(args.links == Links::Follow))
+}
+
 /// Reads and hashes all of the sources.
 fn hash_source(args: &StageArgs, manifest: &Manifest) -> Result<Vec<Digest>, String> {
     let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
     let manifest = Arc::new(manifest.clone());
-    let source = TreeSource::open(&args.sources, manifest, Arc::clone(&layout));
+    let source = open_source(args, manifest, Arc::clone(&layout));
     let source = source.map_err(|error| error.to_string())?;
     let hash = |buffer: &mut Vec<u8>, segment: u32| {
         let read = source.read(SegmentId(segment), buffer).map_err(|error| error.to_string())?;
@@ -220,6 +238,7 @@ fn destination_options(args: &StageArgs, is_whole: bool) -> DestinationOptions {
         mkdir: args.mkdir,
         // What could not be listed looks as if the source had it not.
         delete: args.delete && is_whole,
+        selection: args.selection.0.clone(),
         checksum: args.checksum,
         sync: !args.no_sync,
         fresh: args.fresh,
@@ -311,8 +330,7 @@ impl RankSetup {
     ) -> Self {
         let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
         let source = reads.and_then(|identities| {
-            let tree = (Arc::clone(&manifest), Arc::clone(&layout));
-            let source = TreeSource::open(&args.sources, tree.0, tree.1).ok()?;
+            let source = open_source(args, Arc::clone(&manifest), Arc::clone(&layout)).ok()?;
             Some(source.with_identities(identities))
         });
         let options = destination_options(args, is_whole);

@@ -47,6 +47,17 @@ pub enum DestinationError {
         escape::path(path)
     )]
     Reserved { path: PathBuf },
+    #[error(
+        "{}: --owner: files are not root's here: run as root, or without --owner",
+        escape::path(dir)
+    )]
+    NotRoot { dir: PathBuf },
+    #[error(
+        "{}: --xattrs: this file system has no extended attributes: leave out --xattrs, or give a folder on \
+         another file system with --to",
+        escape::path(dir)
+    )]
+    NoXattrs { dir: PathBuf },
     #[error("{}: {count} segments are not there yet", escape::path(dir))]
     Incomplete { dir: PathBuf, count: usize },
     #[error("{}: has come while the run was going on: remove it, or run again", escape::path(path))]

@@ -11,7 +11,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::super::{EntryKind, FileTime, Layout, Manifest, SegmentDigest, SegmentPlace};
+use super::super::attributes::{takes_xattrs, xattrs_of};
+use super::super::{
+    Entry, EntryKind, FileOwner, FileTime, Layout, Manifest, SegmentDigest, SegmentPlace,
+};
 use super::folder_cache::{BASE, Folders, Site};
 use super::{DestinationError, DestinationState};
 use crate::manifest::{SegmentId, SegmentSet};
@@ -41,6 +44,8 @@ pub(super) struct Traits {
     pub(super) uid: u32,
     /// Whether it takes several names for one.
     pub(super) folds: bool,
+    /// Whether files can have extended attributes.
+    pub(super) xattrs: bool,
 }
 
 /// The units that file systems keep times in, nanoseconds.
@@ -86,6 +91,7 @@ impl Traits {
         let time = FileTime { seconds: 1_234_567_891, nanos: 123_456_789 };
         let found = futimens(&file, &times(time)).and_then(|()| fstat(&file));
         let folds = folds(folder, &name);
+        let xattrs = takes_xattrs(&file);
         // If it stays, the next run removes it.
         let _ = unlinkat(folder, &*name, AtFlags::empty());
         let found = found?;
@@ -94,7 +100,7 @@ impl Traits {
             nanoseconds(time).div_euclid(*unit) * unit == nanoseconds(kept)
         };
         let time_unit = TIME_UNITS.into_iter().find(is_unit).unwrap_or(1);
-        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid, folds })
+        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid, folds, xattrs })
     }
 
     /// Whether a time is what the file system made of another.
@@ -102,6 +108,23 @@ impl Traits {
         let units = |time| nanoseconds(time).div_euclid(self.time_unit);
         units(found) == units(wanted)
     }
+}
+
+/// Whether what is kept of files can be kept here.
+pub(super) fn check_attributes(
+    dir: &Path,
+    manifest: &Manifest,
+    traits: &Traits,
+) -> Result<(), DestinationError> {
+    let mut attributes = manifest.entries.iter().map(|entry| &entry.attributes);
+    if traits.uid != 0 && attributes.clone().any(|one| one.owner.is_some()) {
+        return Err(DestinationError::NotRoot { dir: dir.to_owned() });
+    }
+    let has_some = |xattrs: &[_]| !xattrs.is_empty();
+    if !traits.xattrs && attributes.any(|one| one.xattrs.as_deref().is_some_and(has_some)) {
+        return Err(DestinationError::NoXattrs { dir: dir.to_owned() });
+    }
+    Ok(())
 }
 
 /// The time of a manifest as the system takes it; the last access stays.
@@ -166,14 +189,19 @@ impl Look<'_> {
         let is_same = match (&entry.kind, type_of(&found)) {
             (EntryKind::Folder, FileType::Directory) => true,
             (EntryKind::Link { target }, FileType::Symlink) => {
-                same_time && readlinkat(&folder, name, Vec::new())?.as_bytes() == &target[..]
+                let same_owner =
+                    entry.attributes.owner.is_none_or(|owner| owner == FileOwner::of(&found));
+                same_time
+                    && same_owner
+                    && readlinkat(&folder, name, Vec::new())?.as_bytes() == &target[..]
             }
             (EntryKind::HardLink { first }, FileType::RegularFile) => {
                 self.owners.get(&key) == Some(first)
             }
             (EntryKind::File { bytes, .. }, FileType::RegularFile) => {
                 let is_same = u64::try_from(found.st_size) == Ok(*bytes);
-                let is_same = is_same && (same_time || self.checksum) && self.is_own(index, &found);
+                let is_same =
+                    is_same && (same_time || self.checksum) && self.is_own(index, &folder, &found);
                 if is_same && self.checksum && *bytes > 0 {
                     return Ok(Presence::Candidate);
                 }
@@ -186,15 +214,27 @@ impl Look<'_> {
 
     /// Whether a file with several names can be kept: two files of the source must not become one, and no name
     /// outside of the tree may change its mode with ours.
-    fn is_own(&mut self, index: u32, found: &Stat) -> bool {
+    fn is_own(&mut self, index: u32, folder: &OwnedFd, found: &Stat) -> bool {
         if found.st_nlink < 2 {
             return true;
         }
-        if found.st_mode & 0o7777 != self.manifest.entries[index as usize].mode {
+        let entry = &self.manifest.entries[index as usize];
+        let has_attributes = || has_attributes(entry, folder, self.folders.name(index), found);
+        if found.st_mode & 0o7777 != entry.mode || !has_attributes() {
             return false;
         }
         *self.owners.entry((found.st_dev, found.st_ino)).or_insert(index) == index
     }
+}
+
+/// Whether owner and extended attributes are those of an entry.
+fn has_attributes(entry: &Entry, folder: &OwnedFd, name: &[u8], found: &Stat) -> bool {
+    let attributes = &entry.attributes;
+    // What can't be read is written anew.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let xattrs = || xattrs_of(openat(folder, name, flags, Mode::empty()).ok()?).ok();
+    attributes.owner.is_none_or(|owner| owner == FileOwner::of(found))
+        && (attributes.xattrs.is_none() || attributes.xattrs == xattrs())
 }
 
 impl DestinationState {

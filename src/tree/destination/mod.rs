@@ -35,11 +35,11 @@ use rustix::io::Errno;
 use self::folder_cache::Folders;
 use self::folder_lock::FolderLock;
 use self::journal::{SegmentJournal, Syncing};
-use self::look::{Presence, Traits};
+use self::look::{Presence, Traits, check_attributes};
 use self::room::Space;
 use self::takeover::Attempt;
 use self::trash::Trash;
-use super::{EntryKind, Layout, Manifest, SegmentDigest, SegmentPlace};
+use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest, SegmentPlace};
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
@@ -60,6 +60,8 @@ pub struct DestinationOptions {
     pub mkdir: bool,
     /// Remove from the trees what the source has not.
     pub delete: bool,
+    /// What of the trees the source was asked for: nothing else is removed.
+    pub selection: NameFilter,
     /// Keep nothing by size and time alone: see [`Destination::candidates`].
     pub checksum: bool,
     /// Sync before final names are given.
@@ -75,6 +77,7 @@ impl Default for DestinationOptions {
         Self {
             mkdir: false,
             delete: false,
+            selection: NameFilter::default(),
             checksum: false,
             sync: true,
             fresh: false,
@@ -195,6 +198,7 @@ impl Destination {
         let at = |path: PathBuf, cause: io::Error| DestinationError::at(path, 0, cause);
         check_names(&folder.dir, &manifest)?;
         let LockedFolder { dir, last, control, traits, lock } = folder;
+        check_attributes(&dir, &manifest, &traits)?;
         let (dir, control_path) = (&*dir, dir.join(CONTROL));
         let list = manifest.encode();
         let key = Digest::of(&list);

@@ -9,12 +9,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FileType, RenameFlags, copy_file_range, fstat, linkat, renameat, renameat_with,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, chownat, copy_file_range, fstat, linkat, openat,
+    renameat, renameat_with, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-use super::super::{EntryKind, Extent, SegmentPlace};
+use super::super::{Attributes, EntryKind, Extent, FilterVerdict, SegmentPlace, TreePath};
 use super::folder_cache::{BASE, Site, allow, open_folder};
 use super::look::{Presence, modified, stat, times, type_of};
 use super::segment_io::open_to_read;
@@ -174,6 +174,10 @@ impl Destination {
             EntryKind::Link { target } => {
                 let folder = folders.make_folder(parent)?;
                 again(&folder, name, || symlinkat(&**target, &*folder, name))?;
+                if let Some(owner) = new.attributes.owner {
+                    let (uid, gid) = owner.ids();
+                    chownat(&*folder, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+                }
                 Ok(utimensat(&*folder, name, &times(new.modified), AtFlags::SYMLINK_NOFOLLOW)?)
             }
             EntryKind::HardLink { first } => {
@@ -228,7 +232,7 @@ impl Destination {
         Ok(())
     }
 
-    /// Sets mode and time where they differ; `also` is added to the mode.
+    /// Sets owner, attributes, mode and time where they differ; `also` is added to the mode.
     fn finish(&self, site: Site, entry: u32, also: u32) -> io::Result<()> {
         let (name, wanted) = (self.folders.name(entry), &self.manifest.entries[entry as usize]);
         match wanted.kind {
@@ -239,13 +243,33 @@ impl Destination {
         let folder = self.folders.folder(site, self.folders.parent(entry))?;
         let found = stat(&folder, name)?.ok_or(io::ErrorKind::NotFound)?;
         let mode = wanted.mode | also;
-        if found.st_mode & 0o7777 != mode {
+        let has_changed = self.finish_attributes(&folder, entry)?;
+        if has_changed || found.st_mode & 0o7777 != mode {
             set_mode(&folder, name, mode)?;
         }
         if !self.traits.is_same_time(modified(&found), wanted.modified) {
             utimensat(&*folder, name, &times(wanted.modified), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
+    }
+
+    /// Sets owner and attributes where they differ; returns whether the mode has to be set again.
+    fn finish_attributes(&self, folder: &OwnedFd, entry: u32) -> io::Result<bool> {
+        let attributes = &self.manifest.entries[entry as usize].attributes;
+        if *attributes == Attributes::default() {
+            return Ok(false);
+        }
+        let name = self.folders.name(entry);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match openat(folder, name, flags, Mode::empty()) {
+            // Its owner may not read it: the mode that lets him is replaced right afterwards.
+            Err(Errno::ACCESS) => {
+                set_mode(folder, name, 0o700)?;
+                attributes.apply(openat(folder, name, flags, Mode::empty())?)?;
+                Ok(true)
+            }
+            opened => attributes.apply(opened?),
+        }
     }
 
     /// Moves an entry to its place, and says so.
@@ -343,6 +367,9 @@ impl Destination {
                     listed => listed,
                 };
                 for name in listed?.iter().filter(|name| !is_ours(name)) {
+                    if !self.is_selected(folder, &open, name)? {
+                        continue;
+                    }
                     match trash.take(&open, name) {
                         Err(cause)
                             if cause.kind() == io::ErrorKind::PermissionDenied && !allowed =>
@@ -360,6 +387,17 @@ impl Destination {
             count += deleted.map_err(|cause: io::Error| self.failed(folder, cause))?;
         }
         Ok(count)
+    }
+
+    /// Whether the source was asked for what has this name in a folder.
+    fn is_selected(&self, folder: u32, open: &OwnedFd, name: &[u8]) -> io::Result<bool> {
+        let selection = &self.options.selection;
+        if selection.takes_all() {
+            return Ok(true);
+        }
+        let is_folder = stat(open, name)?.is_some_and(|it| type_of(&it) == FileType::Directory);
+        let path = TreePath::joined(&self.manifest.entries[folder as usize].path, name);
+        Ok(selection.verdict(path.below_root(), is_folder) == FilterVerdict::Taken)
     }
 }
 

@@ -164,8 +164,9 @@ impl Destination {
                     }
                 }
             }
-            // A write takes the set-user-id bit away, so that it comes after it.
-            if file.mode & !self.traits.mode != 0 {
+            let has_changed = file.attributes.apply(&opened)?;
+            // A write and a new owner take the set-user-id bit away, so that it comes after them.
+            if has_changed || file.mode & !self.traits.mode != 0 {
                 fchmod(&opened, Mode::from_raw_mode(file.mode | 0o400))?;
             }
             Ok(futimens(&opened, &times(file.modified))?)

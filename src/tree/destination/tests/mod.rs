@@ -9,6 +9,7 @@ mod hostile_names;
 mod interrupted;
 mod random_trees;
 
+use super::super::Attributes;
 use super::*;
 use crate::escape;
 use crate::tree::{Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
@@ -36,7 +37,8 @@ impl TestSource {
     fn add(&mut self, path: &[u8], kind: EntryKind, mode: u32, nanos: u32) {
         let path = TreePath::new(path).expect("a path");
         let modified = FileTime { seconds: 1_600_000_000 + i64::from(nanos % 977), nanos };
-        self.entries.push(Entry { path, kind, mode, modified });
+        let attributes = Attributes::default();
+        self.entries.push(Entry { path, kind, mode, modified, attributes });
     }
 
     fn folder(&mut self, path: &[u8], mode: u32) {

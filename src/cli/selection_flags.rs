@@ -1,0 +1,90 @@
+//! `--include` and `--exclude`: their order counts, so that they are read together.
+
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
+
+use crate::tree::{FilterRule, KeptAttributes, NameFilter, Pattern};
+
+/// Each flag with what it does, and its help.
+const FLAGS: [(&str, FilterRule, &str); 2] = [
+    (
+        "include",
+        FilterRule::Include,
+        "Take what matches. Patterns are those of .gitignore, within a SRC; the last --include or --exclude \
+         that matches decides. If the first of them is an --include, what none matches is left out. May be \
+         given several times",
+    ),
+    (
+        "exclude",
+        FilterRule::Exclude,
+        "Leave out what matches; of a folder all that is in it, which no --include brings back. --delete \
+         leaves it alone, too, except in a folder that SRC has no longer. May be given several times",
+    ),
+];
+
+/// What becomes of symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Links {
+    /// They stay links, wherever they lead.
+    Copy,
+    /// They become what they lead to; one that leads nowhere, or back, is an error, and the rest goes on.
+    Follow,
+}
+
+/// What is kept of files and folders beside mode and time.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct AttributeFlags {
+    /// Keep user and group, by number; whoever writes must be root
+    #[arg(long)]
+    pub(super) owner: bool,
+    /// Keep extended attributes of users (user.*)
+    #[arg(long)]
+    pub(super) xattrs: bool,
+}
+
+impl AttributeFlags {
+    pub(super) fn kept(self) -> KeptAttributes {
+        KeptAttributes { owner: self.owner, xattrs: self.xattrs }
+    }
+}
+
+/// A [`NameFilter`] as flags.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SelectionFlags(pub(super) NameFilter);
+
+impl Args for SelectionFlags {
+    fn augment_args(command: Command) -> Command {
+        FLAGS.iter().fold(command, |command, &(name, _, help)| {
+            let arg = Arg::new(name).long(name).value_name("GLOB").action(ArgAction::Append);
+            command.arg(arg.help(help).value_parser(ValueParser::new(Pattern::new)))
+        })
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for SelectionFlags {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let mut rules = Vec::new();
+        for (name, rule, _) in FLAGS {
+            let places = matches.indices_of(name).into_iter().flatten();
+            let patterns = matches.get_many::<Pattern>(name).into_iter().flatten();
+            rules.extend(places.zip(patterns.map(|pattern| (rule, pattern.clone()))));
+        }
+        rules.sort_by_key(|(place, _)| *place);
+        let rules = rules.into_iter().map(|(_, rule)| rule).collect();
+        let selection = NameFilter::new(rules).map_err(|cause| {
+            let text = format!("--include and --exclude: {cause}: use fewer or shorter patterns\n");
+            clap::Error::raw(ErrorKind::ValueValidation, text)
+        });
+        Ok(Self(selection?))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
