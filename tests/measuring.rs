@@ -6,11 +6,12 @@ use mpiswarm::metrics::usage::Meter;
 use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::time::Clock;
 
-const PLANNED: [Algorithm; 4] = [
+const PLANNED: [Algorithm; 5] = [
     Algorithm::Relay(RelayAlgorithm::Chain { window: 1 }),
     Algorithm::Relay(RelayAlgorithm::Chain { window: 8 }),
     Algorithm::Relay(RelayAlgorithm::Binomial),
     Algorithm::Relay(RelayAlgorithm::Circulant),
+    Algorithm::Relay(RelayAlgorithm::Neighbours { seed: 1 }),
 ];
 
 fn job(segments: u32, verify: bool) -> BroadcastJob {

@@ -147,9 +147,36 @@ fn rivals_come_near_their_textbook_makespans() {
 
 #[test]
 fn a_wrong_segment_ends_a_broadcast() {
-    let mut scenario = WorldConfig::broadcast(5, 20, 1);
-    scenario.faults.corrupt = 0.05;
-    let run = World::broadcast(scenario, RelayAlgorithm::Chain { window: 4 }).run();
-    let errors = run.outcome.errors;
-    assert!(errors.len() == 1 && errors[0].contains("wrong digest"), "{errors:?}");
+    for algorithm in [RelayAlgorithm::Chain { window: 4 }, RelayAlgorithm::Neighbours { seed: 1 }] {
+        let mut scenario = WorldConfig::broadcast(5, 20, 1);
+        scenario.faults.corrupt = 0.05;
+        let errors = World::broadcast(scenario, algorithm).run().outcome.errors;
+        assert!(errors.len() == 1 && errors[0].contains("wrong digest"), "{algorithm}: {errors:?}");
+    }
+}
+
+/// Holders that choose among their neighbours keep all links busy: the last peer has all within 3% of the
+/// bound M + log2 N, and no segment crosses a link twice. One slow peer in twenty holds up nobody else.
+#[test]
+fn holders_that_choose_come_near_the_bound() {
+    for (receivers, segments) in [(1, 5), (3, 40), (7, 400), (40, 1000), (127, 1000)] {
+        for slow in [false, true] {
+            let mut scenario = WorldConfig::broadcast(receivers, segments, 1);
+            let nodes = receivers as usize + 2;
+            let is_slow = |rank: usize| slow && rank > 2 && rank % 20 == 3;
+            scenario.rates = (0..nodes).map(|rank| if is_slow(rank) { 0.1 } else { 1.0 }).collect();
+            let bound = scenario.segment_time * (segments + (receivers + 1).ilog2());
+            let slack = 6 * scenario.segment_time;
+            let run = World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: 1 }).run();
+            let context = format!("{receivers} receivers, {segments} segments, slow: {slow}");
+            assert_eq!(run.outcome.errors, [""; 0], "{context}");
+            let served = run.served.iter().sum::<u64>();
+            assert_eq!(served, u64::from(receivers * segments), "{context}");
+            let opened = run.outcome.opened.expect("it ran");
+            let finished = run.outcome.finished.iter().enumerate();
+            let others = finished.filter(|&(rank, _)| !is_slow(rank));
+            let last = others.filter_map(|(_, at)| *at).max().expect("all have it").since(opened);
+            assert!(last <= bound.mul_f64(1.03) + slack, "{context}: {last:?}, bound {bound:?}");
+        }
+    }
 }

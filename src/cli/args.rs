@@ -18,7 +18,7 @@ use crate::config::ranges::{
 use crate::config::{Engine, OVERRIDES, Override};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
-use crate::harness::scale_study::{Rates, ScaleStudy};
+use crate::harness::scale_study::{Decide, Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::cores::CoreShare;
 use crate::report::compare::Figure;
@@ -293,7 +293,12 @@ pub(super) struct SimulateArgs {
     /// Median rate of a link, Gbit/s
     #[arg(long, value_name = "GBIT", default_value_t)]
     pub(super) link_gbit: LinkGbit,
-    /// Distributions of link rates, each `equal` or `log-normal:SIGMA`; one run for each
+    /// Who decides what goes from whom to whom; one run for each
+    #[arg(long, value_name = "WHO,…", value_delimiter = ',', value_parser = choice::<Decide>(),
+        default_value = "tracker")]
+    pub(super) decide: Vec<Decide>,
+    /// Distributions of link rates, each `equal`, `log-normal:SIGMA`, or `slow:FRACTION:FACTOR`: that part
+    /// of the peers is slower by that factor; one run for each
     #[arg(long, value_name = "DISTRIBUTION,…", value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
     /// Time that the tracker needs for one message, µs, or with a unit

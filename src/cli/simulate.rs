@@ -26,16 +26,18 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
         writable::folder(out)?;
     }
     let mut runs = Vec::new();
-    for &rates in &args.rates {
-        for peers in peers() {
-            show::note(&format!("{peers} peers, links {rates}"));
-            match study.run(peers, rates) {
-                Ok(run) => runs.push(run),
-                Err(error) => show::error(&error.to_string()),
+    for &decide in &args.decide {
+        for &rates in &args.rates {
+            for peers in peers() {
+                show::note(&format!("{peers} peers, links {rates}, decided by the {decide}"));
+                match study.run(peers, rates, decide) {
+                    Ok(run) => runs.push(run),
+                    Err(error) => show::error(&error.to_string()),
+                }
             }
         }
     }
-    let all = args.rates.len() * args.peers.len();
+    let all = args.decide.len() * args.rates.len() * args.peers.len();
     show::text(&scaling::table(&runs));
     let mut is_whole = runs.len() == all;
     if let Some(out) = &args.out

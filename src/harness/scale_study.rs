@@ -7,15 +7,17 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use statrs::distribution::{ContinuousCDF as _, LogNormal};
 
-use crate::config::Config;
+use crate::config::{Config, choice};
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
+use crate::protocol::relay::RelayAlgorithm;
 use crate::report::compare::html::scaling::{self, Scaled};
 use crate::report::limits::bounds;
-use crate::report::statistics::median;
+use crate::report::statistics::quantile;
 use crate::simulation::{Run, World, WorldConfig};
 use crate::store::available_bytes;
 use crate::time::Clock;
@@ -61,11 +63,23 @@ const TIME_MAX: Duration = Duration::from_secs(58 * 365 * 86_400);
 // Ranks below the first peer that wants the file: the tracker and the owner.
 const FIRST_WANTING: usize = 2;
 
+choice! {
+    /// Who decides which segment goes from whom to whom.
+    pub(crate) enum Decide {
+        /// The tracker hands out segments and holders.
+        Tracker = "tracker",
+        /// Each holder chooses among a few neighbours.
+        Peers = "peers",
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Rates {
     Equal,
     /// Log-normal with a median of 1 and this standard deviation of the logarithm.
     LogNormal(f64),
+    /// This part of the peers is slower by this factor.
+    Slow(f64, f64),
 }
 
 impl FromStr for Rates {
@@ -73,10 +87,19 @@ impl FromStr for Rates {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let sigma = text.strip_prefix("log-normal:").and_then(|sigma| sigma.parse().ok());
-        match sigma {
+        let slow = text.strip_prefix("slow:").and_then(|slow| slow.split_once(':'));
+        let slow = slow.and_then(|(part, factor)| part.parse().ok().zip(factor.parse().ok()));
+        match (sigma, slow) {
             _ if text == "equal" => Ok(Self::Equal),
-            Some(sigma) if sigma > 0.0 && sigma <= 2.0 => Ok(Self::LogNormal(sigma)),
-            _ => Err("use `equal`, or `log-normal:SIGMA` with 0 < SIGMA <= 2".to_owned()),
+            (Some(sigma), _) if sigma > 0.0 && sigma <= 2.0 => Ok(Self::LogNormal(sigma)),
+            (_, Some((part, factor)))
+                if part > 0.0 && part < 1.0 && factor > 1.0 && factor <= 1000.0 =>
+            {
+                Ok(Self::Slow(part, factor))
+            }
+            _ => Err("use `equal`, `log-normal:SIGMA` with 0 < SIGMA <= 2, or `slow:FRACTION:FACTOR` with \
+                      0 < FRACTION < 1 and 1 < FACTOR <= 1000"
+                .to_owned()),
         }
     }
 }
@@ -86,6 +109,7 @@ impl Display for Rates {
         match self {
             Self::Equal => f.write_str("equal"),
             Self::LogNormal(sigma) => write!(f, "log-normal:{sigma}"),
+            Self::Slow(part, factor) => write!(f, "slow:{part}:{factor}"),
         }
     }
 }
@@ -94,13 +118,26 @@ impl Rates {
     /// Rates by rank, in segments per segment time.
     fn draw(self, peers: u32, seed: u64) -> Vec<f64> {
         let nodes = peers as usize + FIRST_WANTING;
-        let Self::LogNormal(sigma) = self else { return vec![1.0; nodes] };
-        let distribution = LogNormal::new(0.0, sigma).expect("a sigma that was parsed is positive");
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        // Inverse transform sampling, without 0 and 1, which would be rates of 0 and infinity.
-        let mut drawn: Vec<f64> = (0..nodes)
-            .map(|_| distribution.inverse_cdf(rng.random_range(0.000_1..0.999_9)))
-            .collect();
+        let mut drawn: Vec<f64> = match self {
+            Self::Equal => vec![1.0; nodes],
+            Self::LogNormal(sigma) => {
+                let distribution =
+                    LogNormal::new(0.0, sigma).expect("a sigma that was parsed is positive");
+                // Inverse transform sampling, without 0 and 1, which would be rates of 0 and infinity.
+                let mut draw = || distribution.inverse_cdf(rng.random_range(0.000_1..0.999_9));
+                (0..nodes).map(|_| draw()).collect()
+            }
+            // So many of them, at random places.
+            Self::Slow(part, factor) => {
+                let slow = (f64::from(peers) * part).ceil() as usize;
+                let mut drawn = vec![1.0; nodes];
+                for rank in sample(&mut rng, peers as usize, slow.min(peers as usize)) {
+                    drawn[rank + FIRST_WANTING] = 1.0 / factor;
+                }
+                drawn
+            }
+        };
         // The tracker sends no segments, and the owner is an ordinary host.
         drawn[..FIRST_WANTING].fill(1.0);
         drawn
@@ -144,6 +181,12 @@ pub(crate) enum StudyError {
 }
 
 impl ScaleStudy {
+    /// The bound of the peers whose links have rate 1 or more, alone, seconds.
+    fn bound_of_fast(&self, drawn: &[f64], segment_s: f64) -> f64 {
+        let fast: Vec<f64> = drawn[1..].iter().copied().filter(|&rate| rate >= 1.0).collect();
+        bounds::links(&fast, self.segments) * segment_s
+    }
+
     fn segment_time(&self) -> Duration {
         Duration::from_secs_f64(self.segment_bytes as f64 * 8.0 / self.link_bits_per_second)
     }
@@ -167,7 +210,12 @@ impl ScaleStudy {
         Ok(())
     }
 
-    pub(crate) fn run(&self, peers: u32, rates: Rates) -> Result<Scaled, StudyError> {
+    pub(crate) fn run(
+        &self,
+        peers: u32,
+        rates: Rates,
+        decide: Decide,
+    ) -> Result<Scaled, StudyError> {
         let segment_time = self.segment_time();
         // As the simulation has it, in whole nanoseconds.
         let segment_s = segment_time.as_secs_f64();
@@ -196,7 +244,13 @@ impl ScaleStudy {
         let is_reset = reset_peak_rss();
         let before = peak_rss_bytes();
         let events_max = EVENTS_MAX * u64::from(peers) * u64::from(self.segments + 1);
-        let run = World::new(scenario).run_within(TIME_MAX, events_max);
+        let world = match decide {
+            Decide::Tracker => World::new(scenario),
+            Decide::Peers => {
+                World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: self.seed })
+            }
+        };
+        let run = world.run_within(TIME_MAX, events_max);
         let run = run.filter(|run| run.outcome.errors.is_empty() && !run.makespan.is_zero());
         let run = run.ok_or(StudyError::Endless(peers))?;
         let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
@@ -204,8 +258,11 @@ impl ScaleStudy {
         // The first rate is the tracker's, which sends no segments.
         let bound_s = bounds::links(&drawn[1..], self.segments) * segment_s;
         let makespan_s = run.makespan.as_secs_f64();
-        let delivered = f64::from(peers) * f64::from(self.segments) * self.segment_bytes as f64;
+        let deliveries = f64::from(peers) * f64::from(self.segments);
+        let delivered = deliveries * self.segment_bytes as f64;
+        let finishes = Finishes::of(&run, &drawn, f64::from(self.segments) * segment_s);
         Ok(Scaled {
+            decide: decide.to_string(),
             peers,
             segments: self.segments,
             segment_bytes: self.segment_bytes,
@@ -216,11 +273,19 @@ impl ScaleStudy {
             makespan_s,
             bound_s,
             ratio_to_bound: makespan_s / bound_s,
-            median_finish_to_bound: median_finish_s(&run) / bound_s,
+            median_finish_to_bound: quantile(&finishes.all, 0.5).unwrap_or(0.0) / bound_s,
+            last_fast_to_bound: finishes.last_fast / self.bound_of_fast(&drawn, segment_s),
+            finish_p999_over_p50: quantile(&finishes.all, 0.999)
+                .zip(quantile(&finishes.all, 0.5))
+                .map_or(0.0, |(late, middle)| late / middle),
+            own_finish_p50: quantile(&finishes.to_own, 0.5).unwrap_or(0.0),
+            own_finish_p99: quantile(&finishes.to_own, 0.99).unwrap_or(0.0),
+            own_finish_max: finishes.to_own.last().copied().unwrap_or(0.0),
             origin_copies: run.served[1] as f64 / f64::from(self.segments),
             tracker_messages_per_second: run.tracker_messages as f64 / makespan_s,
+            tracker_messages_per_segment: run.tracker_messages as f64 / deliveries,
             tracker_utilization: run.tracker_busy.as_secs_f64() / makespan_s,
-            message_bytes_per_byte: run.message_bytes as f64 / delivered,
+            control_bytes_per_byte: run.message_bytes as f64 / delivered,
             memory_bytes_per_peer: grown
                 .map(|(before, peak)| peak.saturating_sub(before) as f64 / f64::from(peers)),
             took_s,
@@ -228,11 +293,33 @@ impl ScaleStudy {
     }
 }
 
-fn median_finish_s(run: &Run) -> f64 {
-    let opened = run.outcome.opened.unwrap_or_default();
-    let finishes = run.outcome.finished.iter().flatten();
-    let finishes: Vec<_> = finishes.map(|at| at.since(opened).as_secs_f64()).collect();
-    median(&finishes).unwrap_or(0.0)
+/// When the peers had all.
+struct Finishes {
+    /// Since the opening, seconds, ascending.
+    all: Vec<f64>,
+    /// The last of those with a link of rate 1 or more, seconds.
+    last_fast: f64,
+    /// Divided by the shortest time that the peer's own link and the owner's allow, ascending.
+    to_own: Vec<f64>,
+}
+
+impl Finishes {
+    /// `rates` are those of all ranks; the file takes `file_s` on a link of rate 1.
+    fn of(run: &Run, rates: &[f64], file_s: f64) -> Self {
+        let opened = run.outcome.opened.unwrap_or_default();
+        let mut this = Self { all: Vec::new(), last_fast: 0.0, to_own: Vec::new() };
+        for (finished, &rate) in run.outcome.finished.iter().zip(rates).skip(FIRST_WANTING) {
+            let Some(finish) = finished.map(|at| at.since(opened).as_secs_f64()) else { continue };
+            this.all.push(finish);
+            this.to_own.push(finish * rate.min(1.0) / file_s);
+            if rate >= 1.0 {
+                this.last_fast = this.last_fast.max(finish);
+            }
+        }
+        this.all.sort_unstable_by(f64::total_cmp);
+        this.to_own.sort_unstable_by(f64::total_cmp);
+        this
+    }
 }
 
 /// Writes runs, table and drawing to a folder: `scale.jsonl`, `table.txt`, `scale.svg`.

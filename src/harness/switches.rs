@@ -19,6 +19,8 @@ choice! {
         Binomial = "binomial",
         /// The round-optimal broadcast schedule on a circulant graph.
         Circulant = "circulant",
+        /// Holders that choose among a few neighbours, without a tracker.
+        Neighbours = "neighbours",
         /// No bytes and fixed times, for testing the harness.
         Mock = "mock",
     }
@@ -32,7 +34,8 @@ impl ContenderKind {
             | Self::MpiBcastSegments
             | Self::Chain
             | Self::Binomial
-            | Self::Circulant => true,
+            | Self::Circulant
+            | Self::Neighbours => true,
             Self::Lockfree | Self::Mutex | Self::Mock => false,
         }
     }
@@ -42,9 +45,11 @@ impl ContenderKind {
         match self {
             Self::Lockfree => true,
             Self::Chain => ["window", "verify"].contains(&switch),
-            Self::MpiBcast | Self::MpiBcastSegments | Self::Binomial | Self::Circulant => {
-                switch == "verify"
-            }
+            Self::MpiBcast
+            | Self::MpiBcastSegments
+            | Self::Binomial
+            | Self::Circulant
+            | Self::Neighbours => switch == "verify",
             Self::Mutex | Self::Mock => false,
         }
     }

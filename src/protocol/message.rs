@@ -64,6 +64,16 @@ pub enum Message {
     Withdraw { segment: SegmentId, request: u32 },
     /// Holder to peer: I will not send it.
     Withdrawn { segment: SegmentId, request: u32 },
+    /// Holder to neighbour: I can send you this segment; it answers with a request or a refusal.
+    Offer { segment: SegmentId },
+    /// Neighbour to holder: don't send it.
+    Refuse {
+        segment: SegmentId,
+        /// Enough is on its way to it; otherwise it has the segment, or another one sends it.
+        is_full: bool,
+    },
+    /// Peer to neighbour: I have this segment, or it is on its way to me.
+    Coming { segment: SegmentId },
 }
 
 /// A segment that is requested, and where its receiver waits for it.

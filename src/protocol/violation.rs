@@ -214,7 +214,10 @@ impl Route {
             | Message::Decline { .. }
             | Message::Unservable { .. }
             | Message::Withdraw { .. }
-            | Message::Withdrawn { .. } => Self::BetweenPeers,
+            | Message::Withdrawn { .. }
+            | Message::Offer { .. }
+            | Message::Refuse { .. }
+            | Message::Coming { .. } => Self::BetweenPeers,
         }
     }
 }

@@ -41,13 +41,15 @@ impl SimulatedNode {
         let segments = u32::try_from(digests.len()).expect("segments are numbered in 32 bits");
         let mut digests = Some(digests);
         let peers = (1..nodes).map(|rank| {
-            let plan = algorithm.plan(NodeId(rank), nodes, segments);
+            let moves = algorithm.moves(NodeId(rank), nodes, segments);
             // There are no bytes here, and the window of a swarm's peer is as good.
             let window = match algorithm {
                 RelayAlgorithm::Chain { window } => window,
-                RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
+                RelayAlgorithm::Binomial
+                | RelayAlgorithm::Circulant
+                | RelayAlgorithm::Neighbours { .. } => scenario.config.window,
             };
-            Self::Relay(Box::new(Relay::new(plan, window, segments, digests.take())))
+            Self::Relay(Box::new(Relay::new(moves, window, segments, digests.take())))
         });
         std::iter::once(Self::Starter(Box::new(Starter::new(nodes)))).chain(peers).collect()
     }

@@ -107,6 +107,7 @@ impl World {
         let window = match algorithm {
             RelayAlgorithm::Chain { window } => window.max(1),
             RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
+            RelayAlgorithm::Neighbours { .. } => algorithm.window(0),
         };
         Self::of(scenario, nodes, (window, window))
     }

@@ -192,9 +192,9 @@ fn run_relay(
     idle: Idle,
     clock: &Clock,
 ) -> Result<PeerReport, BroadcastError> {
-    let plan = algorithm.plan(node, nodes, job.segments);
+    let moves = algorithm.moves(node, nodes, job.segments);
     let window = algorithm.window(job.payload_bytes());
-    let follow = |digests| Relay::new(plan, window, job.segments, digests);
+    let follow = |digests| Relay::new(moves, window, job.segments, digests);
     let (mut relay, segments) = if node == OWNER {
         match ReceivedSegments::make(job) {
             Ok((segments, digests)) => (follow(Some(digests)), segments),

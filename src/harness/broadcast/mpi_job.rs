@@ -16,7 +16,7 @@ use crate::driver::stopwatch::Stopwatch;
 use crate::driver::{Idle, NodeIo, run_node};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::relay::{OWNER, Relay, RelayPlan};
+use crate::protocol::relay::{Moves, OWNER, Relay};
 use crate::protocol::{CheckResult, Input, Output};
 use crate::time::{Clock, Timestamp, nanoseconds};
 use crate::transport::mpi::MpiTransport;
@@ -81,7 +81,7 @@ fn broadcast(
     transport: &mut MpiTransport,
     clock: &Clock,
 ) -> Result<PeerReport, BroadcastError> {
-    let follow = |digests| Relay::new(RelayPlan::default(), 1, job.segments, digests);
+    let follow = |digests| Relay::new(Moves::default(), 1, job.segments, digests);
     let (mut relay, whole) = if node == OWNER {
         match WholeFile::make(job) {
             Ok((whole, digests)) => (follow(Some(digests)), whole),

@@ -23,6 +23,12 @@ impl Peer {
         | &Message::Withdrawn { segment, .. } = message
         {
             self.bounds.segment(segment)
+        } else if matches!(
+            message,
+            Message::Offer { .. } | Message::Refuse { .. } | Message::Coming { .. }
+        ) {
+            // Nobody chooses among neighbours where a tracker hands out.
+            Err(Violation::kind(message))
         } else if let &Message::Lost { node } = message {
             self.bounds.holder(node)
         } else if let &Message::Acknowledged { answers, .. } = message {

@@ -220,7 +220,7 @@ impl Peer {
                 out.send(NodeId::TRACKER, Message::Bye);
                 out.push(Output::Finish);
             }
-            // Those that come out of their phase, and those to a tracker.
+            // Those that come out of their phase, those to a tracker, and those of another kind of run.
             Message::Open
             | Message::Handout(_)
             | Message::Stop
@@ -231,7 +231,10 @@ impl Peer {
             | Message::Finished { .. }
             | Message::Complete { .. }
             | Message::Done(_)
-            | Message::Bye => {}
+            | Message::Bye
+            | Message::Offer { .. }
+            | Message::Refuse { .. }
+            | Message::Coming { .. } => {}
         }
         Ok(())
     }

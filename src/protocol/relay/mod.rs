@@ -1,33 +1,32 @@
-//! A broadcast without a swarm: what each node receives and sends is fixed before the start.
+//! A broadcast without a tracker: what each node receives and sends is fixed before the start, or its
+//! holders choose.
 //!
 //! Rank 0 takes no part in the moving ([`Starter`]), rank 1 owns the file, and the ranks after it
-//! get it ([`Relay`]). The algorithms differ only in their [`RelayPlan`]s. A receiver prepares
-//! slots for the next segments of its plan, as many as its window, and requests them from their
-//! senders. A sender keeps to the order of its plan: it sends a segment once it holds it, verified,
-//! and its receiver has requested it.
+//! get it ([`Relay`]). The algorithms differ only in their [`Moves`].
 
 mod circulant;
+mod exchange;
+mod neighbours;
 mod plan;
+mod planned;
 mod starter;
 
 use std::collections::VecDeque;
-
-use arrayvec::ArrayVec;
-use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::message::shortened;
 use super::registration::{Incoming, Outgoing, PartProgress};
 use super::violation::check_posted;
 use super::{
-    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, PostedReceives,
-    ProtocolError, RequestedSegment, Violation, Wait,
+    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Violation,
+    Wait,
 };
-use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
+use exchange::Exchange;
 pub use plan::{Hop, RelayAlgorithm, RelayPlan};
+use planned::Planned;
 pub use starter::Starter;
 
 /// The rank that has the file from the start.
@@ -50,60 +49,43 @@ enum RelayPhase {
 #[derive(Debug)]
 pub struct Relay {
     phase: RelayPhase,
-    plan: RelayPlan,
-    /// The most slots that are ready, and the most segments that are being sent.
-    window: usize,
+    moves: Moves,
     digests: Vec<Digest>,
     /// The digests as the owner sends them.
     catalogue: Outgoing,
     /// And as the others receive them.
     incoming: Incoming,
-    /// By segment: whether it is here, or has a slot ready.
-    asked: Vec<bool>,
     /// By segment: whether it is here, and may be sent.
     held: Vec<bool>,
-    posted: usize,
-    sending: usize,
     missing: usize,
     /// Segments that arrived and wait for their check, oldest first.
     unchecked: VecDeque<(NodeId, SegmentId)>,
     is_checking: bool,
-    /// Segments whose receivers are ready for them.
-    requested: FxHashMap<Hop, PostedReceives>,
-    /// Planned segments that their receivers have already.
-    declined: FxHashSet<Hop>,
     is_announced: bool,
     failure: Option<Box<str>>,
 }
 
 impl Relay {
-    /// A relay that follows `plan`. The owner is the one that knows the digests; the others
-    /// get `segments` segments.
+    /// The owner is the one that knows the digests; the others get `segments` segments.
     pub fn new(
-        plan: RelayPlan,
+        mut moves: Moves,
         window: usize,
         segments: u32,
         digests: Option<Vec<Digest>>,
     ) -> Self {
         let is_owner = digests.is_some();
+        moves.begin(window, segments, is_owner);
         let digests = digests.unwrap_or_default();
         Self {
             phase: if is_owner { RelayPhase::Reserving } else { RelayPhase::Learning },
-            plan,
-            // A window of 0 would move nothing.
-            window: window.max(1),
+            moves,
             catalogue: Outgoing::new(&digests),
             digests,
             incoming: Incoming::default(),
-            asked: vec![is_owner; segments as usize],
             held: vec![is_owner; segments as usize],
-            posted: 0,
-            sending: 0,
             missing: if is_owner { 0 } else { segments as usize },
             unchecked: VecDeque::new(),
             is_checking: false,
-            requested: FxHashMap::default(),
-            declined: FxHashSet::default(),
             is_announced: false,
             failure: None,
         }
@@ -111,7 +93,7 @@ impl Relay {
 
     /// A relay that only says why it can't take part.
     pub fn refused(reason: &str) -> Self {
-        let mut this = Self::new(RelayPlan::default(), 0, 0, Some(Vec::new()));
+        let mut this = Self::new(Moves::default(), 0, 0, Some(Vec::new()));
         this.failure = Some(shortened(reason).into());
         this
     }
@@ -138,21 +120,25 @@ impl Relay {
 
     fn handle_message(
         &mut self,
+        now: Timestamp,
         from: NodeId,
         message: &Message,
         out: &mut Outbox,
     ) -> Result<(), Violation> {
         let is_from_tracker = from == NodeId::TRACKER;
-        let hop = |&segment| Hop { with: from, segment };
-        // Another node may begin before the start is known here: what it requests waits.
+        // Another node may begin before the start is known here.
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|requested| {
                 self.check(requested.segment).and_then(|()| check_posted(requested.posted))
             })?;
-            self.requested.extend(segments.iter().map(|r| (hop(&r.segment), r.posted)));
-        } else if let Message::Withdraw { segment, .. } = message {
-            self.check(*segment)?;
-            self.declined.insert(hop(segment));
+            self.moves.handle(now, from, message, out)?;
+        } else if let &Message::Withdraw { segment, .. }
+        | &Message::Offer { segment }
+        | &Message::Refuse { segment, .. }
+        | &Message::Coming { segment } = message
+        {
+            self.check(segment)?;
+            self.moves.handle(now, from, message, out)?;
         } else if let &Message::Describe { index } = message {
             out.send(from, Message::Described(self.catalogue.part(index)));
         } else if let Message::Described(part) = message
@@ -221,7 +207,7 @@ impl Relay {
             return;
         }
         self.held[segment.index()] = true;
-        self.posted = self.posted.saturating_sub(1);
+        self.moves.gain(segment);
         self.missing -= 1;
     }
 
@@ -234,12 +220,11 @@ impl Relay {
 
     // Does what can be done now. Sends come before the next check: whoever waits for a segment
     // gets it before this node hashes another one.
-    fn advance(&mut self, out: &mut Outbox) {
+    fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
         if self.phase != RelayPhase::Moving {
             return;
         }
-        self.expect(out);
-        self.serve(out);
+        self.moves.advance(now, &self.held, out);
         if self.is_complete() && !self.is_announced {
             self.is_announced = true;
             out.send(NodeId::TRACKER, Message::Complete { segments: 0 });
@@ -251,48 +236,70 @@ impl Relay {
             out.push(Output::Check { from, segment, digest: self.digests[segment.index()] });
         }
     }
+}
 
-    // Prepares slots and requests their segments. It waits until half of the window is empty, so
-    // that one message can request several segments.
-    fn expect(&mut self, out: &mut Outbox) {
-        if self.posted > self.window / 2 {
-            return;
-        }
-        let mut requests: Vec<(NodeId, ArrayVec<RequestedSegment, HANDOUT_MAX>)> = Vec::new();
-        while self.posted < self.window
-            && let Some(Hop { with: from, segment }) = self.plan.receives.pop_front()
-        {
-            if std::mem::replace(&mut self.asked[segment.index()], true) {
-                out.send(from, Message::Withdraw { segment, request: 0 });
-                continue;
-            }
-            out.push(Output::Expect { from, segment });
-            self.posted += 1;
-            let place = requests.iter().position(|(node, list)| *node == from && !list.is_full());
-            match place {
-                Some(place) => requests[place].1.push(segment.into()),
-                None => requests.push((from, ArrayVec::from_iter([segment.into()]))),
-            }
-        }
-        for (from, segments) in requests {
-            out.send(from, Message::Request { segments });
+/// What a node receives and sends.
+#[derive(Debug)]
+pub enum Moves {
+    /// By a plan.
+    Planned(Planned),
+    /// As holders choose.
+    Chosen(Box<Exchange>),
+}
+
+impl Default for Moves {
+    fn default() -> Self {
+        Self::Planned(Planned::default())
+    }
+}
+
+impl Moves {
+    fn begin(&mut self, window: usize, segments: u32, is_owner: bool) {
+        match self {
+            Self::Planned(planned) => planned.begin(window, segments, is_owner),
+            Self::Chosen(exchange) if is_owner => exchange.own_all(),
+            Self::Chosen(_) => {}
         }
     }
 
-    fn serve(&mut self, out: &mut Outbox) {
-        while let Some(&hop) = self.plan.sends.front() {
-            let Hop { with: to, segment } = hop;
-            if !self.declined.remove(&hop) {
-                let may_go = self.sending < self.window && self.held[segment.index()];
-                let posted = may_go.then(|| self.requested.remove(&hop)).flatten();
-                let Some(posted) = posted else { break };
-                self.sending += 1;
-                out.push(Output::Serve {
-                    to,
-                    requested: RequestedSegment { posted, ..segment.into() },
-                });
-            }
-            self.plan.sends.pop_front();
+    fn handle(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        match self {
+            Self::Planned(planned) => planned.handle(from, message),
+            Self::Chosen(exchange) => exchange.handle(now, from, message, out),
+        }
+    }
+
+    fn gain(&mut self, segment: SegmentId) {
+        match self {
+            Self::Planned(planned) => planned.gain(),
+            Self::Chosen(exchange) => exchange.gain(segment),
+        }
+    }
+
+    fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
+        match self {
+            Self::Planned(planned) => planned.sent(),
+            Self::Chosen(exchange) => exchange.sent(now, to, segment),
+        }
+    }
+
+    fn advance(&mut self, now: Timestamp, held: &[bool], out: &mut Outbox) {
+        match self {
+            Self::Planned(planned) => planned.advance(held, out),
+            Self::Chosen(exchange) => exchange.offer(now, out),
+        }
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Planned(_) => None,
+            Self::Chosen(exchange) => exchange.deadline(),
         }
     }
 }
@@ -300,7 +307,7 @@ impl Relay {
 impl Node for Relay {
     fn handle(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         input: Input<'_>,
         out: &mut Outbox,
     ) -> Result<(), ProtocolError> {
@@ -311,16 +318,16 @@ impl Node for Relay {
             Input::Start if self.phase == RelayPhase::Reserving => out.push(Output::Reserve),
             Input::Start => out.send(OWNER, Message::Describe { index: 0 }),
             Input::Message { from, message } => {
-                let handled = self.handle_message(from, message, out);
+                let handled = self.handle_message(now, from, message, out);
                 handled.map_err(|violation| violation.from(from))?;
             }
             Input::Arrived { from, segment } => self.unchecked.push_back((from, segment)),
-            Input::Sent { .. } => self.sending -= 1,
+            Input::Sent { to, segment } => self.moves.sent(now, to, segment),
             Input::Checked { segment, verdict, .. } => self.handle_checked(segment, verdict, out),
             Input::Reserved { problem } => self.handle_reserved(problem, out),
-            // It has no deadline, publishes nothing, and ends with the job when a rank is lost.
-            Input::Deadline
-            | Input::Published { .. }
+            Input::Deadline => {}
+            // It publishes nothing, and ends with the job when a rank is lost.
+            Input::Published { .. }
             | Input::Read { .. }
             | Input::Room { .. }
             | Input::Broken { .. }
@@ -328,12 +335,13 @@ impl Node for Relay {
             | Input::Idle
             | Input::Lost { .. } => return Ok(()),
         }
-        self.advance(out);
+        self.advance(now, out);
         Ok(())
     }
 
     fn deadline(&self) -> Option<Timestamp> {
-        None
+        let is_moving = self.phase == RelayPhase::Moving;
+        self.moves.deadline().filter(|_| is_moving)
     }
 
     fn waits_for(&self) -> Option<Wait> {

@@ -121,7 +121,10 @@ impl RunningSwarm {
             | Message::Decline { .. }
             | Message::Unservable { .. }
             | Message::Withdraw { .. }
-            | Message::Withdrawn { .. } => {}
+            | Message::Withdrawn { .. }
+            | Message::Offer { .. }
+            | Message::Refuse { .. }
+            | Message::Coming { .. } => {}
         }
         ControlFlow::Continue(())
     }

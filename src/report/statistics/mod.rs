@@ -169,7 +169,7 @@ fn sorted(samples: &[f64]) -> Vec<f64> {
 }
 
 /// The quantile of sorted samples, interpolated linearly; none where there are no samples.
-fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> Option<f64> {
     let last = sorted.len().checked_sub(1)?;
     let place = part * last as f64;
     let below = (0..last).take_while(|&index| index as f64 + 1.0 <= place).count();

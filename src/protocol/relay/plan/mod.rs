@@ -8,6 +8,9 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::circulant::Schedule;
+use super::exchange::{EXPECTED_MAX, Exchange};
+use super::neighbours::neighbours;
+use super::{Moves, Planned};
 use crate::config::relay_window;
 use crate::manifest::{NodeId, SegmentId};
 
@@ -23,17 +26,27 @@ pub enum RelayAlgorithm {
     Binomial,
     /// The round-optimal schedule on a circulant graph (Träff, arXiv 2407.18004).
     Circulant,
+    /// No plan: each holder chooses among a few neighbours.
+    Neighbours {
+        /// What the neighbours follow from; the same at all nodes.
+        seed: u64,
+    },
 }
 
 impl RelayAlgorithm {
     /// The part of `node` among `nodes` nodes, which count rank 0.
-    pub fn plan(self, node: NodeId, nodes: u32, segments: u32) -> RelayPlan {
+    pub fn moves(self, node: NodeId, nodes: u32, segments: u32) -> Moves {
         let at = Place::of(node, nodes);
-        match self {
+        Moves::Planned(Planned::new(match self {
             Self::Chain { .. } => chain(at, segments),
             Self::Binomial => binomial(at, segments),
             Self::Circulant => circulant(at, segments),
-        }
+            Self::Neighbours { seed } => {
+                let places = neighbours(at.place, at.places, seed);
+                let nodes: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
+                return Moves::Chosen(Box::new(Exchange::new(node, &nodes, segments, seed)));
+            }
+        }))
     }
 
     /// The most segments of `payload_bytes` that a node expects at once, and that it sends.
@@ -41,6 +54,7 @@ impl RelayAlgorithm {
         match self {
             Self::Chain { window } => window,
             Self::Binomial | Self::Circulant => relay_window(payload_bytes),
+            Self::Neighbours { .. } => EXPECTED_MAX,
         }
     }
 }
@@ -51,6 +65,7 @@ impl fmt::Display for RelayAlgorithm {
             Self::Chain { .. } => "chain",
             Self::Binomial => "binomial",
             Self::Circulant => "circulant",
+            Self::Neighbours { .. } => "neighbours",
         })
     }
 }

@@ -22,6 +22,8 @@ const STYLE: &str = "text { font: 11px sans-serif } .grid { stroke: #e9e9e4 } .a
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scaled {
+    /// Who decides: the tracker, or the peers.
+    pub decide: String,
     pub peers: u32,
     pub segments: u32,
     pub segment_bytes: usize,
@@ -37,12 +39,21 @@ pub(crate) struct Scaled {
     pub bound_s: f64,
     pub ratio_to_bound: f64,
     pub median_finish_to_bound: f64,
+    /// The last peer with a link of rate 1 or more ÷ the bound of those peers alone.
+    pub last_fast_to_bound: f64,
+    pub finish_p999_over_p50: f64,
+    /// A peer's finish ÷ the shortest time that its own link and the owner's allow.
+    pub own_finish_p50: f64,
+    pub own_finish_p99: f64,
+    pub own_finish_max: f64,
     pub origin_copies: f64,
     pub tracker_messages_per_second: f64,
+    /// Messages to and from rank 0 for each delivered segment.
+    pub tracker_messages_per_segment: f64,
     /// The tracker's busy time ÷ the makespan; above 1, the tracker was the bottleneck.
     pub tracker_utilization: f64,
     /// Bytes of control messages for each byte delivered.
-    pub message_bytes_per_byte: f64,
+    pub control_bytes_per_byte: f64,
     /// The peak memory of the simulation ÷ the peers: state of the protocol and pending events, without
     /// payload. None where the system does not tell.
     pub memory_bytes_per_peer: Option<f64>,
@@ -50,22 +61,27 @@ pub(crate) struct Scaled {
 }
 
 pub(crate) fn table(runs: &[Scaled]) -> String {
-    let columns = "#peers|links|#makespan|#÷ bound|#median finish ÷ bound|#copies by owner|\
-                   #tracker messages/s|#tracker busy|#control bytes/byte|#memory/peer|\
+    let columns = "#peers|decide|links|#makespan|#÷ bound|#median finish ÷ bound|\
+                   #last fast ÷ its bound|#p99 ÷ own|#p99.9 ÷ p50|#copies by owner|\
+                   #tracker messages/segment|#tracker busy|#control bytes/byte|#memory/peer|\
                    #tracker saturates at|#took";
     let row = |run: &Scaled| {
         // Where the tracker's messages grow in proportion; means nothing where it is saturated already.
         let saturation_peers = f64::from(run.peers) / run.tracker_utilization;
         let cells = [
             run.peers.to_string(),
+            run.decide.clone(),
             run.rates.clone(),
             seconds(run.makespan_s),
             format!("{:.3}", run.ratio_to_bound),
             format!("{:.3}", run.median_finish_to_bound),
+            format!("{:.3}", run.last_fast_to_bound),
+            format!("{:.3}", run.own_finish_p99),
+            format!("{:.3}", run.finish_p999_over_p50),
             format!("{:.3}", run.origin_copies),
-            format!("{:.0}", run.tracker_messages_per_second),
+            format!("{:.4}", run.tracker_messages_per_segment),
             format!("{:.1}%", run.tracker_utilization * 100.0),
-            format!("{:.6}", run.message_bytes_per_byte),
+            format!("{:.6}", run.control_bytes_per_byte),
             run.memory_bytes_per_peer.map_or("-".into(), size),
             format!("{saturation_peers:.0} peers"),
             seconds(run.took_s),
@@ -95,18 +111,19 @@ fn chart(runs: &[Scaled], title: &str, of: fn(&Scaled) -> f64) -> Svg {
     vertical(&mut svg, &y, &in_units(&y), title);
     let ticks: Vec<_> = peers.iter().map(|&count| (f64::from(count), count.to_string())).collect();
     horizontal(&mut svg, &x, &ticks, [TOP, BOTTOM], "peers, log scale");
-    let mut kinds: Vec<&str> = runs.iter().map(|run| run.rates.as_str()).collect();
+    let kind_of = |run: &Scaled| format!("{}, {}", run.decide, run.rates);
+    let mut kinds: Vec<String> = runs.iter().map(kind_of).collect();
     kinds.dedup();
     for (place, kind) in kinds.into_iter().enumerate() {
         let [curve, mark] = ["curve", "mark"].map(|class| format!("{class} c{}", place % COLOURS));
-        let points = runs.iter().filter(|run| run.rates == kind);
+        let points = runs.iter().filter(|run| kind_of(run) == kind);
         let points: Vec<_> =
             points.map(|run| [x.place(f64::from(run.peers)), y.place(of(run))]).collect();
         svg.path(&curve, &points);
         let key = [RIGHT - 120.0, BOTTOM - 12.0 - 16.0 * place as f64];
         points.iter().chain([&key]).for_each(|at| svg.mark(&mark, place, *at, 3.6, ""));
         let label = [key[0] + 10.0, key[1] + 4.0];
-        svg.text("name", Anchor::Start, label, &format!("links: {kind}"));
+        svg.text("name", Anchor::Start, label, &kind);
     }
     svg
 }
