@@ -13,19 +13,21 @@ use serde::{Deserialize, Serialize};
 use super::comparison::{below, is_in};
 use super::destination::TIME_UNITS;
 use super::{
-    DestinationError, Entry, EntryKind, FileTime, Layout, ListError, ListOptions, Listed, Manifest,
-    SegmentDigest, TreePath, list,
+    DestinationError, Entry, EntryKind, FileTime, FilterVerdict, Layout, ListError, ListOptions,
+    Listed, Manifest, NameFilter, SegmentDigest, TreePath, list,
 };
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
 /// What a dry run looks for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct DryRunOptions<'a> {
     /// Whether a folder that is missing would be made.
     pub mkdir: bool,
     /// Whether what the source has not would go.
     pub delete: bool,
+    /// What the source was asked for: nothing else goes.
+    pub selection: &'a NameFilter,
     /// The digests of all segments, where files are compared by content; empty otherwise.
     pub digests: &'a [Digest],
     /// Names of each kind, at most; all of them are counted.
@@ -108,6 +110,15 @@ pub fn dry_run(
     Ok(look.ended(layout, &right))
 }
 
+/// Folders of a destination, by their paths below the source.
+#[derive(Default)]
+struct AlteredFolders<'l> {
+    /// They would not stay.
+    gone: FxHashSet<&'l [u8]>,
+    /// The source was not asked for them.
+    unselected: FxHashSet<&'l [u8]>,
+}
+
 struct DryRunWalk<'a> {
     manifest: &'a Manifest,
     options: &'a DryRunOptions<'a>,
@@ -135,14 +146,18 @@ impl DryRunWalk<'_> {
             }
             listed => listed?,
         };
-        let gone = self.walk(begin, end, &manifest);
+        let AlteredFolders { gone, unselected } = self.walk(begin, end, &manifest);
         for (path, _) in left_out.iter().filter(|(path, _)| !is_in(path.below_root(), &gone)) {
             let entries = &self.manifest.entries[begin..end];
             match entries.binary_search_by(|entry| below(&entry.path).cmp(below(path))) {
                 Ok(at) if entries[at].kind != EntryKind::Folder => {
                     self.found[begin + at] = Found::Other;
                 }
-                Err(_) if self.options.delete => {
+                Err(_)
+                    if self.options.delete
+                        && !is_in(path.below_root(), &unselected)
+                        && self.is_selected(path, false) =>
+                {
                     self.result.deleted.add(path, 0, self.options.names_max);
                 }
                 Ok(_) | Err(_) => {}
@@ -151,11 +166,15 @@ impl DryRunWalk<'_> {
         Ok(())
     }
 
-    /// Both lists have one order: one walk over both finds what is in one alone. Returns the folders that would
-    /// not stay.
-    fn walk<'l>(&mut self, begin: usize, end: usize, listed: &'l Manifest) -> FxHashSet<&'l [u8]> {
+    /// Whether the source was asked for what has this name.
+    fn is_selected(&self, path: &TreePath, is_folder: bool) -> bool {
+        self.options.selection.verdict(path.below_root(), is_folder) == FilterVerdict::Taken
+    }
+
+    /// Both lists have one order: one walk over both finds what is in one alone.
+    fn walk<'l>(&mut self, begin: usize, end: usize, listed: &'l Manifest) -> AlteredFolders<'l> {
         let (mut own, mut other) = (begin, 0);
-        let mut gone = FxHashSet::default();
+        let AlteredFolders { mut gone, mut unselected } = AlteredFolders::default();
         while own < end || other < listed.entries.len() {
             let there = listed.entries.get(other);
             let order = match (self.manifest.entries[..end].get(own), there) {
@@ -175,6 +194,14 @@ impl DryRunWalk<'_> {
             other += 1;
             let stays = order == Ordering::Equal && self.found[own - 1] == Found::Same;
             let is_inner = is_in(path, &gone);
+            let is_folder = there.kind == EntryKind::Folder;
+            if order == Ordering::Greater
+                && !is_inner
+                && (is_in(path, &unselected) || !self.is_selected(&there.path, is_folder))
+            {
+                unselected.extend(is_folder.then_some(path));
+                continue;
+            }
             if there.kind == EntryKind::Folder && !stays && !is_inner {
                 gone.insert(path);
             }
@@ -182,7 +209,7 @@ impl DryRunWalk<'_> {
                 self.extra(there, is_inner);
             }
         }
-        gone
+        AlteredFolders { gone, unselected }
     }
 
     /// What the source has not; `is_inner`: it goes with its folder.

@@ -146,3 +146,25 @@ fn every_rank_tells_what_it_would_do() {
     let of = |rank: usize| entries(&json["nodes"][rank]["destinations"][0]);
     assert_eq!([of(0), of(1)], [[0, 0, all, 0], [all, 0, 0, 0]], "{json}");
 }
+
+#[test]
+fn what_patterns_leave_out_would_not_be_deleted() {
+    let (from, to) = (temp(), temp());
+    let (source, to) = (from.path().join("tree"), to.path().to_owned());
+    fs::create_dir(&source).expect("a folder");
+    fs::write(source.join("a"), "a").expect("a file");
+    stage(&source, &to, &[]);
+    let there = to.join("tree");
+    fs::create_dir_all(there.join("logs/old")).expect("folders");
+    fs::create_dir(there.join("more")).expect("a folder");
+    for name in ["x.log", "y.dat", "logs/z.dat", "logs/old/w.dat", "more/u.log"] {
+        fs::write(there.join(name), name).expect("a file");
+    }
+    let flags = ["--delete", "--exclude", "*.log", "--exclude", "logs"];
+    let json = dry(&source, &to, &flags).is(0).json();
+    // `y.dat`, and the folder `more` with all that is in it.
+    assert_eq!(entries(&json["nodes"][0]["destinations"][0])[3], 2, "{json}");
+    stage(&source, &to, &flags);
+    let left = ["x.log", "y.dat", "logs/old/w.dat", "more"].map(|name| there.join(name).exists());
+    assert_eq!(left, [true, false, true, false]);
+}

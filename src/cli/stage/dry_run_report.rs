@@ -41,6 +41,7 @@ impl NodeDryRun {
             mkdir: args.mkdir,
             // What could not be listed looks as if the source had it not.
             delete: args.delete && list.is_whole,
+            selection: &args.selection.0,
             digests: &list.digests,
             names_max: if args.shared.json { usize::MAX } else { SHOWN_MAX },
         };
