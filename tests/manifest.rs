@@ -1,5 +1,8 @@
 //! `mpiswarm manifest`, `mpiswarm verify` and `mpiswarm synthesize --tree`, from the command line.
 
+#[path = "manifest/torrent.rs"]
+mod torrent;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;

@@ -195,7 +195,9 @@ impl RunArgs {
 #[command(
     after_help = "Exit codes: 0 all listed, 1 something could not be read, 2 input refused\n\n\
     SRC, SRC/ and a symbolic link to a folder mean the folder. A symbolic link keeps its own name; inside \
-    a folder it is listed as a link."
+    a folder it is listed as a link.\n\
+    A torrent has names, content, links within it and the right to execute; no other modes, no times, no empty \
+    folders."
 )]
 pub(super) struct ManifestArgs {
     /// Files and folders to list
@@ -211,6 +213,10 @@ pub(super) struct ManifestArgs {
     pub(super) links: Links,
     #[command(flatten)]
     pub(super) attributes: AttributeFlags,
+    /// Write the metainfo file of a torrent (BitTorrent v2, BEP 52) that holds SRC, one file or folder, to this
+    /// file. The list is then written only with --out
+    #[arg(long, value_name = "FILE")]
+    pub(super) torrent: Option<PathBuf>,
 }
 
 /// A comparison of what lies on disk with its manifest.

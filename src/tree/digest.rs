@@ -47,6 +47,18 @@ pub fn root_of_large_file(
     entry: u32,
     digest: impl Fn(SegmentId) -> Option<Digest>,
 ) -> Option<Digest> {
+    let runs = parts_of_large_file(manifest, layout, entry, digest)?;
+    Some(merkle::root_over_runs(runs, layout.segment_bytes()))
+}
+
+/// The digests of the parts of a large file, holes included, in runs of equal ones, each with its length; none
+/// while one of them is unknown.
+pub(super) fn parts_of_large_file(
+    manifest: &Manifest,
+    layout: &Layout,
+    entry: u32,
+    digest: impl Fn(SegmentId) -> Option<Digest>,
+) -> Option<Vec<(u64, Digest)>> {
     let EntryKind::File { bytes, .. } = manifest.entries[entry as usize].kind else { return None };
     let part = layout.segment_bytes();
     let parts = bytes.div_ceil(part as u64);
@@ -68,5 +80,5 @@ pub fn root_of_large_file(
         let last = merkle::root_of_part(&vec![0; rest], part);
         runs.extend([(parts - 1 - next, zeros), (1, last)]);
     }
-    Some(merkle::root_over_runs(runs, part))
+    Some(runs)
 }

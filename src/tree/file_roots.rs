@@ -25,6 +25,8 @@ const PART_BYTES: usize = 1 << 20;
 pub struct FileRoots {
     /// By entry. None for what is no file, for an empty file, and for one of `errors`.
     pub roots: Vec<Option<Digest>>,
+    /// By segment; none where a file of it is one of `errors`.
+    pub digests: Vec<Option<Digest>>,
     /// The files that can't be read or changed, each once, in order.
     pub errors: Vec<SourceError>,
 }
@@ -135,15 +137,17 @@ pub fn roots_of_files(
             }
         }
     }
-    let digest = |segment: SegmentId| digests[segment.index()].as_ref().map(|one| one.digest);
+    let digests: Vec<Option<Digest>> =
+        digests.into_iter().map(|one| one.map(|one| one.digest)).collect();
     for (index, entry) in (0..).zip(&manifest.entries) {
         let is_large = |bytes| bytes > layout.segment_bytes() as u64;
         if matches!(entry.kind, EntryKind::File { bytes, .. } if is_large(bytes)) {
+            let digest = |segment: SegmentId| digests[segment.index()];
             roots[index as usize] = root_of_large_file(manifest, layout, index, digest);
         }
     }
     let mut errors = errors.into_inner().expect("no thread panics with the lock");
     errors.sort_by_key(|error: &SourceError| error.entry);
     errors.dedup_by_key(|error| error.entry);
-    FileRoots { roots, errors }
+    FileRoots { roots, digests, errors }
 }

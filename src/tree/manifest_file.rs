@@ -5,7 +5,7 @@
 //! first name says.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{self, BufRead, BufReader, Read as _, Write};
 use std::ops::Range;
 use std::path::Path;
 
@@ -13,11 +13,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rustc_hash::FxHashMap;
 use rustix::fd::AsFd;
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fsync, openat, renameat, unlinkat};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Attributes, Entry, EntryKind, FileOwner, FileTime, Manifest, ManifestError, TreePath, Xattr,
+    whole_file,
 };
 use crate::escape;
 use crate::verify::Digest;
@@ -380,22 +380,7 @@ impl StoredManifest {
     ///
     /// When writing fails; the file is then as it was.
     pub fn write(&self, folder: impl AsFd, name: &[u8]) -> io::Result<()> {
-        let folder = folder.as_fd();
-        // Nobody can guess the name and plant a link under it.
-        let temporary = format!(".mpiswarm-{:032x}.part", rand::random::<u128>());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = File::from(openat(folder, &*temporary, flags, Mode::from(0o644))?);
-        let written = self
-            .to_writer(BufWriter::new(&file))
-            .and_then(|()| Ok(fsync(&file)?))
-            .and_then(|()| Ok(renameat(folder, &*temporary, folder, name)?));
-        if let Err(cause) = written {
-            // What was wrong first is told.
-            let _ = unlinkat(folder, &*temporary, AtFlags::empty());
-            return Err(cause);
-        }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(fsync(openat(folder, ".", flags, Mode::empty())?)?)
+        whole_file::write_in(folder.as_fd(), name, |out| self.to_writer(out))
     }
 
     /// Writes a file, whole or not at all. One that is there is replaced.
@@ -404,11 +389,7 @@ impl StoredManifest {
     ///
     /// When writing fails; the file is then as it was.
     pub fn write_to(&self, path: &Path) -> io::Result<()> {
-        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?;
-        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        self.write(openat(CWD, folder, flags, Mode::empty())?, name.as_encoded_bytes())
+        whole_file::write_to(path, |out| self.to_writer(out))
     }
 }
 

@@ -22,6 +22,8 @@ mod name_filter;
 mod source;
 mod source_root;
 mod synthetic;
+mod torrent;
+mod whole_file;
 #[cfg(test)]
 mod comparison_tests;
 #[cfg(test)]
@@ -48,3 +50,4 @@ pub use name_filter::{FilterRule, FilterVerdict, NameFilter, Pattern};
 pub use source::{SourceCause, SourceError, TreeSource};
 pub use source_root::ListError;
 pub use synthetic::SyntheticTree;
+pub use torrent::{Torrent, TorrentError};
