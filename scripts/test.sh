@@ -48,7 +48,7 @@ tests() {
     fi
 }
 
-shell_scripts() { shellcheck -x "$scripts"/*.sh "$scripts"/cluster/* "$root/.ci/run"; }
+shell_scripts() { shellcheck -x "$scripts"/*.sh "$scripts"/cluster/* "$scripts"/packaging/*.sh "$root/.ci/run"; }
 
 # `--cfg loom` changes every crate's fingerprint: without a folder of its own, each change between
 # this step and the others would build the world anew. Link-time optimisation buys nothing here.
