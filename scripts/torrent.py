@@ -1,4 +1,8 @@
-"""Called by libtorrent.sh: checks a torrent, and delivers a tree by one."""
+#!/usr/bin/env python3
+"""Usage: scripts/torrent.py check TORRENT DIR | deliver SRC DIR…
+
+What scripts/libtorrent.sh calls with a Python that has libtorrent; its --help says more.
+"""
 
 import os
 import select
@@ -8,7 +12,11 @@ import sys
 import tempfile
 import time
 
-import libtorrent as lt
+if sys.argv[1:2] in ([], ["-h"], ["--help"]):
+    print(__doc__.rstrip())
+    sys.exit(0 if sys.argv[1:] else 2)
+
+import libtorrent as lt  # noqa: E402
 
 FLAGS = lt.create_torrent.v2_only | lt.create_torrent.symlinks
 # What checks or fetches gigabytes on a slow disk, and still ends before whoever waits for it.

@@ -181,6 +181,9 @@ fn a_folder_without_inputs_is_refused() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("has no in<R>.txt"));
 }
 
+/// Recipes of package managers are no scripts.
+const RECIPES: [&str; 4] = ["mpiswarm.def", "package.py", "recipe.yaml", "variants.yaml"];
+
 /// Every script, by its path from `scripts`.
 fn names() -> Vec<String> {
     let (mut names, mut folders) = (Vec::new(), vec![scripts()]);
@@ -189,7 +192,7 @@ fn names() -> Vec<String> {
             let path = entry.expect("scripts/ can be read").path();
             if path.is_dir() {
                 folders.push(path);
-            } else {
+            } else if !RECIPES.iter().any(|recipe| path.ends_with(recipe)) {
                 let name = path.strip_prefix(scripts()).expect("the walk began there");
                 names.push(name.to_string_lossy().into_owned());
             }
