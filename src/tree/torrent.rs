@@ -71,9 +71,9 @@ impl<'a> Torrent<'a> {
             errors.push(TorrentError::Namesake(shown.clone()));
         }
         let segment_bytes = u64::from(manifest.segment_bytes);
-        let hashes = |entry: &Entry| match entry.kind {
-            EntryKind::File { bytes, .. } if bytes > segment_bytes => bytes.div_ceil(segment_bytes),
-            _ => 0,
+        let hashes = |entry: &Entry| {
+            let EntryKind::File { bytes, .. } = entry.kind else { return 0 };
+            if bytes > segment_bytes { bytes.div_ceil(segment_bytes) } else { 0 }
         };
         if contents().map(hashes).fold(0, u64::saturating_add) > LAYER_HASHES_MAX {
             errors.push(TorrentError::TooLarge(shown));
