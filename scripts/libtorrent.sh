@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Usage: scripts/libtorrent.sh check TORRENT DIR | deliver SRC DIR…
+# Usage: scripts/libtorrent.sh install | check TORRENT DIR | deliver SRC DIR…
 #
 # libtorrent, the BitTorrent library of many clients, beside our own torrents and staging.
+#   install   only makes it ready
 #   check     DIR/<name of the torrent>: does libtorrent make the same torrent of it (files, links, roots and
 #             layers), and does it take what lies there for whole? One line says so, and one each difference
 #   deliver   brings SRC to each DIR as a torrent, over the loopback interface: one process has it, and one
-#             for each DIR fetches it. Empty folders, times and most of the modes do not come along
+#             for each DIR fetches it. Links, empty folders, times and most of the modes do not come along
 #
 # It is installed from PyPI into a virtual environment below the build folder. Nothing leaves this machine
 # else: no tracker, no DHT.
@@ -24,9 +25,10 @@ refuse() {
 
 case ${1-} in
     -h | --help) usage && exit ;;
+    install) ;;
     check) (($# == 3)) || die "check takes a torrent and a folder; see --help" ;;
     deliver) (($# >= 3)) || die "deliver takes a source and folders; see --help" ;;
-    *) die "use one of: check, deliver; see --help" ;;
+    *) die "use one of: install, check, deliver; see --help" ;;
 esac
 
 folder=$(target_folder)/libtorrent
@@ -46,4 +48,5 @@ if ! has_libtorrent; then
     fi
     exec 9>&-
 fi
+[[ $1 != install ]] || exit 0
 exec "$python" -W ignore "$scripts/torrent.py" "$@"

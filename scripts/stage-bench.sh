@@ -9,12 +9,16 @@
 #   cp             cp -a, four at once
 #   tar            tar | tar, four at once
 #   tar-tee        one tar, whose output goes to four
+#   tar-bcast      tar through MPI_Bcast in 4 MiB at a time: rank 0 packs, all four ranks unpack
+#   libtorrent     a torrent, made and fetched by libtorrent in five processes (scripts/libtorrent.sh)
 #   sbcast         with --slurm: tar, sbcast and srun tar, on four nodes of a Slurm on this machine
 #   empty          mpirun -n 4 of a program that does nothing: what stage-ranks costs without staging
-# Trees, by default all, made from the seed:
+# Trees, by default the first three, made from the seed; the others are copied:
 #   large          1 GiB in 100 files
 #   small          400 MB in 100,000 files, 4 KiB each on average
 #   one            one file of 1 GiB
+#   toolchain      the folder of this Rust (rustc --print sysroot)
+#   python         the folder of this python3 (sys.prefix), or --python
 #
 #   --rounds N     how often each contender runs with each tree; by default 7, after one that does not count
 #   --scale X      trees of so many times the bytes; of `small` also the files. By default 1
@@ -23,15 +27,21 @@
 #   --seed N       of the trees and of the order in which contenders run; by default 1
 #   --in DIR       where trees and copies lie; by default a new folder in /dev/shm
 #   --out DIR      where the record goes; by default results/stage-bench-<UTC date>-<commit>
+#   --python DIR   the folder of the tree python
+#   --disturbed    also what is left in the folders when one is on a disk that is too small (as root), and when
+#                  the contender is killed after half of the time that it took: leftovers.csv
+#   --quick        all trees, tiny, two rounds, --disturbed: to see that everything works
 #   --slurm        with sbcast; needs root, and scripts/cluster/slurm-local.sh
 #
 # The source is read once before each run, so that it is in the page cache. In the round that does not
 # count, each copy is compared with the source by scripts/check-tree.sh. What the rivals write is synced by
-# `sync -f`, as part of their time. rsync does not keep hard links here, and cp, tar and rsync do not hash.
+# `sync -f`, as part of their time. rsync does not keep hard links here, and cp, tar and rsync do not hash. Of
+# libtorrent the files alone are compared: the torrent has no links, times and empty folders.
 # The record: environment.txt; rounds.csv, a line a run (bytes and files are those that all four folders
 # get, `verified` says whether the copies were compared with the source, `ok` whether the command succeeded
-# and the copies, if compared, are right); log.txt, what failed; summary.txt. MPISWARM names another binary,
-# which is then not built.
+# and the copies, if compared, are right); log.txt, what failed; summary.txt; leftovers.csv, a line a disturbed
+# run (its exit code, in the four folders the files with a final name that are not as in the source, and those
+# that are missing). MPISWARM names another binary, which is then not built.
 #
 # Exit code: 0 all contenders were right, 1 one was not (summary.txt counts them), 2 wrong call.
 
@@ -42,10 +52,11 @@ scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # Points in numbers.
 export LC_ALL=C
 
-all_trees=(large small one)
-all_contenders=(stage-ranks stage-process rsync cp tar tar-tee empty)
+made_trees=(large small one)
+all_trees=("${made_trees[@]}" toolchain python)
+all_contenders=(stage-ranks stage-process rsync cp tar tar-tee tar-bcast libtorrent empty)
 copies=4
-rounds=7 scale=1 small_files='' seed=1 base='' out='' with_slurm=false contenders=() trees=()
+rounds=7 scale=1 small_files='' seed=1 base='' out='' with_slurm=false contenders=() trees=() python='' disturbed=false quick=false
 while (($#)); do
     case $1 in
         -h | --help) usage && exit ;;
@@ -56,6 +67,9 @@ while (($#)); do
         --seed) seed=${2-} && shift ;;
         --in) base=${2-} && shift ;;
         --out) out=${2-} && shift ;;
+        --python) python=${2-} && shift ;;
+        --disturbed) disturbed=true ;;
+        --quick) quick=true disturbed=true rounds=2 scale=0.001 trees=("${all_trees[@]}") ;;
         --slurm) with_slurm=true ;;
         -*) die "unknown argument $1; see --help" ;;
         *)
@@ -66,7 +80,7 @@ while (($#)); do
     shift || die "the last option has no value; see --help"
 done
 ! $with_slurm || all_contenders+=(sbcast)
-((${#trees[@]})) || trees=("${all_trees[@]}")
+((${#trees[@]})) || trees=("${made_trees[@]}")
 ((${#contenders[@]})) || contenders=("${all_contenders[@]}")
 for name in "${contenders[@]}"; do
     [[ " ${all_contenders[*]} " == *" $name "* ]] || die "--only: unknown contender $name: use one of ${all_contenders[*]}"
@@ -79,9 +93,29 @@ done
 # scaled NUMBER: times --scale, at least 1.
 scaled() { awk -v number="$1" -v scale="$scale" 'BEGIN { n = int(number * scale); printf "%.0f", n < 1 ? 1 : n }'; }
 
+# tree_folder TREE: where a tree is copied from; nothing for one that is made.
+tree_folder() {
+    local folder
+    case $1 in
+        toolchain)
+            folder=$(rustc --print sysroot)
+            ! $quick || folder=$folder/lib/rustlib/etc
+            ;;
+        python)
+            folder=$python
+            [[ -n $folder ]] || folder=$(python3 -c 'import sys; print(sys.prefix)')
+            ! $quick || folder=$(python3 -c 'import json, os; print(os.path.dirname(json.__file__))')
+            ;;
+        *) return 0 ;;
+    esac
+    [[ -d $folder ]] || die "$1: no folder $folder: name another (--python), or leave it out"
+    readlink -f "$folder"
+}
+
 # tree_files TREE, tree_bytes TREE: what it is made of.
 tree_files() {
     case $1 in
+        toolchain | python) find "$(tree_folder "$1")" -printf x | wc -c ;;
         large) echo 100 ;;
         small) echo "${small_files:-$(scaled 100000)}" ;;
         one) echo 1 ;;
@@ -89,6 +123,7 @@ tree_files() {
 }
 tree_bytes() {
     case $1 in
+        toolchain | python) du -sb "$(tree_folder "$1")" | cut -f 1 ;;
         large | one) scaled $((1 << 30)) ;;
         small) echo $(($(tree_files small) * 4096)) ;;
     esac
@@ -145,6 +180,13 @@ rival() {
             packing=$!
             at_once unpack_pipe && wait "$packing"
             ;;
+        tar-bcast)
+            export base source
+            # shellcheck disable=SC2016
+            "$mpirun" "${mpirun_arguments[@]}" "$work/bcast" \
+                'tar --format=posix -C "${source%/*}" -cf - "${source##*/}"' 'tar -C "$base/copies/$RANK" -xpf -'
+            ;;
+        libtorrent) "$scripts/libtorrent.sh" deliver "$source" "$base"/copies/* ;;
     esac && sync -f "$base/copies"
 }
 
@@ -201,15 +243,74 @@ END
 # compare NAME: all copies with the source.
 compare() {
     local copy options=()
+    if [[ $1 == libtorrent ]]; then
+        [[ $(left_over) == 0,0 ]]
+        return
+    fi
     [[ $1 != rsync ]] || options=(--no-hard-links)
     for ((copy = 0; copy < copies; copy++)); do
         "$scripts/check-tree.sh" "${options[@]}" "$source" "$base/copies/$copy/${source##*/}" || return 1
     done
 }
 
+# left_over: in the copies, the files under a final name that are not as in the source, and those that are missing.
+left_over() {
+    local copy
+    for ((copy = 0; copy < copies; copy++)); do
+        if [[ -d $base/copies/$copy/${source##*/} ]]; then
+            diff -rq --no-dereference "$source" "$base/copies/$copy/${source##*/}" || true
+        else
+            find "$source" -type f -printf 'missing\n'
+        fi
+    done | awk -v source="$source" '
+        / differ$/ { wrong++ }
+        /^missing$/ { missing++ }
+        # A folder that is missing counts as all of its files; links and empty folders are none.
+        index($0, "Only in " source) == 1 {
+            path = substr($0, 9); sub(/: /, "/", path); gsub(/\047/, "\047\\\047\047", path)
+            command = "find \047" path "\047 -type f -printf x | wc -c"
+            command | getline count; close(command); missing += count
+        }
+        END { printf "%d,%d", wrong, missing }'
+}
+
+# compile NAME: the C program of stdin.
+compile() { "$mpicc" -O2 -x c -o "$work/$1" -; }
+
 compile_empty() {
-    printf '#include <mpi.h>\nint main(int n, char **v) { MPI_Init(&n, &v); MPI_Finalize(); return 0; }\n' >"$work/empty.c"
-    "$mpicc" -O2 -o "$work/empty" "$work/empty.c"
+    compile empty <<'END'
+#include <mpi.h>
+int main(int n, char **v) { MPI_Init(&n, &v); MPI_Finalize(); return 0; }
+END
+}
+
+# bcast PACK UNPACK: what the command PACK writes on rank 0, the command UNPACK reads on every rank.
+compile_bcast() {
+    compile bcast <<'END'
+#include <mpi.h>
+#include <stdio.h>
+#include <stdlib.h>
+static char buffer[4 << 20];
+int main(int n, char **v) {
+    int rank, length = 0, wrong = 0;
+    char text[16];
+    MPI_Init(&n, &v);
+    MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    snprintf(text, sizeof text, "%d", rank);
+    setenv("RANK", text, 1);
+    FILE *in = rank ? NULL : popen(v[1], "r"), *out = popen(v[2], "w");
+    do {
+        if (!rank) length = fread(buffer, 1, sizeof buffer, in);
+        MPI_Bcast(&length, 1, MPI_INT, 0, MPI_COMM_WORLD);
+        MPI_Bcast(buffer, length, MPI_BYTE, 0, MPI_COMM_WORLD);
+        wrong |= fwrite(buffer, 1, length, out) != (size_t)length;
+    } while (length == sizeof buffer);
+    if (in) wrong |= pclose(in);
+    wrong |= pclose(out);
+    MPI_Finalize();
+    return !!wrong;
+}
+END
 }
 
 remove() {
@@ -249,6 +350,36 @@ run_one() {
     remove "$base/copies"
 }
 
+# disturb TREE NAME: adds two lines to leftovers.csv. The contender is killed with all of its processes, which it
+# has in a session of its own.
+disturb() {
+    local tree=$1 name=$2 copy code pid half
+    half=$(awk -F, -v tree="$tree" -v name="$name" \
+        '$2 == tree && $3 == name { seconds = $4 } END { printf "%.3f", seconds / 2 }' "$out/rounds.csv")
+    for disturbance in full killed; do
+        code=0
+        for ((copy = 0; copy < copies; copy++)); do mkdir -p "$base/copies/$copy"; done
+        if [[ $disturbance == full ]]; then
+            mount -t tmpfs -o "size=$((bytes / 2 + 4096))" tmpfs "$base/copies/$((copies - 1))" 2>/dev/null || continue
+            (contend "$name") >/dev/null 2>&1 || code=$?
+        else
+            # Job control gives it a process group of its own.
+            set -m
+            (contend "$name") >/dev/null 2>&1 &
+            pid=$!
+            set +m
+            sleep "$half"
+            kill -KILL -- "-$pid" 2>/dev/null || true
+            wait "$pid" 2>/dev/null || code=$?
+            # Ranks end when they miss their launcher.
+            sleep 1
+        fi
+        printf '%s,%s,%s,%s,%s\n' "$tree" "$name" "$disturbance" "$code" "$(left_over)" >>"$out/leftovers.csv"
+        [[ $disturbance != full ]] || umount "$base/copies/$((copies - 1))"
+        remove "$base/copies"
+    done
+}
+
 # shuffle WORD…: sets `order` (Fisher and Yates), because what RANDOM of a subshell drew would be drawn again.
 shuffle() {
     order=("$@")
@@ -261,12 +392,15 @@ shuffle() {
 
 # measure TREE: all rounds of it.
 measure() {
-    local tree=$1 round name files bytes
-    "$MPISWARM" synthesize --tree "$base/holes" --files "$(tree_files "$tree")" --bytes "$(tree_bytes "$tree")" \
-        --seed "$seed" >/dev/null
+    local tree=$1 round name files bytes folder
+    folder=$(tree_folder "$tree")
+    if [[ -z $folder ]]; then
+        "$MPISWARM" synthesize --tree "$base/holes" --files "$(tree_files "$tree")" \
+            --bytes "$(tree_bytes "$tree")" --seed "$seed" >/dev/null
+    fi
     # Without holes, which some contenders skip: all move the same bytes.
-    cp -a --sparse=never --reflink=never "$base/holes" "$source"
-    remove "$base/holes"
+    cp -a --sparse=never --reflink=never "${folder:-$base/holes}" "$source"
+    [[ -n $folder ]] || remove "$base/holes"
     files=$(find "$source" -type f -printf x | wc -c)
     bytes=$(find "$source" -type f -printf '%i %s\n' | sort -u | awk '{ sum += $2 } END { printf "%.0f", sum }')
     printf 'tree %s: %s files, %s bytes\n' "$tree" "$files" "$bytes" >>"$out/environment.txt"
@@ -278,6 +412,10 @@ measure() {
             [[ $name != empty ]] || delivered=0,0
             run_one "$round" "$tree" "$name"
         done
+    done
+    for name in "${contenders[@]}"; do
+        # The disks of Slurm's nodes are not seen from here.
+        ! $disturbed || [[ $name == empty || $name == sbcast ]] || disturb "$tree" "$name"
     done
     remove "$source"
 }
@@ -367,12 +505,14 @@ chosen() { [[ " ${contenders[*]} " == *" $1 "* ]]; }
 
 programs=(awk df find tar tee)
 ! chosen rsync || programs+=(rsync)
+! $disturbed || programs+=(diff column)
 for name in "${programs[@]}"; do
     have "$name" || die "$name is missing: install it (on Debian: apt-get install $name), or choose others with --only"
 done
 base=$(readlink -f "${base:-/dev/shm}") || die "--in: no folder $base: name another"
 [[ -d $base && -w $base ]] || die "--in: no folder $base that can be written: name another"
 [[ -z ${MPISWARM-} ]] || MPISWARM=$(readlink -f "$MPISWARM")
+for tree in "${trees[@]}"; do tree_folder "$tree" >/dev/null; done
 out=$(readlink -m "${out:-$(record_folder stage-bench)}")
 [[ ! -e $out ]] || die "$out exists already: name another folder"
 
@@ -396,11 +536,17 @@ trap finish EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 check_room
-if chosen stage-ranks || chosen empty; then
+if chosen stage-ranks || chosen empty || chosen tar-bcast; then
     mpi_environment "$copies"
     mpi_arguments "$copies"
 fi
 ! chosen empty || compile_empty
+! chosen tar-bcast || compile_bcast
+if chosen libtorrent && ! "$scripts/libtorrent.sh" install; then
+    say "without libtorrent" >&2
+    read -ra contenders <<<"$(printf '%s\n' "${contenders[@]}" | grep -vx libtorrent | paste -sd ' ')"
+    ((${#contenders[@]})) || die "no contender is left: choose others with --only"
+fi
 if chosen sbcast; then
     export MPISWARM_SLURM_FOLDER=$work/slurm
     "$scripts/cluster/slurm-local.sh" up $$
@@ -424,9 +570,13 @@ commit=$(git describe --always --dirty --abbrev=7 --exclude='*' 2>/dev/null) || 
     lscpu 2>/dev/null || true
 } >"$out/environment.txt"
 printf 'round,tree,contender,seconds,bytes,files,verified,ok\n' >"$out/rounds.csv"
+! $disturbed || printf 'tree,contender,disturbance,exit_code,incomplete,missing\n' >"$out/leftovers.csv"
 
 RANDOM=$seed
 for tree in "${trees[@]}"; do measure "$tree"; done
-awk -F, "$summary" "$out/rounds.csv" | tee "$out/summary.txt"
+{
+    awk -F, "$summary" "$out/rounds.csv"
+    ! $disturbed || { echo && column -s , -t "$out/leftovers.csv"; }
+} | tee "$out/summary.txt"
 say "record: $out"
 ! grep -q ',no$' "$out/rounds.csv"

@@ -19,14 +19,15 @@ if sys.argv[1:2] in ([], ["-h"], ["--help"]):
 import libtorrent as lt  # noqa: E402
 
 FLAGS = lt.create_torrent.v2_only | lt.create_torrent.symlinks
+CHECKING = (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data)
 # What checks or fetches gigabytes on a slow disk, and still ends before whoever waits for it.
 PATIENCE_SECONDS = 300
 
 
-def made_of(path, piece_length):
+def made_of(path, piece_length, is_taken=lambda _: True):
     """The metainfo that libtorrent itself makes of a file or folder."""
     files = lt.file_storage()
-    lt.add_files(files, path, flags=FLAGS)
+    lt.add_files(files, path, is_taken, FLAGS)
     torrent = lt.create_torrent(files, piece_length, FLAGS)
     lt.set_piece_hashes(torrent, os.path.dirname(path))
     made = torrent.generate()
@@ -88,9 +89,8 @@ def check(torrent, folder):
     node = session(listens=False)
     handle = added(node, torrent, folder)
     end = time.monotonic() + PATIENCE_SECONDS
-    checking = (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data)
     # After an error it stays in that state.
-    while handle.status().state in checking and not handle.status().errc.value() and time.monotonic() < end:
+    while handle.status().state in CHECKING and not handle.status().errc.value() and time.monotonic() < end:
         time.sleep(0.01)
     status = handle.status()
     if status.errc.value():
@@ -110,7 +110,7 @@ def node_of(torrent, folder, is_source, ports_in, ports_out):
     handle = added(node, torrent, folder, flags=(lt.torrent_flags.seed_mode,) if is_source else ())
     os.write(ports_out, b"%d\n" % node.listen_port())
     ports = [int(port) for port in os.read(ports_in, 4096).split()]
-    while handle.status().state in (lt.torrent_status.checking_files, lt.torrent_status.checking_resume_data):
+    while handle.status().state in CHECKING and not handle.status().errc.value():
         time.sleep(0.005)
     for port in ports:
         if port != node.listen_port():
@@ -125,7 +125,12 @@ def node_of(torrent, folder, is_source, ports_in, ports_out):
             # Whole means verified; what was verified may still wait to be written.
             is_flushing = True
             handle.flush_cache()
-        if any(isinstance(alert, lt.cache_flushed_alert) for alert in node.pop_alerts()) and is_flushing:
+        alerts = node.pop_alerts()
+        for alert in alerts:
+            if isinstance(alert, lt.file_error_alert):
+                print(alert.message(), file=sys.stderr)
+                return
+        if any(isinstance(alert, lt.cache_flushed_alert) for alert in alerts) and is_flushing:
             os.write(ports_out, b"whole\n")
             is_source, is_flushing = True, False
         time.sleep(0.005)
@@ -136,7 +141,8 @@ def deliver(source, folders):
     work = tempfile.mkdtemp()
     torrent = os.path.join(work, "torrent")
     with open(torrent, "wb") as file:
-        file.write(lt.bencode(made_of(source, 0)))
+        # It can't seed a link that leads out of the tree or to nothing.
+        file.write(lt.bencode(made_of(source, 0, lambda path: not os.path.islink(path))))
     nodes = []
     try:
         for folder in [os.path.dirname(source), *folders]:

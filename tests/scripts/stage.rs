@@ -163,6 +163,36 @@ fn a_measurement_beside_rivals_is_whole_and_leaves_nothing_else() {
 }
 
 #[test]
+fn what_disturbed_contenders_leave_is_counted() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    fs::write(folder.path().join("first"), vec![1; 100_000]).expect("a small file");
+    fs::write(folder.path().join("second"), vec![2; 100_000]).expect("a small file");
+    let tree = folder.path().to_str().expect("temporary folders have plain names");
+    let arguments = [&HERE[..], &["--disturbed", "--python", tree, "python"]].concat();
+    let (code, said, record) = bench(Path::new(PROGRAM), &arguments);
+    assert_eq!(code, Some(0), "{said}");
+    let lines = lines(&record, "leftovers.csv");
+    let killed = lines.iter().filter(|line| line.contains(",killed,")).count();
+    assert_eq!(killed, 2, "{lines:?}");
+    for line in &lines[1..] {
+        let fields: Vec<_> = line.split(',').collect();
+        let [_, name, disturbance, code, incomplete, missing] = fields[..] else {
+            panic!("{line}");
+        };
+        // A small disk needs root. It is the last of four; both files have no room there.
+        if disturbance == "full" {
+            assert_eq!(code, "1", "{line}");
+            let left = if name == "cp" { ["1", "0"] } else { ["0", "2"] };
+            assert_eq!([incomplete, missing], left, "{line}");
+        } else if name == "stage-process" {
+            assert_eq!(incomplete, "0", "{line}");
+        }
+    }
+    let left = fs::read_dir(record.path()).expect("a folder").count();
+    assert_eq!(left, 1, "only the record is left");
+}
+
+#[test]
 fn a_contender_that_delivers_nothing_is_counted() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let liar = folder.path().join("liar");
@@ -184,13 +214,14 @@ fn a_contender_that_delivers_nothing_is_counted() {
 
 #[test]
 fn measurements_that_make_no_sense_are_refused() {
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["--scale", "900"], "are needed: use --scale"),
         (&["--scale", "0"], "--scale: \"0\" is no factor"),
         (&["--rounds", "few"], "\"few\" is no number"),
         (&["--only", "sbcast"], "unknown contender sbcast"),
         (&["huge"], "unknown tree huge"),
         (&["--in", "/nowhere"], "no folder /nowhere"),
+        (&["--python", "/nowhere", "python"], "python: no folder /nowhere: name another"),
     ];
     for (arguments, why) in cases {
         let (code, said, folder) = bench(Path::new(PROGRAM), &[&HERE[..], arguments].concat());
