@@ -147,7 +147,7 @@ fn string(bytes: &[u8]) -> Vec<u8> {
 
 /// Bytes that no two leaves have in common.
 fn content(bytes: usize) -> Vec<u8> {
-    (0..bytes).map(|at| (at / LEAF + at % 251) as u8).collect()
+    (0..bytes).map(|at| (at / LEAF + at % 251).to_le_bytes()[0]).collect()
 }
 
 fn torrent(dir: &Path, source: &str) -> Bencode {
