@@ -314,7 +314,7 @@ impl<W: Write> Bencode<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FileTime, TreePath};
+    use super::super::{Attributes, FileTime, TreePath};
     use super::*;
 
     #[test]
@@ -324,6 +324,7 @@ mod tests {
             kind,
             mode: 0o755,
             modified: FileTime::default(),
+            attributes: Attributes::default(),
         };
         let hole = |bytes| EntryKind::File { bytes, data: Some(Box::default()) };
         let refusals = |bytes: [u64; 2]| {
