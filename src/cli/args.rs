@@ -303,8 +303,8 @@ pub(super) struct SimulateArgs {
     #[arg(long, value_name = "WHO,…", value_delimiter = ',', value_parser = choice::<Decide>(),
         default_value = "tracker")]
     pub(super) decide: Vec<Decide>,
-    /// Distributions of link rates, each `equal`, `log-normal:SIGMA`, or `slow:FRACTION:FACTOR`: that part
-    /// of the peers is slower by that factor; one run for each
+    /// Distributions of link rates, each `equal`, `log-normal:SIGMA`, or `slow:FRACTION:FACTOR`: each
+    /// peer is slower by that factor with that probability; one run for each
     #[arg(long, value_name = "DISTRIBUTION,…", value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
     /// Time that the tracker needs for one message, µs, or with a unit

@@ -7,7 +7,6 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use statrs::distribution::{ContinuousCDF as _, LogNormal};
@@ -78,7 +77,7 @@ pub(crate) enum Rates {
     Equal,
     /// Log-normal with a median of 1 and this standard deviation of the logarithm.
     LogNormal(f64),
-    /// This part of the peers is slower by this factor.
+    /// Each peer is slower by this factor, with this probability.
     Slow(f64, f64),
 }
 
@@ -128,14 +127,9 @@ impl Rates {
                 let mut draw = || distribution.inverse_cdf(rng.random_range(0.000_1..0.999_9));
                 (0..nodes).map(|_| draw()).collect()
             }
-            // So many of them, at random places.
             Self::Slow(part, factor) => {
-                let slow = (f64::from(peers) * part).ceil() as usize;
-                let mut drawn = vec![1.0; nodes];
-                for rank in sample(&mut rng, peers as usize, slow.min(peers as usize)) {
-                    drawn[rank + FIRST_WANTING] = 1.0 / factor;
-                }
-                drawn
+                let mut draw = || if rng.random_bool(part) { 1.0 / factor } else { 1.0 };
+                (0..nodes).map(|_| draw()).collect()
             }
         };
         // The tracker sends no segments, and the owner is an ordinary host.
@@ -187,6 +181,13 @@ impl ScaleStudy {
         bounds::links(&fast, self.segments) * segment_s
     }
 
+    fn patience(&self, peers: u32) -> Duration {
+        (PATIENCE_SEGMENTS * self.segment_time())
+            .max(PATIENCE_LATENCIES * (self.latency + self.message_time))
+            .max(PATIENCE_ROUNDS * peers * self.message_time)
+            .max(PATIENCE_LEAST)
+    }
+
     fn segment_time(&self) -> Duration {
         Duration::from_secs_f64(self.segment_bytes as f64 * 8.0 / self.link_bits_per_second)
     }
@@ -220,10 +221,7 @@ impl ScaleStudy {
         // As the simulation has it, in whole nanoseconds.
         let segment_s = segment_time.as_secs_f64();
         let drawn = rates.draw(peers, self.seed);
-        let patience = (PATIENCE_SEGMENTS * segment_time)
-            .max(PATIENCE_LATENCIES * (self.latency + self.message_time))
-            .max(PATIENCE_ROUNDS * peers * self.message_time)
-            .max(PATIENCE_LEAST);
+        let patience = self.patience(peers);
         let config = Config {
             request_patience: patience,
             ask_patience: patience,

@@ -60,7 +60,7 @@ pub struct DryRun {
 
 /// What lies under the name of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
+enum EntryMatch {
     Nothing,
     Other,
     /// A file of the same size, whose content nobody has compared yet.
@@ -97,7 +97,7 @@ pub fn dry_run(
         Err(_) if options.mkdir => 1,
         Err(_) => return Err(DestinationError::Missing { dir: dir.to_owned() }),
     };
-    let found = vec![Found::Nothing; manifest.entries.len()];
+    let found = vec![EntryMatch::Nothing; manifest.entries.len()];
     let mut look = DryRunWalk { manifest, options, time_unit, found, result: DryRun::default() };
     let mut begin = 0;
     for root in manifest.roots() {
@@ -123,7 +123,7 @@ struct DryRunWalk<'a> {
     manifest: &'a Manifest,
     options: &'a DryRunOptions<'a>,
     time_unit: i128,
-    found: Vec<Found>,
+    found: Vec<EntryMatch>,
     result: DryRun,
 }
 
@@ -133,7 +133,7 @@ impl DryRunWalk<'_> {
         let place = dir.join(self.manifest.entries[begin].path.as_os_str());
         // Listing follows a link; staging replaces it.
         if place.symlink_metadata().is_ok_and(|found| found.is_symlink()) {
-            self.found[begin] = Found::Other;
+            self.found[begin] = EntryMatch::Other;
             return Ok(());
         }
         let Listed { manifest, left_out, .. } = match list(&[place], &ListOptions::default()) {
@@ -141,7 +141,7 @@ impl DryRunWalk<'_> {
                 return Ok(());
             }
             Err(ListError::Special { .. }) => {
-                self.found[begin] = Found::Other;
+                self.found[begin] = EntryMatch::Other;
                 return Ok(());
             }
             listed => listed?,
@@ -151,7 +151,7 @@ impl DryRunWalk<'_> {
             let entries = &self.manifest.entries[begin..end];
             match entries.binary_search_by(|entry| below(&entry.path).cmp(below(path))) {
                 Ok(at) if entries[at].kind != EntryKind::Folder => {
-                    self.found[begin + at] = Found::Other;
+                    self.found[begin + at] = EntryMatch::Other;
                 }
                 Err(_)
                     if self.options.delete
@@ -192,7 +192,7 @@ impl DryRunWalk<'_> {
                 own += 1;
             }
             other += 1;
-            let stays = order == Ordering::Equal && self.found[own - 1] == Found::Same;
+            let stays = order == Ordering::Equal && self.found[own - 1] == EntryMatch::Same;
             let is_inner = is_in(path, &gone);
             let is_folder = there.kind == EntryKind::Folder;
             if order == Ordering::Greater
@@ -222,7 +222,7 @@ impl DryRunWalk<'_> {
         }
     }
 
-    fn compare(&self, own: usize, there: &Entry, listed: &Manifest) -> Found {
+    fn compare(&self, own: usize, there: &Entry, listed: &Manifest) -> EntryMatch {
         let entry = &self.manifest.entries[own];
         let same_time = self.is_same_time(there.modified, entry.modified);
         let is_same = match (&entry.kind, &there.kind) {
@@ -234,19 +234,19 @@ impl DryRunWalk<'_> {
                 let name = |all: &Manifest, index: u32| {
                     all.entries[index as usize].path.below_root().to_owned()
                 };
-                self.found[*first as usize] != Found::Other
+                self.found[*first as usize] != EntryMatch::Other
                     && name(self.manifest, *first) == name(listed, *other)
             }
             (EntryKind::File { bytes, .. }, EntryKind::File { bytes: other, .. }) => {
                 let by_content = !self.options.digests.is_empty();
                 if bytes == other && by_content && *bytes > 0 {
-                    return Found::Candidate;
+                    return EntryMatch::Candidate;
                 }
                 bytes == other && (same_time || by_content)
             }
             _ => false,
         };
-        if is_same { Found::Same } else { Found::Other }
+        if is_same { EntryMatch::Same } else { EntryMatch::Other }
     }
 
     /// Whether a time is what the file system made of another.
@@ -258,8 +258,9 @@ impl DryRunWalk<'_> {
     /// Reads the candidates, and returns the segments that are there.
     fn compare_content(&mut self, dir: &Path, layout: &Layout) -> SegmentSet {
         let mut right = SegmentSet::none_of(layout.segment_count());
-        let is_there =
-            |entry: u32| matches!(self.found[entry as usize], Found::Candidate | Found::Same);
+        let is_there = |entry: u32| {
+            matches!(self.found[entry as usize], EntryMatch::Candidate | EntryMatch::Same)
+        };
         let is_candidate =
             |segment: &SegmentId| layout.extents(*segment).all(|one| is_there(one.entry));
         let compare = |buffer: &mut Vec<u8>, segment: SegmentId| {
@@ -279,11 +280,11 @@ impl DryRunWalk<'_> {
             }
         }
         for (index, found) in (0_u32..).zip(&mut self.found) {
-            if *found == Found::Candidate {
+            if *found == EntryMatch::Candidate {
                 let mut segments = layout.segments_of(index).map(SegmentId);
                 let is_same = !has_holes(&self.manifest.entries[index as usize].kind)
                     && segments.all(|segment| right.contains(segment));
-                *found = if is_same { Found::Same } else { Found::Other };
+                *found = if is_same { EntryMatch::Same } else { EntryMatch::Other };
             }
         }
         right
@@ -312,15 +313,15 @@ impl DryRunWalk<'_> {
         let Self { manifest, options, found, mut result, .. } = self;
         for (entry, found) in manifest.entries.iter().zip(&found) {
             let tally = match found {
-                Found::Nothing => &mut result.sent,
-                Found::Same => &mut result.kept,
-                Found::Other | Found::Candidate => &mut result.replaced,
+                EntryMatch::Nothing => &mut result.sent,
+                EntryMatch::Same => &mut result.kept,
+                EntryMatch::Other | EntryMatch::Candidate => &mut result.replaced,
             };
             tally.add(&entry.path, bytes_of(&entry.kind), options.names_max);
         }
         for segment in (0..layout.segment_count()).map(SegmentId) {
             let mut extents = layout.extents(segment);
-            let is_there = extents.all(|extent| found[extent.entry as usize] == Found::Same);
+            let is_there = extents.all(|extent| found[extent.entry as usize] == EntryMatch::Same);
             if !is_there && !right.contains(segment) {
                 result.moved_bytes += layout.bytes_of(segment) as u64;
             }

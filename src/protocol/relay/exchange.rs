@@ -145,29 +145,27 @@ impl Exchange {
         let unknown = || Violation::kind(message);
         let place = *self.places.get(&from).ok_or_else(unknown)?;
         let neighbour = &mut self.neighbours[place];
-        match *message {
-            Message::Offer { segment } => self.accept_or_refuse(place, segment, out),
-            Message::Coming { segment } => {
-                neighbour.full_until = None;
-                self.cover(place, segment);
+        if let &Message::Offer { segment } = message {
+            self.accept_or_refuse(place, segment, out);
+        } else if let &Message::Coming { segment } = message {
+            neighbour.full_until = None;
+            self.cover(place, segment);
+        } else if let Message::Request { segments } = message {
+            let &[requested] = &segments[..] else { return Err(unknown()) };
+            let segment = requested.segment;
+            neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
+            self.offered -= 1;
+            self.serving.insert((from, segment), now);
+            out.push(Output::Serve { to: from, requested });
+        } else if let &Message::Refuse { segment, is_full } = message {
+            neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
+            self.offered -= 1;
+            if is_full {
+                neighbour.full_until = Some(now + self.upload_time.mul_f64(RETRY_PART));
+                self.uncover(place, segment);
             }
-            Message::Request { ref segments } => {
-                let &[requested] = &segments[..] else { return Err(unknown()) };
-                let segment = requested.segment;
-                neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
-                self.offered -= 1;
-                self.serving.insert((from, segment), now);
-                out.push(Output::Serve { to: from, requested });
-            }
-            Message::Refuse { segment, is_full } => {
-                neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
-                self.offered -= 1;
-                if is_full {
-                    neighbour.full_until = Some(now + self.upload_time.mul_f64(RETRY_PART));
-                    self.uncover(place, segment);
-                }
-            }
-            _ => return Err(unknown()),
+        } else {
+            return Err(unknown());
         }
         Ok(())
     }

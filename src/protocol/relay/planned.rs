@@ -42,14 +42,12 @@ impl Planned {
     /// A receiver speaks. What it requests before it is its turn waits.
     pub(super) fn handle(&mut self, from: NodeId, message: &Message) -> Result<(), Violation> {
         let hop = |segment| Hop { with: from, segment };
-        match message {
-            Message::Request { segments } => {
-                self.requested.extend(segments.iter().map(|one| (hop(one.segment), one.posted)));
-            }
-            &Message::Withdraw { segment, .. } => {
-                self.declined.insert(hop(segment));
-            }
-            _ => return Err(Violation::kind(message)),
+        if let Message::Request { segments } = message {
+            self.requested.extend(segments.iter().map(|one| (hop(one.segment), one.posted)));
+        } else if let &Message::Withdraw { segment, .. } = message {
+            self.declined.insert(hop(segment));
+        } else {
+            return Err(Violation::kind(message));
         }
         Ok(())
     }

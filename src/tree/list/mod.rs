@@ -466,5 +466,4 @@ fn add(listed: &mut Listed, found: Vec<FoundEntry>) {
 }
 
 #[cfg(test)]
-#[path = "list_tests.rs"]
 mod tests;
