@@ -335,6 +335,6 @@ fn results_of_other_tools() {
         .expect("written");
     refused([OsStr::new("compare"), left.as_ref()], 1);
     let osu = dir.path().join("osu.txt");
-    fs::write(&osu, format!("# OSU Test\n# Size  Latency (us)\n{}\n", hostile())).expect("written");
+    fs::write(&osu, format!("# OSU {} Test\n# Size  Latency (us)\n", hostile())).expect("written");
     refused([OsStr::new("compare"), osu.as_ref()], 1);
 }

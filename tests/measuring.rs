@@ -156,7 +156,7 @@ mod ranks {
     fn ranks_bring_every_segment_to_every_node() {
         for ranks in ["2", "3", "6"] {
             let Some(text) = as_ranks(ranks, "ranks::broadcasts_of_a_rank") else { return };
-            assert_eq!(text.matches("broadcasts: 30").count(), 1, "{ranks} ranks: {text}");
+            assert_eq!(text.matches("broadcasts: 35").count(), 1, "{ranks} ranks: {text}");
         }
     }
 

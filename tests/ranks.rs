@@ -195,7 +195,7 @@ fn ranks_with_other_options_are_named_and_nothing_is_moved() {
     }
     for engine in ["lockfree", "mutex"] {
         for (more, what) in [
-            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 1024 as on rank 0"),
+            (&["--segment-bytes", "65536"][..], "--segment-bytes is not 1K as on rank 0"),
             (&["--seed", "9"], "--seed is not 1 as on rank 0"),
             (&["--patience", "ask=1s"], "--patience is not registration=600s,silence=60s,"),
             (

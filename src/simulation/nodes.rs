@@ -3,7 +3,7 @@
 use super::world_config::{LATE, WorldConfig, stand_in};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::registration::Listing;
-use crate::protocol::relay::{Relay, RelayAlgorithm, Starter};
+use crate::protocol::relay::{Moves, Relay, RelayAlgorithm, Starter};
 use crate::protocol::{Node, Outcome, Peer, Registration, Tracker};
 use crate::verify::Digest;
 
@@ -41,7 +41,7 @@ impl SimulatedNode {
         let segments = u32::try_from(digests.len()).expect("segments are numbered in 32 bits");
         let mut digests = Some(digests);
         let peers = (1..nodes).map(|rank| {
-            let moves = algorithm.moves(NodeId(rank), nodes, segments);
+            let moves = Moves::of(algorithm, (NodeId(rank), nodes), segments);
             // There are no bytes here, and the window of a swarm's peer is as good.
             let window = match algorithm {
                 RelayAlgorithm::Chain { window } => window,

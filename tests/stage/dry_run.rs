@@ -150,8 +150,10 @@ fn every_rank_tells_what_it_would_do() {
 #[test]
 fn what_patterns_leave_out_would_not_be_deleted() {
     let (from, to) = (temp(), temp());
-    let (source, to) = (from.path().join("tree"), to.path().to_owned());
-    fs::create_dir(&source).expect("a folder");
+    let (source, to) = (from.path().join("tree"), to.path().join("disk"));
+    for folder in [&source, &to] {
+        fs::create_dir(folder).expect("a folder");
+    }
     fs::write(source.join("a"), "a").expect("a file");
     stage(&source, &to, &[]);
     let there = to.join("tree");

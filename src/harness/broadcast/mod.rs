@@ -24,7 +24,7 @@ use crate::driver::{Idle, LoopMetrics, MessagesOnly, run_node};
 use crate::manifest::NodeId;
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
-use crate::protocol::relay::{OWNER, Relay, RelayAlgorithm, Starter};
+use crate::protocol::relay::{Moves, OWNER, Relay, RelayAlgorithm, Starter};
 use crate::spawn::{self, Gate, ThreadError};
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::{self, LocalTransport};
@@ -192,7 +192,7 @@ fn run_relay(
     idle: Idle,
     clock: &Clock,
 ) -> Result<PeerReport, BroadcastError> {
-    let moves = algorithm.moves(node, nodes, job.segments);
+    let moves = Moves::of(algorithm, (node, nodes), job.segments);
     let window = algorithm.window(job.payload_bytes());
     let follow = |digests| Relay::new(moves, window, job.segments, digests);
     let (mut relay, segments) = if node == OWNER {

@@ -254,6 +254,16 @@ impl Default for Moves {
 }
 
 impl Moves {
+    /// What `node` among `nodes` nodes, which count rank 0, receives and sends.
+    pub fn of(algorithm: RelayAlgorithm, (node, nodes): (NodeId, u32), segments: u32) -> Self {
+        let RelayAlgorithm::Neighbours { seed } = algorithm else {
+            return Self::Planned(Planned::new(algorithm.plan(node, nodes, segments)));
+        };
+        let places = neighbours::neighbours(node.0 - 1, nodes - 1, seed);
+        let known: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
+        Self::Chosen(Box::new(Exchange::new(node, &known, segments, seed)))
+    }
+
     fn begin(&mut self, window: usize, segments: u32, is_owner: bool) {
         match self {
             Self::Planned(planned) => planned.begin(window, segments, is_owner),

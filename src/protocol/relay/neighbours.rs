@@ -95,7 +95,7 @@ mod tests {
                 assert!(own.iter().all(|&other| all[other as usize].contains(&place)), "{places}");
             }
             // In small graphs cycles share many edges.
-            let least = if places < 100 { 0 } else { DEGREE as usize - 2 };
+            let least = if places < 1000 { 0 } else { DEGREE as usize - 2 };
             let few = all.iter().filter(|own| own.len() < least).count();
             assert!(few * 20 <= all.len(), "{places}: {few} nodes have few neighbours");
         }

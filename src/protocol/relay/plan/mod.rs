@@ -8,9 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::circulant::Schedule;
-use super::exchange::{EXPECTED_MAX, Exchange};
-use super::neighbours::neighbours;
-use super::{Moves, Planned};
+use super::exchange::EXPECTED_MAX;
 use crate::config::relay_window;
 use crate::manifest::{NodeId, SegmentId};
 
@@ -34,19 +32,15 @@ pub enum RelayAlgorithm {
 }
 
 impl RelayAlgorithm {
-    /// The part of `node` among `nodes` nodes, which count rank 0.
-    pub fn moves(self, node: NodeId, nodes: u32, segments: u32) -> Moves {
+    /// The part of `node` among `nodes` nodes, which count rank 0; nothing where holders choose.
+    pub fn plan(self, node: NodeId, nodes: u32, segments: u32) -> RelayPlan {
         let at = Place::of(node, nodes);
-        Moves::Planned(Planned::new(match self {
+        match self {
             Self::Chain { .. } => chain(at, segments),
             Self::Binomial => binomial(at, segments),
             Self::Circulant => circulant(at, segments),
-            Self::Neighbours { seed } => {
-                let places = neighbours(at.place, at.places, seed);
-                let nodes: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
-                return Moves::Chosen(Box::new(Exchange::new(node, &nodes, segments, seed)));
-            }
-        }))
+            Self::Neighbours { .. } => RelayPlan::default(),
+        }
     }
 
     /// The most segments of `payload_bytes` that a node expects at once, and that it sends.
