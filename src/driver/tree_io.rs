@@ -218,12 +218,18 @@ impl TreeIo {
                 let segment = requested.segment;
                 self.loading -= 1;
                 match found {
-                    Some((digest, sealed)) => {
+                    Some((digest, sealed))
                         // What changes from now on is not sent.
-                        self.digests.entry(segment).or_insert(digest);
+                        if *self.digests.entry(segment).or_insert(digest) == digest =>
+                    {
                         self.cache.insert(segment, sealed, true);
                         let sealed = self.cache.begin_send(segment);
                         self.ready.extend(sealed.map(|sealed| (to, requested, sealed)));
+                    }
+                    // The source was read meanwhile, and has other bytes than what was kept.
+                    Some(_) => {
+                        self.loads.push_back((to, requested));
+                        self.begin_loads();
                     }
                     None => inputs.push(Input::Unservable { to, segment }),
                 }
