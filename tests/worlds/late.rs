@@ -166,6 +166,25 @@ fn parts_that_are_there_already() {
     });
 }
 
+/// Peers that kept other bytes send every segment corrupt. The only one without them is a source too: it reads
+/// what nobody sends right, also where too few came corrupt for a holder to be avoided.
+#[test]
+fn what_all_holders_send_corrupt_is_read_once_more() {
+    seeds("late, held by corrupt holders", 60, |seed| {
+        let (peers, count) = (pick(seed, 1, 2, 6), pick(seed, 2, 1, 120));
+        let mut scenario = WorldConfig::late(peers, peers, count, seed);
+        for registration in scenario.registrations.iter_mut().skip(1) {
+            entry_mut(registration).held = SegmentSet::all_of(count);
+        }
+        scenario.faults.corrupt_holders = (2..=peers).map(NodeId).collect();
+        // The others read most of it.
+        scenario.read_times = vec![Duration::ZERO, Duration::from_millis(20)];
+        let run = World::new(scenario).run();
+        assert_eq!(run.outcome.errors, [""; 0]);
+        assert!(run.outcome.finished[1].is_some(), "rank 1 has all");
+    });
+}
+
 fn worse(seed: u64) -> Faults {
     let jitter = Duration::from_micros(u64::from(pick(seed, 4, 0, 2000)));
     Faults { loss: 0.03, jitter, ..Faults::default() }

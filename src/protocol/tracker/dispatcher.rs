@@ -407,7 +407,7 @@ impl Dispatcher {
         self.serve_waiting(now, usize::MAX);
         self.forgiving = false;
         self.swarm().counters().set_super_seeding(true);
-        if !stuck(self) {
+        if !stuck(self) || self.read_excluded(now) {
             return;
         }
         if let Some(reading) = &mut self.reading {

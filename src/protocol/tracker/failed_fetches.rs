@@ -44,9 +44,12 @@ impl Dispatcher {
         }
     }
 
-    /// Whether every file has an owner beside `holder`: the only owner of a file is never banned.
+    /// Whether every file has an owner beside `holder` that is not avoided: the last one of a file never is.
     fn others_can_serve(&self, holder: NodeId) -> bool {
-        self.roster().files.iter().all(|file| !file.wanted || file.owners != [holder])
+        let is_other = |owner: &NodeId| *owner != holder && !self.service.swarm.is_banned(*owner);
+        let has_other =
+            |owners: &[NodeId]| !owners.contains(&holder) || owners.iter().any(is_other);
+        self.roster().files.iter().all(|file| !file.wanted || has_other(&file.owners))
     }
 
     // Takes back grants that the peer does not know of: it still asks for these segments long after

@@ -38,6 +38,8 @@ pub(super) struct Reading {
     /// Positions that nobody has read, nor was given.
     unread: SegmentSet,
     unread_count: usize,
+    /// Positions that are read once more, because those that have them sent them corrupt.
+    again: SegmentSet,
     // A cursor: without it every handout would scan the file from its start.
     /// No position before it is unread.
     front: SegmentId,
@@ -59,6 +61,7 @@ impl Reading {
             gave_up: false,
             unread: SegmentSet::none_of(count),
             unread_count: 0,
+            again: SegmentSet::none_of(count),
             front: SegmentId(0),
             under_way: 0,
             sources: (0..nodes).map(|rank| is_source(rank).then(SourceState::default)).collect(),
@@ -74,6 +77,21 @@ impl Reading {
         let position = SegmentId(segment.0 - self.first);
         self.unread_count += usize::from(self.unread.insert(position));
         self.front = self.front.min(position);
+    }
+
+    /// A segment came corrupt from all that have it: it is to be read once more, and no more often.
+    pub(super) fn add_again(&mut self, segment: SegmentId) {
+        if self.has(segment) && self.again.insert(SegmentId(segment.0 - self.first)) {
+            self.add(segment);
+        }
+    }
+
+    pub(super) fn is_read_again(&self, segment: SegmentId) -> bool {
+        self.again.contains(SegmentId(segment.0 - self.first))
+    }
+
+    fn has(&self, segment: SegmentId) -> bool {
+        (self.first..self.first + self.count).contains(&segment.0)
     }
 
     /// A segment that was given to a source will not come from there.
@@ -138,6 +156,13 @@ impl Reading {
         self.gave_up = true;
         self.unread = SegmentSet::none_of(self.count);
         self.unread_count = 0;
+    }
+
+    pub(super) fn sources(&self) -> impl Iterator<Item = NodeId> {
+        (0..)
+            .map(NodeId)
+            .zip(&self.sources)
+            .filter_map(|(node, source)| source.as_ref().map(|_| node))
     }
 
     pub(super) fn is_source(&self, node: NodeId) -> bool {

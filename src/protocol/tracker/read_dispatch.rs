@@ -34,6 +34,11 @@ impl Dispatcher {
                 state.verified += 1;
                 self.verified_segments += 1;
             }
+            if reading.is_read_again(read.segment) {
+                // What it sends from now on is what it has read.
+                let accounts = self.peers.iter_mut().map(|peer| &mut peer.account);
+                accounts.for_each(|account| account.forgive(read.segment, from));
+            }
         }
     }
 
@@ -79,6 +84,31 @@ impl Dispatcher {
                 self.readers_wait = true;
             }
         }
+    }
+
+    /// Nobody goes on, for want of segments that came corrupt from all that have them: a source reads each of them
+    /// once more, first of all whoever lacks it. Returns whether there is one to read.
+    // Kept files may have other bytes than the source. A holder is excluded for one peer and one segment, so that
+    // the index still names it, and `read_again` sees no lack.
+    pub(super) fn read_excluded(&mut self, now: Timestamp) -> bool {
+        let Some(reading) = &mut self.reading else { return false };
+        for peer in &self.peers {
+            let lacking = peer.account.excluded().filter(|&segment| peer.ask.shows(segment));
+            lacking.for_each(|segment| reading.add_again(segment));
+        }
+        let lacking = |rank: &NodeId| self.peers[rank.index()].account.excluded().next().is_some();
+        let (first, others): (Vec<_>, Vec<_>) = reading.sources().partition(lacking);
+        for source in first.into_iter().chain(others) {
+            self.serve_source(now, source);
+        }
+        self.grants > 0
+    }
+
+    /// Whether a node that sent corrupt segments is to read nothing: what it reads would be asked of others.
+    fn is_avoided_source(&self, node: NodeId) -> bool {
+        let is_banned = |node: NodeId| self.service.swarm.is_banned(node);
+        let mut sources = self.reading.iter().flat_map(|reading| reading.sources());
+        is_banned(node) && sources.any(|source| !is_banned(source))
     }
 
     /// Whether nothing is left to read of a late file.
@@ -187,6 +217,9 @@ impl Dispatcher {
     /// Gives a source segments to read, so that it has at most `most` under way; returns whether there
     /// were any.
     fn give_reads(&mut self, now: Timestamp, to: NodeId, most: usize) -> bool {
+        if self.is_avoided_source(to) {
+            return false;
+        }
         let Some(reading) = &mut self.reading else { return false };
         let PeerState { account, ask, .. } = &mut self.peers[to.index()];
         let under_way = account.grants.iter().filter(|grant| grant.holder == to).count();

@@ -112,6 +112,16 @@ impl Account {
         }
     }
 
+    /// Segments that came corrupt and have not come right.
+    pub(super) fn excluded(&self) -> impl Iterator<Item = SegmentId> {
+        self.excluded.iter().map(|&(segment, _)| segment)
+    }
+
+    /// A holder has a segment anew.
+    pub(super) fn forgive(&mut self, segment: SegmentId, holder: NodeId) {
+        self.excluded.retain(|&pair| pair != (segment, holder));
+    }
+
     /// Nobody else has them: the holders may be asked again for segments that they did not send corrupt
     /// [`CORRUPT_TRIES_MAX`] times. Returns what is to be excluded after all.
     pub(super) fn excluded_for_good(&self) -> Vec<(SegmentId, NodeId)> {
