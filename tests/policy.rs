@@ -156,17 +156,17 @@ fn a_wrong_segment_ends_a_broadcast() {
 }
 
 /// Holders that choose among their neighbours keep all links busy: the last peer has all within 3% of the
-/// bound M + log2 N, and no segment crosses a link twice. One slow peer in twenty costs the others a tenth.
+/// bound M + log2 N, and no segment crosses a link twice. One slow peer in twenty holds up nobody else.
 #[test]
 fn holders_that_choose_come_near_the_bound() {
-    for (receivers, segments) in [(1, 5), (3, 40), (7, 400), (40, 1000), (127, 1000)] {
-        for slow in [false, receivers > 100] {
+    for (receivers, segments) in [(1, 5), (3, 40), (7, 400), (40, 1000), (127, 400)] {
+        for slow in [false, receivers > 3] {
             let mut scenario = WorldConfig::broadcast(receivers, segments, 1);
             let nodes = receivers as usize + 2;
             let is_slow = |rank: usize| slow && rank > 2 && rank % 20 == 3;
             scenario.rates = (0..nodes).map(|rank| if is_slow(rank) { 0.1 } else { 1.0 }).collect();
             let bound = scenario.segment_time * (segments + (receivers + 1).ilog2());
-            let slack = if slow { 100 } else { 6 } * scenario.segment_time;
+            let slack = if slow { 25 } else { 6 } * scenario.segment_time;
             let run = World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: 1 }).run();
             let context = format!("{receivers} receivers, {segments} segments, slow: {slow}");
             assert_eq!(run.outcome.errors, [""; 0], "{context}");

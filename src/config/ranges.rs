@@ -331,12 +331,12 @@ mod tests {
     #[test]
     fn a_plan_has_quantities_as_numbers_or_texts_and_counts_as_numbers_alone() {
         #[derive(Debug, serde::Deserialize)]
-        struct Plan {
+        struct PlanKeys {
             size: SegmentBytes,
             time: BudgetTime,
             count: Peers,
         }
-        let read = |text: &str| toml::from_str::<Plan>(text).map_err(|error| error.to_string());
+        let read = |text: &str| toml::from_str::<PlanKeys>(text).map_err(|error| error.to_string());
         for text in
             ["size = 65536\ntime = 1.5\ncount = 3", "size = '64K'\ntime = '1.5s'\ncount = 3"]
         {

@@ -109,7 +109,10 @@ impl World {
             RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
             RelayAlgorithm::Neighbours { .. } => algorithm.window(0),
         };
-        Self::of(scenario, nodes, (window, window))
+        // What goes to slow receivers has as much room again.
+        let is_chosen = matches!(algorithm, RelayAlgorithm::Neighbours { .. });
+        let uploads_max = if is_chosen { 2 * window } else { window };
+        Self::of(scenario, nodes, (window, uploads_max))
     }
 
     fn of(scenario: WorldConfig, nodes: Vec<SimulatedNode>, limits: (usize, usize)) -> Self {

@@ -5,7 +5,7 @@
 //! get it ([`Relay`]). The algorithms differ only in their [`Moves`].
 
 mod circulant;
-mod exchange;
+mod holder_choice;
 mod neighbours;
 mod plan;
 mod planned;
@@ -24,7 +24,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use exchange::Exchange;
+use holder_choice::HolderChoice;
 pub use plan::{Hop, RelayAlgorithm, RelayPlan};
 use planned::Planned;
 pub use starter::Starter;
@@ -244,7 +244,7 @@ pub enum Moves {
     /// By a plan.
     Planned(Planned),
     /// As holders choose.
-    Chosen(Box<Exchange>),
+    Chosen(Box<HolderChoice>),
 }
 
 impl Default for Moves {
@@ -261,13 +261,13 @@ impl Moves {
         };
         let places = neighbours::neighbours(node.0 - 1, nodes - 1, seed);
         let known: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
-        Self::Chosen(Box::new(Exchange::new(node, &known, segments, seed)))
+        Self::Chosen(Box::new(HolderChoice::new(node, &known, segments, seed)))
     }
 
     fn begin(&mut self, window: usize, segments: u32, is_owner: bool) {
         match self {
             Self::Planned(planned) => planned.begin(window, segments, is_owner),
-            Self::Chosen(exchange) if is_owner => exchange.own_all(),
+            Self::Chosen(choice) if is_owner => choice.own_all(),
             Self::Chosen(_) => {}
         }
     }
@@ -281,35 +281,35 @@ impl Moves {
     ) -> Result<(), Violation> {
         match self {
             Self::Planned(planned) => planned.handle(from, message),
-            Self::Chosen(exchange) => exchange.handle(now, from, message, out),
+            Self::Chosen(choice) => choice.handle(now, from, message, out),
         }
     }
 
     fn gain(&mut self, segment: SegmentId) {
         match self {
             Self::Planned(planned) => planned.gain(),
-            Self::Chosen(exchange) => exchange.gain(segment),
+            Self::Chosen(choice) => choice.gain(segment),
         }
     }
 
     fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
         match self {
             Self::Planned(planned) => planned.sent(),
-            Self::Chosen(exchange) => exchange.sent(now, to, segment),
+            Self::Chosen(choice) => choice.sent(now, to, segment),
         }
     }
 
     fn advance(&mut self, now: Timestamp, held: &[bool], out: &mut Outbox) {
         match self {
             Self::Planned(planned) => planned.advance(held, out),
-            Self::Chosen(exchange) => exchange.offer(now, out),
+            Self::Chosen(choice) => choice.offer(now, out),
         }
     }
 
     fn deadline(&self) -> Option<Timestamp> {
         match self {
             Self::Planned(_) => None,
-            Self::Chosen(exchange) => exchange.deadline(),
+            Self::Chosen(choice) => choice.deadline(),
         }
     }
 }

@@ -65,7 +65,7 @@ fn rank_that_exchanges_segments() {
     for (is_synchronous, fragment_log2) in [(true, 15), (false, 15), (true, 31), (false, 31)] {
         let mut transport = MpiTransport::new(&world, is_synchronous).expect("MPI works");
         transport.limit(TAGS, fragment_log2);
-        let mut exchange = Exchange::new(NodeId(rank), transport);
+        let mut exchange = RankOfTags::new(NodeId(rank), transport);
         exchange.run().expect("it ends well");
         exchange.transport.end(Duration::from_secs(60)).expect("MPI works");
     }
@@ -89,7 +89,7 @@ fn bytes_of(holder: NodeId, segment: SegmentId) -> Vec<u8> {
 }
 
 /// What one rank gets and sends.
-struct Exchange {
+struct RankOfTags {
     node: NodeId,
     transport: MpiTransport,
     pool: Pool,
@@ -100,7 +100,7 @@ struct Exchange {
     complete: u32,
 }
 
-impl Exchange {
+impl RankOfTags {
     fn new(node: NodeId, transport: MpiTransport) -> Self {
         let others = move || (0..RANKS).filter(move |&other| other != node.0);
         let each = (0..SEGMENTS).flat_map(|one| others().map(move |other| (other, one)));

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::circulant::Schedule;
-use super::exchange::EXPECTED_MAX;
+use super::holder_choice::EXPECTED_MAX;
 use crate::config::relay_window;
 use crate::manifest::{NodeId, SegmentId};
 

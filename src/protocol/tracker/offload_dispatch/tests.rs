@@ -26,7 +26,7 @@ enum Carried {
     Segment(SegmentId),
 }
 
-struct World {
+struct ReorderedRun {
     rng: Xoshiro256PlusPlus,
     now: Timestamp,
     threads: usize,
@@ -66,7 +66,7 @@ fn two_sources(peers: u32, segments: u32) -> Vec<Registration> {
     (0..peers).map(late).collect()
 }
 
-impl World {
+impl ReorderedRun {
     fn new(registrations: &[Registration], threads: usize, index: IndexKind, seed: u64) -> Self {
         let config = Config { index, ..Config::for_segments_of(1 << 16) };
         let nodes = u32::try_from(registrations.len()).expect("few peers") + 1;
@@ -251,7 +251,7 @@ fn replies_in_any_order_deliver_all_segments() {
     for seed in 0..4 {
         for (threads, index) in kinds() {
             for registrations in [one_owner(6, 80), two_sources(5, 80)] {
-                let mut world = World::new(&registrations, threads, index, seed);
+                let mut world = ReorderedRun::new(&registrations, threads, index, seed);
                 world.run();
                 let (outcome, progress) = (world.tracker.outcome(), world.tracker.progress());
                 assert_eq!(outcome.errors, [""; 0], "seed {seed}, {threads} threads, {index}");
@@ -268,7 +268,7 @@ fn replies_in_any_order_deliver_all_segments() {
 fn a_peer_that_is_lost_meanwhile_keeps_nobody_waiting() {
     for seed in 0..8 {
         for (threads, index) in kinds() {
-            let mut world = World::new(&one_owner(6, 80), threads, index, seed);
+            let mut world = ReorderedRun::new(&one_owner(6, 80), threads, index, seed);
             (0..400 + 40 * seed).for_each(|_| {
                 world.step();
             });
@@ -286,7 +286,7 @@ fn a_peer_that_is_lost_meanwhile_keeps_nobody_waiting() {
 fn what_nobody_has_any_more_is_told_once_all_replies_are_in() {
     for seed in 0..8 {
         for (threads, index) in kinds() {
-            let mut world = World::new(&one_owner(5, 80), threads, index, seed);
+            let mut world = ReorderedRun::new(&one_owner(5, 80), threads, index, seed);
             (0..300).for_each(|_| {
                 world.step();
             });

@@ -5,8 +5,9 @@
 //! tells its other neighbours, so that nobody else offers it. The owner offers each segment once, then what
 //! its neighbours lack, as others do ("super-seeding", BEP 16). No message goes through rank 0.
 //!
-//! In a sketch with equal links the last of 127 peers had all after 1.01 × the bound; where receivers chose
-//! among the same neighbours, after 1.14 to 1.26.
+//! Simulated with 1,000 segments of 8 MiB and links of 100 Gbit/s, the last of 127 peers has all after 1.02 x the
+//! bound, also where a tenth of them are slow and do not count. In a sketch in which receivers chose, it had after
+//! 1.14 to 1.26.
 
 use std::time::Duration;
 
@@ -29,10 +30,19 @@ pub(super) const OFFERS_MAX: usize = 4;
 pub(super) const EXPECTED_MAX: usize = 4;
 
 // The part of the time of an upload after which a neighbour that had no room is offered something again.
+// Chosen, not tuned.
 const RETRY_PART: f64 = 0.3;
 
-// The weight of the newest upload in their average (exponentially weighted).
-const UPLOAD_WEIGHT: u32 = 8;
+// The most segments that a node offers and sends at once, those to slow receivers among them.
+const UPLOADS_MAX: usize = 2 * OFFERS_MAX;
+
+// An upload that takes as many times as long as a fast one goes to a slow receiver, and counts no more.
+// One that waits for the others of its receiver takes up to `EXPECTED_MAX` times as long.
+const SLOW_UPLOAD: u32 = 6;
+
+// What the time of a fast upload grows by, with each that took longer: an eighth of it.
+// So it follows a link that became slower within some ten uploads.
+const GROWTH_DIVISOR: u32 = 8;
 
 /// A set of numbers below a fixed one.
 #[derive(Clone, Debug)]
@@ -73,7 +83,7 @@ struct Neighbour {
 
 /// What a node exchanges with its neighbours.
 #[derive(Debug)]
-pub struct Exchange {
+pub struct HolderChoice {
     is_owner: bool,
     neighbours: Vec<Neighbour>,
     places: FxHashMap<NodeId, usize>,
@@ -88,13 +98,13 @@ pub struct Exchange {
     offered: usize,
     serving: FxHashMap<(NodeId, SegmentId), Timestamp>,
     expected: usize,
-    /// How long an upload takes, on average.
+    /// How long a fast upload takes; zero before the first has left.
     upload_time: Duration,
     retry_at: Option<Timestamp>,
     rng: Xoshiro256PlusPlus,
 }
 
-impl Exchange {
+impl HolderChoice {
     pub(super) fn new(node: NodeId, neighbours: &[NodeId], segments: u32, seed: u64) -> Self {
         let count = segments as usize;
         let neighbour = |&id: &NodeId| Neighbour {
@@ -208,8 +218,13 @@ impl Exchange {
         let took = now.since(began);
         self.upload_time = match self.upload_time {
             Duration::ZERO => took,
-            average => (average * (UPLOAD_WEIGHT - 1) + took) / UPLOAD_WEIGHT,
+            fast => took.min(fast + fast / GROWTH_DIVISOR),
         };
+    }
+
+    /// When an upload that is under way counts no more; none while nobody knows how long one takes.
+    fn slow_at(&self, began: Timestamp) -> Option<Timestamp> {
+        (!self.upload_time.is_zero()).then(|| began + SLOW_UPLOAD * self.upload_time)
     }
 
     fn cover(&mut self, place: usize, segment: SegmentId) {
@@ -234,10 +249,15 @@ impl Exchange {
     /// Offers what can be offered now.
     pub(super) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
         self.retry_at = None;
-        while self.offered + self.serving.len() < OFFERS_MAX {
+        while self.offered + self.serving.len() < UPLOADS_MAX {
+            let slow_at = self.serving.values().map(|&began| self.slow_at(began));
+            let counted = slow_at.filter(|slow_at| slow_at.is_none_or(|at| now < at));
+            if self.offered + counted.clone().count() >= OFFERS_MAX {
+                self.retry_at = counted.flatten().min();
+                return;
+            }
             let Some((place, segment)) = self.choose(now) else {
-                let full =
-                    self.neighbours.iter().filter(|neighbour| neighbour.lacks.last().is_some());
+                let full = self.neighbours.iter().filter(|one| one.lacks.last().is_some());
                 self.retry_at = full.filter_map(|neighbour| neighbour.full_until).min();
                 return;
             };
