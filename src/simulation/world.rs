@@ -104,15 +104,8 @@ impl World {
     /// `scenario` must lose none.
     pub fn broadcast(scenario: WorldConfig, algorithm: RelayAlgorithm) -> Self {
         let nodes = SimulatedNode::broadcast(&scenario, algorithm);
-        let window = match algorithm {
-            RelayAlgorithm::Chain { window } => window.max(1),
-            RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
-            RelayAlgorithm::Neighbours { .. } => algorithm.window(0),
-        };
-        // What goes to slow receivers has as much room again.
-        let is_chosen = matches!(algorithm, RelayAlgorithm::Neighbours { .. });
-        let uploads_max = if is_chosen { 2 * window } else { window };
-        Self::of(scenario, nodes, (window, uploads_max))
+        let limits = algorithm.limits(scenario.config.window);
+        Self::of(scenario, nodes, limits)
     }
 
     fn of(scenario: WorldConfig, nodes: Vec<SimulatedNode>, limits: (usize, usize)) -> Self {

@@ -33,8 +33,9 @@ pub(super) const EXPECTED_MAX: usize = 4;
 // Chosen, not tuned.
 const RETRY_PART: f64 = 0.3;
 
-// The most segments that a node offers and sends at once, those to slow receivers among them.
-const UPLOADS_MAX: usize = 2 * OFFERS_MAX;
+/// The most segments that a node offers and sends at once, those to slow receivers among them.
+// As many as go to fast ones: a few slow receivers are served at no cost to others. Chosen, not tuned.
+pub(super) const UPLOADS_MAX: usize = 2 * OFFERS_MAX;
 
 // An upload that takes as many times as long as a fast one goes to a slow receiver, and counts no more.
 // One that waits for the others of its receiver takes up to `EXPECTED_MAX` times as long.

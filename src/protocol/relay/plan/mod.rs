@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use super::circulant::Schedule;
-use super::holder_choice::EXPECTED_MAX;
+use super::holder_choice::{EXPECTED_MAX, UPLOADS_MAX};
 use crate::config::relay_window;
 use crate::manifest::{NodeId, SegmentId};
 
@@ -40,6 +40,15 @@ impl RelayAlgorithm {
             Self::Binomial => binomial(at, segments),
             Self::Circulant => circulant(at, segments),
             Self::Neighbours { .. } => RelayPlan::default(),
+        }
+    }
+
+    /// The most segments that a node expects, and that it sends, where `window` is that of segments of its size.
+    pub fn limits(self, window: usize) -> (usize, usize) {
+        match self {
+            Self::Chain { window } => (window.max(1), window.max(1)),
+            Self::Binomial | Self::Circulant => (window, window),
+            Self::Neighbours { .. } => (EXPECTED_MAX, UPLOADS_MAX),
         }
     }
 
