@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use mpi::Tag as MpiTag;
 use mpi::datatype::Equivalence as _;
-use mpi::point_to_point::{
-    Destination as _, MatchedReceiveVec as _, Message as MatchedMessage, Source, Status,
-};
+use mpi::point_to_point::{Destination as _, Message as MatchedMessage, Source, Status};
+use mpi::request::{Request, Scope, scope};
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 
 use super::{Endpoint, Received, Tag};
@@ -85,10 +84,6 @@ impl MpiEndpoint {
         faults.lock().unwrap_or_else(PoisonError::into_inner).replace(bytes, longest, invalid)
     }
 
-    // No thread blocks in a receive: that has no time-out, and polls without a rest. Of two threads of a rank
-    // that do, Open MPI lets one poll for both, and wakes the other through a futex. One of 12 peers then made
-    // 176,000 `sched_yield` and 7,300 futex calls in a run in which it now makes 4,400 and 600. How fast the
-    // run was depended on which rank had the cores.
     /// Probes until a message is there, or `limit` has passed.
     // A matched probe: what it found is received, and nothing else, whatever else comes meanwhile.
     fn probe(
@@ -115,6 +110,24 @@ impl MpiEndpoint {
     }
 }
 
+// No thread blocks in MPI: such a call has no time-out, and polls without a rest. Of two threads of a rank that
+// do, Open MPI lets one poll for both, and wakes the other through a futex. One of 12 peers then made 176,000
+// `sched_yield` and 7,300 futex calls in a run in which it now makes 4,400 and 600. How fast the run was depended
+// on which rank had the cores; and where one thread blocked in a long send and the other in a long receive, about
+// one run in a hundred stood still.
+/// Tests until a message has left its buffer, or fills it.
+fn complete<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
+    for test in 0_u32.. {
+        match request.test() {
+            Ok(_) => return,
+            Err(pending) => request = pending,
+        }
+        if test >= PROBES {
+            sleep(REST);
+        }
+    }
+}
+
 impl Endpoint for MpiEndpoint {
     fn nodes(&self) -> u32 {
         u32::try_from(SimpleCommunicator::world().size()).expect("a job has ranks")
@@ -130,7 +143,9 @@ impl Endpoint for MpiEndpoint {
         // A long message is sent when its receiver takes it.
         let limit = || watchdog::limit(format!("{to} to take a message"), self.limit);
         let _limited = (bytes.len() > EAGER_BYTES).then(limit);
-        SimpleCommunicator::world().process_at_rank(rank(to)).send_with_tag(bytes, number(tag));
+        let world = SimpleCommunicator::world();
+        let receiver = world.process_at_rank(rank(to));
+        scope(|scope| complete(receiver.immediate_send_with_tag(scope, bytes, number(tag))));
         Ok(())
     }
 
@@ -148,15 +163,18 @@ impl Endpoint for MpiEndpoint {
         let Some((message, status)) = found else { return Ok(None) };
         let from = NodeId(u32::try_from(status.source_rank()).expect("senders are ranks"));
         let (bytes, most) = (status.count(u8::equivalent_datatype()), self.bytes_max(tag));
-        if usize::try_from(bytes).map_or(true, |bytes| bytes > most) {
+        let Some(length) = usize::try_from(bytes).ok().filter(|&length| length <= most) else {
             // It stays matched and is never received: the run ends here.
             std::mem::forget(message);
             return Err(Violation::Bytes { bytes, most }.from(from).into());
-        }
+        };
         let limit = || watchdog::limit(format!("{from} to send the rest of a message"), self.limit);
-        let is_long = usize::try_from(bytes).is_ok_and(|bytes| bytes > EAGER_BYTES);
-        let _limited = is_long.then(limit);
-        Ok(Some((from, (message, status).matched_receive_vec().0)))
+        let _limited = (length > EAGER_BYTES).then(limit);
+        let mut bytes = vec![0; length];
+        scope(|scope| {
+            complete(message.immediate_matched_receive_into(scope, bytes.as_mut_slice()));
+        });
+        Ok(Some((from, bytes)))
     }
 }
 
