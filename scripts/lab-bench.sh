@@ -5,6 +5,7 @@
 # the links allow. Needs root; takes the laboratory up and down itself.
 #   equal-8     one owner, 8 hosts: 32 and 128 MiB at 100 and 200 Mbit/s
 #   equal-16    16 hosts at 50 Mbit/s, 32 MiB
+#   sizes       8 hosts at 200 Mbit/s, 128 MiB in segments of 64 KiB, 256 KiB and 1 MiB
 #   slow-one    8 hosts at 200 Mbit/s, one of them at a tenth
 #   slow-two    8 hosts at 200 Mbit/s, one at a half and one at a quarter
 #   all-to-all  each of 8 hosts at 100 Mbit/s owns an eighth of 64 MiB and wants the rest
@@ -37,7 +38,7 @@ scripts=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 # Points in numbers.
 export LC_ALL=C
 
-all_studies=(equal-8 equal-16 slow-one slow-two all-to-all many-files cut stage stage-slow)
+all_studies=(equal-8 equal-16 sizes slow-one slow-two all-to-all many-files cut stage stage-slow)
 mib=$((1 << 20))
 runs=5 segment_bytes='' tree_mib=256 tree_files=2000 out='' studies=()
 
@@ -57,6 +58,11 @@ study() {
             done
             ;;
         equal-16) broadcast "$1" 16 50 32 ;;
+        sizes)
+            for bytes in 65536 262144 1048576; do
+                segment_bytes=$bytes broadcast "$1-$bytes" 8 200 128
+            done
+            ;;
         slow-one) broadcast "$1" 8 200 32 h5:20 ;;
         slow-two) broadcast "$1" 8 200 32 h4:100 h6:50 ;;
         all-to-all) measure "$1" 8 100 8 $((8 * mib)) 1 ;;
@@ -210,6 +216,7 @@ stage_tree() {
         for contender in stage rsync empty; do
             code=0
             : >"$work/said.json"
+            warm_memory
             "by_$contender" >"$work/said.json" 2>>"$folder/log.txt" || code=$?
             finishes "$contender" >"$work/summary.json" || code=1
             ((run > 1)) || [[ $contender == empty ]] || check_copies "$contender" >>"$folder/log.txt" 2>&1 || code=1
@@ -221,6 +228,13 @@ stage_tree() {
     printf 'after: %s bytes/s\n' "$(payload_rate)" >>"$folder/links.txt"
     laboratory down >/dev/null
     rm -rf "$tree"
+}
+
+# What the copies need of memory is touched before each contender. A virtual machine may have given memory that was
+# free for some seconds back to its host, and touching it anew then costs processor time that hosts of their own have.
+warm_memory() {
+    head -c $(((hosts + 2) * tree_mib))M /dev/zero >"/dev/shm/${work##*/}"
+    rm "/dev/shm/${work##*/}"
 }
 
 # on_each COMMAND: a shell's, on one host after the other.
