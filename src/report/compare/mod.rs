@@ -16,6 +16,7 @@ pub(crate) mod html;
 pub(crate) mod import;
 mod judge;
 mod launches;
+mod main_pairings;
 mod model;
 mod notes;
 mod pairing;

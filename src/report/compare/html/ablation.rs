@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use super::forest;
 use super::frame::DrawnFigure;
-use super::series::{plain_of, scenarios};
+use super::series::scenarios;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::compare::judge::JudgedPair;
+use crate::report::compare::main_pairings::plain_of;
 use crate::report::compare::pairing::all_within;
 use crate::report::compare::{Figure, Scenario, Set, cells};
 use crate::report::statistics::RESAMPLES;

@@ -1,38 +1,12 @@
 //! The answer on the first screen: which is faster, by how much, why, and is that to be believed?
 
-use super::series::plain_of;
 use super::why;
 use crate::escape::html;
 use crate::report::compare::judge::{JudgedPair, Verdict};
-use crate::report::compare::pairing::{Pairing, Rung};
+use crate::report::compare::main_pairings::{best, main_pairings};
+use crate::report::compare::pairing::Pairing;
 use crate::report::compare::{Set, cells, notes};
 use crate::report::units::count;
-
-/// Pairings of the first figure without the steps of a ladder, and without contenders that are another one
-/// with switches, where there are others.
-pub(super) fn main_pairings<'a>(pairings: &'a [Pairing], sets: &[Set]) -> Vec<&'a Pairing> {
-    let Some(first) = pairings.first() else { return Vec::new() };
-    let all =
-        pairings.iter().filter(|one| one.figure == first.figure && one.rung != Some(Rung::Step));
-    let all: Vec<_> = all.collect();
-    let is_plain = |one: &&&Pairing| {
-        !one.within || sets.first().is_none_or(|set| plain_of(set, &one.other).is_none())
-    };
-    let plain: Vec<_> = all.iter().filter(is_plain).copied().collect();
-    if plain.is_empty() { all } else { plain }
-}
-
-/// The best of those with the most results: a mean over fewer is of other work.
-fn best<'a>(mains: &[&'a Pairing]) -> Option<&'a Pairing> {
-    let gain = |pairing: &Pairing| {
-        let ratio = pairing.mean.as_ref().map_or(1.0, |mean| mean.ratio);
-        if pairing.figure.more_is_better() { ratio } else { ratio.recip() }
-    };
-    let results = |pairing: &Pairing| pairing.mean.as_ref().map_or(0, |mean| mean.rows);
-    mains.iter().copied().max_by(|left, right| {
-        results(left).cmp(&results(right)).then(gain(left).total_cmp(&gain(right)))
-    })
-}
 
 pub(super) fn answer(pairings: &[Pairing], sets: &[Set], warnings: usize) -> String {
     let mains = main_pairings(pairings, sets);

@@ -23,6 +23,7 @@ mod why;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::history::History;
 use super::judge::{Group, SIGNIFICANT, Verdict};
+use super::main_pairings::main_pairings;
 use super::pairing::{Comparison, Pairing, Rung, fact_names};
 use super::{Figure, Scenario, Set, cells, table};
 use crate::escape::{html, html_lines};
@@ -123,7 +124,7 @@ impl Page<'_> {
         let pairings = &self.comparison.pairings;
         // The steps of a ladder have a drawing together.
         let whole = || pairings.iter().filter(|pairing| pairing.rung != Some(Rung::Step));
-        let mains = answer::main_pairings(pairings, self.sets);
+        let mains = main_pairings(pairings, self.sets);
         let heads: String = whole()
             .filter(|one| one.figure != pairings[0].figure || mains.contains(one))
             .take(HEADS)
@@ -151,7 +152,7 @@ impl Page<'_> {
 
     /// Of every contender that is no other one with switches.
     fn why(&self) -> Vec<DrawnFigure> {
-        let mains = answer::main_pairings(&self.comparison.pairings, self.sets).into_iter();
+        let mains = main_pairings(&self.comparison.pairings, self.sets).into_iter();
         mains.flat_map(|pairing| why::waterfalls(pairing, self.sets)).collect()
     }
 

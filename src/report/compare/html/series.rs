@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::frame::LegendEntry;
+use crate::report::compare::main_pairings::plain_of;
 use crate::report::compare::{Observation, Scenario, Set};
 
 /// The colours of the style sheet. Further series reuse them with other dashes and shapes.
@@ -91,22 +92,6 @@ pub(super) fn look(place: usize) -> (String, usize) {
         dash => format!("c{colour} d{dash}"),
     };
     (class, (colour + round + round / 12) % SHAPES)
-}
-
-/// For a contender with switches: that of the same engine without any.
-pub(super) fn plain_of<'a>(set: &'a Set, contender: &str) -> Option<&'a str> {
-    let one = set.first_run(contender)?;
-    if one.switches.is_empty() {
-        return None;
-    }
-    let engine = &one.run.as_ref()?.engine;
-    let is_plain = |name: &&str| {
-        set.first_run(name).is_some_and(|other| {
-            let same = other.run.as_ref().is_some_and(|run| run.engine == *engine);
-            same && other.switches.is_empty()
-        })
-    };
-    set.contenders().into_iter().find(is_plain)
 }
 
 pub(super) fn scenarios(sets: &[Set]) -> Vec<&Scenario> {

@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 
 use super::breakdown::ACTIVITIES;
 use super::frame::DrawnFigure;
-use super::series::plain_of;
 use super::waterfall::{Bar, bars};
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::compare::judge::JudgedPair;
+use crate::report::compare::main_pairings::plain_of;
 use crate::report::compare::pairing::Pairing;
 use crate::report::compare::{Figure, Observation, Set};
 use crate::report::statistics::{Contrast, Estimate, Interval};
