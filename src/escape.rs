@@ -164,6 +164,60 @@ pub(crate) fn cut(name: &str, most: usize) -> String {
     format!("{}…", fitting(name, most.saturating_sub(1)))
 }
 
+/// A text of at most so many columns: of a longer one `head` columns of its beginning, "…", and its end.
+pub(crate) fn elided(text: &str, head: usize, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let head = head.min(most.saturating_sub(1));
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let begin = ends.take_while(|&end| columns(&text[..end]) <= head).last().unwrap_or(0);
+    let room = most.saturating_sub(1 + columns(&text[..begin]));
+    let starts = text.char_indices().rev().map(|(at, _)| at);
+    let end = starts.take_while(|&at| columns(&text[at..]) <= room).last().unwrap_or(text.len());
+    format!("{}…{}", &text[..begin], &text[end..])
+}
+
+/// A text on lines of at most so many columns, broken at blanks, with `indent` blanks before all lines but the
+/// first. A longer word has a line of its own.
+pub(crate) fn wrapped(text: &str, indent: usize, most: usize) -> String {
+    if columns(text) <= most {
+        return text.to_owned();
+    }
+    let (mut out, mut used, mut has_word) = (String::new(), 0, false);
+    for (number, word) in with_units(text).into_iter().enumerate() {
+        let needed = columns(word);
+        if has_word && used + 1 + needed > most {
+            out.truncate(out.trim_end_matches(' ').len());
+            out.push('\n');
+            out.push_str(&" ".repeat(indent));
+            (used, has_word) = (indent, false);
+        } else if number > 0 {
+            out.push(' ');
+            used += 1;
+        }
+        out.push_str(word);
+        used += needed;
+        has_word |= !word.is_empty();
+    }
+    out
+}
+
+/// The words of a text; a number and its unit are one.
+fn with_units(text: &str) -> Vec<&str> {
+    let (mut words, mut begin) = (Vec::new(), 0);
+    for (at, _) in text.match_indices(' ') {
+        let is_unit = text[..at].ends_with(|c: char| c.is_ascii_digit())
+            && text[at + 1..].starts_with(char::is_alphabetic);
+        if !is_unit {
+            words.push(&text[begin..at]);
+            begin = at + 1;
+        }
+    }
+    words.push(&text[begin..]);
+    words
+}
+
 /// A text of so many characters at most: of a longer one the beginning and the end.
 pub(crate) fn abridged(text: &str, most: usize) -> String {
     let count = text.chars().count();
@@ -316,6 +370,28 @@ mod tests {
         assert_eq!(cut("名前名", 5), "名前…");
         assert_eq!((cut("abc", 3), cut("abcd", 3)), ("abc".to_owned(), "ab…".to_owned()));
         assert_eq!(fitting("a\u{202e}b", 8), "a", "its escape needs 8 columns itself");
+    }
+
+    #[test]
+    fn the_middle_of_a_long_text_goes() {
+        assert_eq!(elided("0123456789", 5, 10), "0123456789");
+        let cuts = [0, 2, 4, 6, 9].map(|head| elided("0123456789", head, 7));
+        assert_eq!(cuts, ["…456789", "01…6789", "0123…89", "012345…", "012345…"]);
+        assert_eq!(elided("名前名前名前", 4, 9), "名前…名前");
+        assert_eq!(elided("名前名前名前", 3, 8), "名…名前", "no character is halved");
+        assert_eq!([0, 1].map(|most| elided("abc", 1, most)), ["…", "…"]);
+    }
+
+    #[test]
+    fn a_long_text_is_broken_at_its_blanks() {
+        let text = "a table  that is too wide is_a_nuisance_to_everybody who reads";
+        assert_eq!(wrapped(text, 2, 100), text);
+        assert_eq!(
+            wrapped(text, 2, 12),
+            "a table\n  that is\n  too wide\n  is_a_nuisance_to_everybody\n  who reads"
+        );
+        assert_eq!(wrapped("名前 名前 名", 0, 9), "名前 名前\n名");
+        assert_eq!(wrapped("p50 1.0 ms, max 20.1 ms", 1, 20), "p50 1.0 ms, max\n 20.1 ms");
     }
 
     #[test]

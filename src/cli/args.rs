@@ -57,9 +57,9 @@ pub(super) enum Command {
     /// Compare measurements, or the contenders of one: what changed, how much, and whether it is noise
     Compare(CompareArgs),
     /// Print what a shell needs to complete commands and flags: bash, zsh, fish, elvish or powershell
-    #[command(
-        after_help = "Example: mpiswarm completions bash > ~/.local/share/bash-completion/completions/mpiswarm"
-    )]
+    #[command(after_help = "Example:\n  \
+        mpiswarm completions bash \\\n    \
+        > ~/.local/share/bash-completion/completions/mpiswarm")]
     Completions {
         /// The shell
         shell: Shell,
@@ -80,9 +80,9 @@ pub(super) enum Command {
 #[command(
     after_help = "Exit codes: 0 all delivered, 1 something failed, 2 input refused, 3 all delivered except \
     files that no rank could provide\n\n\
-    Examples:\n  \
-    mpiswarm run inputs/classic --out /tmp/out               (threads of this process)\n  \
-    mpirun -n 13 mpiswarm run inputs/classic --out /tmp/out  (a tracker and 12 peers)"
+    Examples, with threads of this process, and with a tracker and 12 peers over MPI:\n  \
+    mpiswarm run inputs/classic --out /tmp/out\n  \
+    mpirun -n 13 mpiswarm run inputs/classic --out /tmp/out"
 )]
 pub(super) struct RunArgs {
     /// Folder with in1.txt, in2.txt, …
@@ -217,6 +217,9 @@ pub(super) struct ManifestArgs {
     /// file. The list is then written only with --out
     #[arg(long, value_name = "FILE")]
     pub(super) torrent: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long)]
+    pub(super) quiet: bool,
 }
 
 /// A comparison of what lies on disk with its manifest.
@@ -236,12 +239,15 @@ pub(super) struct VerifyArgs {
     /// Print one JSON object, and nothing else, to stdout
     #[arg(long)]
     pub(super) json: bool,
+    /// Show no progress and no differences: the exit code tells
+    #[arg(long, conflicts_with = "all")]
+    pub(super) quiet: bool,
 }
 
 /// A workload.
 #[derive(Clone, Debug, ClapArgs)]
 #[command(
-    override_usage = "mpiswarm synthesize <DIR> --peers <N> --files <N> --segments <N> [OPTIONS]\n       \
+    override_usage = "mpiswarm synthesize <DIR> --peers <N> --files <N> --segments <N> [FLAGS]\n       \
     mpiswarm synthesize --tree <DIR> --files <N> --bytes <BYTES> [--seed <N>]",
     after_help = "Exit codes: 0 written, 1 writing failed, 2 refused"
 )]
@@ -279,6 +285,9 @@ pub(super) struct SynthesizeArgs {
     /// Replace all in<R>.txt in the folder, those of higher ranks included
     #[arg(long)]
     pub(super) overwrite: bool,
+    /// Do not say what was written
+    #[arg(long)]
+    pub(super) quiet: bool,
 }
 
 /// Worlds of one owner and many peers.
@@ -319,6 +328,15 @@ pub(super) struct SimulateArgs {
     /// Folder to write scale.jsonl, table.txt and scale.svg to [default: none]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Show all columns of the table, however wide. Without it the table fits its terminal, or COLUMNS, or 80
+    /// columns where there is neither, and these are left out, in this order: took, memory, control bytes,
+    /// p99.9, last fast, median finish, p99, messages, copies, saturation, tracker busy, ÷ bound. The table.txt
+    /// of --out has all
+    #[arg(long)]
+    pub(super) wide: bool,
+    /// Do not say which run is under way
+    #[arg(long)]
+    pub(super) quiet: bool,
 }
 
 impl SimulateArgs {
@@ -355,6 +373,14 @@ pub(super) struct BenchArgs {
     /// Continue a measurement that was interrupted, in the folder --out
     #[arg(long)]
     pub(super) resume: bool,
+    /// Show all columns of the table, however wide. Without it the table fits its terminal, or COLUMNS, or 80
+    /// columns where there is neither: long names lose their middle, then runs, segments, CPU, balance, rate,
+    /// cv, ÷ bound, the interval and the ratio are left out, in this order
+    #[arg(long)]
+    pub(super) wide: bool,
+    /// Show no progress and no remarks
+    #[arg(long)]
+    pub(super) quiet: bool,
     /// How messages and segments travel
     #[arg(long, value_enum, default_value_t = Via::Auto)]
     pub(super) transport: Via,
@@ -369,6 +395,8 @@ pub(super) enum Format {
     Md,
     /// Raw numbers, one line per result.
     Csv,
+    /// Every run with its figures, one line of CSV each; nothing is compared.
+    Runs,
     /// Everything, for programs.
     Json,
     /// One self-contained page with figures.
@@ -379,8 +407,8 @@ pub(super) enum Format {
 #[derive(Clone, Debug, ClapArgs)]
 #[command(after_help = "Exit codes: 0 compared, 1 the gate failed, 2 input refused\n\n\
     \"~\" marks a difference that cannot be told from noise.\n\n\
-    Examples:\n  \
-    mpiswarm compare /tmp/before /tmp/after                     (two builds: what changed?)\n  \
+    Examples: what changed between two builds, and two contenders of one measurement\n  \
+    mpiswarm compare /tmp/before /tmp/after\n  \
     mpiswarm compare /tmp/quick --contender mutex --against lockfree")]
 pub(super) struct CompareArgs {
     /// Folders of records, folders of launches that are one each, criterion's target/criterion, or
@@ -408,9 +436,17 @@ pub(super) struct CompareArgs {
     /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(super) format: Format,
-    /// Write to this file instead of stdout
+    /// Write to this file instead of stdout; a text then has all columns
     #[arg(long, value_name = "FILE")]
     pub(super) out: Option<PathBuf>,
+    /// Show all columns of a text, however wide. Without it a table fits its terminal, or COLUMNS, or 80
+    /// columns where there is neither: long names lose their middle, then δ, detects, cv, p, both medians and
+    /// the interval are left out, in this order; with --history runs, best, first and the commits
+    #[arg(long)]
+    pub(super) wide: bool,
+    /// Show no remarks of the gate
+    #[arg(long)]
+    pub(super) quiet: bool,
     /// Results of other tools (Criterion, OSU) to show in an HTML page; may be given several times
     #[arg(long, value_name = "PATH")]
     pub(super) beside: Vec<PathBuf>,

@@ -1,23 +1,33 @@
 //! `mpiswarm bench`.
 
+use std::env;
 use std::path::Path;
 
 use super::args::BenchArgs;
-use super::{FAILED, OK, REFUSED, reading, refuse_all, runs_over_mpi, show, threads, writable};
+use super::launcher::Launcher;
+use super::{
+    FAILED, OK, REFUSED, bench_progress, interrupt, reading, refuse_all, runs_over_mpi, show,
+    threads, writable,
+};
 use crate::config::REGISTRATION_PATIENCE;
 use crate::config::ranges::BudgetTime;
 use crate::escape;
-use crate::harness::environment::Environment;
+use crate::harness::environment::{Environment, LimitsAt};
 use crate::harness::measured::has_records;
 use crate::harness::plan::PlannedContender;
 use crate::harness::records::{self, Journal, Record, RecordsError};
-use crate::harness::runner::{self, Bench, BenchError};
+use crate::harness::runner::{self, Bench, BenchError, BenchOutcome};
 use crate::harness::workload::BenchScenario;
 use crate::harness::{Launch, Plan, fit, measured, results, tracker_run};
 use crate::report::compare::table;
 use crate::time::Clock;
 
 pub(super) fn bench(args: &BenchArgs) -> u8 {
+    // First of all: threads that start before it would take the signals.
+    if let Err(cause) = interrupt::install() {
+        show::error(&format!("signals can't be waited for: {cause}"));
+        return FAILED;
+    }
     let over_mpi = match runs_over_mpi(args.transport) {
         Ok(over_mpi) => over_mpi,
         Err(refusal) => return refuse_all(&refusal),
@@ -88,6 +98,29 @@ fn probe_tracker(plan: &Plan) -> Result<(), String> {
     plan.tracker.as_ref().map_or(Ok(()), fit::tracker).map_err(|error| error.to_string())
 }
 
+/// Says something that is no error.
+fn remark(args: &BenchArgs, line: &str) {
+    if !args.quiet {
+        show::note(line);
+    }
+}
+
+/// What becomes of a measurement that is interrupted, and what to type to go on with it.
+fn to_go_on(args: &BenchArgs, dir: &Path) -> String {
+    let mut words: Vec<String> = env::args_os().map(|word| escape::shell(&word)).collect();
+    // Behind the command: what stands behind a `--` is no flag.
+    let at = words.len().min(2);
+    if args.out.is_none() {
+        words.splice(at..at, ["--out".to_owned(), escape::shell(dir.as_os_str())]);
+    }
+    if !args.resume {
+        words.insert(at, "--resume".to_owned());
+    }
+    let launcher =
+        if Launcher::of_this_process().is_some() { ", under the same launcher" } else { "" };
+    format!("what was measured is kept; go on with --resume{launcher}: {}", words.join(" "))
+}
+
 fn refuse(sentence: &str) -> u8 {
     show::error(sentence);
     REFUSED
@@ -103,7 +136,10 @@ fn run_plan(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, Broken
     let calibration = runner::calibrate(plan, launch, &clock);
     let environment = Environment::capture(plan, launch, calibration);
     let code = match open(args, &environment) {
-        Ok((journal, earlier)) => measure(plan, launch, (&clock, &environment), journal, earlier),
+        Ok((journal, earlier)) => {
+            interrupt::begin(to_go_on(args, journal.dir()));
+            measure((args, plan), launch, (&clock, &environment), journal, earlier)
+        }
         Err(sentence) => Ok(refuse(&sentence)),
     };
     // Not earlier: ranks that end keep their cores busy while limits are measured.
@@ -117,7 +153,7 @@ fn run_plan(args: &BenchArgs, plan: &Plan, launch: &Launch) -> Result<u8, Broken
 fn open(args: &BenchArgs, environment: &Environment) -> Result<(Journal, Vec<Record>), String> {
     let opened = if args.resume {
         let dir = args.out.as_deref().ok_or("--resume: add --out with the folder to continue")?;
-        results::resume(dir, environment, &mut show::note)
+        results::resume(dir, environment, &mut |line| remark(args, line))
     } else {
         results::begin(args.out.clone(), &args.plan, environment)
             .map(|journal| (journal, Vec::new()))
@@ -127,22 +163,22 @@ fn open(args: &BenchArgs, environment: &Environment) -> Result<(Journal, Vec<Rec
 
 /// Runs everything, and prints the result.
 fn measure(
-    plan: &Plan,
+    (args, plan): (&BenchArgs, &Plan),
     launch: &Launch,
     (clock, environment): (&Clock, &Environment),
     mut journal: Journal,
     earlier: Vec<Record>,
 ) -> Result<u8, BrokenRun> {
     let began = clock.now();
-    show::note(&plan.extent());
-    show::note(&format!("records in {}", escape::path(journal.dir())));
+    remark(args, &plan.extent());
+    remark(args, &format!("records in {}", escape::path(journal.dir())));
     if let Some(load) = &plan.tracker {
         match tracker_run::run(load, plan.budget, plan.seed, clock, journal.dir()) {
             Ok(records) if records.is_empty() && plan.contenders.is_empty() => {
                 show::error(&nothing_measured(plan, true));
                 return Ok(FAILED);
             }
-            Ok(records) => show::text(&tracker_run::render(&records)),
+            Ok(records) => show::text(&tracker_run::render(&records, show::screen(args.wide))),
             Err(error) => {
                 show::error(&error.to_string());
                 return Ok(FAILED);
@@ -156,7 +192,9 @@ fn measure(
     let before =
         if environment.is_one_machine() { &environment.limits[..] } else { Default::default() };
     let mut bench = Bench { plan, launch, limits: before, clock, began, journal: &mut journal };
-    let outcome = match bench.run(earlier, &mut show::note) {
+    let left = plan.budget.saturating_sub(clock.now().since(began));
+    let outcome = bench.run(earlier, &mut bench_progress::progress(args, plan, (clock, left)));
+    let outcome = match outcome {
         Ok(outcome) => outcome,
         Err(error) => {
             show::error(&error.to_string());
@@ -171,17 +209,28 @@ fn measure(
         return Ok(FAILED);
     }
     let limits = runner::best_limits(before, &runner::measure_limits(plan, clock));
-    let concluded = results::conclude(journal.dir(), &outcome, &limits);
+    Ok(conclude((args, plan), &journal, &outcome, &limits))
+}
+
+/// Prints the result; returns the exit code.
+fn conclude(
+    (args, plan): (&BenchArgs, &Plan),
+    journal: &Journal,
+    outcome: &BenchOutcome,
+    limits: &[LimitsAt],
+) -> u8 {
+    let concluded = results::conclude(journal.dir(), outcome, limits);
     let set = match concluded.and_then(|()| measured::read(journal.dir())) {
         Ok(set) => set,
         Err(error) => {
             show::error(&error.to_string());
-            return Ok(FAILED);
+            return FAILED;
         }
     };
     let is_invalid = set.is_invalid;
-    show::text(&table::overview(set));
-    runner::shortfalls(plan, &outcome.records).iter().for_each(|line| show::note(line));
+    // First, so that the result stands last where stderr and stdout are one terminal.
+    runner::shortfalls(plan, &outcome.records).iter().for_each(|line| remark(args, line));
+    show::text(&table::overview(set, show::screen(args.wide)));
     if outcome.unmeasured > 0 {
         let (unmeasured, all) = (outcome.unmeasured, plan.scenarios.len());
         let budget = plan.budget.as_secs_f64();
@@ -190,7 +239,7 @@ fn measure(
              {budget} s is used up: raise it with --budget"
         ));
     }
-    Ok(if is_invalid || outcome.unmeasured > 0 { FAILED } else { OK })
+    if is_invalid || outcome.unmeasured > 0 { FAILED } else { OK }
 }
 
 fn nothing_measured(plan: &Plan, is_over: bool) -> String {

@@ -1,7 +1,6 @@
 //! `mpiswarm compare`.
 
 use std::fs;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use super::args::{CompareArgs, Format};
@@ -14,7 +13,7 @@ use crate::report::compare::gate::GatePlan;
 use crate::report::compare::history::{History, history};
 use crate::report::compare::html::{Page, all_figures, history_page};
 use crate::report::compare::{
-    CompareError, Comparison, Figure, Question, Set, compare, import, table,
+    CompareError, Comparison, Figure, Question, Screen, Set, compare, import, raw_runs, table,
 };
 use crate::report::units::count;
 
@@ -31,6 +30,10 @@ pub(super) fn run(args: &CompareArgs) -> u8 {
 
 fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     let sets = named_apart(read_all(&args.folders)?);
+    if args.format == Format::Runs && args.gate.is_none() {
+        publish(args, &raw_runs::csv(&sets))?;
+        return Ok(OK);
+    }
     let beside = read_all(&args.beside)?;
     let reading = reading::limited("the gate", REGISTRATION_PATIENCE);
     let plan =
@@ -60,13 +63,16 @@ fn side_by_side(args: &CompareArgs) -> Result<u8, String> {
     outcome
         .remarks
         .iter()
+        .filter(|_| !args.quiet)
         .for_each(|remark| show::note(&format!("gate: {}", escape::terminal(remark))));
     outcome
         .failures
         .iter()
         .for_each(|failure| show::error(&format!("gate: {}", escape::terminal(failure))));
     let (failed, judged) = (outcome.failures.len(), outcome.judged);
-    show::note(&format!("gate: {judged} results judged, {failed} failures"));
+    if !args.quiet {
+        show::note(&format!("gate: {judged} results judged, {failed} failures"));
+    }
     Ok(if failed > 0 { FAILED } else { OK })
 }
 
@@ -82,9 +88,10 @@ fn shown(
     question: &Question,
 ) -> Result<String, String> {
     Ok(match args.format {
-        Format::Text => table::text(comparison, colour(args)),
+        Format::Text => table::text(comparison, screen(args)),
         Format::Md => table::markdown(comparison),
         Format::Csv => table::csv(comparison),
+        Format::Runs => raw_runs::csv(sets),
         Format::Json => json(comparison),
         Format::Html => {
             let figures = all_figures(sets);
@@ -118,9 +125,10 @@ fn over_commits(args: &CompareArgs) -> Result<u8, String> {
     let histories: Vec<History> = figures.iter().map(|figure| history(&sets, *figure)).collect();
     let each = |of: &dyn Fn(&History) -> String| histories.iter().map(of).collect::<Vec<_>>();
     let text = match args.format {
-        Format::Text => each(&|history| history.text(colour(args))).join("\n"),
+        Format::Text => each(&|history| history.text(screen(args))).join("\n"),
         Format::Md => each(&History::markdown).join("\n"),
         Format::Csv => one_head(&each(&History::csv)),
+        Format::Runs => raw_runs::csv(&sets),
         Format::Json => json(&histories),
         Format::Html => history_page(&histories, &command_line()),
     };
@@ -203,10 +211,9 @@ fn json(what: &impl serde::Serialize) -> String {
     escape::json(&text) + "\n"
 }
 
-/// Whether to print colours: on a terminal, unless `NO_COLOR` is set (no-color.org).
-fn colour(args: &CompareArgs) -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    args.out.is_none() && !refused && std::io::stdout().is_terminal()
+/// What a text is made for: a file has room for all columns.
+fn screen(args: &CompareArgs) -> Screen {
+    if args.out.is_some() { Screen::FILE } else { show::screen(args.wide) }
 }
 
 fn publish(args: &CompareArgs, text: &str) -> Result<(), String> {

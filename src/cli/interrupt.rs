@@ -1,12 +1,12 @@
-//! What Ctrl-C and SIGTERM do to a stage.
+//! What Ctrl-C and SIGTERM do to a stage or a measurement.
 //!
-//! A stage may be killed at any moment and loses nothing: the journal says what was written, and nothing has a
-//! final name before it is whole. So a signal has nothing to clean up, and ends the process at once, in a call
-//! of MPI too; this only says so.
+//! Both may be killed at any moment and lose nothing. The journal of a stage says what was written, and nothing has
+//! a final name before it is whole; a measurement appends a record after each run. So a signal has nothing to
+//! clean up, and ends the process at once, in a call of MPI too; this only says how to go on.
 
 use std::fs;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal, raise};
@@ -14,13 +14,12 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use super::launcher::Launcher;
 use super::show as terminal;
 
-/// Whether anything is under way that a signal could interrupt.
-static IS_UNDER_WAY: AtomicBool = AtomicBool::new(false);
+/// How to go on, once there is something to keep.
+static TO_GO_ON: OnceLock<String> = OnceLock::new();
 
-/// From here on there is something to keep.
-pub(super) fn begin() {
-    // ORDERING: Relaxed; a flag for a message, publishes nothing.
-    IS_UNDER_WAY.store(true, Ordering::Relaxed);
+/// From here on there is something to keep; `how` says what becomes of it, and how to go on.
+pub(super) fn begin(how: impl Into<String>) {
+    TO_GO_ON.get_or_init(|| how.into());
 }
 
 /// Says what becomes of the work when the process is interrupted. Called before any other thread starts: only
@@ -38,11 +37,9 @@ pub(super) fn install() -> io::Result<()> {
 
 fn wait(signals: SigSet, speaks: bool) {
     let Ok(signal) = signals.wait() else { return };
-    // ORDERING: Relaxed; a flag for a message, publishes nothing.
-    if speaks && IS_UNDER_WAY.load(Ordering::Relaxed) {
-        terminal::error(&format!(
-            "interrupted ({signal}): what is there is kept; run the same command again"
-        ));
+    if let Some(how) = TO_GO_ON.get().filter(|_| speaks) {
+        terminal::end_bar();
+        terminal::error(&format!("interrupted ({signal}): {how}"));
     }
     // The default action ends the process, and shells and launchers see that it was a signal.
     if signals.thread_unblock().and_then(|()| raise(signal)).is_err() {

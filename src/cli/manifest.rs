@@ -93,7 +93,7 @@ fn hashed(args: &ManifestArgs) -> Result<Hashed, Vec<String>> {
     let source = TreeSource::open(&args.sources, Arc::clone(&manifest), Arc::clone(&layout));
     let source = source.map_err(|refusal| one(refusal.to_string()))?;
     let source = source.following_links(follows_links);
-    let bar = show::bytes_bar(layout.bytes());
+    let bar = show::bytes_bar(args.quiet, layout.bytes());
     let roots = roots_of_files(&source, &manifest, &layout, |bytes| bar.inc(bytes));
     bar.finish_and_clear();
     drop(source);

@@ -4,6 +4,7 @@
 mod agreement;
 mod args;
 mod bench;
+mod bench_progress;
 mod compare;
 mod documents;
 mod flags;

@@ -1,11 +1,14 @@
 //! The only output: progress and errors on stderr, results on stdout.
+use std::env;
 use std::fs;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use clap::error::ContextValue;
 use indicatif::{ProgressBar, ProgressStyle};
+use rustix::termios::tcgetwinsize;
 
 use super::args::RunArgs;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
@@ -13,6 +16,7 @@ use crate::driver::job::JobResult;
 use crate::escape::{self, LISTED_MAX};
 use crate::harness;
 use crate::protocol::tracker::Progress;
+use crate::report::compare::Screen;
 use crate::report::limits::BOUND_BYTES_LEAST;
 use crate::report::{Carrier, Limits, Summary};
 use crate::time::Clock;
@@ -24,6 +28,14 @@ const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 // How often a line shows progress where there is no terminal.
 // Rare enough for a log file; chosen, not tuned.
 const LINE_EVERY: Duration = Duration::from_secs(3);
+
+// How wide a table is where nothing tells.
+// What terminals have had since the VT100, and what mails and tickets show unbroken.
+const COLUMNS: usize = 80;
+
+// A table is made for so many columns at least.
+// Narrower ones have no room for a name beside a number.
+const COLUMNS_LEAST: usize = 20;
 
 // Set once a result could not be printed: the exit code says so in the end.
 static OUTPUT_FAILED: OnceLock<()> = OnceLock::new();
@@ -78,7 +90,7 @@ pub(super) fn usage_line(wrong: &clap::Error) -> String {
 /// The error with nothing hidden: clap repeats what was typed.
 pub(super) fn printable(mut wrong: clap::Error) -> clap::Error {
     // Nothing to escape: the tips keep their colours.
-    if std::env::args_os().all(|word| Some(&*escape::path(word.as_ref())) == word.to_str()) {
+    if env::args_os().all(|word| Some(&*escape::path(word.as_ref())) == word.to_str()) {
         return wrong;
     }
     let typed: Vec<_> = wrong.context().map(|(kind, value)| (kind, value.clone())).collect();
@@ -131,12 +143,62 @@ pub(super) fn line(line: &str) {
     text(&format!("{line}\n"));
 }
 
+/// Whether escape sequences may go there: to a terminal that knows them, unless `NO_COLOR` is set
+/// (no-color.org).
+pub(super) fn takes_escapes(stream: &impl IsTerminal) -> bool {
+    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = env::var_os("TERM").is_none_or(|name| name == "dumb");
+    !refused && !is_dumb && stream.is_terminal()
+}
+
+/// What a table on stdout is made for.
+pub(super) fn screen(is_wide: bool) -> Screen {
+    let columns = if is_wide { usize::MAX } else { columns() };
+    Screen { colour: takes_escapes(&io::stdout()), columns }
+}
+
+/// The width of what reads stdout: what `COLUMNS` says (POSIX.1-2024, 8.3), that of the terminal, or
+/// [`COLUMNS`].
+pub(super) fn columns() -> usize {
+    let asked = env::var("COLUMNS").ok().and_then(|text| text.parse().ok());
+    let asked = asked.filter(|&columns| columns > 0);
+    let known = asked.or_else(|| columns_of(io::stdout()));
+    known.unwrap_or(COLUMNS).max(COLUMNS_LEAST)
+}
+
+/// The width of the terminal that a bar is shown on.
+pub(super) fn columns_of_bar() -> usize {
+    columns_of(io::stderr()).unwrap_or(COLUMNS)
+}
+
+fn columns_of(terminal: impl AsFd) -> Option<usize> {
+    Some(usize::from(tcgetwinsize(terminal).ok()?.ws_col)).filter(|&columns| columns > 0)
+}
+
+/// A progress bar on a terminal; elsewhere, and where nobody wants it, a hidden one.
+pub(super) fn bar(quiet: bool, template: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template(template).expect("the template is well formed");
+    let is_shown = !quiet && takes_escapes(&io::stderr());
+    let bar = if is_shown { ProgressBar::new(0) } else { ProgressBar::hidden() };
+    bar.with_style(style)
+}
+
+/// Ends the line that a bar may stand on.
+pub(super) fn end_bar() {
+    if takes_escapes(&io::stderr()) {
+        drop(writeln!(io::stderr()));
+    }
+}
+
+/// Whether lines take the place of a bar.
+pub(super) fn has_lines(quiet: bool) -> bool {
+    !quiet && !takes_escapes(&io::stderr())
+}
+
 /// Shows a progress bar on a terminal; elsewhere a line every [`LINE_EVERY`].
 pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + use<> {
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} segments, {msg}");
-    let bar = if args.shared.quiet { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(style.expect("the template is well formed"));
-    let has_lines = !args.shared.quiet && !io::stderr().is_terminal();
+    let bar = bar(args.shared.quiet, "{bar:40} {pos}/{len} segments, {msg}");
+    let has_lines = has_lines(args.shared.quiet);
     let (clock, mut shown) = (*clock, clock.now());
     move |progress| {
         let Progress { segments_wanted, segments_verified, peers_complete, .. } = progress;
@@ -156,11 +218,11 @@ pub(super) fn progress(args: &RunArgs, clock: &Clock) -> impl FnMut(Progress) + 
     }
 }
 
-/// A progress bar over bytes, shown on a terminal alone.
-pub(super) fn bytes_bar(bytes: u64) -> ProgressBar {
-    let template = "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}";
-    let style = ProgressStyle::with_template(template).expect("the template is well formed");
-    ProgressBar::new(bytes).with_style(style)
+/// A progress bar over bytes.
+pub(super) fn bytes_bar(quiet: bool, bytes: u64) -> ProgressBar {
+    let bar = bar(quiet, "{bar:40} {bytes}/{total_bytes}, {bytes_per_sec}");
+    bar.set_length(bytes);
+    bar
 }
 
 /// Prints the summary and the errors; returns the exit code. `cores` is how many the machine has, if
@@ -211,7 +273,7 @@ fn publish(args: &RunArgs, summary: &Summary) -> Option<u8> {
     if args.shared.json {
         line(&json);
     } else if !args.shared.quiet {
-        text(&summary.to_string());
+        text(&summary.text(columns()));
     }
     let path = args.report.as_ref()?;
     let cause = fs::write(path, json + "\n").err()?;

@@ -29,7 +29,9 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
     for &decide in &args.decide {
         for &rates in &args.rates {
             for peers in peers() {
-                show::note(&format!("{peers} peers, links {rates}, decided by the {decide}"));
+                if !args.quiet {
+                    show::note(&format!("{peers} peers, links {rates}, decided by the {decide}"));
+                }
                 match study.run(peers, rates, decide) {
                     Ok(run) => runs.push(run),
                     Err(error) => show::error(&error.to_string()),
@@ -38,7 +40,7 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
         }
     }
     let all = args.decide.len() * args.rates.len() * args.peers.len();
-    show::text(&scaling::table(&runs));
+    show::text(&scaling::table(&runs, show::screen(args.wide)));
     let mut is_whole = runs.len() == all;
     if let Some(out) = &args.out
         && let Err(error) = scale_study::write(out, &runs)

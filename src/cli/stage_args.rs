@@ -55,7 +55,8 @@ impl Display for SourceRank {
     With --dry-run: 0 told for every node, 1 not for every node, 2 refused.\n\n\
     Examples, with one rank a node:\n  \
     srun --ntasks-per-node=1 mpiswarm stage /shared/model --to /local/scratch\n  \
-    mpirun --map-by ppr:1:node --bind-to none mpiswarm stage /shared/model --to /local/scratch"
+    mpirun --map-by ppr:1:node --bind-to none \\\n    \
+    mpiswarm stage /shared/model --to /local/scratch"
 )]
 pub(super) struct StageArgs {
     /// Files and folders to stage

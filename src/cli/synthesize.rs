@@ -38,7 +38,14 @@ fn tree_of_files(args: &SynthesizeArgs, dir: &Path) -> u8 {
         show::error(&format!("{}: {cause}", escape::path(dir)));
         return FAILED;
     }
-    show::line(&format!("{} files of {} bytes in {}", tree.files, tree.bytes, escape::path(dir)));
+    if !args.quiet {
+        show::line(&format!(
+            "{} files of {} bytes in {}",
+            tree.files,
+            tree.bytes,
+            escape::path(dir)
+        ));
+    }
     OK
 }
 
@@ -81,7 +88,9 @@ fn inputs(args: &SynthesizeArgs, dir: &Path) -> u8 {
         show::error(&error.to_string());
         return FAILED;
     }
-    show::line(&format!("{} inputs in {}", inputs.len(), escape::path(dir)));
+    if !args.quiet {
+        show::line(&format!("{} inputs in {}", inputs.len(), escape::path(dir)));
+    }
     OK
 }
 

@@ -46,7 +46,7 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
     let pairs = pairs(&args.dir, &stored)?;
     // Sparse files may have 2^63 bytes each.
     let bytes = stored.iter().map(|stored| stored.manifest.bytes()).fold(0, u64::saturating_add);
-    let bar = show::bytes_bar(bytes);
+    let bar = show::bytes_bar(args.quiet, bytes);
     let mut differences = Vec::new();
     for Staged { place, stored, root } in &pairs {
         let found = verify_tree(place, stored, root, &args.selection.0, |bytes| bar.inc(bytes));
@@ -56,7 +56,7 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
     let entries = stored.iter().map(|stored| stored.manifest.entries.len()).sum();
     if args.json {
         show::line(&json(&args.dir, entries, &differences));
-    } else {
+    } else if !args.quiet {
         show::text(&text(args, entries, &differences));
     }
     Ok(if differences.is_empty() { OK } else { FAILED })

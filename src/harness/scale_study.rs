@@ -14,6 +14,7 @@ use statrs::distribution::{ContinuousCDF as _, LogNormal};
 use crate::config::{Config, choice};
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::protocol::relay::RelayAlgorithm;
+use crate::report::compare::Screen;
 use crate::report::compare::html::scaling::{self, Scaled};
 use crate::report::limits::bounds;
 use crate::report::statistics::quantile;
@@ -325,7 +326,7 @@ pub(crate) fn write(dir: &Path, runs: &[Scaled]) -> io::Result<()> {
     let lines = runs.iter().map(|run| serde_json::to_string(run).expect("plain data") + "\n");
     fs::create_dir_all(dir)?;
     fs::write(dir.join("scale.jsonl"), lines.collect::<String>())?;
-    fs::write(dir.join("table.txt"), scaling::table(runs))?;
+    fs::write(dir.join("table.txt"), scaling::table(runs, Screen::FILE))?;
     fs::write(dir.join("scale.svg"), scaling::drawing(runs))
 }
 

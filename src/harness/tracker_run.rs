@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::records::{self, JournalLine, RecordsError, Recovered};
 use super::tracker_load::{LoadResult, LoadTest, TrackerCase, TrackerPlan};
 use crate::metrics::LatencySummary;
+use crate::report::compare::Screen;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::statistics::median;
 use crate::report::units::seconds;
@@ -19,6 +20,9 @@ use crate::time::Clock;
 // The file of the records, within their folder.
 // Beside `records.jsonl`, because a load is no run of a contender.
 const FILE: &str = "tracker.jsonl";
+// What the table leaves out where there is no room, first to last.
+// Handouts a second are what a load test is made for.
+const TABLE_DROPS: [&str; 4] = ["segments/s", "service p50", "answer p99", "service p99"];
 // The version of a record. It grows when a field changes its meaning or goes.
 const SCHEMA: u32 = 1;
 
@@ -109,7 +113,7 @@ pub(crate) fn read(dir: &Path) -> Result<Recovered<TrackerRecord>, RecordsError>
 }
 
 /// A table with a row per case: the medians of its loads.
-pub(crate) fn render(records: &[TrackerRecord]) -> String {
+pub(crate) fn render(records: &[TrackerRecord], screen: Screen) -> String {
     let columns = "index|counters|#threads|#peers|#segments|#handouts/s|#segments/s|\
                    #service p50|#service p99|#answer p99";
     let cases = records.iter().filter(|record| record.repetition == 0).map(|record| record.case);
@@ -140,7 +144,8 @@ pub(crate) fn render(records: &[TrackerRecord]) -> String {
         columns: Column::list(columns),
         rows: cases.map(row).collect(),
         notes: Vec::new(),
+        drops: TABLE_DROPS.map(str::to_owned).to_vec(),
     }
-    .text(false)
+    .text(screen)
         + "\n"
 }

@@ -1,11 +1,9 @@
 //! Says how far the listing of a source is.
 
-use std::io::{self, IsTerminal as _};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam::channel::{RecvTimeoutError, bounded};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::super::stage_args::{ProgressFormat, StageArgs};
 use super::terminal;
@@ -34,10 +32,8 @@ pub(super) fn show_while<T: Send>(args: &StageArgs, list: impl FnOnce(&AtomicU64
         let clock = Clock::start();
         return watch(SAMPLE_EVERY, list, |found| terminal::note(&json(&clock, found)));
     }
-    if io::stderr().is_terminal() {
-        let style = ProgressStyle::with_template("listing: {human_pos} files and folders so far");
-        let bar = ProgressBar::no_length();
-        bar.set_style(style.expect("the template is well formed"));
+    if !terminal::has_lines(false) {
+        let bar = terminal::bar(false, "listing: {human_pos} files and folders so far");
         let listed = watch(STEP_EVERY, list, |found| bar.set_position(found));
         bar.finish_and_clear();
         return listed;

@@ -1,9 +1,7 @@
 //! How far a stage is: a bar on a terminal, lines in a log, JSON lines and a file of metrics for programs.
 
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use super::super::show as terminal;
@@ -125,13 +123,10 @@ pub(super) fn progress(
     hosts: Vec<String>,
     clock: &Clock,
 ) -> impl FnMut(Progress) + use<> {
-    let style =
-        ProgressStyle::with_template("{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
     let as_json = args.progress == ProgressFormat::Json;
     let is_hidden = args.shared.quiet || as_json;
-    let bar = if is_hidden { ProgressBar::hidden() } else { ProgressBar::new(0) };
-    bar.set_style(style.expect("the template is well formed"));
-    let has_lines = !is_hidden && !io::stderr().is_terminal();
+    let bar = terminal::bar(is_hidden, "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    let has_lines = terminal::has_lines(is_hidden);
     let mut metrics = args.metrics.clone();
     let per_segment = layout.bytes() as f64 / f64::from(layout.segment_count().max(1));
     let (clock, began) = (*clock, clock.now());

@@ -69,7 +69,7 @@ impl StageSummary<'_> {
         if args.shared.json {
             terminal::line(&escape::json(&self.json(bound, failed.len()).to_string()));
         } else if !args.shared.quiet {
-            terminal::text(&self.text(bound, failed.len()));
+            terminal::text(&self.text(bound, failed.len(), terminal::columns()));
         }
         let has_metrics = self.write_metrics(args, failed.len());
         if failed.is_empty() && self.is_whole && has_metrics { OK } else { FAILED }
@@ -129,7 +129,7 @@ impl StageSummary<'_> {
         })
     }
 
-    fn text(&self, bound: Option<f64>, failed: usize) -> String {
+    fn text(&self, bound: Option<f64>, failed: usize, columns: usize) -> String {
         let total = self.manifest.bytes();
         let moved = self.sum(|node| node.moved_bytes);
         let read = self.sum(|node| node.source_read_bytes);
@@ -152,7 +152,7 @@ impl StageSummary<'_> {
             lines.push(format!("{:.2} x the bound of this machine", self.seconds / bound));
         }
         lines.push(verdict(self.nodes.len(), failed, self.is_whole));
-        lines.join("\n") + "\n"
+        lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()
     }
 
     /// Bytes that arrived at their destinations.

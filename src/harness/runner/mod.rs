@@ -137,23 +137,57 @@ pub(crate) struct Bench<'a> {
     pub journal: &'a mut Journal,
 }
 
+/// What is told while a measurement runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum BenchEvent<'a> {
+    /// Something is left out.
+    Remark(&'a str),
+    Run(RunBegins<'a>),
+}
+
+/// A run that begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunBegins<'a> {
+    /// Its number among the workloads, from 1, and how many there are.
+    pub workload: (u32, u32),
+    pub scenario: &'a BenchScenario,
+    pub contender: &'a str,
+    /// None in a warm-up.
+    pub repetition: Option<u32>,
+}
+
+/// Who is told.
+type Tell<'a> = dyn FnMut(BenchEvent<'_>) + 'a;
+
 struct ScenarioRun<'a> {
     fitting: Fitting<'a>,
     inputs: Arc<[PeerInput]>,
+    /// As in [`RunBegins`].
+    workload: (u32, u32),
+}
+
+impl ScenarioRun<'_> {
+    fn tell(&self, place: usize, repetition: Option<u32>, tell: &mut Tell<'_>) {
+        let Fitting { scenario, contenders, .. } = &self.fitting;
+        let contender = &contenders[place].1.name;
+        let workload = self.workload;
+        tell(BenchEvent::Run(RunBegins { workload, scenario, contender, repetition }));
+    }
 }
 
 impl Bench<'_> {
-    /// Runs everything that has no record in `earlier`, and reports progress to `tell`, a line at a
-    /// time. The other ranks must be in [`serve`], and still are when this returns.
+    /// Runs everything that has no record in `earlier`, and tells how far it is. The other ranks must be in
+    /// [`serve`], and still are when this returns.
     pub(crate) fn run(
         &mut self,
         earlier: Vec<Record>,
-        tell: &mut dyn FnMut(&str),
+        tell: &mut Tell<'_>,
     ) -> Result<BenchOutcome, BenchError> {
         let mut measured = BenchOutcome { records: earlier, ..BenchOutcome::default() };
         let (fitting, skipped) = remarks::fitting(self.plan, self.launch);
-        skipped.iter().for_each(|line| tell(line));
-        let mut left = u32::try_from(fitting.len()).expect("a plan can be read");
+        skipped.iter().for_each(|line| tell(BenchEvent::Remark(line)));
+        let all = u32::try_from(fitting.len()).expect("a plan can be read");
+        let mut left = all;
         let deadline = self.began + self.plan.budget;
         for fitting in fitting {
             let time = deadline.since(self.clock.now());
@@ -161,10 +195,9 @@ impl Bench<'_> {
                 measured.unmeasured += left;
                 break;
             }
-            let scenario = fitting.scenario;
-            tell(&format!("{}: {}", escape::terminal(&scenario.name), scenario.size()));
-            let scenario_run = ScenarioRun { fitting, inputs: inputs(scenario) };
-            self.compete(&scenario_run, (time / left, deadline), &mut measured)?;
+            let inputs = inputs(fitting.scenario);
+            let scenario_run = ScenarioRun { fitting, inputs, workload: (all - left + 1, all) };
+            self.compete(&scenario_run, (time / left, deadline), &mut measured, tell)?;
             left -= 1;
         }
         Ok(measured)
@@ -176,6 +209,7 @@ impl Bench<'_> {
         scenario_run: &ScenarioRun<'_>,
         (share, deadline): (Duration, Timestamp),
         measured: &mut BenchOutcome,
+        tell: &mut Tell<'_>,
     ) -> Result<(), BenchError> {
         let began = self.clock.now();
         let Fitting { scenario, contenders, .. } = &scenario_run.fitting;
@@ -187,6 +221,7 @@ impl Bench<'_> {
                 if self.clock.now().since(began) > share / 2 {
                     break 'warm_up;
                 }
+                scenario_run.tell(place, None, tell);
                 self.run_once(scenario_run, place, repetition)?;
                 measured.warm_up_runs += 1;
             }
@@ -211,6 +246,7 @@ impl Bench<'_> {
                     return Ok(());
                 }
                 if !is_there {
+                    scenario_run.tell(place, Some(repetition), tell);
                     let (ended, costs) = self.run_once(scenario_run, place, repetition)?;
                     let record = self.record(scenario_run, place, repetition, ended, &costs)?;
                     measured.records.push(record);

@@ -45,7 +45,13 @@ fn run(plan: &Plan, journal: &mut Journal, earlier: Vec<Record>) -> (BenchOutcom
     let launch = &Launch::Threads;
     let mut bench = Bench { plan, launch, limits: &[], clock: &clock, began, journal };
     let mut told = Vec::new();
-    let measured = bench.run(earlier, &mut |line| told.push(line.to_owned()));
+    let measured = bench.run(earlier, &mut |event| match event {
+        BenchEvent::Remark(line) => told.push(line.to_owned()),
+        BenchEvent::Run(RunBegins { workload: (number, all), scenario, contender, repetition }) => {
+            let repetition = repetition.map_or_else(|| "warm-up".to_owned(), |one| one.to_string());
+            told.push(format!("{number}/{all} {}: {contender} {repetition}", scenario.size()));
+        }
+    });
     (measured.expect("mocks don't break"), told)
 }
 
@@ -127,11 +133,14 @@ fn what_can_not_run_is_skipped_with_a_line_for_each_reason() {
     let mut journal = Journal::begin(dir.path()).expect("nothing is there");
     let (measured, told) = run(&plan(&text), &mut journal, Vec::new());
     assert_eq!(measured.records.len(), 2 * 3 * 12);
-    let [skipped, one, two] = told.as_slice() else { panic!("three lines: {told:?}") };
+    let (skipped, runs) = told.split_first().expect("a line");
     let expected = "skipped 4 results: it needs MPI ranks: start mpiswarm with mpirun: \
                     mpi-bcast on w, 4 peers, segments of 1 B; mpi-bcast on w, 4 peers, segments of 2 B;";
     assert!(skipped.starts_with(expected), "{skipped}");
-    assert_eq!([one, two], ["w: 4 peers, segments of 1 B", "w: 4 peers, segments of 2 B"]);
+    assert_eq!(runs.len(), 2 * 3 * (2 + 12), "a line for each run: {runs:?}");
+    let counted = |what: &str| runs.iter().filter(|run| run.contains(what)).count();
+    assert_eq!(counted("1/2 4 peers, segments of 1 B: b warm-up"), 2, "{runs:?}");
+    assert_eq!(counted("2/2 4 peers, segments of 2 B: b 11"), 1, "{runs:?}");
 }
 
 #[test]

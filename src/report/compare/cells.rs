@@ -46,6 +46,12 @@ pub(super) fn ends_of(ratio: Option<f64>, Interval { low, high }: Interval) -> S
     format!("[{}, {}]", with_digits(low, digits), with_digits(high, digits))
 }
 
+/// `5.20 to 6.10`, with as many digits as the ratio has.
+pub(super) fn ratio_between(ratio: f64, low: f64, high: f64) -> String {
+    let digits = digits(ratio);
+    format!("{} to {}", with_digits(low, digits), with_digits(high, digits))
+}
+
 fn digits(ratio: f64) -> usize {
     match ratio {
         0.9..1.1 => 3,

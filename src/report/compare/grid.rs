@@ -1,6 +1,10 @@
-//! A table of texts, as aligned text, Markdown or HTML.
+//! A table of texts, as Markdown or HTML; `grid_text` makes aligned text of it.
 
-use crate::escape::{columns, html, markdown, terminal};
+use crate::escape::{columns, html, markdown};
+
+// A cell of more columns than this is broken into lines in HTML.
+// Longer than names of contenders are, shorter than the parameters and conditions of a workload.
+const CELL_COLUMNS: usize = 40;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Grid {
@@ -10,12 +14,16 @@ pub(crate) struct Grid {
     /// Each row has a cell for every column.
     pub rows: Vec<Vec<Cell>>,
     pub notes: Vec<String>,
+    /// The names of columns that a text leaves out where there is no room, those that go first first.
+    pub drops: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Column {
     pub name: String,
     pub is_number: bool,
+    /// Whether its texts are shown whole, however little room there is.
+    pub is_whole: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,21 +42,27 @@ pub(crate) enum Tone {
 }
 
 impl Column {
-    /// Columns from their names, with bars between; those of numbers begin with `#`.
+    /// Columns from their names, with bars between; those of numbers begin with `#`, those of a few words that
+    /// are shown whole with `=`.
     pub(crate) fn list(names: &str) -> Vec<Self> {
-        let column = |name: &str| match name.strip_prefix('#') {
-            Some(name) => Self::numbers(name),
-            None => Self::words(name),
+        let column = |name: &str| match (name.strip_prefix('#'), name.strip_prefix('=')) {
+            (Some(name), _) => Self::numbers(name),
+            (_, Some(name)) => Self::whole(name),
+            _ => Self::words(name),
         };
         names.split('|').map(column).collect()
     }
 
     pub(crate) fn words(name: impl Into<String>) -> Self {
-        Self { name: name.into(), is_number: false }
+        Self { name: name.into(), is_number: false, is_whole: false }
+    }
+
+    pub(crate) fn whole(name: impl Into<String>) -> Self {
+        Self { name: name.into(), is_number: false, is_whole: true }
     }
 
     pub(crate) fn numbers(name: impl Into<String>) -> Self {
-        Self { name: name.into(), is_number: true }
+        Self { name: name.into(), is_number: true, is_whole: true }
     }
 }
 
@@ -73,7 +87,7 @@ impl Cell {
 
 impl Tone {
     /// The ANSI escape sequence for it, and its CSS class.
-    fn codes(self) -> (&'static str, &'static str) {
+    pub(super) fn codes(self) -> (&'static str, &'static str) {
         match self {
             Self::Plain => ("", ""),
             Self::Good => ("\u{1b}[32m", "good"),
@@ -103,39 +117,6 @@ impl Grid {
             }
         }
         lifted
-    }
-
-    /// Aligned text, a line a row; in colour for a terminal.
-    pub(crate) fn text(&self, colour: bool) -> String {
-        let width = |index: usize| {
-            let cells = self.rows.iter().map(|row| &row[index].text);
-            let all = cells.chain([&self.columns[index].name]);
-            all.map(|text| columns(&terminal(text))).max().unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let line = |cells: &mut dyn Iterator<Item = (&str, Tone)>| {
-            let mut line = String::new();
-            for ((text, tone), (column, width)) in cells.zip(self.columns.iter().zip(&widths)) {
-                let text = terminal(text);
-                let blank = " ".repeat(width.saturating_sub(columns(&text)));
-                let toned = colour && tone != Tone::Plain;
-                let (on, off) = if toned { (tone.codes().0, "\u{1b}[0m") } else { ("", "") };
-                let (before, after) =
-                    if column.is_number { (blank.as_str(), "") } else { ("", blank.as_str()) };
-                line += &format!("  {before}{on}{text}{off}{after}");
-            }
-            format!("{}\n", line.trim_end())
-        };
-        let mut out = String::new();
-        if !self.title.is_empty() {
-            out += &format!("{}\n", terminal(&self.title));
-        }
-        out += &line(&mut self.columns.iter().map(|column| (column.name.as_str(), Tone::Faint)));
-        for row in &self.rows {
-            out += &line(&mut row.iter().map(|cell| (cell.text.as_str(), cell.tone)));
-        }
-        self.notes.iter().for_each(|note| out += &format!("  {}\n", terminal(note)));
-        out
     }
 
     pub(crate) fn markdown(&self) -> String {
@@ -182,8 +163,14 @@ impl Grid {
         for row in &self.rows {
             out += "<tr>";
             for (index, (cell, column)) in row.iter().zip(&self.columns).enumerate() {
-                let number = if column.is_number { "n " } else { "" };
-                let class = format!("{number}{}", cell.tone.codes().1);
+                let kind = if column.is_number {
+                    "n "
+                } else if columns(&cell.text) > CELL_COLUMNS {
+                    "long "
+                } else {
+                    ""
+                };
+                let class = format!("{kind}{}", cell.tone.codes().1);
                 let class = match class.trim() {
                     "" => String::new(),
                     class => format!(" class=\"{class}\""),
@@ -218,19 +205,8 @@ mod tests {
                 vec!["4".into(), "<é>".into(), cell("~", Tone::Faint)],
             ],
             notes: vec!["a note".to_owned()],
+            drops: Vec::new(),
         }
-    }
-
-    #[test]
-    fn text_is_aligned_and_coloured_on_demand() {
-        let plain =
-            "Makespan\n  peers  who  ratio\n  4      a|b  10.00\n  4      <é>      ~\n  a note\n";
-        assert_eq!(grid().text(false), plain);
-        let coloured = grid().text(true);
-        assert!(coloured.contains("  \u{1b}[31m10.00\u{1b}[0m\n"), "{coloured:?}");
-        let stripped = ["\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"];
-        let bare = stripped.iter().fold(coloured, |text, code| text.replace(code, ""));
-        assert_eq!(bare, plain);
     }
 
     #[test]
@@ -239,6 +215,15 @@ mod tests {
         let html = grid().html("a \"caption\"");
         assert!(html.contains("<td>&lt;é&gt;</td><td class=\"n faint\">~</td>"), "{html}");
         assert!(html.contains("aria-label=\"a &quot;caption&quot;\""));
+    }
+
+    #[test]
+    fn a_long_cell_is_broken_on_a_page() {
+        let mut grid = grid();
+        grid.rows[1][1] = "files=10 owners=1 segments_per_file=100 shape=all-to-all".into();
+        let html = grid.html("");
+        assert!(html.contains("<td class=\"long\">files=10 "), "{html}");
+        assert!(html.contains("<td>a|b</td>"), "{html}");
     }
 
     #[test]

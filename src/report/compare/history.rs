@@ -10,8 +10,11 @@ use super::conditions::changes;
 use super::grid::{Cell, Column, Grid, Tone};
 use super::judge::Group;
 use super::table::{csv_group, csv_text, csv_value, keys};
-use super::{Fact, Figure, Scenario, Set};
+use super::{Fact, Figure, Scenario, Screen, Set};
 
+// What a text leaves out where there is no room, first to last.
+// The last median and its ratio to the first say most.
+const HISTORY_DROPS: [&str; 4] = ["runs", "best", "first", "over commits"];
 // The heights of the bars of a sparkline.
 const BARS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -122,11 +125,12 @@ impl History {
         Grid {
             title: format!("{} on {}", self.figure.title(), lines[0].conditions()),
             columns: Column::list(
-                "workload|#peers|#segment|contender|over commits|#runs|#first|#best|#last|\
+                "workload|#peers|#segment|contender|=over commits|#runs|#first|#best|#last|\
                  #last ÷ first",
             ),
             rows: lines.iter().map(|line| self.row(line)).collect(),
             notes: reasons.into_iter().collect(),
+            drops: HISTORY_DROPS.map(str::to_owned).to_vec(),
         }
     }
 
@@ -156,9 +160,9 @@ impl History {
         cells
     }
 
-    pub(crate) fn text(&self, colour: bool) -> String {
+    pub(crate) fn text(&self, screen: Screen) -> String {
         let grids = self.grids();
-        grids.iter().map(|grid| grid.text(colour)).collect::<Vec<_>>().join("\n")
+        grids.iter().map(|grid| grid.text(screen)).collect::<Vec<_>>().join("\n")
     }
 
     pub(crate) fn markdown(&self) -> String {

@@ -11,6 +11,7 @@ mod control;
 mod figure;
 pub(crate) mod gate;
 pub(crate) mod grid;
+mod grid_text;
 pub(crate) mod history;
 pub(crate) mod html;
 pub(crate) mod import;
@@ -20,6 +21,8 @@ mod main_pairings;
 mod model;
 mod notes;
 mod pairing;
+pub(crate) mod raw_runs;
+mod sentence;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -27,6 +30,7 @@ mod tests;
 #[cfg(test)]
 pub(crate) use cells::{interval, ratio};
 pub(crate) use figure::Figure;
+pub(crate) use grid_text::Screen;
 #[cfg(test)]
 pub(crate) use judge::Verdict;
 pub(crate) use model::{Fact, Observation, Scenario, Set};

@@ -5,26 +5,35 @@ use super::grid::{Cell, Column, Grid};
 use super::judge::{Group, JudgedPair, Verdict};
 use super::notes;
 use super::pairing::{Comparison, Pairing, Question, compare};
-use super::{Figure, Scenario, Set};
-use crate::escape;
+use super::sentence::sentence;
+use super::{Figure, Scenario, Screen, Set};
+use crate::escape::{self, wrapped};
 
 // The columns that say what was run.
 const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
 // What an overview shows beside the makespan.
 const BESIDE: [Figure; 5] =
     [Figure::Bound, Figure::Balance, Figure::Rate, Figure::Segments, Figure::Cpu];
+// What an overview leaves out where there is no room, first to last.
+// The ratio to the base comes last, since a verdict has its own factor; median and verdict stay. All is in the
+// records and in `compare`.
+const OVERVIEW_DROPS: [&str; 8] =
+    ["runs", "segments", "CPU", "balance", "rate", "cv", "÷ bound", "95% interval"];
+// The same of a comparison; then both medians go, and the interval.
+const DROPS: [&str; 4] = ["δ", "detects", "cv", "p (Holm)"];
 
-pub(crate) fn text(comparison: &Comparison, colour: bool) -> String {
+pub(crate) fn text(comparison: &Comparison, screen: Screen) -> String {
     let mut out = String::new();
-    let (on, off) = if colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
+    let (on, off) = if screen.colour { ("\u{1b}[1;33m", "\u{1b}[0m") } else { ("", "") };
     for line in notices(comparison) {
-        out += &format!("{on}! {}{off}\n", escape::terminal(&line));
+        let line = wrapped(&format!("! {}", escape::terminal(&line)), 2, screen.columns);
+        out += &format!("{on}{line}{off}\n");
     }
     for (_, grid) in grids(comparison) {
         if !out.is_empty() {
             out.push('\n');
         }
-        out += &lifted(grid).text(colour);
+        out += &lifted(grid).text(screen);
     }
     out
 }
@@ -39,8 +48,9 @@ fn lifted(mut grid: Grid) -> Grid {
     grid
 }
 
-/// One measurement, as text: a row for each scenario and contender, beside the base and the bound.
-pub(crate) fn overview(mut set: Set) -> String {
+/// One measurement, as text: a row for each scenario and contender, beside the base and the bound. It ends with the
+/// result as one sentence, on one line.
+pub(crate) fn overview(mut set: Set, screen: Screen) -> String {
     set.observations.retain(|one| one.values.contains_key(&Figure::Makespan));
     let question = Question { figures: vec![Figure::Makespan], ..Question::default() };
     // A contender alone is compared with nobody.
@@ -48,9 +58,11 @@ pub(crate) fn overview(mut set: Set) -> String {
     let pairings = comparison.map_or_else(|_| Vec::new(), |comparison| comparison.pairings);
     let base = pairings.first().map_or("base", |pairing| pairing.base.as_str());
     let mut columns = Column::list("workload|#peers|#segment|contender|#makespan|#cv");
-    columns.push(Column::numbers(format!("÷ {base}")));
-    columns
-        .extend(Column::list("#95% interval|verdict|#÷ bound|#balance|#rate|#segments|#CPU|#runs"));
+    let ratio = format!("÷ {base}");
+    columns.push(Column::numbers(&ratio));
+    columns.extend(Column::list(
+        "#95% interval|=verdict|#÷ bound|#balance|#rate|#segments|#CPU|#runs",
+    ));
     let mut rows = Vec::new();
     for scenario in set.scenarios() {
         for contender in set.contenders() {
@@ -71,14 +83,20 @@ pub(crate) fn overview(mut set: Set) -> String {
             rows.push(cells);
         }
     }
-    let mut out: String =
-        set.warnings.iter().map(|line| format!("! {}\n", escape::terminal(line))).collect();
-    let notes = notes::scope(&pairings);
-    let grid = Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes };
+    let warning =
+        |line: &String| wrapped(&format!("! {}", escape::terminal(line)), 2, screen.columns) + "\n";
+    let mut out: String = set.warnings.iter().map(warning).collect();
     if !out.is_empty() {
         out.push('\n');
     }
-    out + &lifted(grid).text(false)
+    let notes = notes::scope(&pairings);
+    let drops = OVERVIEW_DROPS.into_iter().chain([ratio.as_str()]).map(str::to_owned).collect();
+    let grid = Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes, drops };
+    out += &lifted(grid).text(screen);
+    if let Some(sentence) = sentence(&pairings, std::slice::from_ref(&set)) {
+        out += &format!("\n{}\n", escape::terminal(&sentence));
+    }
+    out
 }
 
 pub(crate) fn markdown(comparison: &Comparison) -> String {
@@ -227,7 +245,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     }
     let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "detects", "δ"];
     columns.extend(numbers.map(Column::numbers));
-    columns.push(Column::words("verdict"));
+    columns.push(Column::whole("verdict"));
     let row = |(pairing, row): &(&Pairing, &JudgedPair)| {
         let mut cells = keys(&row.scenario);
         if has_contender {
@@ -239,7 +257,9 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
         cells.extend(judged(*figure, row));
         cells
     };
-    Grid { title, rows: rows.iter().map(row).collect(), columns, notes: notes::all(pairings) }
+    let drops = DROPS.into_iter().chain([base, other, "95% interval"]).map(str::to_owned).collect();
+    let (rows, notes) = (rows.iter().map(row).collect(), notes::all(pairings));
+    Grid { title, columns, rows, notes, drops }
 }
 
 /// Whether two rows differ only in the parameters or conditions of their workloads.

@@ -20,13 +20,20 @@ const LABEL_WIDTH: usize = 13;
 
 impl Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&render(self))
+        f.write_str(&self.text(usize::MAX))
+    }
+}
+
+impl Summary {
+    /// Text of several lines of so many columns at most.
+    pub(crate) fn text(&self, columns: usize) -> String {
+        render(self, columns)
     }
 }
 
 /// The summary as text of several lines. Problems come last, beside the prompt, where they are seen.
-fn render(summary: &Summary) -> String {
-    let mut lines = LabelledLines::default();
+fn render(summary: &Summary, columns: usize) -> String {
+    let mut lines = LabelledLines { text: String::new(), columns };
     heading(summary, &mut lines);
     rates(summary, &mut lines);
     served(summary, &mut lines);
@@ -41,15 +48,16 @@ fn render(summary: &Summary) -> String {
     lines.text
 }
 
-/// Lines of a label and a value; all values begin in one column.
-#[derive(Default)]
+/// Lines of a label and a value; all values begin in one column, and go on there.
 struct LabelledLines {
     text: String,
+    columns: usize,
 }
 
 impl LabelledLines {
     fn add(&mut self, label: &str, value: impl Display) {
-        self.text += format!("  {label:<LABEL_WIDTH$}{value}").trim_end();
+        let line = format!("  {label:<LABEL_WIDTH$}{value}");
+        self.text += &escape::wrapped(line.trim_end(), 2 + LABEL_WIDTH, self.columns);
         self.text.push('\n');
     }
 }
@@ -58,8 +66,8 @@ fn heading(summary: &Summary, lines: &mut LabelledLines) {
     let Summary { engine, transport, .. } = summary;
     let peers = count(summary.peers as u64, "peer");
     let segments = units::segments(summary.segment_bytes);
-    lines.text +=
-        &format!("{engine} over {transport}, {peers}, {segments}, seed {}\n", summary.seed);
+    let title = format!("{engine} over {transport}, {peers}, {segments}, seed {}", summary.seed);
+    lines.text += &(escape::wrapped(&title, 2, lines.columns) + "\n");
     let files = count(summary.files, "file");
     let segments = count(summary.segments, "segment");
     let delivered = format!("{files}, {segments}, {}", size(summary.bytes_delivered as f64));

@@ -1,12 +1,25 @@
 use std::iter;
 use std::time::Duration;
 
-use super::render;
+use super::render as render_in;
 use crate::driver::job::JobResult;
 use crate::metrics::RankMetrics;
 use crate::protocol::Outcome;
 use crate::report::Summary;
 use crate::report::example::{example, summary};
+
+fn render(summary: &Summary) -> String {
+    render_in(summary, usize::MAX)
+}
+
+#[test]
+fn a_narrow_terminal_breaks_lines_below_their_values() {
+    for columns in [60, 80] {
+        let text = render_in(&summary(), columns);
+        assert!(text.lines().all(|line| crate::escape::columns(line) <= columns), "{text}");
+        insta::assert_snapshot!(format!("narrow-{columns}"), text);
+    }
+}
 
 #[test]
 fn a_run_without_problems() {

@@ -7,9 +7,26 @@ use super::axis::Scale;
 use super::frame::{LEFT, RIGHT, WIDTH, horizontal, in_units, vertical};
 use super::series::COLOURS;
 use super::svg::{Anchor, Svg};
+use crate::report::compare::Screen;
 use crate::report::compare::grid::{Column, Grid};
 use crate::report::units::{seconds, size};
 
+// What a table leaves out where there is no room, first to last: what the simulation costs, then what explains
+// makespan and tracker, which stay.
+const SCALING_DROPS: [&str; 12] = [
+    "took",
+    "memory/peer",
+    "control bytes/byte",
+    "p99.9 ÷ p50",
+    "last fast ÷ its bound",
+    "median finish ÷ bound",
+    "p99 ÷ own",
+    "tracker messages/segment",
+    "copies by owner",
+    "tracker saturates at",
+    "tracker busy",
+    "÷ bound",
+];
 // Layout in SVG units; chosen by eye.
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
@@ -60,7 +77,7 @@ pub(crate) struct Scaled {
     pub took_s: f64,
 }
 
-pub(crate) fn table(runs: &[Scaled]) -> String {
+pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
     let columns = "#peers|decide|links|#makespan|#÷ bound|#median finish ÷ bound|\
                    #last fast ÷ its bound|#p99 ÷ own|#p99.9 ÷ p50|#copies by owner|\
                    #tracker messages/segment|#tracker busy|#control bytes/byte|#memory/peer|\
@@ -89,7 +106,8 @@ pub(crate) fn table(runs: &[Scaled]) -> String {
         cells.map(Into::into).into()
     };
     let (columns, rows) = (Column::list(columns), runs.iter().map(row).collect());
-    Grid { columns, rows, ..Grid::default() }.text(false)
+    let drops = SCALING_DROPS.map(str::to_owned).to_vec();
+    Grid { columns, rows, drops, ..Grid::default() }.text(screen)
 }
 
 /// An SVG: makespan ÷ bound above, the tracker's utilization below.

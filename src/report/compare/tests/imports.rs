@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::report::compare::html::Page;
 use crate::report::compare::import::{ImportError, read};
 use crate::report::compare::{
-    CompareError, Figure, Observation, Question, Scenario, Set, compare, table,
+    CompareError, Figure, Observation, Question, Scenario, Screen, Set, compare, table,
 };
 use crate::time::Clock;
 
@@ -308,7 +308,7 @@ fn many_benchmarks_are_compared_in_a_moment() {
         beside: &sets,
         command: "mpiswarm compare",
     };
-    let length = page.html().len() + table::text(&comparison, false).len();
+    let length = page.html().len() + table::text(&comparison, Screen::FILE).len();
     let took = clock.now().0 / 1_000_000;
     assert!(matches!(none, CompareError::NoMatch { .. }) && length > 100_000);
     assert!(took < 20_000, "{took} ms for 400 benchmarks");

@@ -38,7 +38,10 @@ fn launches_under_other_conditions_are_kept_apart() {
         let comparison = answer(std::slice::from_ref(&set));
         let rows = &comparison.pairings[0].rows;
         assert_eq!(rows.iter().map(|row| row.base.values.len()).max(), Some(16), "{name}");
-        assert!(table::text(&comparison, false).contains(&format!("{name} other")), "{name}");
+        assert!(
+            table::text(&comparison, Screen::FILE).contains(&format!("{name} other")),
+            "{name}"
+        );
     }
 }
 

@@ -4,6 +4,8 @@ mod imports;
 mod kept_apart;
 mod noise;
 mod page;
+mod run_lines;
+mod sentences;
 mod steps;
 mod verdicts;
 
@@ -123,7 +125,7 @@ fn two_measurements_as_text() {
     sets[1].facts[1].value = "8".to_owned();
     sets[1].warnings = vec!["the source had uncommitted changes".to_owned()];
     let comparison = answer(&sets);
-    insta::assert_snapshot!("text", table::text(&comparison, false));
+    insta::assert_snapshot!("text", table::text(&comparison, Screen::FILE));
     insta::assert_snapshot!("markdown", table::markdown(&comparison));
     insta::assert_snapshot!("csv", table::csv(&comparison));
     assert_eq!(comparison.differences.len(), 2);
@@ -138,7 +140,7 @@ fn contenders_of_one_measurement_as_text() {
     ];
     let sets = [set("aa", all.concat())];
     let comparison = answer(&sets);
-    insta::assert_snapshot!("contenders", table::text(&comparison, false));
+    insta::assert_snapshot!("contenders", table::text(&comparison, Screen::FILE));
     let question = Question {
         contender: Some("lockfree".to_owned()),
         against: vec!["mutex".to_owned()],
@@ -162,8 +164,8 @@ fn one_measurement_as_text() {
     let mut one = set("aa", [lockfree.clone(), runs("lockfree", "small", 3, 2e-3), mutex].concat());
     one.observations[0].values.insert(Figure::Bound, 6.0);
     one.warnings = vec!["chain, classic: 1 of 3 runs were incomplete and left out".to_owned()];
-    insta::assert_snapshot!("overview", table::overview(one));
-    let alone = table::overview(set("aa", lockfree));
+    insta::assert_snapshot!("overview", table::overview(one, Screen::FILE));
+    let alone = table::overview(set("aa", lockfree), Screen::FILE);
     let row = alone.lines().last().expect("a row");
     assert!(row.contains("6.0 ms ± 67%") && row.contains("-  -"), "{alone}");
 }
@@ -173,7 +175,7 @@ fn a_history_as_text() {
     let mut sets = before_and_after();
     sets.reverse();
     let lines = history(&sets, Figure::Makespan);
-    insta::assert_snapshot!("history", lines.text(false));
+    insta::assert_snapshot!("history", lines.text(Screen::FILE));
     insta::assert_snapshot!("history-csv", lines.csv());
     let mut elsewhere = before_and_after();
     elsewhere[1].facts[0].value = "node2".to_owned();
@@ -196,7 +198,7 @@ fn a_history_breaks_where_conditions_change_and_says_why() {
         classic.map(|line| (line.points.len(), line.break_reason.as_deref())).collect();
     let why = "no trend from aa to here: transport one MPI → another MPI";
     assert_eq!(lines, [(2, None), (1, Some(why))]);
-    let text = found.text(false);
+    let text = found.text(Screen::FILE);
     assert_eq!(text.matches(why).count(), 1, "once a table: {text}");
     assert_eq!(text.matches("Makespan on node1").count(), 2, "{text}");
 }
@@ -370,7 +372,7 @@ proptest! {
         let comparison = answer(&[set("a", runs.clone()), set("bb", runs)]);
         let row = &comparison.pairings[0].rows[0];
         prop_assert_eq!((row.verdict, row.ratio, row.p, row.delta), (Verdict::Same, Some(1.0), Some(1.0), Some(0.0)));
-        prop_assert!(table::text(&comparison, false).contains("  ~\n"));
+        prop_assert!(table::text(&comparison, Screen::FILE).contains("  ~\n"));
     }
 }
 

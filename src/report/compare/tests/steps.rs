@@ -31,7 +31,7 @@ fn each_step_of_a_ladder_stands_beside_the_one_before_it() {
     assert_eq!(pairs, expected);
     // All three are corrected for each other.
     assert!(comparison.pairings.iter().flat_map(|one| &one.rows).all(|row| row.family == 3));
-    insta::assert_snapshot!("ladder", table::text(&comparison, false));
+    insta::assert_snapshot!("ladder", table::text(&comparison, Screen::FILE));
     let markdown = table::markdown(&comparison);
     let product =
         "classic, 4 peers, 64 KiB: the product of 2 steps is 0.33, the last ÷ the first 0.33";
@@ -53,7 +53,7 @@ fn a_ladder_is_an_ordinary_measurement_where_contenders_are_named() {
     // A step that the budget left out is said.
     let mut cut = ladder();
     cut.observations.retain(|one| one.contender != "lockfree");
-    let text = table::text(&answer(&[cut]), false);
+    let text = table::text(&answer(&[cut]), Screen::FILE);
     assert!(text.contains("only in several requests: classic, 4 peers, 64 KiB"), "{text}");
     assert!(!text.contains("the product of"), "{text}");
 }

@@ -7,7 +7,7 @@ use crate::report::compare::html::{Page, all_figures};
 use crate::report::compare::judge::{Tested, Verdict};
 use crate::report::compare::pairing::compare_resampling;
 use crate::report::compare::{
-    CompareError, Comparison, Figure, Observation, Question, Set, compare, table,
+    CompareError, Comparison, Figure, Observation, Question, Screen, Set, compare, table,
 };
 
 /// Launches whose runs all take so long, one after the other.
@@ -43,7 +43,7 @@ fn seven_launches_have_no_verdict_however_far_apart() {
             set("bb", launches("lockfree", "w", count, 0.3)),
         ]
     };
-    let text = table::text(&answer(&sets(7)), false);
+    let text = table::text(&answer(&sets(7)), Screen::FILE);
     assert!(text.contains("? 7 launches, 8 needed"), "{text}");
     assert!(
         text.contains("  7 launches: no verdict beyond them; at least 8 of each side"),
@@ -53,7 +53,7 @@ fn seven_launches_have_no_verdict_however_far_apart() {
     // Many runs of one launch each are no more.
     let sets =
         [set("a", runs("lockfree", "w", 100, 0.1)), set("bb", runs("lockfree", "w", 100, 0.3))];
-    let text = table::text(&answer(&sets), false);
+    let text = table::text(&answer(&sets), Screen::FILE);
     assert!(text.contains("  1 launch: no verdict beyond them"), "{text}");
     assert_eq!(verdicts(&answer(&sets)), [("lockfree", Verdict::TooFew)]);
 }
@@ -67,14 +67,15 @@ fn a_launch_alone_speaks_for_itself() {
     let one = contenders(runs, 8);
     assert_eq!(one.pairings[0].rows[0].tested, Tested::Run);
     assert!(
-        table::text(&one, false).contains("one launch: its verdicts hold for this launch only")
+        table::text(&one, Screen::FILE)
+            .contains("one launch: its verdicts hold for this launch only")
     );
     let many = contenders(launches, 8);
     let row = &many.pairings[0].rows[0];
     assert_eq!((row.tested, row.paired, row.verdict), (Tested::Launch, true, Verdict::Better));
     // The launches of both contenders have one ratio, which is exact.
     assert!(row.p.expect("eight launches") < 1e-9, "{row:?}");
-    assert!(!table::text(&many, false).contains("launch only"));
+    assert!(!table::text(&many, Screen::FILE).contains("launch only"));
     assert_eq!(contenders(launches, 7).pairings[0].rows[0].verdict, Verdict::TooFew);
 }
 
@@ -91,16 +92,19 @@ fn ratios_between_sets_are_relative_to_the_control() {
     // The machine was slower by a fifth, and nothing else.
     let slower = answer(&sets(1.2, 1.2));
     assert_eq!(verdicts(&slower), [("lockfree", Verdict::Same), ("mpi-bcast", Verdict::Control)]);
-    let text = table::text(&slower, false);
+    let text = table::text(&slower, Screen::FILE);
     assert!(text.contains("the control mpi-bcast moved by 1.20 × ["), "{text}");
     assert!(text.contains("ratios are relative to it"), "{text}");
     let without = with_control(&sets(1.2, 1.2), "none").expect("runs in common");
     assert_eq!(verdicts(&without), [("lockfree", Verdict::Worse), ("mpi-bcast", Verdict::Worse)]);
-    assert!(table::text(&without, false).contains("no control: a difference can be the machine's"));
+    assert!(
+        table::text(&without, Screen::FILE)
+            .contains("no control: a difference can be the machine's")
+    );
     // A tenth more than the machine is less than what the machine did, and twice is more.
     let void = answer(&sets(1.2 * 1.1, 1.2));
     assert_eq!(void.pairings[0].rows[0].verdict, Verdict::Void);
-    let text = table::text(&void, false);
+    let text = table::text(&void, Screen::FILE);
     assert!(text.contains("void: the control moved") && text.contains("1 difference"), "{text}");
     let loss = answer(&sets(2.4, 1.2));
     let row = &loss.pairings[0].rows[0];
@@ -144,7 +148,7 @@ fn the_control_is_that_of_the_same_launches() {
         (by - if *workload == "large" { 1.5 } else { 1.0 }).abs() < 1e-9
     }));
     assert!(rows.iter().all(|row| matches!(row.verdict, Verdict::Same | Verdict::Control)));
-    assert!(table::text(&comparison, false).contains("moved by 1.000 to 1.50 ×"));
+    assert!(table::text(&comparison, Screen::FILE).contains("moved by 1.000 to 1.50 ×"));
 }
 
 /// `compare A B --gate` of a benchmark that took no time, and now takes 5 ns.
@@ -161,7 +165,7 @@ fn what_has_no_ratio_is_worse_all_the_same() {
     let slower = answer(&[of("a", 0.0), of("bb", 5e-9)]);
     let row = &slower.pairings[0].rows[1];
     assert_eq!((row.ratio, row.ratio_interval, row.verdict), (None, None, Verdict::Worse));
-    let text = table::text(&slower, false);
+    let text = table::text(&slower, Screen::FILE);
     assert!(text.lines().any(|line| line.contains("zero") && line.ends_with("  slower")), "{text}");
     let gate = plan("effect = 0.5").expect("a plan");
     let outcome = gate.judge(&slower);
@@ -181,7 +185,7 @@ fn what_has_no_ratio_is_worse_all_the_same() {
         beside: &[],
         command: "",
     };
-    for text in [text, table::text(&faster, false), table::csv(&faster), page.html()] {
+    for text in [text, table::text(&faster, Screen::FILE), table::csv(&faster), page.html()] {
         for no_number in ["inf×", "inf ", "inf,", "inf<", "inf\"", "NaN"] {
             assert!(!text.contains(no_number), "{no_number}: {text}");
         }
@@ -205,7 +209,7 @@ fn a_row_without_a_ratio_is_counted_beside_the_mean() {
         set(label, names.flat_map(|(name, time)| steady("lockfree", name, &around(time))).collect())
     };
     let comparison = answer(&[of("a", [1.0, 1.0, 0.0]), of("bb", [2.0, 2.0, 1.0])]);
-    let text = table::text(&comparison, false);
+    let text = table::text(&comparison, Screen::FILE);
     let expected = "geometric mean of 2 ratios (1 result without a ratio left out): 2.00";
     assert!(text.contains(expected) && text.contains("2.00× slower"), "{text}");
 }
@@ -267,7 +271,7 @@ fn the_results_that_are_corrected_for_do_not_depend_on_what_is_asked() {
         assert_eq!(ask(&[&pairing.other]).pairings, std::slice::from_ref(pairing));
         assert!(pairing.rows.iter().all(|row| row.family == 8));
     }
-    let text = table::text(&ask(&["tree"]), false);
+    let text = table::text(&ask(&["tree"]), Screen::FILE);
     assert!(text.contains("p is corrected for 8 results: all contenders and scenarios"), "{text}");
     // A third folder changes nothing between the first two.
     let three = ["a", "bb", "ccc"]
@@ -287,7 +291,7 @@ fn the_smallest_difference_that_can_be_told_is_said() {
     let detectable = comparison.pairings[0].rows[0].detectable.expect("eight launches");
     let shift = detectable.ln() / deviation;
     assert!((shift - 2.38).abs() < 0.12, "{shift}");
-    let text = table::text(&comparison, false);
+    let text = table::text(&comparison, Screen::FILE);
     assert!(text.contains("tell from none 9 times of 10; here 5.8% or more"), "{text}");
     let outcome = plan("effect = 0.02").expect("a plan").judge(&comparison);
     // 8 · (ln 1.0577 ÷ ln 1.02)².
@@ -310,7 +314,7 @@ fn a_family_that_launches_are_too_few_for_is_not_passed() {
     let outcome = plan("effect = 0.5").expect("a plan").judge(&comparison);
     assert_eq!((outcome.judged, outcome.failures.len()), (0, 1));
     assert!(outcome.remarks[0].ends_with("not judged: 8 launches are too few for 65 results"));
-    let text = table::text(&comparison, false);
+    let text = table::text(&comparison, Screen::FILE);
     assert!(text.contains("65 results can't get a verdict with so few launches"), "{text}");
 }
 
@@ -356,10 +360,10 @@ fn a_gate_that_judged_nothing_says_why() {
     let expected = "no result could be judged: lockfree, w, 4 peers, 64 KiB (makespan): from 0 s to 5.0 ns, \
                     which has no ratio; 1 launch, at least 8 are needed";
     assert_eq!(outcome.failures, [expected]);
-    for text in [table::text(&comparison, false), table::markdown(&comparison)] {
+    for text in [table::text(&comparison, Screen::FILE), table::markdown(&comparison)] {
         assert!(text.contains("from 0") && text.contains("1 launch, 8 needed"), "{text}");
         assert!(text.contains("from 0: no ratio; a significant change from 0"), "{text}");
     }
-    let back = table::text(&answer(&[of("a", 5e-9), of("bb", 0.0)]), false);
+    let back = table::text(&answer(&[of("a", 5e-9), of("bb", 0.0)]), Screen::FILE);
     assert!(back.contains("to 0") && !back.contains("from 0"), "{back}");
 }
