@@ -58,6 +58,9 @@ $with_plan || [[ -z $against ]] || die "--against compares launches of a plan: l
 $with_plan || $with_benches || die "--no-benches and --no-plan leave nothing to do"
 ! $with_plan || [[ -f $plan ]] || die "--plan: no file $plan; name a plan, or use --no-plan"
 
+# Tables go to files, which have room for all columns.
+export COLUMNS=1000
+
 # launch_once PROGRAM FOLDER PLACE
 launch_once() {
     local folder=$out/$2 command=("$1" bench "$plan" --out "$out/$2")

@@ -100,6 +100,7 @@ say "${#good[@]} of ${#pairs[@]} have good records in $into"
 for pair in "${failed[@]}"; do say "$pair: failed; see $into/$pair*.log" >&2; done
 if ((${#good[@]} > 1)); then
     # A line for each: ranks and segment sizes differ, so that none is the base of another.
-    "$mpiswarm" compare --history "${good[@]/%//bench}" | tee "$into/comparison.txt"
+    # In a file, which has room for all columns.
+    COLUMNS=1000 "$mpiswarm" compare --history "${good[@]/%//bench}" | tee "$into/comparison.txt"
 fi
 ((${#failed[@]} == 0))
