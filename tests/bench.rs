@@ -50,6 +50,8 @@ fn planned(text: &str) -> tempfile::TempDir {
 fn bench(dir: &Path, more: &[&str]) -> Output {
     let mut command = Command::new(PROGRAM);
     command.arg("bench").arg(dir.join("plan.toml")).arg("--out").arg(dir.join("out")).args(more);
+    // Long lines stay whole.
+    command.env("COLUMNS", "1000");
     command.output().expect("the program starts")
 }
 

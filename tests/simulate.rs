@@ -14,7 +14,7 @@ fn a_run_for_each_number_of_peers_and_each_kind_of_links_is_filed() {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let out = folder.path().join("scale").display().to_string();
     let arguments = "--peers 4,8 --segments 40 --decide tracker,peers \
-                     --rates equal,log-normal:0.3 --out";
+                     --rates equal,log-normal:0.3 --wide --out";
     let arguments: Vec<&str> = arguments.split_whitespace().collect();
     let output = simulate(&[&arguments[..], &[&out]].concat());
     assert!(output.status.success(), "{output:?}");
