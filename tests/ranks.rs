@@ -309,6 +309,25 @@ fn two_ranks_are_a_job() {
 }
 
 #[test]
+fn several_short_segments_come_in_a_message() {
+    if !can_start() {
+        return;
+    }
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("1\n{}0\n", owned("file", 4_000)));
+    [2, 3].into_iter().for_each(|rank| write(dir.path(), rank, "0\n1\nfile\n"));
+    for (segment_bytes, each) in [("64", 4), ("1024", 2), ("77", 4)] {
+        let size = ["--segment-bytes", segment_bytes, "--overwrite"];
+        let args = ["run", text(dir.path()), "--json", "--out", text(out.path())];
+        let ended = run(4, &[&args[..], &size].concat());
+        let summary = ended.summary();
+        let count = |name: &str| summary[name].as_u64().expect("a count");
+        assert_eq!((&summary["verified"], count("segments")), (&true.into(), 8_000));
+        assert!(count("payload_messages") * each < count("segments"), "{ended:?}");
+    }
+}
+
+#[test]
 fn sixty_four_ranks_are_a_job() {
     if !can_start() {
         return;

@@ -33,6 +33,15 @@ pub const FRAGMENT_LOG2_LEAST: u8 = 15;
 // MPI counts bytes in 31 bits.
 pub const FRAGMENT_LOG2_MOST: u8 = 31;
 
+/// Bytes of a message of several short segments over MPI, at most.
+// Within a host Open MPI sends 4,096 bytes, its own header of less than 96 included, without asking the receiver
+// first (its eager limit). Other MPIs and networks have higher limits.
+pub const PACKED_MESSAGE_MAX: usize = 4000;
+
+/// The longest slot whose segment comes in such a message.
+// 31 cache lines: two of them with their headers fill a message.
+pub const PACKED_SLOT_MAX: usize = 31 * 64;
+
 /// Segments in one handout, at most.
 // The classic exercise has 10. Each message costs the tracker microseconds, so that more in one
 // are cheaper; 16 is a power of two above 10, chosen and not tuned.
@@ -288,8 +297,8 @@ impl Config {
             handout: HANDOUT_MAX,
             holder_load: u32::try_from(load).expect("a load has a bound"),
             // 8: with more sends at once each receiver waits longer for a whole segment, which it
-            // can only then pass on.
-            uploads: load.min(8),
+            // can only then pass on. Short ones share a message: as many as one request has.
+            uploads: load.min(if segment_bytes <= PACKED_SLOT_MAX { HANDOUT_MAX } else { 8 }),
             announcement: WINDOW_MAX,
             paced: false,
             sends_synchronously: false,

@@ -108,6 +108,7 @@ pub(crate) enum Await {
 #[derive(Debug)]
 pub(crate) struct LoopMetrics {
     messages: u64,
+    payload_messages: u64,
     /// Time by activity, while the run was open.
     pub(crate) spent: TimeSpent,
 }
@@ -133,7 +134,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         finished: false,
         quiet: Quiet { since: clock.now(), time: Duration::ZERO },
     };
-    let mut messages = 0;
+    let (mut messages, mut payload_messages) = (0, 0);
     node.handle(clock.now(), Input::Start, &mut state.outbox)?;
     loop {
         // An event loop in four steps: perform what the node wants, poll, feed what came to the node, rest.
@@ -144,12 +145,14 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         }
         let mut worked = state.perform_all(now, node, io, transport)?;
         if state.finished && (transport.is_flushed() || node.may_leave_unsent()) {
-            return Ok(LoopMetrics { messages, spent: state.stopwatch.spent() });
+            let spent = state.stopwatch.spent();
+            return Ok(LoopMetrics { messages, payload_messages, spent });
         }
         if worked {
             state.stopwatch.lap(Activity::Deciding);
         }
         transport.poll(&mut state.events)?;
+        payload_messages += state.events.payload_messages;
         let mut has_news = !state.events.is_empty();
         // A poll that finds nothing counts as waiting: MPI may have given the core away in it.
         let resting = activity_of(node.waits_for());
@@ -257,6 +260,8 @@ impl LoopState {
                     io.perform(now, output, node, transport, &mut self.inputs)?;
                 }
             }
+            // Before segments are hashed, for which others would wait.
+            transport.flush()?;
             if bytes_left > 0 && io.has_checks() {
                 has_news = true;
                 // Checks come in rows, and reading the clock costs a third of a small one.
@@ -339,7 +344,7 @@ fn run_tracker(
 ) -> Result<RankMetrics, TransportError> {
     let messages_only = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
     let mut io = TrackerIo::new(messages_only, threads);
-    let LoopMetrics { messages, spent } =
+    let LoopMetrics { messages, spent, .. } =
         run_node(tracker, &mut io, transport, idle, (clock, meter))?;
     drop(io);
     show(tracker.progress());
@@ -357,9 +362,10 @@ fn run_peer(
     let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks } = prepared;
     let mut io =
         PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
-    let LoopMetrics { messages, spent } = run_node(&mut peer, &mut io, transport, idle, measures)?;
+    let LoopMetrics { messages, payload_messages, spent } =
+        run_node(&mut peer, &mut io, transport, idle, measures)?;
     if peer.is_orphaned() {
         return Err(TransportError::Silent(NodeId::TRACKER));
     }
-    Ok(RankMetrics { messages, spent, ..io.metrics(&peer) })
+    Ok(RankMetrics { messages, payload_messages, spent, ..io.metrics(&peer) })
 }

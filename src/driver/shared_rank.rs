@@ -164,6 +164,10 @@ impl<T: Transport, F: FnMut(Progress)> Transport for SharedRank<'_, T, F> {
         self.inner.serve(to, requested, payload)
     }
 
+    fn flush(&mut self) -> Result<(), TransportError> {
+        self.inner.flush()
+    }
+
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
         self.run_tracker(events)

@@ -114,7 +114,7 @@ fn a_rank_that_hashes_hears_others_in_between_and_does_not_rest() {
 mod ranks {
     use std::sync::Arc;
 
-    use mpi::topology::Communicator as _;
+    use mpi::topology::{Communicator as _, SimpleCommunicator};
 
     use super::*;
     use crate::config::Config;
@@ -137,6 +137,11 @@ mod ranks {
         run_ranks("driver::tests::ranks::rank_of_a_swarm");
     }
 
+    #[test]
+    fn a_swarm_of_short_segments_gets_several_in_a_message() {
+        run_ranks("driver::tests::ranks::rank_of_a_swarm_of_short_segments");
+    }
+
     fn inputs() -> Inputs {
         let hashes: String = (0..SEGMENTS).map(|place| format!("{place:08x}\n")).collect();
         let owner = format!("1\nfile {SEGMENTS}\n{hashes}0\n");
@@ -149,14 +154,44 @@ mod ranks {
     #[ignore = "one rank of a job"]
     fn rank_of_a_swarm() {
         let universe = mpi::initialize().expect("once a process");
-        let world = universe.world();
-        let node = NodeId(u32::try_from(world.rank()).expect("it is not negative"));
         let config = Config { window: 24, ..Config::over_links(SEGMENT_BYTES) };
+        let received = run_swarm(&universe.world(), (config, SEGMENT_BYTES, TAGS), true);
+        assert!(received.segments == 0 || received.payload_messages > 2 * u64::from(SEGMENTS));
+    }
+
+    #[test]
+    #[ignore = "one rank of a job"]
+    fn rank_of_a_swarm_of_short_segments() {
+        let universe = mpi::initialize().expect("once a process");
+        for segment_bytes in [64, 1024, 333] {
+            // A few upload slots: holders decline parts of requests.
+            let base = Config::for_segments_of(segment_bytes);
+            let config = Config { uploads: 4, upload_queue: 4, ..base };
+            let received = run_swarm(&universe.world(), (config, segment_bytes, 0), false);
+            let Received { segments, payload_messages } = received;
+            assert!(payload_messages * 3 < segments * 2 || segments == 0, "{received:?}");
+        }
+    }
+
+    /// What a rank got.
+    #[derive(Debug)]
+    struct Received {
+        segments: u64,
+        payload_messages: u64,
+    }
+
+    fn run_swarm(
+        world: &SimpleCommunicator,
+        (config, segment_bytes, tags): (Config, usize, u16),
+        is_synchronous: bool,
+    ) -> Received {
+        let node = NodeId(u32::try_from(world.rank()).expect("it is not negative"));
         let faults = vec![Fault::Corrupt(0.01)];
-        let job = Job { config, faults, ..Job::new(inputs(), SEGMENT_BYTES) };
+        let job = Job { config, faults, ..Job::new(inputs(), segment_bytes) };
         let clock = Clock::start();
-        let mut transport = MpiTransport::new(&world, true).expect("MPI works");
-        transport.limit(TAGS, 15);
+        let mut transport = MpiTransport::new(world, is_synchronous).expect("MPI works");
+        transport.limit(tags, 15);
+        let mut received = Received { segments: 0, payload_messages: 0 };
         let parker = Parker::new();
         if node == NodeId::TRACKER {
             let mut tracker = Tracker::new(4, job.config.clone(), job.seed);
@@ -172,9 +207,12 @@ mod ranks {
             let idle = Idle::new(parker, false, false);
             let measures = (&clock, &job.meter);
             let metrics = run_peer(prepared, &mut transport, idle, measures, injection);
-            let received = metrics.expect("it ends well").received_segments;
-            assert_eq!(received, if node == NodeId(1) { 0 } else { u64::from(SEGMENTS) });
+            let metrics = metrics.expect("it ends well");
+            let RankMetrics { received_segments: segments, payload_messages, .. } = metrics;
+            assert_eq!(segments, if node == NodeId(1) { 0 } else { u64::from(SEGMENTS) });
+            received = Received { segments, payload_messages };
         }
         transport.end(Duration::from_secs(60)).expect("MPI works");
+        received
     }
 }

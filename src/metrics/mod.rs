@@ -29,7 +29,8 @@ macro_rules! counters {
             $($borrow)+ $metrics.origin_bytes, $($borrow)+ $metrics.received_segments,
             $($borrow)+ $metrics.received_bytes, $($borrow)+ $metrics.corrupt_segments,
             $($borrow)+ $metrics.refused_requests, $($borrow)+ $metrics.lapsed_requests,
-            $($borrow)+ $metrics.messages, $($borrow)+ $metrics.workers,
+            $($borrow)+ $metrics.messages, $($borrow)+ $metrics.payload_messages,
+            $($borrow)+ $metrics.workers,
             tracker, holder, moving, verifying, writing, deciding, idle,
         ];
         counters
@@ -39,7 +40,7 @@ macro_rules! counters {
 /// How many integers stand before the latencies in an encoding.
 // Those of `RankMetrics` itself, and one for each activity. The arrays of `counters` don't compile with
 // another number.
-const COUNTERS: usize = 10 + TimeSpent::ACTIVITIES;
+const COUNTERS: usize = 11 + TimeSpent::ACTIVITIES;
 
 /// What one rank did in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -60,8 +61,10 @@ pub struct RankMetrics {
     pub refused_requests: u64,
     /// Requests of this rank that timed out.
     pub lapsed_requests: u64,
-    /// Messages received.
+    /// Messages received, without those that brought segments.
     pub messages: u64,
+    /// Messages received that brought segments.
+    pub payload_messages: u64,
     /// Threads that hash, beside the communicating one.
     pub workers: u64,
     /// What the time went to while the swarm was open.
@@ -137,6 +140,7 @@ mod tests {
             refused_requests: 6,
             lapsed_requests: 7,
             messages: 9,
+            payload_messages: 11,
             workers: 10,
             spent: TimeSpent { by_activity: [1, 2, 3, 4, 5, 6, 7] },
             latency: Latency::new(),

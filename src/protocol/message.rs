@@ -95,10 +95,11 @@ impl From<SegmentId> for RequestedSegment {
 }
 
 /// The receives that are posted for a requested segment. The transport of the receiver adds them to the
-/// request, and that of the holder sends by them.
+/// request, and that of the holder sends by them. None is posted for a slot of up to
+/// [`crate::config::PACKED_SLOT_MAX`] bytes: its segment comes with others in one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PostedReceives {
-    /// Their tag, below [`crate::config::REQUEST_TAGS`].
+    /// Their tag, below [`crate::config::REQUEST_TAGS`]; of a short slot its own one.
     pub tag: u16,
     /// Each takes 2 to this power of bytes, and the last one what is left of the slot.
     // The exponent: no number of the wire is then anything but a power of two.

@@ -77,9 +77,12 @@ pub struct Summary {
     pub tracker_busy_share: f64,
     /// Messages to the tracker ÷ `makespan_s`.
     pub tracker_messages_per_second: f64,
-    /// Messages that all ranks received, segments included, ÷ `segments`; none where peers do not
+    /// Messages that all ranks received, with segments or not, ÷ `segments`; none where peers do not
     /// count them.
     pub messages_per_segment: Option<f64>,
+    /// Messages that brought segments; 0 for engines that do not count them, and in older records.
+    #[serde(default)]
+    pub payload_messages: u64,
     pub corrupt_segments: u64,
     pub refused_requests: u64,
     pub lapsed_requests: u64,
@@ -160,8 +163,9 @@ impl Summary {
             tracker_busy_share,
             tracker_messages_per_second: ratio(tracker.messages as f64, makespan_s).unwrap_or(0.0),
             messages_per_segment: (total.messages > 0)
-                .then(|| total.messages + tracker.messages + total.received_segments)
+                .then(|| total.messages + tracker.messages + total.payload_messages)
                 .and_then(|messages| ratio(messages as f64, total.received_segments as f64)),
+            payload_messages: total.payload_messages,
             corrupt_segments: total.corrupt_segments,
             refused_requests: total.refused_requests,
             lapsed_requests: total.lapsed_requests,
@@ -234,8 +238,8 @@ mod tests {
         let names = [
             "bound_s bytes_delivered bytes_per_second checked copy_bytes_per_second cores",
             "corrupt_segments engine errors files finished_s hash_bytes_per_second",
-            "lapsed_requests makespan_s messages_per_segment origin_copies peers ratio_to_bound refused_requests",
-            "schema seed segment_bytes segment_latency_ns segments segments_per_second",
+            "lapsed_requests makespan_s messages_per_segment origin_copies payload_messages peers ratio_to_bound",
+            "refused_requests schema seed segment_bytes segment_latency_ns segments segments_per_second",
             "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
             "tracker_busy_share tracker_messages_per_second transport unavailable_files verified workers",
         ];

@@ -195,6 +195,7 @@ impl Transport for LocalTransport {
             drop(self.common.spares.push(message));
         }
         events.completions.clear();
+        events.payload_messages = 0;
         self.flush();
         let done = &mut events.completions;
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
@@ -205,6 +206,7 @@ impl Transport for LocalTransport {
             match event {
                 MailboxEvent::Message { from, message } => events.messages.push((from, message)),
                 MailboxEvent::Segment { from, segment, payload } => {
+                    events.payload_messages += 1;
                     done.extend(self.receive(from, segment, &payload));
                     drop(payload);
                     self.post(from, MailboxEvent::Received { by: self.node, segment })?;

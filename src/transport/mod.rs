@@ -38,6 +38,11 @@ pub trait Transport {
         payload: SealedSegment,
     ) -> Result<(), TransportError>;
 
+    /// Has what waits for company in one message leave without it.
+    fn flush(&mut self) -> Result<(), TransportError> {
+        Ok(())
+    }
+
     /// Makes progress, and replaces what is in `events` by what has happened since.
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError>;
 
@@ -57,6 +62,8 @@ pub struct PolledEvents {
     pub messages: Vec<(NodeId, Box<Message>)>,
     /// What else has ended.
     pub completions: Vec<Completion>,
+    /// Messages that brought segments.
+    pub payload_messages: u64,
 }
 
 impl PolledEvents {
@@ -111,6 +118,9 @@ pub enum TransportError {
     /// A segment that was cut otherwise than its receiver asked.
     #[error("{from} sent segment {} in other fragments than it was asked for", segment.0)]
     Fragments { from: NodeId, segment: SegmentId },
+    /// A message of short segments that is none.
+    #[error("{from} sent packed segments of which one is cut off or has no tag")]
+    Packed { from: NodeId },
     /// A request for a segment that its slot has no room for.
     #[error("{to} requested segment {} for a slot of {slot_bytes} bytes, and it has {bytes}", segment.0)]
     Slot { to: NodeId, segment: SegmentId, slot_bytes: u32, bytes: usize },

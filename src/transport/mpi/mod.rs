@@ -4,6 +4,7 @@
 //! Messages and segments have communicators of their own. A segment is received with a tag of its request:
 //! receives for its fragments are posted into its slot before the holder is asked, the request says their
 //! tag and length, and the holder sends by them. A tag is free again when all of its receives have ended.
+//! Short segments come several in a message instead (`packed`), beside other messages.
 //!
 //! Messages land in several posted receives (double buffering, with more than two buffers): while some
 //! are read, others can be filled. MPI matches the messages of one rank with receives in the order in
@@ -12,6 +13,7 @@
 
 mod fragments;
 mod hosts;
+mod packed;
 mod place_table;
 mod places;
 mod receiving;
@@ -27,13 +29,14 @@ use std::time::Duration;
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{PolledEvents, Transport, TransportError};
+use super::{Completion, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment, codec};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::watchdog;
 pub use hosts::{HostRanks, HostSums, here, sum_here};
+use packed::{PackedMessage, Packing, Unpacking, is_packed, packed_in};
 pub use places::NodePlaces;
 use receiving::{EndedReceive, Receiving};
 pub use roll_call::{Meeting, RollCall};
@@ -68,6 +71,8 @@ pub struct MpiTransport {
     _segments: SimpleCommunicator,
     receiving: Receiving,
     sending_segments: Sending,
+    packing: Packing,
+    unpacking: Unpacking,
     /// By rank: whether it is on this machine.
     near: Vec<bool>,
     synchronous: bool,
@@ -78,8 +83,9 @@ pub struct MpiTransport {
     sending: usize,
     /// Requests of segments that have ended, until the next fragments are on their way.
     ended: Vec<EndedFragment>,
-    /// Messages that came while a receive that was posted earlier had not ended.
-    early: Vec<(u64, NodeId, Box<Message>)>,
+    /// Messages that came while a receive that was posted earlier had not ended; none in the place of one that
+    /// brought segments.
+    early: Vec<(u64, Option<(NodeId, Box<Message>)>)>,
     /// Messages that were read, to be written over.
     #[expect(clippy::vec_box, reason = "the boxes are what is used again: events hold boxes")]
     spares: Vec<Box<Message>>,
@@ -134,6 +140,8 @@ impl MpiTransport {
             messages,
             receiving: Receiving::new(segments.as_raw()),
             sending_segments: Sending::new(segments.as_raw()),
+            packing: Packing::default(),
+            unpacking: Unpacking::new(),
             _segments: segments,
             near: hosts::near(world),
             synchronous,
@@ -170,7 +178,9 @@ impl MpiTransport {
     fn completed(&mut self, to: NodeId, message: &Message) -> Option<Message> {
         let Message::Request { segments } = message else { return None };
         let with_posted = |requested: &RequestedSegment| {
-            let posted = self.receiving.name(to, requested.segment);
+            let segment = requested.segment;
+            let posted = self.unpacking.name(to, segment);
+            let posted = posted.unwrap_or_else(|| self.receiving.name(to, segment));
             RequestedSegment { posted, ..*requested }
         };
         Some(Message::Request { segments: segments.iter().map(with_posted).collect() })
@@ -206,7 +216,7 @@ impl MpiTransport {
         let _limited = watchdog::limit("MPI to cancel the receives of this rank", limit);
         while self.active.len() > 0 {
             let receives =
-                |owner: &Owner| !matches!(owner, Owner::Serve { .. } | Owner::Message { .. });
+                |owner: &Owner| matches!(owner, Owner::Receive { .. } | Owner::Inbox { .. });
             self.active.cancel_all(receives)?;
             self.active.poll(|_| ())?;
         }
@@ -246,19 +256,32 @@ impl MpiTransport {
         }
         // `MPI_Testsome` reports completed receives in any order. Sorting by the order of posting restores
         // the order of each sender's messages, because receives match in the order of posting.
-        self.early.sort_unstable_by_key(|&(turn, _, _)| turn);
+        self.early.sort_unstable_by_key(|&(turn, _)| turn);
         let in_turn = self.early.iter().zip(self.read..).take_while(|(m, turn)| m.0 == *turn);
         let count = in_turn.count();
         self.read += count as u64;
         let next = self.early.drain(..count);
-        events.messages.extend(next.map(|(_, from, message)| (from, message)));
+        events.messages.extend(next.filter_map(|(_, message)| message));
         Ok(())
+    }
+
+    fn mode(&self) -> Mode {
+        // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
+        // still waits for the link. A synchronous send ends when the receiver has matched it.
+        if self.synchronous { Mode::Synchronous } else { Mode::Standard }
+    }
+
+    fn send_packed(&mut self, message: PackedMessage) -> Result<(), TransportError> {
+        let PackedMessage { to, rank, buffer, len } = message;
+        self.sending += 1;
+        let owner = Owner::Packed { to, buffer: Buffer::new(buffer), len };
+        self.active.send(self.messages.as_raw(), rank, MESSAGE_TAG, self.mode(), owner)
     }
 }
 
 impl Transport for MpiTransport {
     fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
-        let mut buffer = self.buffers.pop().unwrap_or_else(|| vec![0; MESSAGE_BYTES_MAX].into());
+        let mut buffer = self.buffers.pop().unwrap_or_else(message_buffer);
         let completed = self.completed(to, message);
         let message = completed.as_ref().unwrap_or(message);
         let mut len = codec::encode(message, &mut buffer)?.len();
@@ -277,14 +300,20 @@ impl Transport for MpiTransport {
         &mut self,
         from: NodeId,
         segment: SegmentId,
-        slot: VacantSlot,
+        mut slot: VacantSlot,
     ) -> Result<(), TransportError> {
         let rank = self.places.rank_of(from).ok_or(TransportError::NoSuchNode(from))?;
+        if is_packed(slot.bytes_mut().len()) {
+            return self.unpacking.expect((from, rank), segment, slot);
+        }
         let from = (from, rank, self.near[index(rank)]);
         self.receiving.expect(&mut self.active, from, segment, slot)
     }
 
     fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
+        if self.unpacking.forget(from, segment) {
+            return Ok(());
+        }
         self.receiving.forget(&mut self.active, from, segment)
     }
 
@@ -294,30 +323,56 @@ impl Transport for MpiTransport {
         requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
-        // A standard send of a short segment is eager: MPI buffers it and reports it as sent while it
-        // still waits for the link. A synchronous send ends when the receiver has matched it.
-        let mode = if self.synchronous { Mode::Synchronous } else { Mode::Standard };
         let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
-        self.sending_segments.begin(&mut self.active, (to, rank, mode), requested, payload)
+        if is_packed(requested.posted.slot_bytes as usize) {
+            let Self { packing, buffers, .. } = self;
+            let buffer = || buffers.pop().unwrap_or_else(message_buffer);
+            let full = packing.add((to, rank), requested, payload.bytes(), buffer)?;
+            return full.map_or(Ok(()), |full| self.send_packed(full));
+        }
+        let to = (to, rank, self.mode());
+        self.sending_segments.begin(&mut self.active, to, requested, payload)
+    }
+
+    fn flush(&mut self) -> Result<(), TransportError> {
+        while let Some(message) = self.packing.take() {
+            self.send_packed(message)?;
+        }
+        Ok(())
     }
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
-        let Self { active, sending, buffers, free, early, spares, places, ended, .. } = self;
+        self.flush()?;
+        let Self {
+            active, sending, buffers, free, early, spares, places, ended, unpacking, ..
+        } = self;
         spares.extend(events.messages.drain(..).map(|(_, message)| message));
         events.completions.clear();
+        events.completions.extend(unpacking.forgotten());
+        events.payload_messages = 0;
         let mut bad = None;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
                 let buffer = buffer.into_box();
                 let unplaced = NodeId(u32::try_from(source).unwrap_or_default());
-                match codec::decode(&buffer[..count.min(buffer.len())]) {
+                let bytes = &buffer[..count.min(buffer.len())];
+                if let Some(packed) = packed_in(bytes) {
+                    let sender = (places.peer_at(source).unwrap_or(unplaced), source);
+                    let taken = unpacking.take_in(sender, packed, &mut events.completions);
+                    bad = bad.take().or(taken.err());
+                    events.payload_messages += 1;
+                    early.push((turn, None));
+                    free.push(buffer);
+                    return;
+                }
+                match codec::decode(bytes) {
                     Ok(message) => {
                         // A rank without a node is told apart by no number of a node: the check of its
                         // first message names it.
                         let from = places.sender(source, &message).unwrap_or(unplaced);
                         let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
                         *spare = message;
-                        early.push((turn, from, spare));
+                        early.push((turn, Some((from, spare))));
                     }
                     Err(cause) => {
                         let from = unplaced;
@@ -327,16 +382,24 @@ impl Transport for MpiTransport {
                 free.push(buffer);
             }
             // A cancelled receive either was cancelled or got its message: MPI decides, and both are handled.
-            Owner::Receive { tag, index, .. } => ended.push(EndedFragment::Receive(EndedReceive {
-                tag,
-                index,
-                bytes: count,
-                is_cancelled: cancelled,
-            })),
+            Owner::Receive { tag, index, .. } => {
+                events.payload_messages += u64::from(!cancelled);
+                let ended_receive =
+                    EndedReceive { tag, index, bytes: count, is_cancelled: cancelled };
+                ended.push(EndedFragment::Receive(ended_receive));
+            }
             Owner::Serve { place, .. } => ended.push(EndedFragment::Send { place }),
             Owner::Message { buffer, .. } => {
                 *sending -= 1;
                 buffers.push(buffer.into_box());
+            }
+            Owner::Packed { to, buffer, len } => {
+                *sending -= 1;
+                let buffer = buffer.into_box();
+                let sent = packed_in(&buffer[..len]).into_iter().flatten().flatten();
+                let sent = sent.map(|packed| Completion::Sent { to, segment: packed.segment });
+                events.completions.extend(sent);
+                buffers.push(buffer);
             }
         })?;
         match bad {
@@ -349,12 +412,16 @@ impl Transport for MpiTransport {
     }
 
     fn is_flushed(&self) -> bool {
-        self.sending == 0 && self.sending_segments.is_empty()
+        self.sending == 0 && self.sending_segments.is_empty() && self.packing.is_empty()
     }
 
     fn wakes(&self) -> bool {
         false
     }
+}
+
+fn message_buffer() -> Box<[u8]> {
+    vec![0; MESSAGE_BYTES_MAX].into()
 }
 
 fn index(rank: Rank) -> usize {

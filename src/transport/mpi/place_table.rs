@@ -38,6 +38,11 @@ impl<T> PlaceTable<T> {
         self.entries.get_mut(place)?.as_mut()
     }
 
+    /// The place of the first entry that fits.
+    pub(super) fn position(&self, fits: impl Fn(&T) -> bool) -> Option<usize> {
+        self.entries.iter().position(|entry| entry.as_ref().is_some_and(&fits))
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.entries.iter_mut().flatten()
     }
@@ -58,6 +63,10 @@ mod tests {
         assert_eq!((table.remove(1), table.remove(1), table.remove(9)), (Some('b'), None, None));
         assert_eq!((table.len(), table.next_place()), (2, 1));
         assert_eq!([table.insert('d'), table.insert('e')], [1, 3]);
+        assert_eq!(
+            [table.position(|&one| one == 'c'), table.position(|&one| one == 'b')],
+            [Some(2), None]
+        );
         assert_eq!(table.iter_mut().map(|entry| *entry).collect::<String>(), "adce");
     }
 }

@@ -43,6 +43,12 @@ pub(super) enum Owner {
         buffer: Buffer,
         len: usize,
     },
+    /// A message of segments, which were copied into it.
+    Packed {
+        to: NodeId,
+        buffer: Buffer,
+        len: usize,
+    },
     /// A posted receive for a message, and its number in the order of posting.
     Inbox {
         turn: u64,
@@ -129,7 +135,9 @@ impl Owner {
                 let bytes = &payload.bytes()[part.clone()];
                 (bytes.as_ptr().cast_mut(), bytes.len())
             }
-            Self::Message { buffer, len } => (buffer.0.cast(), (*len).min(buffer.0.len())),
+            Self::Message { buffer, len } | Self::Packed { buffer, len, .. } => {
+                (buffer.0.cast(), (*len).min(buffer.0.len()))
+            }
             Self::Inbox { buffer, .. } => (buffer.0.cast(), buffer.0.len()),
         }
     }

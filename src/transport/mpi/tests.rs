@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::process::Command;
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use mpi::topology::Communicator as _;
 
 use super::MpiTransport;
@@ -26,6 +27,9 @@ const WINDOW: usize = 40;
 
 /// 12 fragments: more than are posted at a time.
 const SLOT_BYTES: usize = 12 << 15;
+
+/// Short segments that one message requests.
+const BATCH: usize = 8;
 
 /// Starts a test of this program again, as ranks of a job. It is one of those that are ignored.
 pub(crate) fn run_ranks(test: &str) {
@@ -65,18 +69,44 @@ fn rank_that_exchanges_segments() {
     for (is_synchronous, fragment_log2) in [(true, 15), (false, 15), (true, 31), (false, 31)] {
         let mut transport = MpiTransport::new(&world, is_synchronous).expect("MPI works");
         transport.limit(TAGS, fragment_log2);
-        let mut exchange = RankOfTags::new(NodeId(rank), transport);
+        let mut exchange = RankOfTags::new(NodeId(rank), transport, SLOT_BYTES, 1);
         exchange.run().expect("it ends well");
         exchange.transport.end(Duration::from_secs(60)).expect("MPI works");
     }
 }
 
-/// The bytes of a segment, which differ from those of any other one.
-fn bytes_of(holder: NodeId, segment: SegmentId) -> Vec<u8> {
-    let edges = [0, 1, 1 << 15, (1 << 15) + 1, 3 << 15, SLOT_BYTES - 1, SLOT_BYTES];
+#[test]
+#[cfg_attr(miri, ignore)]
+fn short_segments_share_messages_and_need_no_tags() {
+    run_ranks("transport::mpi::tests::rank_that_exchanges_short_segments");
+}
+
+#[test]
+#[ignore = "one rank of a job"]
+fn rank_that_exchanges_short_segments() {
+    let universe = mpi::initialize().expect("once a process");
+    let world = universe.world();
+    let rank = u32::try_from(world.rank()).expect("it is not negative");
+    for (is_synchronous, slot_bytes) in [(true, 64), (false, 1024), (true, 333), (false, 1)] {
+        let mut transport = MpiTransport::new(&world, is_synchronous).expect("MPI works");
+        // A receive of its own for any of them would have no tag.
+        transport.limit(0, 15);
+        let mut exchange = RankOfTags::new(NodeId(rank), transport, slot_bytes, BATCH);
+        exchange.run().expect("it ends well");
+        // A third of what a message has room for: parts of each batch are declined.
+        let (messages, segments) = (exchange.payload_messages, exchange.got as u64);
+        assert!(messages * 2 < segments, "{messages} for {segments} of {slot_bytes} bytes");
+        exchange.transport.end(Duration::from_secs(60)).expect("MPI works");
+    }
+}
+
+/// The bytes of a segment, which differ from those of any other one as long as it.
+fn bytes_of(holder: NodeId, segment: SegmentId, slot_bytes: usize) -> Vec<u8> {
+    let edges = [0, 1, 1 << 15, (1 << 15) + 1, 3 << 15, slot_bytes - 1, slot_bytes];
     // Mostly short ones: the test is about requests.
     let len =
         if segment.0.is_multiple_of(5) { edges[segment.0 as usize / 5 % edges.len()] } else { 700 };
+    let len = len.min(slot_bytes);
     let mut bytes = vec![0; len];
     // Each fragment differs too.
     for (place, part) in (0..).zip(bytes.chunks_mut(1 << 15)) {
@@ -93,21 +123,39 @@ struct RankOfTags {
     node: NodeId,
     transport: MpiTransport,
     pool: Pool,
+    slot_bytes: usize,
+    /// Segments that a message requests at most.
+    batch: usize,
     wanted: VecDeque<(NodeId, SegmentId)>,
     pending: usize,
     got: usize,
     declined: u32,
     complete: u32,
+    payload_messages: u64,
 }
 
 impl RankOfTags {
-    fn new(node: NodeId, transport: MpiTransport) -> Self {
+    fn new(node: NodeId, transport: MpiTransport, slot_bytes: usize, batch: usize) -> Self {
         let others = move || (0..RANKS).filter(move |&other| other != node.0);
         let each = (0..SEGMENTS).flat_map(|one| others().map(move |other| (other, one)));
-        let wanted = each.map(|(other, one)| (NodeId(other), SegmentId(one))).collect();
-        let pool = Pool::new(2 * WINDOW, SLOT_BYTES).expect("a little memory");
-        let (pending, got, declined, complete) = (0, 0, 0, 0);
-        Self { node, transport, pool, wanted, pending, got, declined, complete }
+        let mut wanted: Vec<_> = each.map(|(other, one)| (NodeId(other), SegmentId(one))).collect();
+        if batch > 1 {
+            wanted.sort();
+        }
+        let pool = Pool::new(2 * WINDOW, slot_bytes).expect("a little memory");
+        Self {
+            node,
+            transport,
+            pool,
+            slot_bytes,
+            batch,
+            wanted: wanted.into(),
+            pending: 0,
+            got: 0,
+            declined: 0,
+            complete: 0,
+            payload_messages: 0,
+        }
     }
 
     fn run(&mut self) -> Result<(), TransportError> {
@@ -115,12 +163,13 @@ impl RankOfTags {
         let all = (RANKS - 1) as usize * SEGMENTS as usize;
         let mut has_said = false;
         while self.complete < RANKS - 1 || !has_said || !self.transport.is_flushed() {
-            while self.pending < WINDOW
-                && let Some((from, segment)) = self.wanted.pop_front()
+            while self.pending + self.batch <= WINDOW
+                && let Some(&(from, _)) = self.wanted.front()
             {
-                self.request(from, segment)?;
+                self.request(from)?;
             }
             self.transport.poll(&mut events)?;
+            self.payload_messages += events.payload_messages;
             for (from, message) in &events.messages {
                 self.hear(*from, message)?;
             }
@@ -138,11 +187,15 @@ impl RankOfTags {
         Ok(())
     }
 
-    fn request(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
-        self.pending += 1;
-        let slot = self.slot();
-        self.transport.expect(from, segment, slot)?;
-        let segments = [segment.into()].into_iter().collect();
+    fn request(&mut self, from: NodeId) -> Result<(), TransportError> {
+        let mut segments = ArrayVec::new();
+        while segments.len() < self.batch
+            && let Some((_, segment)) = self.wanted.pop_front_if(|&mut (holder, _)| holder == from)
+        {
+            self.pending += 1;
+            self.transport.expect(from, segment, self.slot())?;
+            segments.push(segment.into());
+        }
         self.transport.send(from, &Message::Request { segments })
     }
 
@@ -175,7 +228,7 @@ impl RankOfTags {
     }
 
     fn sealed(&self, segment: SegmentId) -> SealedSegment {
-        let (mut slot, bytes) = (self.slot(), bytes_of(self.node, segment));
+        let (mut slot, bytes) = (self.slot(), bytes_of(self.node, segment, self.slot_bytes));
         slot.bytes_mut()[..bytes.len()].copy_from_slice(&bytes);
         slot.fill(bytes.len()).seal_unchecked()
     }
@@ -183,7 +236,8 @@ impl RankOfTags {
     fn take_in(&mut self, completion: Completion) {
         match completion {
             Completion::Arrived { from, segment, slot } => {
-                assert!(slot.bytes() == bytes_of(from, segment), "{segment:?} from {from}");
+                let expected = bytes_of(from, segment, self.slot_bytes);
+                assert!(slot.bytes() == expected, "{segment:?} from {from}");
                 self.pending -= 1;
                 self.got += 1;
             }
