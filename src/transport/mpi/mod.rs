@@ -72,6 +72,8 @@ pub struct MpiTransport {
     receiving: Receiving,
     sending_segments: Sending,
     packing: Packing,
+    /// Packed segments that count as sent.
+    sent_packed: Vec<(NodeId, SegmentId)>,
     unpacking: Unpacking,
     /// By rank: whether it is on this machine.
     near: Vec<bool>,
@@ -83,6 +85,8 @@ pub struct MpiTransport {
     sending: usize,
     /// Requests of segments that have ended, until the next fragments are on their way.
     ended: Vec<EndedFragment>,
+    /// Messages that came, until the end of a poll.
+    unread: Vec<UnreadMessage>,
     /// Messages that came while a receive that was posted earlier had not ended; none in the place of one that
     /// brought segments.
     early: Vec<(u64, Option<(NodeId, Box<Message>)>)>,
@@ -99,6 +103,14 @@ pub struct MpiTransport {
     buffers: Vec<Box<[u8]>>,
     /// What is sent in place of a message, to show that its receiver does not believe it.
     replace: Option<Replace>,
+}
+
+/// A message that came.
+struct UnreadMessage {
+    turn: u64,
+    source: Rank,
+    buffer: Box<[u8]>,
+    len: usize,
 }
 
 /// A request of one fragment that has ended.
@@ -141,6 +153,7 @@ impl MpiTransport {
             receiving: Receiving::new(segments.as_raw()),
             sending_segments: Sending::new(segments.as_raw()),
             packing: Packing::default(),
+            sent_packed: Vec::new(),
             unpacking: Unpacking::new(),
             _segments: segments,
             near: hosts::near(world),
@@ -148,6 +161,7 @@ impl MpiTransport {
             active: Slab::new(),
             sending: 0,
             ended: Vec::new(),
+            unread: Vec::new(),
             early: Vec::new(),
             spares: Vec::new(),
             posted: 0,
@@ -249,6 +263,34 @@ impl MpiTransport {
         Ok(())
     }
 
+    /// Reads the messages that came, those with segments at once.
+    fn read_messages(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
+        let Self { unread, unpacking, places, spares, early, free, .. } = self;
+        spares.extend(events.messages.drain(..).map(|(_, message)| message));
+        for UnreadMessage { turn, source, buffer, len } in unread.drain(..) {
+            let unplaced = NodeId(u32::try_from(source).unwrap_or_default());
+            let bytes = &buffer[..len.min(buffer.len())];
+            let message = if let Some(packed) = packed_in(bytes) {
+                let sender = (places.peer_at(source).unwrap_or(unplaced), source);
+                unpacking.take_in(sender, packed, &mut events.completions)?;
+                events.payload_messages += 1;
+                None
+            } else {
+                let garbled = |cause| TransportError::Garbled { from: unplaced, cause };
+                let message = codec::decode(bytes).map_err(garbled)?;
+                // A rank without a node is told apart by no number of a node: the check of its
+                // first message names it.
+                let from = places.sender(source, &message).unwrap_or(unplaced);
+                let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
+                *spare = message;
+                Some((from, spare))
+            };
+            early.push((turn, message));
+            free.push(buffer);
+        }
+        Ok(())
+    }
+
     /// Posts receives again, and passes on the messages that are next in order.
     fn pass_messages_on(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         while let Some(buffer) = self.free.pop() {
@@ -325,7 +367,10 @@ impl Transport for MpiTransport {
     ) -> Result<(), TransportError> {
         let rank = self.places.rank_of(to).ok_or(TransportError::NoSuchNode(to))?;
         if is_packed(requested.posted.slot_bytes as usize) {
-            let Self { packing, buffers, .. } = self;
+            let Self { packing, buffers, sent_packed, synchronous, .. } = self;
+            // The slot is read no more. MPI reports the end of a message of more than 256 bytes late, also if it
+            // has copied it, and the holder would send others one by one meanwhile.
+            sent_packed.extend((!*synchronous).then_some((to, requested.segment)));
             let buffer = || buffers.pop().unwrap_or_else(message_buffer);
             let full = packing.add((to, rank), requested, payload.bytes(), buffer)?;
             return full.map_or(Ok(()), |full| self.send_packed(full));
@@ -343,50 +388,23 @@ impl Transport for MpiTransport {
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.flush()?;
-        let Self {
-            active, sending, buffers, free, early, spares, places, ended, unpacking, ..
-        } = self;
-        spares.extend(events.messages.drain(..).map(|(_, message)| message));
         events.completions.clear();
-        events.completions.extend(unpacking.forgotten());
         events.payload_messages = 0;
-        let mut bad = None;
+        let Self { active, sending, buffers, unread, ended, sent_packed, synchronous, .. } = self;
         active.poll(|CompletedRequest { owner, source, count, cancelled }| match owner {
             Owner::Inbox { turn, buffer } => {
                 let buffer = buffer.into_box();
-                let unplaced = NodeId(u32::try_from(source).unwrap_or_default());
-                let bytes = &buffer[..count.min(buffer.len())];
-                if let Some(packed) = packed_in(bytes) {
-                    let sender = (places.peer_at(source).unwrap_or(unplaced), source);
-                    let taken = unpacking.take_in(sender, packed, &mut events.completions);
-                    bad = bad.take().or(taken.err());
-                    events.payload_messages += 1;
-                    early.push((turn, None));
-                    free.push(buffer);
-                    return;
-                }
-                match codec::decode(bytes) {
-                    Ok(message) => {
-                        // A rank without a node is told apart by no number of a node: the check of its
-                        // first message names it.
-                        let from = places.sender(source, &message).unwrap_or(unplaced);
-                        let mut spare = spares.pop().unwrap_or_else(|| Message::Stop.into());
-                        *spare = message;
-                        early.push((turn, Some((from, spare))));
-                    }
-                    Err(cause) => {
-                        let from = unplaced;
-                        bad = bad.take().or(Some(TransportError::Garbled { from, cause }))
-                    }
-                }
-                free.push(buffer);
+                unread.push(UnreadMessage { turn, source, buffer, len: count });
             }
             // A cancelled receive either was cancelled or got its message: MPI decides, and both are handled.
             Owner::Receive { tag, index, .. } => {
                 events.payload_messages += u64::from(!cancelled);
-                let ended_receive =
-                    EndedReceive { tag, index, bytes: count, is_cancelled: cancelled };
-                ended.push(EndedFragment::Receive(ended_receive));
+                ended.push(EndedFragment::Receive(EndedReceive {
+                    tag,
+                    index,
+                    bytes: count,
+                    is_cancelled: cancelled,
+                }));
             }
             Owner::Serve { place, .. } => ended.push(EndedFragment::Send { place }),
             Owner::Message { buffer, .. } => {
@@ -396,19 +414,19 @@ impl Transport for MpiTransport {
             Owner::Packed { to, buffer, len } => {
                 *sending -= 1;
                 let buffer = buffer.into_box();
-                let sent = packed_in(&buffer[..len]).into_iter().flatten().flatten();
-                let sent = sent.map(|packed| Completion::Sent { to, segment: packed.segment });
-                events.completions.extend(sent);
+                if *synchronous {
+                    let sent = packed_in(&buffer[..len]).into_iter().flatten().flatten();
+                    sent_packed.extend(sent.map(|packed| (to, packed.segment)));
+                }
                 buffers.push(buffer);
             }
         })?;
-        match bad {
-            Some(error) => Err(error),
-            None => {
-                self.move_on(events)?;
-                self.pass_messages_on(events)
-            }
-        }
+        let sent = sent_packed.drain(..).map(|(to, segment)| Completion::Sent { to, segment });
+        events.completions.extend(sent);
+        events.completions.extend(self.unpacking.forgotten());
+        self.read_messages(events)?;
+        self.move_on(events)?;
+        self.pass_messages_on(events)
     }
 
     fn is_flushed(&self) -> bool {
