@@ -34,6 +34,9 @@ mod launch;
 #[cfg(feature = "mpi")]
 #[path = "stage/limits.rs"]
 mod limits;
+#[cfg(feature = "mpi")]
+#[path = "stage/rates.rs"]
+mod rates;
 
 use std::ffi::OsStr;
 use std::fs;

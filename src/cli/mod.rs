@@ -10,6 +10,7 @@ mod documents;
 mod flags;
 mod interrupt;
 mod launcher;
+mod limit_rate;
 mod local;
 mod node_flags;
 mod manifest;

@@ -6,10 +6,12 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::limit_rate::LimitRate;
 use super::node_flags::NodeFlags;
 use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
+use crate::config::RateLimits;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
 #[cfg(feature = "mpi")]
 use crate::escape;
@@ -109,6 +111,10 @@ pub(super) struct StageArgs {
     /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
+    /// Bytes of segments that this rank sends and receives at most a second, such as 100M for both directions, or
+    /// up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
+    #[arg(long, value_name = "RATE")]
+    pub(super) limit_rate: Option<LimitRate>,
     /// How progress is shown on stderr; `json`: a line a second with phase (listing, moving, writing), elapsed_s,
     /// verified_bytes, wanted_bytes, bytes_per_second, left_s, ranks_complete, ranks, behind
     #[arg(long, value_enum, default_value_t = ProgressFormat::Auto, value_name = "FORMAT", conflicts_with = "quiet")]
@@ -131,6 +137,11 @@ pub(super) enum ProgressFormat {
 }
 
 impl StageArgs {
+    /// What this rank may move.
+    pub(super) fn limits(&self) -> RateLimits {
+        self.limit_rate.map_or_else(RateLimits::default, |limit| limit.0)
+    }
+
     /// The options in which all ranks must agree, each with its value.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {

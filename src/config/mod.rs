@@ -8,6 +8,7 @@ mod overrides;
 mod one_or_more;
 mod quantities;
 pub mod ranges;
+mod rate_limits;
 
 use std::time::Duration;
 
@@ -18,6 +19,8 @@ pub use choices::{
 };
 pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
 pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
+pub(crate) use rate_limits::limited_time;
+pub use rate_limits::{RATE_BURST, RateLimits};
 
 /// Tags that a peer tells its pending requests apart with over MPI, at most.
 // A peer has 128 requests at most, and some that were withdrawn and have not ended. 4,096 are far more, and

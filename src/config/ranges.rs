@@ -226,6 +226,9 @@ sizes! {
     // Less holds no segment that is worth a message; no machine has more.
     /// Memory of a rank for segments, bytes.
     MemoryBytes: u64, 1 << 20, 64 << 40;
+    // From a modem to more than any port of today.
+    /// Bytes a second.
+    TransferRate: u64, 1 << 10, 64 << 40;
 }
 
 times! {

@@ -186,7 +186,8 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         if worked {
             state.stopwatch.lap(Activity::Deciding);
         }
-        let deadline = node.deadline().into_iter().chain(io.deadline()).min();
+        let others = io.deadline().into_iter().chain(transport.deadline());
+        let deadline = others.chain(node.deadline()).min();
         state.rest(worked, (now, deadline), transport);
     }
 }
@@ -291,7 +292,7 @@ impl LoopState {
     ) {
         if worked || !self.outbox.is_empty() {
             self.idle.reset();
-        } else if transport.wakes() && !transport.is_flushed() {
+        } else if transport.wakes() && !transport.is_flushed() && transport.deadline().is_none() {
             // A receiver's mailbox is full, and nothing wakes this node when it has room again.
             std::thread::yield_now();
         } else {

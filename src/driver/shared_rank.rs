@@ -181,4 +181,8 @@ impl<T: Transport, F: FnMut(Progress)> Transport for SharedRank<'_, T, F> {
     fn wakes(&self) -> bool {
         false
     }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.inner.deadline()
+    }
 }

@@ -10,7 +10,7 @@ use super::job::JobError;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
 use super::tree_workers::{Disk, TreeWorkers, publish};
 use super::{Idle, run_node, run_tracker};
-use crate::config::Config;
+use crate::config::{Config, RateLimits};
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::usage::Meter;
 use crate::protocol::tracker::Progress;
@@ -44,6 +44,8 @@ pub struct StagePart {
     pub needed: SegmentSet,
     /// How nodes behave.
     pub config: Config,
+    /// What this rank may move to and from others.
+    pub limits: RateLimits,
     /// Determines all random choices.
     pub seed: u64,
     /// Memory for segments, bytes.
@@ -226,11 +228,12 @@ pub fn stage_here(
 mod ranks {
     use super::super::shared_rank::SharedRank;
     use super::{
-        Clock, Idle, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart,
+        Arc, Clock, Idle, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart,
         StagedRank, Tracker, TransportError,
     };
     use crate::config::Config;
     use crate::transport::mpi::{Meeting, MpiTransport, NodePlaces, RollCall};
+    use crate::transport::rate_limited::RateLimited;
     use crate::watchdog;
     use mpi::topology::{Communicator as _, SimpleCommunicator};
 
@@ -261,21 +264,24 @@ mod ranks {
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
-        let mut transport = connect(&config, world, places).map_err(named)?;
+        let (clock, layout) = (*clock, Arc::clone(&part.layout));
+        let bytes_of = move |segment| layout.bytes_of(segment);
+        let transport = connect(&config, world, places).map_err(named)?;
+        let mut transport = RateLimited::new(transport, part.limits, move || clock.now(), bytes_of);
         let parker = Parker::new();
         let ready = part.ready((node, nodes), &parker)?;
         if world.rank() != 0 {
-            let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
-            transport.end(config.silence_patience).map_err(named)?;
+            let staged = ready.run(&mut transport, parker, &clock).map_err(named)?;
+            transport.into_inner().end(config.silence_patience).map_err(named)?;
             return Ok((None, staged));
         }
         let silence = config.silence_patience;
         let mut tracker = Tracker::new(nodes, config, seed);
         let mut shared =
-            SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
-        let staged = ready.run(&mut shared, parker, clock).map_err(named)?;
+            SharedRank::new(transport, &mut tracker, node, &clock, show).map_err(named)?;
+        let staged = ready.run(&mut shared, parker, &clock).map_err(named)?;
         let idle = Idle::new(Parker::new(), false, has_own_core);
-        let transport = shared.end(idle).map_err(named)?;
+        let transport = shared.end(idle).map_err(named)?.into_inner();
         if tracker.outcome().lost.is_empty() {
             transport.end(silence).map_err(named)?;
         } else {

@@ -4,6 +4,8 @@
 pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+pub mod rate_limited;
+mod token_bucket;
 
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, ProtocolError, RequestedSegment, codec::CodecError};
 use crate::spawn::ThreadError;
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::time::Timestamp;
 
 /// Carries messages and segment bytes. Never blocks, and fails only when the whole job is broken.
 pub trait Transport {
@@ -51,6 +54,11 @@ pub trait Transport {
 
     /// Whether the transport wakes an idle node when something comes, or must be polled.
     fn wakes(&self) -> bool;
+
+    /// When the transport is to be polled although nothing comes.
+    fn deadline(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 /// What has happened at a node since the last poll.

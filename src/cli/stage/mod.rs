@@ -19,10 +19,11 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::limit_rate::{self, segment_bytes_most};
 use super::selection_flags::Links;
 use super::stage_args::{SourceRank, StageArgs};
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
-use crate::config::Config;
+use crate::config::{Config, RateLimits};
 use crate::driver::stage::{StagePart, slots_least, stage_here};
 use crate::escape;
 use crate::harness;
@@ -104,8 +105,9 @@ struct SourceList {
 }
 
 impl SourceList {
-    /// Lists the sources, and says what is left out.
-    fn read(args: &StageArgs, has_links: bool) -> Result<Self, String> {
+    /// Lists the sources, and says what is left out. `lowest` are the lowest limits of any rank.
+    fn read(args: &StageArgs, has_links: bool, lowest: RateLimits) -> Result<Self, String> {
+        let has_links = has_links || lowest.is_limited();
         // Rank 0 writes them: another rank that lists can't tell whether it can.
         let is_first = matches!(args.from, SourceRank::All | SourceRank::Rank(0));
         args.metrics.as_deref().filter(|_| is_first).map_or(Ok(()), metrics_file::check)?;
@@ -116,7 +118,7 @@ impl SourceList {
                 segment_bytes: args.segment_bytes.map(|bytes| bytes.get()),
                 is_over_links: has_links,
                 // Small segments need the most slots.
-                segment_bytes_most: memory.map(|memory| memory / least(1)),
+                segment_bytes_most: segment_bytes_most(memory.map(|m| m / least(1)), lowest),
                 selection: Some(&args.selection.0),
                 attributes: args.attributes.kept(),
                 follows_links: args.links == Links::Follow,
@@ -135,6 +137,7 @@ impl SourceList {
                  --segment-bytes"
             ));
         }
+        limit_rate::check(lowest, bytes as usize, &config(args, 1, has_links))?;
         terminal::notes(notes.iter().map(|note| format!("note: {note}")));
         terminal::errors(unreadable.iter().cloned());
         if args.delete && !unreadable.is_empty() {
@@ -371,8 +374,10 @@ impl RankSetup {
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
         let share = CoreShare::new(&at.cores, at.ranks_here);
         let segment_bytes = self.layout.segment_bytes();
+        let config = config(args, segment_bytes, at.has_links || at.lowest.is_limited());
         let part = StagePart {
-            config: config(args, segment_bytes, at.has_links),
+            config: config.waiting_for(at.lowest, segment_bytes),
+            limits: args.limits(),
             manifest: self.manifest,
             layout: self.layout,
             source: self.source,
@@ -392,6 +397,8 @@ struct HostShare {
     ranks_here: usize,
     cores: Cores,
     has_links: bool,
+    /// The lowest limits of any rank.
+    lowest: RateLimits,
     /// Whether there is no other rank.
     is_alone: bool,
 }
@@ -426,7 +433,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let dirs = destination_dirs(args, 0, &host);
     let listed = match refusal(&args.sources, &dirs) {
         Some(refusal) => Err(refusal),
-        None => SourceList::read(args, false),
+        None => SourceList::read(args, false, RateLimits::default()),
     };
     let listed = listed.and_then(|listed| {
         let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
@@ -460,7 +467,9 @@ fn stage_locally(args: &StageArgs) -> u8 {
         return REFUSED;
     }
     let needed = setup.destinations.missing();
-    let place = HostShare { ranks_here: 1, cores: Cores::mine(), has_links: false, is_alone: true };
+    // Nothing is sent, so that no limit holds anything back.
+    let (lowest, cores) = (RateLimits::default(), Cores::mine());
+    let place = HostShare { ranks_here: 1, cores, has_links: false, lowest, is_alone: true };
     let (part, mut report) = setup.part(args, needed, &place);
     let progress = stage_progress::progress(args, &layout, vec![host.clone()], &clock);
     let ended = if part.is_done() {
@@ -480,6 +489,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
                 nodes,
                 seconds: clock.now().0 as f64 / 1e9,
                 cores: Some(harness::cores()),
+                limits: &[],
             };
             summary.print(args)
         }

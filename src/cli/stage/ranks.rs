@@ -22,6 +22,7 @@ use super::{
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
 use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal};
+use crate::config::RateLimits;
 use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::cores::Cores;
@@ -37,6 +38,7 @@ use crate::watchdog;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Claim {
     host: String,
+    limits: RateLimits,
     dirs: Vec<PathBuf>,
     /// The name of the file that it put into each, for others to look for.
     probes: Vec<String>,
@@ -133,8 +135,9 @@ impl StageJob<'_> {
             return self.dry_run(&host, &dirs);
         }
         let mut report = NodeReport::new(self.rank(), &host, &dirs);
-        let (writers, hosts) = self.find_writers(&dirs, &host, &mut report)?;
-        let listed = self.list(&dirs)?;
+        let (writers, hosts, limits) = self.find_writers(&dirs, &host, &mut report)?;
+        let lowest = limits.iter().copied().fold(RateLimits::default(), RateLimits::lower_of);
+        let listed = self.list(&dirs, lowest)?;
         let SourceList { manifest, is_whole, digests, identities } = match listed {
             Ok(listed) => listed,
             // Rank 0 has said why.
@@ -162,7 +165,7 @@ impl StageJob<'_> {
         );
         let start = self.compare(&setup, layout.segment_count(), &hosts)?;
         setup.drop_out(start.shortages.get(self.rank() as usize).map_or(&[], Vec::as_slice));
-        let place = self.share();
+        let place = self.share(lowest);
         let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
             .ok_or(TransportError::BrokenOff)?;
         let (part, mut report) = setup.part(self.args, needed, &place);
@@ -194,6 +197,7 @@ impl StageJob<'_> {
                 nodes,
                 seconds,
                 cores,
+                limits: &limits,
             };
             let code = summary.print(self.args);
             if start.any { code } else { REFUSED }
@@ -202,7 +206,7 @@ impl StageJob<'_> {
 
     /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder.
     fn dry_run(&self, host: &str, dirs: &[PathBuf]) -> Result<u8, Box<dyn Error>> {
-        let Ok(list) = self.list(dirs)? else {
+        let Ok(list) = self.list(dirs, self.args.limits())? else {
             // Rank 0 has said why.
             return Ok(if self.rank() == 0 { REFUSED } else { OK });
         };
@@ -218,11 +222,12 @@ impl StageJob<'_> {
         Ok(dry_run_report::print(self.args, (&list.manifest, list.is_whole), &nodes))
     }
 
-    fn share(&self) -> HostShare {
+    fn share(&self, lowest: RateLimits) -> HostShare {
         HostShare {
             ranks_here: usize::try_from(self.here.ranks).unwrap_or(1),
             cores: self.here.cores.clone(),
             has_links: self.has_links(),
+            lowest,
             is_alone: self.world.size() == 1,
         }
     }
@@ -241,14 +246,14 @@ impl StageJob<'_> {
     }
 
     /// The rank that writes the destinations of this one, if it is another: the first that has the same. And
-    /// the hosts of all ranks.
+    /// the hosts and limits of all ranks.
     // A file with a random name shows it, whatever file systems and names of mounts there are.
     fn find_writers(
         &self,
         dirs: &[PathBuf],
         host: &str,
         report: &mut NodeReport,
-    ) -> Result<(Vec<Option<u32>>, Vec<String>), TransportError> {
+    ) -> Result<(Vec<Option<u32>>, Vec<String>, Vec<RateLimits>), TransportError> {
         let probes: Vec<_> = dirs
             .iter()
             .map(|dir| {
@@ -272,7 +277,12 @@ impl StageJob<'_> {
             Ok(probe) => probe.name().to_owned(),
             Err(_) => String::new(),
         });
-        let claim = Claim { host: host.to_owned(), dirs: dirs.to_vec(), probes: names.collect() };
+        let claim = Claim {
+            host: host.to_owned(),
+            limits: self.args.limits(),
+            dirs: dirs.to_vec(),
+            probes: names.collect(),
+        };
         let claims: Vec<Option<Claim>> = self.meet(Meeting::Destinations, &claim, |all| {
             all.iter().map(|bytes| postcard::from_bytes(bytes).ok()).collect()
         })?;
@@ -285,12 +295,13 @@ impl StageJob<'_> {
         // Nobody may remove its file before all have looked.
         self.meet(Meeting::Shared, &(), |_| ())?;
         drop(probes);
-        let host = |claim: Option<Claim>| claim.map_or_else(String::new, |claim| claim.host);
-        Ok((writers, claims.into_iter().map(host).collect()))
+        let of = |claim: Option<Claim>| claim.map(|claim| (claim.host, claim.limits));
+        let (hosts, limits) = claims.into_iter().map(|claim| of(claim).unwrap_or_default()).unzip();
+        Ok((writers, hosts, limits))
     }
 
     /// The list of the source, on all ranks. Rank 0 says why there is none.
-    fn list(&self, dirs: &[PathBuf]) -> Result<ListResult, TransportError> {
+    fn list(&self, dirs: &[PathBuf], lowest: RateLimits) -> Result<ListResult, TransportError> {
         let lister = self.lister();
         let mut listed: ListResult = Err(String::new());
         if lister >= self.world.size() {
@@ -298,7 +309,7 @@ impl StageJob<'_> {
         } else if self.world.rank() == lister {
             listed = match refusal(&self.args.sources, dirs) {
                 Some(refusal) => Err(refusal),
-                None => SourceList::read(self.args, self.has_links()),
+                None => SourceList::read(self.args, self.has_links(), lowest),
             };
         }
         let root = if lister < self.world.size() { lister } else { 0 };

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::stage_args::StageArgs;
+use super::super::stage_args::{SourceRank, StageArgs};
 use super::super::{FAILED, OK, show as terminal};
 use super::metrics_file;
 use super::node_report::{NodeReport, NodeState};
+use crate::config::RateLimits;
 use crate::escape;
 use crate::report::Limits;
 use crate::report::limits::bounds;
@@ -49,6 +50,8 @@ pub(super) struct StageSummary<'a> {
     pub(super) seconds: f64,
     /// The cores of the machine, where all ranks are on one.
     pub(super) cores: Option<usize>,
+    /// By rank, what it was allowed to move.
+    pub(super) limits: &'a [RateLimits],
 }
 
 impl StageSummary<'_> {
@@ -65,9 +68,14 @@ impl StageSummary<'_> {
             let limits = Limits::measure(self.layout.segment_bytes(), LIMITS_BUDGET, &clock);
             (limits, cores)
         });
-        let bound = limits.and_then(|(limits, cores)| self.bound_s(&limits, cores));
+        let machine = limits.and_then(|(limits, cores)| self.bound_s(&limits, cores));
+        let bounds = [(machine, "this machine"), (self.limited_s(args.from), "--limit-rate")];
+        let bounds = bounds.into_iter().filter_map(|(bound, of)| Some((bound?, of)));
+        let bound = bounds.max_by(|one, other| one.0.total_cmp(&other.0));
         if args.shared.json {
-            terminal::line(&escape::json(&self.json(bound, failed.len()).to_string()));
+            terminal::line(&escape::json(
+                &self.json(bound.map(|(bound, _)| bound), failed.len()).to_string(),
+            ));
         } else if !args.shared.quiet {
             terminal::text(&self.text(bound, failed.len(), terminal::columns()));
         }
@@ -107,6 +115,20 @@ impl StageSummary<'_> {
         bounds::one_machine(moved, cores, limits, true)
     }
 
+    /// The least time that `--limit-rate` allows for what was moved.
+    fn limited_s(&self, from: SourceRank) -> Option<f64> {
+        let had_some = self.sum(|node| node.kept_bytes) + self.sum(|node| node.resumed_bytes) > 0;
+        let source = match from {
+            // What others had already can come from them.
+            SourceRank::Rank(rank) if !had_some => usize::try_from(rank).ok(),
+            SourceRank::Rank(_) | SourceRank::All => None,
+        };
+        // In the end game a segment may come twice.
+        let received = self.nodes.iter().map(|node| node.moved_bytes.min(self.layout.bytes()));
+        let ranks: Vec<_> = received.zip(self.limits.iter().copied()).collect();
+        bounds::rate_limits(&ranks, source, self.layout.segment_bytes())
+    }
+
     fn files(&self) -> usize {
         let is_file =
             |kind: &EntryKind| matches!(kind, EntryKind::File { .. } | EntryKind::HardLink { .. });
@@ -129,7 +151,7 @@ impl StageSummary<'_> {
         })
     }
 
-    fn text(&self, bound: Option<f64>, failed: usize, columns: usize) -> String {
+    fn text(&self, bound: Option<(f64, &str)>, failed: usize, columns: usize) -> String {
         let total = self.manifest.bytes();
         let moved = self.sum(|node| node.moved_bytes);
         let read = self.sum(|node| node.source_read_bytes);
@@ -148,8 +170,8 @@ impl StageSummary<'_> {
             size(self.sum(|node| node.kept_bytes) as f64),
             size(self.sum(|node| node.resumed_bytes) as f64)
         ));
-        if let Some(bound) = bound.filter(|&bound| bound > BOUND_S_LEAST) {
-            lines.push(format!("{:.2} x the bound of this machine", self.seconds / bound));
+        if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
+            lines.push(format!("{:.2} x the bound of {of}", self.seconds / bound));
         }
         lines.push(verdict(self.nodes.len(), failed, self.is_whole));
         lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()

@@ -2,7 +2,10 @@
 //!
 //! All of them are lower bounds: they leave out what a run costs besides.
 
+use std::num::NonZeroU64;
+
 use super::Limits;
+use crate::config::{RATE_BURST, RateLimits};
 
 /// The shortest time in which `cores` cores of one machine deliver `bytes`, seconds. Each byte
 /// costs one copy and, where segments are `checked`, one hash:
@@ -54,6 +57,35 @@ fn unequal_links(owner: f64, peers: &[f64], segments: f64) -> f64 {
     (segments / owner).max(segments / slowest).max(received / all)
 }
 
+/// The shortest time in which ranks receive so many bytes each in segments of `segment_bytes`, where each has
+/// limits of bytes a second: the largest of received ÷ down of any rank, all that is received ÷ what all send,
+/// and, where one rank is the only `source`, the most that another one receives ÷ what that rank sends. None
+/// without a limit.
+// As for unequal links, with a rate for each direction, and less what passes in a burst.
+pub(crate) fn rate_limits(
+    ranks: &[(u64, RateLimits)],
+    source: Option<usize>,
+    segment_bytes: usize,
+) -> Option<f64> {
+    let burst = |limit: f64| (limit * RATE_BURST.as_secs_f64()).max(segment_bytes as f64);
+    let seconds = |bytes: u64, limit: NonZeroU64| {
+        let limit = limit.get() as f64;
+        (bytes as f64 - burst(limit)) / limit
+    };
+    let down = ranks.iter().filter_map(|&(bytes, limits)| Some(seconds(bytes, limits.down?)));
+    let up: Option<Vec<f64>> =
+        ranks.iter().map(|(_, limits)| Some(limits.up?.get() as f64)).collect();
+    let received = ranks.iter().map(|&(bytes, _)| bytes as f64).sum::<f64>();
+    let up = up.filter(|up| !up.is_empty()).map(|up| {
+        let bursts = up.iter().map(|&limit| burst(limit)).sum::<f64>();
+        (received - bursts) / up.iter().sum::<f64>()
+    });
+    let others = ranks.iter().enumerate().filter(|&(rank, _)| Some(rank) != source);
+    let most = others.map(|(_, &(bytes, _))| bytes).max().unwrap_or(0);
+    let source = source.and_then(|rank| Some(seconds(most, ranks.get(rank)?.1.up?)));
+    down.chain(up).chain(source).reduce(f64::max).map(|seconds| seconds.max(0.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,5 +115,23 @@ mod tests {
         assert_eq!(links(&[1.0; 9], 100), 103.0);
         assert_eq!(links(&[1.0, 1.0, 0.5], 100), 200.0);
         assert_eq!(links(&[0.25, 2.0, 2.0], 100), 400.0);
+    }
+    #[test]
+    fn limits_of_ranks_bound_what_they_receive_send_and_have_to_pass_on() {
+        let limits = |up, down| RateLimits { up: NonZeroU64::new(up), down: NonZeroU64::new(down) };
+        let none = limits(0, 0);
+        assert_eq!(rate_limits(&[], None, 0), None);
+        assert_eq!(rate_limits(&[(0, none), (900, none)], Some(0), 0), None);
+        // The burst is 50 ms of a limit, or a segment.
+        let received = [(0, none), (1000, limits(0, 100)), (1000, limits(0, 50))];
+        assert_eq!(rate_limits(&received, Some(0), 1), Some(19.95));
+        assert_eq!(rate_limits(&received, Some(0), 100), Some(18.0));
+        let only_the_source = [(0, limits(100, 0)), (1000, none), (400, none)];
+        assert_eq!(rate_limits(&only_the_source, Some(0), 1), Some(9.95));
+        assert_eq!(rate_limits(&only_the_source, None, 1), None);
+        let all = [(0, limits(100, 0)), (1000, limits(100, 0)), (1000, limits(200, 0))];
+        assert_eq!(rate_limits(&all, None, 1), Some(4.95));
+        assert_eq!(rate_limits(&all, Some(0), 1), Some(9.95));
+        assert_eq!(rate_limits(&[(1, limits(100, 100))], None, 100), Some(0.0));
     }
 }
