@@ -30,17 +30,14 @@ impl RateLimits {
 
     /// The lower limit of either direction.
     pub fn slowest(self) -> Option<NonZeroU64> {
-        lower(self.up, self.down)
+        self.up.into_iter().chain(self.down).min()
     }
 
-    /// In each direction the lower limit of two ranks.
-    pub fn lower_of(self, other: Self) -> Self {
-        Self { up: lower(self.up, other.up), down: lower(self.down, other.down) }
+    /// In each direction the lowest limit of all ranks.
+    pub fn lowest_of(ranks: &[Self]) -> Self {
+        let up = ranks.iter().filter_map(|limits| limits.up).min();
+        Self { up, down: ranks.iter().filter_map(|limits| limits.down).min() }
     }
-}
-
-fn lower(one: Option<NonZeroU64>, other: Option<NonZeroU64>) -> Option<NonZeroU64> {
-    one.into_iter().chain(other).min()
 }
 
 /// How long `bytes` take at a limit; no time without one.
@@ -96,7 +93,7 @@ mod tests {
     fn the_lowest_limits_of_all_are_those_of_any() {
         let limits = |up, down| RateLimits { up: NonZeroU64::new(up), down: NonZeroU64::new(down) };
         let all = [limits(0, 7), limits(5, 9), limits(0, 0), limits(6, 0)];
-        let lowest = all.into_iter().fold(RateLimits::default(), RateLimits::lower_of);
+        let lowest = RateLimits::lowest_of(&all);
         assert_eq!(lowest, limits(5, 7));
         assert_eq!(lowest.slowest(), NonZeroU64::new(5));
         assert!(lowest.is_limited() && !RateLimits::default().is_limited());

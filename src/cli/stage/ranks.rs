@@ -44,6 +44,16 @@ struct Claim {
     probes: Vec<String>,
 }
 
+/// What this rank knows of others before anything is listed.
+struct KnownRanks {
+    /// By destination of this rank, who writes it if another rank does.
+    writers: Vec<Option<u32>>,
+    /// By rank.
+    hosts: Vec<String>,
+    /// By rank.
+    limits: Vec<RateLimits>,
+}
+
 /// The list of the source, or why there is none.
 type ListResult = Result<SourceList, String>;
 
@@ -135,18 +145,16 @@ impl StageJob<'_> {
             return self.dry_run(&host, &dirs);
         }
         let mut report = NodeReport::new(self.rank(), &host, &dirs);
-        let (writers, hosts, limits) = self.find_writers(&dirs, &host, &mut report)?;
-        let lowest = limits.iter().copied().fold(RateLimits::default(), RateLimits::lower_of);
-        let listed = self.list(&dirs, lowest)?;
-        let SourceList { manifest, is_whole, digests, identities } = match listed {
-            Ok(listed) => listed,
+        let KnownRanks { writers, hosts, limits } = self.find_writers(&dirs, &host, &mut report)?;
+        let lowest = RateLimits::lowest_of(&limits);
+        let Ok(listed) = self.list(&dirs, lowest)? else {
             // Rank 0 has said why.
-            Err(_) => return Ok(if self.rank() == 0 { REFUSED } else { OK }),
+            return Ok(if self.rank() == 0 { REFUSED } else { OK });
         };
+        let SourceList { manifest, is_whole, digests, identities } = listed;
         let layout = Arc::new(Layout::new(&manifest)?);
         let manifest = Arc::new(manifest);
-        let lister = self.lister();
-        let reads = self.args.from == SourceRank::All || self.world.rank() == lister;
+        let reads = self.args.from == SourceRank::All || self.world.rank() == self.lister();
         report.written_by = writers.iter().flatten().copied().next();
         let mine: Vec<PathBuf> = dirs
             .into_iter()
@@ -253,7 +261,7 @@ impl StageJob<'_> {
         dirs: &[PathBuf],
         host: &str,
         report: &mut NodeReport,
-    ) -> Result<(Vec<Option<u32>>, Vec<String>, Vec<RateLimits>), TransportError> {
+    ) -> Result<KnownRanks, TransportError> {
         let probes: Vec<_> = dirs
             .iter()
             .map(|dir| {
@@ -297,7 +305,7 @@ impl StageJob<'_> {
         drop(probes);
         let of = |claim: Option<Claim>| claim.map(|claim| (claim.host, claim.limits));
         let (hosts, limits) = claims.into_iter().map(|claim| of(claim).unwrap_or_default()).unzip();
-        Ok((writers, hosts, limits))
+        Ok(KnownRanks { writers, hosts, limits })
     }
 
     /// The list of the source, on all ranks. Rank 0 says why there is none.
