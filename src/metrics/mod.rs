@@ -42,6 +42,10 @@ macro_rules! counters {
 // another number.
 const COUNTERS: usize = 11 + TimeSpent::ACTIVITIES;
 
+// Bytes of the name of a host in an encoding, at most.
+// What a byte counts. Linux has 64, and a domain name 253 (RFC 1035, 2.3.4).
+const HOST_BYTES_MAX: usize = 255;
+
 /// What one rank did in a run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RankMetrics {
@@ -69,6 +73,8 @@ pub struct RankMetrics {
     pub workers: u64,
     /// What the time went to while the swarm was open.
     pub spent: TimeSpent,
+    /// Where it ran; empty for this host.
+    pub host: String,
     /// From the request for a segment until it was verified.
     pub latency: Latency,
 }
@@ -94,10 +100,14 @@ impl RankMetrics {
     ///
     /// When the bytes are too short, too long, or were never metrics. It never panics.
     pub fn decode(bytes: &[u8]) -> Result<Self, MetricsError> {
-        let Some((head, latency)) = bytes.split_first_chunk::<{ COUNTERS * 8 }>() else {
-            return Err(MetricsError::Length { bytes: bytes.len() });
+        let cut_off = MetricsError::Length { bytes: bytes.len() };
+        let Some((head, rest)) = bytes.split_first_chunk::<{ COUNTERS * 8 }>() else {
+            return Err(cut_off);
         };
-        let mut metrics = Self { latency: Latency::decode(latency)?, ..Self::default() };
+        let host = rest.split_first().and_then(|(&len, rest)| rest.split_at_checked(len.into()));
+        let Some((host, latency)) = host else { return Err(cut_off) };
+        let host = String::from_utf8_lossy(host).into_owned();
+        let mut metrics = Self { host, latency: Latency::decode(latency)?, ..Self::default() };
         let words = head.as_chunks::<8>().0;
         for (counter, word) in counters!(&mut metrics).into_iter().zip(words) {
             *counter = u64::from_le_bytes(*word);
@@ -113,14 +123,24 @@ impl RankMetrics {
         self.latency.merge(&other.latency);
     }
 
-    /// The counters as little-endian 64-bit integers in the order of the fields, then the
-    /// latencies in the V2 format of HdrHistogram.
+    /// The counters as little-endian 64-bit integers in the order of the fields, the host with its length
+    /// in a byte before it, then the latencies in the V2 format of HdrHistogram.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes: Vec<u8> =
             counters!(&self).into_iter().flat_map(|counter| counter.to_le_bytes()).collect();
+        let here = host_name();
+        let host = if self.host.is_empty() { &here } else { &self.host };
+        let host = &host.as_bytes()[..host.len().min(HOST_BYTES_MAX)];
+        bytes.push(u8::try_from(host.len()).unwrap_or_default());
+        bytes.extend(host);
         self.latency.encode(&mut bytes);
         bytes
     }
+}
+
+/// The name of this host.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 #[cfg(test)]
@@ -143,6 +163,7 @@ mod tests {
             payload_messages: 11,
             workers: 10,
             spent: TimeSpent { by_activity: [1, 2, 3, 4, 5, 6, 7] },
+            host: "node".to_owned(),
             latency: Latency::new(),
         };
         for us in [1, 1, 20, 300, 4_000_000] {
@@ -153,7 +174,13 @@ mod tests {
 
     #[test]
     fn metrics_survive_the_way() {
-        for metrics in [RankMetrics::default(), example()] {
+        let elsewhere = RankMetrics { host: "x".repeat(300), ..example() };
+        let decoded = RankMetrics::decode(&elsewhere.encode()).expect("its own encoding");
+        assert_eq!(decoded.host.len(), HOST_BYTES_MAX);
+        let here = RankMetrics { host: host_name(), ..RankMetrics::default() };
+        let decoded = RankMetrics::decode(&RankMetrics::default().encode());
+        assert_eq!(decoded.expect("its own encoding"), here);
+        for metrics in [here, example()] {
             let decoded = RankMetrics::decode(&metrics.encode()).expect("its own encoding");
             assert_eq!(decoded, metrics);
             assert_eq!(decoded.latency.percentiles(), metrics.latency.percentiles());

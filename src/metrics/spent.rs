@@ -64,6 +64,11 @@ impl TimeSpent {
         Duration::from_nanos(self.by_activity.iter().fold(0, |sum, &ns| sum.saturating_add(ns)))
     }
 
+    /// By activity, in the order of [`TimeShares`], µs.
+    pub fn microseconds(&self) -> [u64; Self::ACTIVITIES] {
+        self.by_activity.map(|ns| ns / 1000)
+    }
+
     /// The part of each activity.
     pub fn shares(&self) -> TimeShares {
         let total = nanoseconds(self.total()).max(1) as f64;

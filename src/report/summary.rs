@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::{Limits, bounds};
 use crate::config::Verify;
 use crate::driver::job::{Job, JobResult};
-use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance};
+use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance, host_name};
 use crate::time::Timestamp;
 
 // It grows when a field changes its meaning or is removed, so that old readers refuse new records.
@@ -73,6 +73,16 @@ pub struct Summary {
     pub segment_latency_ns: LatencySummary,
     /// How the peers' threads spent their time while the swarm was open.
     pub time_shares: TimeShares,
+    /// The same by rank, each activity in that order, µs; empty where no time was counted, and in records before
+    /// 29 November 2026.
+    #[serde(default)]
+    pub spent_us: Vec<[u64; 7]>,
+    /// The names of the hosts, that of rank 0 first; empty in older records.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// By rank, the place of its host in `hosts`; empty where there is one.
+    #[serde(default)]
+    pub host_by_rank: Vec<u32>,
     /// The share of that time in which the tracker's thread was not idle.
     pub tracker_busy_share: f64,
     /// Messages to the tracker ÷ `makespan_s`.
@@ -125,6 +135,9 @@ impl Summary {
         metrics.iter().skip(1).for_each(|metrics| total.merge(metrics));
         let is_timed = !tracker.spent.total().is_zero();
         let tracker_busy_share = if is_timed { 1.0 - tracker.spent.shares().idle } else { 0.0 };
+        let is_counted = metrics.iter().any(|metrics| !metrics.spent.total().is_zero());
+        let counted = metrics.iter().filter(|_| is_counted);
+        let (hosts, host_by_rank) = hosts(&metrics);
         let makespan_s = finished_s.iter().flatten().copied().fold(0.0, f64::max);
         let checked = job.config.verify != Verify::Off;
         let limits = carrier.limits.filter(Limits::usable);
@@ -160,6 +173,9 @@ impl Summary {
             origin_copies: ratio(total.origin_bytes as f64, distinct_bytes as f64),
             segment_latency_ns: total.latency.percentiles(),
             time_shares: total.spent.shares(),
+            spent_us: counted.map(|metrics| metrics.spent.microseconds()).collect(),
+            hosts,
+            host_by_rank,
             tracker_busy_share,
             tracker_messages_per_second: ratio(tracker.messages as f64, makespan_s).unwrap_or(0.0),
             messages_per_segment: (total.messages > 0)
@@ -189,6 +205,23 @@ impl Summary {
         let all_finished = || self.finished_s.iter().skip(1).all(Option::is_some);
         self.verified || !self.checked && all_finished()
     }
+}
+
+/// The hosts of these ranks, and by rank the place of its own, where there are several.
+fn hosts(metrics: &[RankMetrics]) -> (Vec<String>, Vec<u32>) {
+    let (here, mut hosts, mut places) = (host_name(), Vec::<String>::new(), Vec::new());
+    for metrics in metrics {
+        let name = if metrics.host.is_empty() { &here } else { &metrics.host };
+        let place = hosts.iter().position(|known| known == name).unwrap_or_else(|| {
+            hosts.push(name.clone());
+            hosts.len() - 1
+        });
+        places.push(u32::try_from(place).unwrap_or_default());
+    }
+    if hosts.len() < 2 {
+        places.clear();
+    }
+    (hosts, places)
 }
 
 fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
@@ -237,10 +270,10 @@ mod tests {
     fn the_names_of_the_record_stand() {
         let names = [
             "bound_s bytes_delivered bytes_per_second checked copy_bytes_per_second cores",
-            "corrupt_segments engine errors files finished_s hash_bytes_per_second",
+            "corrupt_segments engine errors files finished_s hash_bytes_per_second host_by_rank hosts",
             "lapsed_requests makespan_s messages_per_segment origin_copies payload_messages peers ratio_to_bound",
             "refused_requests schema seed segment_bytes segment_latency_ns segments segments_per_second",
-            "served_bytes served_cv served_jain served_max_over_mean setup_s time_shares",
+            "served_bytes served_cv served_jain served_max_over_mean setup_s spent_us time_shares",
             "tracker_busy_share tracker_messages_per_second transport unavailable_files verified workers",
         ];
         let record = json(&summary());
@@ -271,6 +304,22 @@ mod tests {
             assert_eq!(back, summary);
             assert_eq!(back.bytes_per_second, 0.0);
         }
+    }
+
+    #[test]
+    fn time_is_kept_by_rank_and_ranks_by_host() {
+        let (job, carrier, mut ended) = example();
+        let at_home = Summary::new(&job, &carrier, ended.clone());
+        assert_eq!(at_home.spent_us.len(), 4);
+        assert_eq!(at_home.spent_us[0], [0, 0, 0, 0, 0, 150_000, 1_350_000]);
+        assert_eq!(at_home.spent_us[3], [0, 300_000, 0, 1_200_000, 0, 0, 0]);
+        assert_eq!((at_home.hosts, at_home.host_by_rank), (vec![host_name()], Vec::new()));
+        for (rank, host) in [(1, "b"), (2, "a"), (3, "b")] {
+            ended.metrics[rank].host = host.to_owned();
+        }
+        let apart = Summary::new(&job, &carrier, ended);
+        assert_eq!(apart.hosts, [&*host_name(), "b", "a"]);
+        assert_eq!(apart.host_by_rank, [0, 1, 2, 1]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod breakdown;
 mod forest;
 mod frame;
 mod latencies;
+mod rank_strips;
 mod axis;
 pub(crate) mod scaling;
 mod series;
@@ -62,6 +63,9 @@ impl Page<'_> {
         };
         let balances =
             of_scenario.iter().flat_map(|(scenario, series)| served::balances(scenario, series));
+        let by_rank = of_scenario
+            .iter()
+            .flat_map(|(scenario, series)| rank_strips::rank_strips(scenario, series));
         let sections = [
             ("headline", "Summary", self.headline()),
             ("why", "Why", figures("why", self.why())),
@@ -71,6 +75,7 @@ impl Page<'_> {
             ("latency", "Latency", each("tail", latencies::drawing)),
             ("balance", "Balance of the load", figures("load", balances.collect())),
             ("time", "Where the time goes", each("time", breakdown::breakdown)),
+            ("who", "Who", figures("who", by_rank.collect())),
             ("results", "All results", self.results()),
             ("beside", "Other tools", self.other_tools()),
             ("environment", "Environment", self.environment()),
