@@ -39,7 +39,7 @@ pub(super) fn run(
     let tracker = TrackerClient::new(endpoint, job.config.silence_patience);
     let parker = Parker::new();
     let ready = setup.and_then(|mut setup| {
-        let writer = Writer::new(setup.output.take(), parker.unparker().clone());
+        let writer = Writer::new(setup.output.take(), parker.unparker().clone(), None);
         let writer = writer.map_err(|cause| PrepareError::Thread { node, cause })?;
         Ok((setup, writer))
     });

@@ -21,6 +21,7 @@ use crate::driver::job::{Inputs, Job};
 use crate::harness::scale_study::{Decide, Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::cores::CoreShare;
+use crate::metrics::trace::TraceLog;
 use crate::report::compare::Figure;
 
 /// The whole command line. What the help says first is the description in `Cargo.toml`.
@@ -119,6 +120,10 @@ pub(super) struct RunArgs {
     /// Also write the summary as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
+    /// Write what each rank asked, received, hashed, sent and wrote when, and for whom it waited, to this file, which
+    /// ui.perfetto.dev and chrome://tracing open: not of the mutex engine, and with at most 65536 spans of each thread
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
     /// Inject faults: corrupt:RATE, drop:RATE, delay:TIME; over MPI garble:RATE, lengthen:RATE, invalidate:RATE
     #[arg(long, hide = true)]
     pub(super) inject: Vec<Fault>,
@@ -138,6 +143,7 @@ impl RunArgs {
             seed: self.shared.seed.get(),
             config,
             faults: self.inject.clone(),
+            trace: self.trace.as_ref().map(|_| TraceLog::default()),
             warn,
             ..Job::new(Inputs::Folder(self.inputs.clone()), segment_bytes)
         }
@@ -147,7 +153,8 @@ impl RunArgs {
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
         let plain = [
-            ("the command", "run".to_owned()),
+            // All ranks keep a trace, or none does.
+            ("the command", self.trace.as_ref().map_or("run", |_| "run --trace").to_owned()),
             ("--engine", self.engine.to_string()),
             ("--segment-bytes", self.segment_bytes.to_string()),
         ];
@@ -175,6 +182,9 @@ impl RunArgs {
         }
         if self.verify_threads.is_some() {
             return Some("--verify-threads: the mutex engine has none: leave it out".to_owned());
+        }
+        if self.trace.is_some() {
+            return Some("--trace: the mutex engine keeps none: leave it out".to_owned());
         }
         let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then(|| {

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::args::RunArgs;
-use super::{FAILED, ONE_NODE, REFUSED, reading, show, threads, writable};
+use super::{FAILED, ONE_NODE, REFUSED, reading, show, threads, trace_output, writable};
 use crate::baseline;
 use crate::config::Engine;
 use crate::config::ranges::ThreadNodes;
@@ -37,7 +37,11 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Engine::Mutex => baseline::run_threads(&job, nodes, &clock, progress),
     };
     match ended {
-        Ok(ended) => show::summary(args, &clock, "local", Some(harness::cores()), ended),
+        Ok(ended) => {
+            let code = show::summary(args, &clock, "local", Some(harness::cores()), ended);
+            let trace = (args.trace.as_deref(), job.trace.as_ref());
+            trace_output::write(trace, (nodes as usize, true), false, code)
+        }
         Err(error) => {
             show::error(&error.to_string());
             FAILED
@@ -102,8 +106,8 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     if let Some(contradiction) = args.contradiction() {
         return Err(contradiction);
     }
-    if let Some(report) = &args.report {
-        writable::file(report)?;
+    for output in args.report.iter().chain(&args.trace) {
+        writable::file(output)?;
     }
     let mut peers = peers_in(&args.inputs).map_err(|cause| format!("{dir}: {cause}"))?;
     peers.sort_unstable();

@@ -25,6 +25,7 @@ mod stage;
 mod stage_args;
 mod synthesize;
 mod threads;
+mod trace_output;
 mod via;
 mod verify;
 mod version;

@@ -12,6 +12,7 @@ use super::args::RunArgs;
 use super::launcher::Launcher;
 use super::local::{claim, count_nodes};
 use super::show;
+use super::trace_output;
 use super::{FAILED, OK, REFUSED, refuse_all};
 use crate::baseline;
 use crate::config::{Engine, SILENCE_PATIENCE};
@@ -61,7 +62,12 @@ pub(super) fn run(args: &RunArgs) -> u8 {
         Ok(ended) => {
             let is_broken = ended.as_ref().is_some_and(|ended| !ended.outcome.lost.is_empty());
             let cores = one_machine.then(|| here.cores.count());
-            let code = ended.map(|ended| show::summary(args, &clock, "mpi", cores, ended));
+            let code = ended.map(|ended| {
+                let code = show::summary(args, &clock, "mpi", cores, ended);
+                let trace = (args.trace.as_deref(), job.trace.as_ref());
+                let ranks = usize::try_from(world.size()).unwrap_or_default();
+                trace_output::write(trace, (ranks, false), is_broken, code)
+            });
             if is_broken {
                 abort(&world, code.unwrap_or(FAILED))
             }

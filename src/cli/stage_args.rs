@@ -123,6 +123,10 @@ pub(super) struct StageArgs {
     /// for the textfile collector of Prometheus; rank 0 writes it
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) metrics: Option<PathBuf>,
+    /// Write what each rank asked, read, received, hashed, sent and wrote when, and for whom it waited, to this file,
+    /// which ui.perfetto.dev and chrome://tracing open, with at most 65536 spans of each thread; rank 0 writes it
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub(super) trace: Option<PathBuf>,
     #[command(flatten)]
     pub(super) shared: NodeFlags,
 }
@@ -148,7 +152,8 @@ impl StageArgs {
         let sources = self.sources.iter().map(|source| escape::path(source).to_string());
         let bytes = self.segment_bytes.map_or("the default".to_owned(), |bytes| bytes.to_string());
         let plain = [
-            ("the command", "stage".to_owned()),
+            // All ranks keep a trace, or none does.
+            ("the command", self.trace.as_ref().map_or("stage", |_| "stage --trace").to_owned()),
             ("SRC", sources.collect::<Vec<_>>().join(" ")),
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),

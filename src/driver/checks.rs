@@ -13,6 +13,7 @@ use rayon::ThreadPool;
 
 use crate::config::{Verify, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed};
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
@@ -64,6 +65,8 @@ pub struct Checks {
     waiting: VecDeque<Check>,
     /// Of the first of them.
     hasher: SegmentHasher,
+    /// Of the node's own thread, with when it began the first; none where no trace is kept.
+    trace: Option<(TraceRecorder, Option<Timestamp>)>,
     done: Arc<ArrayQueue<Checked>>,
 }
 
@@ -75,6 +78,7 @@ impl Checks {
         threads: usize,
         segment_bytes: usize,
         waker: &Unparker,
+        tracer: Option<&Tracer>,
     ) -> Result<Self, ThreadError> {
         let on_a_pool = match verify {
             Verify::Off => return Ok(Self::off()),
@@ -83,9 +87,10 @@ impl Checks {
             Verify::Pool => true,
         };
         if !on_a_pool || threads == 0 {
-            return Ok(Self::inline());
+            let trace = tracer.map(|one| (one.recorder(TraceThread::Communicating), None));
+            return Ok(Self { trace, ..Self::inline() });
         }
-        Ok(Self::on(&spawn::pool("that verifies", threads)?, waker))
+        Ok(Self::on_pool(&spawn::pool("that verifies", threads)?, waker, tracer))
     }
 
     /// The node itself checks: best where every core has a node of its own.
@@ -93,7 +98,7 @@ impl Checks {
         let done = Arc::new(ArrayQueue::new(CHECKS_MAX));
         let waiting = VecDeque::with_capacity(CHECKS_MAX);
         let hasher = SegmentHasher::default();
-        Self { pool: None, threads: 0, off: false, waiting, hasher, done }
+        Self { pool: None, threads: 0, off: false, waiting, hasher, trace: None, done }
     }
 
     /// Nothing is checked, to measure what checks cost.
@@ -104,16 +109,21 @@ impl Checks {
     /// All threads of a pool check, where cores are to spare. `waker` wakes the node after each
     /// check.
     pub fn on(pool: &ThreadPool, waker: &Unparker) -> Self {
+        Self::on_pool(pool, waker, None)
+    }
+
+    fn on_pool(pool: &ThreadPool, waker: &Unparker, tracer: Option<&Tracer>) -> Self {
         // Each thread takes checks from one queue for as long as the node lives: to spawn a task for
         // each check would cost an allocation for each.
         let (sender, receiver) = channel::bounded(CHECKS_MAX);
         let threads = pool.current_num_threads();
         let this = Self { pool: Some(sender), threads, ..Self::inline() };
-        for _ in 0..threads {
+        for number in 0..threads {
             let (receiver, done, waker) = (receiver.clone(), Arc::clone(&this.done), waker.clone());
+            let mut trace = tracer.map(|tracer| tracer.recorder(TraceThread::worker(number)));
             pool.spawn(move || {
                 for check in receiver {
-                    make(check, &done);
+                    make(check, &done, &mut trace);
                     waker.unpark();
                 }
             });
@@ -145,6 +155,9 @@ impl Checks {
         while bytes < bytes_max
             && let Some(check) = self.waiting.front()
         {
+            if let Some((trace, began @ None)) = &mut self.trace {
+                *began = Some(trace.now());
+            }
             let (hashed, found) = self.hasher.advance(check.slot.bytes(), bytes_max - bytes);
             let Some(found) = found else {
                 bytes += hashed;
@@ -154,6 +167,11 @@ impl Checks {
             bytes += hashed.max(1);
             let check = self.waiting.pop_front().expect("it was the first");
             let Check { from, segment, digest, slot, requested } = check;
+            if let Some((trace, began)) = &mut self.trace
+                && let Some(began) = began.take()
+            {
+                trace.end(SpanKind::Hashed, began, segment.0, slot.bytes().len());
+            }
             let result = slot.check_by(|_| found == digest);
             self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
         }
@@ -170,9 +188,10 @@ impl Checks {
     }
 }
 
-fn make(check: Check, done: &ArrayQueue<Checked>) {
+fn make(check: Check, done: &ArrayQueue<Checked>, trace: &mut Option<TraceRecorder>) {
     let Check { from, segment, digest, slot, requested } = check;
-    let result = slot.check(digest);
+    let of = (segment.0, slot.bytes().len());
+    let result = timed(trace, SpanKind::Hashed, of, || slot.check(digest));
     done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
 }
 
@@ -184,7 +203,8 @@ mod tests {
 
     fn threads(verify: Verify, spare: usize, segment_bytes: usize) -> usize {
         let parker = Parker::new();
-        let checks = Checks::new(verify, verify.threads(spare), segment_bytes, parker.unparker());
+        let checks =
+            Checks::new(verify, verify.threads(spare), segment_bytes, parker.unparker(), None);
         checks.expect("a few threads").threads()
     }
 

@@ -13,6 +13,7 @@ use super::{Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::Config;
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
+use crate::metrics::trace::{TraceLog, Tracer};
 use crate::metrics::usage::Meter;
 use crate::protocol::{Outcome, Tracker, tracker::Progress};
 use crate::spawn::{self, Gate, ThreadError};
@@ -61,6 +62,8 @@ pub struct Job {
     pub warn: fn(&str),
     /// Measures what the run costs this process, without making the payload.
     pub meter: Meter,
+    /// Where the traces of the nodes go; none where none is kept.
+    pub trace: Option<TraceLog>,
 }
 
 /// What rank 0 knows when a run is over.
@@ -103,16 +106,27 @@ impl Job {
             faults: Vec::new(),
             warn: |_| (),
             meter: Meter::default(),
+            trace: None,
         }
     }
 
     /// Prepares a peer. A peer that can't run registers its reason, so that rank 0 reports it.
-    pub(super) fn prepare_peer(&self, place: (NodeId, u32), waker: &Unparker) -> Prepared {
-        let config = self.config.clone();
-        let ready =
-            |setup| Prepared::ready(place, setup, config.clone(), self.verify_threads, waker);
+    pub(super) fn prepare_peer(
+        &self,
+        place: (NodeId, u32),
+        waker: &Unparker,
+        clock: &Clock,
+    ) -> Prepared {
+        let (config, threads) = (self.config.clone(), self.verify_threads);
+        let tracer = || self.tracer(place, clock);
+        let ready = |setup| Prepared::ready(place, setup, config.clone(), threads, waker, tracer());
         let prepared = self.prepare(place.0, config.spare_slots()).and_then(ready);
-        prepared.unwrap_or_else(|reason| Prepared::refused(place, &reason, config))
+        prepared.unwrap_or_else(|reason| Prepared::refused(place, &reason, config, tracer()))
+    }
+
+    /// Keeps a trace of one node of several, where one is wanted.
+    fn tracer(&self, (node, nodes): (NodeId, u32), clock: &Clock) -> Option<Tracer> {
+        self.trace.as_ref().map(|log| log.tracer(node.0, nodes, clock))
     }
 
     /// Reads a peer's input and makes the payload that it owns, with `spare` slots beyond that.
@@ -167,8 +181,9 @@ pub fn run_threads(
     let refused = |cause: ThreadError| JobError { node: NodeId::TRACKER, source: cause.into() };
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let threads = job.tracker_threads(parkers[0].unparker()).map_err(refused)?;
-    let prepare =
-        |(rank, parker): (u32, &Parker)| job.prepare_peer((NodeId(rank), nodes), parker.unparker());
+    let prepare = |(rank, parker): (u32, &Parker)| {
+        job.prepare_peer((NodeId(rank), nodes), parker.unparker(), clock)
+    };
     let prepared: Vec<Prepared> = (0..).zip(&parkers).skip(1).map(prepare).collect();
     job.meter.begin();
     let mut tracker = Tracker::new(nodes, job.config.clone(), job.seed)
@@ -194,8 +209,9 @@ pub fn run_threads(
         gate.open(peers.is_ok());
         let peers = peers?;
         let idle = Idle::new(parker, end.wakes(), job.has_own_core);
+        let tracer = job.tracer((NodeId::TRACKER, nodes), clock);
         let tracked =
-            run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), (threads, show));
+            run_tracker(&mut tracker, &mut end, idle, (clock, &job.meter), (threads, tracer, show));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok(std::iter::once(tracked).chain(peers).collect::<Vec<_>>())
     });
@@ -213,6 +229,7 @@ mod ranks {
     use super::{run_peer, run_tracker};
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
+    use crate::driver::trace_gathering::gather_traces;
     use crate::manifest::{FileId, SegmentId};
     use crate::protocol::violation::Route;
     use crate::protocol::{Message, PostedReceives, RequestedSegment, codec};
@@ -304,7 +321,9 @@ mod ranks {
         let threads = job.tracker_threads(parker.unparker())?;
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
         let measures = (clock, &job.meter);
-        let mine = run_tracker(&mut tracker, &mut transport, idle, measures, (threads, show))?;
+        let tracer = job.tracer((NodeId::TRACKER, nodes), clock);
+        let mine =
+            run_tracker(&mut tracker, &mut transport, idle, measures, (threads, tracer, show))?;
         if !tracker.outcome().lost.is_empty() {
             // Gathering would wait forever for a lost rank.
             let unknown = (1..nodes).map(|_| RankMetrics::default());
@@ -328,6 +347,9 @@ mod ranks {
             result.outcome.errors.extend(error);
             result.metrics.push(decoded.and_then(Result::ok).unwrap_or_default());
         }
+        if let Some(log) = job.trace.as_ref().filter(|_| result.outcome.lost.is_empty()) {
+            gather_traces(log, world, limit)?;
+        }
         Ok(result)
     }
 
@@ -340,13 +362,14 @@ mod ranks {
         let mut transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let parker = Parker::new();
-        let prepared = job.prepare_peer((node, nodes), parker.unparker());
+        let prepared = job.prepare_peer((node, nodes), parker.unparker(), clock);
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
         let metrics = run_peer(prepared, &mut transport, idle, (clock, &job.meter), injection)?;
-        transport.gather(&metrics.encode(), job.config.silence_patience)?;
-        Ok(())
+        let limit = job.config.silence_patience;
+        transport.gather(&metrics.encode(), limit)?;
+        job.trace.as_ref().map_or(Ok(()), |log| gather_traces(log, world, limit))
     }
 }
 
@@ -399,7 +422,8 @@ mod tests {
             starve(usize::from(verify_threads > 0));
             let config = Config { verify: Verify::Pool, ..job.config.clone() };
             let place = (NodeId(2), 4);
-            let ready = Prepared::ready(place, setup, config, verify_threads, parker.unparker());
+            let ready =
+                Prepared::ready(place, setup, config, verify_threads, parker.unparker(), None);
             let reason = ready.err().map(|reason| reason.to_string()).unwrap_or_default();
             let expected = format!("rank 2: no thread can be started that {what}: ");
             assert!(reason.starts_with(&expected), "{reason}");

@@ -15,6 +15,9 @@ pub mod injection;
 pub mod job;
 pub mod prepare;
 pub(crate) mod stopwatch;
+#[cfg(feature = "mpi")]
+mod trace_gathering;
+mod traced_transport;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub(crate) mod writer;
@@ -22,6 +25,7 @@ pub(crate) mod writer;
 use std::time::Duration;
 
 use crate::manifest::NodeId;
+use crate::metrics::trace::{TraceThread, Tracer};
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, RankMetrics, TimeSpent};
 use crate::protocol::{Input, Node, Outbox, Output, Tracker, Wait, tracker::Progress};
@@ -30,6 +34,7 @@ use crate::transport::{Completion, PolledEvents, Transport, TransportError};
 use checks::CHECK_BYTES_A_TURN;
 use peer_io::PeerIo;
 use stopwatch::Stopwatch;
+use traced_transport::TracedTransport;
 use tracker_threads::{TrackerIo, TrackerThreads};
 
 pub use checks::Checks;
@@ -341,15 +346,36 @@ fn run_tracker(
     transport: &mut impl Transport,
     idle: Idle,
     (clock, meter): (&Clock, &Meter),
-    (threads, mut show): (Option<TrackerThreads>, impl FnMut(Progress)),
+    (threads, tracer, mut show): (Option<TrackerThreads>, Option<Tracer>, impl FnMut(Progress)),
 ) -> Result<RankMetrics, TransportError> {
     let messages_only = MessagesOnly::new(|tracker: &Tracker| show(tracker.progress()), clock);
-    let mut io = TrackerIo::new(messages_only, threads);
+    let waits = tracer.as_ref().map(|tracer| tracer.recorder(TraceThread::Communicating));
+    let mut io = TrackerIo::new(messages_only, threads, waits);
     let LoopMetrics { messages, spent, .. } =
         run_node(tracker, &mut io, transport, idle, (clock, meter))?;
     drop(io);
+    if let Some(tracer) = tracer {
+        tracer.finish();
+    }
     show(tracker.progress());
     Ok(RankMetrics { messages, spent, ..RankMetrics::default() })
+}
+
+/// Runs a node to its end, and records what its transport moves where a trace is kept.
+fn run_traced<N: Node, I: NodeIo<N>>(
+    node: &mut N,
+    io: &mut I,
+    transport: &mut impl Transport,
+    idle: Idle,
+    (measures, tracer): ((&Clock, &Meter), Option<&Tracer>),
+) -> Result<LoopMetrics, TransportError> {
+    match tracer {
+        None => run_node(node, io, transport, idle, measures),
+        Some(tracer) => {
+            let mut transport = TracedTransport::new(transport, tracer);
+            run_node(node, io, &mut transport, idle, measures)
+        }
+    }
 }
 
 /// Runs a peer to the end, and returns what it measured.
@@ -360,13 +386,20 @@ fn run_peer(
     measures: (&Clock, &Meter),
     injection: Injection,
 ) -> Result<RankMetrics, TransportError> {
-    let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks } = prepared;
+    let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks, tracer } =
+        prepared;
     let mut io =
         PeerIo::new(store, (owned, wanted), writer, (slot_bytes, buffers), checks, injection);
+    io.waits = tracer.as_ref().map(|tracer| tracer.recorder(TraceThread::Communicating));
     let LoopMetrics { messages, payload_messages, spent } =
-        run_node(&mut peer, &mut io, transport, idle, measures)?;
+        run_traced(&mut peer, &mut io, transport, idle, (measures, tracer.as_ref()))?;
     if peer.is_orphaned() {
         return Err(TransportError::Silent(NodeId::TRACKER));
     }
-    Ok(RankMetrics { messages, payload_messages, spent, ..io.metrics(&peer) })
+    let metrics = RankMetrics { messages, payload_messages, spent, ..io.metrics(&peer) };
+    // The threads of the peer have ended with its `io`.
+    if let Some(tracer) = tracer {
+        tracer.finish();
+    }
+    Ok(metrics)
 }

@@ -9,11 +9,13 @@ use std::ops::Range;
 
 use super::checks::{Check, Checked};
 use super::prepare::OwnedFiles;
+use super::stopwatch::Stopwatch;
 use super::writer::{Writer, Written};
 use super::{Checks, Injection, NodeIo};
 use crate::config::{Buffers, WINDOW_MAX};
 use crate::manifest::{FileId, FileName, NodeId, SegmentId};
 use crate::metrics::RankMetrics;
+use crate::metrics::trace::TraceRecorder;
 use crate::protocol::{CheckResult, Input, Output, Peer, registration::Listing};
 use crate::store::{FilledSlot, Store, StoreError};
 use crate::time::Timestamp;
@@ -48,6 +50,8 @@ pub(super) struct PeerIo {
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     delayed: VecDeque<Delayed>,
     metrics: RankMetrics,
+    /// Until the swarm opens; none where no trace is kept.
+    pub(super) waits: Option<TraceRecorder>,
 }
 
 impl PeerIo {
@@ -74,6 +78,7 @@ impl PeerIo {
             arrived: Vec::with_capacity(2 * WINDOW_MAX),
             delayed: VecDeque::new(),
             metrics: RankMetrics::default(),
+            waits: None,
         }
     }
 }
@@ -198,6 +203,10 @@ impl NodeIo<Peer> for PeerIo {
     /// When the next delayed segment is due.
     fn deadline(&self) -> Option<Timestamp> {
         self.delayed.front().map(|delayed| delayed.until)
+    }
+
+    fn open(&mut self, _peer: &Peer, stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {
+        stopwatch.trace(self.waits.take());
     }
 }
 

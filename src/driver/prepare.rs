@@ -14,6 +14,7 @@ use crate::manifest::{
     FileName, Filler, HASH_BYTES_MAX, InputError, NodeId, OwnedFile, PeerInput, Quoted,
     payload_bytes,
 };
+use crate::metrics::trace::{TraceThread, Tracer};
 use crate::protocol::{OwnedEntry, Peer, Registration};
 use crate::spawn::{self, ThreadError};
 use crate::store::{OutputDir, OutputError, SealedSegment, Store, StoreError, VacantSlot};
@@ -39,6 +40,8 @@ pub struct Prepared {
     /// Threads of its own. A peer that can't have them is refused like one without memory.
     pub(super) writer: Writer,
     pub(super) checks: Checks,
+    /// None where no trace is kept.
+    pub(super) tracer: Option<Tracer>,
 }
 
 impl Prepared {
@@ -53,20 +56,28 @@ impl Prepared {
         config: Config,
         verify_threads: usize,
         waker: &Unparker,
+        tracer: Option<Tracer>,
     ) -> Result<Self, PrepareError> {
         let PeerSetup { registration, store, owned, wanted, output, slot_bytes } = setup;
         let refused = |cause| PrepareError::Thread { node: place.0, cause };
-        let writer = Writer::new(output, waker.clone()).map_err(refused)?;
-        let checks = Checks::new(config.verify, verify_threads, slot_bytes, waker);
+        let writes = |tracer: &Tracer| tracer.recorder(TraceThread::Writer);
+        let writer =
+            Writer::new(output, waker.clone(), tracer.as_ref().map(writes)).map_err(refused)?;
+        let checks = Checks::new(config.verify, verify_threads, slot_bytes, waker, tracer.as_ref());
         let checks = checks.map_err(refused)?;
         let buffers = config.buffers;
         let peer = Peer::new(place, &registration, config);
-        Ok(Self { peer, store, owned, wanted, slot_bytes, buffers, writer, checks })
+        Ok(Self { peer, store, owned, wanted, slot_bytes, buffers, writer, checks, tracer })
     }
 
     /// A peer that only registers why it can't take part, so that rank 0 hears of all refusals and
     /// says each once.
-    pub fn refused(place: (NodeId, u32), reason: &PrepareError, config: Config) -> Self {
+    pub(super) fn refused(
+        place: (NodeId, u32),
+        reason: &PrepareError,
+        config: Config,
+        tracer: Option<Tracer>,
+    ) -> Self {
         let registration = Registration::Refused { reason: reason.to_string().into() };
         Self {
             peer: Peer::new(place, &registration, config),
@@ -77,6 +88,7 @@ impl Prepared {
             buffers: Buffers::default(),
             writer: Writer::default(),
             checks: Checks::inline(),
+            tracer,
         }
     }
 }

@@ -9,9 +9,10 @@ use crossbeam::sync::Parker;
 use super::job::JobError;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
 use super::tree_workers::{Disk, TreeWorkers, publish};
-use super::{Idle, run_node, run_tracker};
+use super::{Idle, run_traced, run_tracker};
 use crate::config::{Config, RateLimits};
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
+use crate::metrics::trace::{TraceLog, TraceThread, Tracer};
 use crate::metrics::usage::Meter;
 use crate::protocol::tracker::Progress;
 use crate::protocol::{LateEntry, Outcome, Peer, Registration, Tracker};
@@ -54,6 +55,8 @@ pub struct StagePart {
     pub workers: usize,
     /// Whether each rank has a core that no other one needs.
     pub has_own_core: bool,
+    /// Where the traces of the ranks go; none where none is kept.
+    pub trace: Option<TraceLog>,
 }
 
 /// What a rank did.
@@ -91,6 +94,7 @@ struct Ready {
     /// Whether this rank has destinations.
     writes: bool,
     has_own_core: bool,
+    tracer: Option<Tracer>,
 }
 
 impl StagePart {
@@ -121,7 +125,16 @@ impl StagePart {
         under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
     }
 
-    fn ready(self, (node, nodes): (NodeId, u32), parker: &Parker) -> Result<Ready, StageError> {
+    fn ready(
+        self,
+        (node, nodes): (NodeId, u32),
+        parker: &Parker,
+        clock: &Clock,
+    ) -> Result<Ready, StageError> {
+        // Each rank is a peer; that of rank 0 has the last number.
+        let ranks = nodes - 1;
+        let trace = self.trace.as_ref();
+        let tracer = trace.map(|log| log.tracer(node.0 % ranks, ranks, clock));
         let segments = self.layout.segment_count();
         let missing = if self.destinations.is_empty() {
             SegmentSet::all_of(segments)
@@ -155,13 +168,16 @@ impl StagePart {
         let tree = Tree { manifest: self.manifest, layout: Arc::clone(&self.layout) };
         let disk =
             Disk { layout: self.layout, source: self.source, destinations: self.destinations };
-        let workers = TreeWorkers::start(&Arc::new(disk), workers, parker.unparker())?;
-        let io = TreeIo::new(node, tree, (pool, workers), Held { segments: held, digests });
+        let workers =
+            TreeWorkers::start(&Arc::new(disk), workers, parker.unparker(), tracer.as_ref())?;
+        let mut io = TreeIo::new(node, tree, (pool, workers), Held { segments: held, digests });
+        io.waits = tracer.as_ref().map(|tracer| tracer.recorder(TraceThread::Communicating));
         Ok(Ready {
             peer: Peer::new((node, nodes), &registration, config),
             io,
             writes,
             has_own_core,
+            tracer,
         })
     }
 }
@@ -175,16 +191,23 @@ impl Ready {
     ) -> Result<StagedRank, TransportError> {
         let meter = Meter::default();
         let idle = Idle::new(parker, transport.wakes(), self.has_own_core);
-        run_node(&mut self.peer, &mut self.io, transport, idle, (clock, &meter))?;
+        let measures = ((clock, &meter), self.tracer.as_ref());
+        run_traced(&mut self.peer, &mut self.io, transport, idle, measures)?;
         if self.peer.is_orphaned() {
             return Err(TransportError::Silent(NodeId::TRACKER));
         }
-        Ok(StagedRank {
+        let staged = StagedRank {
             received_bytes: self.io.metrics.received_bytes,
             served_bytes: self.io.metrics.served_bytes,
             source_bytes: self.io.source_bytes,
             problem: self.io.problem().filter(|_| self.writes),
-        })
+        };
+        // Its workers end with it.
+        drop(self.io);
+        if let Some(tracer) = self.tracer {
+            tracer.finish();
+        }
+        Ok(staged)
     }
 }
 
@@ -208,14 +231,14 @@ pub fn stage_here(
     };
     let node = NodeId(1);
     let has_own_core = part.has_own_core;
-    let ready = part.ready((node, 2), &peer_parker)?;
+    let ready = part.ready((node, NODES_ALONE), &peer_parker, clock)?;
     let meter = Meter::default();
     let (tracked, staged) = thread::scope(|scope| {
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
         let peer = spawn::start_scoped(scope, "for a peer", run)?;
         let idle = Idle::new(tracker_parker, tracker_end.wakes(), has_own_core);
         let tracked =
-            run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), (None, show));
+            run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), (None, None, show));
         Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
     })?;
     let named = |node: NodeId| move |source| JobError { node, source };
@@ -227,6 +250,7 @@ pub fn stage_here(
 #[cfg(feature = "mpi")]
 mod ranks {
     use super::super::shared_rank::SharedRank;
+    use super::super::trace_gathering::gather_traces;
     use super::{
         Arc, Clock, Idle, JobError, NodeId, Outcome, Parker, Progress, StageError, StagePart,
         StagedRank, Tracker, TransportError,
@@ -264,26 +288,33 @@ mod ranks {
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
-        let (clock, layout) = (*clock, Arc::clone(&part.layout));
+        let trace = part.trace.clone();
+        let silence = config.silence_patience;
+        let gather = || {
+            let gathered = trace.as_ref().map(|log| gather_traces(log, world, silence));
+            gathered.unwrap_or(Ok(())).map_err(named)
+        };
+        let (time, layout) = (*clock, Arc::clone(&part.layout));
         let bytes_of = move |segment| layout.bytes_of(segment);
         let transport = connect(&config, world, places).map_err(named)?;
-        let mut transport = RateLimited::new(transport, part.limits, move || clock.now(), bytes_of);
+        let mut transport = RateLimited::new(transport, part.limits, move || time.now(), bytes_of);
         let parker = Parker::new();
-        let ready = part.ready((node, nodes), &parker)?;
+        let ready = part.ready((node, nodes), &parker, clock)?;
         if world.rank() != 0 {
-            let staged = ready.run(&mut transport, parker, &clock).map_err(named)?;
-            transport.into_inner().end(config.silence_patience).map_err(named)?;
+            let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
+            transport.into_inner().end(silence).map_err(named)?;
+            gather()?;
             return Ok((None, staged));
         }
-        let silence = config.silence_patience;
         let mut tracker = Tracker::new(nodes, config, seed);
         let mut shared =
-            SharedRank::new(transport, &mut tracker, node, &clock, show).map_err(named)?;
-        let staged = ready.run(&mut shared, parker, &clock).map_err(named)?;
+            SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
+        let staged = ready.run(&mut shared, parker, clock).map_err(named)?;
         let idle = Idle::new(Parker::new(), false, has_own_core);
         let transport = shared.end(idle).map_err(named)?.into_inner();
         if tracker.outcome().lost.is_empty() {
             transport.end(silence).map_err(named)?;
+            gather()?;
         } else {
             // Requests to a lost rank never end.
             std::mem::forget(transport);

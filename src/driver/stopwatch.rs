@@ -2,9 +2,14 @@
 
 use std::time::Duration;
 
+use crate::metrics::trace::{SpanKind, TraceRecorder};
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, TimeSpent};
 use crate::time::{Clock, Timestamp};
+
+// Shorter waits are not traced. A thread that has work waits for some microseconds between any two messages, and
+// such waits alone would fill the buffer; a person sees none below this among thousands of segments.
+const TRACED_WAIT_LEAST: Duration = Duration::from_micros(10);
 
 /// Splits the time of one thread among its activities, while the run is open. Every moment counts for
 /// exactly one activity, so that the shares add up to 1.
@@ -16,6 +21,8 @@ pub(crate) struct Stopwatch {
     last: Timestamp,
     counts: bool,
     spent: TimeSpent,
+    /// None where no trace is kept.
+    waits: Option<WaitTrace>,
 }
 
 impl Stopwatch {
@@ -26,6 +33,7 @@ impl Stopwatch {
             last: clock.now(),
             counts: false,
             spent: TimeSpent::default(),
+            waits: None,
         }
     }
 
@@ -34,6 +42,9 @@ impl Stopwatch {
         let now = self.clock.now();
         let time = if self.counts { now.since(self.last) } else { Duration::ZERO };
         self.spent.add(activity, time);
+        if let Some(waits) = &mut self.waits {
+            waits.lap(activity, self.last, now);
+        }
         self.last = now;
         now
     }
@@ -48,7 +59,98 @@ impl Stopwatch {
         begins
     }
 
+    /// Has the waits of this thread recorded from now on: the swarm has opened.
+    pub(crate) fn trace(&mut self, recorder: Option<TraceRecorder>) {
+        self.waits = recorder.map(|mut recorder| {
+            recorder.open(self.last);
+            WaitTrace { recorder, wait: None }
+        });
+    }
+
     pub(crate) fn spent(&self) -> TimeSpent {
         self.spent
+    }
+}
+
+/// Records the waits of a thread: one that is interrupted by nothing is one span, however often the thread looks
+/// whether it is over.
+#[derive(Debug)]
+struct WaitTrace {
+    recorder: TraceRecorder,
+    /// The wait that may go on, from and until when.
+    wait: Option<(SpanKind, Timestamp, Timestamp)>,
+}
+
+impl WaitTrace {
+    #[cold]
+    fn lap(&mut self, activity: Activity, from: Timestamp, to: Timestamp) {
+        let kind = match activity {
+            Activity::AwaitingTracker => Some(SpanKind::AwaitingTracker),
+            Activity::AwaitingHolder => Some(SpanKind::AwaitingHolder),
+            Activity::Writing => Some(SpanKind::AwaitingDisk),
+            Activity::Idle => Some(SpanKind::Idle),
+            Activity::Moving | Activity::Verifying | Activity::Deciding => None,
+        };
+        match &mut self.wait {
+            Some((current, _, end)) if Some(*current) == kind => *end = to,
+            _ => {
+                self.keep();
+                self.wait = kind.map(|kind| (kind, from, to));
+            }
+        }
+    }
+
+    fn keep(&mut self) {
+        if let Some((kind, from, to)) = self.wait.take()
+            && to.since(from) >= TRACED_WAIT_LEAST
+        {
+            self.recorder.keep(kind, (from, to), None, (0, 0));
+        }
+    }
+}
+
+impl Drop for WaitTrace {
+    fn drop(&mut self) {
+        self.keep();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::metrics::trace::{TraceLog, TraceThread};
+
+    #[test]
+    fn a_wait_is_one_span_until_something_else_is_done() {
+        let log = TraceLog::default();
+        let tracer = log.tracer(0, 1, &Clock::start());
+        let recorder = tracer.recorder(TraceThread::Communicating);
+        let mut waits = WaitTrace { recorder, wait: None };
+        let laps = [
+            (Activity::AwaitingHolder, 100),
+            (Activity::AwaitingHolder, 200),
+            (Activity::Moving, 210),
+            (Activity::AwaitingHolder, 215),
+            (Activity::Deciding, 220),
+            (Activity::Idle, 300),
+            (Activity::AwaitingTracker, 400),
+        ];
+        let us = |us: u64| Timestamp(1000 * us);
+        let mut last = us(0);
+        for (activity, to) in laps {
+            waits.lap(activity, last, us(to));
+            last = us(to);
+        }
+        drop(waits);
+        tracer.finish();
+        let spans = log.take().remove(0).tracks.remove(0).spans;
+        let kept: Vec<_> =
+            spans.iter().map(|span| (span.kind, span.begin / 1000, span.end / 1000)).collect();
+        let expected = [
+            (SpanKind::AwaitingHolder, 0, 200),
+            (SpanKind::Idle, 220, 300),
+            (SpanKind::AwaitingTracker, 300, 400),
+        ];
+        assert_eq!(kept, expected, "5 µs are too short");
     }
 }

@@ -197,12 +197,12 @@ mod ranks {
             let mut tracker = Tracker::new(4, job.config.clone(), job.seed);
             let idle = Idle::new(parker, false, false);
             let measures = (&clock, &job.meter);
-            run_tracker(&mut tracker, &mut transport, idle, measures, (None, |_| ()))
+            run_tracker(&mut tracker, &mut transport, idle, measures, (None, None, |_| ()))
                 .expect("it ends well");
             let outcome = tracker.outcome();
             assert!(outcome.errors.is_empty() && outcome.lost.is_empty(), "{outcome:?}");
         } else {
-            let prepared = job.prepare_peer((node, 4), parker.unparker());
+            let prepared = job.prepare_peer((node, 4), parker.unparker(), &clock);
             let injection = Injection::new(&job.faults, job.seed, node);
             let idle = Idle::new(parker, false, false);
             let measures = (&clock, &job.meter);

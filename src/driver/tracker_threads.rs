@@ -11,8 +11,10 @@ use std::time::Duration;
 use crossbeam::channel::{self, Receiver, Sender};
 use crossbeam::sync::Unparker;
 
+use super::stopwatch::Stopwatch;
 use super::{Await, MessagesOnly, NodeIo};
 use crate::manifest::NodeId;
+use crate::metrics::trace::TraceRecorder;
 use crate::protocol::tracker::{
     Service, ServiceReply, ServiceRequest, ServiceScratch, requests_max,
 };
@@ -119,11 +121,17 @@ pub(super) struct TrackerIo<F> {
     messages_only: MessagesOnly<F>,
     /// None where its own thread computes handouts.
     threads: Option<TrackerThreads>,
+    /// Until the swarm opens; none where no trace is kept.
+    waits: Option<TraceRecorder>,
 }
 
 impl<F> TrackerIo<F> {
-    pub(super) fn new(messages_only: MessagesOnly<F>, threads: Option<TrackerThreads>) -> Self {
-        Self { messages_only, threads }
+    pub(super) fn new(
+        messages_only: MessagesOnly<F>,
+        threads: Option<TrackerThreads>,
+        waits: Option<TraceRecorder>,
+    ) -> Self {
+        Self { messages_only, threads, waits }
     }
 }
 
@@ -158,6 +166,10 @@ impl<F: FnMut(&Tracker)> NodeIo<Tracker> for TrackerIo<F> {
             Some(threads) => threads.exchange(now, awaited, node, outbox),
             None => Ok(()),
         }
+    }
+
+    fn open(&mut self, _node: &Tracker, stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {
+        stopwatch.trace(self.waits.take());
     }
 }
 

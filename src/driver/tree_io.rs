@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use super::NodeIo;
 use super::segment_cache::SegmentCache;
+use super::stopwatch::Stopwatch;
 use super::tree_workers::{Done, Task, TreeWorkers};
 use crate::manifest::{FileId, NodeId, SegmentId, SegmentSet};
 use crate::metrics::RankMetrics;
+use crate::metrics::trace::TraceRecorder;
 use crate::protocol::{CheckResult, Input, Output, Peer, RequestedSegment};
 use crate::store::{FilledSlot, Pool, SealedSegment, VacantSlot};
 use crate::time::Timestamp;
@@ -79,6 +81,8 @@ pub(super) struct TreeIo {
     pub(super) metrics: RankMetrics,
     /// Bytes read from the source.
     pub(super) source_bytes: u64,
+    /// Until the swarm opens; none where no trace is kept.
+    pub(super) waits: Option<TraceRecorder>,
 }
 
 impl TreeIo {
@@ -108,6 +112,7 @@ impl TreeIo {
             is_published: false,
             metrics: RankMetrics::default(),
             source_bytes: 0,
+            waits: None,
         }
     }
 
@@ -350,5 +355,9 @@ impl NodeIo<Peer> for TreeIo {
             transport.serve(to, requested, sealed)?;
         }
         Ok(())
+    }
+
+    fn open(&mut self, _peer: &Peer, stopwatch: &mut Stopwatch, _inputs: &mut Vec<Input<'_>>) {
+        stopwatch.trace(self.waits.take());
     }
 }

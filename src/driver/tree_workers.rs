@@ -12,6 +12,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed};
 use crate::protocol::RequestedSegment;
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
@@ -82,11 +83,13 @@ impl TreeWorkers {
         disk: &Arc<Disk>,
         count: usize,
         waker: &Unparker,
+        tracer: Option<&Tracer>,
     ) -> Result<Self, ThreadError> {
         let (tasks, queue) = channel::unbounded();
         let done = Arc::new(SegQueue::new());
         let threads = (0..count)
-            .map(|_| {
+            .map(|number| {
+                let mut trace = tracer.map(|tracer| tracer.recorder(TraceThread::worker(number)));
                 let queue: Receiver<Task> = queue.clone();
                 let (disk, done, waker) = (Arc::clone(disk), Arc::clone(&done), waker.clone());
                 spawn::start("to read, hash and write", move || {
@@ -95,7 +98,7 @@ impl TreeWorkers {
                         waker.unpark();
                     };
                     for task in queue {
-                        disk.run(task, &report);
+                        disk.run(task, &report, &mut trace);
                     }
                 })
             })
@@ -128,20 +131,23 @@ pub(super) fn publish(destinations: &Destinations) -> Option<String> {
 }
 
 impl Disk {
-    fn run(&self, task: Task, report: &impl Fn(Done)) {
+    fn run(&self, task: Task, report: &impl Fn(Done), trace: &mut Option<TraceRecorder>) {
         match task {
-            Task::Read { segment, slot } => self.read(segment, slot, report),
+            Task::Read { segment, slot } => self.read(segment, slot, report, trace),
             Task::Check { from, segment, digest, slot } => {
-                let found = SegmentDigest::of(&self.layout, segment, slot.bytes());
+                let found = self.hash(segment, slot.bytes(), trace);
                 let fits = slot.bytes().len() == self.layout.bytes_of(segment);
                 let sealed = slot.check_by(|_| fits && found.digest == digest).ok();
                 report(Done::Checked { from, segment, sealed: sealed.clone() });
                 if let Some(sealed) = sealed {
-                    self.write(segment, &sealed, &found, report);
+                    self.write((segment, &sealed, &found), report, trace);
                 }
             }
             Task::Load { to, requested, digest, slot } => {
-                let found = self.load(requested.segment, digest, slot);
+                let segment = requested.segment;
+                let of = self.traced_as(segment);
+                let load = || self.load(segment, digest, slot);
+                let found = timed(trace, SpanKind::ReadBack, of, load);
                 report(Done::Loaded { to, requested, found });
             }
             Task::Publish => {
@@ -150,13 +156,34 @@ impl Disk {
         }
     }
 
-    fn read(&self, segment: SegmentId, mut slot: VacantSlot, report: &impl Fn(Done)) {
-        let read = match &self.source {
+    fn hash(
+        &self,
+        segment: SegmentId,
+        bytes: &[u8],
+        trace: &mut Option<TraceRecorder>,
+    ) -> SegmentDigest {
+        let hash = || SegmentDigest::of(&self.layout, segment, bytes);
+        timed(trace, SpanKind::Hashed, (segment.0, bytes.len()), hash)
+    }
+
+    /// The number and the bytes of a segment, as a trace has them.
+    fn traced_as(&self, segment: SegmentId) -> (u32, usize) {
+        (segment.0, self.layout.bytes_of(segment))
+    }
+
+    fn read(
+        &self,
+        segment: SegmentId,
+        mut slot: VacantSlot,
+        report: &impl Fn(Done),
+        trace: &mut Option<TraceRecorder>,
+    ) {
+        let read = timed(trace, SpanKind::Read, self.traced_as(segment), || match &self.source {
             Some(source) => {
                 source.read(segment, slot.bytes_mut()).map_err(|error| error.to_string())
             }
             None => Err("this rank reads no source".to_owned()),
-        };
+        });
         let read = match read {
             Ok(read) => read,
             Err(error) => {
@@ -164,22 +191,24 @@ impl Disk {
             }
         };
         let slot = slot.fill(read);
-        let found = SegmentDigest::of(&self.layout, segment, slot.bytes());
+        let found = self.hash(segment, slot.bytes(), trace);
         let Ok(sealed) = slot.check_by(|_| true) else { return };
         let result = Ok((found.digest, sealed.clone()));
         report(Done::Read { segment, result });
-        self.write(segment, &sealed, &found, report);
+        self.write((segment, &sealed, &found), report, trace);
     }
 
     fn write(
         &self,
-        segment: SegmentId,
-        sealed: &SealedSegment,
-        digest: &SegmentDigest,
+        (segment, sealed, digest): (SegmentId, &SealedSegment, &SegmentDigest),
         report: &impl Fn(Done),
+        trace: &mut Option<TraceRecorder>,
     ) {
         // A peer without destinations, a source, only reads.
-        let goes_on = self.destinations.write(segment, sealed.bytes(), digest);
+        let mut nowhere = None;
+        let trace = if self.destinations.is_empty() { &mut nowhere } else { trace };
+        let write = || self.destinations.write(segment, sealed.bytes(), digest);
+        let goes_on = timed(trace, SpanKind::Written, self.traced_as(segment), write);
         let lost = !goes_on && !self.destinations.is_empty();
         let problem = lost.then(|| self.destinations.messages().join("; "));
         report(Done::Written { segment, problem });

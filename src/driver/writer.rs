@@ -11,6 +11,7 @@ use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{FileId, FileName};
+use crate::metrics::trace::{SpanKind, TraceRecorder, timed};
 use crate::spawn::{self, ThreadError};
 use crate::store::{Content, FileSegments, OutputDir, OutputError};
 
@@ -41,7 +42,11 @@ pub(crate) struct Writer<C = FileSegments> {
 impl<C: Content + Send + Sync + 'static> Writer<C> {
     /// A writer into `output`; without one, files count as written at once. `waker` wakes the node
     /// after each file.
-    pub(crate) fn new(output: Option<OutputDir>, waker: Unparker) -> Result<Self, ThreadError> {
+    pub(crate) fn new(
+        output: Option<OutputDir>,
+        waker: Unparker,
+        mut trace: Option<TraceRecorder>,
+    ) -> Result<Self, ThreadError> {
         let Some(mut output) = output else { return Ok(Self::default()) };
         // Unbounded in form only: a peer begins each wanted file once.
         let (waiting, files) = channel::unbounded::<WriteJob<C>>();
@@ -49,7 +54,8 @@ impl<C: Content + Send + Sync + 'static> Writer<C> {
         let written = Arc::clone(&done);
         let write = move || {
             for WriteJob { file, name, content } in files {
-                let result = output.publish(&name, content.segments());
+                let publish = || output.publish(&name, content.segments());
+                let result = timed(&mut trace, SpanKind::FileWritten, (file.0, 0), publish);
                 written.push(Written { file, error: result.err() });
                 waker.unpark();
             }

@@ -9,6 +9,7 @@ pub mod balance;
 pub mod cores;
 pub mod latency;
 pub mod spent;
+pub mod trace;
 pub mod usage;
 
 use hdrhistogram::serialization::DeserializeError;

@@ -7,6 +7,7 @@ pub(crate) mod limits;
 pub(crate) mod statistics;
 pub(crate) mod summary;
 mod text;
+pub(crate) mod trace_file;
 pub(crate) mod units;
 
 pub use limits::{Limits, MpiLimits};

@@ -21,14 +21,15 @@ use serde::{Deserialize, Serialize};
 
 use super::limit_rate::{self, segment_bytes_most};
 use super::selection_flags::Links;
-use super::stage_args::{SourceRank, StageArgs};
-use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal};
+use super::stage_args::StageArgs;
+use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal, trace_output, writable};
 use crate::config::{Config, RateLimits};
 use crate::driver::stage::{StagePart, slots_least, stage_here};
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::cores::{CoreShare, Cores, WORKERS_MAX};
+use crate::metrics::trace::TraceLog;
 use crate::spawn;
 use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
@@ -108,9 +109,6 @@ impl SourceList {
     /// Lists the sources, and says what is left out. `lowest` are the lowest limits of any rank.
     fn read(args: &StageArgs, has_links: bool, lowest: RateLimits) -> Result<Self, String> {
         let has_links = has_links || lowest.is_limited();
-        // Rank 0 writes them: another rank that lists can't tell whether it can.
-        let is_first = matches!(args.from, SourceRank::All | SourceRank::Rank(0));
-        args.metrics.as_deref().filter(|_| is_first).map_or(Ok(()), metrics_file::check)?;
         let least = |segment_bytes| slots_least(&config(args, segment_bytes, has_links)) as u64;
         let memory = args.memory.map(|memory| memory.get());
         let listed = listing_progress::show_while(args, |found| {
@@ -149,6 +147,13 @@ impl SourceList {
         let digests = if args.checksum { hash_source(args, &manifest)? } else { Vec::new() };
         Ok(Self { manifest, is_whole: unreadable.is_empty(), digests, identities })
     }
+}
+
+/// Whether rank 0 can write what it is to write beside the tree.
+fn check_outputs(args: &StageArgs) -> Result<(), String> {
+    args.metrics.as_deref().map_or(Ok(()), metrics_file::check)?;
+    let trace = args.trace.as_deref().map_or(Ok(()), writable::file);
+    trace.map_err(|refusal| format!("--trace {refusal}"))
 }
 
 /// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
@@ -387,6 +392,7 @@ impl RankSetup {
             memory_bytes: memory_bytes(args, at.ranks_here, segment_bytes as u64),
             workers: workers(args, share, at.is_alone),
             has_own_core: share.has_own_core(),
+            trace: args.trace.as_ref().map(|_| TraceLog::default()),
         };
         (part, self.report)
     }
@@ -433,7 +439,8 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let dirs = destination_dirs(args, 0, &host);
     let listed = match refusal(&args.sources, &dirs) {
         Some(refusal) => Err(refusal),
-        None => SourceList::read(args, false, RateLimits::default()),
+        None => check_outputs(args)
+            .and_then(|()| SourceList::read(args, false, RateLimits::default())),
     };
     let listed = listed.and_then(|listed| {
         let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
@@ -472,6 +479,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let place = HostShare { ranks_here: 1, cores, has_links: false, lowest, is_alone: true };
     let (part, mut report) = setup.part(args, needed, &place);
     let progress = stage_progress::progress(args, &layout, vec![host.clone()], &clock);
+    let trace = part.trace.clone();
     let ended = if part.is_done() {
         Ok((None, part.finish()))
     } else {
@@ -491,7 +499,9 @@ fn stage_locally(args: &StageArgs) -> u8 {
                 cores: Some(harness::cores()),
                 limits: &[],
             };
-            summary.print(args)
+            let code = summary.print(args);
+            let trace = (args.trace.as_deref(), trace.as_ref());
+            trace_output::write(trace, (1, true), false, code)
         }
         Err(error) => {
             terminal::error(&error.to_string());

@@ -16,16 +16,17 @@ use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_progress::progress;
 use super::stage_summary::StageSummary;
 use super::{
-    HostShare, RUN_AGAIN, RankSetup, SourceList, binding_note, config, destination_dirs, host_name,
-    refusal,
+    HostShare, RUN_AGAIN, RankSetup, SourceList, binding_note, check_outputs, config,
+    destination_dirs, host_name, refusal,
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
-use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal};
+use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal, trace_output};
 use crate::config::RateLimits;
 use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::cores::Cores;
+use crate::metrics::trace::TraceLog;
 use crate::protocol::Outcome;
 use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
@@ -117,6 +118,11 @@ impl StageJob<'_> {
         u32::try_from(self.world.rank()).unwrap_or_default()
     }
 
+    /// The exit code where nothing is begun, and rank 0 has said why: a launcher reports each that is not 0.
+    fn refused(&self) -> u8 {
+        if self.rank() == 0 { REFUSED } else { OK }
+    }
+
     /// What ranks do `before` they come has a limit of its own.
     fn roll_call(&self, before: Duration) -> RollCall<'_> {
         RollCall::new(self.world, before + self.limit).with_notes(terminal::note)
@@ -145,12 +151,12 @@ impl StageJob<'_> {
             return self.dry_run(&host, &dirs);
         }
         let mut report = NodeReport::new(self.rank(), &host, &dirs);
-        let KnownRanks { writers, hosts, limits } = self.find_writers(&dirs, &host, &mut report)?;
-        let lowest = RateLimits::lowest_of(&limits);
-        let Ok(listed) = self.list(&dirs, lowest)? else {
-            // Rank 0 has said why.
-            return Ok(if self.rank() == 0 { REFUSED } else { OK });
+        let Some(known) = self.find_writers(&dirs, &host, &mut report)? else {
+            return Ok(self.refused());
         };
+        let KnownRanks { writers, hosts, limits } = known;
+        let lowest = RateLimits::lowest_of(&limits);
+        let Ok(listed) = self.list(&dirs, lowest)? else { return Ok(self.refused()) };
         let SourceList { manifest, is_whole, digests, identities } = listed;
         let layout = Arc::new(Layout::new(&manifest)?);
         let manifest = Arc::new(manifest);
@@ -183,7 +189,7 @@ impl StageJob<'_> {
         {
             terminal::note(&note);
         }
-        let mut outcome = None;
+        let (mut outcome, trace) = (None, part.trace.clone());
         if !start.any {
             // Nobody can write: each says why in its report.
         } else if part.is_done() {
@@ -195,7 +201,7 @@ impl StageJob<'_> {
             outcome = ended;
             report.take(staged);
         }
-        self.report(report, outcome, |nodes| {
+        self.report(report, (outcome, trace), |nodes| {
             let cores = (!place.has_links).then(|| place.cores.count());
             let seconds = clock.now().0 as f64 / 1e9;
             let summary = StageSummary {
@@ -214,10 +220,7 @@ impl StageJob<'_> {
 
     /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder.
     fn dry_run(&self, host: &str, dirs: &[PathBuf]) -> Result<u8, Box<dyn Error>> {
-        let Ok(list) = self.list(dirs, self.args.limits())? else {
-            // Rank 0 has said why.
-            return Ok(if self.rank() == 0 { REFUSED } else { OK });
-        };
+        let Ok(list) = self.list(dirs, self.args.limits())? else { return Ok(self.refused()) };
         let layout = Layout::new(&list.manifest)?;
         let mine = NodeDryRun::of(self.args, (self.rank(), host), dirs, (&list, &layout));
         let mine = mine.encoded(usize::try_from(REPORT_BYTES_MAX)?);
@@ -254,14 +257,14 @@ impl StageJob<'_> {
     }
 
     /// The rank that writes the destinations of this one, if it is another: the first that has the same. And
-    /// the hosts and limits of all ranks.
+    /// the hosts and limits of all ranks. None where rank 0 can't write what it is to write.
     // A file with a random name shows it, whatever file systems and names of mounts there are.
     fn find_writers(
         &self,
         dirs: &[PathBuf],
         host: &str,
         report: &mut NodeReport,
-    ) -> Result<KnownRanks, TransportError> {
+    ) -> Result<Option<KnownRanks>, TransportError> {
         let probes: Vec<_> = dirs
             .iter()
             .map(|dir| {
@@ -301,11 +304,17 @@ impl StageJob<'_> {
         };
         let writers = dirs.iter().map(writer_of).collect();
         // Nobody may remove its file before all have looked.
-        self.meet(Meeting::Shared, &(), |_| ())?;
+        let can_write = self.meet(Meeting::Shared, &(), |_| {
+            let checked = check_outputs(self.args);
+            checked.inspect_err(|refusal| terminal::error(refusal)).is_ok()
+        })?;
         drop(probes);
+        if !can_write {
+            return Ok(None);
+        }
         let of = |claim: Option<Claim>| claim.map(|claim| (claim.host, claim.limits));
         let (hosts, limits) = claims.into_iter().map(|claim| of(claim).unwrap_or_default()).unzip();
-        Ok(KnownRanks { writers, hosts, limits })
+        Ok(Some(KnownRanks { writers, hosts, limits }))
     }
 
     /// The list of the source, on all ranks. Rank 0 says why there is none.
@@ -382,7 +391,7 @@ impl StageJob<'_> {
     fn report(
         &self,
         report: NodeReport,
-        outcome: Option<Outcome>,
+        (outcome, trace): (Option<Outcome>, Option<TraceLog>),
         show: impl FnOnce(Vec<NodeReport>) -> u8,
     ) -> Result<u8, Box<dyn Error>> {
         let lost: Vec<i32> = match &outcome {
@@ -413,7 +422,9 @@ impl StageJob<'_> {
         follow_writers(&mut nodes);
         let first = NodeId(u32::try_from(self.world.size()).unwrap_or_default());
         terminal::errors(swarm_errors(outcome.as_ref(), first, &nodes).into_iter());
-        let code = show(nodes);
+        let ranks = nodes.len();
+        let trace = (self.args.trace.as_deref(), trace.as_ref());
+        let code = trace_output::write(trace, (ranks, false), !lost.is_empty(), show(nodes));
         if outcome.is_some_and(|outcome| !outcome.lost.is_empty()) {
             abort(self.world, FAILED);
         }

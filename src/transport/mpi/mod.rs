@@ -39,6 +39,7 @@ pub use hosts::{HostRanks, HostSums, here, sum_here};
 use packed::{PackedMessage, Packing, Unpacking, is_packed, packed_in};
 pub use places::NodePlaces;
 use receiving::{EndedReceive, Receiving};
+pub(crate) use roll_call::trace_bytes_max;
 pub use roll_call::{Meeting, RollCall};
 use sending::Sending;
 use slab::{Buffer, CompletedRequest, Mode, Owner, Slab};

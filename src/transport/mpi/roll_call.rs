@@ -40,6 +40,23 @@ const ANSWER_BYTES_MAX: c_int = 64 << 20;
 // A gigabyte lists some ten million files. MPI counts bytes in 31 bits.
 const SPREAD_BYTES_MAX: c_int = 1 << 30;
 
+// Bytes of the traces of all ranks, at most.
+// Four million spans of some 16 bytes; the file has 150 for each, and a viewer takes no more.
+const TRACES_BYTES_MAX: c_int = 64 << 20;
+
+// Bytes of the trace of one rank, at most.
+// Nine full buffers of 65,536 spans: eight workers and the thread that communicates.
+const TRACE_BYTES_MAX: c_int = 16 << 20;
+
+fn trace_share(ranks: Rank) -> c_int {
+    (TRACES_BYTES_MAX / ranks.max(1)).clamp(REPORT_BYTES_MAX, TRACE_BYTES_MAX)
+}
+
+/// Bytes of the trace of each of so many ranks, at most.
+pub(crate) fn trace_bytes_max(ranks: Rank) -> usize {
+    usize::try_from(trace_share(ranks)).unwrap_or_default()
+}
+
 /// A moment at which all ranks meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meeting {
@@ -63,6 +80,8 @@ pub enum Meeting {
     Connect,
     /// After the exchange, with what each rank measured.
     Reports,
+    /// After that, with the trace of each rank.
+    Trace,
     /// Rank 0 has printed its summary.
     Summary,
     /// The last one before `MPI_Finalize`.
@@ -85,13 +104,20 @@ impl Meeting {
             Self::Missing => 320,
             Self::Memory => 321,
             Self::Locks => 322,
+            Self::Trace => 330,
         }
     }
 
-    /// Bytes that a rank may bring, at most.
-    fn bytes_max(self) -> c_int {
-        // A bit a segment.
-        if self == Self::Missing { ANSWER_BYTES_MAX } else { REPORT_BYTES_MAX }
+    /// Bytes that each of so many ranks may bring, at most.
+    fn bytes_max(self, ranks: Rank) -> c_int {
+        if self == Self::Missing {
+            // A bit a segment.
+            ANSWER_BYTES_MAX
+        } else if self == Self::Trace {
+            trace_share(ranks)
+        } else {
+            REPORT_BYTES_MAX
+        }
     }
 
     fn name(self) -> &'static str {
@@ -102,6 +128,7 @@ impl Meeting {
             Self::Manifest => "take the list of files",
             Self::Missing => "compare the list with its destination",
             Self::Reports => "report",
+            Self::Trace => "send its trace",
             Self::Summary | Self::Leave => "end",
         }
     }
@@ -179,7 +206,9 @@ impl<'a> RollCall<'a> {
         while all.contains(&None) && waited < self.limit {
             let any = self.world.any_process();
             let wait = NOTE_EVERY.min(self.limit - waited);
-            if let Some((from, bytes)) = self.receive(&any, meeting, (wait, meeting.bytes_max()))? {
+            if let Some((from, bytes)) =
+                self.receive(&any, meeting, (wait, meeting.bytes_max(self.world.size())))?
+            {
                 all[from.index()] = Some(bytes);
                 // Each rank that comes renews the limit: the slow start of many is no loss.
                 waited = Duration::ZERO;

@@ -1,0 +1,173 @@
+//! A transport that also records what goes through it, for a trace. A run without one uses its transport
+//! itself (the decorator pattern), so that it pays nothing.
+
+use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer};
+use crate::protocol::{Message, RequestedSegment};
+use crate::store::{SealedSegment, VacantSlot};
+use crate::time::Timestamp;
+use crate::transport::{Completion, PolledEvents, Transport, TransportError};
+
+/// Segments that are requested, or that are being sent, at most.
+// A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice, and sends fewer.
+const UNDER_WAY_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct TracedTransport<'a, T> {
+    inner: &'a mut T,
+    trace: TraceRecorder,
+    /// When the first ask that has no handout yet was sent.
+    asked: Option<Timestamp>,
+    requested: UnderWay,
+    serving: UnderWay,
+}
+
+/// Segments with the node at the other end, since when, and their bytes where they are known.
+// A list, searched from the front: segments end roughly in the order in which they begin.
+#[derive(Debug, Default)]
+struct UnderWay(Vec<(NodeId, SegmentId, Timestamp, usize)>);
+
+impl UnderWay {
+    /// Returns whether the oldest had to make room.
+    fn begin(&mut self, node: NodeId, segment: SegmentId, since: Timestamp, bytes: usize) -> bool {
+        self.end(node, segment);
+        let is_full = self.0.len() >= UNDER_WAY_MAX;
+        if is_full {
+            self.0.remove(0);
+        }
+        self.0.push((node, segment, since, bytes));
+        is_full
+    }
+
+    fn end(&mut self, node: NodeId, segment: SegmentId) -> Option<(Timestamp, usize)> {
+        let place = self.0.iter().position(|&(n, s, ..)| (n, s) == (node, segment))?;
+        let (.., since, bytes) = self.0.remove(place);
+        Some((since, bytes))
+    }
+}
+
+impl<'a, T: Transport> TracedTransport<'a, T> {
+    pub(super) fn new(inner: &'a mut T, tracer: &Tracer) -> Self {
+        let trace = tracer.recorder(TraceThread::Communicating);
+        let (requested, serving) = (UnderWay::default(), UnderWay::default());
+        Self { inner, trace, asked: None, requested, serving }
+    }
+
+    fn note_message(&mut self, now: Timestamp, from: NodeId, message: &Message) {
+        if let Message::Handout(_) = message
+            && let Some(asked) = self.asked.take()
+        {
+            self.trace.keep(SpanKind::Asked, (asked, now), Some(from.0), (0, 0));
+        }
+        if let Message::Decline { segment, .. }
+        | Message::Unservable { segment, .. }
+        | Message::Withdrawn { segment, .. } = *message
+        {
+            self.requested.end(from, segment);
+        }
+    }
+
+    fn note_completion(&mut self, now: Timestamp, completion: &Completion) {
+        let (kind, node, segment, ended) = match completion {
+            Completion::Arrived { from, segment, slot } => {
+                let since = self.requested.end(*from, *segment);
+                let ended = since.map(|(since, _)| (since, slot.bytes().len()));
+                (SpanKind::Received, *from, *segment, ended)
+            }
+            Completion::Sent { to, segment } => {
+                (SpanKind::Sent, *to, *segment, self.serving.end(*to, *segment))
+            }
+            Completion::Forgotten { .. } => return,
+        };
+        if let Some((since, bytes)) = ended {
+            self.trace.keep(kind, (since, now), Some(node.0), (segment.0, bytes));
+        }
+    }
+}
+
+impl<T: Transport> Transport for TracedTransport<'_, T> {
+    fn send(&mut self, to: NodeId, message: &Message) -> Result<(), TransportError> {
+        if let Message::Ask(_) = message {
+            self.asked = self.asked.or_else(|| Some(self.trace.now()));
+        }
+        if let Message::Request { segments } = message {
+            let now = self.trace.now();
+            for requested in segments {
+                if self.requested.begin(to, requested.segment, now, 0) {
+                    self.trace.drop_one();
+                }
+            }
+        }
+        self.inner.send(to, message)
+    }
+
+    fn expect(
+        &mut self,
+        from: NodeId,
+        segment: SegmentId,
+        slot: VacantSlot,
+    ) -> Result<(), TransportError> {
+        self.inner.expect(from, segment, slot)
+    }
+
+    fn forget(&mut self, from: NodeId, segment: SegmentId) -> Result<(), TransportError> {
+        self.requested.end(from, segment);
+        self.inner.forget(from, segment)
+    }
+
+    fn serve(
+        &mut self,
+        to: NodeId,
+        requested: RequestedSegment,
+        payload: SealedSegment,
+    ) -> Result<(), TransportError> {
+        let (now, bytes) = (self.trace.now(), payload.bytes().len());
+        if self.serving.begin(to, requested.segment, now, bytes) {
+            self.trace.drop_one();
+        }
+        self.inner.serve(to, requested, payload)
+    }
+
+    fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
+        self.inner.poll(events)?;
+        if events.is_empty() {
+            return Ok(());
+        }
+        let now = self.trace.now();
+        for (from, message) in &events.messages {
+            self.note_message(now, *from, message);
+        }
+        for completion in &events.completions {
+            self.note_completion(now, completion);
+        }
+        Ok(())
+    }
+
+    fn is_flushed(&self) -> bool {
+        self.inner.is_flushed()
+    }
+
+    fn wakes(&self) -> bool {
+        self.inner.wakes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_under_way_has_a_bound_and_the_oldest_makes_room() {
+        let mut all = UnderWay::default();
+        let begin = |all: &mut UnderWay, number: u32| {
+            all.begin(NodeId(1), SegmentId(number), Timestamp(number.into()), 7)
+        };
+        let most = u32::try_from(UNDER_WAY_MAX).expect("a few");
+        assert!((0..most).all(|number| !begin(&mut all, number)));
+        assert!(!begin(&mut all, 5), "a request that is repeated replaces itself");
+        assert!(begin(&mut all, most));
+        assert_eq!(all.end(NodeId(1), SegmentId(0)), None);
+        assert_eq!(all.end(NodeId(2), SegmentId(1)), None);
+        assert_eq!(all.end(NodeId(1), SegmentId(1)), Some((Timestamp(1), 7)));
+    }
+}
