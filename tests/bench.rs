@@ -85,6 +85,28 @@ fn check_tiny(records: &[Record], peers: &[usize]) {
 }
 
 #[test]
+fn a_contender_with_a_trace_leaves_that_of_its_first_run() {
+    let traced = TINY.replace("name = \"pooled\"", "name = \"pooled\"\ntrace = true");
+    let dir = planned(&traced.replace("peers = [2, 3]", "peers = 2"));
+    let output = bench(dir.path(), &[]);
+    assert!(output.status.success(), "{output:?}");
+    let out = dir.path().join("out");
+    let text = fs::read(out.join("trace-w0-c2.json")).expect("a trace of the third contender");
+    let trace: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
+    assert_eq!(trace["otherData"]["contender"], "pooled");
+    let events = trace["traceEvents"].as_array().expect("an array");
+    let is_received =
+        |event: &&serde_json::Value| event["name"] == "received" && event["ph"] == "b";
+    assert!(events.iter().filter(is_received).count() >= 15, "{trace}");
+    let files = fs::read_dir(out).expect("a folder").flatten();
+    let traces = files.filter(|file| file.file_name().to_string_lossy().starts_with("trace-"));
+    assert_eq!(traces.count(), 1, "of one repetition");
+    for record in read(dir.path()) {
+        assert_eq!(record.parameters.contains_key("trace"), record.contender == "pooled");
+    }
+}
+
+#[test]
 fn threads_are_measured_and_recorded() {
     let dir = planned(TINY);
     let output = bench(dir.path(), &[]);

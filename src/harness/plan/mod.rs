@@ -87,6 +87,9 @@ struct ContenderPlan {
     engine: ContenderKind,
     #[serde(default)]
     switches: OverrideSweeps,
+    /// Whether its nodes keep a trace. That of the first repetition is written beside the records.
+    #[serde(default)]
+    trace: bool,
     /// The makespans of a mock: ms, or with a unit, one per repetition in turn.
     #[serde(default)]
     times_ms: Vec<MockTime>,
@@ -121,6 +124,8 @@ pub(crate) struct PlannedContender {
     pub name: String,
     pub engine: ContenderKind,
     pub switches: Overrides,
+    /// Whether its nodes keep a trace.
+    pub trace: bool,
     pub times: Vec<Duration>,
 }
 
@@ -254,6 +259,9 @@ impl ContenderPlan {
         if times.is_empty() == is_mock {
             return Err(Refusal::Times { name: base });
         }
+        if self.trace && self.engine != ContenderKind::Lockfree {
+            return Err(Refusal::Trace { name: base });
+        }
         let product = self.switches.product();
         let product = product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
         let many = product.len() > 1 || self.name.is_none();
@@ -262,7 +270,9 @@ impl ContenderPlan {
             .map(|switches| {
                 self.engine.check(&switches).map_err(refused)?;
                 let name = if many { with_switches(&base, &switches) } else { base.clone() };
-                Ok(PlannedContender { name, engine: self.engine, switches, times: times.clone() })
+                let name = if self.trace && self.name.is_none() { name + " trace" } else { name };
+                let (engine, trace, times) = (self.engine, self.trace, times.clone());
+                Ok(PlannedContender { name, engine, switches, trace, times })
             })
             .collect()
     }
@@ -336,6 +346,11 @@ pub(crate) enum Refusal {
     /// An engine cannot do what is switched.
     #[error("contender \"{}\": {cause}", escape::terminal(name))]
     Switch { name: String, cause: SwitchError },
+    #[error(
+        "contender \"{}\": only the engine `lockfree` keeps a `trace`: leave it out",
+        escape::terminal(name)
+    )]
+    Trace { name: String },
     /// Times where there are none, or none where there are.
     #[error(
         "contender \"{}\": a mock needs `times_ms`, and no other engine takes it",

@@ -87,6 +87,19 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
 }
 
 #[test]
+fn a_contender_may_keep_a_trace_where_its_engine_does() {
+    let traced = |engine: &str| format!("engine = \"{engine}\"\ntrace = true");
+    let plan = parse(&RIGHT.replacen("engine = \"lockfree\"", &traced("lockfree"), 1));
+    let plan = plan.expect("it is right");
+    let traced_first: Vec<_> = plan.contenders.iter().map(|one| one.trace).collect();
+    assert_eq!(traced_first, [true, false, false, false]);
+    assert_eq!(plan.contenders[0].name, "lockfree trace");
+    let error = said("engine = \"lockfree\"", &traced("mutex"));
+    let why = "only the engine `lockfree` keeps a `trace`: leave it out";
+    assert_eq!(error, format!("p.toml:11: contender \"mutex\": {why}"));
+}
+
+#[test]
 fn workloads_need_names_of_their_own_and_plans_something_to_run() {
     let start = RIGHT.find("[[workloads]]").expect("there is a workload");
     let end = RIGHT.find("[[contenders]]").expect("there is a contender");

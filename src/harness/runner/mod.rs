@@ -31,7 +31,9 @@ use crate::driver::job::{Inputs, Job, JobResult};
 use crate::escape;
 use crate::manifest::{self, PeerInput, SYNTHETIC_HASH_BYTES, payload_bytes};
 use crate::metrics::RankMetrics;
+use crate::metrics::trace::TraceLog;
 use crate::metrics::usage::{self, Usage};
+use crate::report::trace_file::TraceFile;
 use crate::report::{Carrier, Limits, Summary};
 use crate::time::{Clock, Timestamp};
 use crate::watchdog;
@@ -294,7 +296,25 @@ impl Bench<'_> {
         let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(self.plan));
         let (ended, costs) =
             once(contender, &job, request).map_err(BenchError::of(entry, scenario))?;
+        if let Some(log) = job.trace.as_ref().filter(|_| repetition == 0) {
+            let file = format!("trace-w{scenario_number}-c{number}.json");
+            self.write_trace(log, &file, (scenario, entry))?;
+        }
         Ok((ended.expect("rank 0 learns how a run ended"), costs))
+    }
+
+    /// Writes the trace of a run beside the records.
+    fn write_trace(
+        &self,
+        log: &TraceLog,
+        file: &str,
+        (scenario, entry): (&BenchScenario, &PlannedContender),
+    ) -> Result<(), RecordsError> {
+        let (path, size) = (self.journal.dir().join(file), scenario.size());
+        let about = &[("workload", &*scenario.name), ("size", &*size), ("contender", &*entry.name)];
+        let one_clock = matches!(self.launch, Launch::Threads);
+        let written = TraceFile { ranks: &log.take(), one_clock, about }.write(&path);
+        written.map_err(RecordsError::at(&path))
     }
 
     fn record(
@@ -419,6 +439,7 @@ fn job(
         config: entry.switches.config(scenario.segment_bytes, launch.has_links()),
         verify_threads: entry.switches.verify.unwrap_or_default().threads(share.workers()),
         has_own_core: share.has_own_core(),
+        trace: entry.trace.then(TraceLog::default),
         ..Job::new(Inputs::Made(inputs), scenario.segment_bytes)
     }
 }
@@ -454,6 +475,9 @@ fn parameters(
         ("files", scenario.workload.files.into()),
         ("segments_per_file", scenario.workload.segments.into()),
     ];
+    if entry.trace {
+        parameters.insert("trace".to_owned(), true.into());
+    }
     parameters.extend(of_workload.map(|(name, value)| (name.to_owned(), value)));
     parameters
 }
