@@ -197,6 +197,7 @@ fn ranks_with_other_options_are_named_and_nothing_is_moved() {
         for (more, what) in [
             (&["--segment-bytes", "65536"][..], "--segment-bytes is not 1K as on rank 0"),
             (&["--seed", "9"], "--seed is not 1 as on rank 0"),
+            (&["--trace", "/nowhere/trace"], "the command is not run as on rank 0"),
             (&["--patience", "ask=1s"], "--patience is not registration=600s,silence=60s,"),
             (
                 &["--engine", if engine == "mutex" { "lockfree" } else { "mutex" }],
@@ -439,8 +440,8 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     assert_eq!(format!("short 5\n{written}"), owned("short", 5));
 }
 
-/// A rank that is stopped while the long file is on its way.
-fn check_stopped(rank: u32, choices: &[&str]) {
+/// Stops a rank while the long file is on its way.
+fn stop(rank: u32, choices: &[&str]) -> job::JobResult {
     let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
     write(dir.path(), 2, "0\n2\nshort\nlong\n");
@@ -458,6 +459,11 @@ fn check_stopped(rank: u32, choices: &[&str]) {
     assert!(stopped.expect("kill starts").success());
     let ended = job.end();
     assert_eq!(ended.code, Some(1), "{ended:?}");
+    ended
+}
+
+fn check_stopped(rank: u32, choices: &[&str]) {
+    let ended = stop(rank, choices);
     let named = format!("rank {rank} is lost");
     assert!(ended.errors().iter().all(|error| error.contains(&named)), "{ended:?}");
     assert_ne!(ended.errors().len(), 0, "{ended:?}");
@@ -482,4 +488,22 @@ fn a_stopped_rank_is_named_and_ends_the_job_where_other_threads_compute_handouts
     for rank in [0, 3] {
         check_stopped(rank, &[&choices[..], &threads].concat());
     }
+}
+
+#[test]
+fn after_a_stopped_rank_there_is_no_trace_and_a_sentence() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let trace = folder.path().join("trace.json");
+    let choices = ["--segment-bytes", "0", "--window", "16", "--selection", "file-order"];
+    let asks = ["--patience", "ask=200ms", "--trace", text(&trace)];
+    let ended = stop(3, &[&choices[..], &asks].concat());
+    let shown = trace.display();
+    let why =
+        format!("--trace {shown}: not written: a rank is lost, and the others can't be asked");
+    assert!(ended.errors().contains(&&*why), "{ended:?}");
+    assert!(ended.errors().iter().any(|error| error.contains("rank 3 is lost")), "{ended:?}");
+    assert!(!trace.exists());
 }
