@@ -11,7 +11,7 @@ const PLANNED: [Algorithm; 5] = [
     Algorithm::Relay(RelayAlgorithm::Chain { window: 8 }),
     Algorithm::Relay(RelayAlgorithm::Binomial),
     Algorithm::Relay(RelayAlgorithm::Circulant),
-    Algorithm::Relay(RelayAlgorithm::Neighbours { seed: 1 }),
+    Algorithm::Relay(RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None }),
 ];
 
 fn job(segments: u32, verify: bool) -> BroadcastJob {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mpiswarm::config::Config;
 use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::protocol::{OwnedEntry, Registration};
-use mpiswarm::simulation::{Run, World, WorldConfig};
+use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
 use mpiswarm::verify::Digest;
 
 /// M + ⌊log2 N⌋ segment times.
@@ -111,6 +111,45 @@ fn the_same_scenario_gives_the_same_run_event_for_event() {
     assert_ne!(once.fingerprint, broadcast(9, 40, 4).fingerprint);
 }
 
+/// What was simulated before the simulator became faster: another queue or another table must not change a run.
+#[test]
+fn a_faster_simulator_gives_the_same_runs() {
+    let faults = Faults {
+        loss: 0.02,
+        jitter: Duration::from_millis(1),
+        corrupt: 0.02,
+        drop: 0.02,
+        ..Faults::default()
+    };
+    let small =
+        |seed| WorldConfig { weighs_messages: true, ..WorldConfig::broadcast(30, 100, seed) };
+    let rates: Vec<f64> = (0..32).map(|rank| 1.0 / f64::from(1 + rank % 3)).collect();
+    let slow = WorldConfig { rates, tracker_time: Duration::from_micros(20), ..small(2) };
+    let swarms = [small(1), slow.clone(), WorldConfig { faults, ..slow.clone() }];
+    let algorithms = [
+        RelayAlgorithm::Neighbours { seed: 5, rack_hosts: None },
+        RelayAlgorithm::Chain { window: 4 },
+        RelayAlgorithm::Binomial,
+        RelayAlgorithm::Circulant,
+    ];
+    let swarms = swarms.into_iter().map(World::new);
+    let worlds = swarms.chain(algorithms.map(|one| World::broadcast(slow.clone(), one)));
+    let runs: Vec<_> = worlds
+        .map(World::run)
+        .map(|run| (run.fingerprint, run.message_bytes, run.makespan.as_nanos()))
+        .collect();
+    let before = [
+        (15_322_560_505_121_916_847, 247_019, 108_540_000),
+        (4_543_621_018_577_229_681, 248_985, 312_280_000),
+        (8_339_717_419_242_866_612, 271_094, 569_366_956),
+        (11_558_333_530_997_352_242, 283_301, 314_150_000),
+        (18_203_214_332_231_447_179, 126_366, 377_350_000),
+        (11_152_901_557_535_192_144, 129_366, 1_203_130_000),
+        (13_652_779_578_257_064_144, 129_424, 311_210_000),
+    ];
+    assert_eq!(runs, before);
+}
+
 /// A chain of N holders passes M segments on in M + N - 2 segment times, a binomial tree sends every
 /// segment ceil(log2 N) times from its root, and the circulant schedule needs M - 1 + ceil(log2 N)
 /// rounds. The nodes come within a tenth of that, plus two segment times for requests, which cross
@@ -147,7 +186,10 @@ fn rivals_come_near_their_textbook_makespans() {
 
 #[test]
 fn a_wrong_segment_ends_a_broadcast() {
-    for algorithm in [RelayAlgorithm::Chain { window: 4 }, RelayAlgorithm::Neighbours { seed: 1 }] {
+    for algorithm in [
+        RelayAlgorithm::Chain { window: 4 },
+        RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None },
+    ] {
         let mut scenario = WorldConfig::broadcast(5, 20, 1);
         scenario.faults.corrupt = 0.05;
         let errors = World::broadcast(scenario, algorithm).run().outcome.errors;
@@ -167,7 +209,11 @@ fn holders_that_choose_come_near_the_bound() {
             scenario.rates = (0..nodes).map(|rank| if is_slow(rank) { 0.1 } else { 1.0 }).collect();
             let bound = scenario.segment_time * (segments + (receivers + 1).ilog2());
             let slack = if slow { 25 } else { 6 } * scenario.segment_time;
-            let run = World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: 1 }).run();
+            let run = World::broadcast(
+                scenario,
+                RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None },
+            )
+            .run();
             let context = format!("{receivers} receivers, {segments} segments, slow: {slow}");
             assert_eq!(run.outcome.errors, [""; 0], "{context}");
             let served = run.served.iter().sum::<u64>();

@@ -90,9 +90,9 @@ impl Contender {
             }),
             ContenderKind::Binomial => broadcast(|_| Algorithm::Relay(RelayAlgorithm::Binomial)),
             ContenderKind::Circulant => broadcast(|_| Algorithm::Relay(RelayAlgorithm::Circulant)),
-            ContenderKind::Neighbours => {
-                broadcast(|job| Algorithm::Relay(RelayAlgorithm::Neighbours { seed: job.seed }))
-            }
+            ContenderKind::Neighbours => broadcast(|job| {
+                Algorithm::Relay(RelayAlgorithm::Neighbours { seed: job.seed, rack_hosts: None })
+            }),
         })
     }
 

@@ -217,6 +217,14 @@ impl Outbox {
         self.messages.push(message);
     }
 
+    /// Adds one message to be sent to several nodes, one after the other.
+    pub fn send_all(&mut self, to: impl IntoIterator<Item = NodeId>, message: Message) {
+        let index = MessageIndex(self.messages.len());
+        self.messages.push(message);
+        let outputs = to.into_iter().map(|to| Output::Send { to, message: index });
+        self.outputs.extend(outputs);
+    }
+
     /// How many outputs there are; to be called while none is taken out.
     pub fn len(&self) -> usize {
         self.outputs.len()

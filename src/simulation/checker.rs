@@ -1,26 +1,44 @@
 //! The safety properties that hold after every event, whatever fails. A violation panics and names the
 //! nodes and the segment; the test that runs the world adds the seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
+use crate::verify::Digest;
 
 /// What one node has and expects. The checker derives it from the outputs, and trusts no state of the
 /// node.
 #[derive(Clone, Debug, Default)]
 struct NodeFacts {
     verified: Vec<u64>,
-    /// Slots made ready, by segment and sender, and whether the request was withdrawn.
-    expected: BTreeMap<(SegmentId, NodeId), bool>,
+    /// Slots made ready: one for each segment and sender.
+    expected: Vec<ExpectedSegment>,
     /// Segments that it reads from its source.
     reading: BTreeSet<SegmentId>,
     /// The most that may be in flight.
     slots: Option<usize>,
-    /// Segments that it is sending, and since when.
-    serving: BTreeMap<(NodeId, SegmentId), Timestamp>,
+    /// Segments that it is sending, and since when; each once.
+    serving: Vec<((NodeId, SegmentId), Timestamp)>,
+}
+
+// A node has few of them at a time: a list that is searched from its start is faster than a tree, and
+// smaller.
+#[derive(Clone, Debug)]
+struct ExpectedSegment {
+    segment: SegmentId,
+    from: NodeId,
+    is_withdrawn: bool,
+    /// What has arrived.
+    content: Option<Digest>,
+}
+
+impl NodeFacts {
+    fn find(&self, from: NodeId, segment: SegmentId) -> Option<usize> {
+        self.expected.iter().position(|one| (one.segment, one.from) == (segment, from))
+    }
 }
 
 // An oracle: it repeats the rules of the protocol independently of the nodes, so that a fault in a node
@@ -78,16 +96,18 @@ impl Checker {
     /// none left it may request one from a second holder.
     pub(super) fn expect(&mut self, node: NodeId, from: NodeId, segment: SegmentId, missing: u32) {
         assert!(!self.has(node, segment), "{node} asks for {segment:?}, which it has");
-        let expected = &mut self.nodes[node.index()].expected;
-        let of_segment = expected.range((segment, NodeId(0))..=(segment, NodeId(u32::MAX)));
-        let others = of_segment.filter(|(_, withdrawn)| !**withdrawn).count();
+        let facts = &mut self.nodes[node.index()];
+        let of_segment = facts.expected.iter().filter(|one| one.segment == segment);
+        let others = of_segment.filter(|one| !one.is_withdrawn).count();
         assert!(
             others == 0 || (others == 1 && missing == 0),
             "{node} asks {others} more for {segment:?} with {missing} segments missing"
         );
-        let before = expected.insert((segment, from), false);
-        assert!(before.is_none(), "{node} asks {from} for {segment:?} twice");
-        assert!(expected.len() <= self.flights_max, "{node} expects {} segments", expected.len());
+        assert!(facts.find(from, segment).is_none(), "{node} asks {from} for {segment:?} twice");
+        let one = ExpectedSegment { segment, from, is_withdrawn: false, content: None };
+        facts.expected.push(one);
+        let count = facts.expected.len();
+        assert!(count <= self.flights_max, "{node} expects {count} segments");
         self.check_slots(node);
     }
 
@@ -124,41 +144,68 @@ impl Checker {
         assert!(facts.slots.is_none_or(|slots| count <= slots), "{node} uses {count} slots");
     }
 
-    /// A node forgot a segment that it expected, or its check has ended.
-    pub(super) fn settled(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
-        let before = self.nodes[node.index()].expected.remove(&(segment, from));
-        assert!(
-            before.is_some(),
-            "{node} settles {segment:?} from {from}, which it never expected"
-        );
+    /// A node forgot a segment that it expected, or its check has ended. Returns what had arrived.
+    pub(super) fn settled(
+        &mut self,
+        node: NodeId,
+        from: NodeId,
+        segment: SegmentId,
+    ) -> Option<Digest> {
+        let facts = &mut self.nodes[node.index()];
+        let Some(place) = facts.find(from, segment) else {
+            panic!("{node} settles {segment:?} from {from}, which it never expected");
+        };
+        facts.expected.swap_remove(place).content
     }
 
     /// A node told a holder that it does not need a segment from it.
     pub(super) fn withdraw(&mut self, node: NodeId, from: NodeId, segment: SegmentId) {
-        if let Some(withdrawn) = self.nodes[node.index()].expected.get_mut(&(segment, from)) {
-            *withdrawn = true;
+        let facts = &mut self.nodes[node.index()];
+        if let Some(place) = facts.find(from, segment) {
+            facts.expected[place].is_withdrawn = true;
         }
     }
 
-    pub(super) fn expects(&self, node: NodeId, from: NodeId, segment: SegmentId) -> bool {
-        self.nodes[node.index()].expected.contains_key(&(segment, from))
+    /// A segment has arrived, with this digest.
+    pub(super) fn arrive(
+        &mut self,
+        node: NodeId,
+        from: NodeId,
+        segment: SegmentId,
+        content: Digest,
+    ) {
+        let facts = &mut self.nodes[node.index()];
+        // Over MPI such a send matches nothing, and never ends.
+        let Some(place) = facts.find(from, segment) else {
+            panic!("{from} sent {segment:?} to {node}, which does not expect it");
+        };
+        facts.expected[place].content = Some(content);
+    }
+
+    /// The digest of a segment that has arrived and is not checked.
+    pub(super) fn content(&self, node: NodeId, from: NodeId, segment: SegmentId) -> Option<Digest> {
+        let facts = &self.nodes[node.index()];
+        facts.expected[facts.find(from, segment)?].content
     }
 
     pub(super) fn serve(&mut self, now: Timestamp, node: NodeId, to: NodeId, segment: SegmentId) {
         assert!(self.has(node, segment), "{node} serves {segment:?} unverified to {to}");
         assert_ne!(node, to, "{node} serves itself");
         let facts = &mut self.nodes[node.index()];
-        facts.serving.insert((to, segment), now);
+        match facts.serving.iter_mut().find(|one| one.0 == (to, segment)) {
+            Some((_, since)) => *since = now,
+            None => facts.serving.push(((to, segment), now)),
+        }
         // What does not leave in time has a stopped or slow receiver, and takes no slot from the others.
-        let fresh = |since: &&Timestamp| now.since(**since) < self.patience;
-        let serving = facts.serving.values().filter(fresh).count();
+        let fresh = facts.serving.iter().filter(|(_, since)| now.since(*since) < self.patience);
+        let serving = fresh.count();
         assert!(serving <= self.uploads_max, "{node} serves {serving} at once");
         self.served += 1;
     }
 
     /// A segment has left its holder: it landed, or it was dropped on its way.
     pub(super) fn left(&mut self, node: NodeId, upload: (NodeId, SegmentId), landed: bool) {
-        self.nodes[node.index()].serving.remove(&upload);
+        self.nodes[node.index()].serving.retain(|(one, _)| *one != upload);
         if landed { self.landed += 1 } else { self.dropped += 1 }
     }
 
@@ -172,7 +219,7 @@ impl Checker {
     pub(super) fn end(&self, gone: &[bool]) {
         assert_eq!(self.served, self.landed + self.dropped, "served and received differ");
         for (rank, facts) in self.nodes.iter().enumerate().filter(|&(rank, _)| !gone[rank]) {
-            let left: Vec<_> = facts.expected.keys().collect();
+            let left = &facts.expected;
             assert!(left.is_empty(), "rank {rank} still expects {left:?}");
         }
     }

@@ -1,7 +1,7 @@
 //! The same nodes in virtual time: seeded worlds with faults, and a checker after every event.
 //!
-//! A discrete-event simulation: a priority queue holds the events to come, and time jumps from one to
-//! the next. A run of hours takes seconds, and a seed repeats it exactly.
+//! A discrete-event simulation: a queue holds the events to come, and time jumps from one to the next.
+//! A run of hours takes seconds, and a seed repeats it exactly.
 //!
 //! Invariant: nothing here depends on a clock, a thread or a hash map's order: the same scenario
 //! gives the same run, event for event.
@@ -11,8 +11,10 @@ mod fingerprint;
 mod links;
 mod nodes;
 mod queue;
+mod run;
 mod world_config;
 mod world;
 
-pub use world::{Run, World};
-pub use world_config::{Faults, WorldConfig};
+pub use run::Run;
+pub use world::World;
+pub use world_config::{Faults, Racks, WorldConfig};

@@ -1,6 +1,7 @@
 //! The world: pops events in order, feeds them to nodes, and performs what the nodes put out.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -11,12 +12,13 @@ use super::fingerprint::fold;
 use super::links::{LinkTable, Transfer};
 use super::nodes::{SimulatedNode, segments};
 use super::queue::{Queue, SimulatedEvent};
+use super::run::Run;
 use super::world_config::{LATE, WorldConfig, stand_in};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::{
-    CheckResult, Input, Message, Outbox, Outcome, Output, Peer, codec, registration::Listing,
+    CheckResult, Input, Message, MessageIndex, Outbox, Output, Peer, codec, registration::Listing,
 };
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -35,8 +37,6 @@ pub struct World {
     outbox: Outbox,
     checker: Checker,
     rng: Xoshiro256PlusPlus,
-    /// Content of the segments that have arrived and are not checked: by receiver, segment, sender.
-    unchecked: BTreeMap<(NodeId, SegmentId, NodeId), Digest>,
     contents: Vec<BTreeMap<SegmentId, Digest>>,
     /// By rank: when the node's next wake event comes.
     armed: Vec<Option<Timestamp>>,
@@ -55,37 +55,12 @@ pub struct World {
     run: Run,
 }
 
-/// The result of a run.
-#[derive(Clone, Debug, Default)]
-#[expect(missing_docs, reason = "the names say what they hold")]
-pub struct Run {
-    /// The result as rank 0 knows it.
-    pub outcome: Outcome,
-    /// From the opening of the swarm until the last peer that finished had all it wants.
-    pub makespan: Duration,
-    pub served: Vec<u64>,
-    pub corrupt: u64,
-    /// Requests that a holder declined.
-    pub declined: u64,
-    /// Requests that were not answered in time.
-    pub lapsed: u64,
-    /// Segments that sources read.
-    pub reads: u64,
-    /// Peers that left because the tracker was gone.
-    pub orphaned: usize,
-    pub tracker_messages: u64,
-    /// How long the tracker was busy, where its messages take time.
-    pub tracker_busy: Duration,
-    /// Bytes of all messages, where they are counted.
-    pub message_bytes: u64,
-    /// The most grants that were open at one moment.
-    pub grants_max: usize,
-    pub events: u64,
-    /// A hash of all events: equal if two runs are the same, event for event.
-    pub fingerprint: u64,
-    /// By rank, by wanted file in the order of registration: the digests of its segments, where all
-    /// arrived. Kept on request.
-    pub contents: Vec<Vec<Option<Vec<Digest>>>>,
+/// A message of an outbox that goes to one node after the other.
+struct PostedMessage {
+    index: MessageIndex,
+    message: Rc<Message>,
+    /// Its length, where bytes are counted.
+    bytes: u64,
 }
 
 impl World {
@@ -113,14 +88,13 @@ impl World {
         Self {
             now: Timestamp::default(),
             queue: Queue::default(),
-            links: LinkTable::new(count, scenario.segment_time, &scenario.rates, scenario.latency),
+            links: LinkTable::new(count, &scenario),
             nodes,
             outbox: Outbox::default(),
             checker: Checker::new(count, limits, &scenario.config),
             // Another stream than the tracker's, which starts from the same seed: the constant only has to
             // differ from 0.
             rng: Xoshiro256PlusPlus::seed_from_u64(scenario.seed ^ 0x5e_ed0f_c4a2_ce00),
-            unchecked: BTreeMap::new(),
             contents: vec![BTreeMap::new(); count],
             armed: vec![None; count],
             gone: vec![false; count],
@@ -181,10 +155,13 @@ impl World {
     /// When the nodes of an event go on, if one of them is stopped now. MPI moves bytes only while
     /// both processes run, so that a segment lands when both do.
     fn awake_at(&self, event: &SimulatedEvent) -> Option<Timestamp> {
+        if self.scenario.faults.pause.is_empty() {
+            return None;
+        }
         let nodes = match *event {
             SimulatedEvent::Input { to, .. } | SimulatedEvent::Message { to, .. } => [to, to],
             SimulatedEvent::Wake { node } | SimulatedEvent::UplinkFree { node } => [node, node],
-            SimulatedEvent::Landed { from, to, .. } => [from, to],
+            SimulatedEvent::Crossing(Transfer { from, to, .. }) => [from, to],
             SimulatedEvent::Vanish { .. } => return None,
         };
         let pauses = self.scenario.faults.pause.iter();
@@ -212,12 +189,11 @@ impl World {
             }
             SimulatedEvent::UplinkFree { node } => {
                 if let Some(transfer) = self.links.next(self.now, node) {
-                    self.transfer(node, transfer);
+                    self.transfer(transfer);
                 }
             }
-            SimulatedEvent::Landed { from, to, segment, content } => {
-                self.land(from, to, segment, content);
-            }
+            SimulatedEvent::Crossing(transfer) if transfer.has_landed() => self.land(transfer),
+            SimulatedEvent::Crossing(transfer) => self.cross(transfer),
             SimulatedEvent::Vanish { node } => self.vanish(node),
         }
     }
@@ -238,8 +214,9 @@ impl World {
         }
         let handled = node.handle(self.now, input, &mut outbox);
         assert_eq!(handled, Ok(()), "{to} was sent what can't be");
+        let mut posted = None;
         while let Some(output) = outbox.take() {
-            self.perform(to, output, &outbox);
+            self.perform(to, output, &outbox, &mut posted);
         }
         self.outbox = outbox;
         self.arm(to);
@@ -272,14 +249,21 @@ impl World {
         self.push_after(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
-    fn perform(&mut self, node: NodeId, output: Output, outbox: &Outbox) {
+    /// `last` is the message of the outbox that was sent last.
+    fn perform(
+        &mut self,
+        node: NodeId,
+        output: Output,
+        outbox: &Outbox,
+        last: &mut Option<PostedMessage>,
+    ) {
         match output {
             Output::Send { to, message } => {
-                let message = outbox.read(message);
-                if let &Message::Withdraw { segment, .. } = message {
-                    self.checker.withdraw(node, to, segment);
-                }
-                self.send(node, to, message);
+                let posted = match last {
+                    Some(posted) if posted.index == message => posted,
+                    _ => last.insert(self.post(message, outbox.read(message))),
+                };
+                self.send(node, to, posted);
             }
             Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
@@ -289,11 +273,9 @@ impl World {
             Output::Serve { to, requested } => self.serve(node, to, requested.segment),
             Output::Forget { from, segment } => {
                 self.checker.settled(node, from, segment);
-                self.unchecked.remove(&(node, segment, from));
             }
             Output::Check { from, segment, digest } => {
-                let content = self.unchecked[&(node, segment, from)];
-                let is_valid = content == digest;
+                let is_valid = self.checker.content(node, from, segment) == Some(digest);
                 let verdict = if is_valid { CheckResult::Valid } else { CheckResult::Corrupt };
                 self.run.corrupt += u64::from(!is_valid);
                 let input = Input::Checked { from, segment, verdict };
@@ -330,8 +312,7 @@ impl World {
     }
 
     fn checked(&mut self, node: NodeId, from: NodeId, segment: SegmentId, verdict: CheckResult) {
-        let content = self.unchecked.remove(&(node, segment, from));
-        self.checker.settled(node, from, segment);
+        let content = self.checker.settled(node, from, segment);
         let content = content.expect("a check was begun on a segment that had arrived");
         if verdict == CheckResult::Valid && !self.checker.has(node, segment) {
             self.checker.verified(node, segment);
@@ -341,13 +322,12 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, message: &Message) {
-        self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
-        if self.scenario.weighs_messages {
-            let encoded = codec::encode(message, &mut self.encoded);
-            let encoded = encoded.expect("messages have a bound");
-            self.run.message_bytes += encoded.len() as u64;
+    fn send(&mut self, from: NodeId, to: NodeId, posted: &PostedMessage) {
+        if let &Message::Withdraw { segment, .. } = &*posted.message {
+            self.checker.withdraw(from, to, segment);
         }
+        self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
+        self.run.message_bytes += posted.bytes;
         let faults = &self.scenario.faults;
         if faults.loss > 0.0 && self.rng.random_bool(faults.loss) {
             return;
@@ -366,7 +346,18 @@ impl World {
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;
         }
-        self.queue.push(at, SimulatedEvent::Message { from, to, message: message.clone() });
+        let message = Rc::clone(&posted.message);
+        self.queue.push(at, SimulatedEvent::Message { from, to, message });
+    }
+
+    fn post(&mut self, index: MessageIndex, message: &Message) -> PostedMessage {
+        let bytes = if self.scenario.weighs_messages {
+            let encoded = codec::encode(message, &mut self.encoded);
+            encoded.expect("messages have a bound").len() as u64
+        } else {
+            0
+        };
+        PostedMessage { index, message: Rc::new(message.clone()), bytes }
     }
 
     fn serve(&mut self, from: NodeId, to: NodeId, segment: SegmentId) {
@@ -386,32 +377,33 @@ impl World {
                 SimulatedEvent::Input { to: from, input: Input::Sent { to, segment } },
             );
         } else if let Some(transfer) = self.links.send(self.now, from, to, segment) {
-            self.transfer(from, transfer);
+            self.transfer(transfer);
         }
     }
 
-    fn transfer(&mut self, from: NodeId, transfer: Transfer) {
-        let Transfer { to, segment, uplink_free, landed } = transfer;
-        self.queue.push(uplink_free, SimulatedEvent::UplinkFree { node: from });
+    fn transfer(&mut self, mut transfer: Transfer) {
+        let node = transfer.from;
+        self.queue.push(transfer.uplink_free(), SimulatedEvent::UplinkFree { node });
         let faults = &self.scenario.faults;
-        let wrong = faults.corrupt_holders.contains(&from)
+        transfer.is_corrupt = faults.corrupt_holders.contains(&node)
             || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
-        let mut content = self.registered(from, segment);
-        if wrong {
-            content.0[31] ^= 1;
-        }
-        self.queue.push(landed, SimulatedEvent::Landed { from, to, segment, content });
+        self.cross(transfer);
     }
 
-    fn land(&mut self, from: NodeId, to: NodeId, segment: SegmentId, content: Digest) {
+    fn cross(&mut self, mut transfer: Transfer) {
+        let at = self.links.cross(self.now, &mut transfer);
+        self.queue.push(at, SimulatedEvent::Crossing(transfer));
+    }
+
+    fn land(&mut self, transfer: Transfer) {
+        let Transfer { from, to, segment, is_corrupt, .. } = transfer;
         let landed = !self.gone[from.index()];
         self.checker.left(from, (to, segment), landed);
         self.input(from, Input::Sent { to, segment });
         if landed && !self.gone[to.index()] {
-            // Over MPI such a send matches nothing, and never ends.
-            let is_expected = self.checker.expects(to, from, segment);
-            assert!(is_expected, "{from} sent {segment:?} to {to}, which does not expect it");
-            self.unchecked.insert((to, segment, from), content);
+            let mut content = self.registered(from, segment);
+            content.0[31] ^= u8::from(is_corrupt);
+            self.checker.arrive(to, from, segment, content);
             self.input(to, Input::Arrived { from, segment });
         }
     }
@@ -463,6 +455,7 @@ impl World {
         self.run.outcome = self.nodes[0].outcome();
         self.run.grants_max = self.nodes[0].grants_max();
         self.run.reads = self.checker.reads();
+        self.run.crossed = self.links.crossed();
         let last = self.run.outcome.finished.iter().flatten().max();
         if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {
             self.run.makespan = last.since(opened);

@@ -31,6 +31,8 @@ pub struct WorldConfig {
     pub weighs_messages: bool,
     /// Link rates by rank, in segments per segment time; ranks beyond the list have 1.
     pub rates: Vec<f64>,
+    /// How hosts lie in racks; none where switches have no rate limit.
+    pub racks: Option<Racks>,
     /// How long a source takes to read a segment, by rank; ranks beyond the list read in no time.
     pub read_times: Vec<Duration>,
     /// From when on a node has slots for so many segments in flight.
@@ -39,6 +41,26 @@ pub struct WorldConfig {
     pub faults: Faults,
     /// Whether the run returns what every peer has at the end: one digest a segment and peer.
     pub keep_contents: bool,
+}
+
+/// Hosts in racks, each with one link to the others, up and down. It carries less than the hosts together.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Racks {
+    /// Hosts of a rack, above 0. Ranks fill one rack after the other, from rank 1 on.
+    pub hosts: u32,
+    /// What all hosts of a rack carry, at rate 1, ÷ what its link carries.
+    pub oversubscription: f64,
+}
+
+impl Racks {
+    pub(super) fn of(self, node: NodeId) -> usize {
+        (node.0.saturating_sub(1) / self.hosts) as usize
+    }
+
+    /// What a segment takes on the link of a rack, in the time that it takes on a link of rate 1.
+    pub fn segment_times(self) -> f64 {
+        self.oversubscription / f64::from(self.hosts)
+    }
 }
 
 /// The faults of a world.
@@ -140,6 +162,7 @@ impl WorldConfig {
             tracker_time: Duration::ZERO,
             weighs_messages: false,
             rates: Vec::new(),
+            racks: None,
             read_times: Vec::new(),
             rooms: Vec::new(),
             faults: Faults::default(),

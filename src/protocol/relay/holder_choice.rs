@@ -196,9 +196,8 @@ impl HolderChoice {
         self.expected += 1;
         out.push(Output::Expect { from, segment });
         out.send(from, Message::Request { segments: std::iter::once(segment.into()).collect() });
-        for neighbour in self.neighbours.iter().filter(|neighbour| neighbour.id != from) {
-            out.send(neighbour.id, Message::Coming { segment });
-        }
+        let others = self.neighbours.iter().map(|neighbour| neighbour.id).filter(|&id| id != from);
+        out.send_all(others, Message::Coming { segment });
     }
 
     /// A segment is here, verified.

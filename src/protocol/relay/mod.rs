@@ -171,7 +171,7 @@ impl Relay {
                 out.send(OWNER, Message::Describe { index: self.incoming.next() });
             }
             PartProgress::Whole => {
-                self.digests = self.incoming.open()?;
+                self.digests = std::mem::take(&mut self.incoming).open()?;
                 let (found, count) = (self.digests.len(), self.held.len());
                 if found == 0 && count > 0 {
                     // The owner can't take part. Rank 0 hears why from it, and stops all.
@@ -256,10 +256,14 @@ impl Default for Moves {
 impl Moves {
     /// What `node` among `nodes` nodes, which count rank 0, receives and sends.
     pub fn of(algorithm: RelayAlgorithm, (node, nodes): (NodeId, u32), segments: u32) -> Self {
-        let RelayAlgorithm::Neighbours { seed } = algorithm else {
+        let RelayAlgorithm::Neighbours { seed, rack_hosts } = algorithm else {
             return Self::Planned(Planned::new(algorithm.plan(node, nodes, segments)));
         };
-        let places = neighbours::neighbours(node.0 - 1, nodes - 1, seed);
+        let (place, places) = (node.0 - 1, nodes - 1);
+        let places = match rack_hosts {
+            Some(hosts) => neighbours::near_neighbours(place, places, seed, hosts),
+            None => neighbours::neighbours(place, places, seed),
+        };
         let known: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
         Self::Chosen(Box::new(HolderChoice::new(node, &known, segments, seed)))
     }

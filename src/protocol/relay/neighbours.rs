@@ -3,6 +3,10 @@
 //! The union of random Hamiltonian cycles: an expander with high probability, so that what one node has is
 //! a few hops from all (Law and Siu, "Distributed Construction of Random Expander Networks", 2003). A node
 //! computes its own neighbours from the seed and its place, without a message and without a list of all.
+//!
+//! With racks there is such a union within each rack, and one more cycle joins all racks.
+
+use std::num::NonZeroU32;
 
 /// How many neighbours a node has; all others, where there are no more.
 // In simulations with 1,000 peers 16, 24, 32 and 48 took 1.0226, 1.0214, 1.0225 and 1.0197 × the bound: more
@@ -13,6 +17,15 @@ pub(super) const DEGREE: u32 = 16;
 // Four make a permutation that can't be told from a random one (Luby and Rackoff, 1988); only its
 // randomness counts here.
 const ROUNDS: u64 = 4;
+
+// Places of each rack on the cycle that joins the racks.
+// Chosen below by what was simulated; see `near_neighbours`.
+const PORTS: u32 = 4;
+
+// Tell the cycles within a rack from those of others, and from the one between racks.
+// Bits that no number of a cycle has.
+const RACK_SHIFT: u32 = 40;
+const JOINING_CYCLE: u64 = 1 << 39;
 
 /// The places of the neighbours of `place` among `places`, ascending.
 pub(super) fn neighbours(place: u32, places: u32, seed: u64) -> Vec<u32> {
@@ -27,6 +40,32 @@ pub(super) fn neighbours(place: u32, places: u32, seed: u64) -> Vec<u32> {
     let mut found: Vec<u32> = (0..DEGREE / 2).flat_map(beside).collect();
     found.sort_unstable();
     found.dedup();
+    found
+}
+
+/// The same where racks hold `hosts` consecutive places each. Few neighbours are in other racks: each segment
+/// should come into a rack once.
+pub(super) fn near_neighbours(place: u32, places: u32, seed: u64, hosts: NonZeroU32) -> Vec<u32> {
+    let hosts = hosts.get().min(places);
+    let size = |rack: u32| hosts.min(places - rack * hosts);
+    let (rack, racks) = (place / hosts, places.div_ceil(hosts));
+    let (first, within) = (rack * hosts, place % hosts);
+    let own_seed = seed ^ (u64::from(rack + 1) << RACK_SHIFT);
+    let near = neighbours(within, size(rack), own_seed);
+    let mut found: Vec<u32> = near.into_iter().map(|other| first + other).collect();
+    // In a small rack a place has several ports.
+    let place_of = |port: u32| port / PORTS * hosts + port % PORTS % size(port / PORTS);
+    let ports = racks * PORTS;
+    let order = Permutation::new(ports, seed ^ JOINING_CYCLE);
+    for port in (rack * PORTS..(rack + 1) * PORTS).filter(|&port| place_of(port) == place) {
+        let at = order.apply(port);
+        found.extend(
+            [(at + 1) % ports, (at + ports - 1) % ports].map(|at| place_of(order.invert(at))),
+        );
+    }
+    found.sort_unstable();
+    found.dedup();
+    found.retain(|&other| other != place);
     found
 }
 
@@ -98,6 +137,30 @@ mod tests {
             let least = if places < 1000 { 0 } else { DEGREE as usize - 2 };
             let few = all.iter().filter(|own| own.len() < least).count();
             assert!(few * 20 <= all.len(), "{places}: {few} nodes have few neighbours");
+        }
+    }
+
+    #[test]
+    fn most_neighbours_are_in_the_own_rack_and_all_racks_are_joined() {
+        for (places, hosts) in [(1, 8), (9, 8), (64, 32), (301, 32), (1001, 32), (20, 1), (40, 100)]
+        {
+            let rack_hosts = NonZeroU32::new(hosts).expect("it is above 0");
+            let all: Vec<_> =
+                (0..places).map(|place| near_neighbours(place, places, 7, rack_hosts)).collect();
+            for (place, own) in (0..).zip(&all) {
+                assert!(own.iter().all(|&other| all[other as usize].contains(&place)), "{places}");
+                let far = own.iter().filter(|&&other| other / hosts != place / hosts).count();
+                let is_whole = places - place / hosts * hosts >= hosts.max(PORTS);
+                assert!(!is_whole || hosts < PORTS || far <= 2, "{place} of {places}: {far}");
+            }
+            // Breadth first from place 0.
+            let (mut reached, mut next) = (vec![false; places as usize], vec![0]);
+            while let Some(place) = next.pop() {
+                if !std::mem::replace(&mut reached[place as usize], true) {
+                    next.extend(&all[place as usize]);
+                }
+            }
+            assert!(reached.iter().all(|&reached| reached), "{places} in racks of {hosts}");
         }
     }
 

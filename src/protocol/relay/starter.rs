@@ -38,13 +38,13 @@ impl Starter {
         self.outcome.finished.len() - 1
     }
 
-    fn tell_all(&self, message: &Message, out: &mut Outbox) {
-        (1..).map(NodeId).take(self.peers()).for_each(|node| out.send(node, message.clone()));
+    fn tell_all(&self, message: Message, out: &mut Outbox) {
+        out.send_all((1..).map(NodeId).take(self.peers()), message);
     }
 
     fn end(&mut self, out: &mut Outbox) {
         self.has_ended = true;
-        self.tell_all(&Message::Stop, out);
+        self.tell_all(Message::Stop, out);
         out.push(Output::Finish);
     }
 
@@ -73,7 +73,7 @@ impl Node for Starter {
             self.ready += 1;
             if self.ready == self.peers() {
                 self.outcome.opened = Some(now);
-                self.tell_all(&Message::Open, out);
+                self.tell_all(Message::Open, out);
             }
         } else if let Message::Ready { problem: Some(reason) } = message {
             self.fail(from, reason, out);

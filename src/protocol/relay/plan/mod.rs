@@ -6,6 +6,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::num::NonZeroU32;
 
 use super::circulant::Schedule;
 use super::holder_choice::{EXPECTED_MAX, UPLOADS_MAX};
@@ -28,6 +29,9 @@ pub enum RelayAlgorithm {
     Neighbours {
         /// What the neighbours follow from; the same at all nodes.
         seed: u64,
+        /// Where racks hold so many hosts each, filled in the order of the ranks from rank 1 on: most
+        /// neighbours are in the own rack.
+        rack_hosts: Option<NonZeroU32>,
     },
 }
 
