@@ -36,6 +36,28 @@ fn a_run_for_each_number_of_peers_and_each_kind_of_links_is_filed() {
 }
 
 #[test]
+fn plans_and_racks_are_filed() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let out = folder.path().display().to_string();
+    let arguments = "--peers 23 --segments 60 --racks 8:4 --decide peers,tracker,chain,binomial,circulant --out";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let output = simulate(&[&arguments[..], &[&out]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let lines = fs::read_to_string(folder.path().join("scale.jsonl")).expect("it was filed");
+    let runs: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let decided: Vec<_> = runs.iter().filter_map(|run| run["decide"].as_str()).collect();
+    assert_eq!(decided, ["peers", "tracker", "chain", "binomial", "circulant"]);
+    for run in &runs {
+        assert_eq!(run["racks"], "8:4");
+        assert!(run["ratio_to_bound"].as_f64().is_some_and(|ratio| ratio >= 1.0), "{run}");
+        assert!(run["uplink_bytes_to_least"].as_f64().is_some_and(|ratio| ratio >= 1.0), "{run}");
+    }
+    let uplinks = |place: usize| runs[place]["uplink_bytes_to_least"].as_f64().expect("a number");
+    assert!(2.0 * uplinks(0) < uplinks(1), "near neighbours spare the links between racks");
+}
+
+#[test]
 fn a_tracker_that_takes_long_is_the_bound() {
     let busy = |message_us| {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -85,6 +107,10 @@ fn what_makes_no_world_is_refused() {
         ["--segment-bytes", "1"],
         ["--rates", "normal"],
         ["--message-us", "-1"],
+        ["--racks", "32"],
+        ["--racks", "0:4"],
+        ["--racks", "32:0.5"],
+        ["--decide", "ring"],
     ] {
         let output = simulate(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");

@@ -18,11 +18,12 @@ use crate::config::ranges::{
 use crate::config::{Engine, OVERRIDES, Override};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
-use crate::harness::scale_study::{Decide, Rates, ScaleStudy};
+use crate::harness::scale_study::{self, Decide, Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::cores::CoreShare;
 use crate::metrics::trace::TraceLog;
 use crate::report::compare::Figure;
+use crate::simulation::Racks;
 
 /// The whole command line. What the help says first is the description in `Cargo.toml`.
 #[derive(Debug, Parser)]
@@ -326,6 +327,10 @@ pub(super) struct SimulateArgs {
     /// peer is slower by that factor with that probability; one run for each
     #[arg(long, value_name = "DISTRIBUTION,…", value_delimiter = ',', default_value = "equal")]
     pub(super) rates: Vec<Rates>,
+    /// Racks of so many hosts each, in the order of the ranks. The link of a rack carries what its hosts do
+    /// together ÷ OVERSUBSCRIPTION, up and down [default: no such limit]
+    #[arg(long, value_name = "HOSTS:OVERSUBSCRIPTION", value_parser = scale_study::racks)]
+    pub(super) racks: Option<Racks>,
     /// Time that the tracker needs for one message, µs, or with a unit
     #[arg(long, value_name = "TIME", default_value_t)]
     pub(super) message_us: MessageTime,
@@ -358,6 +363,7 @@ impl SimulateArgs {
             link_bits_per_second: self.link_gbit.get() * 1e9,
             message_time: self.message_us.get(),
             latency: self.latency_us.get(),
+            racks: self.racks,
             seed: self.seed.get(),
         }
     }

@@ -30,7 +30,7 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
         for &rates in &args.rates {
             for peers in peers() {
                 if !args.quiet {
-                    show::note(&format!("{peers} peers, links {rates}, decided by the {decide}"));
+                    show::note(&format!("{peers} peers, links {rates}, --decide {decide}"));
                 }
                 match study.run(peers, rates, decide) {
                     Ok(run) => runs.push(run),

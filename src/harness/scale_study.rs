@@ -1,8 +1,10 @@
-//! How many peers can one tracker serve? Worlds of one owner and many peers, in virtual time.
+//! How many peers can one tracker serve, and how do peers without one fare? Worlds of one owner and many
+//! peers, in virtual time.
 
 use std::fmt::{self, Display};
 use std::fs;
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use crate::report::compare::Screen;
 use crate::report::compare::html::scaling::{self, Scaled};
 use crate::report::limits::bounds;
 use crate::report::statistics::quantile;
-use crate::simulation::{Run, World, WorldConfig};
+use crate::simulation::{Racks, Run, World, WorldConfig};
 use crate::store::available_bytes;
 use crate::time::Clock;
 
@@ -60,6 +62,13 @@ const EVENTS_MAX: u64 = 500;
 // A tenth of what a clock of 64 bits of nanoseconds lasts.
 const TIME_MAX: Duration = Duration::from_secs(58 * 365 * 86_400);
 
+// Hosts of a rack, at most: all simulated peers.
+const RACK_HOSTS_MAX: u32 = 100_000;
+
+// The rate of all hosts of a rack ÷ that of its link, at most.
+// Networks have 1 to 20; a link that is much slower than one host leaves nothing to study.
+const OVERSUBSCRIPTION_MAX: f64 = 1000.0;
+
 // Ranks below the first peer that wants the file: the tracker and the owner.
 const FIRST_WANTING: usize = 2;
 
@@ -70,6 +79,26 @@ choice! {
         Tracker = "tracker",
         /// Each holder chooses among a few neighbours.
         Peers = "peers",
+        /// A plan: a chain of hosts that send on what they get.
+        Chain = "chain",
+        /// A plan: a binomial tree.
+        Binomial = "binomial",
+        /// A plan: the round-optimal schedule on a circulant graph.
+        Circulant = "circulant",
+    }
+}
+
+impl Decide {
+    /// None where the tracker decides. The window is that of a swarm's peer.
+    fn algorithm(self, window: usize, seed: u64, racks: Option<Racks>) -> Option<RelayAlgorithm> {
+        let rack_hosts = racks.and_then(|racks| NonZeroU32::new(racks.hosts));
+        match self {
+            Self::Tracker => None,
+            Self::Peers => Some(RelayAlgorithm::Neighbours { seed, rack_hosts }),
+            Self::Chain => Some(RelayAlgorithm::Chain { window }),
+            Self::Binomial => Some(RelayAlgorithm::Binomial),
+            Self::Circulant => Some(RelayAlgorithm::Circulant),
+        }
     }
 }
 
@@ -139,6 +168,22 @@ impl Rates {
     }
 }
 
+/// Reads `HOSTS:OVERSUBSCRIPTION`.
+pub(crate) fn racks(text: &str) -> Result<Racks, String> {
+    let racks = text.split_once(':').and_then(|(hosts, times)| {
+        let (hosts, oversubscription) = (hosts.parse().ok()?, times.parse().ok()?);
+        let is_meant = (1..=RACK_HOSTS_MAX).contains(&hosts)
+            && (1.0..=OVERSUBSCRIPTION_MAX).contains(&oversubscription);
+        is_meant.then_some(Racks { hosts, oversubscription })
+    });
+    racks.ok_or_else(|| {
+        format!(
+            "use HOSTS:OVERSUBSCRIPTION, such as 32:4, with 1 <= HOSTS <= {RACK_HOSTS_MAX} and \
+             1 <= OVERSUBSCRIPTION <= {OVERSUBSCRIPTION_MAX}"
+        )
+    })
+}
+
 /// One owner's file, and the machine and network that carry it.
 #[derive(Clone, Debug)]
 pub(crate) struct ScaleStudy {
@@ -149,6 +194,7 @@ pub(crate) struct ScaleStudy {
     pub link_bits_per_second: f64,
     pub message_time: Duration,
     pub latency: Duration,
+    pub racks: Option<Racks>,
     pub seed: u64,
 }
 
@@ -182,6 +228,24 @@ impl ScaleStudy {
         bounds::links(&fast, self.segments) * segment_s
     }
 
+    /// The bound of all peers, segment times.
+    fn bound(&self, drawn: &[f64], peers: u32) -> f64 {
+        // The first rate is the tracker's, which sends no segments.
+        let links = bounds::links(&drawn[1..], self.segments);
+        match self.racks.filter(|racks| racks.hosts <= peers) {
+            Some(racks) => links.max(bounds::rack_link(self.segments, racks.segment_times())),
+            None => links,
+        }
+    }
+
+    /// What all racks took from others ÷ what they must: the file once each, but that of the owner.
+    fn uplink_bytes_to_least(&self, peers: u32, crossed: u64) -> Option<f64> {
+        // The owner is a host, too.
+        let others = peers / self.racks?.hosts;
+        let least = f64::from(others) * f64::from(self.segments);
+        (others > 0).then(|| crossed as f64 / least)
+    }
+
     fn patience(&self, peers: u32) -> Duration {
         (PATIENCE_SEGMENTS * self.segment_time())
             .max(PATIENCE_LATENCIES * (self.latency + self.message_time))
@@ -212,16 +276,7 @@ impl ScaleStudy {
         Ok(())
     }
 
-    pub(crate) fn run(
-        &self,
-        peers: u32,
-        rates: Rates,
-        decide: Decide,
-    ) -> Result<Scaled, StudyError> {
-        let segment_time = self.segment_time();
-        // As the simulation has it, in whole nanoseconds.
-        let segment_s = segment_time.as_secs_f64();
-        let drawn = rates.draw(peers, self.seed);
+    fn world(&self, peers: u32, drawn: &[f64], decide: Decide) -> World {
         let patience = self.patience(peers);
         let config = Config {
             request_patience: patience,
@@ -230,32 +285,42 @@ impl ScaleStudy {
             registration_patience: 100 * patience,
             ..Config::over_links(self.segment_bytes)
         };
+        let window = config.window;
         let scenario = WorldConfig {
             config,
-            segment_time,
+            segment_time: self.segment_time(),
             latency: self.latency,
             tracker_time: self.message_time,
             weighs_messages: true,
-            rates: drawn.clone(),
+            rates: drawn.to_vec(),
+            racks: self.racks,
             ..WorldConfig::broadcast(peers, self.segments, self.seed)
         };
+        match decide.algorithm(window, self.seed, self.racks) {
+            Some(algorithm) => World::broadcast(scenario, algorithm),
+            None => World::new(scenario),
+        }
+    }
+
+    pub(crate) fn run(
+        &self,
+        peers: u32,
+        rates: Rates,
+        decide: Decide,
+    ) -> Result<Scaled, StudyError> {
+        // As the simulation has it, in whole nanoseconds.
+        let segment_s = self.segment_time().as_secs_f64();
+        let drawn = rates.draw(peers, self.seed);
         let clock = Clock::start();
         let is_reset = reset_peak_rss();
         let before = peak_rss_bytes();
         let events_max = EVENTS_MAX * u64::from(peers) * u64::from(self.segments + 1);
-        let world = match decide {
-            Decide::Tracker => World::new(scenario),
-            Decide::Peers => {
-                World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: self.seed })
-            }
-        };
-        let run = world.run_within(TIME_MAX, events_max);
+        let run = self.world(peers, &drawn, decide).run_within(TIME_MAX, events_max);
         let run = run.filter(|run| run.outcome.errors.is_empty() && !run.makespan.is_zero());
         let run = run.ok_or(StudyError::Endless(peers))?;
         let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
         let took_s = clock.now().since(Default::default()).as_secs_f64();
-        // The first rate is the tracker's, which sends no segments.
-        let bound_s = bounds::links(&drawn[1..], self.segments) * segment_s;
+        let bound_s = self.bound(&drawn, peers) * segment_s;
         let makespan_s = run.makespan.as_secs_f64();
         let deliveries = f64::from(peers) * f64::from(self.segments);
         let delivered = deliveries * self.segment_bytes as f64;
@@ -267,6 +332,9 @@ impl ScaleStudy {
             segment_bytes: self.segment_bytes,
             link_bits_per_second: self.link_bits_per_second,
             rates: rates.to_string(),
+            racks: self
+                .racks
+                .map(|Racks { hosts, oversubscription }| format!("{hosts}:{oversubscription}")),
             message_s: self.message_time.as_secs_f64(),
             seed: self.seed,
             makespan_s,
@@ -280,6 +348,7 @@ impl ScaleStudy {
             own_finish_p50: quantile(&finishes.to_own, 0.5).unwrap_or(0.0),
             own_finish_p99: quantile(&finishes.to_own, 0.99).unwrap_or(0.0),
             own_finish_max: finishes.to_own.last().copied().unwrap_or(0.0),
+            uplink_bytes_to_least: self.uplink_bytes_to_least(peers, run.crossed),
             origin_copies: run.served[1] as f64 / f64::from(self.segments),
             tracker_messages_per_second: run.tracker_messages as f64 / makespan_s,
             tracker_messages_per_segment: run.tracker_messages as f64 / deliveries,
@@ -333,6 +402,23 @@ pub(crate) fn write(dir: &Path, runs: &[Scaled]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::MESSAGE_BYTES_MAX;
+    use crate::manifest::SegmentId;
+    use crate::protocol::{Message, Part, codec};
+    use crate::time::Timestamp;
+    use crate::verify::Digest;
+
+    fn study(segments: u32) -> ScaleStudy {
+        ScaleStudy {
+            segments,
+            segment_bytes: 1 << 20,
+            link_bits_per_second: 1e9,
+            message_time: Duration::from_micros(1),
+            latency: Duration::from_micros(10),
+            racks: None,
+            seed: 3,
+        }
+    }
 
     #[test]
     fn drawn_rates_follow_from_the_seed() {
@@ -343,5 +429,114 @@ mod tests {
         let mut wanting = drawn[FIRST_WANTING..].to_vec();
         wanting.sort_unstable_by(f64::total_cmp);
         assert!((0.9..1.1).contains(&wanting[500]), "{}", wanting[500]);
+    }
+
+    #[test]
+    fn rank_0_is_told_of_the_start_and_the_end_alone_where_peers_decide() {
+        let (peers, segments) = (9, 20);
+        let run = study(segments).run(peers, Rates::Equal, Decide::Peers).expect("it ends");
+        // From each node `Ready` and `Complete`, to each `Open` and `Stop`.
+        let messages = f64::from(4 * (peers + 1));
+        assert_eq!(run.tracker_messages_per_segment, messages / f64::from(peers * segments));
+    }
+
+    #[test]
+    fn control_bytes_are_those_of_all_messages() {
+        // As many as a node requests at once.
+        let segments = 8;
+        let run = study(segments).run(1, Rates::Equal, Decide::Chain).expect("it ends");
+        let digests = vec![Digest([7; 32]); segments as usize];
+        let bytes = postcard::to_allocvec(&digests).expect("plain data");
+        let requested = (0..segments).map(|segment| SegmentId(segment).into());
+        let for_both = [
+            Message::Ready { problem: None },
+            Message::Open,
+            Message::Complete { segments: 0 },
+            Message::Stop,
+        ];
+        let once = [
+            Message::Describe { index: 0 },
+            Message::Described(Part { index: 0, last: true, bytes }),
+            Message::Request { segments: requested.collect() },
+        ];
+        let mut buffer = vec![0; MESSAGE_BYTES_MAX];
+        let all = for_both.iter().chain(&for_both).chain(&once);
+        let control: usize =
+            all.map(|message| codec::encode(message, &mut buffer).expect("it fits").len()).sum();
+        assert_eq!(run.control_bytes_per_byte, control as f64 / f64::from(segments << 20));
+    }
+
+    #[test]
+    fn finishes_are_compared_with_their_own_bounds() {
+        // The tracker, the owner, and five peers; two are slower than the owner.
+        let rates = [1.0, 1.0, 1.0, 0.5, 2.0, 0.25, 1.0];
+        let ends = [0, 0, 12, 26, 15, 44, 11].map(|end| (end > 0).then(|| Timestamp(end + 100)));
+        let mut run = Run::default();
+        (run.outcome.opened, run.outcome.finished) = (Some(Timestamp(100)), ends.to_vec());
+        let finishes = Finishes::of(&run, &rates, 10e-9);
+        assert_eq!(finishes.all, [11e-9, 12e-9, 15e-9, 26e-9, 44e-9]);
+        assert_eq!(finishes.last_fast, 15e-9);
+        let to_own = [1.1, 1.1, 1.2, 1.3, 1.5];
+        assert!(finishes.to_own.iter().zip(to_own).all(|(own, exact)| (own - exact).abs() < 1e-9));
+    }
+
+    #[test]
+    fn ratios_follow_from_the_times_of_the_run() {
+        let (peers, study, rates) = (10, study(30), Rates::Slow(0.3, 4.0));
+        let scaled = study.run(peers, rates, Decide::Peers).expect("it ends");
+        let drawn = rates.draw(peers, study.seed);
+        let run = study.world(peers, &drawn, Decide::Peers).run();
+        let opened = run.outcome.opened.expect("it opened");
+        let finish = |rank: usize| {
+            let finished = run.outcome.finished[rank].expect("all have the file");
+            finished.since(opened).as_secs_f64()
+        };
+        let ranks: Vec<usize> = (2..=11).collect();
+        let mut all: Vec<f64> = ranks.iter().map(|&rank| finish(rank)).collect();
+        all.sort_unstable_by(f64::total_cmp);
+        // Linear interpolation: of ten values the median lies between the fifth and the sixth, and 99.9% at
+        // 8.991 places above the first.
+        let middle = f64::midpoint(all[4], all[5]);
+        let late = all[8] + 0.991 * (all[9] - all[8]);
+        assert!((scaled.finish_p999_over_p50 - late / middle).abs() < 1e-9, "{scaled:?}");
+        let fast: Vec<usize> = ranks.into_iter().filter(|&rank| drawn[rank] == 1.0).collect();
+        assert!((2..10).contains(&fast.len()), "{drawn:?}");
+        let last = fast.iter().map(|&rank| finish(rank)).fold(0.0, f64::max);
+        let bound = f64::from(30 + fast.len().ilog2()) * study.segment_time().as_secs_f64();
+        assert!((scaled.last_fast_to_bound - last / bound).abs() < 1e-9, "{scaled:?}");
+    }
+
+    #[test]
+    fn racks_take_what_they_must_and_no_more_with_a_chain() {
+        let racks = Some(Racks { hosts: 4, oversubscription: 2.0 });
+        let study = ScaleStudy { racks, ..study(20) };
+        // 12 hosts in three racks: a chain goes from rack to rack twice.
+        let run = study.run(11, Rates::Equal, Decide::Chain).expect("it ends");
+        assert_eq!(run.uplink_bytes_to_least, Some(1.0));
+        let run = study.run(3, Rates::Equal, Decide::Chain).expect("it ends");
+        assert_eq!(run.uplink_bytes_to_least, None);
+        // A binomial tree of 12 places: 0 sends to 4 and 8, and those stay in their racks.
+        let run = study.run(11, Rates::Equal, Decide::Binomial).expect("it ends");
+        assert_eq!(run.uplink_bytes_to_least, Some(1.0));
+        // A link of a rack that carries half of what a host does is the bound.
+        let racks = Some(Racks { hosts: 4, oversubscription: 8.0 });
+        let slow = ScaleStudy { racks, ..study }.run(11, Rates::Equal, Decide::Chain);
+        let slow = slow.expect("it ends");
+        let file_s = 20.0 * study.segment_time().as_secs_f64();
+        assert!(
+            (slow.bound_s - 2.0 * file_s).abs() < 1e-9 && slow.ratio_to_bound >= 1.0,
+            "{slow:?}"
+        );
+    }
+
+    #[test]
+    fn racks_are_read_or_refused() {
+        assert_eq!(racks("32:4"), Ok(Racks { hosts: 32, oversubscription: 4.0 }));
+        for text in ["", "32", "0:4", "32:0.5", "32:nan", "-1:4", "32:4:1", "32:1001", "100001:2"] {
+            assert!(
+                racks(text).is_err_and(|said| said.contains("HOSTS:OVERSUBSCRIPTION")),
+                "{text}"
+            );
+        }
     }
 }

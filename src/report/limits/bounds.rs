@@ -36,6 +36,12 @@ pub(crate) fn links(rates: &[f64], segments: u32) -> f64 {
     unequal_links(owner, peers, segments)
 }
 
+/// The shortest time to bring a file of `segments` into a rack over its link, where a segment takes so many
+/// segment times there.
+pub(crate) fn rack_link(segments: u32, segment_times: f64) -> f64 {
+    f64::from(segments) * segment_times
+}
+
 // M + ⌊log2 N⌋ rounds for M segments and N peers: the last segment that the owner sends needs
 // ⌊log2 N⌋ rounds more until all have it, because those who have it double in a round at best.
 //

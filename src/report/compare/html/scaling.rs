@@ -39,7 +39,7 @@ const STYLE: &str = "text { font: 11px sans-serif } .grid { stroke: #e9e9e4 } .a
 
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Scaled {
-    /// Who decides: the tracker, or the peers.
+    /// Who decides: the tracker, the peers, or a plan.
     pub decide: String,
     pub peers: u32,
     pub segments: u32,
@@ -47,6 +47,8 @@ pub(crate) struct Scaled {
     /// The bandwidth of a link of rate 1.
     pub link_bits_per_second: f64,
     pub rates: String,
+    /// Hosts of a rack, and by how much its link is oversubscribed; none where switches have no rate limit.
+    pub racks: Option<String>,
     /// The tracker's time for a message, seconds.
     pub message_s: f64,
     pub seed: u64,
@@ -63,6 +65,8 @@ pub(crate) struct Scaled {
     pub own_finish_p50: f64,
     pub own_finish_p99: f64,
     pub own_finish_max: f64,
+    /// What racks took from others ÷ what they must, which is the file once each. None without other racks.
+    pub uplink_bytes_to_least: Option<f64>,
     pub origin_copies: f64,
     pub tracker_messages_per_second: f64,
     /// Messages to and from rank 0 for each delivered segment.
@@ -79,7 +83,7 @@ pub(crate) struct Scaled {
 
 pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
     let columns = "#peers|decide|links|#makespan|#÷ bound|#median finish ÷ bound|\
-                   #last fast ÷ its bound|#p99 ÷ own|#p99.9 ÷ p50|#copies by owner|\
+                   #last fast ÷ its bound|#p99 ÷ own|#p99.9 ÷ p50|#uplinks ÷ least|#copies by owner|\
                    #tracker messages/segment|#tracker busy|#control bytes/byte|#memory/peer|\
                    #tracker saturates at|#took";
     let row = |run: &Scaled| {
@@ -95,6 +99,7 @@ pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
             format!("{:.3}", run.last_fast_to_bound),
             format!("{:.3}", run.own_finish_p99),
             format!("{:.3}", run.finish_p999_over_p50),
+            run.uplink_bytes_to_least.map_or("-".into(), |ratio| format!("{ratio:.3}")),
             format!("{:.3}", run.origin_copies),
             format!("{:.4}", run.tracker_messages_per_segment),
             format!("{:.1}%", run.tracker_utilization * 100.0),
