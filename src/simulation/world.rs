@@ -179,7 +179,12 @@ impl World {
                 self.input(to, Input::Message { from, message: &message });
             }
             SimulatedEvent::Wake { node } => {
-                self.armed[node.index()] = None;
+                // Otherwise a wake event that was pushed later came earlier and took its place. If both
+                // went on, each would arm the node anew, for ever.
+                let is_armed = self.armed[node.index()].take_if(|at| *at <= self.now).is_some();
+                if !is_armed {
+                    return;
+                }
                 let due = self.deadline(node).is_some_and(|deadline| deadline <= self.now);
                 if due {
                     self.input(node, Input::Deadline);
