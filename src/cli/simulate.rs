@@ -20,7 +20,9 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
     let study = args.study();
     let peers = || args.peers.iter().map(|peers| peers.get());
     for peers in peers() {
-        study.check(peers).map_err(|refusal| refusal.to_string())?;
+        for &decide in &args.decide {
+            study.check(peers, decide).map_err(|refusal| refusal.to_string())?;
+        }
     }
     if let Some(out) = &args.out {
         writable::folder(out)?;

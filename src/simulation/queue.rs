@@ -60,11 +60,16 @@ impl SimulatedEvent {
     }
 }
 
-/// An event and its key: time, then the order of pushing. That order is total, so that a seed reproduces
-/// a run event for event.
+/// Time, then the order of pushing. That order is total, so that a seed reproduces a run event for event.
+type EventKey = (Timestamp, u64);
+
+// The key of an empty lane.
+// No run pushes so many events.
+const NEVER: EventKey = (Timestamp(u64::MAX), u64::MAX);
+
 #[derive(Debug)]
 struct ScheduledEvent {
-    key: (Timestamp, u64),
+    key: EventKey,
     event: SimulatedEvent,
 }
 
@@ -89,37 +94,50 @@ impl PartialEq for ScheduledEvent {
 
 impl Eq for ScheduledEvent {}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Queue {
     /// Each in the order of its keys.
     lanes: [VecDeque<ScheduledEvent>; LANES],
     heap: BinaryHeap<ScheduledEvent>,
+    /// The key of the first event of each lane, and of the heap.
+    heads: [EventKey; LANES + 1],
     pushed: u64,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        let lanes = Default::default();
+        Self { lanes, heap: BinaryHeap::new(), heads: [NEVER; LANES + 1], pushed: 0 }
+    }
 }
 
 impl Queue {
     pub(super) fn push(&mut self, at: Timestamp, event: SimulatedEvent) {
-        let lane = event.lane().map(|lane| &mut self.lanes[lane]);
+        let lane = event.lane();
         let event = ScheduledEvent { key: (at, self.pushed), event };
         self.pushed += 1;
-        match lane.filter(|lane| lane.back().is_none_or(|last| last.key.0 <= at)) {
+        let fits = |&lane: &usize| self.lanes[lane].back().is_none_or(|last| last.key.0 <= at);
+        let place = lane.filter(fits).unwrap_or(LANES);
+        self.heads[place] = self.heads[place].min(event.key);
+        match self.lanes.get_mut(place) {
             Some(lane) => lane.push_back(event),
             None => self.heap.push(event),
         }
     }
 
     pub(super) fn pop(&mut self) -> Option<(Timestamp, SimulatedEvent)> {
-        let heads = self.lanes.iter().enumerate();
-        let heads = heads.filter_map(|(lane, events)| Some((events.front()?.key, lane)));
-        let first = heads.min();
-        let in_heap = self.heap.peek().map(|event| event.key);
-        let next = match (first, in_heap) {
-            (Some((key, lane)), in_heap) if in_heap.is_none_or(|other| key < other) => {
-                self.lanes[lane].pop_front()
+        let mut first = LANES;
+        for lane in 0..LANES {
+            if self.heads[lane] < self.heads[first] {
+                first = lane;
             }
-            _ => self.heap.pop(),
+        }
+        let (event, next) = match self.lanes.get_mut(first) {
+            Some(lane) => (lane.pop_front(), lane.front()),
+            None => (self.heap.pop(), self.heap.peek()),
         };
-        next.map(|event| (event.key.0, event.event))
+        self.heads[first] = next.map_or(NEVER, |event| event.key);
+        event.map(|event| (event.key.0, event.event))
     }
 }
 

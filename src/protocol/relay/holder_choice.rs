@@ -9,6 +9,7 @@
 //! bound, also where a tenth of them are slow and do not count. In a sketch in which receivers chose, it had after
 //! 1.14 to 1.26.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -86,6 +87,8 @@ struct Neighbour {
 #[derive(Debug)]
 pub struct HolderChoice {
     is_owner: bool,
+    /// The nodes of the own rack.
+    rack: Range<u32>,
     neighbours: Vec<Neighbour>,
     places: FxHashMap<NodeId, usize>,
     /// By segment: whether it is here or on its way.
@@ -117,6 +120,7 @@ impl HolderChoice {
         };
         Self {
             is_owner: false,
+            rack: 0..u32::MAX,
             neighbours: neighbours.iter().map(neighbour).collect(),
             places: neighbours.iter().enumerate().map(|(place, &id)| (id, place)).collect(),
             covered: Bits::new(count),
@@ -130,6 +134,11 @@ impl HolderChoice {
             retry_at: None,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0)),
         }
+    }
+
+    /// Other nodes are in other racks: a segment should come from there once.
+    pub(super) fn within(self, rack: Range<u32>) -> Self {
+        Self { rack, ..self }
     }
 
     /// This node has the file from the start.
@@ -184,12 +193,10 @@ impl HolderChoice {
     fn accept_or_refuse(&mut self, place: usize, segment: SegmentId, out: &mut Outbox) {
         self.cover(place, segment);
         let from = self.neighbours[place].id;
-        let is_full = self.expected >= EXPECTED_MAX;
-        if self.covered.has(segment.index()) || is_full {
-            out.send(
-                from,
-                Message::Refuse { segment, is_full: is_full && !self.covered.has(segment.index()) },
-            );
+        let is_covered = self.covered.has(segment.index())
+            || (!self.rack.contains(&from.0) && self.is_near(segment));
+        if is_covered || self.expected >= EXPECTED_MAX {
+            out.send(from, Message::Refuse { segment, is_full: !is_covered });
             return;
         }
         self.covered.set(segment.index(), true);
@@ -198,6 +205,12 @@ impl HolderChoice {
         out.send(from, Message::Request { segments: std::iter::once(segment.into()).collect() });
         let others = self.neighbours.iter().map(|neighbour| neighbour.id).filter(|&id| id != from);
         out.send_all(others, Message::Coming { segment });
+    }
+
+    /// Whether a neighbour in the own rack has a segment, or it is on its way there.
+    fn is_near(&self, segment: SegmentId) -> bool {
+        let mut near = self.neighbours.iter().filter(|one| self.rack.contains(&one.id.0));
+        near.any(|one| one.covered.has(segment.index()))
     }
 
     /// A segment is here, verified.

@@ -260,12 +260,20 @@ impl Moves {
             return Self::Planned(Planned::new(algorithm.plan(node, nodes, segments)));
         };
         let (place, places) = (node.0 - 1, nodes - 1);
-        let places = match rack_hosts {
+        let near = match rack_hosts {
             Some(hosts) => neighbours::near_neighbours(place, places, seed, hosts),
             None => neighbours::neighbours(place, places, seed),
         };
-        let known: Vec<_> = places.into_iter().map(|place| NodeId(place + 1)).collect();
-        Self::Chosen(Box::new(HolderChoice::new(node, &known, segments, seed)))
+        let known: Vec<_> = near.into_iter().map(|place| NodeId(place + 1)).collect();
+        let choice = HolderChoice::new(node, &known, segments, seed);
+        let rack = rack_hosts.map(|hosts| {
+            let first = place / hosts * hosts.get() + 1;
+            first..first.saturating_add(hosts.get())
+        });
+        Self::Chosen(Box::new(match rack {
+            Some(rack) => choice.within(rack),
+            None => choice,
+        }))
     }
 
     fn begin(&mut self, window: usize, segments: u32, is_owner: bool) {
