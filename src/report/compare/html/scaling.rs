@@ -13,7 +13,7 @@ use crate::report::units::{seconds, size};
 
 // What a table leaves out where there is no room, first to last: what the simulation costs, then what explains
 // makespan and tracker, which stay.
-const SCALING_DROPS: [&str; 12] = [
+const SCALING_DROPS: [&str; 13] = [
     "took",
     "memory/peer",
     "control bytes/byte",
@@ -23,6 +23,7 @@ const SCALING_DROPS: [&str; 12] = [
     "p99 ÷ own",
     "tracker messages/segment",
     "copies by owner",
+    "uplinks ÷ least",
     "tracker saturates at",
     "tracker busy",
     "÷ bound",
