@@ -10,7 +10,7 @@ use super::{Figure, Scenario, Screen, Set};
 use crate::escape::{self, wrapped};
 
 // The columns that say what was run.
-const KEYS: [&str; 5] = ["workload", "peers", "segment", "contender", "parameters"];
+const KEYS: [&str; 6] = ["workload", "peers", "segment", "contender", "conditions", "parameters"];
 // What an overview shows beside the makespan.
 const BESIDE: [Figure; 5] =
     [Figure::Bound, Figure::Balance, Figure::Rate, Figure::Segments, Figure::Cpu];
@@ -220,7 +220,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     }
     // Stable: the contenders of a scenario keep their order.
     rows.sort_by(|(_, left), (_, right)| left.scenario.cmp(&right.scenario));
-    let has_parameters = ambiguous(&rows);
+    let telling = telling(&rows);
     let is_ladder = pairings[0].rung.is_some();
     let is_one = pairings.len() == 1 && !is_ladder;
     let last = pairings[pairings.len() - 1].other.as_str();
@@ -240,9 +240,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     if has_contender {
         columns.push(Column::words(if is_ladder { "step" } else { "contender" }));
     }
-    if has_parameters {
-        columns.push(Column::words("parameters"));
-    }
+    columns.extend(telling.map(|(name, _)| Column::words(name)));
     let numbers = [base, "cv", other, "cv", "ratio", "95% interval", "p (Holm)", "detects", "δ"];
     columns.extend(numbers.map(Column::numbers));
     columns.push(Column::whole("verdict"));
@@ -251,9 +249,7 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
         if has_contender {
             cells.push(pairing.name_of(row).into());
         }
-        if has_parameters {
-            cells.push(row.scenario.details().into());
-        }
+        cells.extend(telling.map(|(_, of)| Cell::from(of(&row.scenario))));
         cells.extend(judged(*figure, row));
         cells
     };
@@ -262,15 +258,29 @@ pub(super) fn grid(pairings: &[Pairing]) -> Grid {
     Grid { title, columns, rows, notes, drops }
 }
 
-/// Whether two rows differ only in the parameters or conditions of their workloads.
-fn ambiguous(rows: &[(&Pairing, &JudgedPair)]) -> bool {
-    let short = |(pairing, row): &(&Pairing, &JudgedPair)| {
-        let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
-        (workload, peers, segment_bytes, pairing.name_of(row))
+/// A column's name, and what it says of a scenario.
+type Telling = (&'static str, fn(&Scenario) -> String);
+
+/// What tells rows apart beside workload, peers, size and contender, where that is not enough: the conditions of
+/// their launches, or the parameters of their workloads too.
+fn telling(rows: &[(&Pairing, &JudgedPair)]) -> Option<Telling> {
+    let conditions: Telling = ("conditions", |scenario| scenario.conditions.clone());
+    let is_ambiguous = |of: fn(&Scenario) -> String| {
+        let short = |(pairing, row): &(&Pairing, &JudgedPair)| {
+            let Scenario { workload, peers, segment_bytes, .. } = row.scenario.clone();
+            (workload, peers, segment_bytes, pairing.name_of(row), of(&row.scenario))
+        };
+        let mut all: Vec<_> = rows.iter().map(short).collect();
+        all.sort();
+        all.windows(2).any(|pair| pair[0] == pair[1])
     };
-    let mut all: Vec<_> = rows.iter().map(short).collect();
-    all.sort();
-    all.windows(2).any(|pair| pair[0] == pair[1])
+    if !is_ambiguous(|_| String::new()) {
+        None
+    } else if !is_ambiguous(conditions.1) {
+        Some(conditions)
+    } else {
+        Some(("parameters", Scenario::details))
+    }
 }
 
 pub(super) fn keys(scenario: &Scenario) -> Vec<Cell> {
