@@ -6,8 +6,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam::channel::{self, Sender};
-use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 use rayon::ThreadPool;
 
@@ -16,6 +14,8 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed};
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::sync::ArrayQueue;
+use crate::sync::channel::{self, Receiver, Sender};
 use crate::time::Timestamp;
 use crate::verify::{Digest, SEGMENT_PART_BYTES, SegmentHasher};
 
@@ -121,12 +121,7 @@ impl Checks {
         for number in 0..threads {
             let (receiver, done, waker) = (receiver.clone(), Arc::clone(&this.done), waker.clone());
             let mut trace = tracer.map(|tracer| tracer.recorder(TraceThread::worker(number)));
-            pool.spawn(move || {
-                for check in receiver {
-                    make(check, &done, &mut trace);
-                    waker.unpark();
-                }
-            });
+            pool.spawn(move || make_all(receiver, &done, &mut trace, || waker.unpark()));
         }
         this
     }
@@ -188,11 +183,19 @@ impl Checks {
     }
 }
 
-fn make(check: Check, done: &ArrayQueue<Checked>, trace: &mut Option<TraceRecorder>) {
-    let Check { from, segment, digest, slot, requested } = check;
-    let of = (segment.0, slot.bytes().len());
-    let result = timed(trace, SpanKind::Hashed, of, || slot.check(digest));
-    done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+/// Makes checks until nobody begins one any more.
+fn make_all(
+    checks: Receiver<Check>,
+    done: &ArrayQueue<Checked>,
+    trace: &mut Option<TraceRecorder>,
+    wake: impl Fn(),
+) {
+    for Check { from, segment, digest, slot, requested } in checks {
+        let of = (segment.0, slot.bytes().len());
+        let result = timed(trace, SpanKind::Hashed, of, || slot.check(digest));
+        done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+        wake();
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -271,5 +274,79 @@ mod tests {
         let ended: Vec<_> = std::iter::from_fn(|| checks.next()).collect();
         let valid: Vec<_> = ended.iter().map(|one| (one.segment.0, one.result.is_ok())).collect();
         assert_eq!(valid, [(0, true), (1, false), (2, true), (3, true)]);
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::sync::{ModelParker, explore};
+    use loom::thread;
+
+    #[test]
+    fn loom_each_segment_is_checked_once_and_the_node_is_woken_for_it() {
+        explore(2, || {
+            let node = ModelParker::new();
+            let (sender, receiver) = channel::bounded(CHECKS_MAX);
+            let mut checks = Checks { pool: Some(sender), threads: 2, ..Checks::inline() };
+            let workers = [receiver.clone(), receiver].map(|receiver| {
+                let (done, node) = (Arc::clone(&checks.done), node.clone());
+                thread::spawn(move || make_all(receiver, &done, &mut None, || node.unpark()))
+            });
+            let mut store = Store::new(2, 1).expect("a little memory");
+            for segment in (0..2).map(SegmentId) {
+                let slot = store.take().expect("one for each").fill(1);
+                // The second one is corrupt.
+                let right = Digest::of_segment(slot.bytes());
+                let digest = if segment.0 == 0 { right } else { Digest([0; 32]) };
+                let (from, requested) = (NodeId(1), Timestamp(0));
+                checks.begin(Check { from, segment, digest, slot, requested });
+            }
+            let mut times = [0, 0];
+            while times.iter().sum::<u32>() < 2 {
+                while let Some(Checked { segment, result, .. }) = checks.next() {
+                    times[segment.index()] += 1;
+                    assert_eq!(
+                        result.is_ok(),
+                        segment.0 == 0,
+                        "it is sealed if its digest is right"
+                    );
+                }
+                // Without a wake-up behind each result the last one would never be seen.
+                if times.iter().sum::<u32>() < 2 {
+                    node.park();
+                }
+            }
+            assert_eq!(times, [1, 1]);
+            let done = Arc::clone(&checks.done);
+            drop(checks);
+            workers.into_iter().for_each(|worker| worker.join().expect("it ends"));
+            assert!(done.pop().is_none(), "none was checked twice");
+        });
+    }
+
+    #[test]
+    fn loom_threads_end_when_their_node_ends_before_its_checks() {
+        explore(3, || {
+            let (sender, receiver) = channel::bounded(CHECKS_MAX);
+            let mut checks = Checks { pool: Some(sender), threads: 1, ..Checks::inline() };
+            let done = Arc::clone(&checks.done);
+            let worker = {
+                let done = Arc::clone(&done);
+                thread::spawn(move || make_all(receiver, &done, &mut None, || ()))
+            };
+            let mut store = Store::new(2, 1).expect("a little memory");
+            for segment in (0..2).map(SegmentId) {
+                let slot = store.take().expect("one for each").fill(1);
+                let (from, requested, digest) = (NodeId(1), Timestamp(0), Digest([0; 32]));
+                checks.begin(Check { from, segment, digest, slot, requested });
+            }
+            drop(checks);
+            worker.join().expect("it ends");
+            let checked: Vec<_> =
+                std::iter::from_fn(|| done.pop()).map(|one| one.segment.0).collect();
+            assert_eq!(checked, [0, 1], "in order, each once");
+        });
     }
 }

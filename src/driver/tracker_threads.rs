@@ -8,7 +8,6 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crossbeam::channel::{self, Receiver, Sender};
 use crossbeam::sync::Unparker;
 
 use super::stopwatch::Stopwatch;
@@ -20,6 +19,7 @@ use crate::protocol::tracker::{
 };
 use crate::protocol::{Input, Outbox, Output, Tracker};
 use crate::spawn::{self, ThreadError};
+use crate::sync::channel::{self, Receiver, Sender};
 use crate::time::Timestamp;
 use crate::transport::{Completion, Transport, TransportError};
 
@@ -59,13 +59,11 @@ impl TrackerThreads {
             let mut scratch = ServiceScratch::new(seed.wrapping_add(1 + thread));
             // The pool ends the process if one of them panics: its peer would wait for ever.
             pool.spawn(move || {
-                for request in waiting {
+                let answer = |request| {
                     let service = service.get().expect("the swarm is open before a peer asks");
-                    if done.send(scratch.answer(service, request)).is_err() {
-                        return;
-                    }
-                    waker.unpark();
-                }
+                    scratch.answer(service, request)
+                };
+                serve(waiting, answer, &done, || waker.unpark());
             });
         }
         Ok(Some(Self { requests, replies, service, patience }))
@@ -113,6 +111,21 @@ impl TrackerThreads {
         for request in tracker.take_requests() {
             self.requests.try_send(request).expect(BOUNDED);
         }
+    }
+}
+
+/// Answers requests until nobody makes one any more, or nobody takes the replies.
+fn serve<Q, R>(
+    requests: Receiver<Q>,
+    mut answer: impl FnMut(Q) -> R,
+    replies: &Sender<R>,
+    wake: impl Fn(),
+) {
+    for request in requests {
+        if replies.send(answer(request)).is_err() {
+            return;
+        }
+        wake();
     }
 }
 
@@ -277,5 +290,87 @@ mod tests {
         assert!(
             TrackerThreads::start(0, 1, LONG, parker.unparker()).is_ok_and(|none| none.is_none())
         );
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::sync::{ModelParker, explore};
+    use loom::thread::{self, JoinHandle};
+
+    /// Starts two threads that answer how often a peer has asked, and `wake` after each reply.
+    fn start(
+        wake: impl Fn() + Clone + Send + 'static,
+    ) -> (Sender<(usize, u32)>, Receiver<(usize, u32)>, [JoinHandle<()>; 2]) {
+        let (requests, waiting) = channel::bounded(2);
+        let (done, replies) = channel::bounded(2);
+        let threads = [waiting.clone(), waiting].map(|waiting| {
+            let (done, wake) = (done.clone(), wake.clone());
+            let answer = |(peer, asked): (usize, u32)| (peer, asked + 1);
+            thread::spawn(move || serve(waiting, answer, &done, wake))
+        });
+        (requests, replies, threads)
+    }
+
+    fn end(requests: Sender<(usize, u32)>, threads: [JoinHandle<()>; 2]) {
+        drop(requests);
+        threads.into_iter().for_each(|thread| thread.join().expect("it ends"));
+    }
+
+    #[test]
+    fn loom_a_thread_that_rests_is_woken_for_each_reply() {
+        explore(2, || {
+            let node = ModelParker::new();
+            let waker = node.clone();
+            let (requests, replies, threads) = start(move || waker.unpark());
+            for peer in 0..2 {
+                requests.try_send((peer, 0)).expect(BOUNDED);
+            }
+            let mut replied = [0, 0];
+            while replied != [1, 1] {
+                match replies.try_recv() {
+                    Ok((peer, _)) => replied[peer] += 1,
+                    Err(_) => node.park(),
+                }
+            }
+            end(requests, threads);
+            assert!(replies.try_recv().is_err(), "each is answered once");
+        });
+    }
+
+    #[test]
+    fn loom_requests_of_a_peer_are_answered_in_their_order() {
+        explore(2, || {
+            let (requests, replies, threads) = start(|| ());
+            for peer in 0..2 {
+                requests.try_send((peer, 0)).expect(BOUNDED);
+            }
+            let mut asked = [0, 0];
+            while asked != [1, 2] {
+                let reply = replies.recv_timeout(Duration::MAX);
+                let (peer, answered) = reply.expect("threads answer");
+                asked[peer] += 1;
+                assert_eq!(answered, asked[peer]);
+                // The second peer asks once more.
+                if (peer, answered) == (1, 1) {
+                    requests.try_send((peer, answered)).expect(BOUNDED);
+                }
+            }
+            end(requests, threads);
+            assert!(replies.try_recv().is_err(), "each is answered once");
+        });
+    }
+
+    #[test]
+    fn loom_threads_end_when_a_run_is_broken_off() {
+        explore(2, || {
+            let (requests, replies, threads) = start(|| ());
+            for peer in 0..2 {
+                requests.try_send((peer, 0)).expect(BOUNDED);
+            }
+            drop(replies);
+            end(requests, threads);
+        });
     }
 }

@@ -7,8 +7,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{self, Receiver, Sender};
-use crossbeam::queue::SegQueue;
 use crossbeam::sync::Unparker;
 
 use crate::manifest::{NodeId, SegmentId};
@@ -16,6 +14,8 @@ use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed}
 use crate::protocol::RequestedSegment;
 use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
+use crate::sync::SegQueue;
+use crate::sync::channel::{self, Receiver, Sender};
 use crate::tree::{Destinations, Layout, SegmentDigest, TreeSource};
 use crate::verify::Digest;
 
@@ -93,13 +93,8 @@ impl TreeWorkers {
                 let queue: Receiver<Task> = queue.clone();
                 let (disk, done, waker) = (Arc::clone(disk), Arc::clone(&done), waker.clone());
                 spawn::start("to read, hash and write", move || {
-                    let report = |one| {
-                        done.push(one);
-                        waker.unpark();
-                    };
-                    for task in queue {
-                        disk.run(task, &report, &mut trace);
-                    }
+                    let run = |task, report: &dyn Fn(Done)| disk.run(task, &report, &mut trace);
+                    work(queue, run, &done, || waker.unpark());
                 })
             })
             .collect::<Result<_, _>>()?;
@@ -121,6 +116,20 @@ impl Drop for TreeWorkers {
         self.tasks = None;
         self.threads.drain(..).for_each(|thread| drop(thread.join()));
     }
+}
+
+/// Runs tasks until nobody begins one any more, and reports each step.
+fn work(
+    queue: Receiver<Task>,
+    mut run: impl FnMut(Task, &dyn Fn(Done)),
+    done: &SegQueue<Done>,
+    wake: impl Fn(),
+) {
+    let report = |one| {
+        done.push(one);
+        wake();
+    };
+    queue.into_iter().for_each(|task| run(task, &report));
 }
 
 /// Gives everything its final name; what could not be, where that fails anywhere.
@@ -239,5 +248,75 @@ impl Disk {
         }
         let (read, digest) = found?;
         Some((digest, slot.fill(read).check_by(|_| true).ok()?))
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+    use crate::store::Pool;
+    use crate::sync::{ModelParker, explore};
+    use loom::thread;
+
+    /// What a disk does with a check, without a disk: it writes what it has reported.
+    fn check_and_write(task: Task, report: &dyn Fn(Done)) {
+        let Task::Check { from, segment, digest, slot } = task else { return };
+        let bytes = slot.bytes().to_vec();
+        let sealed = slot.check(digest).ok();
+        report(Done::Checked { from, segment, sealed: sealed.clone() });
+        if let Some(sealed) = sealed {
+            assert_eq!(sealed.bytes(), bytes, "nobody writes there while it is written to disk");
+            drop(sealed);
+            report(Done::Written { segment, problem: None });
+        }
+    }
+
+    #[test]
+    fn loom_a_slot_is_free_once_and_only_when_its_segment_is_written_and_dropped() {
+        explore(2, || {
+            let pool = Pool::new(2, 1).expect("a little memory");
+            let (tasks, queue) = channel::unbounded();
+            let (done, node) = (Arc::new(SegQueue::new()), ModelParker::new());
+            let workers = [queue.clone(), queue].map(|queue| {
+                let (done, node) = (Arc::clone(&done), node.clone());
+                thread::spawn(move || work(queue, check_and_write, &done, || node.unpark()))
+            });
+            for segment in (0..2).map(SegmentId) {
+                let slot = pool.take().expect("one for each").fill(1);
+                let right = Digest::of_segment(slot.bytes());
+                let digest = if segment.0 == 0 { right } else { Digest([0; 32]) };
+                let task = Task::Check { from: NodeId(1), segment, digest, slot };
+                tasks.send(task).expect("they take tasks");
+            }
+            let (mut checked, mut written, mut again) = ([0, 0], 0, Vec::new());
+            while checked.iter().sum::<u32>() + written < 3 {
+                let Some(one) = done.pop() else {
+                    node.park();
+                    continue;
+                };
+                match one {
+                    Done::Checked { segment, sealed, .. } => {
+                        checked[segment.index()] += 1;
+                        assert_eq!(sealed.is_some(), segment.0 == 0);
+                    }
+                    Done::Written { segment, .. } => {
+                        assert_eq!((segment.0, checked[0]), (0, 1), "it was reported before");
+                        written += 1;
+                    }
+                    Done::Read { .. } | Done::Loaded { .. } | Done::Published { .. } => {}
+                }
+                // What is free by now is written again.
+                again.extend(pool.take().map(|mut slot| {
+                    slot.bytes_mut()[0] = 1;
+                    slot
+                }));
+            }
+            assert_eq!((checked, written), ([1, 1], 1));
+            drop(tasks);
+            workers.into_iter().for_each(|worker| worker.join().expect("it ends"));
+            assert!(done.pop().is_none());
+            drop(again);
+            assert_eq!(pool.vacant(), 2);
+        });
     }
 }

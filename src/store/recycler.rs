@@ -4,10 +4,7 @@
 //! A slot's index is in the queue while its count is 0. Whoever takes it out has the only reference;
 //! whoever drops the last one puts it back, on any thread.
 
-#[cfg(not(loom))]
-use crossbeam::queue::ArrayQueue;
-
-use crate::sync::{AtomicU32, Ordering};
+use crate::sync::{ArrayQueue, AtomicU32, Ordering};
 
 /// The references to the slots of one arena.
 #[derive(Debug)]
@@ -55,30 +52,5 @@ impl Recycler {
     /// How many slots are free; others may take them meanwhile.
     pub(super) fn free(&self) -> usize {
         self.free.len()
-    }
-}
-
-/// `crossbeam`'s queue is checked by its authors; the model checks what is built on it.
-#[cfg(loom)]
-#[derive(Debug)]
-struct ArrayQueue<T>(loom::sync::Mutex<std::collections::VecDeque<T>>);
-
-#[cfg(loom)]
-impl<T> ArrayQueue<T> {
-    fn new(_capacity: usize) -> Self {
-        Self(loom::sync::Mutex::new(std::collections::VecDeque::new()))
-    }
-
-    fn push(&self, value: T) -> Result<(), T> {
-        self.0.lock().expect("nobody panicked").push_back(value);
-        Ok(())
-    }
-
-    fn pop(&self) -> Option<T> {
-        self.0.lock().expect("nobody panicked").pop_front()
-    }
-
-    fn len(&self) -> usize {
-        self.0.lock().expect("nobody panicked").len()
     }
 }

@@ -6,6 +6,7 @@ mod backpressure;
 mod dispatcher;
 mod outcome;
 mod peer_state;
+mod known_segments;
 mod late_reads;
 mod failed_fetches;
 mod offload;

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::adaptive_limits::AdaptiveLimits;
+use super::known_segments::KnownSegments;
 use super::late_reads::Reading;
 use crate::config::{
     Admission, BLOCKS_MAX, CORRUPT_TRIES_MAX, Config, EXCLUSIONS_MAX, HANDOUT_MAX,
@@ -17,7 +18,6 @@ use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
 use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
-use crate::sync::{AtomicU64, Ordering};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
@@ -69,9 +69,8 @@ pub struct Service {
     window: usize,
     flights_max: usize,
     limits: AdaptiveLimits,
-    // Bit `b` of word `i` is segment `64 i + b`. A bitmap, so that 64 segments are one operation.
     /// Segments whose digest is known; none where all are.
-    known: Option<Box<[AtomicU64]>>,
+    known: Option<KnownSegments>,
     // Segments that may wait at a holder that is not slow; none where slow peers are not looked
     // for.
     paced_load: Option<u32>,
@@ -166,15 +165,6 @@ impl Account {
     }
 }
 
-/// Segments whose digest is known, in words of 64.
-fn known(roster: &Roster) -> Box<[AtomicU64]> {
-    let words = roster.digests.chunks(Block::SEGMENTS as usize).map(|digests| {
-        let bits = (0..).zip(digests).filter(|(_, digest)| digest.get().is_some());
-        AtomicU64::new(bits.fold(0, |word, (bit, _): (u32, _)| word | 1 << bit))
-    });
-    words.collect()
-}
-
 impl Service {
     /// Opens a swarm among peers that registered, by rank, and rank 0, which did not.
     ///
@@ -203,7 +193,7 @@ impl Service {
             for (peer, held) in &late.peers {
                 held.iter().for_each(|place| swarm.hold(SegmentId(first + place.0), *peer));
             }
-            known(&roster)
+            KnownSegments::of(&roster.digests)
         });
         let paced = config.paced && config.admission == Admission::Slots;
         let paced_load = paced.then_some(config.holder_load);
@@ -233,18 +223,7 @@ impl Service {
         self.roster.digests[segment.index()].get_or_init(|| digest);
         self.swarm.read(segment, source);
         if let Some(known) = &self.known {
-            let Block { index, bits } = Block::of(segment);
-            // ORDERING: Release; pairs with the Acquire in `keep_known`; publishes the digest.
-            known[index as usize].fetch_or(bits, Ordering::Release);
-        }
-    }
-
-    /// Leaves only segments whose digest is known.
-    fn keep_known(&self, blocks: &mut [Block]) {
-        let Some(known) = &self.known else { return };
-        for block in blocks {
-            // ORDERING: Acquire; pairs with the Release in `settle_read`: who sees the bit sees the digest.
-            block.bits &= known[block.index as usize].load(Ordering::Acquire);
+            known.add(segment);
         }
     }
 
@@ -294,7 +273,9 @@ impl Service {
         let window = if account.excluded.len() < EXCLUSIONS_MAX { window } else { 0 };
         let room = usize::from(ask.room).min(window.saturating_sub(account.grants.len()));
         let lacks: u32 = blocks.iter().map(|block| block.bits.count_ones()).sum();
-        self.keep_known(&mut blocks);
+        if let Some(known) = &self.known {
+            known.keep(&mut blocks);
+        }
         let excluded = account.excluded.len();
         if ask.end_game {
             // End game (Cohen 2003, section 2.4.4; BEP 3): the last segments are requested once more,
