@@ -111,8 +111,8 @@ pub(super) struct StageArgs {
     /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
-    /// Bytes of segments that this rank sends and receives at most a second, such as 100M for both directions, or
-    /// up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
+    /// Bytes of segments that each rank sends to others and receives from them at most a second, also within its
+    /// host: such as 100M for each direction, or up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub(super) limit_rate: Option<LimitRate>,
     /// How progress is shown on stderr; `json`: a line a second with phase (listing, moving, writing), elapsed_s,
