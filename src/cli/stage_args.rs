@@ -124,7 +124,8 @@ pub(super) struct StageArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) metrics: Option<PathBuf>,
     /// Write what each rank asked, read, received, hashed, sent and wrote when, and for whom it waited, to this file,
-    /// which ui.perfetto.dev and chrome://tracing open, with at most 65536 spans of each thread; rank 0 writes it
+    /// which ui.perfetto.dev and chrome://tracing open; rank 0 writes it. A buffer of a thread takes 65536 spans; the
+    /// file says how many were dropped
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) trace: Option<PathBuf>,
     #[command(flatten)]
