@@ -439,8 +439,9 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let dirs = destination_dirs(args, 0, &host);
     let listed = match refusal(&args.sources, &dirs) {
         Some(refusal) => Err(refusal),
-        None => check_outputs(args)
-            .and_then(|()| SourceList::read(args, false, RateLimits::default())),
+        None => {
+            check_outputs(args).and_then(|()| SourceList::read(args, false, RateLimits::default()))
+        }
     };
     let listed = listed.and_then(|listed| {
         let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;

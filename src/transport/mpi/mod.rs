@@ -88,9 +88,8 @@ pub struct MpiTransport {
     ended: Vec<EndedFragment>,
     /// Messages that came, until the end of a poll.
     unread: Vec<UnreadMessage>,
-    /// Messages that came while a receive that was posted earlier had not ended; none in the place of one that
-    /// brought segments.
-    early: Vec<(u64, Option<(NodeId, Box<Message>)>)>,
+    /// Messages that came while a receive that was posted earlier had not ended.
+    early: Vec<(u64, EarlyMessage)>,
     /// Messages that were read, to be written over.
     #[expect(clippy::vec_box, reason = "the boxes are what is used again: events hold boxes")]
     spares: Vec<Box<Message>>,
@@ -119,6 +118,9 @@ enum EndedFragment {
     Receive(EndedReceive),
     Send { place: usize },
 }
+
+/// What a posted receive brought: none where it brought segments.
+type EarlyMessage = Option<(NodeId, Box<Message>)>;
 
 /// From a message and its bytes to other bytes.
 type Replace = Box<dyn FnMut(&Message, &[u8]) -> Option<Vec<u8>>>;
