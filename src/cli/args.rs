@@ -346,8 +346,8 @@ pub(super) struct SimulateArgs {
     pub(super) out: Option<PathBuf>,
     /// Show all columns of the table, however wide. Without it the table fits its terminal, or COLUMNS, or 80
     /// columns where there is neither, and these are left out, in this order: took, memory, control bytes,
-    /// p99.9, last fast, median finish, p99, messages, copies, saturation, tracker busy, ÷ bound. The table.txt
-    /// of --out has all
+    /// p99.9, last fast, median finish, p99, messages, copies, uplinks, saturation, tracker busy, ÷ bound. The
+    /// table.txt of --out has all
     #[arg(long)]
     pub(super) wide: bool,
     /// Do not say which run is under way

@@ -14,6 +14,10 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use super::launcher::Launcher;
 use super::show as terminal;
 
+/// What becomes of a stage.
+// The journal of the destination knows the rest.
+pub(super) const RUN_AGAIN: &str = "what is there is kept; run the same command again";
+
 /// How to go on, once there is something to keep.
 static TO_GO_ON: OnceLock<String> = OnceLock::new();
 

@@ -54,10 +54,6 @@ const MEMORY_MOST: u64 = 1 << 30;
 // eight ranks took 2.4 s longer than with memory at hand, 64 MiB 0.3 s.
 const MEMORY_OF_RANK: u64 = 64 << 20;
 
-// What becomes of a stage that is interrupted.
-// The journal of the destination knows the rest.
-const RUN_AGAIN: &str = "what is there is kept; run the same command again";
-
 /// How many segments a rank has memory for, where the limits of its host allow it.
 // Several times what is under way, also with the largest segments.
 const SLOTS_ENOUGH: u64 = 128;
@@ -461,7 +457,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let SourceList { manifest, is_whole, digests, identities } = listed;
     let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
-    interrupt::begin(RUN_AGAIN);
+    interrupt::begin(interrupt::RUN_AGAIN);
     dirs.iter().for_each(|dir| remove_left_over(dir));
     let locks = FolderLocks::of(&dirs, &host, args.mkdir);
     let limit = config(args, 1, false).registration_patience;

@@ -16,8 +16,8 @@ use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::stage_progress::progress;
 use super::stage_summary::StageSummary;
 use super::{
-    HostShare, RUN_AGAIN, RankSetup, SourceList, binding_note, check_outputs, config,
-    destination_dirs, host_name, refusal,
+    HostShare, RankSetup, SourceList, binding_note, check_outputs, config, destination_dirs,
+    host_name, refusal,
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
@@ -167,7 +167,7 @@ impl StageJob<'_> {
             .zip(&writers)
             .filter_map(|(dir, writer)| writer.is_none().then_some(dir))
             .collect();
-        interrupt::begin(RUN_AGAIN);
+        interrupt::begin(interrupt::RUN_AGAIN);
         let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
         let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
         let mut setup = RankSetup::open(

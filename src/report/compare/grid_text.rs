@@ -37,7 +37,7 @@ impl Screen {
 type ShortNames<'a> = BTreeMap<&'a str, String>;
 
 /// The columns that are shown: the place of each in the table, and its texts, the heading first.
-type Shown = Vec<(usize, Vec<String>)>;
+type ShownColumns = Vec<(usize, Vec<String>)>;
 
 impl Grid {
     /// Aligned text, a line a row.
@@ -73,7 +73,7 @@ impl Grid {
     }
 
     /// What fits into so many columns, and a note if that is not all.
-    fn fitted(&self, most: usize) -> (Shown, Option<String>) {
+    fn fitted(&self, most: usize) -> (ShownColumns, Option<String>) {
         let whole: Vec<Vec<String>> = (0..self.columns.len())
             .map(|index| {
                 let cells = self.rows.iter().map(|row| &row[index].text);
@@ -84,9 +84,10 @@ impl Grid {
                     .collect()
             })
             .collect();
-        let mut shown: Shown = whole.iter().cloned().enumerate().collect();
-        let is_wide =
-            |shown: &Shown| shown.iter().map(|(_, texts)| 2 + widest(texts)).sum::<usize>() > most;
+        let mut shown: ShownColumns = whole.iter().cloned().enumerate().collect();
+        let is_wide = |shown: &ShownColumns| {
+            shown.iter().map(|(_, texts)| 2 + widest(texts)).sum::<usize>() > most
+        };
         if is_wide(&shown) {
             self.shorten(&whole, &mut shown, NAME_COLUMNS);
         }
@@ -118,7 +119,7 @@ impl Grid {
     }
 
     /// Shortens names: the cells of columns of words, and the headings of numbers.
-    fn shorten(&self, whole: &[Vec<String>], shown: &mut Shown, most: usize) {
+    fn shorten(&self, whole: &[Vec<String>], shown: &mut ShownColumns, most: usize) {
         let is_number = |index: usize| self.columns[index].is_number;
         let headings: Vec<String> = whole.iter().map(|texts| texts[0].clone()).collect();
         let headings = shortened(&headings, most);
