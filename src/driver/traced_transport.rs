@@ -128,6 +128,10 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
         self.inner.serve(to, requested, payload)
     }
 
+    fn flush(&mut self) -> Result<(), TransportError> {
+        self.inner.flush()
+    }
+
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
         if events.is_empty() {
@@ -149,6 +153,10 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
 
     fn wakes(&self) -> bool {
         self.inner.wakes()
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        self.inner.deadline()
     }
 }
 

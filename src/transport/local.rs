@@ -15,6 +15,7 @@ use crate::config::{MAILBOX_EVENTS, SPARE_MESSAGES_PER_NODE, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment};
 use crate::store::{SealedSegment, VacantSlot};
+use crate::time::Timestamp;
 
 #[derive(Debug)]
 enum MailboxEvent {
@@ -119,7 +120,7 @@ impl LocalTransport {
         refused
     }
 
-    fn flush(&mut self) {
+    fn post_backlog(&mut self) {
         for _ in 0..self.backlog.len() {
             let Some((to, event)) = self.backlog.pop_front() else { return };
             if let Some(event) = self.try_post(to, event) {
@@ -189,6 +190,10 @@ impl Transport for LocalTransport {
         self.post(to, MailboxEvent::Segment { from, segment, payload })
     }
 
+    fn flush(&mut self) -> Result<(), TransportError> {
+        Ok(())
+    }
+
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         for (_, message) in events.messages.drain(..) {
             // A full queue frees it.
@@ -196,7 +201,7 @@ impl Transport for LocalTransport {
         }
         events.completions.clear();
         events.payload_messages = 0;
-        self.flush();
+        self.post_backlog();
         let done = &mut events.completions;
         done.extend(self.forgotten.drain(..).map(|slot| Completion::Forgotten { slot }));
         // Only what is there now: with a mailbox that fills as fast as it is emptied, the node would
@@ -225,5 +230,9 @@ impl Transport for LocalTransport {
 
     fn wakes(&self) -> bool {
         true
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
     }
 }

@@ -42,9 +42,7 @@ pub trait Transport {
     ) -> Result<(), TransportError>;
 
     /// Has what waits for company in one message leave without it.
-    fn flush(&mut self) -> Result<(), TransportError> {
-        Ok(())
-    }
+    fn flush(&mut self) -> Result<(), TransportError>;
 
     /// Makes progress, and replaces what is in `events` by what has happened since.
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError>;
@@ -56,9 +54,8 @@ pub trait Transport {
     fn wakes(&self) -> bool;
 
     /// When the transport is to be polled although nothing comes.
-    fn deadline(&self) -> Option<Timestamp> {
-        None
-    }
+    // Without a default, as all of them: a transport around another one must not forget to ask it.
+    fn deadline(&self) -> Option<Timestamp>;
 }
 
 /// What has happened at a node since the last poll.

@@ -154,6 +154,10 @@ where
         self.release()
     }
 
+    fn flush(&mut self) -> Result<(), TransportError> {
+        self.inner.flush()
+    }
+
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
         for completion in &events.completions {
@@ -164,7 +168,9 @@ where
         if self.unsent.is_empty() && self.unrequested.is_empty() {
             return Ok(());
         }
-        self.release()
+        self.release()?;
+        // The node may rest now.
+        self.inner.flush()
     }
 
     fn is_flushed(&self) -> bool {

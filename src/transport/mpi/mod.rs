@@ -34,6 +34,7 @@ use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment, codec};
 use crate::store::{SealedSegment, VacantSlot};
+use crate::time::Timestamp;
 use crate::watchdog;
 pub use hosts::{HostRanks, HostSums, here, sum_here};
 use packed::{PackedMessage, Packing, Unpacking, is_packed, packed_in};
@@ -438,6 +439,10 @@ impl Transport for MpiTransport {
 
     fn wakes(&self) -> bool {
         false
+    }
+
+    fn deadline(&self) -> Option<Timestamp> {
+        None
     }
 }
 
