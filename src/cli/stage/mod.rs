@@ -411,21 +411,20 @@ fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     config
 }
 
+/// The list of the sources, and how they are cut, where there is no other rank.
+fn list_here(args: &StageArgs, dirs: &[PathBuf]) -> Result<(SourceList, Layout), String> {
+    refusal(&args.sources, dirs).map_or(Ok(()), Err)?;
+    check_outputs(args)?;
+    let listed = SourceList::read(args, false, RateLimits::default())?;
+    let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
+    Ok((listed, layout))
+}
+
 fn stage_locally(args: &StageArgs) -> u8 {
     let clock = Clock::start();
     let host = host_name();
     let dirs = destination_dirs(args, 0, &host);
-    let listed = match refusal(&args.sources, &dirs) {
-        Some(refusal) => Err(refusal),
-        None => {
-            check_outputs(args).and_then(|()| SourceList::read(args, false, RateLimits::default()))
-        }
-    };
-    let listed = listed.and_then(|listed| {
-        let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
-        Ok((listed, layout))
-    });
-    let (listed, layout) = match listed {
+    let (listed, layout) = match list_here(args, &dirs) {
         Ok(listed) => listed,
         Err(refusal) => {
             terminal::error(&refusal);
