@@ -1,5 +1,4 @@
-//! How many peers can one tracker serve, and how do peers without one fare? Worlds of one owner and many
-//! peers, in virtual time.
+//! How many peers can one tracker serve, and how do peers fare without? Worlds of many peers in virtual time.
 
 use std::fmt::{self, Display};
 use std::fs;
