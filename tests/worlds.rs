@@ -3,6 +3,8 @@
 
 #[path = "worlds/late.rs"]
 mod late;
+#[path = "worlds/parts.rs"]
+mod parts;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

@@ -7,7 +7,7 @@ use super::Registration;
 use super::registration::LateEntry;
 use crate::config::LATE_SEGMENTS_MAX;
 use crate::escape;
-use crate::manifest::{FileName, NameError, NodeId, Quoted, SegmentSet};
+use crate::manifest::{FileName, NameError, NodeId, Quoted, SegmentId, SegmentSet};
 use crate::verify::Digest;
 
 /// A file whose digests are found while the swarm runs.
@@ -16,12 +16,37 @@ pub(crate) struct LateFile {
     pub(crate) name: Box<str>,
     /// How many segments its sources count.
     pub(crate) count: u32,
-    /// Who can read it.
+    /// Who can read it, or parts of it.
     pub(crate) sources: Vec<NodeId>,
-    /// Who wants it, and which segments each has already, by position.
-    pub(crate) peers: Vec<(NodeId, SegmentSet)>,
+    /// Who takes part, ascending.
+    pub(crate) peers: Vec<LatePeer>,
     /// Digests that sources know, by position, and who said so first.
     pub(crate) digests: BTreeMap<u32, (NodeId, Digest)>,
+}
+
+/// A peer of a late file. Its sets are of positions, and made for no segment where they are empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LatePeer {
+    pub(crate) node: NodeId,
+    /// What it has already.
+    pub(crate) held: SegmentSet,
+    /// What it does not want.
+    pub(crate) unwanted: SegmentSet,
+    /// What it can't read, as a source.
+    pub(crate) lacking: SegmentSet,
+}
+
+impl LatePeer {
+    /// Whether it wants a segment that it has not.
+    pub(crate) fn wants(&self, position: SegmentId) -> bool {
+        !self.held.contains(position) && !self.unwanted.contains(position)
+    }
+
+    /// What it has already, or does not want.
+    fn done(&self) -> impl Iterator<Item = SegmentId> + '_ {
+        let others = self.unwanted.iter().filter(|&position| !self.held.contains(position));
+        self.held.iter().chain(others)
+    }
 }
 
 /// Registrations of a late file that contradict each other.
@@ -102,9 +127,29 @@ impl LateFile {
         })
     }
 
-    /// Segments that a peer has already.
-    pub(crate) fn held_by(&self, peer: NodeId) -> usize {
-        self.peers.iter().find(|(node, _)| *node == peer).map_or(0, |(_, held)| held.len())
+    /// Segments that a peer has already, or does not want.
+    pub(crate) fn done_by(&self, peer: NodeId) -> usize {
+        self.peer(peer).map_or(0, |peer| peer.done().count())
+    }
+
+    pub(crate) fn peer(&self, node: NodeId) -> Option<&LatePeer> {
+        let found = self.peers.binary_search_by_key(&node, |peer| peer.node);
+        found.ok().map(|found| &self.peers[found])
+    }
+
+    /// Whether peers want, or sources have, different parts of it.
+    pub(crate) fn has_parts(&self) -> bool {
+        self.peers.iter().any(|peer| !peer.unwanted.is_empty() || !peer.lacking.is_empty())
+    }
+
+    /// How many peers want each segment and have it not.
+    pub(crate) fn demand(&self) -> Box<[u32]> {
+        let everybody = u32::try_from(self.peers.len()).unwrap_or(u32::MAX);
+        let mut demand = vec![everybody; self.count as usize].into_boxed_slice();
+        for peer in &self.peers {
+            peer.done().for_each(|position| demand[position.index()] -= 1);
+        }
+        demand
     }
 
     fn add_source(
@@ -149,7 +194,11 @@ impl LateFile {
                 return Err(LateFileError::DigestsDiffer { name, first, second: node, position });
             }
         }
-        self.peers.push((node, entry.held.clone()));
+        if entry.source.is_none() && !entry.lacking.is_empty() {
+            return Err(LateFileError::NoSuchSegments { name, node });
+        }
+        let LateEntry { held, unwanted, lacking, .. } = entry.clone();
+        self.peers.push(LatePeer { node, held, unwanted, lacking });
         Ok(())
     }
 }
@@ -180,7 +229,7 @@ mod tests {
         let late_file = late(&[source(70), holder(70, &[3, 69]), source(70)]).expect("they agree");
         let late_file = late_file.expect("there is one");
         assert_eq!(late_file.sources, [NodeId(1), NodeId(3)]);
-        assert_eq!((late_file.count, late_file.held_by(NodeId(2))), (70, 2));
+        assert_eq!((late_file.count, late_file.done_by(NodeId(2))), (70, 2));
         let error = late(&[source(70), source(71)]).expect_err("they differ");
         assert_eq!(
             error,

@@ -44,12 +44,16 @@ pub struct OwnedEntry {
 pub struct LateEntry {
     /// Its name.
     pub name: Box<str>,
-    /// How many segments the file has, from a peer that is a source: it can read all of them. At most
-    /// [`crate::config::LATE_SEGMENTS_MAX`].
+    /// How many segments the file has, from a peer that is a source: it can read all of them but those that it
+    /// lacks. At most [`crate::config::LATE_SEGMENTS_MAX`].
     pub source: Option<u32>,
     /// Segments that the peer has already, by their positions in the file; a set made for no segment
     /// where it has none.
     pub held: SegmentSet,
+    /// Segments that the peer does not want, likewise.
+    pub unwanted: SegmentSet,
+    /// Segments that a source can't read, since it has not got them, likewise.
+    pub lacking: SegmentSet,
     /// Digests that a source knows, by position, ascending.
     pub digests: Vec<(u32, Digest)>,
 }
@@ -57,11 +61,13 @@ pub struct LateEntry {
 impl LateEntry {
     /// Whether it can be of a file of `count` segments.
     pub(crate) fn fits(&self, count: u32) -> bool {
-        let held =
-            self.held.is_empty() || SegmentSet::from_bytes(count, &self.held.to_bytes()).is_some();
+        let is_of_file = |set: &SegmentSet| {
+            set.is_empty() || SegmentSet::from_bytes(count, &set.to_bytes()).is_some()
+        };
+        let sets = [&self.held, &self.unwanted, &self.lacking].into_iter().all(is_of_file);
         let ascends = self.digests.windows(2).all(|pair| pair[0].0 < pair[1].0);
         let digests = ascends && self.digests.last().is_none_or(|&(last, _)| last < count);
-        held && digests && self.source.is_none_or(|source| source == count)
+        sets && digests && self.source.is_none_or(|source| source == count)
     }
 }
 

@@ -161,8 +161,8 @@ impl Roster {
     pub(crate) fn wanted_by(&self, peer: NodeId) -> u64 {
         let wanted = self.named.get(peer.index()).map_or(&[][..], |named| &named.wanted);
         let segments = |&file: &FileId| self.geometry.segments_of(file).len();
-        let held = self.late.as_ref().map_or(0, |late| late.held_by(peer));
-        (wanted.iter().flatten().map(segments).sum::<usize>() - held) as u64
+        let done = self.late.as_ref().map_or(0, |late| late.done_by(peer));
+        (wanted.iter().flatten().map(segments).sum::<usize>() - done) as u64
     }
 
     /// Bytes of all files that somebody wants, each counted once, at `segment_bytes` a segment.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::manifest::{NodeId, SegmentSet};
+use crate::manifest::NodeId;
 use crate::protocol::{LateEntry, OwnedEntry, Registration};
 use crate::time::Timestamp;
 use crate::verify::Digest;
@@ -116,8 +116,7 @@ impl WorldConfig {
             Registration::Late(LateEntry {
                 name: "tree".into(),
                 source: (rank <= sources).then_some(segments),
-                held: SegmentSet::default(),
-                digests: Vec::new(),
+                ..LateEntry::default()
             })
         };
         Self::of((1..=peers).map(registration).collect(), seed)

@@ -87,12 +87,12 @@ impl Swarm {
         self.look(segment, &mut |place, file| file.hold(place, peer));
     }
 
-    /// `source` has read a segment of a late file. It is super-seeding until each that it has read was
-    /// handed out once.
-    pub fn read(&self, segment: SegmentId, source: NodeId) {
+    /// `source` has read a segment of a late file. It is super-seeding until each that it has read, and that
+    /// `is_wanted` by others, was handed out once.
+    pub fn read(&self, segment: SegmentId, source: NodeId, is_wanted: bool) {
         self.counters.offer(source);
         self.look(segment, &mut |place, file| {
-            if file.read(place, source) {
+            if file.read(place, source) && is_wanted {
                 self.counters.add_unseeded(source, 1);
             }
         });

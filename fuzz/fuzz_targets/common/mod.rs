@@ -210,9 +210,22 @@ pub fn late_registration(rank: u32) -> Registration {
     if rank == 2 || rank == 3 {
         (0..count / rank).for_each(|position| drop(held.insert(SegmentId(position))));
     }
+    // Every so many-th of its segments.
+    let some = |step: u32| {
+        let mut set = SegmentSet::none_of(count);
+        (0..count).step_by(step as usize).for_each(|at| drop(set.insert(SegmentId(at))));
+        set
+    };
     let source = (rank < 3).then_some(count);
     let digests = if rank == 1 { vec![(5, Digest([7; 32]))] } else { Vec::new() };
-    Registration::Late(LateEntry { name: "tree".into(), source, held, digests })
+    Registration::Late(LateEntry {
+        name: "tree".into(),
+        source,
+        held,
+        unwanted: some(3 + rank),
+        lacking: if source.is_some() { some(5 + rank) } else { SegmentSet::default() },
+        digests,
+    })
 }
 
 pub fn part_of(content: &impl serde::Serialize) -> Part {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 
 use crate::config::{BLOCKS_MAX, Config, HANDOUT_MAX};
-use crate::manifest::{Block, FileId, NodeId, SegmentId, SegmentSet};
+use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
 use super::announcements::Announcements;
@@ -22,8 +22,8 @@ use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
-    Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Outbox, Output, RequestedSegment,
+    Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, LateEntry,
+    Message, Outbox, Output, RequestedSegment,
 };
 
 /// Of the segments that it lacks, a peer has at most one in so many in flight, or the least window.
@@ -109,12 +109,15 @@ impl Fetch {
         self.wants = Wants::new(owned, wanted);
     }
 
-    /// Begins with a late file of which the peer has some segments, by their positions in the file.
-    pub(super) fn begin_late(&mut self, listing: Listing, is_source: bool, held: &SegmentSet) {
+    /// Begins with a late file of which the peer has some segments, or does not want some.
+    pub(super) fn begin_late(&mut self, listing: Listing, entry: &LateEntry) {
         self.begin(&[], &[listing]);
-        self.is_source = is_source;
-        for place in held.iter() {
+        self.is_source = entry.source.is_some();
+        for place in entry.held.iter() {
             self.wants.keep(SegmentId(listing.first + place.0));
+        }
+        for place in entry.unwanted.iter() {
+            self.wants.leave_out(SegmentId(listing.first + place.0));
         }
     }
 

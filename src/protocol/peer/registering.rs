@@ -2,7 +2,7 @@
 
 use super::{Peer, PeerPhase};
 use crate::protocol::message::shortened;
-use crate::protocol::registration::{Catalogue, LateEntry, Outgoing, PartProgress};
+use crate::protocol::registration::{Catalogue, Outgoing, PartProgress};
 use crate::protocol::{Outbox, Output, Part, Violation};
 use crate::time::Timestamp;
 
@@ -53,9 +53,7 @@ impl Peer {
                 let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
                 // Now, not at `Open`: another peer may hear `Open` first, and its request come first.
                 match (self.late.take(), &wanted[..]) {
-                    (Some(LateEntry { source, held, .. }), &[listing]) => {
-                        self.fetch.begin_late(listing, source.is_some(), &held);
-                    }
+                    (Some(entry), &[listing]) => self.fetch.begin_late(listing, &entry),
                     _ => self.fetch.begin(&self.listings.owned, &wanted),
                 }
                 if self.report.broken.is_some() {

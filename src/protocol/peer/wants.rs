@@ -103,11 +103,25 @@ impl Wants {
     /// Marks a segment as verified that nobody sent: the peer had it at the start, or has read it, perhaps
     /// for others only. Returns its file if that is whole now.
     pub(super) fn keep(&mut self, segment: SegmentId) -> Option<FileId> {
-        // What is taken was missing, and is being read.
-        if !self.ledger.take(segment) {
-            self.ledger.adopt(segment);
+        // Of what is not wanted no file waits for it.
+        if self.ledger.adopt(segment) {
+            self.ledger.verify(segment);
+            return None;
         }
+        // What is taken was missing, and is being read.
+        self.ledger.take(segment);
         self.verify(segment)
+    }
+
+    /// Leaves a missing segment out of what is wanted: its file is whole without it.
+    pub(super) fn leave_out(&mut self, segment: SegmentId) {
+        if self.ledger.abandon(segment)
+            && let Some(index) = self.wanted_file(segment)
+        {
+            let file = &mut self.files[index];
+            file.remaining -= 1;
+            self.open -= usize::from(file.remaining == 0);
+        }
     }
 
     /// Gives up all files that are not whole.
@@ -301,6 +315,22 @@ mod tests {
         wants.release(SegmentId(11));
         assert_eq!(ids(&wants.interest()), [11]);
         assert_eq!(wants.missing(), 1);
+    }
+
+    #[test]
+    fn a_file_is_whole_without_what_is_left_out() {
+        let of_file = listing(4, 0, 3);
+        let mut wants = Wants::new(&[], &[of_file]);
+        wants.leave_out(SegmentId(1));
+        wants.leave_out(SegmentId(1));
+        assert_eq!(ids(&wants.interest()), [0, 2]);
+        assert_eq!(wants.keep(SegmentId(1)), None, "read for others");
+        assert!(wants.holds(SegmentId(1)) && wants.keep(SegmentId(0)).is_none());
+        assert!(wants.take(SegmentId(2)) && !wants.is_whole(&of_file));
+        assert_eq!(wants.verify(SegmentId(2)), Some(FileId(4)));
+        let mut nothing = Wants::new(&[], &[of_file]);
+        (0..3).for_each(|id| nothing.leave_out(SegmentId(id)));
+        assert!(nothing.is_whole(&of_file) && nothing.is_settled());
     }
 
     #[test]

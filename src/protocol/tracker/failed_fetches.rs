@@ -46,6 +46,11 @@ impl Dispatcher {
 
     /// Whether every file has an owner beside `holder` that is not avoided: the last one of a file never is.
     fn others_can_serve(&self, holder: NodeId) -> bool {
+        // What a source of parts has, others may lack.
+        let late = self.roster().late.as_ref().filter(|late| late.has_parts());
+        if late.is_some_and(|late| late.sources.contains(&holder)) {
+            return false;
+        }
         let is_other = |owner: &NodeId| *owner != holder && !self.service.swarm.is_banned(*owner);
         let has_other =
             |owners: &[NodeId]| !owners.contains(&holder) || owners.iter().any(is_other);

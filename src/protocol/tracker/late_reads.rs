@@ -8,6 +8,7 @@ use arrayvec::ArrayVec;
 
 use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
+use crate::protocol::late_file::LateFile;
 
 // Segments that a source is given to read at a time.
 // A few that follow each other, so that a disk with several readers still reads sequentially; more would
@@ -25,6 +26,16 @@ struct SourceState {
     unreadable: Vec<u32>,
     /// The first problem that it had.
     problem: Option<Box<str>>,
+    /// Positions that it has not got; none where it has all.
+    lacking: Option<SegmentSet>,
+    /// Where it lacks some: no position before it is unread and to be had here.
+    front: u32,
+}
+
+impl SourceState {
+    fn lacks(&self, position: SegmentId) -> bool {
+        self.lacking.as_ref().is_some_and(|lacking| lacking.contains(position))
+    }
 }
 
 /// What is to be read of the late file.
@@ -43,6 +54,10 @@ pub(super) struct Reading {
     // A cursor: without it every handout would scan the file from its start.
     /// No position before it is unread.
     front: SegmentId,
+    /// No cursor of a source that lacks some is beyond it.
+    fronts_max: SegmentId,
+    /// Whether peers want, or sources have, different parts.
+    has_parts: bool,
     /// Segments that were given and neither read nor given back.
     under_way: usize,
     /// By rank; none for who can't read.
@@ -53,18 +68,25 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Nothing is to be read yet.
-    pub(super) fn new(first: u32, count: u32, sources: &[NodeId], nodes: usize) -> Self {
-        let is_source = |rank: usize| sources.iter().any(|source| source.index() == rank);
+    pub(super) fn new(first: u32, late: &LateFile, nodes: usize) -> Self {
+        let mut sources = vec![None; nodes];
+        for peer in late.peers.iter().filter(|peer| late.sources.contains(&peer.node)) {
+            let lacking = (!peer.lacking.is_empty()).then(|| peer.lacking.clone());
+            sources[peer.node.index()] = Some(SourceState { lacking, ..SourceState::default() });
+        }
+        let count = late.count;
         Self {
             first,
             count,
+            has_parts: late.has_parts(),
+            fronts_max: SegmentId(0),
             gave_up: false,
             unread: SegmentSet::none_of(count),
             unread_count: 0,
             again: SegmentSet::none_of(count),
             front: SegmentId(0),
             under_way: 0,
-            sources: (0..nodes).map(|rank| is_source(rank).then(SourceState::default)).collect(),
+            sources,
             idle: Vec::new(),
         }
     }
@@ -77,6 +99,10 @@ impl Reading {
         let position = SegmentId(segment.0 - self.first);
         self.unread_count += usize::from(self.unread.insert(position));
         self.front = self.front.min(position);
+        if position < self.fronts_max {
+            let sources = self.sources.iter_mut().flatten();
+            sources.for_each(|source| source.front = source.front.min(position.0));
+        }
     }
 
     /// A segment came corrupt from all that have it: it is to be read once more, and no more often.
@@ -105,14 +131,24 @@ impl Reading {
         self.under_way -= 1;
     }
 
-    /// A source can't read a segment. Where none can, nobody gets the whole file, and no more of it is read.
+    /// A source can't read a segment. Where none can, nobody gets the whole file, and no more of it is read; but
+    /// where peers want parts of it, some may get theirs.
     pub(super) fn note_unreadable(&mut self, source: NodeId, segment: SegmentId) {
         let position = segment.0 - self.first;
         if let Some(Some(source)) = self.sources.get_mut(source.index()) {
             source.unreadable.push(position);
         }
-        if self.sources.iter().flatten().all(|source| source.unreadable.contains(&position)) {
+        let place = SegmentId(position);
+        let can_not =
+            |source: &SourceState| source.lacks(place) || source.unreadable.contains(&position);
+        if !self.sources.iter().flatten().all(can_not) {
+            return;
+        }
+        if !self.has_parts {
             self.give_up();
+        } else if self.unread.contains(place) {
+            self.unread.remove(place);
+            self.unread_count -= 1;
         }
     }
 
@@ -130,19 +166,30 @@ impl Reading {
         most: usize,
         has: impl Fn(SegmentId) -> bool,
     ) -> ArrayVec<SegmentId, HANDOUT_MAX> {
-        let Some(Some(state)) = self.sources.get(source.index()) else { return ArrayVec::new() };
+        let Some(Some(state)) = self.sources.get_mut(source.index()) else {
+            return ArrayVec::new();
+        };
         if state.unreadable.len() >= UNREADABLE_MAX {
             return ArrayVec::new();
         }
-        let front = self.unread.iter_from(self.front).next();
-        self.front = front.unwrap_or(SegmentId(self.count));
+        let has_all = state.lacking.is_none();
+        let before = if has_all { self.front } else { SegmentId(state.front) };
+        let front = self.unread.iter_from(before).find(|&position| !state.lacks(position));
+        let front = front.unwrap_or(SegmentId(self.count));
+        if has_all {
+            self.front = front;
+        } else {
+            state.front = front.0;
+            self.fronts_max = self.fronts_max.max(front);
+        }
         let fits = |position: SegmentId| {
             let segment = SegmentId(self.first + position.0);
-            (!state.unreadable.contains(&position.0) && !has(segment)).then_some(segment)
+            let can = !state.lacks(position) && !state.unreadable.contains(&position.0);
+            (can && !has(segment)).then_some(segment)
         };
         let most = most.min(RUN).min(HANDOUT_MAX);
         let taken: ArrayVec<SegmentId, HANDOUT_MAX> =
-            self.unread.iter_from(self.front).filter_map(fits).take(most).collect();
+            self.unread.iter_from(front).filter_map(fits).take(most).collect();
         for segment in &taken {
             self.unread.remove(SegmentId(segment.0 - self.first));
         }
@@ -195,11 +242,28 @@ mod tests {
     use std::iter;
 
     use super::*;
+    use crate::protocol::late_file::LatePeer;
 
-    fn reading(count: u32) -> Reading {
-        let mut reading = Reading::new(100, count, &[NodeId(1), NodeId(3)], 4);
+    /// Peers 1 and 3 can read what they don't lack.
+    fn reading_of(count: u32, lacking: [&[u32]; 2]) -> Reading {
+        let peer = |(node, lacking): (u32, &[u32])| {
+            let mut set = SegmentSet::none_of(count);
+            for &position in lacking {
+                assert!(set.insert(SegmentId(position)));
+            }
+            let none = SegmentSet::default();
+            LatePeer { node: NodeId(node), held: none.clone(), unwanted: none, lacking: set }
+        };
+        let peers = [1, 3].into_iter().zip(lacking).map(peer).collect();
+        let sources = vec![NodeId(1), NodeId(3)];
+        let late = LateFile { count, sources, peers, ..LateFile::default() };
+        let mut reading = Reading::new(100, &late, 4);
         (100..100 + count).for_each(|segment| reading.add(SegmentId(segment)));
         reading
+    }
+
+    fn reading(count: u32) -> Reading {
+        reading_of(count, [&[], &[]])
     }
 
     fn take(reading: &mut Reading, source: u32, most: usize) -> Vec<u32> {
@@ -229,6 +293,31 @@ mod tests {
             reading.give_back(SegmentId(100));
             reading.note_unreadable(NodeId(source), SegmentId(100));
         }
+        assert!(reading.is_over());
+    }
+
+    #[test]
+    fn a_source_of_parts_is_given_what_it_has() {
+        let mut reading = reading_of(9, [&[0, 1, 2, 8], &[3, 4, 8]]);
+        assert_eq!(take(&mut reading, 1, 2), [103, 104]);
+        assert_eq!(take(&mut reading, 3, 9), [100, 101, 102, 105]);
+        assert_eq!(take(&mut reading, 1, 9), [106, 107]);
+        assert_eq!(take(&mut reading, 1, 9), [0; 0]);
+        assert_eq!(take(&mut reading, 3, 9), [0; 0], "108 has nobody");
+        reading.give_back(SegmentId(103));
+        assert_eq!(take(&mut reading, 3, 9), [0; 0]);
+        assert_eq!(take(&mut reading, 1, 9), [103], "back before its cursor");
+    }
+
+    #[test]
+    fn where_peers_want_parts_the_rest_is_read_on() {
+        let mut reading = reading_of(4, [&[1, 2, 3], &[0]]);
+        assert_eq!(take(&mut reading, 1, 1), [100]);
+        reading.give_back(SegmentId(100));
+        reading.note_unreadable(NodeId(1), SegmentId(100));
+        assert_eq!(take(&mut reading, 1, 1), [0; 0]);
+        assert_eq!(take(&mut reading, 3, 9), [101, 102, 103]);
+        (0..3).for_each(|_| reading.settle());
         assert!(reading.is_over());
     }
 
