@@ -13,6 +13,8 @@ mod faults;
 mod manifests;
 #[path = "stage/observed.rs"]
 mod observed;
+#[path = "stage/parts.rs"]
+mod parts;
 #[cfg(feature = "mpi")]
 #[path = "stage/random.rs"]
 mod random;
@@ -116,7 +118,7 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     assert_eq!(node["state"], "complete");
     let names: Vec<_> = node.keys().map(String::as_str).collect();
     let expected = "destinations host kept_bytes moved_bytes rank reason resumed_bytes \
-        served_bytes source_read_bytes state written_by";
+        served_bytes source_read_bytes state tree_bytes written_by";
     assert_eq!(names.join(" "), expected);
     assert_eq!(node["source_read_bytes"], json["source_bytes_read"]);
     let manifest = to.path().join(".mpiswarm/tree.manifest");

@@ -1,9 +1,12 @@
 //! `--include` and `--exclude`: their order counts, so that they are read together.
 
+use std::fmt::{self, Display};
+
 use clap::builder::ValueParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, ValueEnum};
 
+use crate::escape;
 use crate::tree::{FilterRule, KeptAttributes, NameFilter, Pattern};
 
 /// Each flag with what it does, and its help.
@@ -46,6 +49,35 @@ pub(super) struct AttributeFlags {
 impl AttributeFlags {
     pub(super) fn kept(self) -> KeptAttributes {
         KeptAttributes { owner: self.owner, xattrs: self.xattrs }
+    }
+}
+
+/// A pattern of `--only`, which each rank fills in.
+#[derive(Clone, Debug)]
+pub(super) struct OnlyPattern(String);
+
+impl OnlyPattern {
+    /// Whether it is a pattern once it is filled in.
+    pub(super) fn new(text: &str) -> Result<Self, String> {
+        let pattern = Self(text.to_owned());
+        pattern.filled(0, "host").map(|_| pattern)
+    }
+
+    /// The pattern of a rank.
+    pub(super) fn filled(&self, rank: u32, host: &str) -> Result<Pattern, String> {
+        let text = self.0.replace("{rank}", &rank.to_string());
+        Pattern::new(&text.replace("{host}", &globset::escape(host)))
+    }
+
+    /// All of them, as they were given.
+    pub(super) fn texts(all: &[Self]) -> String {
+        all.iter().map(|pattern| &*pattern.0).collect::<Vec<_>>().join(" ")
+    }
+}
+
+impl Display for OnlyPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "--only {}", escape::line(&self.0))
     }
 }
 

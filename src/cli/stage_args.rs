@@ -8,7 +8,7 @@ use clap::{Args as ClapArgs, ValueEnum};
 
 use super::limit_rate::LimitRate;
 use super::node_flags::NodeFlags;
-use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
+use super::selection_flags::{AttributeFlags, Links, OnlyPattern, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::RateLimits;
@@ -23,6 +23,8 @@ pub(super) enum SourceRank {
     Rank(u32),
     /// Every rank sees the same, as on a shared file system; each part is read once in all.
     All,
+    /// Every rank adds what it has.
+    Each,
 }
 
 impl FromStr for SourceRank {
@@ -31,8 +33,10 @@ impl FromStr for SourceRank {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "all" => Ok(Self::All),
+            "each" => Ok(Self::Each),
             _ => {
-                text.parse().map(Self::Rank).map_err(|_| "use a rank such as 0, or all".to_owned())
+                let wrong = |_| "use a rank such as 0, or all, or each".to_owned();
+                text.parse().map(Self::Rank).map_err(wrong)
             }
         }
     }
@@ -43,6 +47,7 @@ impl Display for SourceRank {
         match self {
             Self::Rank(rank) => rank.fmt(f),
             Self::All => f.write_str("all"),
+            Self::Each => f.write_str("each"),
         }
     }
 }
@@ -67,11 +72,18 @@ pub(super) struct StageArgs {
     /// Folder of each node to write to; {rank} and {host} are filled in. May be given several times
     #[arg(long, required = true, value_name = "DIR")]
     pub(super) to: Vec<PathBuf>,
-    /// Which rank reads the sources; `all`: every rank sees them, and they share the reading
+    /// Which rank reads the sources; `all`: every rank sees them, and they share the reading; `each`: every rank
+    /// adds what it has under SRC. A name that several ranks have must have the same content: they read it first,
+    /// and compare. Of folders the lowest rank's mode and time count
     #[arg(long, value_name = "RANK", default_value = "0")]
     pub(super) from: SourceRank,
     #[command(flatten)]
     pub(super) selection: SelectionFlags,
+    /// Take only what matches, on this rank: {rank} and {host} are filled in. Patterns are those of --include; what
+    /// any of them matches is taken. --delete then deletes nothing else. Ranks with one DIR take what any of them
+    /// does. May be given several times
+    #[arg(long, value_name = "GLOB", value_parser = OnlyPattern::new)]
+    pub(super) only: Vec<OnlyPattern>,
     /// What becomes of symbolic links within SRC
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Links::Copy)]
     pub(super) links: Links,
@@ -147,6 +159,16 @@ impl StageArgs {
         self.limit_rate.map_or_else(RateLimits::default, |limit| limit.0)
     }
 
+    /// Whether links within the sources become what they lead to.
+    pub(super) fn follows_links(&self) -> bool {
+        self.links == Links::Follow
+    }
+
+    /// Whether ranks have, or take, different parts of the tree.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.only.is_empty() || self.from == SourceRank::Each
+    }
+
     /// The options in which all ranks must agree, each with its value.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
@@ -159,6 +181,7 @@ impl StageArgs {
             ("--from", self.from.to_string()),
             ("--segment-bytes", bytes),
             ("--include and --exclude", self.selection.0.text()),
+            ("--only", OnlyPattern::texts(&self.only)),
             ("--links", format!("{:?}", self.links).to_lowercase()),
             ("--owner", self.attributes.owner.to_string()),
             ("--xattrs", self.attributes.xattrs.to_string()),

@@ -39,6 +39,8 @@ pub struct StagePart {
     pub layout: Arc<Layout>,
     /// What this rank reads, if it is a source.
     pub source: Option<TreeSource>,
+    /// Segments that its source has not; a set made for no segment where it has all.
+    pub lacking: SegmentSet,
     /// Where this rank writes; nowhere where it has no destination, or another rank has the same.
     pub destinations: Destinations,
     /// Segments that some rank lacks.
@@ -141,12 +143,17 @@ impl StagePart {
         } else {
             self.destinations.missing()
         };
+        // A source of a part that writes nowhere wants nothing of the others'.
+        let unwanted = if self.destinations.is_empty() && !self.lacking.is_empty() {
+            SegmentSet::all_of(segments)
+        } else {
+            self.destinations.unwanted()
+        };
         let mut held = SegmentSet::all_of(segments);
-        missing.iter().for_each(|segment| held.remove(segment));
-        let digests = (0..segments).map(SegmentId).filter_map(|segment| {
-            let known = self.destinations.working().find_map(|one| one.known(segment))?;
-            Some((segment, known.digest))
-        });
+        missing.iter().chain(unwanted.iter()).for_each(|segment| held.remove(segment));
+        let digests = (0..segments)
+            .map(SegmentId)
+            .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
         let pool = Pool::new(self.slots(nodes), self.layout.segment_bytes())?;
         let is_source = self.source.is_some();
@@ -160,6 +167,8 @@ impl StagePart {
                 name: TREE.into(),
                 source: is_source.then_some(segments),
                 held: held.clone(),
+                unwanted,
+                lacking: self.lacking,
                 digests: if is_source { known.collect() } else { Vec::new() },
             })
         };

@@ -2,13 +2,17 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Destination, DestinationError, Published, Room, SegmentDigest, Shortage};
+use super::{
+    Destination, DestinationError, PartSegments, Published, Room, SegmentDigest, Shortage,
+};
 use crate::manifest::{SegmentId, SegmentSet};
 
 /// Destinations of one manifest. One that fails drops out, and the others go on.
 #[derive(Debug)]
 pub struct Destinations {
     all: Vec<Member>,
+    /// Which segments of the tree are theirs; none where all are.
+    part: Option<PartSegments>,
 }
 
 #[derive(Debug)]
@@ -45,7 +49,27 @@ impl Destinations {
     /// Takes destinations that were opened for one manifest.
     pub fn new(destinations: Vec<Destination>) -> Self {
         let member = |destination| Member { destination, failed: Mutex::new(None) };
-        Self { all: destinations.into_iter().map(member).collect() }
+        Self { all: destinations.into_iter().map(member).collect(), part: None }
+    }
+
+    /// Says that they were opened for a part of a tree. From now on segments have the numbers of the tree.
+    #[must_use]
+    pub fn of_part(self, part: Option<PartSegments>) -> Self {
+        Self { part, ..self }
+    }
+
+    /// The number of a segment in the destinations.
+    fn here(&self, segment: SegmentId) -> Option<SegmentId> {
+        self.part.as_ref().map_or(Some(segment), |part| part.in_part(segment))
+    }
+
+    /// The segments of the tree that they do not take; a set made for no segment where they take all.
+    pub fn unwanted(&self) -> SegmentSet {
+        match &self.part {
+            None => SegmentSet::default(),
+            Some(part) if self.is_empty() => part.all(),
+            Some(part) => part.others(),
+        }
     }
 
     /// Whether there is none, failed or not.
@@ -82,7 +106,16 @@ impl Destinations {
                 missing.add_all(&destination.missing());
             }
         }
-        missing
+        match &self.part {
+            Some(part) => part.in_tree(&missing),
+            None => missing,
+        }
+    }
+
+    /// The digests of a segment, where any of them knows it.
+    pub fn known(&self, segment: SegmentId) -> Option<SegmentDigest> {
+        let segment = self.here(segment)?;
+        self.working().find_map(|destination| destination.known(segment))
     }
 
     /// What each needs of its file system; none where that can't be found out, or it has failed.
@@ -107,16 +140,21 @@ impl Destinations {
         errors
     }
 
-    /// Writes a segment to those that lack it. Returns whether any is left that works.
+    /// Writes a segment to those that take and lack it. Returns whether any is left that works.
     pub fn write(&self, segment: SegmentId, payload: &[u8], digest: &SegmentDigest) -> bool {
+        let segment = self.here(segment);
         let written = self.all.iter().filter_map(|member| {
-            member.attempt(|destination| destination.write(segment, payload, digest))
+            member.attempt(|destination| match segment {
+                Some(segment) => destination.write(segment, payload, digest),
+                None => Ok(()),
+            })
         });
         written.count() > 0
     }
 
     /// Reads a segment from the first that has it; none where none has it.
     pub fn read(&self, segment: SegmentId, out: &mut [u8]) -> Option<usize> {
+        let segment = self.here(segment)?;
         let mut holders = self.all.iter().filter(|member| !member.destination.lacks(segment));
         holders.find_map(|member| match member.destination.known(segment) {
             Some(_) => member.attempt(|holder| holder.read(segment, out)),

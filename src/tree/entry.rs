@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 
+use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::Attributes;
@@ -210,6 +211,8 @@ pub struct Manifest {
     pub entries: Vec<Entry>,
     /// The size of a segment, a power of two.
     pub segment_bytes: u32,
+    /// By entry: only files of one group share a segment. Empty where all may.
+    pub groups: Vec<u32>,
 }
 
 /// What is wrong with a manifest.
@@ -230,6 +233,8 @@ pub enum ManifestError {
     HardLink(String),
     #[error("{0} has data beyond its end, or not in order")]
     Data(String),
+    #[error("groups that are not those of its entries")]
+    Groups,
     #[error(
         "segments of {0} bytes: use a power of two from {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}"
     )]
@@ -272,6 +277,9 @@ impl Manifest {
         let size = self.segment_bytes;
         if !size.is_power_of_two() || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&size) {
             return Err(ManifestError::SegmentBytes(size));
+        }
+        if !self.groups.is_empty() && self.groups.len() != self.entries.len() {
+            return Err(ManifestError::Groups);
         }
         self.check_entries().map_err(|(_, error)| error)
     }
@@ -328,6 +336,40 @@ impl Manifest {
         }
     }
 
+    /// The group of an entry.
+    pub(super) fn group(&self, entry: usize) -> u32 {
+        self.groups.get(entry).copied().unwrap_or_default()
+    }
+
+    /// Some of the entries, and the index here of each: of a file, of its first name. If that is not among them,
+    /// the next one takes its place.
+    pub(super) fn only(&self, taken: &[bool]) -> (Self, Vec<u32>) {
+        let mut some = Self { segment_bytes: self.segment_bytes, ..Self::default() };
+        let mut origins = Vec::new();
+        // New numbers of files, by the old number of their first names.
+        let mut firsts: FxHashMap<u32, u32> = FxHashMap::default();
+        let all = (0_u32..).zip(&self.entries).zip(taken);
+        for ((index, entry), _) in all.filter(|(_, taken)| **taken) {
+            let origin = match entry.kind {
+                EntryKind::HardLink { first } => first,
+                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => index,
+            };
+            let here = u32::try_from(origins.len()).unwrap_or(u32::MAX);
+            let first = *firsts.entry(origin).or_insert(here);
+            let kind = if first == here {
+                self.entries[origin as usize].kind.clone()
+            } else {
+                EntryKind::HardLink { first }
+            };
+            some.entries.push(Entry { kind, ..entry.clone() });
+            origins.push(origin);
+            if !self.groups.is_empty() {
+                some.groups.push(self.group(origin as usize));
+            }
+        }
+        (some, origins)
+    }
+
     /// The sources: the first components, each once, in order.
     pub fn roots(&self) -> Vec<&[u8]> {
         let mut roots: Vec<&[u8]> = self.entries.iter().map(|entry| entry.path.root()).collect();
@@ -380,7 +422,7 @@ mod tests {
     fn sent(entries: &[Entry]) -> Vec<u8> {
         let top = entry(b"t", EntryKind::Folder);
         let entries = std::iter::once(top).chain(entries.iter().cloned()).collect();
-        Manifest { entries, segment_bytes: 1 << 16 }.encode()
+        Manifest { entries, segment_bytes: 1 << 16, ..Manifest::default() }.encode()
     }
 
     #[test]

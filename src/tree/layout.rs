@@ -2,7 +2,9 @@
 //!
 //! A file larger than a segment starts a segment of its own, and is cut at multiples of the segment size, so
 //! that a file that grows moves no other file's segments. Smaller files are packed whole into segments, in
-//! the order of the manifest. What is all hole is no segment.
+//! the order of the manifest. What is all hole is no segment. Where files are in groups, a segment has files of one
+//! group only, and the segments of a group follow each other: a part of the tree that consists of whole groups is
+//! cut as the tree is.
 
 use std::ops::Range;
 
@@ -43,30 +45,41 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Cuts the files of a manifest that was checked.
+    /// Cuts the files of a manifest that was checked, group after group.
     ///
     /// # Errors
     ///
     /// When there are more than [`LATE_SEGMENTS_MAX`] segments.
     pub fn new(manifest: &Manifest) -> Result<Self, ManifestError> {
         let size = u64::from(manifest.segment_bytes);
-        let mut layout = Self { segment_bytes: manifest.segment_bytes, ..Self::default() };
+        let mut layout = Self {
+            segment_bytes: manifest.segment_bytes,
+            of_entries: vec![0..0; manifest.entries.len()],
+            ..Self::default()
+        };
+        let order = by_group(manifest);
+        let mut last_group = 0;
         // The packed segment that still has room, and its bytes.
         let mut open: Option<(u32, u64)> = None;
-        for (index, entry) in (0_u32..).zip(&manifest.entries) {
+        for place in 0..manifest.entries.len() {
+            let index = order.get(place).map_or(place, |&index| index as usize);
             let next = layout.count()?;
-            layout.of_entries.push(next..next);
-            let EntryKind::File { bytes, data } = &entry.kind else { continue };
+            layout.of_entries[index] = next..next;
+            let EntryKind::File { bytes, data } = &manifest.entries[index].kind else { continue };
             if *bytes == 0 {
                 continue;
             }
+            let entry = u32::try_from(index).map_err(|_| layout.too_many())?;
             if *bytes > size {
-                layout.cut(index, *bytes, data.as_deref())?;
+                layout.cut(entry, *bytes, data.as_deref())?;
                 continue;
+            }
+            if manifest.group(index) != last_group {
+                (last_group, open) = (manifest.group(index), None);
             }
             let bytes = u32::try_from(*bytes).expect("a small file fits into a segment");
             let file = u32::try_from(layout.packed.len()).map_err(|_| layout.too_many())?;
-            layout.packed.push((index, bytes));
+            layout.packed.push((entry, bytes));
             layout.bytes += u64::from(bytes);
             open = match open {
                 Some((segment, filled)) if filled + u64::from(bytes) <= size => {
@@ -82,7 +95,7 @@ impl Layout {
                 }
             };
             let segment = open.map_or(next, |(segment, _)| segment);
-            layout.of_entries[index as usize] = segment..segment + 1;
+            layout.of_entries[index] = segment..segment + 1;
         }
         Ok(layout)
     }
@@ -182,6 +195,18 @@ impl Layout {
     }
 }
 
+/// The entries group after group, each in order; empty where there is one group.
+fn by_group(manifest: &Manifest) -> Vec<u32> {
+    if manifest.groups.is_empty() {
+        return Vec::new();
+    }
+    let count = u32::try_from(manifest.entries.len()).unwrap_or(u32::MAX);
+    let mut order: Vec<u32> = (0..count).collect();
+    // Stable: within a group the order of the manifest stays.
+    order.sort_by_key(|&index| manifest.group(index as usize));
+    order
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{Attributes, Entry, FileTime, TreePath};
@@ -205,7 +230,7 @@ mod tests {
             attributes: Attributes::default(),
         };
         let entries = std::iter::once(root).chain(files.iter().map(file)).collect();
-        Manifest { entries, segment_bytes: 1 << 14 }
+        Manifest { entries, segment_bytes: 1 << 14, ..Manifest::default() }
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustc_hash::FxHashMap;
 use rustix::fd::AsFd;
 use serde::{Deserialize, Serialize};
 
@@ -268,28 +267,12 @@ impl StoredManifest {
 
     /// Some of the entries. If the first name of a file is not among them, the next one takes its place.
     pub(super) fn only(&self, taken: &[bool]) -> Self {
-        let all = &self.manifest.entries;
-        let root = |index: u32| self.roots.get(index as usize).copied().flatten();
-        let mut some = Self::default();
-        some.manifest.segment_bytes = self.manifest.segment_bytes;
-        // New numbers of files, by the old number of their first names.
-        let mut firsts: FxHashMap<u32, u32> = FxHashMap::default();
-        for ((index, entry), _) in (0_u32..).zip(all).zip(taken).filter(|(_, taken)| **taken) {
-            let origin = match entry.kind {
-                EntryKind::HardLink { first } => first,
-                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => index,
-            };
-            let here = u32::try_from(some.roots.len()).unwrap_or(u32::MAX);
-            let first = *firsts.entry(origin).or_insert(here);
-            let (kind, root) = if first == here {
-                (all[origin as usize].kind.clone(), root(origin))
-            } else {
-                (EntryKind::HardLink { first }, None)
-            };
-            some.manifest.entries.push(Entry { kind, ..entry.clone() });
-            some.roots.push(root);
-        }
-        some
+        let (manifest, origins) = self.manifest.only(taken);
+        let roots = manifest.entries.iter().zip(origins).map(|(entry, origin)| match entry.kind {
+            EntryKind::File { .. } => self.roots.get(origin as usize).copied().flatten(),
+            EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => None,
+        });
+        Self { roots: roots.collect(), manifest }
     }
 
     fn add(&mut self, text: &[u8]) -> Result<(), ManifestLineError> {

@@ -113,7 +113,11 @@ proptest! {
             modified: FileTime::default(),
             attributes: Attributes::default(),
         };
-        let mut manifest = Manifest { entries: vec![folder(b"\xfft")], segment_bytes: 1 << 20 };
+        let mut manifest = Manifest {
+            entries: vec![folder(b"\xfft")],
+            segment_bytes: 1 << 20,
+            ..Manifest::default()
+        };
         let (mut roots, mut first) = (vec![None], None);
         for (name, (kind, bytes, seconds, bits, is_known)) in names.iter().zip(numbers) {
             let mut entry = folder(&[b"\xfft/", &name[..]].concat());

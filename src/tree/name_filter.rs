@@ -59,8 +59,8 @@ impl Pattern {
     }
 }
 
-/// What becomes of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What becomes of a name. Of two filters the greater verdict counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FilterVerdict {
     /// It is taken.
     Taken,
@@ -75,6 +75,8 @@ pub enum FilterVerdict {
 pub struct NameFilter {
     rules: Vec<(FilterRule, Pattern)>,
     set: GlobSet,
+    /// What has to take a name, too.
+    also: Option<Box<Self>>,
 }
 
 impl NameFilter {
@@ -89,12 +91,23 @@ impl NameFilter {
             set.add(pattern.glob.clone());
         }
         let set = set.build().map_err(|error| escape::line(&error.kind().to_string()))?;
-        Ok(Self { rules, set })
+        Ok(Self { rules, set, also: None })
+    }
+
+    /// Takes what both take.
+    #[must_use]
+    pub fn and(mut self, other: &Self) -> Self {
+        if !other.takes_all() {
+            let also = self.also.take();
+            let also = also.map_or_else(|| other.clone(), |also| also.and(other));
+            self.also = Some(Box::new(also));
+        }
+        self
     }
 
     /// Whether everything is taken.
     pub fn takes_all(&self) -> bool {
-        self.rules.is_empty()
+        self.rules.is_empty() && self.also.as_ref().is_none_or(|also| also.takes_all())
     }
 
     /// The patterns as they are given on a command line.
@@ -108,6 +121,12 @@ impl NameFilter {
 
     /// What becomes of a path below a source; of the source itself where the path is empty.
     pub fn verdict(&self, below_root: &[u8], is_folder: bool) -> FilterVerdict {
+        let mine = self.own_verdict(below_root, is_folder);
+        let also = self.also.as_ref().map(|also| also.verdict(below_root, is_folder));
+        also.map_or(mine, |also| also.max(mine))
+    }
+
+    fn own_verdict(&self, below_root: &[u8], is_folder: bool) -> FilterVerdict {
         let is_open = self.rules.first().is_some_and(|(rule, _)| *rule == FilterRule::Include);
         let mut taken = !is_open;
         if below_root.is_empty() {
@@ -170,6 +189,18 @@ impl NameFilter {
         taken
     }
 
+    /// Whether a pattern takes anything of a manifest.
+    pub fn takes_any(&self, manifest: &Manifest) -> bool {
+        let verdict = |entry: &Entry| self.verdict_of(&entry.path, entry.kind == EntryKind::Folder);
+        manifest.entries.iter().any(|entry| verdict(entry) == FilterVerdict::Taken)
+    }
+
+    /// Which entries of a manifest are taken, with the folders that they lie in.
+    pub fn taken_of(&self, manifest: &Manifest) -> Vec<bool> {
+        let entries = manifest.entries.iter();
+        self.taken(entries.map(|entry| (&entry.path, entry.kind == EntryKind::Folder)))
+    }
+
     /// Whether anything is left of what was listed.
     ///
     /// # Errors
@@ -193,9 +224,7 @@ impl NameFilter {
         if self.takes_all() {
             return stored;
         }
-        let entries = stored.manifest.entries.iter();
-        let taken = self.taken(entries.map(|entry| (&entry.path, entry.kind == EntryKind::Folder)));
-        stored.only(&taken)
+        stored.only(&self.taken_of(&stored.manifest))
     }
 }
 

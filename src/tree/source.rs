@@ -95,12 +95,26 @@ impl TreeSource {
         manifest: Arc<Manifest>,
         layout: Arc<Layout>,
     ) -> Result<Self, ListError> {
-        let roots = SourceRoot::all(sources)?;
-        for name in manifest.roots() {
-            if !roots.iter().any(|root| root.name.as_bytes() == name) {
+        let source = Self::open_part(sources, manifest, layout)?;
+        for name in source.manifest.roots() {
+            if !source.roots.iter().any(|root| root.name.as_bytes() == name) {
                 return Err(ListError::Lacking(super::TreePath::new(name)?.to_string()));
             }
         }
+        Ok(source)
+    }
+
+    /// Opens sources that need not have all of a manifest.
+    ///
+    /// # Errors
+    ///
+    /// One of them can't be opened.
+    pub fn open_part(
+        sources: &[PathBuf],
+        manifest: Arc<Manifest>,
+        layout: Arc<Layout>,
+    ) -> Result<Self, ListError> {
+        let roots = SourceRoot::all(sources)?;
         let identities = manifest.entries.iter().map(|_| OnceLock::new()).collect();
         let open = Mutex::default();
         let (keeps_page_cache, follows_links) = (true, false);
@@ -149,6 +163,20 @@ impl TreeSource {
             SegmentPlace::Packed(files) => self.read_packed(self.layout.packed(files), out)?,
         }
         Ok(self.layout.bytes_of(segment))
+    }
+
+    /// Reads a file in some way, and checks afterwards that it is still the one that was listed.
+    pub(super) fn read_by<T>(
+        &self,
+        entry: u32,
+        read: impl FnOnce(&OwnedFd) -> io::Result<T>,
+    ) -> Result<T, SourceError> {
+        let found = self.open_file(entry).and_then(|file| {
+            let found = read(&file).map_err(SourceCause::Io)?;
+            self.read_at(entry, &file, 0, &mut [])?;
+            Ok(found)
+        });
+        found.map_err(|cause| self.error(entry, cause))
     }
 
     /// Reads a whole small file.

@@ -330,7 +330,7 @@ mod tests {
         let refusals = |bytes: [u64; 2]| {
             let [a, b] = bytes.map(hole);
             let entries = vec![entry(b"t", EntryKind::Folder), entry(b"t/a", a), entry(b"t/b", b)];
-            let manifest = Manifest { entries, segment_bytes: 1 << 14 };
+            let manifest = Manifest { entries, segment_bytes: 1 << 14, ..Manifest::default() };
             Torrent::of(&manifest).err()
         };
         let most = LAYER_HASHES_MAX << 14;

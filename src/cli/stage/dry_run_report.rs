@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::super::stage_args::StageArgs;
 use super::super::{FAILED, OK, show as terminal};
-use super::SourceList;
+use super::staged_tree::StagedTree;
 use crate::escape;
 use crate::report::units::{count, size};
-use crate::tree::{DryRun, DryRunOptions, EntryTally, Layout, Manifest, dry_run};
+use crate::tree::{DryRun, DryRunOptions, EntryTally, Manifest, dry_run};
 
 // It grows when a field of the JSON changes its meaning or is removed, so that old readers refuse it.
 const SCHEMA: u32 = 1;
@@ -35,18 +35,19 @@ impl NodeDryRun {
         args: &StageArgs,
         (rank, host): (u32, &str),
         dirs: &[PathBuf],
-        (list, layout): (&SourceList, &Layout),
+        tree: &StagedTree,
     ) -> Self {
+        let digests = tree.part.pick(&tree.digests);
         let options = DryRunOptions {
             mkdir: args.mkdir,
             // What could not be listed looks as if the source had it not.
-            delete: args.delete && list.is_whole,
-            selection: &args.selection.0,
-            digests: &list.digests,
+            delete: args.delete && tree.is_whole,
+            selection: &tree.selection,
+            digests: &digests,
             names_max: if args.shared.json { usize::MAX } else { SHOWN_MAX },
         };
         let look = |dir: &PathBuf| {
-            let result = dry_run(dir, (&list.manifest, layout), &options);
+            let result = dry_run(dir, (&tree.part.manifest, &tree.part.layout), &options);
             (escape::path(dir), result.map_err(|error| error.to_string()))
         };
         Self { rank, host: host.to_owned(), dirs: dirs.iter().map(look).collect() }

@@ -2,29 +2,30 @@
 
 #[cfg(feature = "mpi")]
 mod ranks;
+#[cfg(feature = "mpi")]
+mod rank_parts;
 mod dry_run_report;
 mod folder_locks;
 mod listing_progress;
 mod metrics_file;
 mod node_report;
+mod parts;
+mod source_list;
 mod stage_progress;
 mod stage_summary;
+mod staged_tree;
 
-use std::cmp::Ordering;
 use std::convert::Infallible;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::limit_rate::{self, segment_bytes_most};
-use super::selection_flags::Links;
 use super::stage_args::StageArgs;
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal, trace_output, writable};
 use crate::config::{Config, RateLimits};
-use crate::driver::stage::{StagePart, slots_least, stage_here};
+use crate::driver::stage::{StagePart, stage_here};
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
@@ -34,14 +35,15 @@ use crate::spawn;
 use crate::store::{available_bytes, remove_left_over};
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, FileIdentity, Layout, ListError, ListOptions,
-    Listed, LockedFolder, Manifest, SegmentDigest, Shortage, StoredManifest, TreePath, TreeSource,
-    is_reserved, list, roots_of_files, shortages,
+    Destination, DestinationOptions, Destinations, Layout, LockedFolder, Manifest, SegmentDigest,
+    Shortage, TreeSource, is_reserved, shortages,
 };
 use crate::verify::Digest;
 use dry_run_report::NodeDryRun;
 use folder_locks::FolderLocks;
 use node_report::{NodeReport, swarm_errors};
+use source_list::SourceList;
+use staged_tree::StagedTree;
 
 /// Memory of all ranks of a host for segments, bytes, at most, where `--memory` is not given.
 // A gigabyte holds many more segments than are under way; a quarter leaves the rest to the page cache, which
@@ -88,128 +90,11 @@ pub(super) fn stage(args: &StageArgs) -> u8 {
     }
 }
 
-/// What a source has.
-#[derive(Debug, Serialize, Deserialize)]
-struct SourceList {
-    manifest: Manifest,
-    /// Whether all of it can be read.
-    is_whole: bool,
-    /// The digests of all segments, with `--checksum`.
-    digests: Vec<Digest>,
-    /// On the rank that has listed.
-    #[serde(skip)]
-    identities: Vec<FileIdentity>,
-}
-
-impl SourceList {
-    /// Lists the sources, and says what is left out. `lowest` are the lowest limits of any rank.
-    fn read(args: &StageArgs, has_links: bool, lowest: RateLimits) -> Result<Self, String> {
-        let has_links = has_links || lowest.is_limited();
-        let least = |segment_bytes| slots_least(&config(args, segment_bytes, has_links)) as u64;
-        let memory = args.memory.map(|memory| memory.get());
-        let listed = listing_progress::show_while(args, |found| {
-            let options = ListOptions {
-                segment_bytes: args.segment_bytes.map(|bytes| bytes.get()),
-                is_over_links: has_links,
-                // Small segments need the most slots.
-                segment_bytes_most: segment_bytes_most(memory.map(|m| m / least(1)), lowest),
-                selection: Some(&args.selection.0),
-                attributes: args.attributes.kept(),
-                follows_links: args.links == Links::Follow,
-                found: Some(found),
-            };
-            list(&args.sources, &options)
-        });
-        let Listed { manifest, identities, notes, unreadable, .. } =
-            listed.map_err(|error| error.to_string())?;
-        args.selection.0.check(&manifest)?;
-        let bytes = manifest.segment_bytes;
-        let needed = least(bytes as usize) * u64::from(bytes);
-        if let Some(memory) = memory.filter(|&memory| memory < needed) {
-            return Err(format!(
-                "--memory {memory}: segments of {bytes} bytes need {needed}: use more memory, or smaller \
-                 --segment-bytes"
-            ));
-        }
-        limit_rate::check(lowest, bytes as usize, &config(args, 1, has_links))?;
-        terminal::notes(notes.iter().map(|note| format!("note: {note}")));
-        terminal::errors(unreadable.iter().cloned());
-        if args.delete && !unreadable.is_empty() {
-            terminal::note("note: nothing is deleted, since not all of the source can be read");
-        }
-        if let Some(path) = &args.manifest {
-            check_manifest(args, path, &manifest)?;
-        }
-        let digests = if args.checksum { hash_source(args, &manifest)? } else { Vec::new() };
-        Ok(Self { manifest, is_whole: unreadable.is_empty(), digests, identities })
-    }
-}
-
 /// Whether rank 0 can write what it is to write beside the tree.
 fn check_outputs(args: &StageArgs) -> Result<(), String> {
     args.metrics.as_deref().map_or(Ok(()), metrics_file::check)?;
     let trace = args.trace.as_deref().map_or(Ok(()), writable::file);
     trace.map_err(|refusal| format!("--trace {refusal}"))
-}
-
-/// Whether the sources are what a manifest says: names, kinds, sizes, times, modes and content.
-fn check_manifest(args: &StageArgs, path: &Path, manifest: &Manifest) -> Result<(), String> {
-    let stored = StoredManifest::read(path).map_err(|error| error.to_string())?;
-    let stored = args.selection.0.of(stored);
-    let (said, found) = (&stored.manifest.entries, &manifest.entries);
-    let refusal = |path: &TreePath, why: &str| Err(format!("--manifest: {path}: {why}"));
-    if let Some((said, found)) =
-        said.iter().zip(found).find(|(said, found)| !said.agrees_with(found))
-    {
-        // The first in order is the one that the other lacks.
-        return match said.path.components().cmp(found.path.components()) {
-            Ordering::Equal => refusal(&said.path, "kind, size, mode, time or attributes differ"),
-            Ordering::Less => refusal(&said.path, "it is lacking in the source"),
-            Ordering::Greater => refusal(&found.path, "it is not in the manifest"),
-        };
-    }
-    if let Some(lacking) = said.get(found.len()) {
-        return refusal(&lacking.path, "it is lacking in the source");
-    }
-    if let Some(more) = found.get(said.len()) {
-        return refusal(&more.path, "it is not in the manifest");
-    }
-    let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
-    let source = open_source(args, Arc::new(manifest.clone()), Arc::clone(&layout));
-    let source = source.map_err(|error| error.to_string())?;
-    let hashed = roots_of_files(&source, manifest, &layout, |_| ());
-    if let Some(error) = hashed.errors.first() {
-        return Err(error.to_string());
-    }
-    let mut pairs = stored.roots.iter().zip(&hashed.roots).zip(found);
-    match pairs.find(|((said, found), _)| said.is_some() && said != found) {
-        Some((_, entry)) => refusal(&entry.path, "its content is another"),
-        None => Ok(()),
-    }
-}
-
-/// The sources as they were listed.
-fn open_source(
-    args: &StageArgs,
-    manifest: Arc<Manifest>,
-    layout: Arc<Layout>,
-) -> Result<TreeSource, ListError> {
-    let source = TreeSource::open(&args.sources, manifest, layout)?;
-    Ok(source.following_links(args.links == Links::Follow))
-}
-
-/// Reads and hashes all of the sources.
-fn hash_source(args: &StageArgs, manifest: &Manifest) -> Result<Vec<Digest>, String> {
-    let layout = Arc::new(Layout::new(manifest).map_err(|error| error.to_string())?);
-    let manifest = Arc::new(manifest.clone());
-    let source = open_source(args, manifest, Arc::clone(&layout));
-    let source = source.map_err(|error| error.to_string())?;
-    let hash = |buffer: &mut Vec<u8>, segment: u32| {
-        let read = source.read(SegmentId(segment), buffer).map_err(|error| error.to_string())?;
-        Ok(SegmentDigest::of(&layout, SegmentId(segment), &buffer[..read]).digest)
-    };
-    let segments = (0..layout.segment_count()).into_par_iter();
-    segments.map_init(|| vec![0; layout.segment_bytes()], hash).collect()
 }
 
 /// Keeps what a destination has already, by content.
@@ -241,12 +126,12 @@ fn host_name() -> String {
     if name.is_empty() { "localhost".to_owned() } else { name.replace('/', "-") }
 }
 
-fn destination_options(args: &StageArgs, is_whole: bool) -> DestinationOptions {
+fn destination_options(args: &StageArgs, tree: &StagedTree) -> DestinationOptions {
     DestinationOptions {
         mkdir: args.mkdir,
         // What could not be listed looks as if the source had it not.
-        delete: args.delete && is_whole,
-        selection: args.selection.0.clone(),
+        delete: args.delete && tree.is_whole,
+        selection: tree.selection.clone(),
         checksum: args.checksum,
         sync: !args.no_sync,
         fresh: args.fresh,
@@ -324,6 +209,7 @@ struct RankSetup {
     manifest: Arc<Manifest>,
     layout: Arc<Layout>,
     source: Option<TreeSource>,
+    lacking: SegmentSet,
     destinations: Destinations,
     report: NodeReport,
 }
@@ -331,25 +217,21 @@ struct RankSetup {
 impl RankSetup {
     fn open(
         args: &StageArgs,
-        (manifest, layout, digests, is_whole): (&Arc<Manifest>, &Arc<Layout>, &[Digest], bool),
-        reads: Option<&[FileIdentity]>,
+        tree: &StagedTree,
         folders: Vec<LockedFolder>,
         mut report: NodeReport,
     ) -> Self {
-        let (manifest, layout) = (Arc::clone(manifest), Arc::clone(layout));
-        let source = reads.and_then(|identities| {
-            let source = open_source(args, Arc::clone(&manifest), Arc::clone(&layout)).ok()?;
-            Some(source.with_identities(identities))
-        });
-        let options = destination_options(args, is_whole);
+        let part = &tree.part;
+        report.tree_bytes = part.manifest.bytes();
+        let options = destination_options(args, tree);
+        let digests = part.pick(&tree.digests);
         let mut opened = Vec::new();
         for folder in folders {
-            let tree = (Arc::clone(&manifest), Arc::clone(&layout));
-            let one = Destination::within(folder, tree.0, tree.1, &options);
-            match one {
+            let (manifest, layout) = (Arc::clone(&part.manifest), Arc::clone(&part.layout));
+            match Destination::within(folder, manifest, layout, &options) {
                 Ok(one) => {
                     if args.checksum {
-                        keep_same(&one, &layout, digests);
+                        keep_same(&one, &part.layout, &digests);
                     }
                     opened.push(one);
                 }
@@ -358,8 +240,14 @@ impl RankSetup {
         }
         let notes = opened.iter().flat_map(|one| one.messages().iter().cloned());
         terminal::notes(notes.collect::<Vec<_>>().into_iter());
-        let destinations = Destinations::new(opened);
-        Self { manifest, layout, source, destinations, report }
+        Self {
+            manifest: Arc::clone(&tree.manifest),
+            layout: Arc::clone(&tree.layout),
+            source: tree.source(args),
+            lacking: tree.lacking(),
+            destinations: Destinations::new(opened).of_part(part.segments.clone()),
+            report,
+        }
     }
 
     /// Drops out what has no room.
@@ -382,6 +270,7 @@ impl RankSetup {
             manifest: self.manifest,
             layout: self.layout,
             source: self.source,
+            lacking: self.lacking,
             destinations: self.destinations,
             needed,
             seed: args.shared.seed.get(),
@@ -411,40 +300,36 @@ fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     config
 }
 
-/// The list of the sources, and how they are cut, where there is no other rank.
-fn list_here(args: &StageArgs, dirs: &[PathBuf]) -> Result<(SourceList, Layout), String> {
+/// The list of the sources, where there is no other rank.
+fn list_here(args: &StageArgs, dirs: &[PathBuf]) -> Result<SourceList, String> {
     refusal(&args.sources, dirs).map_or(Ok(()), Err)?;
     check_outputs(args)?;
-    let listed = SourceList::read(args, false, RateLimits::default())?;
-    let layout = Layout::new(&listed.manifest).map_err(|error| error.to_string())?;
-    Ok((listed, layout))
+    SourceList::read(args, false, RateLimits::default())
 }
 
 fn stage_locally(args: &StageArgs) -> u8 {
     let clock = Clock::start();
     let host = host_name();
     let dirs = destination_dirs(args, 0, &host);
-    let (listed, layout) = match list_here(args, &dirs) {
-        Ok(listed) => listed,
+    let listed = list_here(args, &dirs);
+    let tree = match listed.and_then(|listed| StagedTree::alone(args, listed, (0, &host))) {
+        Ok(tree) => tree,
         Err(refusal) => {
             terminal::error(&refusal);
             return REFUSED;
         }
     };
     if args.dry_run {
-        let node = NodeDryRun::of(args, (0, &host), &dirs, (&listed, &layout));
-        return dry_run_report::print(args, (&listed.manifest, listed.is_whole), &[node]);
+        let node = NodeDryRun::of(args, (0, &host), &dirs, &tree);
+        return dry_run_report::print(args, (&tree.manifest, tree.is_whole), &[node]);
     }
-    let SourceList { manifest, is_whole, digests, identities } = listed;
-    let (manifest, layout) = (Arc::new(manifest), Arc::new(layout));
     let mut report = NodeReport::new(0, &host, &dirs);
     interrupt::begin(interrupt::RUN_AGAIN);
     dirs.iter().for_each(|dir| remove_left_over(dir));
     let locks = FolderLocks::of(&dirs, &host, args.mkdir);
     let limit = config(args, 1, false).registration_patience;
     let Ok(folders) = locks.take(limit, &mut report, Ok::<_, Infallible>);
-    let listed = (&manifest, &layout, &*digests, is_whole);
-    let mut setup = RankSetup::open(args, listed, Some(&identities), folders, report);
+    let mut setup = RankSetup::open(args, &tree, folders, report);
     let rooms = setup.destinations.rooms();
     setup.drop_out(&shortages(rooms.into_iter().map(|room| ((), room))));
     if setup.destinations.is_empty() {
@@ -456,7 +341,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let (lowest, cores) = (RateLimits::default(), Cores::mine());
     let place = HostShare { ranks_here: 1, cores, has_links: false, lowest, is_alone: true };
     let (part, mut report) = setup.part(args, needed, &place);
-    let progress = stage_progress::progress(args, &layout, vec![host.clone()], &clock);
+    let progress = stage_progress::progress(args, &tree.layout, vec![host.clone()], &clock);
     let trace = part.trace.clone();
     let ended = if part.is_done() {
         Ok((None, part.finish()))
@@ -469,9 +354,9 @@ fn stage_locally(args: &StageArgs) -> u8 {
             let nodes = vec![report];
             terminal::errors(swarm_errors(outcome.as_ref(), NodeId(1), &nodes).into_iter());
             let summary = stage_summary::StageSummary {
-                manifest: &manifest,
-                layout: &layout,
-                is_whole,
+                manifest: &tree.manifest,
+                layout: &tree.layout,
+                is_whole: tree.is_whole,
                 nodes,
                 seconds: clock.now().0 as f64 / 1e9,
                 cores: Some(harness::cores()),

@@ -35,6 +35,8 @@ pub(super) struct NodeReport {
     pub(super) kept_bytes: u64,
     pub(super) resumed_bytes: u64,
     pub(super) source_read_bytes: u64,
+    /// The bytes of the files that each of its destinations is to have; 0 where another rank writes them.
+    pub(super) tree_bytes: u64,
 }
 
 impl NodeReport {
@@ -51,6 +53,7 @@ impl NodeReport {
             kept_bytes: 0,
             resumed_bytes: 0,
             source_read_bytes: 0,
+            tree_bytes: 0,
         }
     }
 

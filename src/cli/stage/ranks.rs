@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::slice;
 use std::time::Duration;
 
 use mpi::Threading;
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use super::dry_run_report::{self, NodeDryRun};
 use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
+use super::source_list::SourceList;
 use super::stage_progress::progress;
 use super::stage_summary::StageSummary;
 use super::{
-    HostShare, RankSetup, SourceList, binding_note, check_outputs, config, destination_dirs,
-    host_name, refusal,
+    HostShare, RankSetup, binding_note, check_outputs, config, destination_dirs, host_name, refusal,
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
@@ -32,7 +32,7 @@ use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::mpi::{HostRanks, Meeting, REPORT_BYTES_MAX, RollCall, here};
-use crate::tree::{Layout, Room, Shortage, shortages};
+use crate::tree::{Room, Shortage, shortages};
 use crate::watchdog;
 
 /// What a rank says of its destinations before anything is listed.
@@ -53,10 +53,12 @@ struct KnownRanks {
     hosts: Vec<String>,
     /// By rank.
     limits: Vec<RateLimits>,
+    /// The ranks with a destination that this rank writes, and their hosts.
+    written_here: Vec<(u32, String)>,
 }
 
 /// The list of the source, or why there is none.
-type ListResult = Result<SourceList, String>;
+pub(super) type ListResult = Result<SourceList, String>;
 
 /// What a rank says when it has compared the list with its destinations.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -106,15 +108,15 @@ pub(super) fn stage(args: &StageArgs) -> u8 {
     }
 }
 
-struct StageJob<'a> {
-    args: &'a StageArgs,
+pub(super) struct StageJob<'a> {
+    pub(super) args: &'a StageArgs,
     world: &'a SimpleCommunicator,
     here: &'a HostRanks,
-    limit: Duration,
+    pub(super) limit: Duration,
 }
 
 impl StageJob<'_> {
-    fn rank(&self) -> u32 {
+    pub(super) fn rank(&self) -> u32 {
         u32::try_from(self.world.rank()).unwrap_or_default()
     }
 
@@ -124,7 +126,7 @@ impl StageJob<'_> {
     }
 
     /// What ranks do `before` they come has a limit of its own.
-    fn roll_call(&self, before: Duration) -> RollCall<'_> {
+    pub(super) fn roll_call(&self, before: Duration) -> RollCall<'_> {
         RollCall::new(self.world, before + self.limit).with_notes(terminal::note)
     }
 
@@ -154,13 +156,11 @@ impl StageJob<'_> {
         let Some(known) = self.find_writers(&dirs, &host, &mut report)? else {
             return Ok(self.refused());
         };
-        let KnownRanks { writers, hosts, limits } = known;
+        let KnownRanks { writers, hosts, limits, written_here } = known;
         let lowest = RateLimits::lowest_of(&limits);
-        let Ok(listed) = self.list(&dirs, lowest)? else { return Ok(self.refused()) };
-        let SourceList { manifest, is_whole, digests, identities } = listed;
-        let layout = Arc::new(Layout::new(&manifest)?);
-        let manifest = Arc::new(manifest);
-        let reads = self.args.from == SourceRank::All || self.world.rank() == self.lister();
+        let Some(tree) = self.tree(&dirs, lowest, (&host, &written_here))? else {
+            return Ok(self.refused());
+        };
         report.written_by = writers.iter().flatten().copied().next();
         let mine: Vec<PathBuf> = dirs
             .into_iter()
@@ -170,20 +170,15 @@ impl StageJob<'_> {
         interrupt::begin(interrupt::RUN_AGAIN);
         let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
         let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
-        let mut setup = RankSetup::open(
-            self.args,
-            (&manifest, &layout, &digests, is_whole),
-            reads.then_some(&identities),
-            folders,
-            report,
-        );
-        let start = self.compare(&setup, layout.segment_count(), &hosts)?;
+        let mut setup = RankSetup::open(self.args, &tree, folders, report);
+        let segments = tree.layout.segment_count();
+        let start = self.compare(&setup, segments, &hosts)?;
         setup.drop_out(start.shortages.get(self.rank() as usize).map_or(&[], Vec::as_slice));
         let place = self.share(lowest);
-        let needed = SegmentSet::from_bytes(layout.segment_count(), &start.needed)
-            .ok_or(TransportError::BrokenOff)?;
+        let needed =
+            SegmentSet::from_bytes(segments, &start.needed).ok_or(TransportError::BrokenOff)?;
         let (part, mut report) = setup.part(self.args, needed, &place);
-        let show = progress(self.args, &layout, hosts, clock);
+        let show = progress(self.args, &tree.layout, hosts, clock);
         if self.rank() == 0
             && let Some(note) = binding_note(&Cores::mine(), place.ranks_here, place.has_links)
         {
@@ -205,9 +200,9 @@ impl StageJob<'_> {
             let cores = (!place.has_links).then(|| place.cores.count());
             let seconds = clock.now().0 as f64 / 1e9;
             let summary = StageSummary {
-                manifest: &manifest,
-                layout: &layout,
-                is_whole,
+                manifest: &tree.manifest,
+                layout: &tree.layout,
+                is_whole: tree.is_whole,
                 nodes,
                 seconds,
                 cores,
@@ -220,9 +215,10 @@ impl StageJob<'_> {
 
     /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder.
     fn dry_run(&self, host: &str, dirs: &[PathBuf]) -> Result<u8, Box<dyn Error>> {
-        let Ok(list) = self.list(dirs, self.args.limits())? else { return Ok(self.refused()) };
-        let layout = Layout::new(&list.manifest)?;
-        let mine = NodeDryRun::of(self.args, (self.rank(), host), dirs, (&list, &layout));
+        let me = (self.rank(), host.to_owned());
+        let tree = self.tree(dirs, self.args.limits(), (host, slice::from_ref(&me)))?;
+        let Some(tree) = tree else { return Ok(self.refused()) };
+        let mine = NodeDryRun::of(self.args, (self.rank(), host), dirs, &tree);
         let mine = mine.encoded(usize::try_from(REPORT_BYTES_MAX)?);
         let Some(all) = self.roll_call(Duration::ZERO).collect(Meeting::Reports, &mine)? else {
             return Ok(OK);
@@ -230,7 +226,7 @@ impl StageJob<'_> {
         let read = all.iter().map(|bytes| postcard::from_bytes(bytes.as_deref()?).ok());
         let nodes: Option<Vec<NodeDryRun>> = read.collect();
         let nodes = nodes.ok_or(TransportError::BrokenOff)?;
-        Ok(dry_run_report::print(self.args, (&list.manifest, list.is_whole), &nodes))
+        Ok(dry_run_report::print(self.args, (&tree.manifest, tree.is_whole), &nodes))
     }
 
     fn share(&self, lowest: RateLimits) -> HostShare {
@@ -244,14 +240,18 @@ impl StageJob<'_> {
     }
 
     /// Whether ranks are on several hosts.
-    fn has_links(&self) -> bool {
+    pub(super) fn has_links(&self) -> bool {
         self.here.ranks != self.world.size()
+    }
+
+    pub(super) fn is_lister(&self) -> bool {
+        self.world.rank() == self.lister()
     }
 
     /// The rank that lists the source.
     fn lister(&self) -> i32 {
         match self.args.from {
-            SourceRank::All => 0,
+            SourceRank::All | SourceRank::Each => 0,
             SourceRank::Rank(rank) => i32::try_from(rank).unwrap_or(0),
         }
     }
@@ -302,23 +302,37 @@ impl StageJob<'_> {
             let mut earlier = (0..self.rank()).zip(&claims);
             earlier.find(|(_, claim)| claim.as_ref().is_some_and(is_same)).map(|(rank, _)| rank)
         };
-        let writers = dirs.iter().map(writer_of).collect();
+        let writers: Vec<Option<u32>> = dirs.iter().map(writer_of).collect();
         // Nobody may remove its file before all have looked.
-        let can_write = self.meet(Meeting::Shared, &(), |_| {
+        let said = self.meet(Meeting::Shared, &writers, |all| {
             let checked = check_outputs(self.args);
-            checked.inspect_err(|refusal| terminal::error(refusal)).is_ok()
+            let can_write = checked.inspect_err(|refusal| terminal::error(refusal)).is_ok();
+            let all = all.iter().map(|bytes| postcard::from_bytes(bytes).unwrap_or_default());
+            can_write.then(|| all.collect())
         })?;
         drop(probes);
-        if !can_write {
-            return Ok(None);
-        }
+        let all: Vec<Vec<Option<u32>>> = match said {
+            Some(all) => all,
+            None => return Ok(None),
+        };
         let of = |claim: Option<Claim>| claim.map(|claim| (claim.host, claim.limits));
-        let (hosts, limits) = claims.into_iter().map(|claim| of(claim).unwrap_or_default()).unzip();
-        Ok(Some(KnownRanks { writers, hosts, limits }))
+        let (hosts, limits): (Vec<String>, _) =
+            claims.into_iter().map(|claim| of(claim).unwrap_or_default()).unzip();
+        let is_here = |rank: u32, writers: &[Option<u32>]| {
+            writers.iter().any(|writer| writer.unwrap_or(rank) == self.rank())
+        };
+        let written_here = (0_u32..).zip(&all).zip(&hosts);
+        let written_here = written_here.filter(|((rank, writers), _)| is_here(*rank, writers));
+        let written_here = written_here.map(|((rank, _), host)| (rank, host.clone())).collect();
+        Ok(Some(KnownRanks { writers, hosts, limits, written_here }))
     }
 
     /// The list of the source, on all ranks. Rank 0 says why there is none.
-    fn list(&self, dirs: &[PathBuf], lowest: RateLimits) -> Result<ListResult, TransportError> {
+    pub(super) fn list(
+        &self,
+        dirs: &[PathBuf],
+        lowest: RateLimits,
+    ) -> Result<ListResult, TransportError> {
         let lister = self.lister();
         let mut listed: ListResult = Err(String::new());
         if lister >= self.world.size() {

@@ -121,7 +121,7 @@ impl StageSummary<'_> {
         let source = match from {
             // What others had already can come from them.
             SourceRank::Rank(rank) if !had_some => usize::try_from(rank).ok(),
-            SourceRank::Rank(_) | SourceRank::All => None,
+            SourceRank::Rank(_) | SourceRank::All | SourceRank::Each => None,
         };
         // In the end game a segment may come twice.
         let received = self.nodes.iter().map(|node| node.moved_bytes.min(self.layout.bytes()));
@@ -182,7 +182,7 @@ impl StageSummary<'_> {
         let of = |node: &NodeReport| match node.state {
             NodeState::Complete if node.written_by.is_none() => {
                 // Sparse files may have 2^63 bytes each.
-                let all = self.manifest.bytes().saturating_mul(node.destinations.len() as u64);
+                let all = node.tree_bytes.saturating_mul(node.destinations.len() as u64);
                 all.saturating_sub(node.kept_bytes).saturating_sub(node.resumed_bytes)
             }
             NodeState::Complete | NodeState::Failed => 0,

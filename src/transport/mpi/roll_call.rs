@@ -72,6 +72,8 @@ pub enum Meeting {
     Manifest,
     /// With the first destination of each rank that another run stages into.
     Locks,
+    /// With what each rank has and takes of the source.
+    Parts,
     /// With the segments that each rank lacks.
     Missing,
     /// Each rank knows whether it has the memory for what is to come.
@@ -105,6 +107,7 @@ impl Meeting {
             Self::Memory => 321,
             Self::Locks => 322,
             Self::Trace => 330,
+            Self::Parts => 331,
         }
     }
 
@@ -115,6 +118,9 @@ impl Meeting {
             ANSWER_BYTES_MAX
         } else if self == Self::Trace {
             trace_share(ranks)
+        } else if self == Self::Parts {
+            // A list of files.
+            SPREAD_BYTES_MAX
         } else {
             REPORT_BYTES_MAX
         }
@@ -125,7 +131,7 @@ impl Meeting {
             Self::Start | Self::Inputs | Self::Memory | Self::Connect => "start",
             Self::Destinations | Self::Shared => "look at its destination",
             Self::Locks => "have its destination to itself",
-            Self::Manifest => "take the list of files",
+            Self::Manifest | Self::Parts => "take the list of files",
             Self::Missing => "compare the list with its destination",
             Self::Reports => "report",
             Self::Trace => "send its trace",

@@ -52,7 +52,8 @@ impl Destination {
                 *first -= first_index;
             }
         }
-        let manifest = Manifest { entries, segment_bytes: self.manifest.segment_bytes };
+        let segment_bytes = self.manifest.segment_bytes;
+        let manifest = Manifest { entries, segment_bytes, ..Manifest::default() };
         let stored = StoredManifest { manifest, roots: roots? };
         // A run that has nothing to do does not wait for the disk either.
         if stored == earlier {

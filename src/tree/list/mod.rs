@@ -139,13 +139,13 @@ pub fn list(sources: &[PathBuf], options: &ListOptions<'_>) -> Result<Listed, Li
         add(&mut listed, found);
     }
     listed.manifest.segment_bytes =
-        options.segment_bytes.unwrap_or_else(|| segment_bytes(&listed.manifest, options));
+        options.segment_bytes.unwrap_or_else(|| default_segment_bytes(&listed.manifest, options));
     listed.manifest.check()?;
     Ok(listed)
 }
 
 /// The default size of a segment.
-fn segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> u32 {
+pub fn default_segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> u32 {
     let data = |entry: &Entry| match &entry.kind {
         EntryKind::File { data: Some(data), .. } => {
             data.iter().map(|data| data.end - data.start).sum()

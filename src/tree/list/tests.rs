@@ -16,7 +16,7 @@ fn the_default_segment_grows_where_there_would_be_too_many() {
         };
         Manifest { entries: vec![entry], ..Manifest::default() }
     };
-    let size = |bytes| segment_bytes(&tree(bytes), &ListOptions::default());
+    let size = |bytes| default_segment_bytes(&tree(bytes), &ListOptions::default());
     assert_eq!(size(1 << 46), 8 << 20, "64 TiB");
     assert_eq!(size(1 << 50), 128 << 20, "a petabyte");
     assert_eq!(size(u64::MAX), SEGMENT_BYTES_MAX);

@@ -83,7 +83,7 @@ impl TestSource {
             }
         }
         let segment_bytes = u32::try_from(PART).expect("a small segment");
-        let manifest = Manifest { entries, segment_bytes };
+        let manifest = Manifest { entries, segment_bytes, ..Manifest::default() };
         manifest.check().expect("the source keeps the rules");
         manifest
     }

@@ -1,0 +1,117 @@
+//! How the ranks of a job find out which part of the tree each takes, and has.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::parts::{self, PartClaim, PartGroups};
+use super::ranks::StageJob;
+use super::source_list::SourceList;
+use super::staged_tree::StagedTree;
+use super::terminal;
+use crate::cli::stage_args::SourceRank;
+use crate::config::RateLimits;
+use crate::transport::TransportError;
+use crate::transport::mpi::Meeting;
+use crate::verify::Digest;
+
+impl StageJob<'_> {
+    /// The tree as this rank stages it; none where it is refused, and rank 0 has said why. `written_here`: the ranks
+    /// with a destination that this rank writes.
+    pub(super) fn tree(
+        &self,
+        dirs: &[PathBuf],
+        lowest: RateLimits,
+        (host, written_here): (&str, &[(u32, String)]),
+    ) -> Result<Option<StagedTree>, Box<dyn Error>> {
+        let Ok(mut list) = self.list(dirs, lowest)? else { return Ok(None) };
+        let reads = self.args.from == SourceRank::All || self.is_lister();
+        if !self.args.has_parts() {
+            return Ok(Some(StagedTree::whole(self.args, list, reads)?));
+        }
+        let taken = parts::taken(self.args, &list.manifest, written_here);
+        let me = (self.rank(), host.to_owned());
+        let claim = taken
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|taken| PartClaim::new(self.args, &list.manifest, me, taken, None));
+        let agreed = self.agree(&list, &claim)?;
+        let (Ok(taken), Some(PartGroups { groups, .. })) = (taken, agreed) else {
+            return Ok(None);
+        };
+        list.manifest.groups = groups;
+        let mut tree = StagedTree::whole(self.args, list, reads)?;
+        tree.take(self.args, &taken, written_here)?;
+        let hashes = self.is_lister();
+        let is_whole = !self.args.checksum || self.hash(&mut tree, hashes)?;
+        Ok(is_whole.then_some(tree))
+    }
+
+    /// Makes groups of the files by what ranks take and have; none where that is refused.
+    fn agree(
+        &self,
+        list: &SourceList,
+        claim: &Result<PartClaim, String>,
+    ) -> Result<Option<PartGroups>, TransportError> {
+        self.agreed(claim, |claims: Vec<Result<PartClaim, String>>| {
+            let claims: Vec<PartClaim> = by_rank(claims)?;
+            parts::agree(self.args, &list.manifest, &claims)
+        })
+    }
+
+    /// Tells all ranks the digests of all segments. False where some can't be read.
+    fn hash(&self, tree: &mut StagedTree, hashes: bool) -> Result<bool, TransportError> {
+        let mine = if hashes { tree.hash(self.args) } else { Ok(Vec::new()) };
+        let count = tree.layout.segment_count() as usize;
+        let digests = self.agreed(&mine, |all: Vec<Result<Vec<(u32, Digest)>, String>>| {
+            let mut digests = vec![None; count];
+            for (segment, digest) in by_rank(all)?.into_iter().flatten() {
+                if let Some(known) = digests.get_mut(segment as usize) {
+                    *known = Some(digest);
+                }
+            }
+            let digests: Option<Vec<Digest>> = digests.into_iter().collect();
+            digests.ok_or_else(|| "a part of the source that no rank has read".to_owned())
+        })?;
+        let is_there = digests.is_some();
+        tree.digests = digests.unwrap_or_default();
+        Ok(is_there)
+    }
+
+    /// What rank 0 makes of what each rank says; where it refuses, it says why, and all get nothing.
+    pub(super) fn agreed<T: DeserializeOwned, A: Serialize + DeserializeOwned>(
+        &self,
+        mine: &impl Serialize,
+        answer: impl FnOnce(Vec<T>) -> Result<A, String>,
+    ) -> Result<Option<A>, TransportError> {
+        let mine = postcard::to_allocvec(mine).expect("plain data can be serialized");
+        let mut all = Vec::new();
+        // Others may list or hash for long before they come, as whoever reads a source for all.
+        let roll_call = self.roll_call(2 * self.limit);
+        roll_call.meet(Meeting::Parts, &mine, |said| {
+            all = said.to_vec();
+            Vec::new()
+        })?;
+        let mut answered: Option<A> = None;
+        if self.rank() == 0 {
+            let read = all.iter().map(|bytes| postcard::from_bytes(bytes).ok());
+            let read: Option<Vec<T>> = read.collect();
+            match answer(read.ok_or(TransportError::BrokenOff)?) {
+                Ok(answer) => answered = Some(answer),
+                Err(refusal) => terminal::error(&refusal),
+            }
+        }
+        let bytes = postcard::to_allocvec(&answered).expect("plain data can be serialized");
+        let spread = self.roll_call(Duration::ZERO).spread(Meeting::Parts, 0, bytes)?;
+        postcard::from_bytes(&spread).map_err(|_| TransportError::BrokenOff)
+    }
+}
+
+/// What all ranks say, or what is wrong on the first that can't say it.
+fn by_rank<T>(all: Vec<Result<T, String>>) -> Result<Vec<T>, String> {
+    let named = (0_u32..).zip(all);
+    named.map(|(rank, said)| said.map_err(|error| format!("rank {rank}: {error}"))).collect()
+}
