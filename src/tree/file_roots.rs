@@ -76,6 +76,22 @@ pub fn root_of_file(file: impl AsFd, bytes: u64) -> io::Result<Option<Digest>> {
     Ok(Some(merkle::root_over_runs(runs, PART_BYTES)))
 }
 
+/// The root of a file of a source; none for an empty one, and for what is no file.
+///
+/// # Errors
+///
+/// It changed since it was listed, is gone, or can't be read.
+pub fn root_in_source(
+    source: &TreeSource,
+    manifest: &Manifest,
+    entry: u32,
+) -> Result<Option<Digest>, SourceError> {
+    match manifest.entries[entry as usize].kind {
+        EntryKind::File { bytes, .. } => source.read_by(entry, |file| root_of_file(file, bytes)),
+        EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => Ok(None),
+    }
+}
+
 fn read_exact_at(file: impl AsFd, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !out.is_empty() {
         match pread(&file, &mut *out, offset) {

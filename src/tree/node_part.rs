@@ -30,6 +30,11 @@ impl EntrySet {
         word.is_some_and(|word| word >> (entry % 64) & 1 != 0)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.words.iter().all(|&word| word == 0)
+    }
+
     fn insert(&mut self, entry: u32) {
         let word = entry as usize / 64;
         if self.words.len() <= word {

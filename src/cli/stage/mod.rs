@@ -4,6 +4,8 @@
 mod ranks;
 #[cfg(feature = "mpi")]
 mod rank_parts;
+#[cfg(feature = "mpi")]
+mod own_list;
 mod dry_run_report;
 mod folder_locks;
 mod listing_progress;

@@ -7,15 +7,17 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::own_list::{OwnList, OwnListSaid, SharedRoots, compare_roots, merged, shared_roots};
 use super::parts::{self, PartClaim, PartGroups};
 use super::ranks::StageJob;
 use super::source_list::SourceList;
 use super::staged_tree::StagedTree;
-use super::terminal;
+use super::{refusal, terminal};
 use crate::cli::stage_args::SourceRank;
 use crate::config::RateLimits;
 use crate::transport::TransportError;
 use crate::transport::mpi::Meeting;
+use crate::tree::{EntrySet, OwnEntries};
 use crate::verify::Digest;
 
 impl StageJob<'_> {
@@ -27,27 +29,78 @@ impl StageJob<'_> {
         lowest: RateLimits,
         (host, written_here): (&str, &[(u32, String)]),
     ) -> Result<Option<StagedTree>, Box<dyn Error>> {
-        let Ok(mut list) = self.list(dirs, lowest)? else { return Ok(None) };
+        let (listed, own) = if self.args.from == SourceRank::Each {
+            self.list_each(dirs, lowest)?
+        } else {
+            (self.list(dirs, lowest)?.ok(), None)
+        };
+        let Some(mut list) = listed else { return Ok(None) };
+        let own = own.map(|own| (own.entries(&list.manifest), own));
         let reads = self.args.from == SourceRank::All || self.is_lister();
         if !self.args.has_parts() {
             return Ok(Some(StagedTree::whole(self.args, list, reads)?));
         }
         let taken = parts::taken(self.args, &list.manifest, written_here);
         let me = (self.rank(), host.to_owned());
+        let owned = own.as_ref().map(|(entries, _)| entries.files.clone());
         let claim = taken
             .as_ref()
             .map_err(Clone::clone)
-            .and_then(|taken| PartClaim::new(self.args, &list.manifest, me, taken, None));
+            .and_then(|taken| PartClaim::new(self.args, &list.manifest, me, taken, owned));
         let agreed = self.agree(&list, &claim)?;
-        let (Ok(taken), Some(PartGroups { groups, .. })) = (taken, agreed) else {
+        let (Ok(taken), Some(PartGroups { groups, shared })) = (taken, agreed) else {
             return Ok(None);
         };
         list.manifest.groups = groups;
         let mut tree = StagedTree::whole(self.args, list, reads)?;
         tree.take(self.args, &taken, written_here)?;
-        let hashes = self.is_lister();
+        if let Some((entries, own)) = &own {
+            tree.reads = own.source(&tree, entries);
+            if !self.is_same(&tree, &shared, entries)? {
+                return Ok(None);
+            }
+        }
+        let hashes = own.is_some() || self.is_lister();
         let is_whole = !self.args.checksum || self.hash(&mut tree, hashes)?;
         Ok(is_whole.then_some(tree))
+    }
+
+    /// What all ranks have together, and this one alone; nothing where it is refused, and rank 0 has said why.
+    fn list_each(
+        &self,
+        dirs: &[PathBuf],
+        lowest: RateLimits,
+    ) -> Result<(Option<SourceList>, Option<OwnList>), TransportError> {
+        let links = (self.has_links(), lowest);
+        let own = match refusal(&self.args.sources, dirs) {
+            Some(refusal) => Err(refusal),
+            None => OwnList::read(self.args, links),
+        };
+        let said = own.as_ref().map(OwnList::said);
+        let listed = self.agreed(&said, |all: Vec<Result<OwnListSaid, String>>| {
+            merged(self.args, links, &by_rank(all)?)
+        })?;
+        if listed.as_ref().is_some_and(|list: &SourceList| list.manifest.check().is_err()) {
+            return Err(TransportError::BrokenOff);
+        }
+        Ok((listed, own.ok()))
+    }
+
+    /// Whether files that several ranks have are the same.
+    fn is_same(
+        &self,
+        tree: &StagedTree,
+        shared: &EntrySet,
+        own: &OwnEntries,
+    ) -> Result<bool, TransportError> {
+        if shared.is_empty() {
+            return Ok(true);
+        }
+        let mine = shared_roots(self.args, tree, shared, own);
+        let same = self.agreed(&mine, |all: Vec<Result<SharedRoots, String>>| {
+            compare_roots(&tree.manifest, &by_rank(all)?)
+        })?;
+        Ok(same.is_some())
     }
 
     /// Makes groups of the files by what ranks take and have; none where that is refused.
