@@ -7,6 +7,9 @@ mod tree;
 mod disks;
 #[path = "stage/dry_run.rs"]
 mod dry_run;
+#[cfg(feature = "mpi")]
+#[path = "stage/each.rs"]
+mod each;
 #[path = "stage/faults.rs"]
 mod faults;
 #[path = "stage/manifests.rs"]
