@@ -114,7 +114,9 @@ pub fn merge_lists(lists: &[Manifest]) -> Result<Manifest, NameClash> {
                     }
                 }
             }
-            other => other.clone(),
+            other @ (EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. }) => {
+                other.clone()
+            }
         };
         merged.entries.push(Entry { kind, ..all.entry(place).clone() });
     }
@@ -252,7 +254,8 @@ mod tests {
         assert!(clash(link(b"x"), link(b"y")).contains("has a link, rank 2 has another link"));
         let holes =
             |data: &[std::ops::Range<u64>]| EntryKind::File { bytes: 9, data: Some(data.into()) };
-        let lists = [list(1, &[("t/a", holes(&[1..2]))]), list(1, &[("t/a", holes(&[1..3]))])];
+        let both = [holes(&[1..2, 4..5]), holes(&[1..3, 4..5])];
+        let lists = both.map(|file| list(1, &[("t/a", file)]));
         let merged = merge_lists(&lists).expect("holes are no content");
         assert_eq!(merged.entries[1].kind, file(9), "all of it is read");
     }

@@ -31,7 +31,7 @@ fn world(seed: u64) -> WorldConfig {
         let salt = |what: u64, group: u64| (what << 40) + (u64::from(rank) << 20) + group;
         let wants = pick(seed, salt(1, 0), 0, 4);
         entry.unwanted = set(count, |at| pick(seed, salt(2, group(at)), 1, 4) > wants);
-        if seed % 3 == 0 {
+        if seed.is_multiple_of(3) {
             entry.held = set(count, |at| pick(seed, salt(3, u64::from(at)), 1, 4) == 1);
         }
         let owner = |at| 1 + u32::try_from(group(at)).expect("few") % sources;

@@ -80,7 +80,7 @@ impl OwnList {
 pub(super) fn merged(
     args: &StageArgs,
     links: (bool, RateLimits),
-    all: &[OwnListSaid],
+    all: Vec<OwnListSaid>,
 ) -> Result<SourceList, String> {
     if args.manifest.is_some() {
         return Err("--manifest with --from each: no rank has all of the sources; compare them before, with \
@@ -91,14 +91,14 @@ pub(super) fn merged(
     if let Some((_, source)) = (0..).zip(&args.sources).find(|&(index, _)| nobody(index)) {
         return Err(format!("{}: no rank has it", escape::path(source)));
     }
-    let lists: Vec<Manifest> = all.iter().map(|one| one.manifest.clone()).collect();
+    let is_whole = all.iter().all(|one| one.is_whole);
+    let lists: Vec<Manifest> = all.into_iter().map(|one| one.manifest).collect();
     let mut manifest = merge_lists(&lists).map_err(|clash| clash.to_string())?;
     let options = list_options(args, links);
     let default = || default_segment_bytes(&manifest, &options);
     manifest.segment_bytes = options.segment_bytes.unwrap_or_else(default);
     manifest.check().map_err(|error| error.to_string())?;
     check_list(args, links, &manifest)?;
-    let is_whole = all.iter().all(|one| one.is_whole);
     if args.delete && !is_whole {
         terminal::note("note: nothing is deleted, since not all of the source can be read");
     }

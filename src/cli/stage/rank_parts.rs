@@ -78,7 +78,7 @@ impl StageJob<'_> {
         };
         let said = own.as_ref().map(OwnList::said);
         let listed = self.agreed(&said, |all: Vec<Result<OwnListSaid, String>>| {
-            merged(self.args, links, &by_rank(all)?)
+            merged(self.args, links, by_rank(all)?)
         })?;
         if listed.as_ref().is_some_and(|list: &SourceList| list.manifest.check().is_err()) {
             return Err(TransportError::BrokenOff);

@@ -27,9 +27,17 @@ const LIMITS_BUDGET: Duration = Duration::from_millis(16);
 // They count bytes alone; where there are few, names and syncs take the time.
 const BOUND_S_LEAST: f64 = 0.1;
 
+/// What ranks that are complete have.
+fn wanted(is_whole: bool, has_only: bool) -> &'static str {
+    match (is_whole, has_only) {
+        (false, _) => "all of the source that can be read",
+        (true, true) => "what --only takes",
+        (true, false) => "everything",
+    }
+}
+
 /// How many of all ranks have what they should.
-fn verdict(all: usize, failed: usize, is_whole: bool) -> String {
-    let what = if is_whole { "everything" } else { "all of the source that can be read" };
+fn verdict(all: usize, failed: usize, what: &str) -> String {
     let complete = all - failed;
     let (ranks, verb) =
         (count(all as u64, "rank"), if complete.max(1) == 1 { "has" } else { "have" });
@@ -77,7 +85,9 @@ impl StageSummary<'_> {
                 &self.json(bound.map(|(bound, _)| bound), failed.len()).to_string(),
             ));
         } else if !args.shared.quiet {
-            terminal::text(&self.text(bound, failed.len(), terminal::columns()));
+            let has_only = !args.only.is_empty();
+            let failed = failed.len();
+            terminal::text(&self.text(bound, (failed, has_only), terminal::columns()));
         }
         let has_metrics = self.write_metrics(args, failed.len());
         if failed.is_empty() && self.is_whole && has_metrics { OK } else { FAILED }
@@ -151,7 +161,12 @@ impl StageSummary<'_> {
         })
     }
 
-    fn text(&self, bound: Option<(f64, &str)>, failed: usize, columns: usize) -> String {
+    fn text(
+        &self,
+        bound: Option<(f64, &str)>,
+        (failed, has_only): (usize, bool),
+        columns: usize,
+    ) -> String {
         let total = self.manifest.bytes();
         let moved = self.sum(|node| node.moved_bytes);
         let read = self.sum(|node| node.source_read_bytes);
@@ -173,7 +188,7 @@ impl StageSummary<'_> {
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} x the bound of {of}", self.seconds / bound));
         }
-        lines.push(verdict(self.nodes.len(), failed, self.is_whole));
+        lines.push(verdict(self.nodes.len(), failed, wanted(self.is_whole, has_only)));
         lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()
     }
 
@@ -206,10 +221,12 @@ mod tests {
             "1 of 4 ranks has everything; 3 failed",
             "0 of 4 ranks has everything; 4 failed",
         ];
-        assert_eq!(all.map(|(all, failed)| verdict(all, failed, true)), expected);
+        assert_eq!(all.map(|(all, failed)| verdict(all, failed, wanted(true, false))), expected);
         assert_eq!(
-            verdict(2, 0, false),
+            verdict(2, 0, wanted(false, false)),
             "all 2 ranks have all of the source that can be read, verified"
         );
+        let only = verdict(4, 1, wanted(true, true));
+        assert_eq!(only, "3 of 4 ranks have what --only takes; 1 failed");
     }
 }

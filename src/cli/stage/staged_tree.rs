@@ -1,6 +1,7 @@
 //! The tree as a rank stages it: what all ranks have of it, and what is this rank's own.
 
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use super::super::stage_args::{SourceRank, StageArgs};
@@ -60,7 +61,7 @@ impl StagedTree {
             return Self::whole(args, list, true);
         }
         let me = (rank, host.to_owned());
-        let taken = parts::taken(args, &list.manifest, &[me.clone()])?;
+        let taken = parts::taken(args, &list.manifest, slice::from_ref(&me))?;
         let claim = PartClaim::new(args, &list.manifest, me.clone(), &taken, None)?;
         list.manifest.groups = parts::agree(args, &list.manifest, &[claim])?.groups;
         let mut tree = Self::whole(args, list, true)?;
