@@ -3,13 +3,14 @@
 
 use mpiswarm::config::{
     BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX,
-    PART_BYTES_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX, WINDOW_MAX,
+    PART_BYTES_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX, SUBTREE_NODES_MAX, WINDOW_MAX,
 };
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
 use mpiswarm::protocol::{
-    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part, PostedReceives, ReadSegment, RequestedSegment,
+    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Lacking,
+    Message, Part, PostedReceives, ReadSegment, RequestedSegment, SubtreeReport, SubtreeStage,
+    SubtreeSummary,
 };
 use mpiswarm::verify::Digest;
 use proptest::collection::vec;
@@ -124,6 +125,22 @@ fn report() -> impl Strategy<Value = DoneReport> {
     )
 }
 
+fn subtree() -> impl Strategy<Value = SubtreeReport> {
+    let stage = prop::sample::select(vec![
+        SubtreeStage::Preparing,
+        SubtreeStage::Ready,
+        SubtreeStage::Settled,
+        SubtreeStage::Leaving,
+    ]);
+    let lacking = (any::<(u32, u64, bool)>(), vec(segment(), 0..=PROBLEMS_MAX));
+    let lists = (vec((node(), any::<u64>()), 0..50), vec(node(), 0..50));
+    (stage, lacking, lists).prop_map(|(stage, lacking, (finished, lost))| {
+        let ((count, hash, differs), first) = lacking;
+        let lacking = Lacking { count, hash, differs, first: first.into_iter().collect() };
+        SubtreeReport { summary: SubtreeSummary { stage, lacking }, finished, lost }
+    })
+}
+
 /// Every variant.
 fn message() -> impl Strategy<Value = Message> {
     let plain = prop_oneof![
@@ -143,6 +160,18 @@ fn message() -> impl Strategy<Value = Message> {
         number().prop_map(|(segment, request)| Message::Unservable { segment, request }),
         number().prop_map(|(segment, request)| Message::Withdraw { segment, request }),
         number().prop_map(|(segment, request)| Message::Withdrawn { segment, request }),
+        segment().prop_map(|segment| Message::Offer { segment }),
+        any::<(u32, bool)>().prop_map(|(segment, is_full)| {
+            Message::Refuse { segment: SegmentId(segment), is_full }
+        }),
+        segment().prop_map(|segment| Message::Coming { segment }),
+        vec(any::<(u32, u64)>(), 0..=BLOCKS_MAX).prop_map(|blocks| {
+            let blocks = blocks.into_iter().map(|(index, bits)| Block { index, bits });
+            Message::Holds { blocks: blocks.collect() }
+        }),
+        Just(Message::Probe),
+        Just(Message::Alive),
+        Just(Message::Query),
     ];
     prop_oneof![
         5 => plain,
@@ -151,6 +180,7 @@ fn message() -> impl Strategy<Value = Message> {
         2 => ask().prop_map(Message::Ask),
         2 => handout().prop_map(Message::Handout),
         1 => report().prop_map(|report| Message::Done(Box::new(report))),
+        1 => subtree().prop_map(|report| Message::Subtree(Box::new(report))),
     ]
 }
 
@@ -229,7 +259,17 @@ fn the_largest_messages_fit() {
         broken: Some(problem.clone()),
     };
     let part = Part { index: u32::MAX, last: true, bytes: vec![0xff; PART_BYTES_MAX] };
+    let first = [segment; PROBLEMS_MAX].into();
+    let lacking = Lacking { count: u32::MAX, hash: u64::MAX, differs: true, first };
+    let subtree = SubtreeReport {
+        summary: SubtreeSummary { stage: SubtreeStage::Leaving, lacking },
+        finished: vec![(node, u64::MAX); SUBTREE_NODES_MAX],
+        lost: vec![node; SUBTREE_NODES_MAX],
+    };
+    let blocks = [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into();
     for message in [
+        Message::Subtree(Box::new(subtree)),
+        Message::Holds { blocks },
         Message::Ask(ask),
         Message::Handout(handout),
         Message::Done(Box::new(report)),

@@ -1,7 +1,12 @@
 //! What the harness measures with, between threads as between ranks: broadcasts bring verified
 //! bytes to all, and limits are what they can be.
 
-use mpiswarm::harness::broadcast::{Algorithm, BroadcastError, BroadcastJob, Report, run_threads};
+use std::sync::Arc;
+
+use mpiswarm::harness::broadcast::{
+    Algorithm, BroadcastError, BroadcastJob, RankReport, Report, run_threads,
+};
+use mpiswarm::manifest::{SegmentId, SegmentSet};
 use mpiswarm::metrics::usage::Meter;
 use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::time::Clock;
@@ -19,6 +24,7 @@ fn job(segments: u32, verify: bool) -> BroadcastJob {
         segments,
         segment_bytes: 1000,
         seed: 7,
+        owned: Arc::default(),
         verify,
         has_own_core: false,
         meter: Meter::default(),
@@ -63,6 +69,57 @@ fn threads_bring_every_segment_to_every_node() {
                 check(&job, algorithm, &reports.expect("nothing stands in the way"));
             }
         }
+    }
+}
+
+/// Segments dealt in turn to `peers` peers, `owners` owners each.
+fn dealt(job: BroadcastJob, peers: u32, owners: u32) -> BroadcastJob {
+    let mut owned = vec![SegmentSet::none_of(job.segments); peers as usize];
+    for segment in 0..job.segments {
+        for owner in 0..owners.min(peers) {
+            owned[((segment + owner) % peers) as usize].insert(SegmentId(segment));
+        }
+    }
+    BroadcastJob { owned: owned.into(), ..job }
+}
+
+/// Every peer gets once what it did not own.
+fn check_dealt(job: &BroadcastJob, report: &Report) {
+    for (rank, owned) in report.ranks[1..].iter().zip(&*job.owned) {
+        assert!(rank.finished.is_some(), "{report:?}");
+        let lacked = u64::from(job.segments) - owned.len() as u64;
+        assert_eq!(rank.metrics.received_segments, lacked);
+        assert_eq!(rank.metrics.corrupt_segments, 0);
+    }
+    let sum = |of: fn(&RankReport) -> u64| report.ranks.iter().map(of).sum::<u64>();
+    assert_eq!(
+        sum(|rank| rank.metrics.served_segments),
+        sum(|rank| rank.metrics.received_segments),
+        "no segment too many"
+    );
+    assert!(sum(|rank| rank.metrics.origin_bytes) <= sum(|rank| rank.metrics.served_bytes));
+}
+
+#[test]
+fn holders_that_choose_bring_the_segments_of_several_owners_to_all() {
+    let algorithm = Algorithm::Relay(RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None });
+    for peers in [1, 2, 5, 9] {
+        for owners in [1, 3, peers] {
+            for (segments, verify) in [(0, true), (1, true), (30, false), (30, true)] {
+                let job = dealt(job(segments, verify), peers, owners);
+                let report = run_threads(&job, algorithm, peers + 1, &Clock::start());
+                check_dealt(&job, &report.expect("nothing stands in the way"));
+            }
+        }
+    }
+}
+
+#[test]
+fn plans_refuse_several_owners() {
+    let job = dealt(job(4, true), 2, 1);
+    for algorithm in &PLANNED[..4] {
+        let refused = run_threads(&job, *algorithm, 3, &Clock::start());
+        assert!(matches!(refused, Err(BroadcastError::OneOwner(_))), "{refused:?}");
     }
 }
 
@@ -156,7 +213,7 @@ mod ranks {
     fn ranks_bring_every_segment_to_every_node() {
         for ranks in ["2", "3", "6"] {
             let Some(text) = as_ranks(ranks, "ranks::broadcasts_of_a_rank") else { return };
-            assert_eq!(text.matches("broadcasts: 35").count(), 1, "{ranks} ranks: {text}");
+            assert_eq!(text.matches("broadcasts: 38").count(), 1, "{ranks} ranks: {text}");
         }
     }
 
@@ -205,6 +262,15 @@ mod ranks {
                 report.iter().for_each(|report| check(&job, algorithm, report));
                 done += 1;
             }
+        }
+        let peers = u32::try_from(world.size() - 1).expect("a job has ranks");
+        let algorithm = Algorithm::Relay(RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None });
+        for owners in [1, 2, peers] {
+            let job = dealt(job(21, true), peers, owners);
+            let report = run_rank(&job, algorithm, &world, &clock);
+            let report = report.unwrap_or_else(|error| panic!("{owners} owners: {error}"));
+            report.iter().for_each(|report| check_dealt(&job, report));
+            done += 1;
         }
         if world.rank() == 0 {
             println!("broadcasts: {done}");

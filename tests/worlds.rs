@@ -3,6 +3,8 @@
 
 #[path = "worlds/late.rs"]
 mod late;
+#[path = "worlds/neighbours.rs"]
+mod neighbours;
 #[path = "worlds/parts.rs"]
 mod parts;
 

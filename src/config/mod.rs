@@ -135,6 +135,11 @@ pub const CORRUPT_TRIES_MAX: usize = 3;
 // Four times what an ask lists: a peer with more has a fault of its own, and is handed nothing more.
 pub const EXCLUSIONS_MAX: usize = 4 * BLOCKS_MAX * 64;
 
+/// Peers that one report of a subtree names, at most.
+// 2,048 numbers of up to 5 bytes with times of up to 10, and as many numbers again, fit into
+// `MESSAGE_BYTES_MAX`.
+pub const SUBTREE_NODES_MAX: usize = 2048;
+
 /// Segments that a broadcast without a swarm has in flight to a node: as many bytes as a peer of a
 /// swarm always may, so that both compete on equal terms.
 // 8: with fewer, a sender that serves several partners could not keep one segment for each.

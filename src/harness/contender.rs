@@ -1,5 +1,7 @@
 //! Contenders: one small adapter each, from a job to its result on rank 0.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Launch;
@@ -10,6 +12,7 @@ use super::workload::BenchScenario;
 use crate::baseline;
 use crate::config::{Engine, Verify};
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
+use crate::manifest::{PeerInput, SegmentId, SegmentSet, Wanted};
 use crate::protocol::Outcome;
 use crate::protocol::relay::RelayAlgorithm;
 use crate::protocol::tracker::Progress;
@@ -56,6 +59,8 @@ pub(crate) enum Unfit {
         "it can only broadcast: use a workload of the shape `broadcast` in which everybody wants all"
     )]
     NotBroadcast,
+    #[error("it brings everything to everybody: use a workload in which everybody wants all")]
+    NotForAll,
     #[error("it needs MPI ranks: start mpiswarm with mpirun")]
     NoRanks,
 }
@@ -67,7 +72,11 @@ impl Contender {
         launch: &Launch,
     ) -> Result<Self, Unfit> {
         let kind = entry.engine;
-        if kind.only_broadcasts() && !scenario.is_broadcast() {
+        let may_have_owners = kind == ContenderKind::Neighbours;
+        if may_have_owners && scenario.workload.wanted != Wanted::All {
+            return Err(Unfit::NotForAll);
+        }
+        if kind.only_broadcasts() && !may_have_owners && !scenario.is_broadcast() {
             return Err(Unfit::NotBroadcast);
         }
         let verify = entry.switches.verify.unwrap_or_default() != Verify::Off;
@@ -129,13 +138,14 @@ fn swarm(engine: Engine, job: &Job, request: &RunRequest<'_>) -> RunResult {
 }
 
 fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest<'_>) -> RunResult {
-    let files = match &job.inputs {
-        Inputs::Made(inputs) => inputs.first().map_or(&[][..], |first| &first.owned[..]),
+    let inputs = match &job.inputs {
+        Inputs::Made(inputs) => &inputs[..],
         Inputs::Folder(_) => &[],
     };
-    let segments = files.iter().map(|file| file.hashes.len()).sum::<usize>();
+    let (segments, owned) = shared_segments(inputs);
     let broadcast = BroadcastJob {
-        segments: u32::try_from(segments).expect("segments are numbered in 32 bits"),
+        segments,
+        owned,
         segment_bytes: job.segment_bytes,
         seed: job.seed,
         verify,
@@ -151,20 +161,48 @@ fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest
             broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
         }
     };
-    Ok(report.map(|report| ended(&broadcast, report, files.len())))
+    let wanted = inputs.iter().map(|input| input.wanted.len() as u64).sum();
+    Ok(report.map(|report| ended(&broadcast, report, wanted)))
 }
 
-fn ended(job: &BroadcastJob, report: Report, files: usize) -> JobResult {
+/// How many segments all files have, each numbered where it is owned first, and what each peer owns; nothing of
+/// that where the first peer owns all.
+fn shared_segments(inputs: &[PeerInput]) -> (u32, Arc<[SegmentSet]>) {
+    let mut places = BTreeMap::new();
+    let mut end = 0;
+    for file in inputs.iter().flat_map(|input| &input.owned) {
+        let count = file.hashes.len();
+        places.entry(&file.name).or_insert_with(|| {
+            end += count;
+            end - count..end
+        });
+    }
+    let number = |place| u32::try_from(place).expect("segments are numbered in 32 bits");
+    let owned = inputs.iter().map(|input| {
+        let mut set = SegmentSet::none_of(number(end));
+        for place in input.owned.iter().flat_map(|file| places[&file.name].clone()) {
+            set.insert(SegmentId(number(place)));
+        }
+        set
+    });
+    let owned: Arc<[SegmentSet]> = owned.collect();
+    let is_one = owned.iter().skip(1).all(SegmentSet::is_empty);
+    (number(end), if is_one { Arc::default() } else { owned })
+}
+
+fn ended(job: &BroadcastJob, report: Report, files_wanted: u64) -> JobResult {
     let Report { opened, ranks } = report;
     let finished = ranks.iter().map(|rank| rank.finished.map(|after| opened + after)).collect();
-    let receivers = ranks.len().saturating_sub(2) as u64;
+    let peers = ranks.len().saturating_sub(1) as u64;
+    let owned = job.owned.iter().map(|owned| owned.len() as u64).sum::<u64>();
+    let owned = if job.owned.is_empty() { u64::from(job.segments) } else { owned };
     let delivered = ranks.iter().map(|rank| rank.metrics.received_segments).sum();
     JobResult {
         outcome: Outcome { opened: Some(opened), finished, ..Outcome::default() },
         progress: Progress {
-            segments_wanted: u64::from(job.segments) * receivers,
+            segments_wanted: u64::from(job.segments) * peers - owned,
             segments_verified: delivered,
-            files_finished: files as u64 * receivers,
+            files_finished: files_wanted,
             peers_complete: ranks.iter().filter(|rank| rank.finished.is_some()).count(),
             ..Progress::default()
         },

@@ -74,6 +74,63 @@ pub enum Message {
     },
     /// Peer to neighbour: I have this segment, or it is on its way to me.
     Coming { segment: SegmentId },
+    /// Peer to neighbour: of these blocks I have these segments, or they are on their way to me, and no others.
+    Holds { blocks: ArrayVec<Block, BLOCKS_MAX> },
+    /// Peer to neighbour: answer at once. I wait for something from you.
+    Probe,
+    /// The answer.
+    Alive,
+    /// Node to a peer below it in the report tree: tell me how far you and the peers below you are.
+    Query,
+    /// Peer to a node above it in the report tree: how far it and the peers below it are.
+    Subtree(Box<SubtreeReport>),
+}
+
+/// How far all peers of a subtree of the report tree are, and what has changed since its last report.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtreeReport {
+    /// What all its living peers have in common.
+    pub summary: SubtreeSummary,
+    /// Peers that have everything, at most [`crate::config::SUBTREE_NODES_MAX`], and how many ns ago they had.
+    pub finished: Vec<(NodeId, u64)>,
+    /// Peers that answer no more, as many at most.
+    pub lost: Vec<NodeId>,
+}
+
+/// What the living peers of a subtree have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubtreeSummary {
+    /// How far the least of them is.
+    pub stage: SubtreeStage,
+    /// What they lack, where they are settled.
+    pub lacking: Lacking,
+}
+
+/// How far a peer of a broadcast is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum SubtreeStage {
+    /// It learns what there is, and reserves memory.
+    #[default]
+    Preparing,
+    /// It is ready, or exchanges segments.
+    Ready,
+    /// It has everything, or nobody offers it what it lacks.
+    Settled,
+    /// It has heard of the end.
+    Leaving,
+}
+
+/// The segments that peers lack.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lacking {
+    /// How many the peer lacks that lacks most.
+    pub count: u32,
+    /// The sum of a hash of each: equal where the segments are.
+    pub hash: u64,
+    /// Whether some peers lack others.
+    pub differs: bool,
+    /// The first of them.
+    pub first: ArrayVec<SegmentId, PROBLEMS_MAX>,
 }
 
 /// A segment that is requested, and where its receiver waits for it.
@@ -276,6 +333,20 @@ pub struct CorruptSegment {
     pub segment: SegmentId,
     pub holder: NodeId,
     pub times: u32,
+}
+
+impl Lacking {
+    /// Adds a segment to the hash and, as far as there is room, to the names.
+    pub(crate) fn add(&mut self, segment: SegmentId) {
+        // SplitMix64's finalizer: sums of mixed numbers collide as rarely as random ones.
+        let mut mixed = (u64::from(segment.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        self.hash = self.hash.wrapping_add(mixed ^ (mixed >> 31));
+        if !self.first.is_full() {
+            self.first.push(segment);
+        }
+    }
 }
 
 impl DoneReport {

@@ -23,8 +23,9 @@ use crate::time::Timestamp;
 use crate::verify::Digest;
 
 pub use message::{
-    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    Part, PostedReceives, ReadSegment, RequestedSegment, UNREAD,
+    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Lacking,
+    Message, Part, PostedReceives, ReadSegment, RequestedSegment, SubtreeReport, SubtreeStage,
+    SubtreeSummary, UNREAD,
 };
 pub use peer::{Peer, Wait};
 pub use registration::{LateEntry, OwnedEntry, Registration};

@@ -75,6 +75,8 @@ pub enum Violation {
     Listing { first: u32, end: u64, count: u32 },
     #[error("digests of {found} segments, of {count}")]
     Digests { found: usize, count: usize },
+    #[error("a report of {count} peers, of at most {most}, or of peers that are not below it")]
+    Subtree { count: usize, most: usize },
 }
 
 impl Violation {
@@ -202,6 +204,7 @@ impl Route {
             | Message::Finished { .. }
             | Message::Complete { .. }
             | Message::Done(_)
+            | Message::Subtree(_)
             | Message::Bye => Self::ToTracker,
             Message::Registered { .. }
             | Message::Described(_)
@@ -209,6 +212,7 @@ impl Route {
             | Message::Handout(_)
             | Message::Acknowledged { .. }
             | Message::Lost { .. }
+            | Message::Query
             | Message::Stop => Self::FromTracker,
             Message::Request { .. }
             | Message::Decline { .. }
@@ -217,7 +221,10 @@ impl Route {
             | Message::Withdrawn { .. }
             | Message::Offer { .. }
             | Message::Refuse { .. }
-            | Message::Coming { .. } => Self::BetweenPeers,
+            | Message::Coming { .. }
+            | Message::Holds { .. }
+            | Message::Probe
+            | Message::Alive => Self::BetweenPeers,
         }
     }
 }

@@ -1,9 +1,14 @@
 //! The nodes of a world: those of a swarm, or those of a broadcast without one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::world_config::{LATE, WorldConfig, stand_in};
-use crate::manifest::{NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::protocol::registration::Listing;
-use crate::protocol::relay::{Moves, Relay, RelayAlgorithm, Starter};
+use crate::protocol::relay::{
+    Moves, OWNER, Relay, RelayAlgorithm, RelayPatience, RelayPlace, Starter,
+};
 use crate::protocol::{Node, Outcome, Peer, Registration, Tracker};
 use crate::verify::Digest;
 
@@ -29,29 +34,37 @@ impl SimulatedNode {
         std::iter::once(tracker).chain((1..).zip(&scenario.registrations).map(peer)).collect()
     }
 
-    /// The nodes of a broadcast, by rank. Rank 1 has what its registration says, and all others get it.
+    /// The nodes of a broadcast, by rank. They have what their registrations say, and all get everything; where
+    /// there is a plan, rank 1 alone has something.
     pub(super) fn broadcast(scenario: &WorldConfig, algorithm: RelayAlgorithm) -> Vec<Self> {
         let nodes = count(scenario);
-        let digests: Vec<Digest> = match scenario.registrations.first() {
-            Some(Registration::Ready { owned, .. }) => {
-                owned.iter().flat_map(|entry| entry.digests.iter().copied()).collect()
-            }
-            Some(Registration::Late(_) | Registration::Refused { .. }) | None => Vec::new(),
+        let patience = RelayPatience {
+            initial: scenario.config.request_patience,
+            least: scenario.segment_time,
+            registration: scenario.config.registration_patience,
+            silence: scenario.config.silence_patience,
         };
+        let (digests, owned) = shared_files(scenario);
+        let digests: Arc<[Digest]> = digests.into();
         let segments = u32::try_from(digests.len()).expect("segments are numbered in 32 bits");
-        let mut digests = Some(digests);
-        let peers = (1..nodes).map(|rank| {
-            let moves = Moves::of(algorithm, (NodeId(rank), nodes), segments);
+        let tree_patience = algorithm.patience(patience);
+        let peers = (1..nodes).map(NodeId).zip(&owned).map(|(node, owned)| {
+            let place = RelayPlace { node, nodes, patience: tree_patience };
+            let moves = Moves::of(algorithm, (node, nodes), segments, patience);
             // There are no bytes here, and the window of a swarm's peer is as good.
             let window = match algorithm {
                 RelayAlgorithm::Chain { window } => window,
-                RelayAlgorithm::Binomial
-                | RelayAlgorithm::Circulant
-                | RelayAlgorithm::Neighbours { .. } => scenario.config.window,
+                RelayAlgorithm::Binomial | RelayAlgorithm::Circulant => scenario.config.window,
+                RelayAlgorithm::Neighbours { .. } => {
+                    let relay = Relay::with_digests(place, moves, Arc::clone(&digests), owned);
+                    return Self::Relay(Box::new(relay));
+                }
             };
-            Self::Relay(Box::new(Relay::new(moves, window, segments, digests.take())))
+            let digests = (node == OWNER).then(|| digests.to_vec());
+            Self::Relay(Box::new(Relay::new(place, moves, window, segments, digests)))
         });
-        std::iter::once(Self::Starter(Box::new(Starter::new(nodes)))).chain(peers).collect()
+        let starter = Self::Starter(Box::new(Starter::new(nodes, tree_patience)));
+        std::iter::once(starter).chain(peers).collect()
     }
 
     pub(super) fn node(&self) -> &dyn Node {
@@ -125,6 +138,38 @@ impl SimulatedNode {
 
 fn count(scenario: &WorldConfig) -> u32 {
     u32::try_from(scenario.registrations.len() + 1).expect("ranks are numbered in 32 bits")
+}
+
+/// The digests of all files, numbered as they are registered first, and what each peer owns.
+fn shared_files(scenario: &WorldConfig) -> (Vec<Digest>, Vec<SegmentSet>) {
+    let mut digests = Vec::new();
+    let mut firsts = BTreeMap::new();
+    let mut owned = Vec::new();
+    for registration in &scenario.registrations {
+        let entries = match registration {
+            Registration::Ready { owned, .. } => &owned[..],
+            Registration::Late(_) | Registration::Refused { .. } => &[],
+        };
+        let mut own = Vec::new();
+        for entry in entries {
+            let first = *firsts.entry(&*entry.name).or_insert_with(|| {
+                digests.extend_from_slice(&entry.digests);
+                digests.len() - entry.digests.len()
+            });
+            own.extend(first..first + entry.digests.len());
+        }
+        owned.push(own);
+    }
+    let number = |place| u32::try_from(place).expect("segments are numbered in 32 bits");
+    let set_of = |own: Vec<usize>| {
+        let mut set = SegmentSet::none_of(number(digests.len()));
+        for place in own {
+            set.insert(SegmentId(number(place)));
+        }
+        set
+    };
+    let owned = owned.into_iter().map(set_of).collect();
+    (digests, owned)
 }
 
 pub(super) fn segments(listing: &Listing) -> impl Iterator<Item = SegmentId> + use<> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::manifest::SegmentId;
 use crate::protocol::Outcome;
 use crate::verify::Digest;
 
@@ -38,4 +39,6 @@ pub struct Run {
     /// By rank, by wanted file in the order of registration: the digests of its segments, where all
     /// arrived. Kept on request.
     pub contents: Vec<Vec<Option<Vec<Digest>>>>,
+    /// By rank: the segments that it has at the end of a broadcast. Kept on request.
+    pub held: Vec<Vec<SegmentId>>,
 }

@@ -74,12 +74,14 @@ impl World {
         Self::of(scenario, nodes, limits)
     }
 
-    /// Sets a broadcast without a swarm up at time 0: rank 1 has what its registration says, and all
-    /// others get it. A lost message or segment is never repeated there, so the faults of
-    /// `scenario` must lose none.
+    /// Sets a broadcast without a swarm up at time 0: peers have what their registrations say, and all get
+    /// everything. A lost message or segment is never repeated there, so the faults of `scenario` must lose
+    /// none; and where there is a plan, no node.
     pub fn broadcast(scenario: WorldConfig, algorithm: RelayAlgorithm) -> Self {
         let nodes = SimulatedNode::broadcast(&scenario, algorithm);
-        let limits = algorithm.limits(scenario.config.window);
+        let faults = &scenario.faults;
+        let falls_silent = !(faults.vanish.is_empty() && faults.pause.is_empty());
+        let limits = algorithm.limits(scenario.config.window, falls_silent);
         Self::of(scenario, nodes, limits)
     }
 
@@ -471,6 +473,7 @@ impl World {
             self.run.orphaned += usize::from(peer.is_orphaned());
         }
         if self.scenario.keep_contents {
+            self.run.held = self.nodes.iter().map(SimulatedNode::owned).collect();
             let ranks = self.nodes.iter().zip(&self.contents);
             self.run.contents = ranks
                 .map(|(node, had)| {

@@ -15,27 +15,33 @@ mod segments;
 mod mpi_job;
 
 use std::fmt;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crossbeam::sync::Parker;
 
+use crate::config::{REGISTRATION_PATIENCE, SILENCE_PATIENCE};
 use crate::driver::{Idle, LoopMetrics, MessagesOnly, run_node};
-use crate::manifest::NodeId;
+use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::RankMetrics;
 use crate::metrics::usage::Meter;
-use crate::protocol::relay::{Moves, OWNER, Relay, RelayAlgorithm, Starter};
+use crate::protocol::UNREAD;
+use crate::protocol::relay::{
+    Moves, OWNER, Relay, RelayAlgorithm, RelayPatience, RelayPlace, Starter,
+};
 use crate::spawn::{self, Gate, ThreadError};
 use crate::time::{Clock, Timestamp};
 use crate::transport::local::{self, LocalTransport};
 use crate::transport::{Transport, TransportError};
+use crate::verify::Digest;
 use relay_io::RelayIo;
-use segments::ReceivedSegments;
+use segments::{MakeError, ReceivedSegments};
 
 #[cfg(feature = "mpi")]
 pub use mpi_job::run_rank;
 
-/// One file to bring from rank 1 to all ranks after it.
+/// Segments to bring from those that own them to all ranks but rank 0.
 #[derive(Clone, Debug)]
 pub struct BroadcastJob {
     /// How many segments the file has.
@@ -44,6 +50,9 @@ pub struct BroadcastJob {
     pub segment_bytes: usize,
     /// What the bytes follow from: a swarm's only file with this seed has the same.
     pub seed: u64,
+    /// By peer, that of rank 1 first: the segments that it has from the start; where it is empty, rank 1 has all.
+    /// Only holders that choose can have several owners.
+    pub owned: Arc<[SegmentSet]>,
     /// Whether a segment counts, and is sent on, only when it is verified. Otherwise all are
     /// verified when the run is over, outside of its time.
     pub verify: bool,
@@ -105,6 +114,8 @@ pub enum BroadcastError {
     /// There is no rank 1.
     #[error("a broadcast needs an owner: start 2 nodes or more")]
     NoOwner,
+    #[error("{0} has one owner: give all segments to rank 1, or use `neighbours`")]
+    OneOwner(Algorithm),
     #[error("mpi-bcast needs ranks of an MPI job: start it under mpirun")]
     NeedsRanks,
     #[error(transparent)]
@@ -117,6 +128,16 @@ pub enum BroadcastError {
     #[error("stopped because another node failed")]
     Stopped,
 }
+
+// How long the nodes of a broadcast without a tracker wait for each other.
+// The least timeout of RFC 6298, and its first one of old: a thread that waits for a core answers within them. As
+// the swarm's nodes otherwise.
+const PATIENCE: RelayPatience = RelayPatience {
+    initial: Duration::from_secs(3),
+    least: Duration::from_secs(1),
+    registration: REGISTRATION_PATIENCE,
+    silence: SILENCE_PATIENCE,
+};
 
 #[derive(Debug, Default)]
 struct PeerReport {
@@ -139,26 +160,29 @@ pub fn run_threads(
         return Err(BroadcastError::NoOwner);
     }
     let Algorithm::Relay(algorithm) = algorithm else { return Err(BroadcastError::NeedsRanks) };
+    check_owners(job, Algorithm::Relay(algorithm))?;
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let mut ends = local::connect(unparkers).into_iter().zip(parkers);
     let (mut end, parker) = ends.next().expect("there is a rank 0");
+    let starts = starts(job, algorithm, nodes);
     let gate = &Gate::default();
     let (started, peers) = thread::scope(|scope| {
-        let peer = |(node, (mut end, parker)): (NodeId, (LocalTransport, Parker))| {
+        let peer = |(start, (node, (mut end, parker))): (_, (NodeId, (LocalTransport, Parker)))| {
             spawn::start_scoped(scope, "for a peer", move || {
                 if !gate.pass() {
                     return Err(BroadcastError::Stopped);
                 }
                 let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-                run_relay(job, algorithm, (node, nodes), &mut end, idle, clock)
+                run_relay(job, algorithm, (node, nodes), start, (&mut end, idle, clock))
             })
         };
-        let peers: Result<Vec<_>, _> = (1..).map(NodeId).zip(ends).map(peer).collect();
+        let ends = (1..).map(NodeId).zip(ends);
+        let peers: Result<Vec<_>, _> = starts.into_iter().zip(ends).map(peer).collect();
         gate.open(peers.is_ok());
         let peers = peers?;
         let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-        let started = run_starter(job, nodes, &mut end, idle, clock);
+        let started = run_starter(job, Some(algorithm), nodes, (&mut end, idle, clock));
         let peers = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
         Ok((started, peers.collect::<Result<Vec<_>, _>>()))
     })
@@ -167,14 +191,52 @@ pub fn run_threads(
     report(&started?, peers?)
 }
 
+fn check_owners(job: &BroadcastJob, algorithm: Algorithm) -> Result<(), BroadcastError> {
+    let can_have_several = matches!(algorithm, Algorithm::Relay(RelayAlgorithm::Neighbours { .. }));
+    if job.owned.is_empty() || can_have_several {
+        Ok(())
+    } else {
+        Err(BroadcastError::OneOwner(algorithm))
+    }
+}
+
+/// What a node has before the start.
+enum NodeStart {
+    /// The owner makes all, and the others hear the digests from it.
+    OneOwner,
+    /// All know the digests.
+    Known { own: Result<ReceivedSegments, MakeError>, digests: Arc<[Digest]> },
+}
+
+/// What each peer has, where all are threads of this process.
+fn starts(job: &BroadcastJob, algorithm: RelayAlgorithm, nodes: u32) -> Vec<NodeStart> {
+    if !matches!(algorithm, RelayAlgorithm::Neighbours { .. }) {
+        return (1..nodes).map(|_| NodeStart::OneOwner).collect();
+    }
+    let mut digests = vec![UNREAD; job.segments as usize];
+    let mut make = |node| -> Result<ReceivedSegments, MakeError> {
+        let owned = job.owned_by(node);
+        let (own, found) = ReceivedSegments::make(job, &owned)?;
+        owned.iter().zip(found).for_each(|(segment, digest)| digests[segment.index()] = digest);
+        Ok(own)
+    };
+    let made: Vec<_> = (1..nodes).map(|rank| make(NodeId(rank))).collect();
+    let digests: Arc<[Digest]> = digests.into();
+    made.into_iter().map(|own| NodeStart::Known { own, digests: Arc::clone(&digests) }).collect()
+}
+
+/// Where a node speaks, rests and reads the time.
+type Surroundings<'a, T> = (&'a mut T, Idle, &'a Clock);
+
+/// Without `algorithm` the peers move the bytes by other means.
 fn run_starter(
     job: &BroadcastJob,
+    algorithm: Option<RelayAlgorithm>,
     nodes: u32,
-    transport: &mut impl Transport,
-    idle: Idle,
-    clock: &Clock,
+    (transport, idle, clock): Surroundings<'_, impl Transport>,
 ) -> Result<Starter, BroadcastError> {
-    let mut starter = Starter::new(nodes);
+    let patience = algorithm.and_then(|algorithm| algorithm.patience(PATIENCE));
+    let mut starter = Starter::new(nodes, patience);
     let mut io = MessagesOnly::new(|_: &Starter| (), clock);
     run_node(&mut starter, &mut io, transport, idle, (clock, &job.meter))?;
     match starter.failure() {
@@ -183,32 +245,37 @@ fn run_starter(
     }
 }
 
-/// Runs a peer that moves segments as `algorithm` plans it.
+/// Runs a peer that moves segments by `algorithm`.
 fn run_relay(
     job: &BroadcastJob,
     algorithm: RelayAlgorithm,
     (node, nodes): (NodeId, u32),
-    transport: &mut impl Transport,
-    idle: Idle,
-    clock: &Clock,
+    start: NodeStart,
+    (transport, idle, clock): Surroundings<'_, impl Transport>,
 ) -> Result<PeerReport, BroadcastError> {
-    let moves = Moves::of(algorithm, (node, nodes), job.segments);
+    let moves = Moves::of(algorithm, (node, nodes), job.segments, PATIENCE);
     let window = algorithm.window(job.payload_bytes());
-    let follow = |digests| Relay::new(moves, window, job.segments, digests);
-    let (mut relay, segments) = if node == OWNER {
-        match ReceivedSegments::make(job) {
-            Ok((segments, digests)) => (follow(Some(digests)), segments),
-            Err(error) => (Relay::refused(&error.to_string()), ReceivedSegments::default()),
-        }
-    } else {
-        (follow(None), ReceivedSegments::default())
+    let place = RelayPlace { node, nodes, patience: algorithm.patience(PATIENCE) };
+    let follow = |moves, digests| Relay::new(place, moves, window, job.segments, digests);
+    let refuse = |error: &MakeError| {
+        (Relay::refused(place, &error.to_string()), ReceivedSegments::default())
     };
-    let mut io = RelayIo::new(job, segments, clock);
+    let (mut relay, segments) = match start {
+        NodeStart::Known { own: Ok(own), digests } => {
+            (Relay::with_digests(place, moves, digests, &job.owned_by(node)), own)
+        }
+        NodeStart::Known { own: Err(error), .. } => refuse(&error),
+        NodeStart::OneOwner if node == OWNER => {
+            match ReceivedSegments::make(job, &job.owned_by(node)) {
+                Ok((segments, digests)) => (follow(moves, Some(digests)), segments),
+                Err(error) => refuse(&error),
+            }
+        }
+        NodeStart::OneOwner => (follow(moves, None), ReceivedSegments::default()),
+    };
+    let mut io = RelayIo::new(job, node, segments, clock);
     let looped = run_node(&mut relay, &mut io, transport, idle, (clock, &job.meter))?;
-    let RelayIo { segments, mut metrics, .. } = io;
-    if node == OWNER {
-        metrics.origin_bytes = metrics.served_bytes;
-    }
+    let RelayIo { segments, metrics, .. } = io;
     let count_wrong = || segments.count_wrong(relay.digests());
     peer_report(job, (node, &relay), (metrics, looped), count_wrong, clock)
 }

@@ -3,21 +3,23 @@
 use std::time::Duration;
 
 use crossbeam::sync::Parker;
-use mpi::collective::Root as _;
+use mpi::Count;
+use mpi::collective::{CommunicatorCollectives as _, Root as _};
+use mpi::datatype::PartitionMut;
 use mpi::topology::{Color, Communicator as _, Process, SimpleCommunicator};
 
-use super::segments::WholeFile;
+use super::segments::{ReceivedSegments, WholeFile};
 use super::{
-    Algorithm, BroadcastError, BroadcastJob, PeerReport, Report, peer_report, report, run_relay,
-    run_starter,
+    Algorithm, BroadcastError, BroadcastJob, NodeStart, PeerReport, Report, check_owners,
+    peer_report, report, run_relay, run_starter,
 };
 use crate::config::SILENCE_PATIENCE;
 use crate::driver::stopwatch::Stopwatch;
 use crate::driver::{Idle, NodeIo, run_node};
-use crate::manifest::{NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::{Activity, RankMetrics};
-use crate::protocol::relay::{Moves, OWNER, Relay};
-use crate::protocol::{CheckResult, Input, Output};
+use crate::protocol::relay::{Moves, OWNER, Relay, RelayAlgorithm, RelayPlace};
+use crate::protocol::{CheckResult, Input, Output, UNREAD};
 use crate::time::{Clock, Timestamp, nanoseconds};
 use crate::transport::mpi::MpiTransport;
 use crate::transport::{Completion, Transport, TransportError};
@@ -26,6 +28,9 @@ use crate::verify::Digest;
 // The most bytes in one call of `MPI_Bcast`: MPI counts in 31 bits, and this is their largest power
 // of two.
 const CALL_BYTES_MAX: usize = 1 << 30;
+
+// The bytes of a digest: those of SHA-256.
+const DIGEST_BYTES: usize = 32;
 
 // `MPI_Bcast` from rank 1 within a communicator without rank 0, so that the same ranks take part as in a
 // swarm with one owner.
@@ -47,10 +52,15 @@ pub fn run_rank(
     if nodes < 2 {
         return Err(BroadcastError::NoOwner);
     }
+    check_owners(job, algorithm)?;
     let mut transport = MpiTransport::new(world, false)?;
     let color = if node == NodeId::TRACKER { Color::undefined() } else { Color::with_value(0) };
     let Some(peers) = world.split_by_color(color) else {
-        let starter = run_starter(job, nodes, &mut transport, idle(job), clock)?;
+        let relay = match algorithm {
+            Algorithm::MpiBcast { .. } => None,
+            Algorithm::Relay(algorithm) => Some(algorithm),
+        };
+        let starter = run_starter(job, relay, nodes, (&mut transport, idle(job), clock))?;
         let gathered = transport
             .gather(&encode(&PeerReport::default()), SILENCE_PATIENCE)?
             .unwrap_or_default();
@@ -61,14 +71,61 @@ pub fn run_rank(
     };
     let measured = match algorithm {
         Algorithm::MpiBcast { segmented } => {
-            broadcast(job, segmented, node, &peers.process_at_rank(0), &mut transport, clock)
+            let place = RelayPlace { node, nodes, patience: None };
+            broadcast(job, segmented, place, &peers.process_at_rank(0), &mut transport, clock)
         }
         Algorithm::Relay(algorithm) => {
-            run_relay(job, algorithm, (node, nodes), &mut transport, idle(job), clock)
+            let start = match algorithm {
+                RelayAlgorithm::Neighbours { .. } => known_start(job, node, &peers),
+                RelayAlgorithm::Chain { .. }
+                | RelayAlgorithm::Binomial
+                | RelayAlgorithm::Circulant => NodeStart::OneOwner,
+            };
+            let surroundings = (&mut transport, idle(job), clock);
+            run_relay(job, algorithm, (node, nodes), start, surroundings)
         }
     };
     transport.gather(&encode(&measured?), SILENCE_PATIENCE)?;
     Ok(None)
+}
+
+/// What this peer has, and the digests of all, by one `MPI_Allgatherv`. Collective among the peers: one that can't
+/// make its segments takes part, and says why when the run begins.
+fn known_start(job: &BroadcastJob, node: NodeId, peers: &SimpleCommunicator) -> NodeStart {
+    let owned = job.owned_by(node);
+    let (own, found) = match ReceivedSegments::make(job, &owned) {
+        Ok((own, found)) => (Ok(own), found),
+        Err(error) => (Err(error), vec![UNREAD; owned.len()]),
+    };
+    let nodes = (1..).map(NodeId).take(peers.size().unsigned_abs() as usize);
+    let all: Vec<_> = nodes.map(|node| job.owned_by(node)).collect();
+    let bytes_of = |owned: &SegmentSet| owned.len() * DIGEST_BYTES + 1;
+    let counts = all.iter().map(|owned| {
+        Count::try_from(bytes_of(owned)).expect("the digests of one peer take less than 2 GiB")
+    });
+    let counts: Vec<Count> = counts.collect();
+    let starts = counts.iter().scan(0, |end, &count| {
+        *end += count;
+        Some(*end - count)
+    });
+    let starts: Vec<Count> = starts.collect();
+    let mut bytes = vec![0_u8; all.iter().map(bytes_of).sum()];
+    // One byte more: Open MPI refuses the address of an empty buffer.
+    let mine: Vec<u8> = found.iter().flat_map(|digest| digest.0).chain([0]).collect();
+    peers.all_gather_varcount_into(
+        &mine[..],
+        &mut PartitionMut::new(&mut bytes[..], counts, starts),
+    );
+    let mut digests = vec![UNREAD; job.segments as usize];
+    let mut rest = &bytes[..];
+    for owned in &all {
+        let (part, next) = rest.split_at(bytes_of(owned));
+        for (segment, digest) in owned.iter().zip(part.as_chunks().0) {
+            digests[segment.index()] = Digest(*digest);
+        }
+        rest = next;
+    }
+    NodeStart::Known { own, digests: digests.into() }
 }
 
 // Runs a peer whose bytes MPI moves: a relay that plans nothing, and to which all segments come
@@ -76,16 +133,17 @@ pub fn run_rank(
 fn broadcast(
     job: &BroadcastJob,
     segmented: bool,
-    node: NodeId,
+    place: RelayPlace,
     owner: &Process<'_>,
     transport: &mut MpiTransport,
     clock: &Clock,
 ) -> Result<PeerReport, BroadcastError> {
-    let follow = |digests| Relay::new(Moves::default(), 1, job.segments, digests);
+    let node = place.node;
+    let follow = |digests| Relay::new(place, Moves::default(), 1, job.segments, digests);
     let (mut relay, whole) = if node == OWNER {
         match WholeFile::make(job) {
             Ok((whole, digests)) => (follow(Some(digests)), whole),
-            Err(error) => (Relay::refused(&error.to_string()), WholeFile::default()),
+            Err(error) => (Relay::refused(place, &error.to_string()), WholeFile::default()),
         }
     } else {
         (follow(None), WholeFile::default())

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::BroadcastJob;
 use super::segments::ReceivedSegments;
 use crate::driver::NodeIo;
-use crate::manifest::{NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::RankMetrics;
 use crate::protocol::{CheckResult, Input, Output, relay::Relay};
 use crate::store::{FilledSlot, SealedSegment};
@@ -18,6 +18,8 @@ pub(super) struct RelayIo<'a> {
     job: &'a BroadcastJob,
     clock: &'a Clock,
     pub(super) segments: ReceivedSegments,
+    /// What it had from the start.
+    owned: SegmentSet,
     /// Segments that arrived, oldest first.
     arrived: VecDeque<FilledSlot>,
     /// Those of them that are to be checked, in the same order.
@@ -30,11 +32,17 @@ pub(super) struct RelayIo<'a> {
 }
 
 impl<'a> RelayIo<'a> {
-    /// `segments` are those of the owner; a receiver has none yet.
-    pub(super) fn new(job: &'a BroadcastJob, segments: ReceivedSegments, clock: &'a Clock) -> Self {
+    /// `segments` are those of an owner; a receiver has none yet.
+    pub(super) fn new(
+        job: &'a BroadcastJob,
+        node: NodeId,
+        segments: ReceivedSegments,
+        clock: &'a Clock,
+    ) -> Self {
         Self {
             job,
             clock,
+            owned: job.owned_by(node),
             segments,
             arrived: VecDeque::new(),
             checks: VecDeque::new(),
@@ -45,6 +53,9 @@ impl<'a> RelayIo<'a> {
     }
 
     fn keep(&mut self, now: Timestamp, segment: SegmentId, sealed: SealedSegment) {
+        if self.segments.segments[segment.index()].is_some() {
+            return;
+        }
         self.metrics.received_segments += 1;
         self.metrics.received_bytes += sealed.bytes().len() as u64;
         self.metrics.latency.record(now.since(self.asked[segment.index()]));
@@ -70,7 +81,8 @@ impl NodeIo<Relay> for RelayIo<'_> {
             }
             Output::Expect { from, segment } => {
                 self.asked[segment.index()] = now;
-                let slot = self.segments.slots.pop().expect("there is a slot for every segment");
+                let slot = self.segments.take_slot(self.job);
+                let slot = slot.ok_or(TransportError::NoSlot { from, segment })?;
                 transport.expect(from, segment, slot)?;
             }
             Output::Serve { to, requested } => {
@@ -78,17 +90,21 @@ impl NodeIo<Relay> for RelayIo<'_> {
                 let payload = sealed.expect("only segments that are here are sent").clone();
                 self.metrics.served_segments += 1;
                 self.metrics.served_bytes += payload.bytes().len() as u64;
+                if self.owned.contains(requested.segment) {
+                    self.metrics.origin_bytes += payload.bytes().len() as u64;
+                }
                 transport.serve(to, requested, payload)?;
             }
             Output::Check { from, segment, digest } => {
                 self.checks.push_back((from, segment, digest));
             }
-            // The loop sends and finishes; plans forget nothing, and no file gets a name.
-            Output::Send { .. }
-            | Output::Finish
-            | Output::Forget { .. }
-            | Output::Read { .. }
-            | Output::Publish { .. } => {}
+            // It has come before, from another node; it is the first of those that wait for their check.
+            Output::Forget { .. } => {
+                self.segments.slots.extend(self.arrived.pop_front().map(FilledSlot::vacate));
+            }
+            // The loop sends and finishes, and no file gets a name.
+            Output::Send { .. } | Output::Finish | Output::Read { .. } | Output::Publish { .. } => {
+            }
         }
         Ok(())
     }

@@ -4,9 +4,10 @@ use rayon::prelude::*;
 
 use super::BroadcastJob;
 use crate::manifest::{
-    Filler, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, Wanted, Workload, payload_bytes,
-    synthesize,
+    Filler, NodeId, OwnedFile, Owners, Popularity, SYNTHETIC_HASH_BYTES, SegmentSet, Wanted,
+    Workload, payload_bytes, synthesize,
 };
+use crate::protocol::relay::OWNER;
 use crate::spawn::{self, ThreadError};
 use crate::store::{SealedSegment, Store, StoreError, VacantSlot};
 use crate::verify::Digest;
@@ -61,26 +62,41 @@ pub(super) struct ReceivedSegments {
 }
 
 impl ReceivedSegments {
-    /// All segments and their digests, made on all cores.
-    pub(super) fn make(job: &BroadcastJob) -> Result<(Self, Vec<Digest>), MakeError> {
+    /// Some segments and their digests, made on all cores.
+    pub(super) fn make(
+        job: &BroadcastJob,
+        owned: &SegmentSet,
+    ) -> Result<(Self, Vec<Digest>), MakeError> {
         spawn::common_pool()?;
         let source = Source::new(job);
         let bytes = job.payload_bytes();
-        let made = slots(job)?.into_par_iter().enumerate().map(|(position, mut slot)| {
-            source.write(position, &mut slot.bytes_mut()[..bytes]);
+        let owned: Vec<_> = owned.iter().collect();
+        let slots = slots(job, owned.len())?.into_par_iter();
+        let made = slots.zip(&owned).map(|(mut slot, segment)| {
+            source.write(segment.index(), &mut slot.bytes_mut()[..bytes]);
             slot.fill(bytes).hash_and_seal()
         });
-        let (digests, segments) = made.map(|(digest, sealed)| (digest, Some(sealed))).unzip();
+        let made: Vec<_> = made.collect();
+        let mut segments = vec![None; job.segments as usize];
+        let mut digests = Vec::with_capacity(owned.len());
+        for (segment, (digest, sealed)) in owned.into_iter().zip(made) {
+            segments[segment.index()] = Some(sealed);
+            digests.push(digest);
+        }
         Ok((Self { segments, slots: Vec::new() }, digests))
     }
 
-    /// Makes room for all segments, unless they are here.
+    /// Makes room for all segments that are not here.
     pub(super) fn reserve(&mut self, job: &BroadcastJob) -> Result<(), StoreError> {
-        if self.segments.is_empty() {
-            self.segments = vec![None; job.segments as usize];
-            self.slots = slots(job)?;
-        }
+        self.segments.resize(job.segments as usize, None);
+        let lacking = self.segments.iter().filter(|segment| segment.is_none()).count();
+        self.slots = slots(job, lacking)?;
         Ok(())
+    }
+
+    /// Room for one more segment: a new slot where one is expected from two nodes, of which one is silent.
+    pub(super) fn take_slot(&mut self, job: &BroadcastJob) -> Option<VacantSlot> {
+        self.slots.pop().or_else(|| slots(job, 1).ok()?.pop())
     }
 
     /// How many segments here differ from what the owner made.
@@ -155,9 +171,18 @@ impl BroadcastJob {
     pub fn payload_bytes(&self) -> usize {
         payload_bytes(SYNTHETIC_HASH_BYTES, self.segment_bytes)
     }
+
+    /// What a peer has from the start.
+    pub(super) fn owned_by(&self, node: NodeId) -> SegmentSet {
+        match self.owned.get(node.index().wrapping_sub(1)) {
+            Some(owned) => owned.clone(),
+            None if self.owned.is_empty() && node == OWNER => SegmentSet::all_of(self.segments),
+            None => SegmentSet::none_of(self.segments),
+        }
+    }
 }
 
-fn slots(job: &BroadcastJob) -> Result<Vec<VacantSlot>, StoreError> {
-    let mut store = Store::new(job.segments as usize, job.payload_bytes())?;
+fn slots(job: &BroadcastJob, count: usize) -> Result<Vec<VacantSlot>, StoreError> {
+    let mut store = Store::new(count, job.payload_bytes())?;
     Ok(std::iter::from_fn(|| store.take()).collect())
 }

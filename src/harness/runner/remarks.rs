@@ -34,7 +34,7 @@ pub(super) fn fitting<'a>(plan: &'a Plan, launch: &Launch) -> (Vec<Fitting<'a>>,
         for (place, entry) in (0..).zip(&plan.contenders) {
             match Contender::new(entry, scenario, launch) {
                 Ok(contender) => contenders.push((place, entry, contender)),
-                Err(unfit @ (Unfit::NotBroadcast | Unfit::NoRanks)) => {
+                Err(unfit @ (Unfit::NotBroadcast | Unfit::NotForAll | Unfit::NoRanks)) => {
                     let what = format!("{} on {workload}", entry.name);
                     skipped.entry(unfit.to_string()).or_default().insert(what);
                 }

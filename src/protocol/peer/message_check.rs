@@ -25,7 +25,13 @@ impl Peer {
             self.bounds.segment(segment)
         } else if matches!(
             message,
-            Message::Offer { .. } | Message::Refuse { .. } | Message::Coming { .. }
+            Message::Offer { .. }
+                | Message::Refuse { .. }
+                | Message::Coming { .. }
+                | Message::Holds { .. }
+                | Message::Probe
+                | Message::Alive
+                | Message::Query
         ) {
             // Nobody chooses among neighbours where a tracker hands out.
             Err(Violation::kind(message))

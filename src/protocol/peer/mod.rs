@@ -234,7 +234,12 @@ impl Peer {
             | Message::Bye
             | Message::Offer { .. }
             | Message::Refuse { .. }
-            | Message::Coming { .. } => {}
+            | Message::Coming { .. }
+            | Message::Holds { .. }
+            | Message::Probe
+            | Message::Alive
+            | Message::Query
+            | Message::Subtree(_) => {}
         }
         Ok(())
     }

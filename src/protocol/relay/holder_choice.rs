@@ -2,8 +2,9 @@
 //!
 //! A node offers a neighbour the segment that it got last and the neighbour lacks; the neighbour requests it,
 //! or refuses: it comes from another one already, or enough is on its way to it. Whoever requests a segment
-//! tells its other neighbours, so that nobody else offers it. The owner offers each segment once, then what
-//! its neighbours lack, as others do ("super-seeding", BEP 16). No message goes through rank 0.
+//! tells its other neighbours, so that nobody else offers it. An owner tells its neighbours what it has from the
+//! start. It offers each of these segments once, then what its neighbours lack, as others do ("super-seeding",
+//! BEP 16). No message goes through rank 0.
 //!
 //! Simulated with 1,000 segments of 8 MiB and links of 100 Gbit/s, the last of 127 peers has all after 1.02 x the
 //! bound, also where a tenth of them are slow and do not count. In a sketch in which receivers chose, it had after
@@ -16,7 +17,10 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rustc_hash::FxHashMap;
 
-use crate::manifest::{NodeId, SegmentId};
+use super::neighbour_view::{Bits, NeighbourView};
+use super::upload_timer::{RelayPatience, UploadTimer};
+use crate::config::BLOCKS_MAX;
+use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Message, Outbox, Output, Violation};
 use crate::time::Timestamp;
 
@@ -25,14 +29,10 @@ use crate::time::Timestamp;
 // peers with equal links, where as many are expected at once: 2 took 1.20 × the bound, 3 and 4 1.02.
 pub(super) const OFFERS_MAX: usize = 4;
 
-/// The most segments that a node expects at once.
+/// The most segments that a node expects at once, without those of silent holders.
 // As many as are offered: with one fewer the makespan was 1.15 × the bound (refusals), with twice as many 1.08
 // (holders wait for each other's receivers).
 pub(super) const EXPECTED_MAX: usize = 4;
-
-// The part of the time of an upload after which a neighbour that had no room is offered something again.
-// Chosen, not tuned.
-const RETRY_PART: f64 = 0.3;
 
 /// The most segments that a node offers and sends at once, those to slow receivers among them.
 // As many as go to fast ones: a few slow receivers are served at no cost to others. Chosen, not tuned.
@@ -46,91 +46,85 @@ const SLOW_UPLOAD: u32 = 6;
 // So it follows a link that became slower within some ten uploads.
 const GROWTH_DIVISOR: u32 = 8;
 
-/// A set of numbers below a fixed one.
-#[derive(Clone, Debug)]
-struct Bits(Vec<u64>);
+// 2^32 divided by the golden ratio: its multiples lie evenly among all numbers (Knuth, TAOCP 3, 6.4).
+// Owners of the same segments begin far from each other.
+const GOLDEN: u32 = 0x9e37_79b9;
 
-impl Bits {
-    fn new(count: usize) -> Self {
-        Self(vec![0; count.div_ceil(64)])
-    }
-
-    fn has(&self, index: usize) -> bool {
-        self.0[index / 64] >> (index % 64) & 1 == 1
-    }
-
-    fn set(&mut self, index: usize, value: bool) {
-        let bit = 1 << (index % 64);
-        if value { self.0[index / 64] |= bit } else { self.0[index / 64] &= !bit }
-    }
-
-    fn last(&self) -> Option<usize> {
-        let word = self.0.iter().rposition(|&word| word != 0)?;
-        Some(word * 64 + self.0[word].ilog2() as usize)
-    }
-}
-
-#[derive(Debug)]
-struct Neighbour {
-    id: NodeId,
-    /// By segment: whether it has it, or it is on its way there.
-    covered: Bits,
-    /// By the order in which this node got them: what it lacks of those.
-    lacks: Bits,
-    /// What it was offered, and has not answered.
-    offered: Option<SegmentId>,
-    /// It had no room then.
-    full_until: Option<Timestamp>,
+/// A segment on its way to or from a neighbour.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NeighbourTransfer {
+    pub(super) place: usize,
+    pub(super) segment: SegmentId,
+    pub(super) since: Timestamp,
 }
 
 /// What a node exchanges with its neighbours.
 #[derive(Debug)]
 pub struct HolderChoice {
-    is_owner: bool,
+    node: NodeId,
     /// The nodes of the own rack.
     rack: Range<u32>,
-    neighbours: Vec<Neighbour>,
+    /// It got nothing for long: what others of its rack are to have no longer counts.
+    pub(super) is_starved: bool,
+    pub(super) neighbours: Vec<NeighbourView>,
     places: FxHashMap<NodeId, usize>,
     /// By segment: whether it is here or on its way.
-    covered: Bits,
+    pub(super) covered: Bits,
     /// By segment: its place among those that are here.
     order: Vec<Option<u32>>,
     /// The segments that are here, in the order in which they came.
     got: Vec<SegmentId>,
-    /// Segments that the owner has offered to nobody, or that were refused for want of room; the next last.
+    /// By segment: whether it was here from the start.
+    owned: Bits,
+    /// By segment: whether a neighbour has got it from another node.
+    seeded: Bits,
+    /// Segments that an owner has offered to nobody, or that were refused for want of room; the next last.
     unseeded: Vec<SegmentId>,
-    offered: usize,
-    serving: FxHashMap<(NodeId, SegmentId), Timestamp>,
-    expected: usize,
+    pub(super) offered: usize,
+    pub(super) serving: Vec<NeighbourTransfer>,
+    pub(super) expected: Vec<NeighbourTransfer>,
+    /// Segments expected from holders that were given up.
+    pub(super) abandoned: Vec<NeighbourTransfer>,
     /// How long a fast upload takes; zero before the first has left.
     upload_time: Duration,
+    pub(super) timer: UploadTimer,
+    /// When it got a segment last.
+    pub(super) progressed: Timestamp,
+    /// When to look for silent neighbours.
+    pub(super) check_at: Option<Timestamp>,
     retry_at: Option<Timestamp>,
     rng: Xoshiro256PlusPlus,
 }
 
 impl HolderChoice {
-    pub(super) fn new(node: NodeId, neighbours: &[NodeId], segments: u32, seed: u64) -> Self {
+    pub(super) fn new(
+        node: NodeId,
+        neighbours: &[NodeId],
+        segments: u32,
+        seed: u64,
+        patience: RelayPatience,
+    ) -> Self {
         let count = segments as usize;
-        let neighbour = |&id: &NodeId| Neighbour {
-            id,
-            covered: Bits::new(count),
-            lacks: Bits::new(count),
-            offered: None,
-            full_until: None,
-        };
         Self {
-            is_owner: false,
+            node,
             rack: 0..u32::MAX,
-            neighbours: neighbours.iter().map(neighbour).collect(),
+            is_starved: false,
+            neighbours: neighbours.iter().map(|&id| NeighbourView::new(id, count)).collect(),
             places: neighbours.iter().enumerate().map(|(place, &id)| (id, place)).collect(),
             covered: Bits::new(count),
             order: vec![None; count],
             got: Vec::with_capacity(count),
+            owned: Bits::new(count),
+            seeded: Bits::new(count),
             unseeded: Vec::new(),
             offered: 0,
-            serving: FxHashMap::default(),
-            expected: 0,
+            serving: Vec::new(),
+            expected: Vec::new(),
+            abandoned: Vec::new(),
             upload_time: Duration::ZERO,
+            timer: UploadTimer::new(patience),
+            progressed: Timestamp::default(),
+            check_at: None,
             retry_at: None,
             rng: Xoshiro256PlusPlus::seed_from_u64(seed ^ u64::from(node.0)),
         }
@@ -141,17 +135,49 @@ impl HolderChoice {
         Self { rack, ..self }
     }
 
-    /// This node has the file from the start.
-    pub(super) fn own_all(&mut self) {
-        self.is_owner = true;
-        let segments = self.order.len();
-        (0..).map(SegmentId).take(segments).for_each(|segment| self.gain(segment));
-        self.unseeded = (0..).map(SegmentId).take(segments).collect();
+    /// Whether there are other racks.
+    pub(super) fn has_racks(&self) -> bool {
+        self.rack != (0..u32::MAX)
+    }
+
+    /// This node has these segments from the start.
+    pub(super) fn own(&mut self, owned: impl Iterator<Item = SegmentId>) {
+        for segment in owned {
+            self.owned.set(segment.index(), true);
+            self.add(segment);
+        }
+        self.unseeded.clone_from(&self.got);
+        let turn = u64::from((self.node.0 - 1).wrapping_mul(GOLDEN)) * self.got.len() as u64;
+        self.unseeded.rotate_left((turn >> u32::BITS) as usize);
         self.unseeded.reverse();
     }
 
+    /// The run is open: its neighbours learn what this node has from the start.
+    pub(super) fn begin(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.progressed = now;
+        self.watch(now);
+        self.tell_held(|block| block.bits != 0, out);
+    }
+
+    /// Tells the neighbours what is here or on its way, in the blocks that pass `filter`.
+    pub(super) fn tell_held(&self, filter: impl Fn(&Block) -> bool, out: &mut Outbox) {
+        let words = (0..).zip(self.covered.words());
+        let blocks = words.map(|(index, &bits)| Block { index, bits }).filter(filter);
+        for blocks in blocks.collect::<Vec<_>>().chunks(BLOCKS_MAX) {
+            self.tell_all(Message::Holds { blocks: blocks.iter().copied().collect() }, out);
+        }
+    }
+
+    pub(super) fn tell_all(&self, message: Message, out: &mut Outbox) {
+        out.send_all(self.neighbours.iter().map(|one| one.id), message);
+    }
+
     pub(super) fn deadline(&self) -> Option<Timestamp> {
-        self.retry_at
+        self.retry_at.into_iter().chain(self.check_at).min()
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.got.len() == self.order.len()
     }
 
     /// A neighbour speaks. The segment was checked to be one of the file.
@@ -164,43 +190,81 @@ impl HolderChoice {
     ) -> Result<(), Violation> {
         let unknown = || Violation::kind(message);
         let place = *self.places.get(&from).ok_or_else(unknown)?;
+        if self.neighbours[place].is_silent {
+            self.watch(now);
+        }
         let neighbour = &mut self.neighbours[place];
+        neighbour.hear(now);
         if let &Message::Offer { segment } = message {
-            self.accept_or_refuse(place, segment, out);
+            self.accept_or_refuse(now, place, segment, out);
         } else if let &Message::Coming { segment } = message {
-            neighbour.full_until = None;
-            self.cover(place, segment);
+            neighbour.progress();
+            self.seeded.set(segment.index(), true);
+            self.set_covered(place, segment, true);
+        } else if let Message::Holds { blocks } = message {
+            self.handle_holds(place, blocks)?;
         } else if let Message::Request { segments } = message {
             let &[requested] = &segments[..] else { return Err(unknown()) };
             let segment = requested.segment;
-            neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
-            self.offered -= 1;
-            self.serving.insert((from, segment), now);
+            self.offered -= usize::from(neighbour.take_offer(segment).ok_or_else(unknown)?);
+            neighbour.progress();
+            self.serving.push(NeighbourTransfer { place, segment, since: now });
+            self.watch(now);
+            self.set_covered(place, segment, true);
             out.push(Output::Serve { to: from, requested });
         } else if let &Message::Refuse { segment, is_full } = message {
-            neighbour.offered.take_if(|offered| *offered == segment).ok_or_else(unknown)?;
-            self.offered -= 1;
+            self.offered -= usize::from(neighbour.take_offer(segment).ok_or_else(unknown)?);
             if is_full {
-                neighbour.full_until = Some(now + self.upload_time.mul_f64(RETRY_PART));
+                neighbour.refuse(now, self.upload_time);
                 self.uncover(place, segment);
+            } else {
+                self.set_covered(place, segment, true);
             }
-        } else {
+        } else if *message == Message::Probe {
+            out.send(from, Message::Alive);
+        } else if !matches!(message, Message::Alive | Message::Withdraw { .. }) {
             return Err(unknown());
         }
         Ok(())
     }
 
-    fn accept_or_refuse(&mut self, place: usize, segment: SegmentId, out: &mut Outbox) {
-        self.cover(place, segment);
+    fn handle_holds(&mut self, place: usize, blocks: &[Block]) -> Result<(), Violation> {
+        let segments = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
+        for &Block { index, bits } in blocks {
+            let count = segments.div_ceil(Block::SEGMENTS);
+            if index >= count || bits & !Block::overlap(index, &(0..segments)) != 0 {
+                return Err(Violation::Block { block: index, count });
+            }
+            for segment in (Block { index, bits: Block::overlap(index, &(0..segments)) }).segments()
+            {
+                self.set_covered(place, segment, bits & Block::of(segment).bits != 0);
+            }
+        }
+        Ok(())
+    }
+
+    fn accept_or_refuse(
+        &mut self,
+        now: Timestamp,
+        place: usize,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
+        self.set_covered(place, segment, true);
         let from = self.neighbours[place].id;
+        // It may come from there after all: the holder gave this node up, and so did this node.
+        let comes = |one: &NeighbourTransfer| one.place == place && one.segment == segment;
+        let is_far = !self.is_starved && !self.rack.contains(&from.0);
         let is_covered = self.covered.has(segment.index())
-            || (!self.rack.contains(&from.0) && self.is_near(segment));
-        if is_covered || self.expected >= EXPECTED_MAX {
+            || self.abandoned.iter().any(comes)
+            || (is_far && self.is_near(segment));
+        if is_covered || self.expected.len() >= EXPECTED_MAX {
             out.send(from, Message::Refuse { segment, is_full: !is_covered });
             return;
         }
         self.covered.set(segment.index(), true);
-        self.expected += 1;
+        self.expected.push(NeighbourTransfer { place, segment, since: now });
+        self.watch(now);
         out.push(Output::Expect { from, segment });
         out.send(from, Message::Request { segments: std::iter::once(segment.into()).collect() });
         let others = self.neighbours.iter().map(|neighbour| neighbour.id).filter(|&id| id != from);
@@ -209,13 +273,36 @@ impl HolderChoice {
 
     /// Whether a neighbour in the own rack has a segment, or it is on its way there.
     fn is_near(&self, segment: SegmentId) -> bool {
-        let mut near = self.neighbours.iter().filter(|one| self.rack.contains(&one.id.0));
-        near.any(|one| one.covered.has(segment.index()))
+        let is_near = |one: &&NeighbourView| !one.is_silent && self.rack.contains(&one.id.0);
+        self.neighbours.iter().filter(is_near).any(|one| one.covered.has(segment.index()))
     }
 
     /// A segment is here, verified.
-    pub(super) fn gain(&mut self, segment: SegmentId) {
-        self.expected = self.expected.saturating_sub(1);
+    pub(super) fn gain(&mut self, now: Timestamp, from: NodeId, segment: SegmentId) {
+        self.drop_abandoned(from, segment);
+        if let Some(at) = self.expected.iter().position(|one| one.segment == segment) {
+            let expected = self.expected.remove(at);
+            if self.neighbours[expected.place].id == from {
+                self.timer.sample(now.since(expected.since));
+            } else {
+                // It came from a holder that was given up.
+                self.abandoned.push(expected);
+            }
+        }
+        (self.progressed, self.is_starved) = (now, false);
+        if self.expected.is_empty() {
+            self.watch(now);
+        }
+        self.add(segment);
+    }
+
+    /// A segment came that was here already.
+    pub(super) fn drop_abandoned(&mut self, from: NodeId, segment: SegmentId) {
+        let neighbours = &self.neighbours;
+        self.abandoned.retain(|one| one.segment != segment || neighbours[one.place].id != from);
+    }
+
+    fn add(&mut self, segment: SegmentId) {
         self.covered.set(segment.index(), true);
         let at = self.got.len();
         self.order[segment.index()] = u32::try_from(at).ok();
@@ -227,8 +314,11 @@ impl HolderChoice {
 
     /// A segment has left.
     pub(super) fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
-        let Some(began) = self.serving.remove(&(to, segment)) else { return };
-        let took = now.since(began);
+        let is_it =
+            |one: &NeighbourTransfer| one.segment == segment && self.neighbours[one.place].id == to;
+        let Some(at) = self.serving.iter().position(is_it) else { return };
+        let took = now.since(self.serving.remove(at).since);
+        self.timer.sample(took);
         self.upload_time = match self.upload_time {
             Duration::ZERO => took,
             fast => took.min(fast + fast / GROWTH_DIVISOR),
@@ -240,13 +330,9 @@ impl HolderChoice {
         (!self.upload_time.is_zero()).then(|| began + SLOW_UPLOAD * self.upload_time)
     }
 
-    fn cover(&mut self, place: usize, segment: SegmentId) {
-        self.set_covered(place, segment, true);
-    }
-
-    fn uncover(&mut self, place: usize, segment: SegmentId) {
+    pub(super) fn uncover(&mut self, place: usize, segment: SegmentId) {
         self.set_covered(place, segment, false);
-        if self.is_owner {
+        if self.owned.has(segment.index()) {
             self.unseeded.push(segment);
         }
     }
@@ -263,7 +349,7 @@ impl HolderChoice {
     pub(super) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
         self.retry_at = None;
         while self.offered + self.serving.len() < UPLOADS_MAX {
-            let slow_at = self.serving.values().map(|&began| self.slow_at(began));
+            let slow_at = self.serving.iter().map(|one| self.slow_at(one.since));
             let counted = slow_at.filter(|slow_at| slow_at.is_none_or(|at| now < at));
             if self.offered + counted.clone().count() >= OFFERS_MAX {
                 self.retry_at = counted.flatten().min();
@@ -274,11 +360,12 @@ impl HolderChoice {
                 self.retry_at = full.filter_map(|neighbour| neighbour.full_until).min();
                 return;
             };
-            self.cover(place, segment);
+            self.set_covered(place, segment, true);
             let neighbour = &mut self.neighbours[place];
-            neighbour.offered = Some(segment);
+            neighbour.offered = Some((segment, now));
             self.offered += 1;
             out.send(neighbour.id, Message::Offer { segment });
+            self.watch(now);
         }
     }
 
@@ -289,24 +376,33 @@ impl HolderChoice {
             return None;
         }
         let first = self.rng.random_range(0..count);
-        for place in (first..count).chain(0..first) {
-            let neighbour = &mut self.neighbours[place];
-            neighbour.full_until.take_if(|until| *until <= now);
-            if neighbour.offered.is_some() || neighbour.full_until.is_some() {
-                continue;
-            }
-            let Some(last) = neighbour.lacks.last() else { continue };
-            let lacks = |segment: &&SegmentId| !neighbour.covered.has(segment.index());
-            match self.unseeded.last().filter(lacks).copied() {
-                Some(segment) => {
-                    self.unseeded.pop();
-                    return Some((place, segment));
+        loop {
+            // Another owner has seeded it.
+            while self.unseeded.pop_if(|segment| self.seeded.has(segment.index())).is_some() {}
+            let mut is_lacked = self.unseeded.is_empty();
+            for place in (first..count).chain(0..first) {
+                let neighbour = &mut self.neighbours[place];
+                let Some(last) = neighbour.lacks.last() else { continue };
+                let lacks = |segment: &SegmentId| !neighbour.covered.has(segment.index());
+                let unseeded = self.unseeded.last().copied().filter(lacks);
+                is_lacked |= unseeded.is_some();
+                if !neighbour.has_room(now) {
+                    continue;
                 }
-                // What is unseeded goes first, to whoever lacks it.
-                None if !self.unseeded.is_empty() => {}
-                None => return Some((place, self.got[last])),
+                match unseeded {
+                    Some(segment) => {
+                        self.unseeded.pop();
+                        return Some((place, segment));
+                    }
+                    // What is unseeded goes first, to whoever lacks it.
+                    None if !self.unseeded.is_empty() => {}
+                    None => return Some((place, self.got[last])),
+                }
             }
+            if is_lacked {
+                return None;
+            }
+            self.unseeded.pop();
         }
-        None
     }
 }

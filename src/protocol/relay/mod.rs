@@ -1,35 +1,43 @@
 //! A broadcast without a tracker: what each node receives and sends is fixed before the start, or its
 //! holders choose.
 //!
-//! Rank 0 takes no part in the moving ([`Starter`]), rank 1 owns the file, and the ranks after it
-//! get it ([`Relay`]). The algorithms differ only in their [`Moves`].
+//! Rank 0 takes no part in the moving ([`Starter`]). Where a plan says who sends what, rank 1 owns the file, and
+//! the ranks after it get it; where holders choose, any ranks own any segments, and all get all ([`Relay`]).
+//! The algorithms differ only in their [`Moves`].
 
 mod circulant;
 mod holder_choice;
+mod moves;
+mod neighbour_view;
 mod neighbours;
 mod plan;
 mod planned;
+mod report_tree;
+mod silent_neighbours;
 mod starter;
+mod upload_timer;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::message::shortened;
 use super::registration::{Incoming, Outgoing, PartProgress};
 use super::violation::check_posted;
 use super::{
-    CheckResult, DoneReport, Input, Message, Node, Outbox, Output, Part, ProtocolError, Violation,
-    Wait,
+    CheckResult, DoneReport, Input, Lacking, Message, Node, Outbox, Output, Part, ProtocolError,
+    SubtreeStage, SubtreeSummary, Violation, Wait,
 };
-use crate::manifest::{NodeId, SegmentId};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
-use holder_choice::HolderChoice;
+pub use moves::Moves;
 pub use plan::{Hop, RelayAlgorithm, RelayPlan};
-use planned::Planned;
+use report_tree::ReportTree;
 pub use starter::Starter;
+pub use upload_timer::RelayPatience;
 
-/// The rank that has the file from the start.
+/// The rank that has the file from the start, where a plan says who sends what.
 pub const OWNER: NodeId = NodeId(1);
 
 /// How far a relay has come.
@@ -42,7 +50,22 @@ enum RelayPhase {
     /// It is ready, or has said why it can't be, and waits for the start.
     Waiting,
     Moving,
+    /// It has told rank 0 why it can't go on, and waits for the end.
+    Failed,
+    /// The run is over; those below it have to hear it.
+    Leaving,
     Gone,
+}
+
+/// A node's place in a broadcast.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayPlace {
+    /// Which node.
+    pub node: NodeId,
+    /// How many there are, rank 0 among them.
+    pub nodes: u32,
+    /// How long it waits for silent nodes; none where it waits for ever.
+    pub patience: Option<RelayPatience>,
 }
 
 /// One rank of a broadcast, other than rank 0.
@@ -50,7 +73,10 @@ enum RelayPhase {
 pub struct Relay {
     phase: RelayPhase,
     moves: Moves,
-    digests: Vec<Digest>,
+    tree: ReportTree,
+    /// How far it is, as the tree knows it: and how many segments it lacks, where it is settled.
+    told: (SubtreeStage, usize),
+    digests: Arc<[Digest]>,
     /// The digests as the owner sends them.
     catalogue: Outgoing,
     /// And as the others receive them.
@@ -61,13 +87,13 @@ pub struct Relay {
     /// Segments that arrived and wait for their check, oldest first.
     unchecked: VecDeque<(NodeId, SegmentId)>,
     is_checking: bool,
-    is_announced: bool,
     failure: Option<Box<str>>,
 }
 
 impl Relay {
     /// The owner is the one that knows the digests; the others get `segments` segments.
     pub fn new(
+        place: RelayPlace,
         mut moves: Moves,
         window: usize,
         segments: u32,
@@ -75,25 +101,48 @@ impl Relay {
     ) -> Self {
         let is_owner = digests.is_some();
         moves.begin(window, segments, is_owner);
+        if is_owner {
+            moves.own((0..segments).map(SegmentId));
+        }
         let digests = digests.unwrap_or_default();
         Self {
             phase: if is_owner { RelayPhase::Reserving } else { RelayPhase::Learning },
             moves,
+            tree: ReportTree::new(place.node, place.nodes, place.patience),
+            told: (SubtreeStage::Preparing, 0),
             catalogue: Outgoing::new(&digests),
-            digests,
+            digests: digests.into(),
             incoming: Incoming::default(),
             held: vec![is_owner; segments as usize],
             missing: if is_owner { 0 } else { segments as usize },
             unchecked: VecDeque::new(),
             is_checking: false,
-            is_announced: false,
             failure: None,
         }
     }
 
+    /// A relay that knows all digests, and has the segments `owned` from the start.
+    pub fn with_digests(
+        place: RelayPlace,
+        mut moves: Moves,
+        digests: Arc<[Digest]>,
+        owned: &SegmentSet,
+    ) -> Self {
+        let segments = u32::try_from(digests.len()).unwrap_or(u32::MAX);
+        let own: Vec<_> = owned.iter().filter(|segment| segment.0 < segments).collect();
+        moves.own(own.iter().copied());
+        let mut this = Self::new(place, moves, 0, segments, None);
+        for segment in own {
+            this.held[segment.index()] = true;
+            this.missing -= 1;
+        }
+        (this.phase, this.digests) = (RelayPhase::Reserving, digests);
+        this
+    }
+
     /// A relay that only says why it can't take part.
-    pub fn refused(reason: &str) -> Self {
-        let mut this = Self::new(Moves::default(), 0, 0, Some(Vec::new()));
+    pub fn refused(place: RelayPlace, reason: &str) -> Self {
+        let mut this = Self::new(place, Moves::default(), 0, 0, Some(Vec::new()));
         this.failure = Some(shortened(reason).into());
         this
     }
@@ -125,7 +174,7 @@ impl Relay {
         message: &Message,
         out: &mut Outbox,
     ) -> Result<(), Violation> {
-        let is_from_tracker = from == NodeId::TRACKER;
+        let is_led = || self.tree.is_led_by(from);
         // Another node may begin before the start is known here.
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|requested| {
@@ -139,6 +188,8 @@ impl Relay {
         {
             self.check(segment)?;
             self.moves.handle(now, from, message, out)?;
+        } else if let Message::Holds { .. } | Message::Probe | Message::Alive = message {
+            self.moves.handle(now, from, message, out)?;
         } else if let &Message::Describe { index } = message {
             out.send(from, Message::Described(self.catalogue.part(index)));
         } else if let Message::Described(part) = message
@@ -146,16 +197,30 @@ impl Relay {
             && self.phase == RelayPhase::Learning
         {
             self.handle_described(part, out)?;
-        } else if *message == Message::Open && is_from_tracker {
-            if self.phase == RelayPhase::Waiting {
-                self.phase = RelayPhase::Moving;
+        } else if let Message::Subtree(report) = message {
+            self.tree.hear(now, from, report, out)?;
+        } else if *message == Message::Query && is_led() {
+            self.tree.answer(now, from, out);
+        } else if *message == Message::Open && is_led() {
+            self.tree.open(now, out);
+            self.begin(now, out);
+        } else if *message == Message::Stop && is_led() {
+            if self.phase != RelayPhase::Gone {
+                self.phase = RelayPhase::Leaving;
+                self.tree.end(now, out);
             }
-        } else if *message == Message::Stop && is_from_tracker {
-            self.leave(out);
         } else {
             return Err(Violation::kind(message));
         }
         Ok(())
+    }
+
+    /// Begins to move segments, if it is ready and the run is open.
+    fn begin(&mut self, now: Timestamp, out: &mut Outbox) {
+        if self.phase == RelayPhase::Waiting && self.tree.is_open() {
+            self.phase = RelayPhase::Moving;
+            self.moves.open(now, out);
+        }
     }
 
     fn check(&self, segment: SegmentId) -> Result<(), Violation> {
@@ -171,7 +236,7 @@ impl Relay {
                 out.send(OWNER, Message::Describe { index: self.incoming.next() });
             }
             PartProgress::Whole => {
-                self.digests = std::mem::take(&mut self.incoming).open()?;
+                self.digests = std::mem::take(&mut self.incoming).open::<Vec<Digest>>()?.into();
                 let (found, count) = (self.digests.len(), self.held.len());
                 if found == 0 && count > 0 {
                     // The owner can't take part. Rank 0 hears why from it, and stops all.
@@ -187,142 +252,109 @@ impl Relay {
         Ok(())
     }
 
-    fn handle_reserved(&mut self, problem: Option<Box<str>>, out: &mut Outbox) {
-        let problem = problem.map(|problem| shortened(&problem).into());
-        self.failure.clone_from(&problem);
-        self.phase = RelayPhase::Waiting;
-        out.send(NodeId::TRACKER, Message::Ready { problem });
+    fn handle_reserved(&mut self, now: Timestamp, problem: Option<Box<str>>, out: &mut Outbox) {
+        if matches!(self.phase, RelayPhase::Leaving | RelayPhase::Gone) {
+            return;
+        }
+        match problem {
+            None => {
+                self.phase = RelayPhase::Waiting;
+                self.begin(now, out);
+            }
+            Some(problem) => {
+                let problem: Box<str> = shortened(&problem).into();
+                self.failure = Some(problem.clone());
+                self.phase = RelayPhase::Failed;
+                out.send(NodeId::TRACKER, Message::Ready { problem: Some(problem) });
+            }
+        }
     }
 
-    fn handle_checked(&mut self, segment: SegmentId, verdict: CheckResult, out: &mut Outbox) {
+    fn handle_checked(
+        &mut self,
+        now: Timestamp,
+        (from, segment): (NodeId, SegmentId),
+        verdict: CheckResult,
+        out: &mut Outbox,
+    ) {
         self.is_checking = false;
-        if verdict == CheckResult::Corrupt {
+        if self.held[segment.index()] {
+            self.moves.drop_copy(from, segment);
+        } else if verdict == CheckResult::Corrupt {
             // Plans name one sender for each segment, so that there is nobody else to ask.
             let failure = format!("segment {} came with a wrong digest", segment.0);
             let mut report = DoneReport::default();
             report.add_problem(&failure);
             self.failure = Some(failure.into());
+            self.phase = RelayPhase::Failed;
             out.send(NodeId::TRACKER, Message::Done(Box::new(report)));
-            self.leave(out);
-            return;
-        }
-        self.held[segment.index()] = true;
-        self.moves.gain(segment);
-        self.missing -= 1;
-    }
-
-    fn leave(&mut self, out: &mut Outbox) {
-        if self.phase != RelayPhase::Gone {
-            self.phase = RelayPhase::Gone;
-            out.push(Output::Finish);
+        } else {
+            self.held[segment.index()] = true;
+            self.moves.gain(now, from, segment);
+            self.missing -= 1;
         }
     }
 
     // Does what can be done now. Sends come before the next check: whoever waits for a segment
     // gets it before this node hashes another one.
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
-        if self.phase != RelayPhase::Moving {
-            return;
+        if self.phase == RelayPhase::Moving {
+            self.moves.advance(now, &self.held, out);
+            self.check_next(out);
+            if self.is_complete() {
+                self.tree.finish(now);
+            }
         }
-        self.moves.advance(now, &self.held, out);
-        if self.is_complete() && !self.is_announced {
-            self.is_announced = true;
-            out.send(NodeId::TRACKER, Message::Complete { segments: 0 });
+        let stage = self.stage(now);
+        let settled = if stage == SubtreeStage::Settled { self.missing } else { 0 };
+        if self.told != (stage, settled) {
+            self.told = (stage, settled);
+            let lacking = if settled == 0 { Lacking::default() } else { self.lacking() };
+            self.tree.set_own(now, SubtreeSummary { stage, lacking });
         }
-        if !self.is_checking
+        self.tree.advance(now, out);
+        let all_leave =
+            self.phase == RelayPhase::Leaving && self.tree.summary().stage == SubtreeStage::Leaving;
+        if all_leave {
+            self.phase = RelayPhase::Gone;
+            out.push(Output::Finish);
+        }
+    }
+
+    fn check_next(&mut self, out: &mut Outbox) {
+        while !self.is_checking
             && let Some((from, segment)) = self.unchecked.pop_front()
         {
-            self.is_checking = true;
-            out.push(Output::Check { from, segment, digest: self.digests[segment.index()] });
-        }
-    }
-}
-
-/// What a node receives and sends.
-#[derive(Debug)]
-pub enum Moves {
-    /// By a plan.
-    Planned(Planned),
-    /// As holders choose.
-    Chosen(Box<HolderChoice>),
-}
-
-impl Default for Moves {
-    fn default() -> Self {
-        Self::Planned(Planned::default())
-    }
-}
-
-impl Moves {
-    /// What `node` among `nodes` nodes, which count rank 0, receives and sends.
-    pub fn of(algorithm: RelayAlgorithm, (node, nodes): (NodeId, u32), segments: u32) -> Self {
-        let RelayAlgorithm::Neighbours { seed, rack_hosts } = algorithm else {
-            return Self::Planned(Planned::new(algorithm.plan(node, nodes, segments)));
-        };
-        let (place, places) = (node.0 - 1, nodes - 1);
-        let near = match rack_hosts {
-            Some(hosts) => neighbours::near_neighbours(place, places, seed, hosts),
-            None => neighbours::neighbours(place, places, seed),
-        };
-        let known: Vec<_> = near.into_iter().map(|place| NodeId(place + 1)).collect();
-        let choice = HolderChoice::new(node, &known, segments, seed);
-        let rack = rack_hosts.map(|hosts| {
-            let first = place / hosts * hosts.get() + 1;
-            first..first.saturating_add(hosts.get())
-        });
-        Self::Chosen(Box::new(match rack {
-            Some(rack) => choice.within(rack),
-            None => choice,
-        }))
-    }
-
-    fn begin(&mut self, window: usize, segments: u32, is_owner: bool) {
-        match self {
-            Self::Planned(planned) => planned.begin(window, segments, is_owner),
-            Self::Chosen(choice) if is_owner => choice.own_all(),
-            Self::Chosen(_) => {}
+            if self.held[segment.index()] {
+                // It came from another holder meanwhile.
+                self.moves.drop_copy(from, segment);
+                out.push(Output::Forget { from, segment });
+            } else {
+                self.is_checking = true;
+                out.push(Output::Check { from, segment, digest: self.digests[segment.index()] });
+            }
         }
     }
 
-    fn handle(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        message: &Message,
-        out: &mut Outbox,
-    ) -> Result<(), Violation> {
-        match self {
-            Self::Planned(planned) => planned.handle(from, message),
-            Self::Chosen(choice) => choice.handle(now, from, message, out),
+    fn stage(&self, now: Timestamp) -> SubtreeStage {
+        match self.phase {
+            RelayPhase::Learning | RelayPhase::Reserving | RelayPhase::Failed => {
+                SubtreeStage::Preparing
+            }
+            RelayPhase::Moving if self.moves.is_settled(now, self.missing) => SubtreeStage::Settled,
+            RelayPhase::Waiting | RelayPhase::Moving => SubtreeStage::Ready,
+            RelayPhase::Leaving | RelayPhase::Gone => SubtreeStage::Leaving,
         }
     }
 
-    fn gain(&mut self, segment: SegmentId) {
-        match self {
-            Self::Planned(planned) => planned.gain(),
-            Self::Chosen(choice) => choice.gain(segment),
+    fn lacking(&self) -> Lacking {
+        let count = u32::try_from(self.missing).unwrap_or(u32::MAX);
+        let mut lacking = Lacking { count, ..Lacking::default() };
+        let missing = (0..).map(SegmentId).zip(&self.held).filter(|&(_, &held)| !held);
+        for (segment, _) in missing {
+            lacking.add(segment);
         }
-    }
-
-    fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
-        match self {
-            Self::Planned(planned) => planned.sent(),
-            Self::Chosen(choice) => choice.sent(now, to, segment),
-        }
-    }
-
-    fn advance(&mut self, now: Timestamp, held: &[bool], out: &mut Outbox) {
-        match self {
-            Self::Planned(planned) => planned.advance(held, out),
-            Self::Chosen(choice) => choice.offer(now, out),
-        }
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        match self {
-            Self::Planned(_) => None,
-            Self::Chosen(choice) => choice.deadline(),
-        }
+        lacking
     }
 }
 
@@ -335,7 +367,7 @@ impl Node for Relay {
     ) -> Result<(), ProtocolError> {
         match input {
             Input::Start if self.failure.is_some() => {
-                self.handle_reserved(self.failure.clone(), out);
+                self.handle_reserved(now, self.failure.clone(), out);
             }
             Input::Start if self.phase == RelayPhase::Reserving => out.push(Output::Reserve),
             Input::Start => out.send(OWNER, Message::Describe { index: 0 }),
@@ -345,10 +377,12 @@ impl Node for Relay {
             }
             Input::Arrived { from, segment } => self.unchecked.push_back((from, segment)),
             Input::Sent { to, segment } => self.moves.sent(now, to, segment),
-            Input::Checked { segment, verdict, .. } => self.handle_checked(segment, verdict, out),
-            Input::Reserved { problem } => self.handle_reserved(problem, out),
+            Input::Checked { from, segment, verdict } => {
+                self.handle_checked(now, (from, segment), verdict, out);
+            }
+            Input::Reserved { problem } => self.handle_reserved(now, problem, out),
             Input::Deadline => {}
-            // It publishes nothing, and ends with the job when a rank is lost.
+            // It publishes nothing, and finds out itself who is lost.
             Input::Published { .. }
             | Input::Read { .. }
             | Input::Room { .. }
@@ -363,7 +397,8 @@ impl Node for Relay {
 
     fn deadline(&self) -> Option<Timestamp> {
         let is_moving = self.phase == RelayPhase::Moving;
-        self.moves.deadline().filter(|_| is_moving)
+        let moves = self.moves.deadline().filter(|_| is_moving);
+        moves.into_iter().chain(self.tree.deadline()).min()
     }
 
     fn waits_for(&self) -> Option<Wait> {

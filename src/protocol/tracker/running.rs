@@ -124,7 +124,12 @@ impl RunningSwarm {
             | Message::Withdrawn { .. }
             | Message::Offer { .. }
             | Message::Refuse { .. }
-            | Message::Coming { .. } => {}
+            | Message::Coming { .. }
+            | Message::Holds { .. }
+            | Message::Probe
+            | Message::Alive
+            | Message::Query
+            | Message::Subtree(_) => {}
         }
         ControlFlow::Continue(())
     }
@@ -141,6 +146,9 @@ impl RunningSwarm {
             check_count(segments, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Done(report) = message {
             self.bounds.report(report, self.dispatcher.roster().wanted_by(from))
+        } else if let Message::Subtree(_) = message {
+            // Peers report up a tree only where no tracker hands out.
+            Err(Violation::kind(message))
         } else {
             Ok(())
         }

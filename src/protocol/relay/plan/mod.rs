@@ -10,6 +10,9 @@ use std::num::NonZeroU32;
 
 use super::circulant::Schedule;
 use super::holder_choice::{EXPECTED_MAX, UPLOADS_MAX};
+use super::neighbours::DEGREE;
+use super::silent_neighbours::ABANDONED_MAX;
+use super::upload_timer::RelayPatience;
 use crate::config::relay_window;
 use crate::manifest::{NodeId, SegmentId};
 
@@ -47,12 +50,25 @@ impl RelayAlgorithm {
         }
     }
 
-    /// The most segments that a node expects, and that it sends, where `window` is that of segments of its size.
-    pub fn limits(self, window: usize) -> (usize, usize) {
+    /// The most segments that a node expects, and that it sends, where `window` is that of segments of its size,
+    /// and nodes may fall silent or not.
+    pub fn limits(self, window: usize, falls_silent: bool) -> (usize, usize) {
         match self {
             Self::Chain { window } => (window.max(1), window.max(1)),
             Self::Binomial | Self::Circulant => (window, window),
+            Self::Neighbours { .. } if falls_silent => {
+                // Each neighbour that was given up may still accept what it was offered.
+                (EXPECTED_MAX + ABANDONED_MAX, UPLOADS_MAX + DEGREE as usize)
+            }
             Self::Neighbours { .. } => (EXPECTED_MAX, UPLOADS_MAX),
+        }
+    }
+
+    /// How long nodes wait for silent ones: for ever where a plan needs each of them.
+    pub fn patience(self, patience: RelayPatience) -> Option<RelayPatience> {
+        match self {
+            Self::Chain { .. } | Self::Binomial | Self::Circulant => None,
+            Self::Neighbours { .. } => Some(patience),
         }
     }
 

@@ -1,0 +1,118 @@
+//! What a node knows of one of its neighbours.
+
+use std::time::Duration;
+
+use crate::manifest::{NodeId, SegmentId};
+use crate::time::Timestamp;
+
+// The part of the time of an upload after which a neighbour that had no room is offered something again; twice
+// as long after each further refusal.
+// Chosen, not tuned.
+const RETRY_PART: f64 = 0.3;
+
+// How often that time doubles.
+// Ten upload times: a receiver at a tenth of the rate has room about as often.
+const DOUBLINGS_MAX: u32 = 5;
+
+/// A set of numbers below a fixed one.
+#[derive(Clone, Debug)]
+pub(super) struct Bits(Vec<u64>);
+
+impl Bits {
+    pub(super) fn new(count: usize) -> Self {
+        Self(vec![0; count.div_ceil(64)])
+    }
+
+    pub(super) fn has(&self, index: usize) -> bool {
+        self.0[index / 64] >> (index % 64) & 1 == 1
+    }
+
+    pub(super) fn set(&mut self, index: usize, value: bool) {
+        let bit = 1 << (index % 64);
+        if value { self.0[index / 64] |= bit } else { self.0[index / 64] &= !bit }
+    }
+
+    pub(super) fn last(&self) -> Option<usize> {
+        let word = self.0.iter().rposition(|&word| word != 0)?;
+        Some(word * 64 + self.0[word].ilog2() as usize)
+    }
+
+    /// The numbers, 64 a word.
+    pub(super) fn words(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct NeighbourView {
+    pub(super) id: NodeId,
+    /// By segment: whether it has it, or it is on its way there.
+    pub(super) covered: Bits,
+    /// By the order in which this node got them: what it lacks of those.
+    pub(super) lacks: Bits,
+    /// What it was offered and has not answered, and since when.
+    pub(super) offered: Option<(SegmentId, Timestamp)>,
+    /// Offers that it did not answer before it was given up.
+    pub(super) expired: Vec<SegmentId>,
+    /// It had no room then.
+    pub(super) full_until: Option<Timestamp>,
+    /// How often in a row it had none.
+    refusals: u32,
+    /// When it said something last.
+    pub(super) heard: Timestamp,
+    /// When it was asked whether it is there, and has said nothing since.
+    pub(super) probed: Option<Timestamp>,
+    /// It did not answer: nothing is offered to it until it speaks.
+    pub(super) is_silent: bool,
+}
+
+impl NeighbourView {
+    pub(super) fn new(id: NodeId, segments: usize) -> Self {
+        Self {
+            id,
+            covered: Bits::new(segments),
+            lacks: Bits::new(segments),
+            offered: None,
+            expired: Vec::new(),
+            full_until: None,
+            refusals: 0,
+            heard: Timestamp::default(),
+            probed: None,
+            is_silent: false,
+        }
+    }
+
+    /// It said something.
+    pub(super) fn hear(&mut self, now: Timestamp) {
+        (self.heard, self.probed, self.is_silent) = (now, None, false);
+    }
+
+    /// Whether it was offered the segment and answers now: and whether that offer still stood.
+    pub(super) fn take_offer(&mut self, segment: SegmentId) -> Option<bool> {
+        if self.offered.take_if(|(offered, _)| *offered == segment).is_some() {
+            return Some(true);
+        }
+        let place = self.expired.iter().position(|&expired| expired == segment)?;
+        self.expired.swap_remove(place);
+        Some(false)
+    }
+
+    // Exponential backoff, as for retransmissions in TCP (RFC 6298, 5.5), with a bound.
+    /// It has no room now; an upload takes `upload_time`.
+    pub(super) fn refuse(&mut self, now: Timestamp, upload_time: Duration) {
+        let factor = RETRY_PART * f64::from(1_u32 << self.refusals.min(DOUBLINGS_MAX));
+        self.full_until = Some(now + upload_time.mul_f64(factor));
+        self.refusals += 1;
+    }
+
+    /// It has taken something.
+    pub(super) fn progress(&mut self) {
+        (self.full_until, self.refusals) = (None, 0);
+    }
+
+    /// Whether it may be offered something now.
+    pub(super) fn has_room(&mut self, now: Timestamp) -> bool {
+        self.full_until.take_if(|until| *until <= now);
+        self.offered.is_none() && self.full_until.is_none() && !self.is_silent
+    }
+}
