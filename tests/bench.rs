@@ -136,6 +136,61 @@ fn threads_are_measured_and_recorded() {
     assert_eq!(environment.limits.len(), 1);
 }
 
+/// Holders that choose, beside the swarm, where every peer owns files and where each file has two owners; a plan
+/// of who sends what has one owner.
+fn check_owners(dir: &Path, output: &Output) {
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it can only broadcast: use a workload"), "{said}");
+    assert!(said.contains("it brings everything to everybody: use a workload"), "{said}");
+    let records = read(dir);
+    for (workload, owners) in [("each", 1), ("two", 2)] {
+        for contender in ["lockfree", "neighbours"] {
+            let is_it = |one: &&Record| one.workload == workload && one.contender == contender;
+            let run = &records.iter().find(is_it).expect("it ran").run;
+            assert!(run.verified, "{workload}, {contender}: {run:?}");
+            // Three files of five segments to three peers.
+            assert_eq!(run.segments, 15 * (3 - owners), "{workload}, {contender}");
+        }
+    }
+    assert_eq!(records.len(), 5, "chain nowhere, and the drawn workload by the swarm alone");
+}
+
+fn owners_plan() -> tempfile::TempDir {
+    let workload = |name: &str, more: &str| {
+        format!(
+            "[[workloads]]\nname = \"{name}\"\nshape = \"all-to-all\"\npeers = 3\nfiles = 3\n\
+             segments = 5\nsegment_bytes = 100\n{more}\n"
+        )
+    };
+    let contender = |engine: &str| format!("[[contenders]]\nengine = \"{engine}\"\n");
+    let parts = [
+        "purpose = \"owners\"\nbudget_s = 60\nrepetitions = { least = 1, most = 1 }\n".to_owned(),
+        workload("each", ""),
+        workload("two", "owners = 2"),
+        workload("drawn", "wanted = 1"),
+        contender("lockfree"),
+        contender("neighbours"),
+        contender("chain"),
+    ];
+    planned(&parts.concat())
+}
+
+#[test]
+fn holders_that_choose_are_measured_with_several_owners() {
+    let dir = owners_plan();
+    let output = bench(dir.path(), &[]);
+    check_owners(dir.path(), &output);
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn ranks_that_choose_are_measured_with_several_owners() {
+    let dir = owners_plan();
+    let Some(output) = bench_ranks(dir.path(), 4) else { return };
+    check_owners(dir.path(), &output);
+}
+
 #[test]
 fn what_is_there_is_kept_and_a_cut_line_is_made_again() {
     let dir = planned(TINY);
