@@ -17,7 +17,7 @@ use super::source_list::SourceList;
 use super::stage_progress::progress;
 use super::stage_summary::StageSummary;
 use super::{
-    HostShare, RankSetup, binding_note, check_outputs, config, destination_dirs, host_name, refusal,
+    HostShare, RankSetup, check_outputs, config, destination_dirs, host_name, refusal,
 };
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
@@ -25,7 +25,7 @@ use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal, trace_output}
 use crate::config::RateLimits;
 use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
-use crate::metrics::cores::Cores;
+use crate::metrics::cores::{Cores, WORKERS_MAX};
 use crate::metrics::trace::TraceLog;
 use crate::protocol::Outcome;
 use crate::store::{probe, remove_left_over, sees};
@@ -444,6 +444,23 @@ impl StageJob<'_> {
         }
         Ok(code)
     }
+}
+
+/// What this rank was given, where that is less than the machine has.
+fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<String> {
+    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
+    let bounds = online.trim().split(',').map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
+    });
+    let online: usize = bounds.sum::<Option<usize>>()?;
+    let mine = cores.count();
+    (has_links && ranks_here == 1 && mine < online && mine < WORKERS_MAX).then(|| {
+        format!(
+            "note: bound to {mine} of {online} cores, which limits hashing and writing: see --bind-to none \
+             of mpirun, --cpus-per-task of srun"
+        )
+    })
 }
 
 /// What the destinations of each rank lack.
