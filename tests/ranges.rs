@@ -36,6 +36,7 @@ engine = \"mock\"
 times_ms = 1
 [[contenders]]
 engine = \"lockfree\"
+trace = true
 switches.window = 4
 switches.handout = 4
 switches.tracker_threads = 1
@@ -82,7 +83,7 @@ fn hostile_numbers_of_flags_are_refused_by_name() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("plan.toml"), bench_plan(PLAN)).expect("a small file");
     let inputs = concat!(env!("CARGO_MANIFEST_DIR"), "/inputs/small");
-    // What `out` and `report` take is a path, and any text is one.
+    // What these take is a path, and any text is one.
     let run_line = format!("run {inputs} --out=o --transport=local --verify=pool --quiet");
     for (line, flags_least) in [
         (run_line.as_str(), 13),
@@ -91,7 +92,8 @@ fn hostile_numbers_of_flags_are_refused_by_name() {
         ("bench plan.toml --out=records", 2),
     ] {
         let all = flags(folder.path(), line.split(' ').next().unwrap_or_default());
-        let all = all.into_iter().filter(|flag| !["out", "report"].contains(&flag.as_str()));
+        let all =
+            all.into_iter().filter(|flag| !["out", "report", "trace"].contains(&flag.as_str()));
         let all: Vec<_> = all.collect();
         assert!(all.len() >= flags_least, "{line}: {all:?}");
         for flag in all {

@@ -70,6 +70,7 @@ impl OnlyPattern {
     }
 
     /// All of them, as they were given.
+    #[cfg(feature = "mpi")]
     pub(super) fn texts(all: &[Self]) -> String {
         all.iter().map(|pattern| &*pattern.0).collect::<Vec<_>>().join(" ")
     }

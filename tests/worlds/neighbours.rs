@@ -11,7 +11,7 @@ use super::*;
 fn choose(mut scenario: WorldConfig) -> Run {
     // Every third seed has racks of four hosts.
     let seed = scenario.seed;
-    let rack_hosts = NonZeroU32::new(4).filter(|_| seed % 3 == 0);
+    let rack_hosts = NonZeroU32::new(4).filter(|_| seed.is_multiple_of(3));
     let algorithm = RelayAlgorithm::Neighbours { seed, rack_hosts };
     scenario.keep_contents = true;
     scenario.config.registration_patience = 100 * scenario.segment_time;

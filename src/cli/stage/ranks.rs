@@ -16,9 +16,7 @@ use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::source_list::SourceList;
 use super::stage_progress::progress;
 use super::stage_summary::StageSummary;
-use super::{
-    HostShare, RankSetup, check_outputs, config, destination_dirs, host_name, refusal,
-};
+use super::{HostShare, RankSetup, check_outputs, config, destination_dirs, host_name, refusal};
 use crate::cli::over_mpi::{abort, begin, end, initialize};
 use crate::cli::stage_args::{SourceRank, StageArgs};
 use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal, trace_output};
