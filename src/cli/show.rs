@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
 use super::args::RunArgs;
+use super::launcher::Launcher;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
 use crate::driver::job::JobResult;
 use crate::escape::{self, LISTED_MAX};
@@ -145,10 +146,12 @@ pub(super) fn line(line: &str) {
 
 /// Whether escape sequences may go there: to a terminal that knows them, unless `NO_COLOR` is set
 /// (no-color.org).
+// `mpirun` of Open MPI gives rank 0 a pseudo-terminal for stdout, whatever its own stdout is: a log, mostly.
 pub(super) fn takes_escapes(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let is_dumb = env::var_os("TERM").is_none_or(|name| name == "dumb");
-    !refused && !is_dumb && stream.is_terminal()
+    let is_rank = Launcher::of_this_process().is_some_and(|launcher| launcher.started_several());
+    !refused && !is_dumb && !is_rank && stream.is_terminal()
 }
 
 /// What a table on stdout is made for.

@@ -148,6 +148,10 @@ fn a_terminal_gets_no_escape_sequence_where_it_is_not_wanted() {
             assert!(!said.contains('\u{1b}'), "{line}, {unwanted:?}: {said:?}");
         }
     }
+    // Open MPI gives a rank a pseudo-terminal, whatever its output goes to.
+    let rank_0 = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "2")];
+    let said = on_a_terminal(100, "compare measured", &rank_0);
+    assert!(said.is_none_or(|said| !said.contains('\u{1b}')));
     let shows = |line: &str, environment: &[(&str, &str)]| {
         on_a_terminal(100, line, environment).is_none_or(|said| said.contains('\u{1b}'))
     };

@@ -171,7 +171,7 @@ fn holds_figures(record: &Path) -> bool {
 
 #[test]
 fn docs_with_wrong_figures_are_mended_and_wrong_marks_named() {
-    let record = "record=small-segments-2026-11-27-ecf53fe";
+    let record = "record=small-segments-2026-11-28-18e2d7d";
     let row = "contender=lockfree";
     let text = format!(
         "<!--| {record} figure=bound | - | base=chain stat=interval | -->\n| who | ÷ chain | bound |\n\

@@ -35,8 +35,8 @@ const SEGMENTS_MIN: u64 = 1024;
 
 /// The same between hosts.
 // Messages wait there behind the payload of whole segments on the same link, so that small ones keep links busy.
-// On 8 hosts with links of 200 Mbit/s a tree of 256 MiB took 1.34 times the bound in 8,192 segments, and 1.60 in
-// 1,024 (results/lab-bench-2026-11-28-74ff701 and -bd487cb).
+// On 8 hosts with links of 200 Mbit/s, 128 MiB took 1.04 times the bound in segments of 32 KiB, and 1.20 in
+// segments of 256 KiB (results/lab-bench-2026-11-28-ee8ae9c and -18e2d7d).
 const SEGMENTS_MIN_OVER_LINKS: u64 = 8192;
 
 /// The smallest segment by default, bytes.
