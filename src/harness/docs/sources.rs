@@ -47,6 +47,7 @@ pub(super) fn of_scale(words: &Words) -> Result<String, String> {
                 "tracker_utilization" => format!("{:.0}%", 100.0 * value),
                 "memory_bytes_per_peer" => units::size(value),
                 "took_s" => units::seconds(value),
+                "tracker_messages_per_segment" => format!("{value:.4}"),
                 _ => ratio(value),
             });
         }
