@@ -12,9 +12,9 @@ const SEGMENTS: u32 = 40;
 const SEGMENT_BYTES: usize = 100 << 10;
 
 /// A node to which all segments come at once.
-struct Receiver(u32);
+struct ReceivingPeer(u32);
 
-impl Node for Receiver {
+impl Node for ReceivingPeer {
     fn handle(
         &mut self,
         _now: Timestamp,
@@ -51,12 +51,12 @@ struct Counting {
     by_turn: Vec<usize>,
 }
 
-impl NodeIo<Receiver> for Counting {
+impl NodeIo<ReceivingPeer> for Counting {
     fn perform(
         &mut self,
         _now: Timestamp,
         output: Output,
-        _node: &Receiver,
+        _node: &ReceivingPeer,
         _transport: &mut impl Transport,
         _inputs: &mut Vec<Input<'_>>,
     ) -> Result<(), TransportError> {
@@ -85,7 +85,7 @@ impl NodeIo<Receiver> for Counting {
 
     fn take_in(&mut self, _now: Timestamp, _completion: Completion, _inputs: &mut Vec<Input<'_>>) {}
 
-    fn collect(&mut self, _now: Timestamp, _node: &Receiver, _inputs: &mut Vec<Input<'_>>) {}
+    fn collect(&mut self, _now: Timestamp, _node: &ReceivingPeer, _inputs: &mut Vec<Input<'_>>) {}
 
     // Called once after each poll.
     fn send_ready(&mut self, _transport: &mut impl Transport) -> Result<(), TransportError> {
@@ -99,7 +99,7 @@ fn a_rank_that_hashes_hears_others_in_between_and_does_not_rest() {
     let parker = Parker::new();
     let mut end = local::connect(vec![parker.unparker().clone()]).swap_remove(0);
     let idle = Idle::new(parker, end.wakes(), false);
-    let (mut node, mut io) = (Receiver(0), Counting::default());
+    let (mut node, mut io) = (ReceivingPeer(0), Counting::default());
     let clock = Clock::start();
     run_node(&mut node, &mut io, &mut end, idle, (&clock, &Meter::default())).expect("it ends");
     let checked = io.by_turn.iter().sum::<usize>() + io.bytes;

@@ -192,10 +192,11 @@ impl Grid {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::report::compare) mod tests {
     use super::*;
 
-    fn grid() -> Grid {
+    /// A small table with what needs escaping.
+    pub(in crate::report::compare) fn grid() -> Grid {
         let cell = |text: &str, tone| Cell::from(text).toned(tone);
         Grid {
             title: "Makespan".to_owned(),

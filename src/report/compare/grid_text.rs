@@ -197,32 +197,19 @@ fn numbered<'a>(names: &BTreeSet<&'a str>, most: usize) -> ShortNames<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::compare::grid::tests::grid;
     use crate::report::compare::grid::{Cell, Column};
 
     fn screen(columns: usize) -> Screen {
         Screen { colour: false, columns }
     }
 
-    fn small() -> Grid {
-        let cell = |text: &str, tone| Cell::from(text).toned(tone);
-        Grid {
-            title: "Makespan".to_owned(),
-            columns: Column::list("peers|who|#ratio"),
-            rows: vec![
-                vec!["4".into(), "a|b".into(), cell("10.00", Tone::Bad)],
-                vec!["4".into(), "<é>".into(), cell("~", Tone::Faint)],
-            ],
-            notes: vec!["a note".to_owned()],
-            drops: Vec::new(),
-        }
-    }
-
     #[test]
     fn text_is_aligned_and_coloured_on_demand() {
         let plain =
             "Makespan\n  peers  who  ratio\n  4      a|b  10.00\n  4      <é>      ~\n  a note\n";
-        assert_eq!(small().text(Screen::FILE), plain);
-        let coloured = small().text(Screen { colour: true, ..Screen::FILE });
+        assert_eq!(grid().text(Screen::FILE), plain);
+        let coloured = grid().text(Screen { colour: true, ..Screen::FILE });
         assert!(coloured.contains("  \u{1b}[31m10.00\u{1b}[0m\n"), "{coloured:?}");
         let stripped = ["\u{1b}[31m", "\u{1b}[2m", "\u{1b}[0m"];
         let bare = stripped.iter().fold(coloured, |text, code| text.replace(code, ""));
