@@ -122,8 +122,8 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
     /// Write what each rank asked, received, hashed, sent and wrote when, and for whom it waited, to this file, which
-    /// ui.perfetto.dev and chrome://tracing open. A buffer of a thread takes 65536 spans; the file says how many were
-    /// dropped. Not of the mutex engine
+    /// ui.perfetto.dev and chrome://tracing open. Each buffer holds 65536 spans; the file says how many were dropped.
+    /// Not of the mutex engine
     #[arg(long, value_name = "FILE")]
     pub(super) trace: Option<PathBuf>,
     /// Inject faults: corrupt:RATE, drop:RATE, delay:TIME; over MPI garble:RATE, lengthen:RATE, invalidate:RATE

@@ -68,8 +68,11 @@ pub(super) fn check(
     config: &Config,
 ) -> Result<(), String> {
     let silence = config.silence_patience;
-    let time = limited_time(segment_bytes, lowest.slowest());
-    let Some(limit) = lowest.slowest().filter(|_| time > silence) else { return Ok(()) };
+    let Some(limit) = lowest.slowest() else { return Ok(()) };
+    let time = limited_time(segment_bytes, Some(limit));
+    if time <= silence {
+        return Ok(());
+    }
     let fits = |bytes: &u32| limited_time(*bytes as usize, Some(limit)) <= silence;
     let sizes = std::iter::successors(Some(1_u32), |bytes| bytes.checked_mul(2));
     let most = sizes.take_while(fits).last().map(|bytes| bytes.to_string());

@@ -73,15 +73,15 @@ pub(super) struct StageArgs {
     #[arg(long, required = true, value_name = "DIR")]
     pub(super) to: Vec<PathBuf>,
     /// Which rank reads the sources; `all`: every rank sees them, and they share the reading; `each`: every rank
-    /// adds what it has under SRC. A name that several ranks have must have the same content: they read it first,
-    /// and compare. Of folders the lowest rank's mode and time count
+    /// adds what it has under SRC, which it may lack. A name that several ranks have must have the same content,
+    /// which is compared first; mode and time are those of the lowest rank that has it
     #[arg(long, value_name = "RANK", default_value = "0")]
     pub(super) from: SourceRank,
     #[command(flatten)]
     pub(super) selection: SelectionFlags,
-    /// Take only what matches, on this rank: {rank} and {host} are filled in. Patterns are those of --include; what
-    /// any of them matches is taken. --delete then deletes nothing else. Ranks with one DIR take what any of them
-    /// does. May be given several times
+    /// Stage only what matches on this rank; {rank} and {host} are filled in. Patterns as for --include; one match
+    /// is enough. With --delete, files that do not match are left alone. Ranks that share a DIR take what any of
+    /// them takes. May be given several times
     #[arg(long, value_name = "GLOB", value_parser = OnlyPattern::new)]
     pub(super) only: Vec<OnlyPattern>,
     /// What becomes of symbolic links within SRC
@@ -115,15 +115,15 @@ pub(super) struct StageArgs {
     /// segments, between hosts 8192, if each has 64K, between hosts 32K]
     #[arg(long, value_name = "BYTES")]
     pub(super) segment_bytes: Option<TreeSegmentBytes>,
-    /// Memory of a rank for segments, 1M to 64T [default: 1G or a quarter of what is available, whichever
-    /// is less, shared by the ranks of a host]
+    /// Memory of a rank for segments, 1M to 64T [default: 64M or 128 segments, whichever is more; the ranks of a
+    /// host together at most 1G, or a quarter of what is available if that is less]
     #[arg(long, value_name = "BYTES")]
     pub(super) memory: Option<MemoryBytes>,
     /// Threads of a rank that read, hash and write, 1 to 1024 [default: its share of the cores, less one,
     /// at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
-    /// Bytes of segments that each rank sends to others and receives from them at most a second, also within its
+    /// Most bytes of segments a second that each rank sends to others, and receives from them, also within one
     /// host: such as 100M for each direction, or up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub(super) limit_rate: Option<LimitRate>,
@@ -136,8 +136,8 @@ pub(super) struct StageArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) metrics: Option<PathBuf>,
     /// Write what each rank asked, read, received, hashed, sent and wrote when, and for whom it waited, to this file,
-    /// which ui.perfetto.dev and chrome://tracing open; rank 0 writes it. A buffer of a thread takes 65536 spans; the
-    /// file says how many were dropped
+    /// which ui.perfetto.dev and chrome://tracing open; rank 0 writes it. Each buffer holds 65536 spans; the file
+    /// says how many were dropped
     #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
     pub(super) trace: Option<PathBuf>,
     #[command(flatten)]

@@ -24,17 +24,16 @@ pub(super) fn write(
         return FAILED;
     }
     let traces = log.take();
+    let lacking = ranks.saturating_sub(traces.len());
     if traces.is_empty() {
         show::note(&format!("note: --trace {shown}: it is empty, since nothing was moved"));
-    } else if traces.len() < ranks {
-        let lacking = ranks - traces.len();
-        show::error(&format!(
-            "--trace {shown}: the traces of {lacking} of {ranks} ranks did not come"
-        ));
+    } else if lacking > 0 {
+        show::error(&format!("--trace {shown}: {lacking} of {ranks} ranks sent no trace"));
     }
     let written = TraceFile { ranks: &traces, one_clock, about: &[] }.write(path);
     match written {
-        Ok(()) => code,
+        Ok(()) if traces.is_empty() || lacking == 0 => code,
+        Ok(()) => FAILED,
         Err(cause) => {
             show::error(&format!("--trace {shown}: {cause}"));
             FAILED

@@ -284,8 +284,12 @@ impl Manifest {
         self.check_entries().map_err(|(_, error)| error)
     }
 
-    /// Whether the entries keep all rules: the index of the first that does not.
-    pub(super) fn check_entries(&self) -> Result<(), (usize, ManifestError)> {
+    /// Whether the entries keep all rules.
+    ///
+    /// # Errors
+    ///
+    /// The index of the first that does not, and the rule.
+    pub fn check_entries(&self) -> Result<(), (usize, ManifestError)> {
         let mut folders = Vec::new();
         for (index, entry) in self.entries.iter().enumerate() {
             self.check_entry(index, &mut folders).map_err(|error| (index, error))?;

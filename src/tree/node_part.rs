@@ -6,11 +6,11 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
-use super::{EntryKind, Layout, Manifest, ManifestError};
+use super::{Entry, EntryKind, Layout, Manifest, ManifestError};
 use crate::manifest::{SegmentId, SegmentSet};
 
 /// Some of the entries of a manifest, a bit each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct EntrySet {
     words: Vec<u64>,
 }
@@ -177,14 +177,17 @@ impl NodePart {
     ///
     /// When these are no whole groups.
     pub fn of(manifest: &Manifest, layout: &Layout, taken: &[bool]) -> Result<Self, ManifestError> {
-        let (part, origins) = manifest.only(taken);
+        let (mut part, origins) = manifest.only(taken);
+        number_groups(&mut part);
         let files = part.entries.iter().zip(origins);
         let files = files.filter(|(entry, _)| matches!(entry.kind, EntryKind::File { .. }));
         let ranges = files.map(|(_, origin)| layout.segments_of(origin)).collect();
         let segments = PartSegments::new(ranges, layout.segment_count());
         let part_layout = Layout::new(&part)?;
-        let bytes: usize = segments.iter().map(|segment| layout.bytes_of(segment)).sum();
-        if (segments.len(), bytes as u64) != (part_layout.segment_count(), part_layout.bytes()) {
+        let same_length = |(here, there)| part_layout.bytes_of(here) == layout.bytes_of(there);
+        let is_same_cut = segments.len() == part_layout.segment_count()
+            && (0..).map(SegmentId).zip(segments.iter()).all(same_length);
+        if !is_same_cut {
             return Err(ManifestError::Groups);
         }
         let (manifest, layout) = (Arc::new(part), Arc::new(part_layout));
@@ -202,9 +205,26 @@ impl NodePart {
     }
 }
 
+/// Numbers the groups of files anew, in their order, without a gap: how a part is cut does not depend on
+/// other parts, and its journal fits again where those are others.
+fn number_groups(part: &mut Manifest) {
+    let is_file = |entry: &Entry| matches!(entry.kind, EntryKind::File { .. });
+    let files = part.groups.iter().zip(&part.entries).filter(|(_, entry)| is_file(entry));
+    let mut used: Vec<u32> = files.map(|(group, _)| *group).collect();
+    used.sort_unstable();
+    used.dedup();
+    if used.len() < 2 {
+        part.groups.clear();
+    }
+    for group in &mut part.groups {
+        let number = used.binary_search(group).unwrap_or_default();
+        *group = u32::try_from(number).unwrap_or(u32::MAX);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Attributes, Entry, FileTime, NameFilter, Pattern, TreePath};
+    use super::super::{Attributes, FileTime, NameFilter, Pattern, TreePath};
     use super::super::{Extent, FilterRule};
     use super::*;
 

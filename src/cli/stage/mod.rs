@@ -245,7 +245,10 @@ impl RankSetup {
         Self {
             manifest: Arc::clone(&tree.manifest),
             layout: Arc::clone(&tree.layout),
-            source: tree.source(args),
+            source: tree.source(args).unwrap_or_else(|cause| {
+                terminal::note(&format!("note: {cause}"));
+                None
+            }),
             lacking: tree.lacking(),
             destinations: Destinations::new(opened).of_part(part.segments.clone()),
             report,

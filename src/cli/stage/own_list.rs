@@ -76,23 +76,28 @@ impl OwnList {
     }
 }
 
+/// Why `--from each` can't begin, by the command line alone.
+pub(super) fn refusal(args: &StageArgs) -> Option<String> {
+    let refusal = "--manifest with --from each: no rank has all of the sources: leave it out, and run mpiswarm \
+                   verify on each rank first";
+    args.manifest.as_ref().map(|_| refusal.to_owned())
+}
+
 /// One list of what all ranks have, by rank.
 pub(super) fn merged(
     args: &StageArgs,
     links: (bool, RateLimits),
     all: Vec<OwnListSaid>,
 ) -> Result<SourceList, String> {
-    if args.manifest.is_some() {
-        return Err("--manifest with --from each: no rank has all of the sources; compare them before, with \
-                    mpiswarm verify on each rank"
-            .into());
-    }
     let nobody = |index: usize| all.iter().all(|one| one.has.get(index) != Some(&true));
     if let Some((_, source)) = (0..).zip(&args.sources).find(|&(index, _)| nobody(index)) {
         return Err(format!("{}: no rank has it", escape::path(source)));
     }
     let is_whole = all.iter().all(|one| one.is_whole);
     let lists: Vec<Manifest> = all.into_iter().map(|one| one.manifest).collect();
+    for (rank, list) in lists.iter().enumerate() {
+        list.check_entries().map_err(|(_, error)| format!("rank {rank}: {error}"))?;
+    }
     let mut manifest = merge_lists(&lists).map_err(|clash| clash.to_string())?;
     let options = list_options(args, links);
     let default = || default_segment_bytes(&manifest, &options);
@@ -112,7 +117,7 @@ pub(super) fn shared_roots(
     shared: &EntrySet,
     own: &OwnEntries,
 ) -> Result<SharedRoots, String> {
-    let Some(source) = tree.source(args) else { return Ok(Vec::new()) };
+    let Some(source) = tree.source(args)? else { return Ok(Vec::new()) };
     let count = u32::try_from(own.places.len()).unwrap_or(u32::MAX);
     let is_mine = |&entry: &u32| {
         let kind = &tree.manifest.entries[entry as usize].kind;

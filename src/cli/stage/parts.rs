@@ -3,6 +3,7 @@
 //! Each rank says it of each entry; rank 0 makes groups of files by that, so that what a rank takes or has
 //! consists of whole segments.
 
+use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::super::stage_args::StageArgs;
@@ -86,7 +87,9 @@ pub(super) fn agree(
     let is_shared = |&entry: &u32| owned.iter().filter(|set| set.contains(entry)).count() > 1;
     let count = u32::try_from(manifest.entries.len()).unwrap_or(u32::MAX);
     let marks: Vec<bool> = (0..count).map(|entry| is_shared(&entry)).collect();
-    let sets: Vec<EntrySet> =
-        claims.iter().map(|claim| &claim.taken).chain(owned).cloned().collect();
+    // Most ranks take the same. The first of each, in order: the numbers of groups are in the key of the journal.
+    let mut seen = FxHashSet::default();
+    let all = claims.iter().map(|claim| &claim.taken).chain(owned);
+    let sets: Vec<EntrySet> = all.filter(|set| seen.insert(*set)).cloned().collect();
     Ok(PartGroups { groups: groups(manifest, &sets), shared: EntrySet::of(&marks) })
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::own_list::{OwnList, OwnListSaid, SharedRoots, compare_roots, merged, shared_roots};
+use super::own_list::{
+    self, OwnList, OwnListSaid, SharedRoots, compare_roots, merged, shared_roots,
+};
 use super::parts::{self, PartClaim, PartGroups};
 use super::ranks::StageJob;
 use super::source_list::SourceList;
@@ -52,6 +54,7 @@ impl StageJob<'_> {
             return Ok(None);
         };
         list.manifest.groups = groups;
+        list.manifest.check().map_err(|_| TransportError::BrokenOff)?;
         let mut tree = StagedTree::whole(self.args, list, reads)?;
         tree.take(self.args, &taken, written_here)?;
         if let Some((entries, own)) = &own {
@@ -72,7 +75,8 @@ impl StageJob<'_> {
         lowest: RateLimits,
     ) -> Result<(Option<SourceList>, Option<OwnList>), TransportError> {
         let links = (self.has_links(), lowest);
-        let own = match refusal(&self.args.sources, dirs) {
+        let refused = refusal(&self.args.sources, dirs);
+        let own = match refused.or_else(|| own_list::refusal(self.args)) {
             Some(refusal) => Err(refusal),
             None => OwnList::read(self.args, links),
         };

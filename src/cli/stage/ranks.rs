@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::slice;
 use std::time::Duration;
@@ -30,7 +31,7 @@ use crate::store::{probe, remove_left_over, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::mpi::{HostRanks, Meeting, REPORT_BYTES_MAX, RollCall, here};
-use crate::tree::{Room, Shortage, shortages};
+use crate::tree::{DestinationError, Room, Shortage, shortages};
 use crate::watchdog;
 
 /// What a rank says of its destinations before anything is listed.
@@ -279,7 +280,12 @@ impl StageJob<'_> {
             .collect();
         for (dir, probe) in dirs.iter().zip(&probes) {
             if let Err(cause) = probe {
-                report.fail(format!("--to {}: {cause}", crate::escape::path(dir)));
+                let error = if cause.kind() == ErrorKind::NotFound && !self.args.mkdir {
+                    DestinationError::Missing { dir: dir.clone() }.to_string()
+                } else {
+                    format!("{}: {cause}", crate::escape::path(dir))
+                };
+                report.fail(format!("--to {error}"));
             }
         }
         let names = probes.iter().map(|probe| match probe {

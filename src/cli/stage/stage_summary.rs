@@ -12,7 +12,7 @@ use crate::config::RateLimits;
 use crate::escape;
 use crate::report::Limits;
 use crate::report::limits::bounds;
-use crate::report::units::{count, rate, seconds, size};
+use crate::report::units::{count, seconds, size};
 use crate::time::Clock;
 use crate::tree::{EntryKind, Layout, Manifest};
 
@@ -40,7 +40,7 @@ fn wanted(is_whole: bool, has_only: bool) -> &'static str {
 fn verdict(all: usize, failed: usize, what: &str) -> String {
     let complete = all - failed;
     let (ranks, verb) =
-        (count(all as u64, "rank"), if complete.max(1) == 1 { "has" } else { "have" });
+        (count(all as u64, "rank"), if all == 1 || complete == 1 { "has" } else { "have" });
     match (failed, all) {
         (0, 1) => format!("{ranks} {verb} {what}, verified"),
         (0, _) => format!("all {ranks} {verb} {what}, verified"),
@@ -77,7 +77,10 @@ impl StageSummary<'_> {
             (limits, cores)
         });
         let machine = limits.and_then(|(limits, cores)| self.bound_s(&limits, cores));
-        let bounds = [(machine, "this machine"), (self.limited_s(args.from), "--limit-rate")];
+        let bounds = [
+            (machine, "as long as copying and hashing alone take on this machine"),
+            (self.limited_s(args.from), "the shortest time that --limit-rate allows"),
+        ];
         let bounds = bounds.into_iter().filter_map(|(bound, of)| Some((bound?, of)));
         let bound = bounds.max_by(|one, other| one.0.total_cmp(&other.0));
         if args.shared.json {
@@ -175,7 +178,7 @@ impl StageSummary<'_> {
             size(total as f64),
             count(self.files() as u64, "file"),
             seconds(self.seconds),
-            rate(self.delivered() as f64 / self.seconds)
+            format_args!("{}/s", size(self.delivered() as f64 / self.seconds))
         )];
         lines.push(format!(
             "moved {}, read {} from the source ({:.2} x the tree), kept {}, resumed {}",
@@ -186,7 +189,7 @@ impl StageSummary<'_> {
             size(self.sum(|node| node.resumed_bytes) as f64)
         ));
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
-            lines.push(format!("{:.2} x the bound of {of}", self.seconds / bound));
+            lines.push(format!("{:.2} times {of}", self.seconds / bound));
         }
         lines.push(verdict(self.nodes.len(), failed, wanted(self.is_whole, has_only)));
         lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()
@@ -219,7 +222,7 @@ mod tests {
             "all 4 ranks have everything, verified",
             "3 of 4 ranks have everything; 1 failed",
             "1 of 4 ranks has everything; 3 failed",
-            "0 of 4 ranks has everything; 4 failed",
+            "0 of 4 ranks have everything; 4 failed",
         ];
         assert_eq!(all.map(|(all, failed)| verdict(all, failed, wanted(true, false))), expected);
         assert_eq!(

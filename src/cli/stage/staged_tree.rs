@@ -1,5 +1,6 @@
 //! The tree as a rank stages it: what all ranks have of it, and what is this rank's own.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
@@ -90,7 +91,7 @@ impl StagedTree {
 
     /// Reads and hashes what this rank can read.
     pub(super) fn hash(&self, args: &StageArgs) -> Result<Vec<(u32, Digest)>, String> {
-        let Some(source) = self.source(args) else { return Ok(Vec::new()) };
+        let Some(source) = self.source(args)? else { return Ok(Vec::new()) };
         let lacking = self.lacking();
         let all = (0..self.layout.segment_count()).map(SegmentId);
         let mine: Vec<SegmentId> = all.filter(|&segment| !lacking.contains(segment)).collect();
@@ -98,18 +99,19 @@ impl StagedTree {
         Ok(mine.into_iter().map(|segment| segment.0).zip(digests).collect())
     }
 
-    /// Opens what this rank reads.
-    pub(super) fn source(&self, args: &StageArgs) -> Option<TreeSource> {
-        let reads = self.reads.as_ref()?;
+    /// Opens what this rank reads; none where it reads nothing.
+    pub(super) fn source(&self, args: &StageArgs) -> Result<Option<TreeSource>, String> {
+        let Some(reads) = &self.reads else { return Ok(None) };
         let (manifest, layout) = (Arc::clone(&self.manifest), Arc::clone(&self.layout));
         let source = match &reads.own {
-            None => open_source(args, manifest, layout).ok()?,
+            None => open_source(args, manifest, layout),
             Some((manifest, _)) => {
                 let source = TreeSource::open_part(&present(args), Arc::clone(manifest), layout);
-                source.ok()?.following_links(args.follows_links())
+                source.map(|source| source.following_links(args.follows_links()))
             }
         };
-        Some(source.with_identities(&reads.identities))
+        let source = source.map_err(|error| error.to_string())?;
+        Ok(Some(source.with_identities(&reads.identities)))
     }
 
     /// The segments that it can't read; a set made for no segment where it can read all.
@@ -122,6 +124,10 @@ impl StagedTree {
 /// The sources that are here: where each rank adds what it has, one may lack any of them.
 pub(super) fn present(args: &StageArgs) -> Vec<PathBuf> {
     let may_lack = args.from == SourceRank::Each;
-    let is_here = |source: &&PathBuf| !may_lack || source.symlink_metadata().is_ok();
-    args.sources.iter().filter(is_here).cloned().collect()
+    // Where looking fails otherwise, it may be there: to list it fails, too, and says why. Taken for absent, it
+    // would be deleted everywhere with `--delete`.
+    let is_absent = |source: &PathBuf| {
+        source.symlink_metadata().is_err_and(|cause| cause.kind() == ErrorKind::NotFound)
+    };
+    args.sources.iter().filter(|source| !(may_lack && is_absent(source))).cloned().collect()
 }

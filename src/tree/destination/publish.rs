@@ -65,6 +65,9 @@ impl Destination {
                     .map_err(|cause| self.failed(entry, cause))?;
             }
         }
+        if published.written > 0 || self.options.delete {
+            self.set_manifests_aside()?;
+        }
         if published.written > 0 {
             self.sync()?;
         }
@@ -137,7 +140,7 @@ impl Destination {
         self.journal.sync(&self.control).map_err(|cause| self.failed_control(cause))
     }
 
-    fn failed_control(&self, cause: io::Error) -> DestinationError {
+    pub(super) fn failed_control(&self, cause: io::Error) -> DestinationError {
         DestinationError::at(self.dir.join(CONTROL), 0, cause)
     }
 

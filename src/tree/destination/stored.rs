@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 
 use rayon::prelude::*;
+use rustix::fs::{AtFlags, renameat, unlinkat};
+use rustix::io::Errno;
 
 use super::super::{
     Entry, EntryKind, Manifest, SegmentPlace, StoredManifest, manifest_file_name, root_of_file,
@@ -17,7 +19,28 @@ use super::{CONTROL, Destination, DestinationError, DestinationState};
 use crate::manifest::SegmentId;
 use crate::verify::Digest;
 
+/// The name of a manifest that is no longer that of the whole tree. It is no longer than the other.
+fn aside_name(root: &[u8]) -> Vec<u8> {
+    let mut name = manifest_file_name(root);
+    name.truncate(name.len() - ".manifest".len());
+    name.extend(b".earlier");
+    name
+}
+
 impl Destination {
+    /// Takes the manifests of what was there before from their names, before anything of it is replaced: that name
+    /// says that all is whole.
+    pub(super) fn set_manifests_aside(&self) -> Result<(), DestinationError> {
+        for root in self.manifest.roots() {
+            let (name, aside) = (manifest_file_name(root), aside_name(root));
+            match renameat(&self.control, &*name, &self.control, &*aside) {
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(cause) => return Err(self.failed_control(cause.into())),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes `DIR/.mpiswarm/<name>.manifest` for each source. Only roots that nobody knows are read from
     /// disk: those of files that were kept and that no earlier run has listed.
     pub(super) fn store_manifests(&self) -> Result<(), DestinationError> {
@@ -35,8 +58,14 @@ impl Destination {
     fn store_manifest(&self, root: &[u8], range: Range<usize>) -> Result<(), DestinationError> {
         let name = manifest_file_name(root);
         let path = self.dir.join(CONTROL).join(OsStr::from_bytes(&name));
-        // One that is missing or broken costs reading, no more.
-        let earlier = StoredManifest::read(&path).unwrap_or_default();
+        let aside = aside_name(root);
+        let read =
+            |name| StoredManifest::read(&self.dir.join(CONTROL).join(OsStr::from_bytes(name)));
+        // One that is missing or broken costs reading, no more. One that is aside is of before a publication, which
+        // may have been interrupted.
+        let set_aside = read(&aside).ok();
+        let is_aside = set_aside.is_some();
+        let earlier = set_aside.or_else(|| read(&name).ok()).unwrap_or_default();
         let indices = range.clone().into_par_iter();
         let roots: Result<Vec<Option<Digest>>, DestinationError> = indices
             .map(|index| {
@@ -57,10 +86,16 @@ impl Destination {
         let stored = StoredManifest { manifest, roots: roots? };
         // A run that has nothing to do does not wait for the disk either.
         if stored == earlier {
-            return Ok(());
+            let back = || renameat(&self.control, &*aside, &self.control, &*name);
+            let back = if is_aside { back() } else { Ok(()) };
+            return back.map_err(|cause| self.failed_control(cause.into()));
         }
         let written = stored.write(&self.control, &name);
-        written.map_err(|cause| DestinationError::at(path, 0, cause))
+        written.map_err(|cause| DestinationError::at(path, 0, cause))?;
+        match unlinkat(&self.control, &*aside, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(cause) => Err(self.failed_control(cause.into())),
+        }
     }
 
     fn root(&self, entry: u32, earlier: &StoredManifest) -> io::Result<Option<Digest>> {

@@ -90,6 +90,7 @@ pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
     let row = |run: &Scaled| {
         // Where the tracker's messages grow in proportion; means nothing where it is saturated already.
         let saturation_peers = f64::from(run.peers) / run.tracker_utilization;
+        let of_tracker = |text: String| if run.decide == "tracker" { text } else { "-".to_owned() };
         let cells = [
             run.peers.to_string(),
             run.decide.clone(),
@@ -103,10 +104,10 @@ pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
             run.uplink_bytes_to_least.map_or("-".into(), |ratio| format!("{ratio:.3}")),
             format!("{:.3}", run.origin_copies),
             format!("{:.4}", run.tracker_messages_per_segment),
-            format!("{:.1}%", run.tracker_utilization * 100.0),
+            of_tracker(format!("{:.1}%", run.tracker_utilization * 100.0)),
             format!("{:.6}", run.control_bytes_per_byte),
             run.memory_bytes_per_peer.map_or("-".into(), size),
-            format!("{saturation_peers:.0} peers"),
+            of_tracker(format!("{saturation_peers:.0} peers")),
             seconds(run.took_s),
         ];
         cells.map(Into::into).into()

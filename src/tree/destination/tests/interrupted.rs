@@ -369,6 +369,16 @@ fn a_kill_at_any_moment_harms_nothing() {
             };
             assert!(found.as_ref().is_ok_and(|found| found == content) || is_new());
         }
+        // Its name says that all is whole, the old or the new.
+        let is_whole = |source: &TestSource| {
+            let path = |path: &[u8]| dir.path().join(std::str::from_utf8(path).expect("text"));
+            let mut contents = source.contents.iter();
+            contents
+                .all(|(name, content)| fs::read(path(name)).is_ok_and(|found| found == *content))
+        };
+        if dir.path().join(".mpiswarm/t.manifest").exists() {
+            assert!(is_whole(&old) || is_whole(&new), "a manifest beside half an update");
+        }
         let to = new.open(dir.path(), &quick());
         assert!(to.missing().is_empty(), "what was published or staged is there");
         new.fill(&to);
