@@ -63,7 +63,7 @@ mkdir -p "$out/outputs"
 execute() {
     local what=$1 file=$2 code
     shift 2
-    say "$*"
+    printf '+ %s\n' "$*"
     "$@" | tee "$out/$file" || {
         code=$?
         say "the $what failed (exit code $code); its files so far are in $out" >&2
@@ -90,6 +90,6 @@ if $stages; then
                 { say "$out/stage/$rank/${source##*/} differs from $source" >&2 && exit 1; }
         done
     done
-    printf 'checked: 4 copies of %s identical\n' "$(printf '%s, ' "${sources[@]##*/}" | sed 's/, $//')"
+    printf 'checked: %s are identical on all 4 ranks\n' "$(printf '%s and ' "${sources[@]##*/}" | sed 's/ and $//')"
 fi
-say "report: $out/summary.json (outputs, summary.txt beside it)"
+say "report: $out/summary.json (beside it: what was printed, and the files)"
