@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::colour::colour_of_helps;
 use super::flags::{HEADING, OverrideFlags, choice};
 use super::node_flags::NodeFlags;
 use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
@@ -29,6 +30,7 @@ use crate::simulation::Racks;
 #[derive(Debug, Parser)]
 #[command(
     bin_name = "mpiswarm",
+    color = colour_of_helps(),
     version,
     long_version = long_version(),
     about,

@@ -5,6 +5,7 @@ mod agreement;
 mod args;
 mod bench;
 mod bench_progress;
+mod colour;
 mod compare;
 mod documents;
 mod flags;

@@ -1,7 +1,7 @@
 //! The only output: progress and errors on stderr, results on stdout.
 use std::env;
 use std::fs;
-use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::termios::tcgetwinsize;
 
 use super::args::RunArgs;
-use super::launcher::Launcher;
+use super::colour::takes_escapes;
 use super::{FAILED, OK, REFUSED, UNAVAILABLE};
 use crate::driver::job::JobResult;
 use crate::escape::{self, LISTED_MAX};
@@ -142,16 +142,6 @@ pub(super) fn stream(write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {
 /// Prints one line of the result.
 pub(super) fn line(line: &str) {
     text(&format!("{line}\n"));
-}
-
-/// Whether escape sequences may go there: to a terminal that knows them, unless `NO_COLOR` is set
-/// (no-color.org).
-// `mpirun` of Open MPI gives rank 0 a pseudo-terminal for stdout, whatever its own stdout is: a log, mostly.
-pub(super) fn takes_escapes(stream: &impl IsTerminal) -> bool {
-    let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let is_dumb = env::var_os("TERM").is_none_or(|name| name == "dumb");
-    let is_rank = Launcher::of_this_process().is_some_and(|launcher| launcher.started_several());
-    !refused && !is_dumb && !is_rank && stream.is_terminal()
 }
 
 /// What a table on stdout is made for.
