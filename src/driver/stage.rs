@@ -118,6 +118,13 @@ impl StagePart {
         usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most(nodes))
     }
 
+    /// What the tracker among `nodes` nodes is to know.
+    // What is read ahead has to be in memory still when it is sent: half of it, since the rest is under way.
+    fn tracker_config(&self, nodes: u32) -> Config {
+        let read_ahead = self.config.read_ahead.min(self.slots(nodes) / 2);
+        Config { read_ahead, ..self.config.clone() }
+    }
+
     // More than the segments that there are, and what may be under way besides, would never be used. A peer
     // without others keeps nothing for them. All memory is touched beforehand: too much of it costs as
     // much time as the copying does.
@@ -230,7 +237,7 @@ pub fn stage_here(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<(Outcome, StagedRank), StageError> {
-    let mut tracker = Tracker::new(2, part.config.clone(), part.seed);
+    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(NODES_ALONE), part.seed);
     let parkers = [Parker::new(), Parker::new()];
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let [tracker_parker, peer_parker] = parkers;
@@ -297,6 +304,7 @@ mod ranks {
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
+        let tracker_config = part.tracker_config(nodes);
         let trace = part.trace.clone();
         let silence = config.silence_patience;
         let gather = || {
@@ -315,7 +323,7 @@ mod ranks {
             gather()?;
             return Ok((None, staged));
         }
-        let mut tracker = Tracker::new(nodes, config, seed);
+        let mut tracker = Tracker::new(nodes, tracker_config, seed);
         let mut shared =
             SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
         let staged = ready.run(&mut shared, parker, clock).map_err(named)?;

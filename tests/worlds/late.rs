@@ -116,7 +116,9 @@ fn a_source_that_reads_at_once_is_as_good_as_an_owner() {
     for (peers, count) in [(15, 128), (31, 128)] {
         for seed in 1..=3 {
             let known = World::new(WorldConfig::broadcast(peers, count, seed)).run();
-            let late = World::new(WorldConfig::late(peers + 1, 1, count, seed)).run();
+            let mut late = WorldConfig::late(peers + 1, 1, count, seed);
+            late.config.read_ahead = 32;
+            let late = World::new(late).run();
             let ratio = late.makespan.as_secs_f64() / known.makespan.as_secs_f64();
             println!("{peers} peers, {count} segments, seed {seed}: {ratio:.4} of the makespan");
             assert!(ratio <= 1.02, "seed {seed}: {ratio}");
@@ -139,6 +141,25 @@ fn sources_that_read_slowly() {
         let mut scenario = late(seed, one);
         scenario.read_times = vec![Duration::from_millis(130); 2];
         assert_flawless(&scenario);
+    });
+}
+
+/// However little it may read ahead: nothing stands still, also where nobody wants what it is ahead with.
+#[test]
+fn sources_that_read_little_ahead() {
+    seeds("late, little ahead", 60, |seed| {
+        let mut scenario = late(seed, |peers| pick(seed, 3, 1, peers));
+        scenario.config.read_ahead = pick(seed, 4, 0, 9) as usize;
+        if seed % 2 == 0 {
+            hold_parts(&mut scenario, seed);
+        }
+        assert_flawless(&scenario);
+    });
+    seeds("late, little ahead, lost messages", 30, |seed| {
+        let mut scenario = late(seed, |peers| pick(seed, 3, 1, peers));
+        scenario.config.read_ahead = pick(seed, 4, 0, 9) as usize;
+        scenario.faults = worse(seed);
+        assert_undamaged(&scenario);
     });
 }
 

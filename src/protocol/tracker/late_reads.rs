@@ -60,6 +60,8 @@ pub(super) struct Reading {
     has_parts: bool,
     /// Segments that were given and neither read nor given back.
     under_way: usize,
+    /// Whether a source was given less than it had room for, because it was far enough ahead.
+    pub(super) is_held_back: bool,
     /// By rank; none for who can't read.
     sources: Vec<Option<SourceState>>,
     /// Sources that lack nothing and wait for segments to read.
@@ -86,6 +88,7 @@ impl Reading {
             again: SegmentSet::none_of(count),
             front: SegmentId(0),
             under_way: 0,
+            is_held_back: false,
             sources,
             idle: Vec::new(),
         }
@@ -214,6 +217,11 @@ impl Reading {
 
     pub(super) fn is_source(&self, node: NodeId) -> bool {
         self.sources.get(node.index()).is_some_and(Option::is_some)
+    }
+
+    /// Segments that are being read.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     pub(super) fn has_unread(&self) -> bool {

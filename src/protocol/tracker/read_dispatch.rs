@@ -154,11 +154,11 @@ impl Dispatcher {
         if !self.reading.as_ref().is_some_and(|reading| reading.has_unread()) {
             return;
         }
-        if std::mem::take(&mut self.readers_wait) {
-            for rank in 1..self.peers.len() {
-                let node = NodeId(u32::try_from(rank).expect("ranks are numbered in 32 bits"));
-                self.serve_source(now, node);
-            }
+        let goes_on = self.holds_back_no_more();
+        if std::mem::take(&mut self.readers_wait) || goes_on {
+            let sources: Vec<_> =
+                self.reading.iter().flat_map(|reading| reading.sources()).collect();
+            sources.into_iter().for_each(|source| self.serve_source(now, source));
         } else if let Some(source) = asking {
             self.serve_source(now, source);
         }
@@ -220,11 +220,17 @@ impl Dispatcher {
         if self.is_avoided_source(to) {
             return false;
         }
+        let ahead = self.ahead(to);
         let Some(reading) = &mut self.reading else { return false };
         let PeerState { account, ask, .. } = &mut self.peers[to.index()];
         let under_way = account.grants.iter().filter(|grant| grant.holder == to).count();
         let room = usize::from(ask.room).min(self.config.handout);
         let most = most.saturating_sub(under_way).min(room);
+        // Only while others fetch: else nobody would ever be handed what it is ahead with.
+        let allowed = self.config.read_ahead.saturating_sub(ahead + under_way);
+        let holds_back = self.grants > reading.under_way() && most > allowed;
+        reading.is_held_back |= holds_back;
+        let most = if holds_back { allowed } else { most };
         let given =
             reading.take(to, most, |segment| account.grants.iter().any(|g| g.segment == segment));
         ask.room -= u16::try_from(given.len()).expect("no more than there was room for");
@@ -240,6 +246,26 @@ impl Dispatcher {
         let gives = !entries.is_empty();
         self.add_pending(to, entries);
         gives
+    }
+
+    /// Segments that a source has read, and nobody was handed yet.
+    fn ahead(&self, source: NodeId) -> usize {
+        self.service.swarm.counters().unseeded(source) as usize
+    }
+
+    /// Whether a source that was held back may read on. Then all are asked anew.
+    // Half of the limit, so that sources are not looked at for each segment that is sent.
+    fn holds_back_no_more(&mut self) -> bool {
+        let Some(reading) = &self.reading else { return false };
+        let may = reading.is_held_back
+            && (self.grants == reading.under_way()
+                || reading
+                    .sources()
+                    .any(|source| self.ahead(source) <= self.config.read_ahead / 2));
+        if may && let Some(reading) = &mut self.reading {
+            reading.is_held_back = false;
+        }
+        may
     }
 
     /// Adds entries to the handout that leaves next.

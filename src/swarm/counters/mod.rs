@@ -122,6 +122,11 @@ impl RequestCounters {
         }
     }
 
+    /// Segments of `owner` that were never handed out.
+    pub fn unseeded(&self, owner: NodeId) -> u32 {
+        self.status(owner).unseeded
+    }
+
     /// One of the segments of `owner` was handed out for the first time.
     pub fn seed(&self, owner: NodeId) {
         match &self.kind {

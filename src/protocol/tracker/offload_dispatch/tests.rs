@@ -40,6 +40,9 @@ struct ReorderedRun {
     finished: BTreeSet<NodeId>,
     lost: Option<NodeId>,
     answered: usize,
+    /// Segments that were read and never sent, now and at most.
+    unsent: BTreeSet<SegmentId>,
+    unsent_max: usize,
 }
 
 fn digest(segment: u32) -> Digest {
@@ -69,6 +72,10 @@ fn two_sources(peers: u32, segments: u32) -> Vec<Registration> {
 impl ReorderedRun {
     fn new(registrations: &[Registration], threads: usize, index: IndexKind, seed: u64) -> Self {
         let config = Config { index, ..Config::for_segments_of(1 << 16) };
+        Self::of(registrations, config, threads, seed)
+    }
+
+    fn of(registrations: &[Registration], config: Config, threads: usize, seed: u64) -> Self {
         let nodes = u32::try_from(registrations.len()).expect("few peers") + 1;
         let peer =
             |(rank, registration)| Peer::new((NodeId(rank), nodes), registration, config.clone());
@@ -87,6 +94,8 @@ impl ReorderedRun {
             finished: BTreeSet::new(),
             lost: None,
             answered: 0,
+            unsent: BTreeSet::new(),
+            unsent_max: 0,
         };
         (0..nodes).for_each(|rank| world.handle(NodeId(rank), Input::Start));
         world
@@ -130,6 +139,7 @@ impl ReorderedRun {
                         .push_back(Carried::Message(message.into()));
                 }
                 Output::Serve { to, requested: RequestedSegment { segment, .. } } => {
+                    self.unsent.remove(&segment);
                     self.links.entry((node, to)).or_default().push_back(Carried::Segment(segment));
                     inputs.push(Input::Sent { to, segment });
                 }
@@ -144,6 +154,8 @@ impl ReorderedRun {
                     inputs.push(Input::Checked { from, segment, verdict: CheckResult::Valid });
                 }
                 Output::Read { segment } => {
+                    self.unsent.insert(segment);
+                    self.unsent_max = self.unsent_max.max(self.unsent.len());
                     inputs.push(Input::Read { segment, result: Ok(digest(segment.0)) });
                 }
                 Output::Publish { file } => inputs.push(Input::Published { file, problem: None }),
@@ -297,4 +309,22 @@ fn what_nobody_has_any_more_is_told_once_all_replies_are_in() {
             assert_eq!(world.tracker.outcome().lost, [NodeId(1)], "seed {seed}");
         }
     }
+}
+
+#[test]
+fn a_source_reads_no_further_ahead_than_it_may() {
+    let ahead_of = |read_ahead| {
+        let config = Config { read_ahead, window: 8, ..Config::for_segments_of(1 << 16) };
+        let mut late = two_sources(4, 2000);
+        let Registration::Late(second) = &mut late[1] else { panic!("all want the late file") };
+        second.source = None;
+        let mut world = ReorderedRun::of(&late, config, 1, 7);
+        world.run();
+        let progress = world.tracker.progress();
+        assert_eq!(progress.segments_verified, progress.segments_wanted);
+        world.unsent_max
+    };
+    // What three others were handed, and was not sent, may come to it.
+    assert!(ahead_of(20) <= 20 + 3 * 8, "{}", ahead_of(20));
+    assert!(ahead_of(2000) > 200, "{}", ahead_of(2000));
 }
