@@ -126,8 +126,7 @@ impl StagePart {
     }
 
     // More than the segments that there are, and what may be under way besides, would never be used. A peer
-    // without others keeps nothing for them. All memory is touched beforehand: too much of it costs as
-    // much time as the copying does.
+    // without others keeps nothing for them: touching more memory costs as much time as the copying does.
     fn slots_most(&self, nodes: u32) -> usize {
         let under_way = self.config.spare_slots() + LOAD_SLOTS + 2 * self.workers;
         let has_others = nodes > NODES_ALONE;
