@@ -24,7 +24,7 @@
 //! | all are written | download | tracker | `Done`: what went wrong | |
 //! | all peers are done | tracker | download | `Stop` | |
 //! | then | download | its own upload | a request for nothing: stop | |
-//! | at last | download | tracker | `Report`: what both threads measured | |
+//! | at last, also when refused | download | tracker | `Report`: what both threads measured | |
 //! | while it waits | download | tracker | `Alive` | `Alive`, where it waits for the tracker |
 //!
 //! A segment that is wrong is asked for at the next holder, and three times at each. When all are
@@ -116,7 +116,12 @@ pub fn run_threads(
             Err(source) => return Err(JobError { node, source }),
         }
     }
-    Ok(ended.expect("rank 0 ends by knowing how"))
+    let ended = ended.expect("rank 0 ends by knowing how");
+    debug_assert!(
+        !ended.outcome.lost.is_empty() || mailboxes.are_empty(),
+        "over MPI each message has to be received"
+    );
+    Ok(ended)
 }
 
 /// Runs this rank's node; all ranks must come here, after MPI was initialized for calls from

@@ -15,6 +15,7 @@ use crate::driver::prepare::OwnedFiles;
 use crate::driver::writer::Writer;
 use crate::driver::{PeerSetup, PrepareError};
 use crate::manifest::{NodeId, SegmentId};
+use crate::metrics::RankMetrics;
 use crate::protocol::Registration;
 use crate::protocol::registration::Catalogue;
 use crate::protocol::violation::Bounds;
@@ -48,14 +49,15 @@ pub(super) fn run(
         Err(reason) => {
             let reason = reason.to_string().into();
             tracker.send(&PeerMessage::Register(Registration::Refused { reason }))?;
-            return tracker.receive().map(drop);
+            tracker.receive()?;
+            return leave(&tracker);
         }
     };
     let PeerSetup { registration, store: _, owned, wanted, output: _, slot_bytes } = setup;
     tracker.send(&PeerMessage::Register(registration))?;
     let catalogue = match tracker.receive()? {
         TrackerMessage::Catalogue(catalogue) => catalogue,
-        TrackerMessage::Refused => return Ok(()),
+        TrackerMessage::Refused => return leave(&tracker),
         other @ (TrackerMessage::Open
         | TrackerMessage::HolderList(_)
         | TrackerMessage::Stop
@@ -71,7 +73,7 @@ pub(super) fn run(
     tracker.send(&PeerMessage::Ready { problem: shortage(&catalogue, slot_bytes) })?;
     match tracker.receive()? {
         TrackerMessage::Open => {}
-        TrackerMessage::Refused => return Ok(()),
+        TrackerMessage::Refused => return leave(&tracker),
         other @ (TrackerMessage::Catalogue(_)
         | TrackerMessage::HolderList(_)
         | TrackerMessage::Stop
@@ -92,6 +94,11 @@ pub(super) fn run(
         downloaded.and(stopped).and(served).map(|served| download.metrics(&served))
     })?;
     tracker.send(&PeerMessage::Report(metrics.encode()))
+}
+
+/// Says that nothing was moved, and that nothing follows.
+fn leave(tracker: &TrackerClient<'_, impl Endpoint>) -> Result<(), TransportError> {
+    tracker.send(&PeerMessage::Report(RankMetrics::default().encode()))
 }
 
 // Why there is no room for all that a peer wants. Nothing is reserved: each segment gets a buffer

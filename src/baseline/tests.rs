@@ -15,6 +15,7 @@ use crate::config::CORRUPT_TRIES_MAX;
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::manifest::{FileId, NodeId, PeerInput, SegmentId};
+use crate::metrics::RankMetrics;
 use crate::protocol::registration::{Catalogue, Listing};
 use crate::protocol::violation::Bounds;
 use crate::protocol::{Outcome, Registration, Violation};
@@ -184,6 +185,41 @@ fn a_peer_that_is_refused_a_thread_registers_why() {
         panic!("{bytes:?}");
     };
     assert!(reason.starts_with("rank 1: no thread can be started that writes files: "), "{reason}");
+}
+
+/// What nobody receives is an error over MPI: a peer that asks whether the tracker is there just when it is told the
+/// end gets no other answer, and all that it said is received.
+#[test]
+fn nothing_is_left_unreceived_at_the_end() {
+    let report = || PeerMessage::Report(RankMetrics::default().encode());
+    let refused = PeerMessage::Register(Registration::Refused { reason: "no such input".into() });
+    let asks = || PeerMessage::Alive { answer: true };
+    let done = PeerMessage::Done(Box::default());
+    let whole = vec![
+        registration(),
+        PeerMessage::Ready { problem: None },
+        PeerMessage::AllFinished { got: Vec::new() },
+        done,
+        asks(),
+        report(),
+    ];
+    let short = PeerMessage::Ready { problem: Some("no memory".into()) };
+    for (messages, answers) in [
+        (whole, 3),
+        (vec![refused, asks(), report()], 1),
+        (vec![registration(), short, asks(), report()], 2),
+    ] {
+        let (mailboxes, job) = (Mailboxes::new(2), job(1, 1));
+        messages.iter().for_each(|message| say(&mailboxes, 1, message));
+        let outcome = run_tracker(&mailboxes, &job);
+        assert!(outcome.lost.is_empty(), "{outcome:?}");
+        let peer = mailboxes.endpoint(NodeId(1));
+        for _ in 0..answers {
+            let answer = peer.receive(Some(TRACKER), Tag::FromTracker, SILENCE);
+            assert!(answer.expect("it is open").is_some(), "{messages:?}");
+        }
+        assert!(mailboxes.are_empty(), "{messages:?}");
+    }
 }
 
 #[test]

@@ -72,6 +72,8 @@ struct MutexTracker<'a, L> {
     contacts: Vec<(Contact, Duration)>,
     /// By rank: how many segments it has said it received.
     received: Vec<u64>,
+    /// Whether peers were told that the run ends: they receive nothing more.
+    is_ending: bool,
     /// When silences were last prolonged.
     counted: Timestamp,
     metrics: Vec<RankMetrics>,
@@ -91,6 +93,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
             waiting: BTreeMap::new(),
             contacts: vec![(Contact::Unregistered, Duration::ZERO); nodes as usize],
             received: vec![0; nodes as usize],
+            is_ending: false,
             counted: clock.now(),
             metrics: vec![RankMetrics::default(); nodes as usize],
         }
@@ -165,7 +168,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
     /// Ends a run in which nothing was moved.
     fn refuse(&mut self) -> Result<(), TransportError> {
         self.outcome.refused = true;
-        self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Refused))
+        self.end(&TrackerMessage::Refused)
     }
 
     /// Answers peers until all are done. Returns whether none was lost.
@@ -305,16 +308,28 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
 
     /// Stops the peers, and collects what each measured.
     fn stop(&mut self) -> Result<(), TransportError> {
-        self.peers().try_for_each(|peer| self.answer(peer, &TrackerMessage::Stop))?;
         self.stopwatch.lap(Activity::Deciding);
         self.metrics[0].spent = self.stopwatch.spent();
+        self.end(&TrackerMessage::Stop)
+    }
+
+    /// Tells the peers that the run ends, and takes the last message of each.
+    // What nobody receives is an error of the program (MPI 4.1, section 11.2.2); MPICH 5 ends the job for it.
+    // Each peer says last that it is gone, so that all that it said before is received; and who only asks
+    // whether the tracker is there will be told the end instead.
+    fn end(&mut self, how: &TrackerMessage) -> Result<(), TransportError> {
+        self.is_ending = true;
+        self.peers().try_for_each(|peer| self.answer(peer, how))?;
         for _ in self.peers() {
             let Some((from, message)) = self.receive()? else { return Ok(()) };
-            self.advance(from, &message, Contact::Done, Contact::Gone)?;
-            let PeerMessage::Report(bytes) = message else {
+            let contact = &mut self.contacts[from.index()].0;
+            let PeerMessage::Report(bytes) = &message else {
                 return Err(misplaced(from, &message));
             };
-            match RankMetrics::decode(&bytes) {
+            if std::mem::replace(contact, Contact::Gone) == Contact::Gone {
+                return Err(misplaced(from, &message));
+            }
+            match RankMetrics::decode(bytes) {
                 Ok(metrics) => self.metrics[from.index()] = metrics,
                 Err(error) => {
                     self.outcome.errors.push(format!("{from}: its report is lost: {error}"));
@@ -342,7 +357,7 @@ impl<'a, L: Endpoint> MutexTracker<'a, L> {
                 return Err(misplaced(from, &message));
             }
             let PeerMessage::Alive { answer } = message else { return Ok(Some((from, message))) };
-            if answer {
+            if answer && !self.is_ending {
                 self.answer(from, &TrackerMessage::Alive)?;
             }
         }

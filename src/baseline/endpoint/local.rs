@@ -42,6 +42,11 @@ impl Mailboxes {
         LocalEndpoint { mailboxes: self, node }
     }
 
+    /// Whether every message was received.
+    pub(in crate::baseline) fn are_empty(&self) -> bool {
+        self.mailboxes.iter().flatten().all(|mailbox| mailbox.lock().waiting.is_empty())
+    }
+
     /// Ends every wait, now and later, with an error: the run has failed.
     pub(in crate::baseline) fn close(&self) {
         for mailbox in self.mailboxes.iter().flatten() {
