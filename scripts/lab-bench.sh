@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Usage: scripts/lab-bench.sh [--runs N] [--segment-bytes BYTES] [--tree-mib N] [--tree-files N] [--out DIR] [STUDY…]
+# Usage: scripts/lab-bench.sh [--runs N] [--segment-bytes BYTES] [--tree-mib N] [--tree-files N] [--keep-memory]
+#                             [--out DIR] [STUDY…]
 #
 # Measures mpiswarm on hosts with shaped links that scripts/lab.sh makes of this machine, beside what
 # the links allow. Needs root; takes the laboratory up and down itself.
@@ -21,6 +22,10 @@
 # equal-8-200-32 MPI_Bcast with each of Open MPI's algorithms. Segments have mpiswarm's own size unless
 # --segment-bytes says another.
 #
+# --keep-memory is for a virtual machine that gives free memory back to its host within seconds (free page
+# reporting): touching it anew costs processor time that hosts of their own have. Its kernel keeps free memory while
+# this measures (page_reporting_order), and has its setting back at the end. environment.txt says so.
+#
 # --out is by default results/lab-bench-<UTC date>-<commit>. Each case gets a folder there:
 #   links.txt       rates, and the payload that TCP carries between two hosts, before and after
 #   runs.jsonl      one line per run: contender, exit code, and the output of `mpiswarm run --json`
@@ -40,7 +45,7 @@ export LC_ALL=C
 
 all_studies=(equal-8 equal-16 sizes slow-one slow-two all-to-all many-files cut stage stage-slow)
 mib=$((1 << 20))
-runs=5 segment_bytes='' tree_mib=256 tree_files=2000 out='' studies=()
+runs=5 segment_bytes='' tree_mib=256 tree_files=2000 out='' studies=() keeps_memory=false
 
 # laboratory WORD…
 laboratory() { "$scripts/lab.sh" "$@"; }
@@ -216,7 +221,6 @@ stage_tree() {
         for contender in stage rsync empty; do
             code=0
             : >"$work/said.json"
-            warm_memory
             "by_$contender" >"$work/said.json" 2>>"$folder/log.txt" || code=$?
             finishes "$contender" >"$work/summary.json" || code=1
             ((run > 1)) || [[ $contender == empty ]] || check_copies "$contender" >>"$folder/log.txt" 2>&1 || code=1
@@ -230,12 +234,9 @@ stage_tree() {
     rm -rf "$tree"
 }
 
-# What the copies need of memory is touched before each contender. A virtual machine may have given memory that was
-# free for some seconds back to its host, and touching it anew then costs processor time that hosts of their own have.
-warm_memory() {
-    head -c $(((hosts + 2) * tree_mib))M /dev/zero >"/dev/shm/${work##*/}"
-    rm "/dev/shm/${work##*/}"
-}
+# Pages of at least 2^order are reported as free. No block is larger than that of this one (MAX_PAGE_ORDER).
+reporting=/sys/module/page_reporting/parameters/page_reporting_order
+largest_order=10
 
 # on_each COMMAND: a shell's, on one host after the other.
 on_each() {
@@ -422,6 +423,7 @@ while (($#)); do
         --tree-mib) tree_mib=${2-} && shift ;;
         --tree-files) tree_files=${2-} && shift ;;
         --out) out=${2-} && shift ;;
+        --keep-memory) keeps_memory=true ;;
         -*) die "unknown argument $1; see --help" ;;
         *)
             [[ " ${all_studies[*]} " == *" $1 "* ]] || die "unknown study $1: use one of ${all_studies[*]}"
@@ -436,6 +438,7 @@ for number in "$tree_mib" "$tree_files"; do
     [[ $number =~ ^[1-9][0-9]{0,6}$ ]] || die "--tree-mib, --tree-files: \"$number\" is no number: use one such as 256"
 done
 ((${#studies[@]})) || studies=("${all_studies[@]}")
+[[ $keeps_memory == false || -w $reporting ]] || die "--keep-memory: there is no $reporting to write to: leave it out"
 [[ $EUID -eq 0 ]] || die "not root: network namespaces need it"
 
 "$scripts/setup.sh" build
@@ -462,12 +465,23 @@ out=$(readlink -m "${out:-$(record_folder lab-bench)}")
 mkdir -p "$out"
 work=$(mktemp -d)
 export MPISWARM_LAB_FOLDER=/run/mpiswarm-lab-bench-$$
-trap 'laboratory down >/dev/null; rm -rf "$work"' EXIT
+order=$(cat "$reporting" 2>/dev/null || echo none)
+# clean_up: leaves the machine as it was.
+# shellcheck disable=SC2317
+clean_up() {
+    laboratory down >/dev/null
+    rm -rf "$work"
+    [[ $keeps_memory == false ]] || echo "$order" >"$reporting"
+}
+trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 {
     printf 'commit: %s\nprogram: %s\nkernel: %s\ncores: %s\nload at start: %s\nsegment bytes: %s\n' "$commit" \
         "$("$MPISWARM" --version)" "$(uname -sr)" "$(nproc)" "$(cut -d ' ' -f 1-3 /proc/loadavg)" "$segment_bytes"
+    printf 'page reporting order: %s, while measuring: ' "$order"
+    [[ $keeps_memory == false ]] || echo $largest_order >"$reporting"
+    cat "$reporting" 2>/dev/null || echo none
 } >"$out/environment.txt"
 
 for name in "${studies[@]}"; do study "$name"; done
