@@ -206,6 +206,7 @@ fn ranks_with_other_options_are_named_and_nothing_is_moved() {
                 "--engine is not ",
             ),
             (&["--verify", "off"], "--verify is not the default, auto as on rank 0"),
+            (&["--limit-rate", "up=1M"], "--limit-rate is not unlimited as on rank 0"),
         ] {
             let out = tempfile::tempdir().expect("a folder");
             let small = inputs("small");

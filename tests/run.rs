@@ -155,6 +155,7 @@ fn what_the_classic_engine_has_no_use_for_is_refused() {
         (&["--index", "atomic"], "no such choice"),
         (&["--tracker-threads", "1"], "no such choice"),
         (&["--inject", "drop:0.1"], "lost message"),
+        (&["--limit-rate", "1G"], "has none"),
     ] {
         let out = tempfile::tempdir().expect("a folder");
         let output = run("mutex", &inputs("small"), out.path(), more);
@@ -258,6 +259,53 @@ fn ranks_deliver_every_file() {
         assert_eq!(summary(&output)["verified"], true);
         check_outputs(&inputs("classic"), out.path());
     }
+}
+
+/// Bytes a second that each peer may move, in one direction or both.
+const RATE: f64 = (4 << 20) as f64;
+
+/// Peers send and receive as much as there is; each receives, and sends, at most at the rate, and a burst of 50 ms.
+fn check_limited(summary: &serde_json::Value) {
+    let number = |name: &str| summary[name].as_f64().expect("a number");
+    assert_eq!(summary["verified"], true);
+    let each = number("bytes_delivered") / number("peers");
+    let most = RATE * (number("makespan_s") + 0.05);
+    assert!(each <= most, "{each} of {most}: {summary}");
+}
+
+#[test]
+fn no_peer_moves_more_than_its_limit() {
+    for limit in ["4M", "up=4M", "down=4M"] {
+        let out = tempfile::tempdir().expect("a folder");
+        // The limit makes requests wait longer than this.
+        let more = ["--limit-rate", limit, "--patience", "request=50ms"];
+        let small = [&more[..], &["--segment-bytes", "64K"]].concat();
+        let output = run("lockfree", &inputs("small"), out.path(), &small);
+        assert!(output.status.success(), "{output:?}");
+        check_limited(&summary(&output));
+        check_outputs(&inputs("small"), out.path());
+        #[cfg(feature = "mpi")]
+        if launch::can_start_ranks() {
+            let out = tempfile::tempdir().expect("a folder");
+            let mut command = launch::ranks(5, PROGRAM);
+            command.args(["run", &inputs("small"), "--json", "--out"]).arg(out.path()).args(&small);
+            let output = command.output().expect("mpirun starts");
+            assert!(output.status.success(), "{output:?}");
+            check_limited(&summary(&output));
+            check_outputs(&inputs("small"), out.path());
+        }
+    }
+}
+
+#[test]
+fn a_limit_that_a_segment_outlasts_is_refused() {
+    let out = tempfile::tempdir().expect("a folder");
+    let more = ["--limit-rate", "down=100K", "--segment-bytes", "8M"];
+    let output = run("lockfree", &inputs("small"), out.path(), &more);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("use --segment-bytes 4M, or a higher limit"), "{text}");
+    assert_eq!(fs::read_dir(out.path()).expect("a folder").count(), 0, "nothing was begun");
 }
 
 /// Runs with the variables of a launcher that are not a job's own, and returns code and errors.

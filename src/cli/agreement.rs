@@ -10,15 +10,19 @@ use crate::transport::mpi::{Meeting, RollCall};
 use crate::verify::Digest;
 
 // Words of a fingerprint: the version, and one for each option.
-// Fixed in all versions, whatever options they have: ranks of two versions can then still exchange
-// their fingerprints. Options beyond share the last word.
-const WORDS: usize = 16;
+// Twice as many as any command needs now. Versions may have different numbers of words: where the version differs,
+// nothing else is compared. Options beyond share the last word.
+const WORDS: usize = 32;
+
+// Bytes that are 0 before what a rank says that can't read its command line.
+// Fixed in all versions, so that any rank 0 can tell it from a fingerprint, which does not begin with so many zeros.
+const UNREAD_BYTES: usize = 128;
 
 // What to do where ranks differ.
 const THE_SAME: &str = "start all ranks with the same program and options";
 
 // What a rank says whose command line can't be read: a fingerprint that fits no other, and why.
-const UNREAD: [u8; 8 * WORDS] = [0; 8 * WORDS];
+const UNREAD: [u8; UNREAD_BYTES] = [0; UNREAD_BYTES];
 
 /// The exit code where ranks differ in an option that must agree, or the command line of one can't be read;
 /// rank 0 names them. All ranks come here before any other call, and rank 0 names those that don't.
@@ -78,11 +82,18 @@ fn differences(options: &[(String, String)], all: &[(u32, &[u8])]) -> Vec<String
         return Vec::new();
     }
     let mine = fingerprint(options);
+    let version_word = mine[0];
     let version = ("the version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let named = std::iter::once(&version).chain(options).zip(mine).enumerate();
     let differs = |(place, ((name, value), mine)): (usize, (&(String, String), u64))| {
-        // What is cut off differs.
-        let differs = |said: &[u8]| said.as_chunks().0.get(place) != Some(&mine.to_le_bytes());
+        // What is cut off differs. The words of another version mean something else.
+        let has_word = |said: &[u8], place: usize, word: u64| {
+            said.as_chunks().0.get(place) == Some(&word.to_le_bytes())
+        };
+        let differs = |said: &[u8]| {
+            let is_of_my_version = place == 0 || has_word(said, 0, version_word);
+            is_of_my_version && !has_word(said, place, mine)
+        };
         let ranks = all.iter().filter(|(_, said)| differs(said)).map(|&(rank, _)| rank);
         let ranks: Vec<u32> = ranks.collect();
         (!ranks.is_empty()).then(|| {
@@ -95,6 +106,9 @@ fn differences(options: &[(String, String)], all: &[(u32, &[u8])]) -> Vec<String
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::super::args::{Args, Command};
     use super::*;
 
     fn options(values: &[&str]) -> Vec<(String, String)> {
@@ -128,6 +142,36 @@ mod tests {
     }
 
     #[test]
+    fn of_another_version_the_version_alone_is_named() {
+        let mine = options(&["a", "b"]);
+        let same = said(&["a", "b"]);
+        let other: Vec<u8> = (1..=16_u64).flat_map(u64::to_le_bytes).collect();
+        let expected = format!(
+            "rank 1: the version is not {} as on rank 0: {THE_SAME}",
+            env!("CARGO_PKG_VERSION")
+        );
+        assert_eq!(disagreements(Ok(&mine), &[same.clone(), other]), [expected]);
+        // It says what is wrong as versions of 16 words did.
+        let unread = [&[0; 128], b"x".as_slice()].concat();
+        assert_eq!(disagreements(Ok(&mine), &[same, unread]), [format!("rank 1: x: {THE_SAME}")]);
+    }
+
+    #[test]
+    fn every_option_of_a_command_has_a_word_of_its_own() {
+        for words in [&["mpiswarm", "run"][..], &["mpiswarm", "stage", "a", "--to", "b"]] {
+            let command = Args::try_parse_from(words).expect("it is right").command;
+            let agreed = if let Command::Run(args) = command {
+                args.agreed()
+            } else if let Command::Stage(args) = command {
+                args.agreed()
+            } else {
+                unreachable!("these are the two commands")
+            };
+            assert!(agreed.len() < WORDS, "{agreed:?}");
+        }
+    }
+
+    #[test]
     fn ranks_whose_options_cannot_be_read_are_named_once() {
         let mine = options(&["a"]);
         let all: Vec<_> = std::iter::once(said(&["a"]))
@@ -141,7 +185,7 @@ mod tests {
         // Rank 0 has said what is wrong with its own.
         let all = [unread("x"), said(&["a"]), unread("x"), unread("y")];
         assert_eq!(disagreements(Err("x"), &all), [format!("rank 3: y: {THE_SAME}")]);
-        // Cut off, or nothing at all.
-        assert_eq!(disagreements(Ok(&mine), &[said(&["a"]), Vec::new(), vec![1]]).len(), 2);
+        // Cut off, or nothing at all: as of another version.
+        assert_eq!(disagreements(Ok(&mine), &[said(&["a"]), Vec::new(), vec![1]]).len(), 1);
     }
 }

@@ -7,18 +7,25 @@ use clap_complete::Shell;
 
 use super::colour::colour_of_helps;
 use super::flags::{HEADING, OverrideFlags, choice};
+#[cfg(feature = "mpi")]
+use super::limit_rate;
+use super::limit_rate::LimitRate;
 use super::node_flags::NodeFlags;
 use super::selection_flags::{AttributeFlags, Links, SelectionFlags};
 use super::stage_args::StageArgs;
+use super::verify_args::VerifyArgs;
 use super::version::long_version;
 use super::via::Via;
+#[cfg(feature = "mpi")]
+use crate::config::Config;
 use crate::config::ranges::{
     BudgetTime, Files, LatencyTime, LinkGbit, MessageTime, Peers, Seed, SegmentBytes, Segments,
     SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
 };
-use crate::config::{Engine, OVERRIDES, Override};
+use crate::config::{Engine, OVERRIDES, Override, RateLimits};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
+use crate::driver::prepare::slot_bytes;
 use crate::harness::scale_study::{self, Decide, Rates, ScaleStudy};
 use crate::manifest::{Owners, Popularity, Wanted};
 use crate::metrics::cores::CoreShare;
@@ -120,6 +127,10 @@ pub(super) struct RunArgs {
     /// less one]
     #[arg(long, value_name = "N", help_heading = HEADING)]
     verify_threads: Option<Threads>,
+    /// Most bytes of segments a second that each peer sends to others, and receives from them, also within one
+    /// host: such as 100M for each direction, or up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
+    #[arg(long, value_name = "RATE")]
+    pub(super) limit_rate: Option<LimitRate>,
     /// Also write the summary as JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(super) report: Option<PathBuf>,
@@ -138,19 +149,29 @@ impl RunArgs {
     /// `warn` shows a line about something odd in an input.
     pub(super) fn job(&self, has_links: bool, warn: fn(&str)) -> Job {
         let segment_bytes = self.segment_bytes.get();
+        // What a limit holds back is as slow as a link.
+        let limits = self.limits();
+        let has_links = has_links || limits.is_limited();
         let mut config = self.overrides.0.config(segment_bytes, has_links);
         self.shared.apply(&mut config);
+        let config = config.waiting_for(limits, slot_bytes(segment_bytes));
         Job {
             out: Some(self.out.clone()),
             digests: self.digests,
             overwrite: self.overwrite,
             seed: self.shared.seed.get(),
             config,
+            limits,
             faults: self.inject.clone(),
             trace: self.trace.as_ref().map(|_| TraceLog::default()),
             warn,
             ..Job::new(Inputs::Folder(self.inputs.clone()), segment_bytes)
         }
+    }
+
+    /// What each peer may move.
+    pub(super) fn limits(&self) -> RateLimits {
+        self.limit_rate.map_or_else(RateLimits::default, |limit| limit.0)
     }
 
     /// The options in which all ranks must agree, each with its value. Folders and output may differ.
@@ -161,8 +182,11 @@ impl RunArgs {
             ("the command", self.trace.as_ref().map_or("run", |_| "run --trace").to_owned()),
             ("--engine", self.engine.to_string()),
             ("--segment-bytes", self.segment_bytes.to_string()),
+            ("--limit-rate", limit_rate::text(self.limits())),
         ];
-        let shared = self.shared.agreed(&self.job(false, |_| ()).config);
+        let mut config = Config::for_segments_of(1);
+        self.shared.apply(&mut config);
+        let shared = self.shared.agreed(&config);
         let plain = plain.into_iter().chain(shared).map(|(name, value)| (name.to_owned(), value));
         let named = self.overrides.0.named();
         let overrides = OVERRIDES.iter().map(|one| {
@@ -186,6 +210,9 @@ impl RunArgs {
         }
         if self.verify_threads.is_some() {
             return Some("--verify-threads: the mutex engine has none: leave it out".to_owned());
+        }
+        if self.limit_rate.is_some() {
+            return Some("--limit-rate: the mutex engine has none: leave it out".to_owned());
         }
         if self.trace.is_some() {
             return Some("--trace: the mutex engine keeps none: leave it out".to_owned());
@@ -233,28 +260,6 @@ pub(super) struct ManifestArgs {
     pub(super) torrent: Option<PathBuf>,
     /// Show no progress
     #[arg(long)]
-    pub(super) quiet: bool,
-}
-
-/// A comparison of what lies on disk with its manifest.
-#[derive(Clone, Debug, ClapArgs)]
-#[command(after_help = "Exit codes: 0 the same, 1 something differs, 2 input refused")]
-pub(super) struct VerifyArgs {
-    /// A staged file or folder, or the folder --to that all were staged to
-    pub(super) dir: PathBuf,
-    /// Compare with this manifest instead of that which staging left
-    #[arg(long, value_name = "FILE")]
-    pub(super) manifest: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) selection: SelectionFlags,
-    /// Show all differences, not only the first 20
-    #[arg(long)]
-    pub(super) all: bool,
-    /// Print one JSON object, and nothing else, to stdout
-    #[arg(long)]
-    pub(super) json: bool,
-    /// Show no progress and no differences: the exit code tells
-    #[arg(long, conflicts_with = "all")]
     pub(super) quiet: bool,
 }
 

@@ -1,10 +1,11 @@
 //! `--limit-rate`: what a rank may send and receive.
 
+use std::fmt::Display;
 use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::config::ranges::{OutOfRange, TransferRate, TreeSegmentBytes};
+use crate::config::ranges::{OutOfRange, TransferRate};
 use crate::config::{Config, RateLimits, limited_time};
 use crate::escape;
 
@@ -60,9 +61,19 @@ pub(super) fn segment_bytes_most(most: Option<u64>, lowest: RateLimits) -> Optio
     limited.into_iter().chain(most).min()
 }
 
-/// Refuses segments that take longer at the lowest limit of any rank than a silent rank is waited for.
+/// Both limits, as they are given on a command line.
+#[cfg(feature = "mpi")]
+pub(super) fn text(limits: RateLimits) -> String {
+    let text = |name: &str, limit: Option<NonZeroU64>| Some(format!("{name}={}", limit?));
+    let all: Vec<_> =
+        [text("up", limits.up), text("down", limits.down)].into_iter().flatten().collect();
+    if all.is_empty() { "unlimited".to_owned() } else { all.join(",") }
+}
+
+/// Refuses segments that take longer at the lowest limit of any rank than a silent rank is waited for. `S` is what
+/// `--segment-bytes` takes.
 // Whoever waits for one could not tell it from one that is lost.
-pub(super) fn check(
+pub(super) fn check<S: FromStr + Display>(
     lowest: RateLimits,
     segment_bytes: usize,
     config: &Config,
@@ -76,7 +87,7 @@ pub(super) fn check(
     let fits = |bytes: &u32| limited_time(*bytes as usize, Some(limit)) <= silence;
     let sizes = std::iter::successors(Some(1_u32), |bytes| bytes.checked_mul(2));
     let most = sizes.take_while(fits).last().map(|bytes| bytes.to_string());
-    let most = most.and_then(|bytes| bytes.parse::<TreeSegmentBytes>().ok());
+    let most = most.and_then(|bytes| bytes.parse::<S>().ok());
     let smaller = most.map_or_else(String::new, |bytes| format!("--segment-bytes {bytes}, or "));
     Err(format!(
         "--limit-rate: a segment of {segment_bytes} bytes takes {:.0} s at {limit} bytes a second, and a rank counts \
@@ -89,6 +100,7 @@ pub(super) fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::ranges::{SegmentBytes, TreeSegmentBytes};
 
     fn limits(up: u64, down: u64) -> RateLimits {
         RateLimits { up: NonZeroU64::new(up), down: NonZeroU64::new(down) }
@@ -131,7 +143,7 @@ mod tests {
         let refused = |rate, bytes, silence| {
             let silence_patience = Duration::from_secs(silence);
             let config = Config { silence_patience, ..Config::over_links(bytes) };
-            check(limits(rate, 0), bytes, &config).err().unwrap_or_default()
+            check::<TreeSegmentBytes>(limits(rate, 0), bytes, &config).err().unwrap_or_default()
         };
         assert_eq!(refused(0, 1 << 30, 1), "");
         assert_eq!(refused(1 << 20, 1 << 20, 1), "");
@@ -140,5 +152,8 @@ mod tests {
         assert_eq!(refused(100_000, 8 << 20, 60), expected);
         let said = refused(1024, 32 << 10, 1);
         assert!(said.ends_with(" of silence: use a higher limit"), "{said}");
+        let config = Config { silence_patience: Duration::from_secs(1), ..Config::over_links(1) };
+        let said = check::<SegmentBytes>(limits(1024, 0), 32 << 10, &config).unwrap_err();
+        assert!(said.ends_with(": use --segment-bytes 1K, or a higher limit"), "{said}");
     }
 }

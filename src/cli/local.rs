@@ -3,10 +3,12 @@
 use std::io;
 
 use super::args::RunArgs;
-use super::{FAILED, ONE_NODE, REFUSED, reading, show, threads, trace_output, writable};
+use super::{
+    FAILED, ONE_NODE, REFUSED, limit_rate, reading, show, threads, trace_output, writable,
+};
 use crate::baseline;
 use crate::config::Engine;
-use crate::config::ranges::ThreadNodes;
+use crate::config::ranges::{SegmentBytes, ThreadNodes};
 use crate::driver::injection::Fault;
 use crate::driver::job::{self, Inputs, Job};
 use crate::driver::prepare::slot_bytes;
@@ -106,6 +108,8 @@ pub(super) fn count_nodes(args: &RunArgs, given: Option<u32>) -> Result<u32, Str
     if let Some(contradiction) = args.contradiction() {
         return Err(contradiction);
     }
+    let Job { limits, segment_bytes, config, .. } = args.job(false, |_| ());
+    limit_rate::check::<SegmentBytes>(limits, slot_bytes(segment_bytes), &config)?;
     for output in args.report.iter().chain(&args.trace) {
         writable::file(output)?;
     }

@@ -29,6 +29,7 @@ mod threads;
 mod trace_output;
 mod via;
 mod verify;
+mod verify_args;
 mod version;
 mod writable;
 

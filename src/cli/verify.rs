@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::args::VerifyArgs;
+use super::verify_args::VerifyArgs;
 use super::{FAILED, OK, REFUSED, show};
 use crate::escape;
 use crate::spawn;

@@ -7,10 +7,10 @@ use std::thread;
 use crossbeam::sync::{Parker, Unparker};
 
 use super::injection::Fault;
-use super::prepare::{PeerSetup, PrepareError, prepare};
+use super::prepare::{PeerSetup, PrepareError, prepare, slot_bytes};
 use super::tracker_threads::TrackerThreads;
 use super::{Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
-use crate::config::Config;
+use crate::config::{Config, RateLimits};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
 use crate::metrics::trace::{TraceLog, Tracer};
@@ -19,7 +19,8 @@ use crate::protocol::{Outcome, Tracker, tracker::Progress};
 use crate::spawn::{self, Gate, ThreadError};
 use crate::time::Clock;
 use crate::transport::local::{self, LocalTransport};
-use crate::transport::{Transport as _, TransportError};
+use crate::transport::rate_limited::RateLimited;
+use crate::transport::{Transport, TransportError};
 
 /// Where the peers' inputs come from.
 #[derive(Clone, Debug)]
@@ -52,6 +53,8 @@ pub struct Job {
     pub seed: u64,
     /// How all nodes behave.
     pub config: Config,
+    /// What each peer may move to and from others.
+    pub limits: RateLimits,
     /// Threads of each peer that check segments; 0 lets its own thread check them.
     pub verify_threads: usize,
     /// Whether each node has a core that no other one needs.
@@ -101,6 +104,7 @@ impl Job {
             segment_bytes,
             seed: 1,
             config: Config::for_segments_of(segment_bytes),
+            limits: RateLimits::default(),
             verify_threads: 0,
             has_own_core: false,
             faults: Vec::new(),
@@ -145,6 +149,28 @@ impl Job {
     fn tracker_threads(&self, waker: &Unparker) -> Result<Option<TrackerThreads>, ThreadError> {
         let &Config { tracker_threads, silence_patience, .. } = &self.config;
         TrackerThreads::start(tracker_threads, self.seed, silence_patience, waker)
+    }
+
+    /// Runs a peer under the limits of this job; returns the transport, too.
+    fn run_limited<T: Transport>(
+        &self,
+        prepared: Prepared,
+        mut transport: T,
+        idle: Idle,
+        clock: &Clock,
+        injection: Injection,
+    ) -> Result<(RankMetrics, T), TransportError> {
+        let measures = (clock, &self.meter);
+        // Most runs have no limit, and pay nothing for it.
+        if !self.limits.is_limited() {
+            let metrics = run_peer(prepared, &mut transport, idle, measures, injection)?;
+            return Ok((metrics, transport));
+        }
+        // No segment of this run is longer than a slot.
+        let slot_bytes = slot_bytes(self.segment_bytes);
+        let mut limited = RateLimited::new(transport, self.limits, || clock.now(), |_| slot_bytes);
+        let metrics = run_peer(prepared, &mut limited, idle, measures, injection)?;
+        Ok((metrics, limited.into_inner()))
     }
 
     fn options(&self) -> PeerOptions<'_> {
@@ -193,7 +219,7 @@ pub fn run_threads(
     let (mut end, parker) = ends.next().expect("there is a tracker");
     let gate = Gate::default();
     let results = thread::scope(|scope| {
-        let peer = |((node, prepared), (mut end, parker)): (_, (LocalTransport, Parker))| {
+        let peer = |((node, prepared), (end, parker)): (_, (LocalTransport, Parker))| {
             let injection = Injection::new(&job.faults, job.seed, node);
             let gate = &gate;
             spawn::start_scoped(scope, "for a peer", move || {
@@ -201,7 +227,7 @@ pub fn run_threads(
                     return Err(TransportError::BrokenOff);
                 }
                 let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-                run_peer(prepared, &mut end, idle, (clock, &job.meter), injection)
+                job.run_limited(prepared, end, idle, clock, injection).map(|(metrics, _)| metrics)
             })
         };
         let peers = (1..).map(NodeId).zip(prepared).zip(ends).map(peer);
@@ -223,10 +249,10 @@ pub fn run_threads(
 
 #[cfg(feature = "mpi")]
 mod ranks {
+    use super::run_tracker;
     use super::{
         Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
-    use super::{run_peer, run_tracker};
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
     use crate::driver::trace_gathering::gather_traces;
@@ -359,14 +385,14 @@ mod ranks {
         node: NodeId,
         clock: &Clock,
     ) -> Result<(), TransportError> {
-        let mut transport = connect(job, world, node)?;
+        let transport = connect(job, world, node)?;
         let nodes = u32::try_from(world.size()).expect("a job has ranks");
         let parker = Parker::new();
         let prepared = job.prepare_peer((node, nodes), parker.unparker(), clock);
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
-        let metrics = run_peer(prepared, &mut transport, idle, (clock, &job.meter), injection)?;
+        let (metrics, transport) = job.run_limited(prepared, transport, idle, clock, injection)?;
         let limit = job.config.silence_patience;
         transport.gather(&metrics.encode(), limit)?;
         job.trace.as_ref().map_or(Ok(()), |log| gather_traces(log, world, limit))

@@ -11,6 +11,7 @@ use super::super::limit_rate::{self, segment_bytes_most};
 use super::super::stage_args::StageArgs;
 use super::{config, listing_progress, terminal};
 use crate::config::RateLimits;
+use crate::config::ranges::TreeSegmentBytes;
 use crate::driver::stage::slots_least;
 use crate::manifest::SegmentId;
 use crate::tree::{
@@ -109,7 +110,11 @@ pub(super) fn check_list(
     let bytes = manifest.segment_bytes;
     let needed = slots(args, bytes as usize, has_links) * u64::from(bytes);
     match args.memory.map(|memory| memory.get()).filter(|&memory| memory < needed) {
-        None => limit_rate::check(lowest, bytes as usize, &config(args, 1, has_links)),
+        None => limit_rate::check::<TreeSegmentBytes>(
+            lowest,
+            bytes as usize,
+            &config(args, 1, has_links),
+        ),
         Some(memory) => Err(format!(
             "--memory {memory}: segments of {bytes} bytes need {needed}: use more memory, or smaller \
              --segment-bytes"

@@ -1,0 +1,29 @@
+//! The command line of `verify`.
+
+use std::path::PathBuf;
+
+use clap::Args as ClapArgs;
+
+use super::selection_flags::SelectionFlags;
+
+/// A comparison of what lies on disk with its manifest.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_help = "Exit codes: 0 the same, 1 something differs, 2 input refused")]
+pub(super) struct VerifyArgs {
+    /// A staged file or folder, or the folder --to that all were staged to
+    pub(super) dir: PathBuf,
+    /// Compare with this manifest instead of that which staging left
+    #[arg(long, value_name = "FILE")]
+    pub(super) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) selection: SelectionFlags,
+    /// Show all differences, not only the first 20
+    #[arg(long)]
+    pub(super) all: bool,
+    /// Print one JSON object, and nothing else, to stdout
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Show no progress and no differences: the exit code tells
+    #[arg(long, conflicts_with = "all")]
+    pub(super) quiet: bool,
+}
