@@ -69,6 +69,22 @@ impl OnlyPattern {
         Pattern::new(&text.replace("{host}", &globset::escape(host)))
     }
 
+    /// What all of them take on these ranks together.
+    pub(super) fn filter(all: &[Self], ranks: &[(u32, String)]) -> Result<NameFilter, String> {
+        let pairs = ranks.iter().flat_map(|rank| all.iter().map(move |only| (rank, only)));
+        let rules = pairs.map(|((rank, host), only)| {
+            let pattern = only.filled(*rank, host).map_err(|cause| format!("{only}: {cause}"))?;
+            Ok((FilterRule::Include, pattern))
+        });
+        NameFilter::new(rules.collect::<Result<_, String>>()?)
+            .map_err(|cause| format!("--only: {cause}: use fewer or shorter patterns"))
+    }
+
+    /// Whether it is the same on all ranks.
+    pub(super) fn is_fixed(&self) -> bool {
+        !["{rank}", "{host}"].iter().any(|place| self.0.contains(place))
+    }
+
     /// All of them, as they were given.
     #[cfg(feature = "mpi")]
     pub(super) fn texts(all: &[Self]) -> String {

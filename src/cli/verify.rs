@@ -4,12 +4,16 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
+use std::slice;
 
+use super::launcher::Launcher;
+use super::selection_flags::OnlyPattern;
+use super::stage::host_name;
 use super::verify_args::VerifyArgs;
 use super::{FAILED, OK, REFUSED, show};
 use crate::escape;
 use crate::spawn;
-use crate::tree::{StoredManifest, TreeDifference, manifest_file_name, verify_tree};
+use crate::tree::{NameFilter, StoredManifest, TreeDifference, manifest_file_name, verify_tree};
 
 // The folder beside staged trees that holds their manifests.
 const STATE: &str = ".mpiswarm";
@@ -41,15 +45,16 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
     let stored: Vec<StoredManifest> = manifests(args)?
         .iter()
         .map(|path| StoredManifest::read(path).map_err(|refusal| refusal.to_string()))
-        .map(|stored| Ok(args.selection.0.of(stored?)))
         .collect::<Result<_, String>>()?;
+    let selection = args.selection.0.clone().and(&only(args, &stored)?);
+    let stored: Vec<_> = stored.into_iter().map(|stored| selection.of(stored)).collect();
     let pairs = pairs(&args.dir, &stored)?;
     // Sparse files may have 2^63 bytes each.
     let bytes = stored.iter().map(|stored| stored.manifest.bytes()).fold(0, u64::saturating_add);
     let bar = show::bytes_bar(args.quiet, bytes);
     let mut differences = Vec::new();
     for Staged { place, stored, root } in &pairs {
-        let found = verify_tree(place, stored, root, &args.selection.0, |bytes| bar.inc(bytes));
+        let found = verify_tree(place, stored, root, &selection, |bytes| bar.inc(bytes));
         differences.extend(found.map_err(|refusal| refusal.to_string())?);
     }
     bar.finish_and_clear();
@@ -60,6 +65,20 @@ fn verified(args: &VerifyArgs) -> Result<u8, String> {
         show::text(&text(args, entries, &differences));
     }
     Ok(if differences.is_empty() { OK } else { FAILED })
+}
+
+/// What `--only` takes of these manifests on this node.
+fn only(args: &VerifyArgs, stored: &[StoredManifest]) -> Result<NameFilter, String> {
+    let rank = Launcher::of_this_process().and_then(|launcher| launcher.rank).unwrap_or(0);
+    let me = [(rank, host_name())];
+    for only in &args.only {
+        let filter = OnlyPattern::filter(slice::from_ref(only), &me)?;
+        // Another rank may take what this one does not.
+        if only.is_fixed() && !stored.iter().any(|stored| filter.takes_any(&stored.manifest)) {
+            return Err(format!("{only}: nothing of the manifest matches: use another pattern"));
+        }
+    }
+    OnlyPattern::filter(&args.only, &me)
 }
 
 /// The manifest files of what is to be compared.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 
-use super::selection_flags::SelectionFlags;
+use super::selection_flags::{OnlyPattern, SelectionFlags};
 
 /// A comparison of what lies on disk with its manifest.
 #[derive(Clone, Debug, ClapArgs)]
@@ -17,6 +17,11 @@ pub(super) struct VerifyArgs {
     pub(super) manifest: Option<PathBuf>,
     #[command(flatten)]
     pub(super) selection: SelectionFlags,
+    /// Compare only what matches, where a node took a part (`stage --only`): what does not match is neither missing
+    /// nor extra. Patterns as for --include; one match is enough. {rank} and {host} are filled in: the rank that a
+    /// launcher such as srun or mpirun tells this process, or 0. May be given several times
+    #[arg(long, value_name = "GLOB", value_parser = OnlyPattern::new)]
+    pub(super) only: Vec<OnlyPattern>,
     /// Show all differences, not only the first 20
     #[arg(long)]
     pub(super) all: bool,

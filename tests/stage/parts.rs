@@ -1,7 +1,7 @@
 //! Nodes that take parts of a tree, compared byte for byte.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,22 @@ pub(super) fn some(root: &Path, names: &[&str]) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 pub(super) fn verify(dir: &Path) -> Ended {
-    ended(Command::new(PROGRAM).arg("verify").arg(dir).output())
+    verify_with(dir, &[], None)
+}
+
+/// The rank is what a launcher would say.
+fn verify_with(dir: &Path, flags: &[&str], rank: Option<&str>) -> Ended {
+    let mut command = Command::new(PROGRAM);
+    command.arg("verify").arg(dir).args(flags);
+    let variables = std::env::vars_os().map(|(name, _)| name);
+    let is_of_launcher = |name: &OsString| {
+        name.to_str().is_some_and(|name| name.contains("RANK") || name.contains("PROCID"))
+    };
+    variables.filter(is_of_launcher).for_each(|name| {
+        command.env_remove(name);
+    });
+    command.envs(rank.map(|rank| ("PMIX_RANK", rank)));
+    ended(command.output())
 }
 
 fn stage(source: &Path, to: &Path, flags: &[&str]) -> Ended {
@@ -122,6 +137,57 @@ fn a_pattern_that_is_wrong_or_matches_nothing_is_refused() {
     let nothing = stage(&source, to.path(), &["--only", "config.json", "--only", "{host}-{rank}"]);
     nothing.is(2).says("--only {host}-{rank}: nothing of the sources matches on any rank");
     assert!(!to.path().join("ckpt").exists());
+}
+
+#[test]
+fn a_node_that_took_a_part_verifies_it_with_the_manifest_of_all() {
+    let (from, to) = (temp(), temp());
+    let source = checkpoint(from.path(), 3);
+    let list = from.path().join("all.manifest");
+    let mut listing = Command::new(PROGRAM);
+    listing.arg("manifest").arg(&source).arg("--out").arg(&list);
+    ended(listing.output()).is(0);
+    stage(&source, to.path(), &SHARD).is(0);
+    let list = list.to_str().expect("a name");
+    let check = |only: &[&str], rank: Option<&str>| {
+        let flags = [&["--manifest", list, "--all"], only].concat();
+        verify_with(&to.path().join("ckpt"), &flags, rank)
+    };
+    let all = check(&[], None);
+    assert!(all.is(1).stdout.contains("shard-1.bin: missing"), "{}", all.stdout);
+    let part = check(&SHARD, None);
+    assert!(part.is(0).stdout.contains("3 entries, all as in the manifest"), "{}", part.stdout);
+    // A launcher says the rank: that of rank 1 is not here.
+    let other = check(&SHARD, Some("1"));
+    assert!(other.is(1).stdout.contains("ckpt/shard-1.bin: missing"), "{}", other.stdout);
+    assert!(!other.stdout.contains("shard-0.bin"), "not extra: {}", other.stdout);
+    // What lies outside the part may be as it likes; within it nothing may.
+    let staged = to.path().join("ckpt");
+    fs::write(staged.join("shard-1.bin"), "wrong").expect("there is room");
+    fs::write(staged.join("mine"), "not of the source").expect("there is room");
+    // A new name changes the time of the folder, which is in every part.
+    let same = check(&SHARD, None);
+    let lines: Vec<&str> =
+        same.stdout.lines().filter(|line| !line.contains(": modified: ")).collect();
+    assert_eq!(lines.len(), 1, "{}", same.stdout);
+    fs::write(staged.join("config.json"), bytes(3_000, 78)).expect("there is room");
+    let wrong = check(&SHARD, None);
+    assert!(wrong.is(1).stdout.contains("ckpt/config.json: content"), "{}", wrong.stdout);
+    // Together with --exclude it takes what both take.
+    let both = check(&["--only", "config.json", "--exclude", "*.json"], None);
+    assert!(!both.stdout.contains("config.json: content"), "{}", both.stdout);
+}
+
+#[test]
+fn verifying_a_pattern_that_is_wrong_or_matches_nothing_is_refused() {
+    let (from, to) = (temp(), temp());
+    let source = checkpoint(from.path(), 1);
+    stage(&source, to.path(), &[]).is(0);
+    verify_with(to.path(), &["--only", "[a"], None).is(2).says("--only");
+    let nothing = verify_with(to.path(), &["--only", "shard-9.bin"], None);
+    nothing.is(2).says("--only shard-9.bin: nothing of the manifest matches");
+    // That another rank may take.
+    verify_with(to.path(), &["--only", "shard-{rank}.bin"], Some("9")).is(0);
 }
 
 #[test]

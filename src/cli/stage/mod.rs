@@ -123,7 +123,7 @@ fn destination_dirs(args: &StageArgs, rank: u32, host: &str) -> Vec<PathBuf> {
 }
 
 /// The name of this host, as one component of a path.
-fn host_name() -> String {
+pub(super) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if name.is_empty() { "localhost".to_owned() } else { name.replace('/', "-") }
 }

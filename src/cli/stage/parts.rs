@@ -6,6 +6,7 @@
 use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
+use super::super::selection_flags::OnlyPattern;
 use super::super::stage_args::StageArgs;
 use crate::tree::{EntrySet, FilterRule, Manifest, NameFilter, groups};
 
@@ -29,17 +30,6 @@ pub(super) struct PartGroups {
     pub(super) shared: EntrySet,
 }
 
-/// What `--only` takes on these ranks together.
-pub(super) fn only_filter(args: &StageArgs, ranks: &[(u32, String)]) -> Result<NameFilter, String> {
-    let pairs = ranks.iter().flat_map(|rank| args.only.iter().map(move |only| (rank, only)));
-    let rules = pairs.map(|((rank, host), only)| {
-        let pattern = only.filled(*rank, host).map_err(|cause| format!("{only}: {cause}"))?;
-        Ok((FilterRule::Include, pattern))
-    });
-    NameFilter::new(rules.collect::<Result<_, String>>()?)
-        .map_err(|cause| format!("--only: {cause}: use fewer or shorter patterns"))
-}
-
 /// What the destinations of a rank take of a manifest, by entry. It writes for `ranks`: itself, and those with the
 /// same destinations; for nobody where another rank writes for it.
 pub(super) fn taken(
@@ -50,7 +40,7 @@ pub(super) fn taken(
     if ranks.is_empty() {
         return Ok(vec![false; manifest.entries.len()]);
     }
-    Ok(only_filter(args, ranks)?.taken_of(manifest))
+    Ok(OnlyPattern::filter(&args.only, ranks)?.taken_of(manifest))
 }
 
 impl PartClaim {

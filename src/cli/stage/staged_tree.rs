@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::slice;
 use std::sync::Arc;
 
+use super::super::selection_flags::OnlyPattern;
 use super::super::stage_args::{SourceRank, StageArgs};
 use super::parts::{self, PartClaim};
 use super::source_list::{SourceList, hash_segments, open_source};
@@ -84,7 +85,7 @@ impl StagedTree {
             let part = NodePart::of(&self.manifest, &self.layout, taken);
             self.part = part.map_err(|error| error.to_string())?;
         }
-        let only = parts::only_filter(args, ranks)?;
+        let only = OnlyPattern::filter(&args.only, ranks)?;
         self.selection = std::mem::take(&mut self.selection).and(&only);
         Ok(())
     }
