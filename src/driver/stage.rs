@@ -144,19 +144,9 @@ impl StagePart {
         let trace = self.trace.as_ref();
         let tracer = trace.map(|log| log.tracer(node.0 % ranks, ranks, clock));
         let segments = self.layout.segment_count();
-        let missing = if self.destinations.is_empty() {
-            SegmentSet::all_of(segments)
-        } else {
-            self.destinations.missing()
-        };
-        // A source of a part that writes nowhere wants nothing of the others'.
-        let unwanted = if self.destinations.is_empty() && !self.lacking.is_empty() {
-            SegmentSet::all_of(segments)
-        } else {
-            self.destinations.unwanted()
-        };
+        let unwanted = self.destinations.unwanted(segments);
         let mut held = SegmentSet::all_of(segments);
-        missing.iter().chain(unwanted.iter()).for_each(|segment| held.remove(segment));
+        self.destinations.missing().iter().chain(unwanted.iter()).for_each(|segment| held.remove(segment));
         let digests = (0..segments)
             .map(SegmentId)
             .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));

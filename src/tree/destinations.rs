@@ -63,13 +63,13 @@ impl Destinations {
         self.part.as_ref().map_or(Some(segment), |part| part.in_part(segment))
     }
 
-    /// The segments of the tree that they do not take; a set made for no segment where they take all.
-    pub fn unwanted(&self) -> SegmentSet {
-        match &self.part {
-            None => SegmentSet::default(),
-            Some(part) if self.is_empty() => part.all(),
-            Some(part) => part.others(),
+    /// Those of the tree's segments that they do not take: all, where there is no destination; a set made for no
+    /// segment, where they take all.
+    pub fn unwanted(&self, segments: u32) -> SegmentSet {
+        if self.is_empty() {
+            return SegmentSet::all_of(segments);
         }
+        self.part.as_ref().map_or_else(SegmentSet::default, PartSegments::others)
     }
 
     /// Whether there is none, failed or not.

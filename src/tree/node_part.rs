@@ -141,14 +141,9 @@ impl PartSegments {
         set
     }
 
-    /// All segments of the tree.
-    pub fn all(&self) -> SegmentSet {
-        SegmentSet::all_of(self.count)
-    }
-
     /// The segments of the tree that the part has not.
     pub fn others(&self) -> SegmentSet {
-        let mut set = self.all();
+        let mut set = SegmentSet::all_of(self.count);
         self.iter().for_each(|segment| set.remove(segment));
         set
     }

@@ -268,6 +268,32 @@ mod mpi {
     }
 
     #[test]
+    fn a_source_that_can_write_nowhere_reads_for_others_and_fetches_nothing() {
+        if !launch::can_start_ranks() {
+            return;
+        }
+        let from = temp();
+        let source = checkpoint(from.path(), 3);
+        let tree: usize = files(&source).values().map(Vec::len).sum();
+        for flags in [&["--from", "0"][..], &["--from", "all"], &["--from", "each"]] {
+            for broken in [0, 1] {
+                let to = temp();
+                fs::write(to.path().join(broken.to_string()), "no folder").expect("room");
+                let flags = [flags, &["--segment-bytes", "64K"]].concat();
+                let json = ranks(3, to.path(), &arguments(&source, &flags)).is(1).json();
+                assert_eq!(json["nodes"][broken]["moved_bytes"], 0, "{flags:?}: {json}");
+                if flags[1] != "each" {
+                    assert_eq!(json["source_bytes_read"], tree, "{flags:?}: {json}");
+                }
+                for rank in (0..3).filter(|&rank| rank != broken) {
+                    let staged = to.path().join(format!("{rank}/ckpt"));
+                    assert_eq!(files(&staged), files(&source), "{flags:?}, rank {rank}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn names_of_one_file_go_to_whoever_takes_them() {
         if !launch::can_start_ranks() {
             return;
