@@ -37,7 +37,7 @@ pub(super) fn refusal(
         Err(wrong) => [&UNREAD, shortened(wrong).as_bytes()].concat(),
     };
     let answer = roll_call.meet(Meeting::Start, &bytes, |all| {
-        let lines = disagreements(options, all);
+        let lines = disagreements(options, &all);
         lines.iter().for_each(|line| show::error(line));
         vec![u8::from(options.is_err() || !lines.is_empty())]
     })?;

@@ -339,7 +339,7 @@ mod ranks {
         let short = short.map(|error| error.to_string()).unwrap_or_default();
         let roll_call = RollCall::new(world, REGISTRATION_PATIENCE);
         let answer = roll_call.meet(Meeting::Memory, shortened(&short).as_bytes(), |all| {
-            let short = (0..).zip(all).filter(|(_, reason)| !reason.is_empty());
+            let short = (0..).zip(&all).filter(|(_, reason)| !reason.is_empty());
             let text = |reason: &Vec<u8>| String::from_utf8_lossy(reason).into_owned();
             let lines = escape::by_reason(short.map(|(rank, reason)| (rank, text(reason))));
             show::errors(lines.iter().cloned());

@@ -149,7 +149,7 @@ impl StageJob<'_> {
         // Others may list or hash for long before they come, as whoever reads a source for all.
         let roll_call = self.roll_call(2 * self.limit);
         roll_call.meet(Meeting::Parts, &mine, |said| {
-            all = said.to_vec();
+            all = said;
             Vec::new()
         })?;
         let mut answered: Option<A> = None;

@@ -139,7 +139,7 @@ impl StageJob<'_> {
         // A rank may wait that long for its folder before it comes.
         let before = if meeting == Meeting::Locks { self.limit } else { Duration::ZERO };
         let answered = self.roll_call(before).meet(meeting, &mine, |all| {
-            let answer = answer(all.to_vec());
+            let answer = answer(all);
             postcard::to_allocvec(&answer).expect("plain data can be serialized")
         })?;
         postcard::from_bytes(&answered).map_err(|_| TransportError::BrokenOff)
@@ -387,8 +387,8 @@ impl StageJob<'_> {
         self.meet(Meeting::Missing, &mine, |all| {
             let none = Compared { missing: Vec::new(), rooms: Vec::new() };
             let all: Vec<Compared> = all
-                .iter()
-                .map(|bytes| postcard::from_bytes(bytes).unwrap_or_else(|_| none.clone()))
+                .into_iter()
+                .map(|bytes| postcard::from_bytes(&bytes).unwrap_or_else(|_| none.clone()))
                 .collect();
             let shortages = shortages_of_ranks(&all, hosts);
             let mut needed = SegmentSet::none_of(segments);

@@ -175,7 +175,7 @@ impl<'a> RollCall<'a> {
         &self,
         meeting: Meeting,
         mine: &[u8],
-        answer: impl FnOnce(&[Vec<u8>]) -> Vec<u8>,
+        answer: impl FnOnce(Vec<Vec<u8>>) -> Vec<u8>,
     ) -> Result<Vec<u8>, TransportError> {
         let Some(all) = self.collect(meeting, mine)? else {
             let root = self.world.process_at_rank(0);
@@ -188,7 +188,7 @@ impl<'a> RollCall<'a> {
             let (limit, what) = (self.limit, meeting.name());
             return Err(TransportError::Missing { nodes, limit, what });
         }
-        let answer = answer(&all.into_iter().flatten().collect::<Vec<_>>());
+        let answer = answer(all.into_iter().flatten().collect());
         (1..self.world.size()).for_each(|to| self.send(to, meeting, &answer));
         Ok(answer)
     }
