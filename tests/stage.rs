@@ -120,7 +120,7 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     let node = json["nodes"][0].as_object().expect("an object");
     assert_eq!(node["state"], "complete");
     let names: Vec<_> = node.keys().map(String::as_str).collect();
-    let expected = "destinations host kept_bytes moved_bytes rank reason resumed_bytes \
+    let expected = "complete_destinations destinations host kept_bytes moved_bytes rank reason resumed_bytes \
         served_bytes source_read_bytes state tree_bytes written_by";
     assert_eq!(names.join(" "), expected);
     assert_eq!(node["source_read_bytes"], json["source_bytes_read"]);
@@ -143,6 +143,20 @@ fn several_destinations_of_one_process_get_the_same() {
     }
     let (read, total) = (&json["source_bytes_read"], &json["bytes_total"]);
     assert!(read.as_u64() <= total.as_u64(), "read once: {json}");
+    assert_eq!(json["nodes"][0]["complete_destinations"], 3, "{json}");
+    // They are what a person is told of, and not the one rank.
+    let told = |code: i32, verdict: &str| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["stage", "--transport", "local"]).args(&arguments);
+        let ended = ended(command.output());
+        assert!(ended.is(code).stdout.ends_with(&format!("\n{verdict}\n")), "{}", ended.stdout);
+    };
+    told(0, "all 3 folders of 1 rank have everything, verified");
+    fs::remove_dir_all(&dirs[1]).expect("it is there");
+    fs::write(&dirs[1], "no folder").expect("there is room");
+    told(1, "2 of 3 folders of 1 rank have everything; 1 failed");
+    let json = here(&arguments).is(1).json();
+    assert_eq!(json["nodes"][0]["complete_destinations"], 2, "{json}");
 }
 
 #[test]

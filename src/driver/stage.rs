@@ -8,7 +8,7 @@ use crossbeam::sync::Parker;
 
 use super::job::JobError;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
-use super::tree_workers::{Disk, TreeWorkers, publish};
+use super::tree_workers::{Disk, TreePublished, TreeWorkers, publish};
 use super::{Idle, run_traced, run_tracker};
 use crate::config::{Config, RateLimits};
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
@@ -68,6 +68,8 @@ pub struct StagedRank {
     pub received_bytes: u64,
     pub served_bytes: u64,
     pub source_bytes: u64,
+    /// Destinations that have everything.
+    pub complete_destinations: u64,
     /// Why its tree is not complete.
     pub problem: Option<String>,
 }
@@ -107,8 +109,9 @@ impl StagePart {
 
     /// Gives everything its final name, where nothing had to be moved.
     pub fn finish(&self) -> StagedRank {
-        let problem = publish(&self.destinations);
-        StagedRank { problem, ..StagedRank::default() }
+        let TreePublished { complete, problem } = publish(&self.destinations);
+        let complete_destinations = complete as u64;
+        StagedRank { complete_destinations, problem, ..StagedRank::default() }
     }
 
     /// Slots for segments in memory, among `nodes` nodes.
@@ -146,7 +149,11 @@ impl StagePart {
         let segments = self.layout.segment_count();
         let unwanted = self.destinations.unwanted(segments);
         let mut held = SegmentSet::all_of(segments);
-        self.destinations.missing().iter().chain(unwanted.iter()).for_each(|segment| held.remove(segment));
+        self.destinations
+            .missing()
+            .iter()
+            .chain(unwanted.iter())
+            .for_each(|segment| held.remove(segment));
         let digests = (0..segments)
             .map(SegmentId)
             .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));
@@ -205,6 +212,7 @@ impl Ready {
             received_bytes: self.io.metrics.received_bytes,
             served_bytes: self.io.metrics.served_bytes,
             source_bytes: self.io.source_bytes,
+            complete_destinations: self.io.complete as u64,
             problem: self.io.problem().filter(|_| self.writes),
         };
         // Its workers end with it.

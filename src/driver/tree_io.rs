@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::NodeIo;
 use super::segment_cache::SegmentCache;
 use super::stopwatch::Stopwatch;
-use super::tree_workers::{Done, Task, TreeWorkers};
+use super::tree_workers::{Done, Task, TreePublished, TreeWorkers};
 use crate::manifest::{FileId, NodeId, SegmentId, SegmentSet};
 use crate::metrics::RankMetrics;
 use crate::metrics::trace::TraceRecorder;
@@ -78,6 +78,8 @@ pub(super) struct TreeIo {
     problem: Option<String>,
     /// Whether everything has its final name.
     is_published: bool,
+    /// Destinations that have everything.
+    pub(super) complete: usize,
     pub(super) metrics: RankMetrics,
     /// Bytes read from the source.
     pub(super) source_bytes: u64,
@@ -110,6 +112,7 @@ impl TreeIo {
             publishes: None,
             problem: None,
             is_published: false,
+            complete: 0,
             metrics: RankMetrics::default(),
             source_bytes: 0,
             waits: None,
@@ -239,8 +242,9 @@ impl TreeIo {
                     None => inputs.push(Input::Unservable { to, segment }),
                 }
             }
-            Done::Published { problem } => {
+            Done::Published(TreePublished { complete, problem }) => {
                 self.writing -= 1;
+                self.complete = complete;
                 self.problem = self.problem.take().or(problem);
                 self.is_published = self.problem.is_none();
                 let problem = self.problem.as_deref().map(Into::into);

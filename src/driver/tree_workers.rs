@@ -63,9 +63,16 @@ pub(super) enum Done {
         /// With the digest of its bytes.
         found: Option<(Digest, SealedSegment)>,
     },
-    Published {
-        problem: Option<String>,
-    },
+    Published(TreePublished),
+}
+
+/// What became of the destinations in the end.
+#[derive(Debug)]
+pub(super) struct TreePublished {
+    /// How many have everything.
+    pub(super) complete: usize,
+    /// Why not all have.
+    pub(super) problem: Option<String>,
 }
 
 /// The threads.
@@ -132,11 +139,11 @@ fn work(
     queue.into_iter().for_each(|task| run(task, &report));
 }
 
-/// Gives everything its final name; what could not be, where that fails anywhere.
-pub(super) fn publish(destinations: &Destinations) -> Option<String> {
-    destinations.publish();
+/// Gives everything its final name.
+pub(super) fn publish(destinations: &Destinations) -> TreePublished {
+    let complete = destinations.publish().iter().flatten().count();
     let failed = destinations.messages();
-    (!failed.is_empty()).then(|| failed.join("; "))
+    TreePublished { complete, problem: (!failed.is_empty()).then(|| failed.join("; ")) }
 }
 
 impl Disk {
@@ -160,7 +167,7 @@ impl Disk {
                 report(Done::Loaded { to, requested, found });
             }
             Task::Publish => {
-                report(Done::Published { problem: publish(&self.destinations) });
+                report(Done::Published(publish(&self.destinations)));
             }
         }
     }
@@ -303,7 +310,7 @@ mod loom_tests {
                         assert_eq!((segment.0, checked[0]), (0, 1), "it was reported before");
                         written += 1;
                     }
-                    Done::Read { .. } | Done::Loaded { .. } | Done::Published { .. } => {}
+                    Done::Read { .. } | Done::Loaded { .. } | Done::Published(_) => {}
                 }
                 // What is free by now is written again.
                 again.extend(pool.take().map(|mut slot| {

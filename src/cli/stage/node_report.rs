@@ -8,6 +8,7 @@ use crate::driver::stage::StagedRank;
 use crate::escape;
 use crate::manifest::NodeId;
 use crate::protocol::Outcome;
+use crate::report::units::count;
 
 /// What became of a rank's destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub(super) struct NodeReport {
     /// The rank that writes the same destination for this one.
     pub(super) written_by: Option<u32>,
     pub(super) destinations: Vec<String>,
+    /// How many of them it has brought to have everything; none where another rank writes them.
+    pub(super) complete_destinations: u64,
     pub(super) moved_bytes: u64,
     /// Bytes that it sent to others.
     pub(super) served_bytes: u64,
@@ -48,6 +51,7 @@ impl NodeReport {
             reason: None,
             written_by: None,
             destinations: dirs.iter().map(|dir| escape::path(dir).to_string()).collect(),
+            complete_destinations: 0,
             moved_bytes: 0,
             served_bytes: 0,
             kept_bytes: 0,
@@ -67,10 +71,33 @@ impl NodeReport {
         self.moved_bytes += staged.received_bytes;
         self.served_bytes += staged.served_bytes;
         self.source_read_bytes += staged.source_bytes;
+        self.complete_destinations += staged.complete_destinations;
         if let Some(problem) = staged.problem {
             self.fail(problem);
         }
     }
+}
+
+/// How many there are of what a summary counts, and how many of them failed: ranks, or folders where a rank has
+/// several.
+pub(super) fn counted(nodes: &[NodeReport]) -> (String, usize, usize) {
+    let ranks = count(nodes.len() as u64, "rank");
+    // Whatever failed on a rank, one of its folders at least has not everything.
+    let folders = |node: &NodeReport| node.destinations.len().max(1);
+    let failed = |node: &NodeReport| match node.state {
+        NodeState::Complete => 0,
+        NodeState::Failed => {
+            let complete = usize::try_from(node.complete_destinations).unwrap_or_default();
+            folders(node).saturating_sub(complete).max(1)
+        }
+    };
+    let all: usize = nodes.iter().map(folders).sum();
+    if all == nodes.len() {
+        let is_failed = |node: &&NodeReport| node.state == NodeState::Failed;
+        return (ranks, all, nodes.iter().filter(is_failed).count());
+    }
+    let name = format!("{} of {ranks}", count(all as u64, "folder"));
+    (name, all, nodes.iter().map(failed).sum())
 }
 
 /// What went wrong in the swarm, beyond what the ranks report. The peer of rank 0 has the number `first` there,
@@ -121,6 +148,23 @@ mod tests {
         let outcome = Outcome { errors: errors.map(str::to_owned).to_vec(), ..Outcome::default() };
         let told = swarm_errors(Some(&outcome), NodeId(3), &nodes);
         assert_eq!(told, ["rank 0: it changed", "rank 31: lost"]);
+    }
+
+    #[test]
+    fn folders_are_counted_where_a_rank_has_several() {
+        let mut nodes = [node(0), node(1)];
+        assert_eq!(counted(&nodes), ("2 ranks".to_owned(), 2, 0));
+        nodes[1].fail("/disk: full".to_owned());
+        assert_eq!(counted(&nodes), ("2 ranks".to_owned(), 2, 1));
+        nodes[1].destinations = ["/a", "/b", "/c", "/d"].map(str::to_owned).to_vec();
+        assert_eq!(counted(&nodes[1..]), ("4 folders of 1 rank".to_owned(), 4, 4));
+        nodes[1].complete_destinations = 3;
+        assert_eq!(counted(&nodes), ("5 folders of 2 ranks".to_owned(), 5, 1));
+        // All of its folders are there, and something else went wrong.
+        nodes[1].complete_destinations = 4;
+        assert_eq!(counted(&nodes), ("5 folders of 2 ranks".to_owned(), 5, 1));
+        nodes[1].state = NodeState::Complete;
+        assert_eq!(counted(&nodes), ("5 folders of 2 ranks".to_owned(), 5, 0));
     }
 
     #[cfg(feature = "mpi")]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::super::stage_args::{SourceRank, StageArgs};
 use super::super::{FAILED, OK, show as terminal};
 use super::metrics_file;
-use super::node_report::{NodeReport, NodeState};
+use super::node_report::{NodeReport, NodeState, counted};
 use crate::config::RateLimits;
 use crate::escape;
 use crate::report::Limits;
@@ -36,15 +36,14 @@ fn wanted(is_whole: bool, has_only: bool) -> &'static str {
     }
 }
 
-/// How many of all ranks have what they should.
-fn verdict(all: usize, failed: usize, what: &str) -> String {
+/// How many of all ranks or folders have what they should; `name` says what, and how many.
+fn verdict((name, all, failed): (String, usize, usize), what: &str) -> String {
     let complete = all - failed;
-    let (ranks, verb) =
-        (count(all as u64, "rank"), if all == 1 || complete == 1 { "has" } else { "have" });
+    let verb = if all == 1 || complete == 1 { "has" } else { "have" };
     match (failed, all) {
-        (0, 1) => format!("{ranks} {verb} {what}, verified"),
-        (0, _) => format!("all {ranks} {verb} {what}, verified"),
-        _ => format!("{complete} of {ranks} {verb} {what}; {failed} failed"),
+        (0, 1) => format!("{name} {verb} {what}, verified"),
+        (0, _) => format!("all {name} {verb} {what}, verified"),
+        _ => format!("{complete} of {name} {verb} {what}; {failed} failed"),
     }
 }
 
@@ -89,8 +88,7 @@ impl StageSummary<'_> {
             ));
         } else if !args.shared.quiet {
             let has_only = !args.only.is_empty();
-            let failed = failed.len();
-            terminal::text(&self.text(bound, (failed, has_only), terminal::columns()));
+            terminal::text(&self.text(bound, has_only, terminal::columns()));
         }
         let has_metrics = self.write_metrics(args, failed.len());
         if failed.is_empty() && self.is_whole && has_metrics { OK } else { FAILED }
@@ -164,12 +162,7 @@ impl StageSummary<'_> {
         })
     }
 
-    fn text(
-        &self,
-        bound: Option<(f64, &str)>,
-        (failed, has_only): (usize, bool),
-        columns: usize,
-    ) -> String {
+    fn text(&self, bound: Option<(f64, &str)>, has_only: bool, columns: usize) -> String {
         let total = self.manifest.bytes();
         let moved = self.sum(|node| node.moved_bytes);
         let read = self.sum(|node| node.source_read_bytes);
@@ -191,7 +184,7 @@ impl StageSummary<'_> {
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} times {of}", self.seconds / bound));
         }
-        lines.push(verdict(self.nodes.len(), failed, wanted(self.is_whole, has_only)));
+        lines.push(verdict(counted(&self.nodes), wanted(self.is_whole, has_only)));
         lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()
     }
 
@@ -224,12 +217,21 @@ mod tests {
             "1 of 4 ranks has everything; 3 failed",
             "0 of 4 ranks have everything; 4 failed",
         ];
-        assert_eq!(all.map(|(all, failed)| verdict(all, failed, wanted(true, false))), expected);
+        let ranks = |(all, failed): (usize, usize)| (count(all as u64, "rank"), all, failed);
+        assert_eq!(all.map(|all| verdict(ranks(all), wanted(true, false))), expected);
         assert_eq!(
-            verdict(2, 0, wanted(false, false)),
+            verdict(ranks((2, 0)), wanted(false, false)),
             "all 2 ranks have all of the source that can be read, verified"
         );
-        let only = verdict(4, 1, wanted(true, true));
+        let only = verdict(ranks((4, 1)), wanted(true, true));
         assert_eq!(only, "3 of 4 ranks have what --only takes; 1 failed");
+        let folders = |failed| ("4 folders of 1 rank".to_owned(), 4, failed);
+        assert_eq!(
+            [0, 1].map(|failed| verdict(folders(failed), wanted(true, false))),
+            [
+                "all 4 folders of 1 rank have everything, verified",
+                "3 of 4 folders of 1 rank have everything; 1 failed"
+            ]
+        );
     }
 }
