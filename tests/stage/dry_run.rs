@@ -147,6 +147,51 @@ fn every_rank_tells_what_it_would_do() {
     assert_eq!([of(0), of(1)], [[0, 0, all, 0], [all, 0, 0, 0]], "{json}");
 }
 
+#[cfg(feature = "mpi")]
+#[test]
+fn what_ranks_share_is_told_once_as_it_is_done() {
+    let (from, to) = (temp(), temp());
+    let source = from.path().join("tree");
+    fs::create_dir(&source).expect("a folder");
+    for rank in 0..3 {
+        fs::write(source.join(format!("part-{rank}")), vec![rank; 100_000]).expect("a small file");
+    }
+    // Two names of one folder, for ranks 0 and 2 and for rank 1; and one that is to be made.
+    let one = to.path().join("one");
+    fs::create_dir(&one).expect("a folder");
+    for (rank, place) in ["one", "one/../one", "one"].iter().enumerate() {
+        std::os::unix::fs::symlink(to.path().join(place), to.path().join(rank.to_string()))
+            .expect("a link");
+    }
+    for dir in ["{rank}", "{rank}/new/deep"] {
+        let staged = |more: &[&str]| {
+            let mut command = super::launch::ranks(3, "timeout");
+            command.args(["60", super::PROGRAM, "stage", "--json", "--mkdir", "--to"]);
+            command
+                .arg(to.path().join(dir))
+                .arg(&source)
+                .args(["--only", "part-{rank}"])
+                .args(more);
+            super::ended(command.output()).is(0).json()
+        };
+        let before = state(to.path());
+        let told = staged(&["--dry-run"]);
+        assert_eq!(state(to.path()), before, "nothing was written");
+        let nodes = told["nodes"].as_array().expect("a list");
+        let writers: Vec<_> = nodes.iter().map(|node| node["written_by"].as_u64()).collect();
+        assert_eq!(writers, [None, Some(0), Some(0)], "{told}");
+        let of = |node: usize| nodes[node]["destinations"].as_array().map(Vec::len);
+        assert_eq!([of(0), of(1), of(2)], [Some(1), Some(0), Some(0)], "{told}");
+        let run = &nodes[0]["destinations"][0];
+        assert_eq!(run["moved_bytes"], 300_000, "what any of them takes: {told}");
+        let done = staged(&[]);
+        assert_eq!(done["nodes"][0]["tree_bytes"], run["sent"]["bytes"], "{done}");
+        let done = done["nodes"].as_array().expect("a list");
+        let wrote: Vec<_> = done.iter().map(|node| node["written_by"].as_u64()).collect();
+        assert_eq!(wrote, writers);
+    }
+}
+
 #[test]
 fn what_patterns_leave_out_would_not_be_deleted() {
     let (from, to) = (temp(), temp());

@@ -25,16 +25,18 @@ const SHOWN_MAX: usize = 8;
 pub(super) struct NodeDryRun {
     rank: u32,
     host: String,
-    /// Each folder, with what would be done, or why nothing could be.
+    /// The rank that would write the same folder for this one.
+    written_by: Option<u32>,
+    /// Each folder that it would write, with what would be done, or why nothing could be.
     dirs: Vec<(String, Result<DryRun, String>)>,
 }
 
 impl NodeDryRun {
-    /// Looks at the folders of a rank.
+    /// Looks at the folders that a rank would write.
     pub(super) fn of(
         args: &StageArgs,
         (rank, host): (u32, &str),
-        dirs: &[PathBuf],
+        (dirs, written_by): (&[PathBuf], Option<u32>),
         tree: &StagedTree,
     ) -> Self {
         let digests = tree.part.pick(&tree.digests);
@@ -50,7 +52,8 @@ impl NodeDryRun {
             let result = dry_run(dir, (&tree.part.manifest, &tree.part.layout), &options);
             (escape::path(dir), result.map_err(|error| error.to_string()))
         };
-        Self { rank, host: host.to_owned(), dirs: dirs.iter().map(look).collect() }
+        let dirs = dirs.iter().map(look).collect();
+        Self { rank, host: host.to_owned(), written_by, dirs }
     }
 
     /// Plain data that has at most so many bytes: where there are more, names are left out.
@@ -82,7 +85,12 @@ impl NodeDryRun {
             }),
             Err(reason) => json!({ "dir": dir, "reason": reason }),
         });
-        json!({ "rank": self.rank, "host": self.host, "destinations": dirs.collect::<Vec<_>>() })
+        json!({
+            "rank": self.rank,
+            "host": self.host,
+            "written_by": self.written_by,
+            "destinations": dirs.collect::<Vec<_>>(),
+        })
     }
 }
 
@@ -182,7 +190,7 @@ mod tests {
 
     fn node(rank: u32, run: &DryRun) -> NodeDryRun {
         let dirs = vec![("/to".to_owned(), Ok(run.clone()))];
-        NodeDryRun { rank, host: format!("n{rank}"), dirs }
+        NodeDryRun { rank, host: format!("n{rank}"), written_by: None, dirs }
     }
 
     #[test]

@@ -7,6 +7,8 @@ mod rank_parts;
 #[cfg(feature = "mpi")]
 mod own_list;
 mod dry_run_report;
+#[cfg(feature = "mpi")]
+mod folder_identity;
 mod folder_locks;
 mod listing_progress;
 mod metrics_file;
@@ -325,7 +327,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
         }
     };
     if args.dry_run {
-        let node = NodeDryRun::of(args, (0, &host), &dirs, &tree);
+        let node = NodeDryRun::of(args, (0, &host), (&dirs, None), &tree);
         return dry_run_report::print(args, (&tree.manifest, tree.is_whole), &[node]);
     }
     let mut report = NodeReport::new(0, &host, &dirs);

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::slice;
 use std::time::Duration;
 
 use mpi::Threading;
@@ -12,6 +11,7 @@ use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
 use super::dry_run_report::{self, NodeDryRun};
+use super::folder_identity::folder_identity;
 use super::folder_locks::{FolderLocks, LockState};
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::source_list::SourceList;
@@ -39,9 +39,8 @@ use crate::watchdog;
 struct Claim {
     host: String,
     limits: RateLimits,
-    dirs: Vec<PathBuf>,
-    /// The name of the file that it put into each, for others to look for.
-    probes: Vec<String>,
+    /// By destination, the name of the file that it put there, for others to look for; in a dry run its identity.
+    names: Vec<String>,
 }
 
 /// What this rank knows of others before anything is listed.
@@ -54,6 +53,15 @@ struct KnownRanks {
     limits: Vec<RateLimits>,
     /// The ranks with a destination that this rank writes, and their hosts.
     written_here: Vec<(u32, String)>,
+}
+
+impl KnownRanks {
+    /// Those of its destinations that this rank writes itself, and the first rank that writes another.
+    fn mine(&self, dirs: Vec<PathBuf>) -> (Vec<PathBuf>, Option<u32>) {
+        let pairs = dirs.into_iter().zip(&self.writers);
+        let mine = pairs.filter_map(|(dir, writer)| writer.is_none().then_some(dir)).collect();
+        (mine, self.writers.iter().flatten().copied().next())
+    }
 }
 
 /// The list of the source, or why there is none.
@@ -155,17 +163,13 @@ impl StageJob<'_> {
         let Some(known) = self.find_writers(&dirs, &host, &mut report)? else {
             return Ok(self.refused());
         };
-        let KnownRanks { writers, hosts, limits, written_here } = known;
+        let (mine, writer) = known.mine(dirs.clone());
+        let KnownRanks { hosts, limits, written_here, .. } = known;
         let lowest = RateLimits::lowest_of(&limits);
         let Some(tree) = self.tree(&dirs, lowest, (&host, &written_here))? else {
             return Ok(self.refused());
         };
-        report.written_by = writers.iter().flatten().copied().next();
-        let mine: Vec<PathBuf> = dirs
-            .into_iter()
-            .zip(&writers)
-            .filter_map(|(dir, writer)| writer.is_none().then_some(dir))
-            .collect();
+        report.written_by = writer;
         interrupt::begin(interrupt::RUN_AGAIN);
         let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
         let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
@@ -212,12 +216,20 @@ impl StageJob<'_> {
         })
     }
 
-    /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder.
+    /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder: that
+    /// they look up.
     fn dry_run(&self, host: &str, dirs: &[PathBuf]) -> Result<u8, Box<dyn Error>> {
-        let me = (self.rank(), host.to_owned());
-        let tree = self.tree(dirs, self.args.limits(), (host, slice::from_ref(&me)))?;
+        let identity = |dir: &PathBuf| folder_identity(dir, host).unwrap_or_default();
+        let names = dirs.iter().map(identity).collect();
+        let is_same = |dir: &PathBuf, name: &str| !name.is_empty() && identity(dir) == name;
+        let Some(known) = self.known_ranks(dirs, host, names, is_same)? else {
+            return Ok(self.refused());
+        };
+        let lowest = RateLimits::lowest_of(&known.limits);
+        let tree = self.tree(dirs, lowest, (host, &known.written_here))?;
         let Some(tree) = tree else { return Ok(self.refused()) };
-        let mine = NodeDryRun::of(self.args, (self.rank(), host), dirs, &tree);
+        let (mine, writer) = known.mine(dirs.to_vec());
+        let mine = NodeDryRun::of(self.args, (self.rank(), host), (&mine, writer), &tree);
         let mine = mine.encoded(usize::try_from(REPORT_BYTES_MAX)?);
         let Some(all) = self.roll_call(Duration::ZERO).collect(Meeting::Reports, &mine)? else {
             return Ok(OK);
@@ -255,8 +267,7 @@ impl StageJob<'_> {
         }
     }
 
-    /// The rank that writes the destinations of this one, if it is another: the first that has the same. And
-    /// the hosts and limits of all ranks. None where rank 0 can't write what it is to write.
+    /// What this rank knows of others; none where rank 0 can't write what it is to write.
     // A file with a random name shows it, whatever file systems and names of mounts there are.
     fn find_writers(
         &self,
@@ -292,29 +303,38 @@ impl StageJob<'_> {
             Ok(probe) => probe.name().to_owned(),
             Err(_) => String::new(),
         });
-        let claim = Claim {
-            host: host.to_owned(),
-            limits: self.args.limits(),
-            dirs: dirs.to_vec(),
-            probes: names.collect(),
-        };
+        // The files go when all have looked.
+        self.known_ranks(dirs, host, names.collect(), |dir, name| sees(dir, name))
+    }
+
+    /// The rank that writes the destinations of this one, if it is another: the first that has the same. And
+    /// the hosts and limits of all ranks. None where rank 0 can't write what it is to write. `names` are what this
+    /// rank calls its destinations, and `is_same` says whether one of them has another rank's name.
+    fn known_ranks(
+        &self,
+        dirs: &[PathBuf],
+        host: &str,
+        names: Vec<String>,
+        is_same: impl Fn(&PathBuf, &str) -> bool,
+    ) -> Result<Option<KnownRanks>, TransportError> {
+        let (host, limits) = (host.to_owned(), self.args.limits());
+        let claim = Claim { host, limits, names };
         let claims: Vec<Option<Claim>> = self.meet(Meeting::Destinations, &claim, |all| {
             all.iter().map(|bytes| postcard::from_bytes(bytes).ok()).collect()
         })?;
         let writer_of = |dir: &PathBuf| {
-            let is_same = |claim: &Claim| claim.probes.iter().any(|name| sees(dir, name));
+            let is_same = |claim: &Claim| claim.names.iter().any(|name| is_same(dir, name));
             let mut earlier = (0..self.rank()).zip(&claims);
             earlier.find(|(_, claim)| claim.as_ref().is_some_and(is_same)).map(|(rank, _)| rank)
         };
         let writers: Vec<Option<u32>> = dirs.iter().map(writer_of).collect();
-        // Nobody may remove its file before all have looked.
+        // Nobody may remove the file that it is known by before all have looked.
         let said = self.meet(Meeting::Shared, &writers, |all| {
             let checked = check_outputs(self.args);
             let can_write = checked.inspect_err(|refusal| terminal::error(refusal)).is_ok();
             let all = all.iter().map(|bytes| postcard::from_bytes(bytes).unwrap_or_default());
             can_write.then(|| all.collect())
         })?;
-        drop(probes);
         let all: Vec<Vec<Option<u32>>> = match said {
             Some(all) => all,
             None => return Ok(None),
