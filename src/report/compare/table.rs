@@ -49,7 +49,7 @@ fn lifted(mut grid: Grid) -> Grid {
 }
 
 /// One measurement, as text: a row for each scenario and contender, beside the base and the bound. It ends with the
-/// result as one sentence, on one line.
+/// result as one sentence.
 pub(crate) fn overview(mut set: Set, screen: Screen) -> String {
     set.observations.retain(|one| one.values.contains_key(&Figure::Makespan));
     let question = Question { figures: vec![Figure::Makespan], ..Question::default() };
@@ -94,7 +94,7 @@ pub(crate) fn overview(mut set: Set, screen: Screen) -> String {
     let grid = Grid { title: Figure::Makespan.title().to_owned(), columns, rows, notes, drops };
     out += &lifted(grid).text(screen);
     if let Some(sentence) = sentence(&pairings, std::slice::from_ref(&set)) {
-        out += &format!("\n{}\n", escape::terminal(&sentence));
+        out += &format!("\n{}\n", wrapped(&escape::terminal(&sentence), 2, screen.columns));
     }
     out
 }
