@@ -190,6 +190,22 @@ fn a_run_of_threads_leaves_a_trace() {
     }
 }
 
+#[test]
+fn what_a_limit_makes_wait_has_its_own_name() {
+    let folder = temp();
+    let paths = paths(folder.path());
+    fs::create_dir(&paths[0]).expect("a folder");
+    let hashes: String = (0..8).map(|position| format!("{position:08x}\n")).collect();
+    fs::write(paths[0].join("in1.txt"), format!("1\na 8\n{hashes}0\n")).expect("a small file");
+    fs::write(paths[0].join("in2.txt"), "0\n1\na\n").expect("a small file");
+    // A segment takes a tenth of a second then, and many are asked for at once.
+    let local = ["--transport", "local", "--limit-rate", "down=1M"];
+    let segments = segments(&mpiswarm(&run(&paths, &local)));
+    let trace = Trace::read(&paths[2], 3);
+    trace.assert_delivered(segments);
+    assert!(trace.names.contains_key("waits for --limit-rate"), "{:?}", trace.names);
+}
+
 #[cfg(feature = "mpi")]
 #[test]
 fn a_run_of_ranks_leaves_a_trace_of_all_of_them() {

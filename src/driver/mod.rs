@@ -158,6 +158,7 @@ pub(crate) fn run_node<N: Node, I: NodeIo<N>>(
         }
         transport.poll(&mut state.events)?;
         payload_messages += state.events.payload_messages;
+        state.stopwatch.hold_back(|| transport.held_back());
         let mut has_news = !state.events.is_empty();
         // A poll that finds nothing counts as waiting: MPI may have given the core away in it.
         let resting = activity_of(node.waits_for());

@@ -13,7 +13,7 @@ use crate::protocol::{
 };
 use crate::store::{SealedSegment, VacantSlot};
 use crate::time::{Clock, Timestamp};
-use crate::transport::{PolledEvents, Transport, TransportError};
+use crate::transport::{HeldBack, PolledEvents, Transport, TransportError};
 use crate::watchdog;
 
 /// The transport of the peer beside a tracker.
@@ -184,5 +184,9 @@ impl<T: Transport, F: FnMut(Progress)> Transport for SharedRank<'_, T, F> {
 
     fn deadline(&self) -> Option<Timestamp> {
         self.inner.deadline()
+    }
+
+    fn held_back(&self) -> HeldBack {
+        self.inner.held_back()
     }
 }

@@ -6,6 +6,7 @@ use crate::metrics::trace::{SpanKind, TraceRecorder};
 use crate::metrics::usage::Meter;
 use crate::metrics::{Activity, TimeSpent};
 use crate::time::{Clock, Timestamp};
+use crate::transport::HeldBack;
 
 // Shorter waits are not traced. A thread that has work waits for some microseconds between any two messages, and
 // such waits alone would fill the buffer; a person sees none below this among thousands of segments.
@@ -63,8 +64,15 @@ impl Stopwatch {
     pub(crate) fn trace(&mut self, recorder: Option<TraceRecorder>) {
         self.waits = recorder.map(|mut recorder| {
             recorder.open(self.last);
-            WaitTrace { recorder, wait: None }
+            WaitTrace { recorder, wait: None, held: HeldBack::default() }
         });
+    }
+
+    /// Where a trace is kept, says what a limit on bytes a second holds back from now on.
+    pub(crate) fn hold_back(&mut self, held: impl FnOnce() -> HeldBack) {
+        if let Some(waits) = &mut self.waits {
+            waits.held = held();
+        }
     }
 
     pub(crate) fn spent(&self) -> TimeSpent {
@@ -79,6 +87,7 @@ struct WaitTrace {
     recorder: TraceRecorder,
     /// The wait that may go on, from and until when.
     wait: Option<(SpanKind, Timestamp, Timestamp)>,
+    held: HeldBack,
 }
 
 impl WaitTrace {
@@ -86,6 +95,9 @@ impl WaitTrace {
     fn lap(&mut self, activity: Activity, from: Timestamp, to: Timestamp) {
         let kind = match activity {
             Activity::AwaitingTracker => Some(SpanKind::AwaitingTracker),
+            // No holder has been asked for these yet.
+            Activity::AwaitingHolder if self.held.requests => Some(SpanKind::AwaitingLimit),
+            Activity::Idle if self.held.segments => Some(SpanKind::AwaitingLimit),
             Activity::AwaitingHolder => Some(SpanKind::AwaitingHolder),
             Activity::Writing => Some(SpanKind::AwaitingDisk),
             Activity::Idle => Some(SpanKind::Idle),
@@ -125,7 +137,7 @@ mod tests {
         let log = TraceLog::default();
         let tracer = log.tracer(0, 1, &Clock::start());
         let recorder = tracer.recorder(TraceThread::Communicating);
-        let mut waits = WaitTrace { recorder, wait: None };
+        let mut waits = WaitTrace { recorder, wait: None, held: HeldBack::default() };
         let laps = [
             (Activity::AwaitingHolder, 100),
             (Activity::AwaitingHolder, 200),
@@ -141,6 +153,17 @@ mod tests {
             waits.lap(activity, last, us(to));
             last = us(to);
         }
+        let (requests, segments) = (true, true);
+        for (held, activity, to) in [
+            (HeldBack { requests, segments: false }, Activity::AwaitingHolder, 500),
+            (HeldBack { requests: false, segments }, Activity::AwaitingHolder, 600),
+            (HeldBack { requests: false, segments }, Activity::Idle, 700),
+            (HeldBack { requests, segments }, Activity::AwaitingTracker, 800),
+        ] {
+            waits.held = held;
+            waits.lap(activity, last, us(to));
+            last = us(to);
+        }
         drop(waits);
         tracer.finish();
         let spans = log.take().remove(0).tracks.remove(0).spans;
@@ -150,6 +173,10 @@ mod tests {
             (SpanKind::AwaitingHolder, 0, 200),
             (SpanKind::Idle, 220, 300),
             (SpanKind::AwaitingTracker, 300, 400),
+            (SpanKind::AwaitingLimit, 400, 500),
+            (SpanKind::AwaitingHolder, 500, 600),
+            (SpanKind::AwaitingLimit, 600, 700),
+            (SpanKind::AwaitingTracker, 700, 800),
         ];
         assert_eq!(kept, expected, "5 µs are too short");
     }

@@ -6,7 +6,7 @@ use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer};
 use crate::protocol::{Message, RequestedSegment};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::time::Timestamp;
-use crate::transport::{Completion, PolledEvents, Transport, TransportError};
+use crate::transport::{Completion, HeldBack, PolledEvents, Transport, TransportError};
 
 /// Segments that are requested, or that are being sent, at most.
 // A bound, no tuning: a peer has at most `WINDOW_MAX` segments in flight, each at most twice, and sends fewer.
@@ -157,6 +157,10 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
 
     fn deadline(&self) -> Option<Timestamp> {
         self.inner.deadline()
+    }
+
+    fn held_back(&self) -> HeldBack {
+        self.inner.held_back()
     }
 }
 

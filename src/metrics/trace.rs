@@ -39,6 +39,8 @@ pub enum SpanKind {
     AwaitingHolder,
     AwaitingDisk,
     Idle,
+    /// A limit on bytes a second holds back requests or segments.
+    AwaitingLimit,
 }
 
 /// A span of time on the clock of a rank, ns.

@@ -250,6 +250,7 @@ impl Shown {
             SpanKind::AwaitingHolder => ("waits for a holder", "wait", none(), false),
             SpanKind::AwaitingDisk => ("waits for the disk", "wait", none(), false),
             SpanKind::Idle => ("idle", "wait", none(), false),
+            SpanKind::AwaitingLimit => ("waits for --limit-rate", "wait", none(), false),
         };
         Self { name, category, args, is_async }
     }

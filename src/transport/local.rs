@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crossbeam::queue::ArrayQueue;
 use crossbeam::sync::Unparker;
 
-use super::{Completion, PolledEvents, Transport, TransportError};
+use super::{Completion, HeldBack, PolledEvents, Transport, TransportError};
 use crate::config::{MAILBOX_EVENTS, SPARE_MESSAGES_PER_NODE, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment};
@@ -234,5 +234,9 @@ impl Transport for LocalTransport {
 
     fn deadline(&self) -> Option<Timestamp> {
         None
+    }
+
+    fn held_back(&self) -> HeldBack {
+        HeldBack::default()
     }
 }

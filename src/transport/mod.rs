@@ -56,6 +56,18 @@ pub trait Transport {
     /// When the transport is to be polled although nothing comes.
     // Without a default, as all of them: a transport around another one must not forget to ask it.
     fn deadline(&self) -> Option<Timestamp>;
+
+    /// What waits here for a limit on bytes a second.
+    fn held_back(&self) -> HeldBack;
+}
+
+/// Whether a limit on bytes a second holds anything back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldBack {
+    /// Requests for segments.
+    pub requests: bool,
+    /// Segments to be sent.
+    pub segments: bool,
 }
 
 /// What has happened at a node since the last poll.

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use arrayvec::ArrayVec;
 
 use super::token_bucket::TokenBucket;
-use super::{Completion, PolledEvents, Transport, TransportError};
+use super::{Completion, HeldBack, PolledEvents, Transport, TransportError};
 use crate::config::{HANDOUT_MAX, RateLimits};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment};
@@ -189,6 +189,10 @@ where
             unrequested.map(|((_, one), bucket)| bucket.ready_at((self.bytes_of)(one.segment)));
         up.into_iter().chain(down).chain(self.inner.deadline()).min()
     }
+
+    fn held_back(&self) -> HeldBack {
+        HeldBack { requests: !self.unrequested.is_empty(), segments: !self.unsent.is_empty() }
+    }
 }
 
 #[cfg(all(test, not(loom)))]
@@ -263,6 +267,8 @@ mod tests {
                 time.get()
             );
             assert_eq!(limited.is_flushed(), segment == 3);
+            let held = HeldBack { requests: false, segments: segment < 3 };
+            assert_eq!(limited.held_back(), held);
             let due = (segment < 3).then(|| time.get() + SEGMENT_TIME);
             assert_eq!(limited.deadline(), due);
             let Some(due) = due else { break };
@@ -286,6 +292,7 @@ mod tests {
         limited.send(OTHER, &request(0..5)).expect("local");
         limited.send(OTHER, &Message::Stop).expect("local");
         assert_eq!(messages(&mut other), [request([0]), Message::Stop], "no other message waits");
+        assert_eq!(limited.held_back(), HeldBack { requests: true, segments: false });
         let withdraw = Message::Withdraw { segment: SegmentId(1), request: 1 };
         limited.send(OTHER, &withdraw).expect("local");
         limited.forget(OTHER, SegmentId(2)).expect("local");

@@ -29,7 +29,7 @@ use std::time::Duration;
 use mpi::raw::AsRaw as _;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::{Completion, PolledEvents, Transport, TransportError};
+use super::{Completion, HeldBack, PolledEvents, Transport, TransportError};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment, codec};
@@ -443,6 +443,10 @@ impl Transport for MpiTransport {
 
     fn deadline(&self) -> Option<Timestamp> {
         None
+    }
+
+    fn held_back(&self) -> HeldBack {
+        HeldBack::default()
     }
 }
 
