@@ -7,6 +7,8 @@ mod late;
 mod neighbours;
 #[path = "worlds/parts.rs"]
 mod parts;
+#[path = "worlds/patience.rs"]
+mod patience;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;

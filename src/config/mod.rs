@@ -158,8 +158,13 @@ const READ_AHEAD: usize = 256;
 
 /// How long a node may be silent before it counts as lost.
 // A peer repeats its asks every 2 s, so that 60 s are 30 lost in a row. A host that swaps may be silent for
-// seconds.
+// seconds. With another one, or other asks, there are `SIGNS_OF_LIFE` in it.
 pub const SILENCE_PATIENCE: Duration = Duration::from_secs(60);
+
+// How often a node says that it lives within the silence that others allow, at least.
+// Of one message in a row rank 0 thinks that its last answer crossed it, and does not answer; with 8, a busy machine
+// may delay several more.
+const SIGNS_OF_LIFE: u32 = 8;
 
 /// How long rank 0 waits for all others to begin.
 // Reading and hashing what a rank owns comes before its registration, and may be long.
@@ -194,7 +199,7 @@ pub struct Config {
     pub read_ahead: usize,
     /// How long a peer waits for a segment before it withdraws the request.
     pub request_patience: Duration,
-    /// How long a peer waits for the tracker before it repeats its message.
+    /// How long a peer waits for the tracker before it repeats its message, at most.
     pub ask_patience: Duration,
     /// How long a peer may be silent, once the swarm is open, before it counts as lost.
     pub silence_patience: Duration,
@@ -264,6 +269,12 @@ impl Config {
     // 16: a small window has few flights, but as many withdrawals as a large one.
     pub fn spare_slots(&self) -> usize {
         self.flights_max().max(16)
+    }
+
+    /// How long a peer waits for the tracker before it repeats its message, and so says that it lives: the patience
+    /// with an ask, or less where that with silence is short.
+    pub fn repeat_interval(&self) -> Duration {
+        self.ask_patience.min(self.silence_patience / SIGNS_OF_LIFE)
     }
 
     /// The defaults for segments of `segment_bytes`, where the nodes are on several hosts or share

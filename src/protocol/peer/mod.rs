@@ -334,10 +334,9 @@ impl Peer {
 
     /// The tracker has not answered: repeats the last message, or gives the tracker up.
     fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
-        let Config { ask_patience, silence_patience, .. } = self.config;
         // A fixed interval, not exponential backoff: the tracker must notice within `silence_patience` that
         // the peer is alive. A busy tracker limits its peers by backpressure instead.
-        if ask_patience * self.unanswered >= silence_patience {
+        if self.config.repeat_interval() * self.unanswered >= self.config.silence_patience {
             self.handle_lost(NodeId::TRACKER, out);
         } else {
             self.unanswered += 1;
@@ -378,7 +377,7 @@ impl Node for Peer {
                 self.fetch.tick(now, out);
                 self.uploads.tick(now);
                 self.send_next(now, out);
-                if now >= self.said + self.config.ask_patience {
+                if now >= self.said + self.config.repeat_interval() {
                     self.repeat(now, out);
                 }
             }
@@ -419,7 +418,7 @@ impl Node for Peer {
             return None;
         }
         // The earliest of all timers: one wake-up serves them, as in a timer wheel of three entries.
-        let repeat = self.said + self.config.ask_patience;
+        let repeat = self.said + self.config.repeat_interval();
         let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
         others.chain([repeat]).min()
     }

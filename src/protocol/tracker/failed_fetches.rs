@@ -63,8 +63,8 @@ impl Dispatcher {
         if ask.end_game {
             return;
         }
-        // Half of the time after which a peer repeats itself: a repeated ask is then always late
-        // enough, while an ask that crossed the handout on its way is not.
+        // Half of the time after which a peer repeats itself at the latest: an ask that was repeated for so long is
+        // late enough, while one that crossed the handout on its way is not.
         let patience = self.config.ask_patience / 2;
         let account = &mut self.peers[peer.index()].account;
         account.grants.retain(|grant| {

@@ -330,7 +330,8 @@ impl Tracker {
             swarm.dispatcher.await_reply(from, waits && !told);
             return;
         }
-        if (waits && !told) || now >= self.backpressure.last_sent(from) + self.config.ask_patience {
+        let repeat = self.backpressure.last_sent(from) + self.config.repeat_interval();
+        if (waits && !told) || now >= repeat {
             self.backpressure.note_sent(now, from);
             let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
             let busy = self.backpressure.is_busy();
