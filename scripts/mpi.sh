@@ -180,6 +180,21 @@ mpi_arguments() {
     [[ -z ${LD_LIBRARY_PATH-} ]] || mpirun_arguments+=(-x LD_LIBRARY_PATH)
 }
 
+# mpi_command_line COMMAND…: a line that does the same in any shell of this machine: quoted, the program with its
+# path, and before it what mpi_use and mpi_environment have exported for it.
+mpi_command_line() {
+    local name line=''
+    for name in $(compgen -e); do
+        case $name in
+            LD_LIBRARY_PATH | OMPI_ALLOW_RUN_AS_ROOT* | OMPI_MCA_* | PRTE_MCA_* | MPIR_CVAR_*)
+                line+="$name=$(printf %q "${!name}") "
+                ;;
+        esac
+    done
+    line+=$(printf '%q ' "$(type -P "$1" || printf %s "$1")" "${@:2}")
+    printf '%s\n' "${line% }"
+}
+
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
     case ${1-} in

@@ -59,11 +59,11 @@ mpi_environment "$ranks"
 mpi_arguments "$ranks"
 mkdir -p "$out/outputs"
 
-# execute WHAT FILE COMMAND…: what it prints goes to that file too.
+# execute WHAT FILE COMMAND…: what it prints goes to that file too. The command is shown as a line for a shell.
 execute() {
     local what=$1 file=$2 code
     shift 2
-    printf '+ %s\n' "$*"
+    printf '+ %s\n' "$(mpi_command_line "$@")"
     "$@" | tee "$out/$file" || {
         code=$?
         say "the $what failed (exit code $code); its files so far are in $out" >&2
