@@ -11,9 +11,10 @@ pub(crate) const SIZES: [Unit; 5] = [
     ("KiB", (1_u64 << 10) as f64),
     ("B", 1.0),
 ];
-// Rates are decimal, as those of links and of other tools, and have two units only, so that any
+// Rates are binary as sizes are, so that a person can divide one by the other, and have two units only, so that any
 // two can be compared at a glance.
-pub(crate) const RATES: [Unit; 2] = [("GB/s", 1e9), ("MB/s", 1e6)];
+pub(crate) const RATES: [Unit; 2] =
+    [("GiB/s", (1_u64 << 30) as f64), ("MiB/s", (1_u64 << 20) as f64)];
 // The prefixes of the SI.
 pub(crate) const TIMES: [Unit; 4] = [("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)];
 const COUNTS: [Unit; 5] = [("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0)];
@@ -43,7 +44,7 @@ pub(crate) fn segments(segment_bytes: usize) -> String {
     }
 }
 
-/// A rate in bytes/s: `0.850 MB/s`, `12.3 MB/s`, `4.56 GB/s`.
+/// A rate in bytes/s: `0.850 MiB/s`, `12.3 MiB/s`, `4.56 GiB/s`.
 pub(crate) fn rate(bytes_per_second: f64) -> String {
     let (name, one) = fitting(&RATES, bytes_per_second);
     format!("{} {name}", three_digits(bytes_per_second / one))
@@ -99,9 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn rates_are_decimal_with_three_digits() {
-        let rates = [0.0, 12_345.0, 850e3, 12e6, 999e6, 1_234_567_890.0].map(rate);
-        let expected = ["0 MB/s", "0.012 MB/s", "0.850 MB/s", "12.0 MB/s", "999 MB/s", "1.23 GB/s"];
+    fn rates_are_binary_with_three_digits() {
+        let mebibytes = [0.0, 0.012, 0.85, 12.0, 999.0, 1126.4].map(|rate| rate * 1_048_576.0);
+        let rates = mebibytes.map(rate);
+        let expected =
+            ["0 MiB/s", "0.012 MiB/s", "0.850 MiB/s", "12.0 MiB/s", "999 MiB/s", "1.10 GiB/s"];
         assert_eq!(rates, expected);
         assert_eq!([0.0, 12.0, 4.56e6].map(per_second), ["0/s", "12.0/s", "4.56 M/s"]);
     }

@@ -178,7 +178,7 @@ mod tests {
         let at = StageProgress::new(&progress, 1_048_576.0, 2.0, &hosts);
         assert_eq!(
             at.line(),
-            "2 s: moving: 10 MiB of 30 MiB, 5.24 MB/s, 4 s left, 1 of 3 ranks complete; behind: n1 2 MiB"
+            "2 s: moving: 10 MiB of 30 MiB, 5.00 MiB/s, 4 s left, 1 of 3 ranks complete; behind: n1 2 MiB"
         );
         let json = serde_json::to_string(&at).expect("plain data");
         assert_eq!(
