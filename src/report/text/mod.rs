@@ -66,7 +66,8 @@ fn heading(summary: &Summary, lines: &mut LabelledLines) {
     let Summary { engine, transport, .. } = summary;
     let peers = count(summary.peers as u64, "peer");
     let segments = units::segments(summary.segment_bytes);
-    let title = format!("{engine} over {transport}, {peers}, {segments}, seed {}", summary.seed);
+    let ranks = if transport == "local" { "threads of one process" } else { "ranks over MPI" };
+    let title = format!("engine {engine}, {ranks}: {peers}, {segments}, seed {}", summary.seed);
     lines.text += &(escape::wrapped(&title, 2, lines.columns) + "\n");
     let files = count(summary.files, "file");
     let segments = count(summary.segments, "segment");
