@@ -3,6 +3,8 @@
 
 #[path = "stage/tree.rs"]
 mod tree;
+#[path = "stage/cloning.rs"]
+mod cloning;
 #[path = "stage/disks.rs"]
 mod disks;
 #[path = "stage/dry_run.rs"]
@@ -120,7 +122,7 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     let node = json["nodes"][0].as_object().expect("an object");
     assert_eq!(node["state"], "complete");
     let names: Vec<_> = node.keys().map(String::as_str).collect();
-    let expected = "complete_destinations destinations host kept_bytes moved_bytes rank reason resumed_bytes \
+    let expected = "cloned_bytes complete_destinations destinations host kept_bytes moved_bytes rank reason resumed_bytes \
         served_bytes source_read_bytes state tree_bytes written_by";
     assert_eq!(names.join(" "), expected);
     assert_eq!(node["source_read_bytes"], json["source_bytes_read"]);

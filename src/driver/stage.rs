@@ -70,6 +70,8 @@ pub struct StagedRank {
     pub source_bytes: u64,
     /// Destinations that have everything.
     pub complete_destinations: u64,
+    /// Bytes at its destinations that share blocks with the source.
+    pub cloned_bytes: u64,
     /// Why its tree is not complete.
     pub problem: Option<String>,
 }
@@ -213,6 +215,7 @@ impl Ready {
             served_bytes: self.io.metrics.served_bytes,
             source_bytes: self.io.source_bytes,
             complete_destinations: self.io.complete as u64,
+            cloned_bytes: self.io.cloned_bytes,
             problem: self.io.problem().filter(|_| self.writes),
         };
         // Its workers end with it.

@@ -83,6 +83,8 @@ pub(super) struct TreeIo {
     pub(super) metrics: RankMetrics,
     /// Bytes read from the source.
     pub(super) source_bytes: u64,
+    /// Bytes at its destinations that share blocks with the source.
+    pub(super) cloned_bytes: u64,
     /// Until the swarm opens; none where no trace is kept.
     pub(super) waits: Option<TraceRecorder>,
 }
@@ -115,6 +117,7 @@ impl TreeIo {
             complete: 0,
             metrics: RankMetrics::default(),
             source_bytes: 0,
+            cloned_bytes: 0,
             waits: None,
         }
     }
@@ -214,8 +217,9 @@ impl TreeIo {
                 };
                 inputs.push(Input::Checked { from, segment, verdict });
             }
-            Done::Written { segment, problem } => {
+            Done::Written { segment, cloned_bytes, problem } => {
                 self.writing -= 1;
+                self.cloned_bytes += cloned_bytes;
                 self.cache.note_written(segment);
                 match problem {
                     None => drop(self.on_disk.insert(segment)),

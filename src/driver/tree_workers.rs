@@ -16,7 +16,7 @@ use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::sync::SegQueue;
 use crate::sync::channel::{self, Receiver, Sender};
-use crate::tree::{Destinations, Layout, SegmentDigest, TreeSource};
+use crate::tree::{ClonedAt, Destinations, Layout, SegmentDigest, SegmentWritten, TreeSource};
 use crate::verify::Digest;
 
 /// What a peer has on disk, and what it writes to.
@@ -55,6 +55,8 @@ pub(super) enum Done {
     /// A segment lies on every destination that is left, or there is none left: why.
     Written {
         segment: SegmentId,
+        /// Bytes at destinations that share blocks with the source.
+        cloned_bytes: u64,
         problem: Option<String>,
     },
     Loaded {
@@ -156,7 +158,7 @@ impl Disk {
                 let sealed = slot.check_by(|_| fits && found.digest == digest).ok();
                 report(Done::Checked { from, segment, sealed: sealed.clone() });
                 if let Some(sealed) = sealed {
-                    self.write((segment, &sealed, &found), report, trace);
+                    self.write((segment, &sealed, &found), None, report, trace);
                 }
             }
             Task::Load { to, requested, digest, slot } => {
@@ -194,13 +196,17 @@ impl Disk {
         report: &impl Fn(Done),
         trace: &mut Option<TraceRecorder>,
     ) {
-        let read = timed(trace, SpanKind::Read, self.traced_as(segment), || match &self.source {
-            Some(source) => {
-                source.read(segment, slot.bytes_mut()).map_err(|error| error.to_string())
+        let read = timed(trace, SpanKind::Read, self.traced_as(segment), || {
+            let source = self.source.as_ref().ok_or("this rank reads no source")?;
+            let out = slot.bytes_mut();
+            match self.destinations.clone_from(source, segment, out) {
+                Some(cloned) => Ok((self.layout.bytes_of(segment), Some(cloned))),
+                None => {
+                    source.read(segment, out).map(|read| (read, None)).map_err(|e| e.to_string())
+                }
             }
-            None => Err("this rank reads no source".to_owned()),
         });
-        let read = match read {
+        let (read, cloned) = match read {
             Ok(read) => read,
             Err(error) => {
                 return report(Done::Read { segment, result: Err(error.into()) });
@@ -211,23 +217,25 @@ impl Disk {
         let Ok(sealed) = slot.check_by(|_| true) else { return };
         let result = Ok((found.digest, sealed.clone()));
         report(Done::Read { segment, result });
-        self.write((segment, &sealed, &found), report, trace);
+        self.write((segment, &sealed, &found), cloned, report, trace);
     }
 
     fn write(
         &self,
         (segment, sealed, digest): (SegmentId, &SealedSegment, &SegmentDigest),
+        cloned: Option<ClonedAt>,
         report: &impl Fn(Done),
         trace: &mut Option<TraceRecorder>,
     ) {
         // A peer without destinations, a source, only reads.
         let mut nowhere = None;
         let trace = if self.destinations.is_empty() { &mut nowhere } else { trace };
-        let write = || self.destinations.write(segment, sealed.bytes(), digest);
-        let goes_on = timed(trace, SpanKind::Written, self.traced_as(segment), write);
+        let write = || self.destinations.write(segment, sealed.bytes(), digest, cloned);
+        let SegmentWritten { goes_on, cloned_bytes } =
+            timed(trace, SpanKind::Written, self.traced_as(segment), write);
         let lost = !goes_on && !self.destinations.is_empty();
         let problem = lost.then(|| self.destinations.messages().join("; "));
-        report(Done::Written { segment, problem });
+        report(Done::Written { segment, cloned_bytes, problem });
     }
 
     /// Reads from a destination; from the source where that fails.
@@ -274,7 +282,7 @@ mod loom_tests {
         if let Some(sealed) = sealed {
             assert_eq!(sealed.bytes(), bytes, "nobody writes there while it is written to disk");
             drop(sealed);
-            report(Done::Written { segment, problem: None });
+            report(Done::Written { segment, cloned_bytes: 0, problem: None });
         }
     }
 

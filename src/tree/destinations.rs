@@ -4,6 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{
     Destination, DestinationError, PartSegments, Published, Room, SegmentDigest, Shortage,
+    TreeSource,
 };
 use crate::manifest::{SegmentId, SegmentSet};
 
@@ -19,6 +20,19 @@ pub struct Destinations {
 struct Member {
     destination: Destination,
     failed: Mutex<Option<DestinationError>>,
+}
+
+/// The place of a destination that shares a segment with the source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClonedAt(usize);
+
+/// What became of a segment that was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentWritten {
+    /// Whether any destination is left that works.
+    pub goes_on: bool,
+    /// Bytes at destinations that were not written: they share blocks.
+    pub cloned_bytes: u64,
 }
 
 impl Member {
@@ -140,16 +154,52 @@ impl Destinations {
         errors
     }
 
-    /// Writes a segment to those that take and lack it. Returns whether any is left that works.
-    pub fn write(&self, segment: SegmentId, payload: &[u8], digest: &SegmentDigest) -> bool {
-        let segment = self.here(segment);
-        let written = self.all.iter().filter_map(|member| {
-            member.attempt(|destination| match segment {
-                Some(segment) => destination.write(segment, payload, digest),
-                None => Ok(()),
+    /// Has the first destination that can share a segment with the source, and reads it as it lies there into
+    /// the front of `out`. None where it is to be read from the source.
+    pub fn clone_from(
+        &self,
+        source: &TreeSource,
+        segment: SegmentId,
+        out: &mut [u8],
+    ) -> Option<ClonedAt> {
+        let here = self.here(segment)?;
+        let mut members = self.all.iter().enumerate().filter(|(_, one)| one.failed().is_none());
+        members.find_map(|(place, member)| {
+            let cloned = source
+                .lend(segment, |file| member.destination.clone_from(here, file, out))
+                // Whoever reads it then is told why the source can't be read.
+                .ok()??;
+            cloned.is_ok().then_some(ClonedAt(place))
+        })
+    }
+
+    /// Writes a segment to those that take and lack it, but for what shares blocks with the destination that
+    /// has it already.
+    pub fn write(
+        &self,
+        segment: SegmentId,
+        payload: &[u8],
+        digest: &SegmentDigest,
+        cloned: Option<ClonedAt>,
+    ) -> SegmentWritten {
+        let here = self.here(segment);
+        let mut cloned_bytes = 0;
+        let written = self.all.iter().enumerate().filter_map(|(place, member)| {
+            member.attempt(|destination| {
+                let Some(segment) = here else { return Ok(()) };
+                let is_shared = cloned.is_some_and(|ClonedAt(holder)| {
+                    let holder_is = &self.all[holder].destination;
+                    place == holder || destination.clone_beside(segment, holder_is).is_ok()
+                });
+                if !is_shared {
+                    return destination.write(segment, payload, digest);
+                }
+                cloned_bytes += payload.len() as u64;
+                destination.note_written(segment, digest)
             })
         });
-        written.count() > 0
+        let goes_on = written.count() > 0;
+        SegmentWritten { goes_on, cloned_bytes }
     }
 
     /// Reads a segment from the first that has it; none where none has it.

@@ -165,6 +165,25 @@ impl TreeSource {
         Ok(self.layout.bytes_of(segment))
     }
 
+    /// Has somebody else read a part of a large file, and checks afterwards that it is still the one that was
+    /// listed; none where the segment is no such part.
+    pub(super) fn lend<T>(
+        &self,
+        segment: SegmentId,
+        read: impl FnOnce(&OwnedFd) -> T,
+    ) -> Result<Option<T>, SourceError> {
+        let SegmentPlace::Part(extent) = self.layout.place(segment) else { return Ok(None) };
+        let check = |file: &OwnedFd| self.read_at(extent.entry, file, 0, &mut []);
+        let lent = self.large_file(extent.entry).and_then(|file| {
+            // From here on it is known which file this is.
+            check(&file)?;
+            let found = read(&file);
+            check(&file)?;
+            Ok(Some(found))
+        });
+        lent.map_err(|cause| self.error(extent.entry, cause))
+    }
+
     /// Reads a file in some way, and checks afterwards that it is still the one that was listed.
     pub(super) fn read_by<T>(
         &self,

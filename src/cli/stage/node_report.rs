@@ -38,6 +38,8 @@ pub(super) struct NodeReport {
     pub(super) kept_bytes: u64,
     pub(super) resumed_bytes: u64,
     pub(super) source_read_bytes: u64,
+    /// Bytes at its destinations that share blocks with the source.
+    pub(super) cloned_bytes: u64,
     /// The bytes of the files that each of its destinations is to have; 0 where another rank writes them.
     pub(super) tree_bytes: u64,
 }
@@ -57,6 +59,7 @@ impl NodeReport {
             kept_bytes: 0,
             resumed_bytes: 0,
             source_read_bytes: 0,
+            cloned_bytes: 0,
             tree_bytes: 0,
         }
     }
@@ -72,6 +75,7 @@ impl NodeReport {
         self.served_bytes += staged.served_bytes;
         self.source_read_bytes += staged.source_bytes;
         self.complete_destinations += staged.complete_destinations;
+        self.cloned_bytes += staged.cloned_bytes;
         if let Some(problem) = staged.problem {
             self.fail(problem);
         }

@@ -181,6 +181,11 @@ impl StageSummary<'_> {
             size(self.sum(|node| node.kept_bytes) as f64),
             size(self.sum(|node| node.resumed_bytes) as f64)
         ));
+        let cloned = self.sum(|node| node.cloned_bytes);
+        if cloned > 0 {
+            lines
+                .push(format!("{} cloned: they share blocks with the source", size(cloned as f64)));
+        }
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} times {of}", self.seconds / bound));
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fstat, futimens,
-    openat, readlinkat, statat, unlinkat,
+    ioctl_ficlone, openat, readlinkat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -46,6 +46,8 @@ pub(super) struct Traits {
     pub(super) folds: bool,
     /// Whether files can have extended attributes.
     pub(super) xattrs: bool,
+    /// Whether files can share blocks.
+    pub(super) clones: bool,
 }
 
 /// The units that file systems keep times in, nanoseconds.
@@ -78,7 +80,7 @@ impl Traits {
         let all = Mode::RWXU | Mode::RWXG | Mode::RWXO;
         let key = format!("{:032x}", rand::random::<u128>());
         let flags =
-            OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut name = format!(".mpiswarm-{key}{COMPOSED}.part");
         let mut file = openat(folder, &*name, flags, all);
         if file.is_err() {
@@ -92,6 +94,8 @@ impl Traits {
         let found = futimens(&file, &times(time)).and_then(|()| fstat(&file));
         let folds = folds(folder, &name);
         let xattrs = takes_xattrs(&file);
+        // A file without bytes is a clone of itself, where there are clones.
+        let clones = ioctl_ficlone(&file, &file).is_ok();
         // If it stays, the next run removes it.
         let _ = unlinkat(folder, &*name, AtFlags::empty());
         let found = found?;
@@ -100,7 +104,8 @@ impl Traits {
             nanoseconds(time).div_euclid(*unit) * unit == nanoseconds(kept)
         };
         let time_unit = TIME_UNITS.into_iter().find(is_unit).unwrap_or(1);
-        Ok(Self { mode: found.st_mode & 0o777, time_unit, uid: found.st_uid, folds, xattrs })
+        let (mode, uid) = (found.st_mode & 0o777, found.st_uid);
+        Ok(Self { mode, time_unit, uid, folds, xattrs, clones })
     }
 
     /// Whether a time is what the file system made of another.

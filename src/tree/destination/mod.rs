@@ -4,6 +4,7 @@
 //! that of the manifest, so that a rerun finds them. [`Destination::publish`] then moves each new entry to
 //! its place with one rename: a new tree appears whole, an existing one is updated file by file.
 
+mod cloning;
 mod destination_error;
 mod folder_cache;
 mod folder_lock;

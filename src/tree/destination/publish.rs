@@ -9,12 +9,13 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, RenameFlags, chownat, copy_file_range, fstat, linkat, openat,
-    renameat, renameat_with, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Mode, OFlags, RenameFlags, chownat, fstat, linkat, openat, renameat,
+    renameat_with, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::super::{Attributes, EntryKind, Extent, FilterVerdict, SegmentPlace, TreePath};
+use super::cloning::copy_range;
 use super::folder_cache::{BASE, Site, allow, open_folder};
 use super::look::{Presence, modified, stat, times, type_of};
 use super::segment_io::open_to_read;
@@ -213,26 +214,14 @@ impl Destination {
         let parent = self.folders.folder(Site::Final, self.folders.parent(entry))?;
         let from = open_to_read(&parent, self.folders.name(entry))?;
         let to = self.large_file(entry)?;
-        let (mut from_at, mut to_at, mut left) = (offset, offset, bytes);
-        while left > 0 {
-            match copy_file_range(&from, Some(&mut from_at), &*to, Some(&mut to_at), left) {
-                Ok(0) => return Err(io::Error::other("shorter than it was")),
-                Ok(copied) => left -= copied,
-                Err(Errno::INTR) => {}
-                // EXDEV, EINVAL, ENOSYS: not every file system copies by itself.
-                Err(_) => {
-                    let mut buffer = vec![0; bytes];
-                    self.read_extent(
-                        Site::Final,
-                        &Extent { entry, offset, bytes },
-                        false,
-                        &mut buffer,
-                    )?;
-                    return self.write_extent(&Extent { entry, offset, bytes }, &buffer);
-                }
-            }
+        if copy_range(&from, &to, offset..offset + bytes as u64).is_ok() {
+            return Ok(());
         }
-        Ok(())
+        // EXDEV, EINVAL, ENOSYS: not every file system copies by itself.
+        let mut buffer = vec![0; bytes];
+        let extent = Extent { entry, offset, bytes };
+        self.read_extent(Site::Final, &extent, false, &mut buffer)?;
+        self.write_extent(&extent, &buffer)
     }
 
     /// Sets owner, attributes, mode and time where they differ; `also` is added to the mode.

@@ -1,7 +1,9 @@
 //! Segments in and out of the files of a destination.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -47,8 +49,18 @@ impl Destination {
                 self.write_packed(self.layout.packed(files), payload)?;
             }
         }
+        self.note_written(segment, digest)
+    }
+
+    /// Takes a segment as written that lies in files of the partial tree.
+    pub(in super::super) fn note_written(
+        &self,
+        segment: SegmentId,
+        digest: &SegmentDigest,
+    ) -> Result<(), DestinationError> {
+        let bytes = self.layout.bytes_of(segment) as u64;
         // ORDERING: Relaxed; a statistic, publishes nothing.
-        let written = self.written_bytes.fetch_add(payload.len() as u64, Ordering::Relaxed);
+        let written = self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         self.journal.add(segment, digest).map_err(|cause| {
             let path = self.dir.join(CONTROL).join(&self.partial_name).join("journal");
             DestinationError::at(path, written, cause)
@@ -62,21 +74,24 @@ impl Destination {
     /// Writes what of a part of a large file is data.
     pub(super) fn write_extent(&self, extent: &Extent, payload: &[u8]) -> io::Result<()> {
         let file = self.large_file(extent.entry)?;
-        let EntryKind::File { data, .. } = &self.manifest.entries[extent.entry as usize].kind
-        else {
-            return Ok(());
+        let within = |at: u64| usize::try_from(at - extent.offset).unwrap_or(payload.len());
+        self.data_within(extent).try_for_each(|range| {
+            write_all(&file, &payload[within(range.start)..within(range.end)], range.start)
+        })
+    }
+
+    /// Where a part of a large file has data.
+    pub(super) fn data_within(&self, extent: &Extent) -> impl Iterator<Item = Range<u64>> {
+        let ranges = match &self.manifest.entries[extent.entry as usize].kind {
+            EntryKind::File { data: Some(ranges), .. } => ranges,
+            EntryKind::File { data: None, .. } => slice::from_ref(&(0..u64::MAX)),
+            EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => &[],
         };
-        let end = extent.offset + payload.len() as u64;
-        let whole = extent.offset..end;
+        let (start, end) = (extent.offset, extent.offset + extent.bytes as u64);
         // Ranges are ascending: those before this part are skipped without a look at each.
-        let ranges = data.as_deref().unwrap_or(std::slice::from_ref(&whole));
-        let first = ranges.partition_point(|range| range.end <= extent.offset);
-        for range in ranges[first..].iter().take_while(|range| range.start < end) {
-            let (from, to) = (range.start.max(extent.offset), range.end.min(end));
-            let within = |at: u64| usize::try_from(at - extent.offset).unwrap_or(payload.len());
-            write_all(&file, &payload[within(from)..within(to)], from)?;
-        }
-        Ok(())
+        let first = ranges.partition_point(|range| range.end <= start);
+        let within = ranges[first..].iter().take_while(move |range| range.start < end);
+        within.map(move |range| range.start.max(start)..range.end.min(end))
     }
 
     /// A large file of the partial tree, at its full size.
@@ -258,7 +273,7 @@ fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn read_exact(file: &OwnedFd, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
+pub(super) fn read_exact(file: &OwnedFd, mut out: &mut [u8], mut at: u64) -> io::Result<()> {
     while !out.is_empty() {
         match pread(file, &mut *out, at) {
             Ok(0) => return Err(io::Error::other("shorter than it was")),

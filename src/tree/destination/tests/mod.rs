@@ -5,6 +5,7 @@ use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 
+mod cloned_parts;
 mod hostile_names;
 mod interrupted;
 mod random_trees;
@@ -415,7 +416,7 @@ fn one_destination_of_several_fails_and_the_others_go_on() {
     for segment in all.missing().iter() {
         let payload = source.payload(&source.manifest(), &layout, segment);
         let digest = SegmentDigest::of(&layout, segment, &payload);
-        assert!(all.write(segment, &payload, &digest));
+        assert!(all.write(segment, &payload, &digest, None).goes_on);
         let mut out = vec![0; layout.segment_bytes()];
         assert_eq!(all.read(segment, &mut out), Some(payload.len()));
     }
