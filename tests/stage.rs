@@ -36,6 +36,8 @@ mod resuming;
 mod together;
 #[path = "stage/folding.rs"]
 mod folding;
+#[path = "stage/writers.rs"]
+mod writers;
 #[cfg(feature = "mpi")]
 mod launch;
 #[cfg(feature = "mpi")]

@@ -119,8 +119,8 @@ pub(super) struct StageArgs {
     /// host together at most 1G, or a quarter of what is available if that is less]
     #[arg(long, value_name = "BYTES")]
     pub(super) memory: Option<MemoryBytes>,
-    /// Threads of a rank that read, hash and write, 1 to 1024 [default: its share of the cores, less one,
-    /// at least 2, at most 8]
+    /// Threads of a rank that read, hash and write, 1 to 1024 [default: its share of the cores, less one; one
+    /// more than it has DIRs, if that is more; at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
     /// Most bytes of segments a second that each rank sends to others, and receives from them, also within one

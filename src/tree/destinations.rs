@@ -1,12 +1,14 @@
 //! Several destinations of one node: a segment is read and hashed once, and written to all.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use super::{
     Destination, DestinationError, PartSegments, Published, Room, SegmentDigest, Shortage,
     TreeSource,
 };
 use crate::manifest::{SegmentId, SegmentSet};
+use crate::spawn;
 
 /// Destinations of one manifest. One that fails drops out, and the others go on.
 #[derive(Debug)]
@@ -84,6 +86,11 @@ impl Destinations {
             return SegmentSet::all_of(segments);
         }
         self.part.as_ref().map_or_else(SegmentSet::default, PartSegments::others)
+    }
+
+    /// How many there are, failed or not.
+    pub fn count(&self) -> usize {
+        self.all.len()
     }
 
     /// Whether there is none, failed or not.
@@ -184,7 +191,11 @@ impl Destinations {
     ) -> SegmentWritten {
         let here = self.here(segment);
         let mut cloned_bytes = 0;
-        let written = self.all.iter().enumerate().filter_map(|(place, member)| {
+        // Threads that write neighbouring segments begin at different disks, and do not wait in turn for each.
+        let count = self.all.len();
+        let first = segment.index() % count.max(1);
+        let members = self.all.iter().enumerate().cycle().skip(first).take(count);
+        let written = members.filter_map(|(place, member)| {
             member.attempt(|destination| {
                 let Some(segment) = here else { return Ok(()) };
                 let is_shared = cloned.is_some_and(|ClonedAt(holder)| {
@@ -214,8 +225,24 @@ impl Destinations {
         })
     }
 
-    /// Publishes all that work: what each did, or none where it has failed.
+    /// Publishes all that work, side by side, since most of the time each waits for its disk: what each did, or
+    /// none where it has failed.
     pub fn publish(&self) -> Vec<Option<Published>> {
-        self.all.iter().map(|member| member.attempt(Destination::publish)).collect()
+        let publish = |member: &Member| member.attempt(Destination::publish);
+        let Some((first, others)) = self.all.split_first() else { return Vec::new() };
+        thread::scope(|scope| {
+            let start = |member| {
+                let begun = spawn::start_scoped(scope, "to publish", move || publish(member));
+                (member, begun)
+            };
+            let begun: Vec<_> = others.iter().map(start).collect();
+            let mut published = vec![publish(first)];
+            published.extend(begun.into_iter().map(|(member, begun)| match begun {
+                Ok(thread) => thread.join().expect("an error of a disk is no panic"),
+                // Without a thread its turn comes now.
+                Err(_) => publish(member),
+            }));
+            published
+        })
     }
 }

@@ -28,6 +28,7 @@ use rayon::prelude::*;
 
 use super::stage_args::StageArgs;
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal, trace_output, writable};
+use crate::config::ranges::Threads;
 use crate::config::{Config, RateLimits};
 use crate::driver::stage::{StagePart, stage_here};
 use crate::escape;
@@ -201,11 +202,13 @@ fn memory_bytes(args: &StageArgs, ranks_here: usize, segment_bytes: u64) -> u64 
     args.memory.map_or(enough.min(most), |memory| memory.get())
 }
 
-/// Threads of this rank that read, hash and write: its share of the cores, less the one that talks to other
-/// ranks; one rank alone talks to nobody.
-fn workers(args: &StageArgs, share: CoreShare, is_alone: bool) -> usize {
+/// Threads of this rank that read, hash and write, unless `--workers` says: its share of the cores, less the one that
+/// talks to other ranks; one rank alone talks to nobody.
+// A thread that waits for its disk needs no core. So there is one for each destination, and one that hashes
+// meanwhile.
+fn workers(share: CoreShare, is_alone: bool, destinations: usize) -> usize {
     let spare = if is_alone { share.cores() } else { share.workers() };
-    args.workers.map_or(spare.clamp(WORKERS_LEAST, WORKERS_MAX), |workers| workers.get())
+    spare.max(destinations.saturating_add(1)).clamp(WORKERS_LEAST, WORKERS_MAX)
 }
 
 /// What one rank does: open its destinations, take part, report.
@@ -269,6 +272,8 @@ impl RankSetup {
 
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
         let share = CoreShare::new(&at.cores, at.ranks_here);
+        let by_default = workers(share, at.is_alone, self.destinations.count());
+        let workers = args.workers.map_or(by_default, Threads::get);
         let segment_bytes = self.layout.segment_bytes();
         let config = config(args, segment_bytes, at.has_links || at.lowest.is_limited());
         let part = StagePart {
@@ -282,7 +287,7 @@ impl RankSetup {
             needed,
             seed: args.shared.seed.get(),
             memory_bytes: memory_bytes(args, at.ranks_here, segment_bytes as u64),
-            workers: workers(args, share, at.is_alone),
+            workers,
             has_own_core: share.has_own_core(),
             trace: args.trace.as_ref().map(|_| TraceLog::default()),
         };
@@ -377,5 +382,21 @@ fn stage_locally(args: &StageArgs) -> u8 {
             terminal::error(&error.to_string());
             FAILED
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_a_thread_for_each_disk_and_one_that_hashes_within_the_usual_bounds() {
+        // A rank that shares its core with others.
+        let none = CoreShare::default();
+        let of = |destinations| workers(none, false, destinations);
+        assert_eq!([0, 1, 2, 3, 7, 8, usize::MAX].map(of), [2, 2, 3, 4, 8, 8, WORKERS_MAX]);
+        let all = CoreShare::new(&Cores::mine(), 1);
+        let own = all.cores().clamp(WORKERS_LEAST, WORKERS_MAX);
+        assert_eq!(workers(all, true, 1), own, "cores count where there are more");
     }
 }
