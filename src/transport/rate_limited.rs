@@ -161,8 +161,12 @@ where
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
         for completion in &events.completions {
-            if let Completion::Arrived { from, segment, .. } = completion {
-                self.end_request(*from, *segment);
+            if let Completion::Arrived { from, segment, slot } = completion
+                && self.end_request(*from, *segment)
+                && let Some(down) = &mut self.down
+            {
+                // It may have come compressed.
+                down.give_back((self.bytes_of)(*segment).saturating_sub(slot.bytes().len()));
             }
         }
         if self.unsent.is_empty() && self.unrequested.is_empty() {
@@ -322,6 +326,22 @@ mod tests {
         limited.forget(OTHER, SegmentId(0)).expect("local");
         polled(&mut limited);
         assert!(messages(&mut other).is_empty(), "nothing was given back");
+    }
+
+    #[test]
+    fn a_segment_that_comes_compressed_costs_what_came() {
+        let time = Cell::new(Timestamp::default());
+        let (end, mut other) = ends();
+        let mut limited = RateLimited::new(end, both(RATE), || time.get(), |_| SEGMENT);
+        let pool = Pool::new(8, SEGMENT).expect("a little memory");
+        limited.expect(OTHER, SegmentId(0), pool.take().expect("8")).expect("local");
+        limited.send(OTHER, &request(0..2)).expect("local");
+        assert_eq!(messages(&mut other), [request([0])]);
+        let payload = pool.take().expect("8").fill(SEGMENT / 4).seal_unchecked();
+        other.serve(LIMITED, requested(0), payload).expect("local");
+        polled(&mut limited);
+        time.set(limited.deadline().expect("one waits"));
+        assert_eq!(time.get(), Timestamp::default() + SEGMENT_TIME / 4);
     }
 
     #[test]
