@@ -10,6 +10,9 @@ mod disks;
 #[path = "stage/dry_run.rs"]
 mod dry_run;
 #[cfg(feature = "mpi")]
+#[path = "stage/compressed.rs"]
+mod compressed;
+#[cfg(feature = "mpi")]
 #[path = "stage/each.rs"]
 mod each;
 #[path = "stage/faults.rs"]
@@ -125,7 +128,7 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     assert_eq!(node["state"], "complete");
     let names: Vec<_> = node.keys().map(String::as_str).collect();
     let expected = "cloned_bytes complete_destinations destinations host kept_bytes moved_bytes rank reason resumed_bytes \
-        served_bytes source_read_bytes state tree_bytes written_by";
+        sent_bytes served_bytes source_read_bytes state tree_bytes written_by";
     assert_eq!(names.join(" "), expected);
     assert_eq!(node["source_read_bytes"], json["source_bytes_read"]);
     let manifest = to.path().join(".mpiswarm/tree.manifest");

@@ -6,13 +6,14 @@ use std::str::FromStr;
 
 use clap::{Args as ClapArgs, ValueEnum};
 
+use super::flags;
 use super::limit_rate::LimitRate;
 use super::node_flags::NodeFlags;
 use super::selection_flags::{AttributeFlags, Links, OnlyPattern, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
-use crate::config::RateLimits;
 use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
+use crate::config::{Compress, RateLimits};
 #[cfg(feature = "mpi")]
 use crate::escape;
 
@@ -127,6 +128,10 @@ pub(super) struct StageArgs {
     /// host: such as 100M for each direction, or up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
     #[arg(long, value_name = "RATE")]
     pub(super) limit_rate: Option<LimitRate>,
+    /// Which segments cross compressed, by zstd; what is verified is what they were before. It needs memory for 6 to
+    /// 24 segments more
+    #[arg(long, value_name = "WHEN", value_parser = flags::choice::<Compress>(), default_value_t)]
+    pub(super) compress: Compress,
     /// How progress is shown on stderr; `json`: a line a second with phase (listing, moving, writing), elapsed_s,
     /// verified_bytes, wanted_bytes, bytes_per_second, left_s, ranks_complete, ranks, behind
     #[arg(long, value_enum, default_value_t = ProgressFormat::Auto, value_name = "FORMAT", conflicts_with = "quiet")]
@@ -174,6 +179,7 @@ impl StageArgs {
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
         let sources = self.sources.iter().map(|source| escape::path(source).to_string());
         let bytes = self.segment_bytes.map_or("the default".to_owned(), |bytes| bytes.to_string());
+        let AttributeFlags { owner, xattrs } = self.attributes;
         let plain = [
             // All ranks keep a trace, or none does.
             ("the command", self.trace.as_ref().map_or("stage", |_| "stage --trace").to_owned()),
@@ -182,9 +188,10 @@ impl StageArgs {
             ("--segment-bytes", bytes),
             ("--include and --exclude", self.selection.0.text()),
             ("--only", OnlyPattern::texts(&self.only)),
+            ("--compress", self.compress.to_string()),
             ("--links", format!("{:?}", self.links).to_lowercase()),
-            ("--owner", self.attributes.owner.to_string()),
-            ("--xattrs", self.attributes.xattrs.to_string()),
+            // Together, since a fingerprint has words for 15 options.
+            ("--owner and --xattrs", format!("{owner} and {xattrs}")),
             ("--delete", self.delete.to_string()),
             ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),

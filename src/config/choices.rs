@@ -109,6 +109,18 @@ choice! {
 }
 
 choice! {
+    /// Which segments cross compressed.
+    pub enum Compress, default Never {
+        /// None.
+        Never = "never",
+        /// Those to other hosts, while compressing and sending one takes less time than sending it as it is.
+        Auto = "auto",
+        /// All that become shorter, also within a host.
+        Always = "always",
+    }
+}
+
+choice! {
     /// How the tracker counts the requests to each node.
     pub enum CounterKind, default Atomic {
         /// Plain numbers behind one mutex.

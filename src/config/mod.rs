@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub(crate) use choices::choice;
 pub use choices::{
-    Admission, Balance, Buffers, Choice, CounterKind, Engine, IndexKind, Selection, UnknownChoice,
-    Verify,
+    Admission, Balance, Buffers, Choice, Compress, CounterKind, Engine, IndexKind, Selection,
+    UnknownChoice, Verify,
 };
 pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
 pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};

@@ -2,6 +2,8 @@
 //! node alike: the tracker and the peers of a swarm, and the nodes of a broadcast without one.
 
 mod checks;
+mod compression;
+pub(crate) mod frames;
 mod peer_io;
 mod segment_cache;
 #[cfg(feature = "mpi")]
@@ -18,6 +20,8 @@ pub(crate) mod stopwatch;
 #[cfg(feature = "mpi")]
 mod trace_gathering;
 mod traced_transport;
+#[cfg(all(test, feature = "zstd", not(loom)))]
+mod stage_tests;
 #[cfg(all(test, not(loom)))]
 mod tests;
 pub(crate) mod writer;

@@ -6,11 +6,12 @@ use std::thread;
 
 use crossbeam::sync::Parker;
 
+use super::compression::CompressionPolicy;
 use super::job::JobError;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
 use super::tree_workers::{Disk, TreePublished, TreeWorkers, publish};
 use super::{Idle, run_traced, run_tracker};
-use crate::config::{Config, RateLimits};
+use crate::config::{Compress, Config, RateLimits};
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::trace::{TraceLog, TraceThread, Tracer};
 use crate::metrics::usage::Meter;
@@ -49,6 +50,8 @@ pub struct StagePart {
     pub config: Config,
     /// What this rank may move to and from others.
     pub limits: RateLimits,
+    /// Which segments it sends compressed; all ranks have the same.
+    pub compress: Compress,
     /// Determines all random choices.
     pub seed: u64,
     /// Memory for segments, bytes.
@@ -67,6 +70,8 @@ pub struct StagePart {
 pub struct StagedRank {
     pub received_bytes: u64,
     pub served_bytes: u64,
+    /// Bytes that crossed of those that it served: fewer where they were compressed.
+    pub sent_bytes: u64,
     pub source_bytes: u64,
     /// Destinations that have everything.
     pub complete_destinations: u64,
@@ -94,7 +99,18 @@ pub fn slots_least(config: &Config) -> usize {
     LOAD_SLOTS + config.uploads + 2
 }
 
-struct Ready {
+/// Memory beside that for compressing, in segments: frames that are being sent, and one that each worker reads.
+pub fn slots_to_compress(config: &Config, workers: usize) -> usize {
+    frame_slots(config) + workers
+}
+
+/// Segments that a rank sends at a time.
+fn frame_slots(config: &Config) -> usize {
+    // To slow receivers it sends as many beside.
+    config.uploads * if config.paced { 2 } else { 1 }
+}
+
+pub(super) struct Ready {
     peer: Peer,
     io: TreeIo,
     /// Whether this rank has destinations.
@@ -116,11 +132,22 @@ impl StagePart {
         StagedRank { complete_destinations, problem, ..StagedRank::default() }
     }
 
+    /// Whether this rank may send or receive frames. `near` tells by node whether it is on this host.
+    fn takes_frames(&self, near: &[bool]) -> bool {
+        match self.compress {
+            Compress::Never => false,
+            Compress::Auto => near.contains(&false),
+            Compress::Always => near.len() > NODES_ALONE as usize,
+        }
+    }
+
     /// Slots for segments in memory, among `nodes` nodes.
     fn slots(&self, nodes: u32) -> usize {
         let slots = self.memory_bytes / self.layout.segment_bytes().max(1) as u64;
-        let least = slots_least(&self.config);
-        usize::try_from(slots).unwrap_or(usize::MAX).max(least).min(self.slots_most(nodes))
+        let compresses = self.compress != Compress::Never && nodes > NODES_ALONE;
+        let beside = if compresses { slots_to_compress(&self.config, self.workers) } else { 0 };
+        let slots = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(beside);
+        slots.max(slots_least(&self.config)).min(self.slots_most(nodes))
     }
 
     /// What the tracker among `nodes` nodes is to know.
@@ -138,12 +165,29 @@ impl StagePart {
         under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
     }
 
-    fn ready(
+    /// Slots for segments, and how they are compressed, if they are.
+    fn memory(
+        &self,
+        near: Vec<bool>,
+        nodes: u32,
+    ) -> Result<(Pool, Option<CompressionPolicy>), StoreError> {
+        let segment_bytes = self.layout.segment_bytes();
+        let pool = Pool::new(self.slots(nodes), segment_bytes)?;
+        if !self.takes_frames(&near) {
+            return Ok((pool, None));
+        }
+        let frames = Pool::new(frame_slots(&self.config), segment_bytes)?;
+        Ok((pool, Some(CompressionPolicy::new(self.compress, near, frames))))
+    }
+
+    /// `near` tells by node whether it is on this host.
+    pub(super) fn ready(
         self,
-        (node, nodes): (NodeId, u32),
+        (node, near): (NodeId, Vec<bool>),
         parker: &Parker,
         clock: &Clock,
     ) -> Result<Ready, StageError> {
+        let nodes = u32::try_from(near.len()).expect("nodes are numbered in 32 bits");
         // Each rank is a peer; that of rank 0 has the last number.
         let ranks = nodes - 1;
         let trace = self.trace.as_ref();
@@ -160,7 +204,7 @@ impl StagePart {
             .map(SegmentId)
             .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
-        let pool = Pool::new(self.slots(nodes), self.layout.segment_bytes())?;
+        let (pool, compression) = self.memory(near, nodes)?;
         let is_source = self.source.is_some();
         let writes = !self.destinations.is_empty();
         let registration = if self.destinations.is_empty() && !is_source {
@@ -180,11 +224,16 @@ impl StagePart {
         let (workers, config, has_own_core) =
             (self.workers, self.config.clone(), self.has_own_core);
         let tree = Tree { manifest: self.manifest, layout: Arc::clone(&self.layout) };
-        let disk =
-            Disk { layout: self.layout, source: self.source, destinations: self.destinations };
+        let disk = Disk {
+            layout: self.layout,
+            source: self.source,
+            destinations: self.destinations,
+            takes_frames: compression.is_some(),
+        };
         let workers =
             TreeWorkers::start(&Arc::new(disk), workers, parker.unparker(), tracer.as_ref())?;
         let mut io = TreeIo::new(node, tree, (pool, workers), Held { segments: held, digests });
+        io.compression = compression;
         io.waits = tracer.as_ref().map(|tracer| tracer.recorder(TraceThread::Communicating));
         Ok(Ready {
             peer: Peer::new((node, nodes), &registration, config),
@@ -197,7 +246,7 @@ impl StagePart {
 }
 
 impl Ready {
-    fn run(
+    pub(super) fn run(
         mut self,
         transport: &mut impl Transport,
         parker: Parker,
@@ -213,6 +262,7 @@ impl Ready {
         let staged = StagedRank {
             received_bytes: self.io.metrics.received_bytes,
             served_bytes: self.io.metrics.served_bytes,
+            sent_bytes: self.io.sent_bytes,
             source_bytes: self.io.source_bytes,
             complete_destinations: self.io.complete as u64,
             cloned_bytes: self.io.cloned_bytes,
@@ -247,7 +297,7 @@ pub fn stage_here(
     };
     let node = NodeId(1);
     let has_own_core = part.has_own_core;
-    let ready = part.ready((node, NODES_ALONE), &peer_parker, clock)?;
+    let ready = part.ready((node, vec![true; NODES_ALONE as usize]), &peer_parker, clock)?;
     let meter = Meter::default();
     let (tracked, staged) = thread::scope(|scope| {
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
@@ -314,9 +364,10 @@ mod ranks {
         let (time, layout) = (*clock, Arc::clone(&part.layout));
         let bytes_of = move |segment| layout.bytes_of(segment);
         let transport = connect(&config, world, places).map_err(named)?;
+        let near = (0..nodes).map(|node| transport.is_near(NodeId(node))).collect();
         let mut transport = RateLimited::new(transport, part.limits, move || time.now(), bytes_of);
         let parker = Parker::new();
-        let ready = part.ready((node, nodes), &parker, clock)?;
+        let ready = part.ready((node, near), &parker, clock)?;
         if world.rank() != 0 {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
             transport.into_inner().end(silence).map_err(named)?;

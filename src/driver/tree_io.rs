@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::NodeIo;
+use super::compression::CompressionPolicy;
 use super::segment_cache::SegmentCache;
 use super::stopwatch::Stopwatch;
 use super::tree_workers::{Done, Task, TreePublished, TreeWorkers};
@@ -67,7 +68,7 @@ pub(super) struct TreeIo {
     /// Segments to be read back, until a slot is vacant.
     loads: VecDeque<(NodeId, RequestedSegment)>,
     loading: usize,
-    /// Segments that are in memory, and are to be sent.
+    /// Segments that are in memory, or their frames, and are to be sent.
     ready: Vec<(NodeId, RequestedSegment, SealedSegment)>,
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     /// Writes that have not ended.
@@ -85,6 +86,10 @@ pub(super) struct TreeIo {
     pub(super) source_bytes: u64,
     /// Bytes at its destinations that share blocks with the source.
     pub(super) cloned_bytes: u64,
+    /// Bytes that crossed of what was served: those of frames where it was compressed.
+    pub(super) sent_bytes: u64,
+    /// None where no segment is compressed.
+    pub(super) compression: Option<CompressionPolicy>,
     /// Until the swarm opens; none where no trace is kept.
     pub(super) waits: Option<TraceRecorder>,
 }
@@ -118,6 +123,8 @@ impl TreeIo {
             metrics: RankMetrics::default(),
             source_bytes: 0,
             cloned_bytes: 0,
+            sent_bytes: 0,
+            compression: None,
             waits: None,
         }
     }
@@ -154,12 +161,12 @@ impl TreeIo {
         self.in_flight + free.saturating_sub(reserved)
     }
 
-    fn begin_loads(&mut self) {
+    fn begin_loads(&mut self, now: Timestamp) {
         while let Some(&(to, requested)) = self.loads.front() {
             let segment = requested.segment;
             if let Some(sealed) = self.cache.begin_send(segment) {
                 self.loads.pop_front();
-                self.ready.push((to, requested, sealed));
+                self.compress_or_send(now, to, requested, sealed);
                 continue;
             }
             let digest = self.digests.get(&segment).copied();
@@ -168,6 +175,34 @@ impl TreeIo {
             self.loading += 1;
             self.workers.begin(Task::Load { to, requested, digest, slot });
         }
+    }
+
+    fn compress_or_send(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        requested: RequestedSegment,
+        sealed: SealedSegment,
+    ) {
+        match self.compression.as_mut().and_then(|compression| compression.slot_for(to)) {
+            Some(slot) => {
+                self.workers.begin(Task::Compress { to, requested, sealed, slot, begun: now });
+            }
+            None => self.send(now, to, requested, sealed),
+        }
+    }
+
+    fn send(
+        &mut self,
+        now: Timestamp,
+        to: NodeId,
+        requested: RequestedSegment,
+        payload: SealedSegment,
+    ) {
+        if let Some(compression) = &mut self.compression {
+            compression.note_sending(now, (to, requested.segment), payload.bytes().len());
+        }
+        self.ready.push((to, requested, payload));
     }
 
     fn take_arrived(&mut self, from: NodeId, segment: SegmentId) -> Option<FilledSlot> {
@@ -190,7 +225,7 @@ impl TreeIo {
         }
     }
 
-    fn take_done(&mut self, done: Done, inputs: &mut Vec<Input<'_>>) {
+    fn take_done(&mut self, now: Timestamp, done: Done, inputs: &mut Vec<Input<'_>>) {
         match done {
             Done::Read { segment, result } => {
                 self.in_flight -= 1;
@@ -227,24 +262,18 @@ impl TreeIo {
                 }
             }
             Done::Loaded { to, requested, found } => {
-                let segment = requested.segment;
                 self.loading -= 1;
                 match found {
-                    Some((digest, sealed))
-                        // What changes from now on is not sent.
-                        if *self.digests.entry(segment).or_insert(digest) == digest =>
-                    {
-                        self.cache.insert(segment, sealed, true);
-                        let sealed = self.cache.begin_send(segment);
-                        self.ready.extend(sealed.map(|sealed| (to, requested, sealed)));
-                    }
-                    // The source was read meanwhile, and has other bytes than what was kept.
-                    Some(_) => {
-                        self.loads.push_back((to, requested));
-                        self.begin_loads();
-                    }
-                    None => inputs.push(Input::Unservable { to, segment }),
+                    Some(found) => self.take_loaded(now, (to, requested), found),
+                    None => inputs.push(Input::Unservable { to, segment: requested.segment }),
                 }
+            }
+            Done::Compressed { to, requested, payload, begun } => {
+                let plain = self.tree.layout.bytes_of(requested.segment);
+                if let Some(compression) = &mut self.compression {
+                    compression.note_compressed(now.since(begun), plain, payload.bytes().len());
+                }
+                self.send(now, to, requested, payload);
             }
             Done::Published(TreePublished { complete, problem }) => {
                 self.writing -= 1;
@@ -256,6 +285,25 @@ impl TreeIo {
                     inputs.push(Input::Published { file, problem });
                 }
             }
+        }
+    }
+
+    fn take_loaded(
+        &mut self,
+        now: Timestamp,
+        (to, requested): (NodeId, RequestedSegment),
+        (digest, sealed): (Digest, SealedSegment),
+    ) {
+        let segment = requested.segment;
+        // What changes from now on is not sent.
+        if *self.digests.entry(segment).or_insert(digest) != digest {
+            // The source was read meanwhile, and has other bytes than what was kept.
+            self.loads.push_back((to, requested));
+            return self.begin_loads(now);
+        }
+        self.cache.insert(segment, sealed, true);
+        if let Some(sealed) = self.cache.begin_send(segment) {
+            self.compress_or_send(now, to, requested, sealed);
         }
     }
 
@@ -273,7 +321,7 @@ impl TreeIo {
 impl NodeIo<Peer> for TreeIo {
     fn perform(
         &mut self,
-        _now: Timestamp,
+        now: Timestamp,
         output: Output,
         _peer: &Peer,
         transport: &mut impl Transport,
@@ -293,7 +341,7 @@ impl NodeIo<Peer> for TreeIo {
             }
             Output::Serve { to, requested } => {
                 self.loads.push_back((to, requested));
-                self.begin_loads();
+                self.begin_loads(now);
                 self.send_ready(transport)?;
             }
             Output::Forget { from, segment } if from == self.node => {
@@ -326,7 +374,7 @@ impl NodeIo<Peer> for TreeIo {
         Ok(())
     }
 
-    fn take_in(&mut self, _now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>) {
+    fn take_in(&mut self, now: Timestamp, completion: Completion, inputs: &mut Vec<Input<'_>>) {
         match completion {
             Completion::Arrived { from, segment, slot } => {
                 self.arrived.push((from, segment, slot));
@@ -334,6 +382,9 @@ impl NodeIo<Peer> for TreeIo {
             }
             Completion::Sent { to, segment } => {
                 self.cache.end_send(segment);
+                if let Some(compression) = &mut self.compression {
+                    compression.note_sent(now, to, segment);
+                }
                 inputs.push(Input::Sent { to, segment });
             }
             Completion::Forgotten { slot } => {
@@ -343,11 +394,11 @@ impl NodeIo<Peer> for TreeIo {
         }
     }
 
-    fn collect(&mut self, _now: Timestamp, _peer: &Peer, inputs: &mut Vec<Input<'_>>) {
+    fn collect(&mut self, now: Timestamp, _peer: &Peer, inputs: &mut Vec<Input<'_>>) {
         while let Some(done) = self.workers.next() {
-            self.take_done(done, inputs);
+            self.take_done(now, done, inputs);
         }
-        self.begin_loads();
+        self.begin_loads(now);
         self.publish_when_written(inputs);
         let room = self.credit();
         if room != self.room {
@@ -357,10 +408,11 @@ impl NodeIo<Peer> for TreeIo {
     }
 
     fn send_ready(&mut self, transport: &mut impl Transport) -> Result<(), TransportError> {
-        for (to, requested, sealed) in self.ready.drain(..) {
+        for (to, requested, payload) in self.ready.drain(..) {
             self.metrics.served_segments += 1;
-            self.metrics.served_bytes += sealed.bytes().len() as u64;
-            transport.serve(to, requested, sealed)?;
+            self.metrics.served_bytes += self.tree.layout.bytes_of(requested.segment) as u64;
+            self.sent_bytes += payload.bytes().len() as u64;
+            transport.serve(to, requested, payload)?;
         }
         Ok(())
     }

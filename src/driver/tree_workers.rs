@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 
 use crossbeam::sync::Unparker;
 
+use super::frames::FrameCodec;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed};
 use crate::protocol::RequestedSegment;
@@ -16,6 +17,7 @@ use crate::spawn::{self, ThreadError};
 use crate::store::{FilledSlot, SealedSegment, VacantSlot};
 use crate::sync::SegQueue;
 use crate::sync::channel::{self, Receiver, Sender};
+use crate::time::Timestamp;
 use crate::tree::{ClonedAt, Destinations, Layout, SegmentDigest, SegmentWritten, TreeSource};
 use crate::verify::Digest;
 
@@ -26,6 +28,8 @@ pub(super) struct Disk {
     /// None where this peer reads no source.
     pub(super) source: Option<TreeSource>,
     pub(super) destinations: Destinations,
+    /// Whether a segment may come as a frame.
+    pub(super) takes_frames: bool,
 }
 
 #[derive(Debug)]
@@ -37,6 +41,14 @@ pub(super) enum Task {
     /// Read a segment that is not in memory, for another peer. Without a digest it is of files that were kept
     /// by size and time: nobody has read them yet.
     Load { to: NodeId, requested: RequestedSegment, digest: Option<Digest>, slot: VacantSlot },
+    /// Compress a segment into a slot, for another peer.
+    Compress {
+        to: NodeId,
+        requested: RequestedSegment,
+        sealed: SealedSegment,
+        slot: VacantSlot,
+        begun: Timestamp,
+    },
     /// Give everything its final name.
     Publish,
 }
@@ -64,6 +76,13 @@ pub(super) enum Done {
         requested: RequestedSegment,
         /// With the digest of its bytes.
         found: Option<(Digest, SealedSegment)>,
+    },
+    Compressed {
+        to: NodeId,
+        requested: RequestedSegment,
+        /// The segment itself where its frame is not shorter.
+        payload: SealedSegment,
+        begun: Timestamp,
     },
     Published(TreePublished),
 }
@@ -98,11 +117,12 @@ impl TreeWorkers {
         let done = Arc::new(SegQueue::new());
         let threads = (0..count)
             .map(|number| {
-                let mut trace = tracer.map(|tracer| tracer.recorder(TraceThread::worker(number)));
+                let trace = tracer.map(|tracer| tracer.recorder(TraceThread::worker(number)));
                 let queue: Receiver<Task> = queue.clone();
                 let (disk, done, waker) = (Arc::clone(disk), Arc::clone(&done), waker.clone());
                 spawn::start("to read, hash and write", move || {
-                    let run = |task, report: &dyn Fn(Done)| disk.run(task, &report, &mut trace);
+                    let mut tools = (FrameCodec::default(), trace);
+                    let run = |task, report: &dyn Fn(Done)| disk.run(task, &report, &mut tools);
                     work(queue, run, &done, || waker.unpark());
                 })
             })
@@ -149,17 +169,30 @@ pub(super) fn publish(destinations: &Destinations) -> TreePublished {
 }
 
 impl Disk {
-    fn run(&self, task: Task, report: &impl Fn(Done), trace: &mut Option<TraceRecorder>) {
+    fn run(
+        &self,
+        task: Task,
+        report: &impl Fn(Done),
+        (codec, trace): &mut (FrameCodec, Option<TraceRecorder>),
+    ) {
         match task {
             Task::Read { segment, slot } => self.read(segment, slot, report, trace),
             Task::Check { from, segment, digest, slot } => {
-                let found = self.hash(segment, slot.bytes(), trace);
+                let slot = self.plain(segment, slot, codec, trace);
                 let fits = slot.bytes().len() == self.layout.bytes_of(segment);
-                let sealed = slot.check_by(|_| fits && found.digest == digest).ok();
+                let found = fits.then(|| self.hash(segment, slot.bytes(), trace));
+                let found = found.filter(|found| found.digest == digest);
+                let sealed = slot.check_by(|_| found.is_some()).ok();
                 report(Done::Checked { from, segment, sealed: sealed.clone() });
-                if let Some(sealed) = sealed {
+                if let Some((sealed, found)) = sealed.zip(found) {
                     self.write((segment, &sealed, &found), None, report, trace);
                 }
+            }
+            Task::Compress { to, requested, sealed, slot, begun } => {
+                let of = self.traced_as(requested.segment);
+                let frame = timed(trace, SpanKind::Compressed, of, || codec.pack(&sealed, slot));
+                let payload = frame.unwrap_or(sealed);
+                report(Done::Compressed { to, requested, payload, begun });
             }
             Task::Load { to, requested, digest, slot } => {
                 let segment = requested.segment;
@@ -172,6 +205,21 @@ impl Disk {
                 report(Done::Published(publish(&self.destinations)));
             }
         }
+    }
+
+    /// What came as a frame becomes the segment, which only a shorter payload can be; nothing where it is none.
+    fn plain(
+        &self,
+        segment: SegmentId,
+        slot: FilledSlot,
+        codec: &mut FrameCodec,
+        trace: &mut Option<TraceRecorder>,
+    ) -> FilledSlot {
+        let of = self.traced_as(segment);
+        if !self.takes_frames || slot.bytes().len() >= of.1 {
+            return slot;
+        }
+        timed(trace, SpanKind::Decompressed, of, || codec.unpack(slot, of.1))
     }
 
     fn hash(
@@ -318,7 +366,10 @@ mod loom_tests {
                         assert_eq!((segment.0, checked[0]), (0, 1), "it was reported before");
                         written += 1;
                     }
-                    Done::Read { .. } | Done::Loaded { .. } | Done::Published(_) => {}
+                    Done::Read { .. }
+                    | Done::Loaded { .. }
+                    | Done::Compressed { .. }
+                    | Done::Published(_) => {}
                 }
                 // What is free by now is written again.
                 again.extend(pool.take().map(|mut slot| {

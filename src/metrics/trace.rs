@@ -27,6 +27,8 @@ pub enum SpanKind {
     /// From the moment when the transport was given a segment until it had sent it.
     Sent,
     Hashed,
+    Compressed,
+    Decompressed,
     /// A segment was written to all destinations of this rank.
     Written,
     /// A whole file was written, under its final name.

@@ -242,6 +242,8 @@ impl Shown {
                 ("sent", "segment", args, true)
             }
             SpanKind::Hashed => ("hashed", "work", segment(), false),
+            SpanKind::Compressed => ("compressed", "work", segment(), false),
+            SpanKind::Decompressed => ("decompressed", "work", segment(), false),
             SpanKind::Written => ("written", "disk", segment(), false),
             SpanKind::FileWritten => ("file written", "disk", json!({"file": number}), false),
             SpanKind::Read => ("read", "disk", segment(), false),

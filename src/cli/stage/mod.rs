@@ -279,6 +279,7 @@ impl RankSetup {
         let part = StagePart {
             config: config.waiting_for(at.lowest, segment_bytes),
             limits: args.limits(),
+            compress: args.compress,
             manifest: self.manifest,
             layout: self.layout,
             source: self.source,

@@ -35,6 +35,8 @@ pub(super) struct NodeReport {
     pub(super) moved_bytes: u64,
     /// Bytes that it sent to others.
     pub(super) served_bytes: u64,
+    /// Bytes that crossed of these: fewer where they were compressed.
+    pub(super) sent_bytes: u64,
     pub(super) kept_bytes: u64,
     pub(super) resumed_bytes: u64,
     pub(super) source_read_bytes: u64,
@@ -56,6 +58,7 @@ impl NodeReport {
             complete_destinations: 0,
             moved_bytes: 0,
             served_bytes: 0,
+            sent_bytes: 0,
             kept_bytes: 0,
             resumed_bytes: 0,
             source_read_bytes: 0,
@@ -73,6 +76,7 @@ impl NodeReport {
     pub(super) fn take(&mut self, staged: StagedRank) {
         self.moved_bytes += staged.received_bytes;
         self.served_bytes += staged.served_bytes;
+        self.sent_bytes += staged.sent_bytes;
         self.source_read_bytes += staged.source_bytes;
         self.complete_destinations += staged.complete_destinations;
         self.cloned_bytes += staged.cloned_bytes;

@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 use super::super::limit_rate::{self, segment_bytes_most};
 use super::super::stage_args::StageArgs;
 use super::{config, listing_progress, terminal};
-use crate::config::RateLimits;
 use crate::config::ranges::TreeSegmentBytes;
-use crate::driver::stage::slots_least;
+use crate::config::{Compress, RateLimits};
+use crate::driver::stage::{slots_least, slots_to_compress};
 use crate::manifest::SegmentId;
+use crate::metrics::cores::WORKERS_MAX;
 use crate::tree::{
     FileIdentity, Layout, ListError, ListOptions, Listed, Manifest, SegmentDigest, StoredManifest,
     TreePath, TreeSource, list, roots_of_files,
@@ -58,7 +59,14 @@ impl SourceList {
 
 /// Segments that a rank must have memory for.
 fn slots(args: &StageArgs, segment_bytes: usize, has_links: bool) -> u64 {
-    slots_least(&config(args, segment_bytes, has_links)) as u64
+    let config = config(args, segment_bytes, has_links);
+    // Each rank has its own number of workers by default.
+    let workers = args.workers.map_or(WORKERS_MAX, |workers| workers.get());
+    let beside = match args.compress {
+        Compress::Never => 0,
+        Compress::Auto | Compress::Always => slots_to_compress(&config, workers),
+    };
+    (slots_least(&config) + beside) as u64
 }
 
 /// How the sources are listed, and cut into segments.

@@ -126,8 +126,17 @@ impl StageSummary<'_> {
         bounds::one_machine(moved, cores, limits, true)
     }
 
-    /// The least time that `--limit-rate` allows for what was moved.
+    /// Bytes that were served, and those that crossed for them, where some were compressed.
+    fn compressed(&self) -> Option<(u64, u64)> {
+        let (served, sent) = (self.sum(|node| node.served_bytes), self.sum(|node| node.sent_bytes));
+        (sent < served).then_some((served, sent))
+    }
+
+    /// The least time that `--limit-rate` allows for what was moved; what was compressed has none.
     fn limited_s(&self, from: SourceRank) -> Option<f64> {
+        if self.compressed().is_some() {
+            return None;
+        }
         let had_some = self.sum(|node| node.kept_bytes) + self.sum(|node| node.resumed_bytes) > 0;
         let source = match from {
             // What others had already can come from them.
@@ -151,6 +160,7 @@ impl StageSummary<'_> {
             "schema": SCHEMA,
             "bytes_total": self.manifest.bytes(),
             "bytes_moved": self.sum(|node| node.moved_bytes),
+            "bytes_sent": self.sum(|node| node.sent_bytes),
             "bytes_kept": self.sum(|node| node.kept_bytes),
             "bytes_resumed": self.sum(|node| node.resumed_bytes),
             "source_bytes_read": self.sum(|node| node.source_read_bytes),
@@ -185,6 +195,14 @@ impl StageSummary<'_> {
         if cloned > 0 {
             lines
                 .push(format!("{} cloned: they share blocks with the source", size(cloned as f64)));
+        }
+        if let Some((served, sent)) = self.compressed() {
+            lines.push(format!(
+                "compressed {} to {}, {:.0} %",
+                size(served as f64),
+                size(sent as f64),
+                100.0 * sent as f64 / served as f64
+            ));
         }
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} times {of}", self.seconds / bound));

@@ -180,6 +180,11 @@ impl MpiTransport {
         Ok(this)
     }
 
+    /// Whether a node is on this host.
+    pub fn is_near(&self, node: NodeId) -> bool {
+        self.places.rank_of(node).is_some_and(|rank| self.near[index(rank)])
+    }
+
     /// Sends something else in place of messages from now on, where `replace` gives it.
     pub(crate) fn replace_sent(&mut self, replace: Replace) {
         self.replace = Some(replace);
