@@ -1,7 +1,9 @@
-//! The readers of files, for fuzz targets: whatever a file holds, the answer is a value or one line.
+//! The readers of files and frames, for fuzz targets: whatever a file holds, the answer is a value or one line.
 
 use std::path::Path;
 
+#[cfg(feature = "zstd")]
+use crate::driver::frames::FrameCodec;
 use crate::harness::{Plan, measured};
 use crate::report::compare::import;
 use crate::tree::{ManifestLineError, StoredManifest};
@@ -50,4 +52,33 @@ pub fn manifest(bytes: &[u8]) -> Result<(), String> {
     stored.to_writer(&mut text).map_err(|error| error.to_string())?;
     assert_eq!(StoredManifest::parse(&text[..]).map_err(shown), Ok(stored));
     Ok(())
+}
+
+/// Decompresses what came for a segment of `bytes` bytes; what is right is compressed and read back the same.
+///
+/// # Panics
+///
+/// When something else is read back.
+#[cfg(feature = "zstd")]
+pub fn frame(frame: &[u8], bytes: usize) {
+    let mut plain = vec![0; bytes];
+    if FrameCodec::default().decompress(frame, &mut plain) {
+        segment(&plain);
+    }
+}
+
+/// Compresses a segment and reads it back.
+///
+/// # Panics
+///
+/// When something else is read back.
+#[cfg(feature = "zstd")]
+pub fn segment(plain: &[u8]) {
+    let mut codec = FrameCodec::default();
+    let mut room = vec![0; plain.len()];
+    let Some(bytes) = codec.compress(plain, &mut room) else { return };
+    assert!(bytes < plain.len(), "a frame is shorter");
+    let mut found = vec![0; plain.len()];
+    assert!(codec.decompress(&room[..bytes], &mut found), "it is a frame");
+    assert_eq!(found, plain);
 }
