@@ -61,7 +61,7 @@ impl Bytes<'_> {
         RequestedSegment { segment, request: self.number(9), posted }
     }
 
-    fn blocks(&mut self) -> impl Iterator<Item = Block> + use<> {
+    pub fn blocks(&mut self) -> impl Iterator<Item = Block> + use<> {
         let count = self.byte() % 4;
         let blocks: Vec<_> = (0..count)
             .map(|_| {

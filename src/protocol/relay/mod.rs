@@ -76,6 +76,8 @@ pub struct Relay {
     tree: ReportTree,
     /// How far it is, as the tree knows it: and how many segments it lacks, where it is settled.
     told: (SubtreeStage, usize),
+    /// Whether there is a slot for every segment that it lacks.
+    is_reserved: bool,
     digests: Arc<[Digest]>,
     /// The digests as the owner sends them.
     catalogue: Outgoing,
@@ -110,6 +112,7 @@ impl Relay {
             moves,
             tree: ReportTree::new(place.node, place.nodes, place.patience),
             told: (SubtreeStage::Preparing, 0),
+            is_reserved: false,
             catalogue: Outgoing::new(&digests),
             digests: digests.into(),
             incoming: Incoming::default(),
@@ -175,7 +178,21 @@ impl Relay {
         out: &mut Outbox,
     ) -> Result<(), Violation> {
         let is_led = || self.tree.is_led_by(from);
-        // Another node may begin before the start is known here.
+        let is_of_moves = matches!(
+            message,
+            Message::Request { .. }
+                | Message::Withdraw { .. }
+                | Message::Offer { .. }
+                | Message::Refuse { .. }
+                | Message::Coming { .. }
+                | Message::Holds { .. }
+                | Message::Probe
+                | Message::Alive
+        );
+        // Another node may begin before the start is known here, but not before this one is ready.
+        if !self.tree.is_other(from) || (is_of_moves && !self.is_reserved) {
+            return Err(Violation::kind(message));
+        }
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|requested| {
                 self.check(requested.segment).and_then(|()| check_posted(requested.posted))
@@ -259,6 +276,7 @@ impl Relay {
         match problem {
             None => {
                 self.phase = RelayPhase::Waiting;
+                self.is_reserved = true;
                 self.begin(now, out);
             }
             Some(problem) => {

@@ -52,8 +52,8 @@ pub(super) struct NeighbourView {
     pub(super) lacks: Bits,
     /// What it was offered and has not answered, and since when.
     pub(super) offered: Option<(SegmentId, Timestamp)>,
-    /// Offers that it did not answer before it was given up.
-    pub(super) expired: Vec<SegmentId>,
+    /// An offer that it had not answered when it was given up. It answers that one before it is offered more.
+    pub(super) expired: Option<SegmentId>,
     /// It had no room then.
     pub(super) full_until: Option<Timestamp>,
     /// How often in a row it had none.
@@ -73,7 +73,7 @@ impl NeighbourView {
             covered: Bits::new(segments),
             lacks: Bits::new(segments),
             offered: None,
-            expired: Vec::new(),
+            expired: None,
             full_until: None,
             refusals: 0,
             heard: Timestamp::default(),
@@ -92,9 +92,7 @@ impl NeighbourView {
         if self.offered.take_if(|(offered, _)| *offered == segment).is_some() {
             return Some(true);
         }
-        let place = self.expired.iter().position(|&expired| expired == segment)?;
-        self.expired.swap_remove(place);
-        Some(false)
+        self.expired.take_if(|expired| *expired == segment).map(|_| false)
     }
 
     // Exponential backoff, as for retransmissions in TCP (RFC 6298, 5.5), with a bound.
@@ -102,7 +100,7 @@ impl NeighbourView {
     pub(super) fn refuse(&mut self, now: Timestamp, upload_time: Duration) {
         let factor = RETRY_PART * f64::from(1_u32 << self.refusals.min(DOUBLINGS_MAX));
         self.full_until = Some(now + upload_time.mul_f64(factor));
-        self.refusals += 1;
+        self.refusals = self.refusals.saturating_add(1);
     }
 
     /// It has taken something.
@@ -113,6 +111,7 @@ impl NeighbourView {
     /// Whether it may be offered something now.
     pub(super) fn has_room(&mut self, now: Timestamp) -> bool {
         self.full_until.take_if(|until| *until <= now);
-        self.offered.is_none() && self.full_until.is_none() && !self.is_silent
+        let answered = self.offered.is_none() && self.expired.is_none();
+        answered && self.full_until.is_none() && !self.is_silent
     }
 }

@@ -120,6 +120,11 @@ impl ReportTree {
         other.0 < self.nodes && up.take_while(|&up| up >= node).any(|up| up == node)
     }
 
+    /// Whether it is another node of the run.
+    pub(super) fn is_other(&self, node: NodeId) -> bool {
+        node.0 < self.nodes && node != self.node
+    }
+
     /// Whether a node may speak for rank 0 here.
     pub(super) fn is_led_by(&self, node: NodeId) -> bool {
         self.is_above(node, self.node)

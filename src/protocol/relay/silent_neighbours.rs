@@ -96,7 +96,7 @@ impl HolderChoice {
         (neighbour.probed, neighbour.is_silent) = (None, true);
         // Its uploads take no place from others, and what it does not get is still to be seeded.
         if let Some((segment, _)) = neighbour.offered.take() {
-            neighbour.expired.push(segment);
+            neighbour.expired = Some(segment);
             self.offered -= 1;
             self.uncover(place, segment);
         }

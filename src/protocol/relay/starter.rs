@@ -3,6 +3,7 @@
 use super::report_tree::ReportTree;
 use super::upload_timer::RelayPatience;
 use crate::manifest::NodeId;
+use crate::protocol::violation::check_problem;
 use crate::protocol::{
     Input, Lacking, Message, Node, Outbox, Outcome, Output, ProtocolError, SubtreeStage, Violation,
     Wait,
@@ -133,10 +134,13 @@ impl Node for Starter {
                     let heard = self.tree.hear(now, from, report, out);
                     heard.map_err(|violation| violation.from(from))?;
                 } else if let Message::Ready { problem: Some(reason) } = message {
+                    check_problem(reason).map_err(|violation| violation.from(from))?;
                     if !self.has_ended {
                         self.fail(now, (from, reason), out);
                     }
                 } else if let Message::Done(report) = message {
+                    let checked = report.problems.iter().try_for_each(|text| check_problem(text));
+                    checked.map_err(|violation| violation.from(from))?;
                     let reason = report.problems.first();
                     let reason = reason.map_or("it failed and gave no reason", |reason| reason);
                     if !self.has_ended {
