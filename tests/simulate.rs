@@ -58,6 +58,28 @@ fn plans_and_racks_are_filed() {
 }
 
 #[test]
+fn peers_that_vanish_are_counted_and_nothing_is_lost_among_the_others() {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let out = folder.path().display().to_string();
+    let arguments = "--peers 40 --segments 60 --vanish 0.2 --decide peers,tracker --wide --out";
+    let arguments: Vec<&str> = arguments.split_whitespace().collect();
+    let output = simulate(&[&arguments[..], &[&out]].concat());
+    assert!(output.status.success(), "{output:?}");
+    let lines = fs::read_to_string(folder.path().join("scale.jsonl")).expect("it was filed");
+    for line in lines.lines() {
+        let run: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        let found = ["vanish", "vanished", "missing_of_rest"].map(|name| run[name].as_f64());
+        assert_eq!(found, [Some(0.2), Some(8.0), Some(0.0)], "{run}");
+        assert!(run["ratio_to_bound"].as_f64().is_some_and(|ratio| ratio >= 1.0), "{run}");
+    }
+    assert_eq!(lines.lines().count(), 2);
+    let output = simulate(&["--peers", "40", "--vanish", "0.2", "--decide", "peers,chain"]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("--decide chain: a plan needs each of its nodes"), "{said}");
+}
+
+#[test]
 fn a_tracker_that_takes_long_is_the_bound() {
     let busy = |message_us| {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
@@ -111,6 +133,9 @@ fn what_makes_no_world_is_refused() {
         ["--racks", "0:4"],
         ["--racks", "32:0.5"],
         ["--decide", "ring"],
+        ["--vanish", "0"],
+        ["--vanish", "1"],
+        ["--vanish", "0.001"],
     ] {
         let output = simulate(&arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {output:?}");

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::config::ranges::{
     BudgetTime, Files, LatencyTime, LinkGbit, MessageTime, Peers, Seed, SegmentBytes, Segments,
     SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
+    VanishingPart,
 };
 use crate::config::{Engine, OVERRIDES, Override, RateLimits};
 use crate::driver::injection::Fault;
@@ -339,6 +340,10 @@ pub(super) struct SimulateArgs {
     /// together ÷ OVERSUBSCRIPTION, up and down [default: no such limit]
     #[arg(long, value_name = "HOSTS:OVERSUBSCRIPTION", value_parser = scale_study::racks)]
     pub(super) racks: Option<Racks>,
+    /// Part of the peers that vanish at random moments before the bound, 0.00001 to 0.9. Nobody is told, and the
+    /// table shows the others. Plans can't lose a node [default: none]
+    #[arg(long, value_name = "FRACTION")]
+    pub(super) vanish: Option<VanishingPart>,
     /// Time that the tracker needs for one message, µs, or with a unit
     #[arg(long, value_name = "TIME", default_value_t)]
     pub(super) message_us: MessageTime,
@@ -353,7 +358,7 @@ pub(super) struct SimulateArgs {
     pub(super) out: Option<PathBuf>,
     /// Show all columns of the table, however wide. Without it the table fits its terminal, or COLUMNS, or 80
     /// columns where there is neither, and these are left out, in this order: took, memory, control bytes,
-    /// p99.9, last fast, median finish, p99, messages, copies, uplinks, saturation, tracker busy, ÷ bound. The
+    /// p99.9, last fast, median finish, p99, messages, copies, uplinks, vanished, saturation, tracker busy, ÷ bound. The
     /// table.txt of --out has all
     #[arg(long)]
     pub(super) wide: bool,
@@ -372,6 +377,7 @@ impl SimulateArgs {
             message_time: self.message_us.get(),
             latency: self.latency_us.get(),
             racks: self.racks,
+            vanish: self.vanish.map(|part| part.get()),
             seed: self.seed.get(),
         }
     }

@@ -35,7 +35,13 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
                     show::note(&format!("{peers} peers, links {rates}, --decide {decide}"));
                 }
                 match study.run(peers, rates, decide) {
-                    Ok(run) => runs.push(run),
+                    Ok(run) => {
+                        if run.missing_of_rest > 0 {
+                            let missing = run.missing_of_rest;
+                            show::error(&format!("{peers} peers: those that did not vanish lack {missing} segments"));
+                        }
+                        runs.push(run);
+                    }
                     Err(error) => show::error(&error.to_string()),
                 }
             }
@@ -43,7 +49,7 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
     }
     let all = args.decide.len() * args.rates.len() * args.peers.len();
     show::text(&scaling::table(&runs, show::screen(args.wide)));
-    let mut is_whole = runs.len() == all;
+    let mut is_whole = runs.len() == all && runs.iter().all(|run| run.missing_of_rest == 0);
     if let Some(out) = &args.out
         && let Err(error) = scale_study::write(out, &runs)
     {

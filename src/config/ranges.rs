@@ -185,6 +185,9 @@ ranges! {
     SimulatedPeers: u32, 1, 100_000;
     /// Segments of a simulated file.
     SimulatedSegments: u32, 1, 1_000_000;
+    // At least one of 10^5 peers; some have to be left.
+    /// Part of the simulated peers that vanish.
+    VanishingPart: f64, 0.000_01, 0.9;
     // From a modem to 100 times the fastest port of today.
     /// Rate of a link, Gbit/s.
     LinkGbit: f64, 0.000_1, 100_000.0, default 100.0;

@@ -133,6 +133,12 @@ impl Checker {
         }
     }
 
+    /// By rank: how many segments it has.
+    pub(super) fn held_counts(&self) -> Vec<u32> {
+        let held = |facts: &NodeFacts| facts.verified.iter().map(|word| word.count_ones()).sum();
+        self.nodes.iter().map(held).collect()
+    }
+
     /// How often a segment was read.
     pub(super) fn reads(&self) -> u64 {
         self.reads

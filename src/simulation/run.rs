@@ -39,6 +39,8 @@ pub struct Run {
     /// By rank, by wanted file in the order of registration: the digests of its segments, where all
     /// arrived. Kept on request.
     pub contents: Vec<Vec<Option<Vec<Digest>>>>,
+    /// By rank: how many segments it has at the end, or had when it vanished.
+    pub held_counts: Vec<u32>,
     /// By rank: the segments that it has at the end of a broadcast. Kept on request.
     pub held: Vec<Vec<SegmentId>>,
 }

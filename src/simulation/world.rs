@@ -79,9 +79,7 @@ impl World {
     /// none; and where there is a plan, no node.
     pub fn broadcast(scenario: WorldConfig, algorithm: RelayAlgorithm) -> Self {
         let nodes = SimulatedNode::broadcast(&scenario, algorithm);
-        let faults = &scenario.faults;
-        let falls_silent = !(faults.vanish.is_empty() && faults.pause.is_empty());
-        let limits = algorithm.limits(scenario.config.window, falls_silent);
+        let limits = algorithm.limits(scenario.config.window, scenario.faults.silence_some());
         Self::of(scenario, nodes, limits)
     }
 
@@ -358,6 +356,11 @@ impl World {
     }
 
     fn post(&mut self, index: MessageIndex, message: &Message) -> PostedMessage {
+        if *message == Message::Open {
+            for (node, after) in std::mem::take(&mut self.scenario.faults.vanish_once_open) {
+                self.push_after(after, SimulatedEvent::Vanish { node });
+            }
+        }
         let bytes = if self.scenario.weighs_messages {
             let encoded = codec::encode(message, &mut self.encoded);
             encoded.expect("messages have a bound").len() as u64
@@ -462,6 +465,7 @@ impl World {
         self.run.outcome = self.nodes[0].outcome();
         self.run.grants_max = self.nodes[0].grants_max();
         self.run.reads = self.checker.reads();
+        self.run.held_counts = self.checker.held_counts();
         self.run.crossed = self.links.crossed();
         let last = self.run.outcome.finished.iter().flatten().max();
         if let (Some(opened), Some(last)) = (self.run.outcome.opened, last) {

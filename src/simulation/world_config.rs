@@ -89,8 +89,17 @@ pub struct Faults {
     pub unservable: f64,
     /// Nodes that vanish, and when.
     pub vanish: Vec<(NodeId, Timestamp)>,
+    /// The same, counted from the moment at which rank 0 opens the run.
+    pub vanish_once_open: Vec<(NodeId, Duration)>,
     /// Whether the others are told of a node that vanished.
     pub told: bool,
+}
+
+impl Faults {
+    /// Whether nodes fall silent, for a while or for good.
+    pub(super) fn silence_some(&self) -> bool {
+        !(self.vanish.is_empty() && self.vanish_once_open.is_empty() && self.pause.is_empty())
+    }
 }
 
 impl WorldConfig {

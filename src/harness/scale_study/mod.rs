@@ -1,8 +1,10 @@
 //! How many peers can one tracker serve, and how do peers fare without? Worlds of many peers in virtual time.
 
+mod losses;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Display};
 use std::fs;
 use std::io;
@@ -16,12 +18,13 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use statrs::distribution::{ContinuousCDF as _, LogNormal};
 
 use crate::config::{Config, choice};
+use crate::manifest::NodeId;
 use crate::metrics::usage::{peak_rss_bytes, reset_peak_rss};
 use crate::protocol::relay::RelayAlgorithm;
 use crate::report::compare::{Screen, html::scaling, html::scaling::Scaled};
 use crate::report::limits::bounds;
 use crate::report::statistics::quantile;
-use crate::simulation::{Racks, Run, World, WorldConfig};
+use crate::simulation::{Faults, Racks, Run, World, WorldConfig};
 use crate::store::available_bytes;
 use crate::time::Clock;
 
@@ -201,6 +204,8 @@ pub(crate) struct ScaleStudy {
     pub message_time: Duration,
     pub latency: Duration,
     pub racks: Option<Racks>,
+    /// The part of the peers that vanish at random moments.
+    pub vanish: Option<f64>,
     pub seed: u64,
 }
 
@@ -223,6 +228,10 @@ pub(crate) enum StudyError {
         available / 1_000_000
     )]
     Memory { peers: u32, needed: u64, available: u64 },
+    #[error("--vanish {part}: of {peers} peers that is nobody: use a larger fraction or more --peers")]
+    NobodyVanishes { part: f64, peers: u32 },
+    #[error("--vanish with --decide {0}: a plan needs each of its nodes: use peers or tracker")]
+    NeedsAll(Decide),
     #[error("{0} peers: no end in sight: use shorter times, faster links or larger segments")]
     Endless(u32),
 }
@@ -273,6 +282,14 @@ impl ScaleStudy {
         if u64::from(peers) * u64::from(segments) > DELIVERIES_MAX {
             return Err(StudyError::TooMany { peers, segments });
         }
+        if let Some(part) = self.vanish {
+            if !matches!(decide, Decide::Tracker | Decide::Peers) {
+                return Err(StudyError::NeedsAll(decide));
+            }
+            if losses::count(part, peers) == 0 {
+                return Err(StudyError::NobodyVanishes { part, peers });
+            }
+        }
         let segment_bytes = SEGMENT_OF_PEER_BYTES[usize::from(decide != Decide::Tracker)];
         let needed = u64::from(peers) * (PEER_BYTES + u64::from(segments) * segment_bytes)
             + u64::from(segments) * SEGMENT_BYTES;
@@ -281,6 +298,13 @@ impl ScaleStudy {
             return Err(StudyError::Memory { peers, needed, available });
         }
         Ok(())
+    }
+
+    /// Who vanishes, and how long after the opening.
+    fn lost(&self, peers: u32, drawn: &[f64]) -> BTreeMap<NodeId, Duration> {
+        let count = self.vanish.map_or(0, |part| losses::count(part, peers));
+        let within = self.segment_time().mul_f64(self.bound(drawn, peers));
+        losses::draw(count, peers, within, self.seed)
     }
 
     fn world(&self, peers: u32, drawn: &[f64], decide: Decide) -> World {
@@ -301,6 +325,10 @@ impl ScaleStudy {
             weighs_messages: true,
             rates: drawn.to_vec(),
             racks: self.racks,
+            faults: Faults {
+                vanish_once_open: self.lost(peers, drawn).into_iter().collect(),
+                ..Faults::default()
+            },
             ..WorldConfig::broadcast(peers, self.segments, self.seed)
         };
         match decide.algorithm(window, self.seed, self.racks) {
@@ -323,15 +351,21 @@ impl ScaleStudy {
         let before = peak_rss_bytes();
         let events_max = EVENTS_MAX * u64::from(peers) * u64::from(self.segments + 1);
         let run = self.world(peers, &drawn, decide).run_within(TIME_MAX, events_max);
-        let run = run.filter(|run| run.outcome.errors.is_empty() && !run.makespan.is_zero());
-        let run = run.ok_or(StudyError::Endless(peers))?;
+        // Whoever is lost is an error of the run.
+        let is_well = |run: &Run| self.vanish.is_some() || run.outcome.errors.is_empty();
+        let run = run.filter(|run| is_well(run) && !run.makespan.is_zero());
+        let mut run = run.ok_or(StudyError::Endless(peers))?;
         let grown = before.zip(peak_rss_bytes()).filter(|_| is_reset);
         let took_s = clock.now().since(Default::default()).as_secs_f64();
-        let bound_s = self.bound(&drawn, peers) * segment_s;
-        let makespan_s = run.makespan.as_secs_f64();
-        let deliveries = f64::from(peers) * f64::from(self.segments);
-        let delivered = deliveries * self.segment_bytes as f64;
+        let lost = self.lost(peers, &drawn);
+        lost.keys().for_each(|node| run.outcome.finished[node.index()] = None);
         let finishes = Finishes::of(&run, &drawn, f64::from(self.segments) * segment_s);
+        let makespan_s = finishes.all.last().copied().ok_or(StudyError::Endless(peers))?;
+        let rest = (0..).map(NodeId).zip(&drawn).filter(|(node, _)| !lost.contains_key(node));
+        let rest: Vec<f64> = rest.map(|(_, &rate)| rate).collect();
+        let bound_s = self.bound(&rest, peers) * segment_s;
+        let deliveries = run.held_counts.iter().skip(FIRST_WANTING).copied().map(f64::from).sum::<f64>();
+        let delivered = deliveries * self.segment_bytes as f64;
         Ok(Scaled {
             decide: decide.to_string(),
             peers,
@@ -342,13 +376,16 @@ impl ScaleStudy {
             racks: self
                 .racks
                 .map(|Racks { hosts, oversubscription }| format!("{hosts}:{oversubscription}")),
+            vanish: self.vanish,
+            vanished: u32::try_from(lost.len()).unwrap_or(u32::MAX),
+            missing_of_rest: losses::missing(&run, &lost, self.segments),
             message_s: self.message_time.as_secs_f64(),
             seed: self.seed,
             makespan_s,
             bound_s,
             ratio_to_bound: makespan_s / bound_s,
             median_finish_to_bound: quantile(&finishes.all, 0.5).unwrap_or(0.0) / bound_s,
-            last_fast_to_bound: finishes.last_fast / self.bound_of_fast(&drawn, segment_s),
+            last_fast_to_bound: finishes.last_fast / self.bound_of_fast(&rest, segment_s),
             finish_p999_over_p50: quantile(&finishes.all, 0.999)
                 .zip(quantile(&finishes.all, 0.5))
                 .map_or(0.0, |(late, middle)| late / middle),

@@ -14,6 +14,7 @@ fn study(segments: u32) -> ScaleStudy {
         message_time: Duration::from_micros(1),
         latency: Duration::from_micros(10),
         racks: None,
+        vanish: None,
         seed: 3,
     }
 }
@@ -111,6 +112,34 @@ fn ratios_follow_from_the_times_of_the_run() {
     let last = fast.iter().map(|&rank| finish(rank)).fold(0.0, f64::max);
     let bound = f64::from(30 + fast.len().ilog2()) * study.segment_time().as_secs_f64();
     assert!((scaled.last_fast_to_bound - last / bound).abs() < 1e-9, "{scaled:?}");
+}
+
+#[test]
+fn who_vanishes_is_counted_and_costs_the_others_nothing() {
+    let study = ScaleStudy { vanish: Some(0.1), ..study(100) };
+    for decide in [Decide::Peers, Decide::Tracker] {
+        let run = study.run(40, Rates::Equal, decide).expect("it ends");
+        assert_eq!((run.vanished, run.missing_of_rest), (4, 0), "{run:?}");
+        assert!(run.ratio_to_bound >= 1.0, "{run:?}");
+        assert_eq!(decide == Decide::Peers, run.ratio_to_bound < 1.25, "{run:?}");
+    }
+    let drawn = Rates::Equal.draw(40, study.seed);
+    let lost = study.lost(40, &drawn);
+    assert!(lost.keys().all(|node| (2..42).contains(&node.0)), "{lost:?}");
+    assert!(lost.values().all(|&at| at < 106 * study.segment_time()), "{lost:?}");
+    assert_ne!(lost, ScaleStudy { seed: 4, ..study }.lost(40, &drawn));
+}
+
+#[test]
+fn who_can_lose_nobody_is_refused() {
+    let study = ScaleStudy { vanish: Some(0.1), ..study(20) };
+    assert_eq!(study.check(5, Decide::Peers), Ok(()));
+    let refused = |peers, decide| study.check(peers, decide).map_err(|error| error.to_string());
+    assert!(refused(4, Decide::Peers).is_err_and(|said| said.contains("4 peers that is nobody")));
+    for plan in [Decide::Chain, Decide::Binomial, Decide::Circulant] {
+        assert!(refused(40, plan).is_err_and(|said| said.contains("a plan needs each of its nodes")));
+    }
+    assert_eq!([1, 2, 9, 10].map(|peers| losses::count(0.9, peers)), [0, 1, 8, 9]);
 }
 
 #[test]

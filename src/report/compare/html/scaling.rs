@@ -13,7 +13,7 @@ use crate::report::units::{seconds, size};
 
 // What a table leaves out where there is no room, first to last: what the simulation costs, then what explains
 // makespan and tracker, which stay.
-const SCALING_DROPS: [&str; 13] = [
+const SCALING_DROPS: [&str; 14] = [
     "took",
     "memory/peer",
     "control bytes/byte",
@@ -24,6 +24,7 @@ const SCALING_DROPS: [&str; 13] = [
     "tracker messages/segment",
     "copies by owner",
     "uplinks ÷ least",
+    "vanished",
     "tracker saturates at",
     "tracker busy",
     "÷ bound",
@@ -50,6 +51,12 @@ pub(crate) struct Scaled {
     pub rates: String,
     /// Hosts of a rack, and by how much its link is oversubscribed; none where switches have no rate limit.
     pub racks: Option<String>,
+    /// The part of the peers that was to vanish at random moments; none without such.
+    pub vanish: Option<f64>,
+    /// How many did. All figures but these two are of the others.
+    pub vanished: u32,
+    /// Segments that the others lack in the end.
+    pub missing_of_rest: u64,
     /// The tracker's time for a message, seconds.
     pub message_s: f64,
     pub seed: u64,
@@ -83,7 +90,7 @@ pub(crate) struct Scaled {
 }
 
 pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
-    let columns = "#peers|decide|links|#makespan|#÷ bound|#median finish ÷ bound|\
+    let columns = "#peers|decide|links|#vanished|#makespan|#÷ bound|#median finish ÷ bound|\
                    #last fast ÷ its bound|#p99 ÷ own|#p99.9 ÷ p50|#uplinks ÷ least|#copies by owner|\
                    #tracker messages/segment|#tracker busy|#control bytes/byte|#memory/peer|\
                    #tracker saturates at|#took";
@@ -95,6 +102,7 @@ pub(crate) fn table(runs: &[Scaled], screen: Screen) -> String {
             run.peers.to_string(),
             run.decide.clone(),
             run.rates.clone(),
+            run.vanish.map_or("-".into(), |_| run.vanished.to_string()),
             seconds(run.makespan_s),
             format!("{:.3}", run.ratio_to_bound),
             format!("{:.3}", run.median_finish_to_bound),
