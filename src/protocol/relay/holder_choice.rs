@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
-use rustc_hash::FxHashMap;
 
+use super::neighbour_segments::NeighbourSegments;
 use super::neighbour_view::{Bits, NeighbourView};
 use super::upload_timer::{RelayPatience, UploadTimer};
 use crate::config::BLOCKS_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Message, Outbox, Output, Violation};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, nanoseconds};
 
 /// The most segments that a node offers and sends at once.
 // A segment counts until its receiver has it, and that may have another one to take first. Simulated, 127
@@ -40,11 +40,15 @@ pub(super) const UPLOADS_MAX: usize = 2 * OFFERS_MAX;
 
 // An upload that takes as many times as long as a fast one goes to a slow receiver, and counts no more.
 // One that waits for the others of its receiver takes up to `EXPECTED_MAX` times as long.
-const SLOW_UPLOAD: u32 = 6;
+const SLOW_UPLOAD: u64 = 6;
 
 // What the time of a fast upload grows by, with each that took longer: an eighth of it.
 // So it follows a link that became slower within some ten uploads.
 const GROWTH_DIVISOR: u32 = 8;
+
+// Marks a segment that is not here.
+// No node has so many: segments are numbered in 32 bits.
+const NOT_HERE: u32 = u32::MAX;
 
 // 2^32 divided by the golden ratio: its multiples lie evenly among all numbers (Knuth, TAOCP 3, 6.4).
 // Owners of the same segments begin far from each other.
@@ -66,12 +70,15 @@ pub struct HolderChoice {
     rack: Range<u32>,
     /// It got nothing for long: what others of its rack are to have no longer counts.
     pub(super) is_starved: bool,
+    /// In the order of their ranks.
     pub(super) neighbours: Vec<NeighbourView>,
-    places: FxHashMap<NodeId, usize>,
+    /// Their ranks alone: a message is looked up in one cache line or two.
+    ids: Vec<NodeId>,
+    known: NeighbourSegments,
     /// By segment: whether it is here or on its way.
     pub(super) covered: Bits,
-    /// By segment: its place among those that are here.
-    order: Vec<Option<u32>>,
+    /// By segment: its place among those that are here, or `NOT_HERE`.
+    order: Vec<u32>,
     /// The segments that are here, in the order in which they came.
     got: Vec<SegmentId>,
     /// By segment: whether it was here from the start.
@@ -87,6 +94,8 @@ pub struct HolderChoice {
     pub(super) abandoned: Vec<NeighbourTransfer>,
     /// How long a fast upload takes; zero before the first has left.
     upload_time: Duration,
+    /// How long one takes that counts no more, ns; none before that.
+    slow_ns: Option<u64>,
     pub(super) timer: UploadTimer,
     /// When it got a segment last.
     pub(super) progressed: Timestamp,
@@ -105,14 +114,17 @@ impl HolderChoice {
         patience: RelayPatience,
     ) -> Self {
         let count = segments as usize;
+        let mut ids = neighbours.to_vec();
+        ids.sort_unstable();
         Self {
             node,
             rack: 0..u32::MAX,
             is_starved: false,
-            neighbours: neighbours.iter().map(|&id| NeighbourView::new(id, count)).collect(),
-            places: neighbours.iter().enumerate().map(|(place, &id)| (id, place)).collect(),
+            neighbours: ids.iter().map(|&id| NeighbourView::new(id)).collect(),
+            known: NeighbourSegments::new(ids.len(), count),
+            ids,
             covered: Bits::new(count),
-            order: vec![None; count],
+            order: vec![NOT_HERE; count],
             got: Vec::with_capacity(count),
             owned: Bits::new(count),
             seeded: Bits::new(count),
@@ -122,6 +134,7 @@ impl HolderChoice {
             expected: Vec::new(),
             abandoned: Vec::new(),
             upload_time: Duration::ZERO,
+            slow_ns: None,
             timer: UploadTimer::new(patience),
             progressed: Timestamp::default(),
             check_at: None,
@@ -189,7 +202,7 @@ impl HolderChoice {
         out: &mut Outbox,
     ) -> Result<(), Violation> {
         let unknown = || Violation::kind(message);
-        let place = *self.places.get(&from).ok_or_else(unknown)?;
+        let place = self.ids.binary_search(&from).map_err(|_| unknown())?;
         if self.neighbours[place].is_silent {
             self.watch(now);
         }
@@ -273,8 +286,9 @@ impl HolderChoice {
 
     /// Whether a neighbour in the own rack has a segment, or it is on its way there.
     fn is_near(&self, segment: SegmentId) -> bool {
-        let is_near = |one: &&NeighbourView| !one.is_silent && self.rack.contains(&one.id.0);
-        self.neighbours.iter().filter(is_near).any(|one| one.covered.has(segment.index()))
+        let is_near = |one: &NeighbourView| !one.is_silent && self.rack.contains(&one.id.0);
+        let has_it = |place| self.known.covers(place, segment.index());
+        self.neighbours.iter().enumerate().any(|(place, one)| is_near(one) && has_it(place))
     }
 
     /// A segment is here, verified.
@@ -305,10 +319,12 @@ impl HolderChoice {
     fn add(&mut self, segment: SegmentId) {
         self.covered.set(segment.index(), true);
         let at = self.got.len();
-        self.order[segment.index()] = u32::try_from(at).ok();
+        self.order[segment.index()] = u32::try_from(at).unwrap_or(NOT_HERE);
         self.got.push(segment);
-        for neighbour in &mut self.neighbours {
-            neighbour.lacks.set(at, !neighbour.covered.has(segment.index()));
+        for place in 0..self.neighbours.len() {
+            if !self.known.covers(place, segment.index()) {
+                self.known.set_lacks(place, at, true);
+            }
         }
     }
 
@@ -323,11 +339,13 @@ impl HolderChoice {
             Duration::ZERO => took,
             fast => took.min(fast + fast / GROWTH_DIVISOR),
         };
+        let slow = nanoseconds(self.upload_time).saturating_mul(SLOW_UPLOAD);
+        self.slow_ns = Some(slow).filter(|&slow| slow > 0);
     }
 
     /// When an upload that is under way counts no more; none while nobody knows how long one takes.
     fn slow_at(&self, began: Timestamp) -> Option<Timestamp> {
-        (!self.upload_time.is_zero()).then(|| began + SLOW_UPLOAD * self.upload_time)
+        self.slow_ns.map(|slow| Timestamp(began.0.saturating_add(slow)))
     }
 
     pub(super) fn uncover(&mut self, place: usize, segment: SegmentId) {
@@ -338,10 +356,10 @@ impl HolderChoice {
     }
 
     fn set_covered(&mut self, place: usize, segment: SegmentId, is_covered: bool) {
-        let neighbour = &mut self.neighbours[place];
-        neighbour.covered.set(segment.index(), is_covered);
-        if let Some(at) = self.order[segment.index()] {
-            neighbour.lacks.set(at as usize, !is_covered);
+        self.known.set_covered(place, segment.index(), is_covered);
+        let at = self.order[segment.index()];
+        if at != NOT_HERE {
+            self.known.set_lacks(place, at as usize, !is_covered);
         }
     }
 
@@ -349,15 +367,17 @@ impl HolderChoice {
     pub(super) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
         self.retry_at = None;
         while self.offered + self.serving.len() < UPLOADS_MAX {
-            let slow_at = self.serving.iter().map(|one| self.slow_at(one.since));
-            let counted = slow_at.filter(|slow_at| slow_at.is_none_or(|at| now < at));
-            if self.offered + counted.clone().count() >= OFFERS_MAX {
-                self.retry_at = counted.flatten().min();
-                return;
+            // Most nodes that hear something send as much as they may, or little enough.
+            if self.offered + self.serving.len() >= OFFERS_MAX {
+                let slow_at = self.serving.iter().map(|one| self.slow_at(one.since));
+                let counted = slow_at.filter(|slow_at| slow_at.is_none_or(|at| now < at));
+                if self.offered + counted.clone().count() >= OFFERS_MAX {
+                    self.retry_at = counted.flatten().min();
+                    return;
+                }
             }
             let Some((place, segment)) = self.choose(now) else {
-                let full = self.neighbours.iter().filter(|one| one.lacks.last().is_some());
-                self.retry_at = full.filter_map(|neighbour| neighbour.full_until).min();
+                self.retry_at = self.next_room(now);
                 return;
             };
             self.set_covered(place, segment, true);
@@ -369,6 +389,15 @@ impl HolderChoice {
         }
     }
 
+    /// When a neighbour that lacks something may have room again.
+    fn next_room(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let views = self.neighbours.iter().enumerate();
+        let full = views.filter_map(|(place, one)| Some((place, one.full_until?)));
+        let due = full.filter(|&(_, until)| until > now);
+        let due = due.filter(|&(place, _)| self.known.last_lacked(place).is_some());
+        due.map(|(_, until)| until).min()
+    }
+
     /// A neighbour with room that lacks something, from a random one on, and what it is offered.
     fn choose(&mut self, now: Timestamp) -> Option<(usize, SegmentId)> {
         let count = self.neighbours.len();
@@ -376,33 +405,22 @@ impl HolderChoice {
             return None;
         }
         let first = self.rng.random_range(0..count);
+        let places = || (first..count).chain(0..first);
+        // What is unseeded goes first, to whoever lacks it.
         loop {
             // Another owner has seeded it.
             while self.unseeded.pop_if(|segment| self.seeded.has(segment.index())).is_some() {}
-            let mut is_lacked = self.unseeded.is_empty();
-            for place in (first..count).chain(0..first) {
-                let neighbour = &mut self.neighbours[place];
-                let Some(last) = neighbour.lacks.last() else { continue };
-                let lacks = |segment: &SegmentId| !neighbour.covered.has(segment.index());
-                let unseeded = self.unseeded.last().copied().filter(lacks);
-                is_lacked |= unseeded.is_some();
-                if !neighbour.has_room(now) {
-                    continue;
-                }
-                match unseeded {
-                    Some(segment) => {
-                        self.unseeded.pop();
-                        return Some((place, segment));
-                    }
-                    // What is unseeded goes first, to whoever lacks it.
-                    None if !self.unseeded.is_empty() => {}
-                    None => return Some((place, self.got[last])),
-                }
-            }
-            if is_lacked {
-                return None;
+            let Some(&segment) = self.unseeded.last() else { break };
+            let lacks = |&place: &usize| !self.known.covers(place, segment.index());
+            let mut lacking = places().filter(lacks).peekable();
+            if lacking.peek().is_some() {
+                let place = lacking.find(|&place| self.neighbours[place].has_room(now))?;
+                self.unseeded.pop();
+                return Some((place, segment));
             }
             self.unseeded.pop();
         }
+        let mut with_room = places().filter(|&place| self.neighbours[place].has_room(now));
+        with_room.find_map(|place| Some((place, self.got[self.known.last_lacked(place)?])))
     }
 }

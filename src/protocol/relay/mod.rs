@@ -8,6 +8,7 @@
 mod circulant;
 mod holder_choice;
 mod moves;
+mod neighbour_segments;
 mod neighbour_view;
 mod neighbours;
 mod plan;

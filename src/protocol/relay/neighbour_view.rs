@@ -32,11 +32,6 @@ impl Bits {
         if value { self.0[index / 64] |= bit } else { self.0[index / 64] &= !bit }
     }
 
-    pub(super) fn last(&self) -> Option<usize> {
-        let word = self.0.iter().rposition(|&word| word != 0)?;
-        Some(word * 64 + self.0[word].ilog2() as usize)
-    }
-
     /// The numbers, 64 a word.
     pub(super) fn words(&self) -> &[u64] {
         &self.0
@@ -46,10 +41,6 @@ impl Bits {
 #[derive(Debug)]
 pub(super) struct NeighbourView {
     pub(super) id: NodeId,
-    /// By segment: whether it has it, or it is on its way there.
-    pub(super) covered: Bits,
-    /// By the order in which this node got them: what it lacks of those.
-    pub(super) lacks: Bits,
     /// What it was offered and has not answered, and since when.
     pub(super) offered: Option<(SegmentId, Timestamp)>,
     /// An offer that it had not answered when it was given up. It answers that one before it is offered more.
@@ -67,11 +58,9 @@ pub(super) struct NeighbourView {
 }
 
 impl NeighbourView {
-    pub(super) fn new(id: NodeId, segments: usize) -> Self {
+    pub(super) fn new(id: NodeId) -> Self {
         Self {
             id,
-            covered: Bits::new(segments),
-            lacks: Bits::new(segments),
             offered: None,
             expired: None,
             full_until: None,
@@ -109,9 +98,8 @@ impl NeighbourView {
     }
 
     /// Whether it may be offered something now.
-    pub(super) fn has_room(&mut self, now: Timestamp) -> bool {
-        self.full_until.take_if(|until| *until <= now);
+    pub(super) fn has_room(&self, now: Timestamp) -> bool {
         let answered = self.offered.is_none() && self.expired.is_none();
-        answered && self.full_until.is_none() && !self.is_silent
+        answered && !self.is_silent && self.full_until.is_none_or(|until| until <= now)
     }
 }

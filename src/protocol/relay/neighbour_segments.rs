@@ -1,0 +1,84 @@
+//! Which segments neighbours have and lack: two tables of bits, with a row for each neighbour.
+//!
+//! Every message of a neighbour sets bits of its row, and every offer looks for the last bit of some rows. So the rows
+//! lie side by side, and an offer passes those without a bit by one number each.
+
+use super::neighbour_view::Bits;
+
+#[derive(Debug)]
+pub(super) struct NeighbourSegments {
+    /// How many bits a row has: whole words.
+    row: usize,
+    /// By neighbour and segment: whether it has it, or it is on its way there.
+    covered: Bits,
+    /// By neighbour and the order in which this node got them: what it lacks of those.
+    lacks: Bits,
+    /// By neighbour: its row of `lacks` has no bit from this word on.
+    lacks_end: Vec<usize>,
+}
+
+impl NeighbourSegments {
+    pub(super) fn new(neighbours: usize, segments: usize) -> Self {
+        let row = segments.next_multiple_of(64);
+        Self {
+            row,
+            covered: Bits::new(neighbours * row),
+            lacks: Bits::new(neighbours * row),
+            lacks_end: vec![0; neighbours],
+        }
+    }
+
+    pub(super) fn covers(&self, place: usize, segment: usize) -> bool {
+        self.covered.has(place * self.row + segment)
+    }
+
+    pub(super) fn set_covered(&mut self, place: usize, segment: usize, is_covered: bool) {
+        self.covered.set(place * self.row + segment, is_covered);
+    }
+
+    /// Whether it lacks the segment that this node got as number `at`.
+    pub(super) fn set_lacks(&mut self, place: usize, at: usize, is_lacked: bool) {
+        self.lacks.set(place * self.row + at, is_lacked);
+        if is_lacked {
+            let end = &mut self.lacks_end[place];
+            *end = (*end).max(at / 64 + 1);
+        }
+    }
+
+    /// The last that this node got of those that it lacks.
+    pub(super) fn last_lacked(&mut self, place: usize) -> Option<usize> {
+        let (first, end) = (place * self.row / 64, &mut self.lacks_end[place]);
+        while *end > 0 {
+            let word = self.lacks.words()[first + *end - 1];
+            if word != 0 {
+                return Some((*end - 1) * 64 + word.ilog2() as usize);
+            }
+            *end -= 1;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_apart_and_the_last_bit_is_found_as_bits_come_and_go() {
+        let mut known = NeighbourSegments::new(3, 130);
+        // A linear congruential generator.
+        let mut state = 7_usize;
+        let mut expected = [[false; 130]; 3];
+        for _ in 0..5000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (place, at, is_lacked) = ((state >> 60) % 3, (state >> 40) % 130, state >> 62 == 0);
+            known.set_lacks(place, at, is_lacked);
+            known.set_covered(place, at, !is_lacked);
+            expected[place][at] = is_lacked;
+            for (place, row) in expected.iter().enumerate() {
+                assert_eq!(known.last_lacked(place), row.iter().rposition(|&lacked| lacked));
+            }
+            assert_eq!(known.covers(place, at), !is_lacked);
+        }
+    }
+}
