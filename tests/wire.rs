@@ -1,6 +1,9 @@
 //! Nothing off the wire is believed: a message that can't be is an error that names its sender, and the
 //! node that got it neither panics nor obeys.
 
+#[path = "wire/broadcast.rs"]
+mod broadcast;
+
 use arrayvec::ArrayVec;
 use mpiswarm::config::{Config, FAILED_FILES_MAX, PART_BYTES_MAX, PROBLEM_BYTES_MAX};
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};

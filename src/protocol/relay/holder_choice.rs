@@ -411,7 +411,10 @@ impl HolderChoice {
             // Another owner has seeded it.
             while self.unseeded.pop_if(|segment| self.seeded.has(segment.index())).is_some() {}
             let Some(&segment) = self.unseeded.last() else { break };
-            let lacks = |&place: &usize| !self.known.covers(place, segment.index());
+            // Who is silent is not waited for: others may lack something else.
+            let lacks = |&place: &usize| {
+                !self.neighbours[place].is_silent && !self.known.covers(place, segment.index())
+            };
             let mut lacking = places().filter(lacks).peekable();
             if lacking.peek().is_some() {
                 let place = lacking.find(|&place| self.neighbours[place].has_room(now))?;
