@@ -47,7 +47,7 @@ impl Moves {
             first..first.saturating_add(hosts.get())
         });
         Self::Chosen(Box::new(match rack {
-            Some(rack) => choice.within(rack),
+            Some(rack) => choice.within(&rack),
             None => choice,
         }))
     }

@@ -41,6 +41,8 @@ impl Bits {
 #[derive(Debug)]
 pub(super) struct NeighbourView {
     pub(super) id: NodeId,
+    /// It is in the own rack, or there is nobody else in that.
+    pub(super) is_near: bool,
     /// What it was offered and has not answered, and since when.
     pub(super) offered: Option<(SegmentId, Timestamp)>,
     /// An offer that it had not answered when it was given up. It answers that one before it is offered more.
@@ -61,6 +63,7 @@ impl NeighbourView {
     pub(super) fn new(id: NodeId) -> Self {
         Self {
             id,
+            is_near: true,
             offered: None,
             expired: None,
             full_until: None,

@@ -75,7 +75,7 @@ impl HolderChoice {
         }
         let starves = self.progressed + SETTLED_TIMEOUTS / 2 * timeout;
         let mut settles = self.progressed + SETTLED_TIMEOUTS * timeout;
-        if self.has_racks() && !self.is_starved && !self.is_complete() {
+        if self.has_racks && !self.is_starved && !self.is_complete() {
             if starves <= now {
                 // Who was to bring it into this rack may be gone: others offer it once more.
                 self.is_starved = true;
