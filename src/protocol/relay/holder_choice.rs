@@ -435,7 +435,12 @@ impl HolderChoice {
             }
             self.unseeded.pop();
         }
-        let mut with_room = places().filter(|&place| self.neighbours[place].has_room(now));
-        with_room.find_map(|place| Some((place, self.got[self.known.last_lacked(place)?])))
+        places().find_map(|place| {
+            if !self.known.may_lack(place) || !self.neighbours[place].has_room(now) {
+                return None;
+            }
+            let last = self.known.last_lacked(place)?;
+            Some((place, self.got[last]))
+        })
     }
 }

@@ -190,8 +190,10 @@ impl Relay {
                 | Message::Probe
                 | Message::Alive
         );
-        // Another node may begin before the start is known here, but not before this one is ready.
-        if !self.tree.is_other(from) || (is_of_moves && !self.is_reserved) {
+        // Another node may begin before the start is known here, but not before this one is ready. Who is no
+        // neighbour has no part in the moves.
+        let is_allowed = if is_of_moves { self.is_reserved } else { self.tree.is_other(from) };
+        if !is_allowed {
             return Err(Violation::kind(message));
         }
         if let Message::Request { segments } = message {

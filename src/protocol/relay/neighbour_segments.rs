@@ -14,7 +14,7 @@ pub(super) struct NeighbourSegments {
     /// By neighbour and the order in which this node got them: what it lacks of those.
     lacks: Bits,
     /// By neighbour: its row of `lacks` has no bit from this word on.
-    lacks_end: Vec<usize>,
+    lacks_end: Vec<u32>,
 }
 
 impl NeighbourSegments {
@@ -41,19 +41,24 @@ impl NeighbourSegments {
         self.lacks.set(place * self.row + at, is_lacked);
         if is_lacked {
             let end = &mut self.lacks_end[place];
-            *end = (*end).max(at / 64 + 1);
+            *end = (*end).max(u32::try_from(at / 64 + 1).unwrap_or(u32::MAX));
         }
+    }
+
+    /// Whether it lacks any, as far as one number tells.
+    pub(super) fn may_lack(&self, place: usize) -> bool {
+        self.lacks_end[place] > 0
     }
 
     /// The last that this node got of those that it lacks.
     pub(super) fn last_lacked(&mut self, place: usize) -> Option<usize> {
         let (first, end) = (place * self.row / 64, &mut self.lacks_end[place]);
-        while *end > 0 {
-            let word = self.lacks.words()[first + *end - 1];
+        while let Some(last) = end.checked_sub(1) {
+            let word = self.lacks.words()[first + last as usize];
             if word != 0 {
-                return Some((*end - 1) * 64 + word.ilog2() as usize);
+                return Some(last as usize * 64 + word.ilog2() as usize);
             }
-            *end -= 1;
+            *end = last;
         }
         None
     }

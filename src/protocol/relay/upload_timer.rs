@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::time::nanoseconds;
+
 /// How long the nodes of a broadcast without a tracker wait for each other.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayPatience {
@@ -18,46 +20,49 @@ pub struct RelayPatience {
 
 // The smoothed time follows a sample by 1/8, its deviation by 1/4, and the timeout is four deviations above
 // it: the constants of RFC 6298, section 2.
-const SMOOTHING: u32 = 8;
+const SMOOTHING: u64 = 8;
 // As above.
-const DEVIATION_SMOOTHING: u32 = 4;
+const DEVIATION_SMOOTHING: u64 = 4;
 // As above.
-const DEVIATIONS: u32 = 4;
+const DEVIATIONS: u64 = 4;
 
 /// When an answer is overdue.
 #[derive(Debug)]
 pub(super) struct UploadTimer {
-    initial: Duration,
     least: Duration,
     /// Zero before the first sample.
-    smoothed: Duration,
-    deviation: Duration,
+    smoothed_ns: u64,
+    deviation_ns: u64,
+    /// It is asked for more often than it changes.
+    timeout: Duration,
 }
 
 impl UploadTimer {
     pub(super) fn new(patience: RelayPatience) -> Self {
         let RelayPatience { initial, least, .. } = patience;
-        Self { initial, least, smoothed: Duration::ZERO, deviation: Duration::ZERO }
+        Self { least, smoothed_ns: 0, deviation_ns: 0, timeout: initial }
     }
 
     /// An upload took this long.
     pub(super) fn sample(&mut self, took: Duration) {
-        if self.smoothed.is_zero() {
-            (self.smoothed, self.deviation) = (took, took / 2);
-            return;
+        let took = nanoseconds(took);
+        if self.smoothed_ns == 0 {
+            (self.smoothed_ns, self.deviation_ns) = (took, took / 2);
+        } else {
+            let error = took.abs_diff(self.smoothed_ns);
+            self.deviation_ns -= self.deviation_ns / DEVIATION_SMOOTHING;
+            self.deviation_ns += error / DEVIATION_SMOOTHING;
+            self.smoothed_ns = self.smoothed_ns - self.smoothed_ns / SMOOTHING + took / SMOOTHING;
         }
-        let error = took.abs_diff(self.smoothed);
-        self.deviation =
-            self.deviation - self.deviation / DEVIATION_SMOOTHING + error / DEVIATION_SMOOTHING;
-        self.smoothed = self.smoothed - self.smoothed / SMOOTHING + took / SMOOTHING;
+        if self.smoothed_ns > 0 {
+            let timeout = self.smoothed_ns.saturating_add(self.deviation_ns.saturating_mul(DEVIATIONS));
+            self.timeout = Duration::from_nanos(timeout).max(self.least);
+        }
     }
 
     /// How long an answer may take.
     pub(super) fn timeout(&self) -> Duration {
-        if self.smoothed.is_zero() {
-            return self.initial;
-        }
-        (self.smoothed + DEVIATIONS * self.deviation).max(self.least)
+        self.timeout
     }
 }
 
