@@ -1,11 +1,12 @@
 //! How near the handout policy comes to the bound, in deterministic worlds.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use mpiswarm::config::Config;
 use mpiswarm::protocol::relay::RelayAlgorithm;
 use mpiswarm::protocol::{OwnedEntry, Registration};
-use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
+use mpiswarm::simulation::{Faults, Racks, Run, World, WorldConfig};
 use mpiswarm::verify::Digest;
 
 /// M + ⌊log2 N⌋ segment times.
@@ -224,5 +225,28 @@ fn holders_that_choose_come_near_the_bound() {
             let last = others.filter_map(|(_, at)| *at).max().expect("all have it").since(opened);
             assert!(last <= bound.mul_f64(1.03) + slack, "{context}: {last:?}, bound {bound:?}");
         }
+    }
+}
+
+/// Racks whose links carry a quarter of what their hosts do: each segment enters a rack once, the owner sends it
+/// once, and the last peer has all hardly later than without racks.
+#[test]
+fn racks_take_each_segment_once_and_the_last_peer_is_near_the_bound() {
+    for receivers in [63, 127] {
+        let (segments, hosts) = (300, 32);
+        let mut scenario = WorldConfig::broadcast(receivers, segments, 1);
+        scenario.racks = Some(Racks { hosts, oversubscription: 4.0 });
+        let bound = scenario.segment_time * (segments + receivers.ilog2());
+        let rack_hosts = NonZeroU32::new(hosts);
+        let run =
+            World::broadcast(scenario, RelayAlgorithm::Neighbours { seed: 1, rack_hosts }).run();
+        assert_eq!(run.outcome.errors, [""; 0], "{receivers} receivers");
+        let ratio = run.makespan.as_secs_f64() / bound.as_secs_f64();
+        let least = f64::from(receivers / hosts * segments);
+        let (entered, copies) =
+            (run.crossed as f64 / least, run.served[1] as f64 / f64::from(segments));
+        let context = format!("{receivers}: {ratio:.3}, {entered:.3}, {copies:.3}");
+        println!("{context}");
+        assert!(ratio <= 1.15 && entered <= 1.02 && copies <= 1.1, "{context}");
     }
 }

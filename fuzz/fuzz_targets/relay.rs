@@ -219,7 +219,7 @@ fn report(bytes: &mut Bytes<'_>, from: NodeId) -> SubtreeReport {
     lacking.first.extend((0..count % 16).map(|segment| SegmentId(segment.into())));
     let mut node = || match bytes.byte() % 4 {
         0 | 1 => from,
-        2 => NodeId(from.0 * 8 + 1 + u32::from(bytes.byte() % 8)),
+        2 => NodeId(from.0.wrapping_mul(8).wrapping_add(1 + u32::from(bytes.byte() % 8))),
         _ => NodeId(bytes.number(NODES)),
     };
     let finished = (0..count >> 4 & 3).map(|ago| (node(), u64::from(ago) << 40)).collect();

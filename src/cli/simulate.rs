@@ -38,7 +38,9 @@ fn simulated(args: &SimulateArgs) -> Result<u8, String> {
                     Ok(run) => {
                         if run.missing_of_rest > 0 {
                             let missing = run.missing_of_rest;
-                            show::error(&format!("{peers} peers: those that did not vanish lack {missing} segments"));
+                            show::error(&format!(
+                                "{peers} peers: those that did not vanish lack {missing} segments"
+                            ));
                         }
                         runs.push(run);
                     }

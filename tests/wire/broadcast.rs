@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mpiswarm::manifest::SegmentSet;
-use mpiswarm::protocol::relay::{
-    Moves, Relay, RelayAlgorithm, RelayPatience, RelayPlace, Starter,
-};
+use mpiswarm::protocol::relay::{Moves, Relay, RelayAlgorithm, RelayPatience, RelayPlace, Starter};
 
 use super::*;
 
@@ -64,7 +62,8 @@ impl OpenHolder {
     /// Lets deadlines pass; `alive` neighbours answer when they are asked whether they are there.
     fn wait(&mut self, deadlines: usize, alive: &[u32]) {
         for _ in 0..deadlines {
-            self.now = self.relay.deadline().expect("it waits for neighbours").max(self.now);
+            let Some(deadline) = self.relay.deadline() else { return };
+            self.now = deadline.max(self.now);
             self.feed(Input::Deadline);
             alive.iter().for_each(|&rank| self.hear(rank, &Message::Alive));
         }
@@ -155,9 +154,7 @@ fn a_neighbour_that_is_gone_holds_up_no_offers_to_others() {
     holder.hear(2, &Message::Refuse { segment, is_full: true });
     for _ in 0..20 {
         got.extend(std::iter::from_fn(|| holder.take(2)));
-        if holder.relay.deadline().is_some() {
-            holder.wait(1, &[2]);
-        }
+        holder.wait(1, &[2]);
     }
     assert!(got.into_iter().eq([0, 1, 2].map(SegmentId)), "rank 2 gets all");
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use mpiswarm::config::{Config, IndexKind};
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId, SegmentSet};
 use mpiswarm::protocol::{
-    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Message,
-    LateEntry, OwnedEntry, Part, PostedReceives, ReadSegment, Registration, RequestedSegment,
+    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, LateEntry,
+    Message, OwnedEntry, Part, PostedReceives, ReadSegment, Registration, RequestedSegment,
 };
 use mpiswarm::verify::Digest;
 
@@ -234,11 +234,8 @@ pub fn part_of(content: &impl serde::Serialize) -> Part {
 }
 
 pub fn config(byte: u8) -> Config {
-    let base = if byte & 1 == 0 {
-        Config::for_segments_of(1 << 20)
-    } else {
-        Config::over_links(32 << 10)
-    };
+    let base =
+        if byte & 1 == 0 { Config::for_segments_of(1 << 20) } else { Config::over_links(32 << 10) };
     let index = match byte >> 1 & 3 {
         0 => IndexKind::Mutex,
         1 => IndexKind::DashMap,

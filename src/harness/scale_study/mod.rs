@@ -228,7 +228,9 @@ pub(crate) enum StudyError {
         available / 1_000_000
     )]
     Memory { peers: u32, needed: u64, available: u64 },
-    #[error("--vanish {part}: of {peers} peers that is nobody: use a larger fraction or more --peers")]
+    #[error(
+        "--vanish {part}: of {peers} peers that is nobody: use a larger fraction or more --peers"
+    )]
     NobodyVanishes { part: f64, peers: u32 },
     #[error("--vanish with --decide {0}: a plan needs each of its nodes: use peers or tracker")]
     NeedsAll(Decide),
@@ -364,7 +366,8 @@ impl ScaleStudy {
         let rest = (0..).map(NodeId).zip(&drawn).filter(|(node, _)| !lost.contains_key(node));
         let rest: Vec<f64> = rest.map(|(_, &rate)| rate).collect();
         let bound_s = self.bound(&rest, peers) * segment_s;
-        let deliveries = run.held_counts.iter().skip(FIRST_WANTING).copied().map(f64::from).sum::<f64>();
+        let deliveries =
+            run.held_counts.iter().skip(FIRST_WANTING).copied().map(f64::from).sum::<f64>();
         let delivered = deliveries * self.segment_bytes as f64;
         Ok(Scaled {
             decide: decide.to_string(),

@@ -137,7 +137,9 @@ fn who_can_lose_nobody_is_refused() {
     let refused = |peers, decide| study.check(peers, decide).map_err(|error| error.to_string());
     assert!(refused(4, Decide::Peers).is_err_and(|said| said.contains("4 peers that is nobody")));
     for plan in [Decide::Chain, Decide::Binomial, Decide::Circulant] {
-        assert!(refused(40, plan).is_err_and(|said| said.contains("a plan needs each of its nodes")));
+        assert!(
+            refused(40, plan).is_err_and(|said| said.contains("a plan needs each of its nodes"))
+        );
     }
     assert_eq!([1, 2, 9, 10].map(|peers| losses::count(0.9, peers)), [0, 1, 8, 9]);
 }

@@ -55,7 +55,8 @@ impl UploadTimer {
             self.smoothed_ns = self.smoothed_ns - self.smoothed_ns / SMOOTHING + took / SMOOTHING;
         }
         if self.smoothed_ns > 0 {
-            let timeout = self.smoothed_ns.saturating_add(self.deviation_ns.saturating_mul(DEVIATIONS));
+            let timeout =
+                self.smoothed_ns.saturating_add(self.deviation_ns.saturating_mul(DEVIATIONS));
             self.timeout = Duration::from_nanos(timeout).max(self.least);
         }
     }
