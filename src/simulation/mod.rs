@@ -13,8 +13,10 @@ mod nodes;
 mod queue;
 mod run;
 mod world_config;
+mod shared_links;
 mod world;
+mod world_links;
 
 pub use run::Run;
 pub use world::World;
-pub use world_config::{Faults, Racks, WorldConfig};
+pub use world_config::{Faults, Fragments, Racks, WorldConfig};

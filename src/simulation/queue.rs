@@ -11,6 +11,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use super::links::Transfer;
+use super::shared_links::Packet;
 use crate::manifest::NodeId;
 use crate::protocol::{Input, Message};
 use crate::time::Timestamp;
@@ -37,6 +38,8 @@ pub(super) enum SimulatedEvent {
     },
     /// A segment comes to the next link of its way, or has landed.
     Crossing(Transfer),
+    /// A packet comes to the next link of its way, or has landed.
+    Packet(Packet),
     Vanish {
         node: NodeId,
     },
@@ -55,7 +58,7 @@ impl SimulatedEvent {
             Self::Wake { .. } => Some(3),
             Self::UplinkFree { .. } => Some(4),
             Self::Crossing(_) => Some(5),
-            Self::Vanish { .. } => None,
+            Self::Packet(_) | Self::Vanish { .. } => None,
         }
     }
 }
@@ -171,7 +174,9 @@ mod tests {
                 | SimulatedEvent::UplinkFree { node }
                 | SimulatedEvent::Vanish { node }
                 | SimulatedEvent::Input { to: node, .. } => node,
-                SimulatedEvent::Message { .. } | SimulatedEvent::Crossing(_) => continue,
+                SimulatedEvent::Message { .. }
+                | SimulatedEvent::Crossing(_)
+                | SimulatedEvent::Packet(_) => continue,
             };
             assert_eq!((at, node), pair);
         }

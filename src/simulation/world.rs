@@ -13,6 +13,7 @@ use super::links::{LinkTable, Transfer};
 use super::nodes::{SimulatedNode, segments};
 use super::queue::{Queue, SimulatedEvent};
 use super::run::Run;
+use super::shared_links::{Packet, PacketCargo, SharedLinks};
 use super::world_config::{LATE, WorldConfig, stand_in};
 use crate::config::MESSAGE_BYTES_MAX;
 use crate::manifest::{NodeId, SegmentId};
@@ -29,30 +30,32 @@ const ENDLESS: Duration = Duration::from_secs(3600);
 /// A simulated run in progress.
 #[derive(Debug)]
 pub struct World {
-    scenario: WorldConfig,
-    now: Timestamp,
-    queue: Queue,
-    links: LinkTable,
-    nodes: Vec<SimulatedNode>,
+    pub(super) scenario: WorldConfig,
+    pub(super) now: Timestamp,
+    pub(super) queue: Queue,
+    pub(super) links: LinkTable,
+    /// None where a link carries one segment after the other.
+    pub(super) shared_links: Option<SharedLinks>,
+    pub(super) nodes: Vec<SimulatedNode>,
     outbox: Outbox,
-    checker: Checker,
-    rng: Xoshiro256PlusPlus,
+    pub(super) checker: Checker,
+    pub(super) rng: Xoshiro256PlusPlus,
     contents: Vec<BTreeMap<SegmentId, Digest>>,
     /// By rank: when the node's next wake event comes.
     armed: Vec<Option<Timestamp>>,
     /// By rank: whether the node has left or vanished.
-    gone: Vec<bool>,
+    pub(super) gone: Vec<bool>,
     /// A buffer for one encoded message, where bytes are counted.
     encoded: Box<[u8]>,
     /// By rank: when its source can be read again.
     disk_free: Vec<Timestamp>,
     /// When the tracker has handled all that was sent to it so far.
-    tracker_free: Timestamp,
+    pub(super) tracker_free: Timestamp,
     /// For each message in flight to rank 0: whether rank 0 is idle when it comes.
-    tracker_is_idle: VecDeque<bool>,
+    pub(super) tracker_is_idle: VecDeque<bool>,
     /// When the last message between two nodes arrives; kept if delays vary.
     ordered: BTreeMap<(NodeId, NodeId), Timestamp>,
-    run: Run,
+    pub(super) run: Run,
 }
 
 /// A message of an outbox that goes to one node after the other.
@@ -89,6 +92,7 @@ impl World {
             now: Timestamp::default(),
             queue: Queue::default(),
             links: LinkTable::new(count, &scenario),
+            shared_links: SharedLinks::new(count, &scenario),
             nodes,
             outbox: Outbox::default(),
             checker: Checker::new(count, limits, &scenario.config),
@@ -162,6 +166,7 @@ impl World {
             SimulatedEvent::Input { to, .. } | SimulatedEvent::Message { to, .. } => [to, to],
             SimulatedEvent::Wake { node } | SimulatedEvent::UplinkFree { node } => [node, node],
             SimulatedEvent::Crossing(Transfer { from, to, .. }) => [from, to],
+            SimulatedEvent::Packet(Packet { from, to, .. }) => [from, to],
             SimulatedEvent::Vanish { .. } => return None,
         };
         let pauses = self.scenario.faults.pause.iter();
@@ -199,11 +204,12 @@ impl World {
             }
             SimulatedEvent::Crossing(transfer) if transfer.has_landed() => self.land(transfer),
             SimulatedEvent::Crossing(transfer) => self.cross(transfer),
+            SimulatedEvent::Packet(packet) => self.pass_on(packet),
             SimulatedEvent::Vanish { node } => self.vanish(node),
         }
     }
 
-    fn input(&mut self, to: NodeId, input: Input<'_>) {
+    pub(super) fn input(&mut self, to: NodeId, input: Input<'_>) {
         if self.gone[to.index()] {
             return;
         }
@@ -337,6 +343,10 @@ impl World {
         if faults.loss > 0.0 && self.rng.random_bool(faults.loss) {
             return;
         }
+        if self.shared_links.is_some() {
+            self.enter(from, to, PacketCargo::Message(Rc::clone(&posted.message)));
+            return;
+        }
         let mut at = self.now + self.scenario.latency;
         if !faults.jitter.is_zero() {
             at = at + faults.jitter.mul_f64(self.rng.random());
@@ -344,15 +354,7 @@ impl World {
             *last = at.max(*last);
             at = *last;
         }
-        if to == NodeId::TRACKER {
-            let tracker_time = self.scenario.tracker_time;
-            self.tracker_is_idle.push_back(at > self.tracker_free);
-            at = at.max(self.tracker_free) + tracker_time;
-            self.tracker_free = at;
-            self.run.tracker_busy += tracker_time;
-        }
-        let message = Rc::clone(&posted.message);
-        self.queue.push(at, SimulatedEvent::Message { from, to, message });
+        self.deliver(at, (from, to), Rc::clone(&posted.message));
     }
 
     fn post(&mut self, index: MessageIndex, message: &Message) -> PostedMessage {
@@ -386,43 +388,11 @@ impl World {
                 Duration::ZERO,
                 SimulatedEvent::Input { to: from, input: Input::Sent { to, segment } },
             );
+        } else if self.shared_links.is_some() {
+            self.send_fragments(from, to, segment);
         } else if let Some(transfer) = self.links.send(self.now, from, to, segment) {
             self.transfer(transfer);
         }
-    }
-
-    fn transfer(&mut self, mut transfer: Transfer) {
-        let node = transfer.from;
-        self.queue.push(transfer.uplink_free(), SimulatedEvent::UplinkFree { node });
-        let faults = &self.scenario.faults;
-        transfer.is_corrupt = faults.corrupt_holders.contains(&node)
-            || (faults.corrupt > 0.0 && self.rng.random_bool(faults.corrupt));
-        self.cross(transfer);
-    }
-
-    fn cross(&mut self, mut transfer: Transfer) {
-        let at = self.links.cross(self.now, &mut transfer);
-        self.queue.push(at, SimulatedEvent::Crossing(transfer));
-    }
-
-    fn land(&mut self, transfer: Transfer) {
-        let Transfer { from, to, segment, is_corrupt, .. } = transfer;
-        let landed = !self.gone[from.index()];
-        self.checker.left(from, (to, segment), landed);
-        self.input(from, Input::Sent { to, segment });
-        if landed && !self.gone[to.index()] {
-            let mut content = self.registered(from, segment);
-            content.0[31] ^= u8::from(is_corrupt);
-            self.checker.arrive(to, from, segment, content);
-            self.input(to, Input::Arrived { from, segment });
-        }
-    }
-
-    /// The content of a segment at a holder: what its owner registered.
-    fn registered(&self, holder: NodeId, segment: SegmentId) -> Digest {
-        assert!(self.checker.has(holder, segment), "{holder} has no {segment:?}");
-        let known = [NodeId::TRACKER, holder].map(|node| self.nodes[node.index()].digest(segment));
-        known.into_iter().flatten().next().expect("a served segment has been registered")
     }
 
     fn vanish(&mut self, node: NodeId) {

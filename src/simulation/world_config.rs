@@ -33,6 +33,8 @@ pub struct WorldConfig {
     pub rates: Vec<f64>,
     /// How hosts lie in racks; none where switches have no rate limit.
     pub racks: Option<Racks>,
+    /// How segments share links; none where a link carries one after the other, and racks if there are any.
+    pub fragments: Option<Fragments>,
     /// How long a source takes to read a segment, by rank; ranks beyond the list read in no time.
     pub read_times: Vec<Duration>,
     /// From when on a node has slots for so many segments in flight.
@@ -50,6 +52,15 @@ pub struct Racks {
     pub hosts: u32,
     /// What all hosts of a rack carry, at rate 1, ÷ what its link carries.
     pub oversubscription: f64,
+}
+
+/// How segments are cut that share the links, and how many fragments are under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragments {
+    /// Fragments of a segment, above 0.
+    pub of_segment: u32,
+    /// Fragments of one segment that are sent and not confirmed at a time, above 0.
+    pub under_way: u32,
 }
 
 impl Racks {
@@ -171,6 +182,7 @@ impl WorldConfig {
             weighs_messages: false,
             rates: Vec::new(),
             racks: None,
+            fragments: None,
             read_times: Vec::new(),
             rooms: Vec::new(),
             faults: Faults::default(),
