@@ -17,9 +17,9 @@ use crate::time::Clock;
 use crate::transport::{Completion, TransportError};
 
 // Receives of one segment that are posted at a time. The holder has `FRAGMENTS_UNDER_WAY` that nobody has
-// taken yet; as many again are ready while those that were taken are reported. All of a long segment would
-// be hundreds, and each poll looks at all that is posted.
-const RECEIVES_POSTED: usize = 2 * FRAGMENTS_UNDER_WAY;
+// taken yet; three times as many again are ready while those that were taken are reported. All of a long segment
+// would be hundreds, and each poll looks at all that is posted.
+const RECEIVES_POSTED: usize = 4 * FRAGMENTS_UNDER_WAY;
 
 /// A segment that is expected. Its place in the table is the tag of its receives: no other receive has that
 /// tag before all of these have ended.
