@@ -1,6 +1,7 @@
 //! The tracker's state of one peer.
 
 use super::service::Account;
+use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::Ask;
 use crate::time::Timestamp;
 
@@ -24,6 +25,8 @@ pub(super) struct PeerState {
     pub(super) account: Account,
     /// Whether another thread has the account, and answers the ask.
     pub(super) is_away: bool,
+    /// What its account is to forgive when it is back.
+    pub(super) forgiven: Vec<(SegmentId, NodeId)>,
     /// Whether the peer waits for the answer to its last message, and gets it when its account is back.
     pub(super) awaits_reply: bool,
     /// The walk through the queue in which another thread was last given the ask.
@@ -44,6 +47,7 @@ impl PeerState {
         Self {
             account: Account::default(),
             is_away: false,
+            forgiven: Vec::new(),
             awaits_reply: false,
             walk: 0,
             has_some: false,
@@ -53,5 +57,39 @@ impl PeerState {
             last_contact: now,
             stage: PeerStage::Reserving,
         }
+    }
+
+    /// A holder has a segment anew.
+    pub(super) fn forgive(&mut self, segment: SegmentId, holder: NodeId) {
+        if self.is_away {
+            self.forgiven.push((segment, holder));
+        } else {
+            self.account.forgive(segment, holder);
+        }
+    }
+
+    /// Another thread has answered the ask.
+    pub(super) fn come_back(&mut self, account: Account) {
+        (self.account, self.is_away) = (account, false);
+        for (segment, holder) in std::mem::take(&mut self.forgiven) {
+            self.account.forgive(segment, holder);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgiven_while_the_account_is_away_is_forgiven_when_it_is_back() {
+        let (segment, holder) = (SegmentId(3), NodeId(2));
+        let mut peer = PeerState::new(Timestamp(0));
+        peer.account.exclude(segment, holder);
+        let account = std::mem::take(&mut peer.account);
+        peer.is_away = true;
+        peer.forgive(segment, holder);
+        peer.come_back(account);
+        assert_eq!(peer.account.excluded().count(), 0);
     }
 }

@@ -36,8 +36,7 @@ impl Dispatcher {
             }
             if reading.is_read_again(read.segment) {
                 // What it sends from now on is what it has read.
-                let accounts = self.peers.iter_mut().map(|peer| &mut peer.account);
-                accounts.for_each(|account| account.forgive(read.segment, from));
+                self.peers.iter_mut().for_each(|peer| peer.forgive(read.segment, from));
             }
         }
     }

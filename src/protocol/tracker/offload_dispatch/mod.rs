@@ -89,7 +89,7 @@ impl Dispatcher {
         let Some(offload) = &mut self.offload else { return };
         offload.under_way -= 1;
         let state = &mut self.peers[peer.index()];
-        (state.account, state.is_away) = (account, false);
+        state.come_back(account);
         let waits = self.queue.has(peer);
         if !handout.entries.is_empty() {
             // What it is given may be the last that its owner has not sent yet, which may then send others.
