@@ -17,6 +17,8 @@ mod compressed;
 mod each;
 #[path = "stage/faults.rs"]
 mod faults;
+#[path = "stage/handout_threads.rs"]
+mod handout_threads;
 #[path = "stage/manifests.rs"]
 mod manifests;
 #[path = "stage/observed.rs"]

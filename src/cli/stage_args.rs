@@ -12,7 +12,7 @@ use super::node_flags::NodeFlags;
 use super::selection_flags::{AttributeFlags, Links, OnlyPattern, SelectionFlags};
 #[cfg(feature = "mpi")]
 use crate::config::Config;
-use crate::config::ranges::{MemoryBytes, Threads, TreeSegmentBytes};
+use crate::config::ranges::{HandoutThreads, MemoryBytes, Threads, TreeSegmentBytes};
 use crate::config::{Compress, RateLimits};
 #[cfg(feature = "mpi")]
 use crate::escape;
@@ -124,6 +124,10 @@ pub(super) struct StageArgs {
     /// more than it has DIRs, if that is more; at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
+    /// Threads of rank 0 that compute who fetches what from whom, 0 to 64; with 0 the one that talks to the other
+    /// ranks does
+    #[arg(long, value_name = "N", default_value_t)]
+    pub(super) tracker_threads: HandoutThreads,
     /// Most bytes of segments a second that each rank sends to others, and receives from them, also within one
     /// host: such as 100M for each direction, or up=100M,down=50M (K, M, G: powers of 1024) [default: no limit]
     #[arg(long, value_name = "RATE")]
@@ -196,6 +200,7 @@ impl StageArgs {
             ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),
+            ("--tracker-threads", self.tracker_threads.to_string()),
         ];
         let mut config = Config::for_segments_of(1);
         self.shared.apply(&mut config);

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde::de::{self, Deserialize, Deserializer, Unexpected, Visitor};
 
-use super::HANDOUT_MAX;
 use super::quantities::{
     SIZE_EXAMPLE, TIME_EXAMPLE, parse_size, parse_time, typed_size, typed_time,
 };
+use super::{HANDOUT_MAX, TRACKER_THREADS_MAX};
 use crate::escape;
 
 /// A text that is no number of a range.
@@ -179,6 +179,10 @@ ranges! {
     // More threads than any machine has cores only wait for each other.
     /// Threads.
     Threads: usize, 1, 1024;
+
+    // Some jobs have cores to spare, and most handouts take microseconds.
+    /// Threads that compute handouts.
+    HandoutThreads: usize, 0, TRACKER_THREADS_MAX, default 0;
 
     // A simulated peer takes 30 KB and more, so that 10^5 are some gigabytes.
     /// Simulated peers.
@@ -369,6 +373,7 @@ mod tests {
         check::<Files>();
         check::<SegmentBytes>();
         check::<Seed>();
+        check::<HandoutThreads>();
         check::<SimulatedSegmentBytes>();
         check::<LinkGbit>();
         check::<MessageTime>();

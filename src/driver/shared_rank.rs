@@ -1,11 +1,12 @@
 //! A rank with two nodes: the tracker and a peer. One thread runs both, since only one may call MPI.
 //!
 //! For the peer this is a transport like others. What the tracker is told is handled inside, whenever the
-//! peer polls; what the two say to each other never leaves the rank.
+//! peer polls; what the two say to each other never leaves the rank. Other threads may compute the handouts.
 
 use std::collections::VecDeque;
 
-use super::{Idle, SHOW_EVERY};
+use super::tracker_threads::TrackerThreads;
+use super::{Await, Idle, SHOW_EVERY};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::tracker::Progress;
 use crate::protocol::{
@@ -21,6 +22,8 @@ use crate::watchdog;
 pub(super) struct SharedRank<'a, T, F> {
     inner: T,
     tracker: &'a mut Tracker,
+    /// None where this thread computes handouts.
+    threads: Option<TrackerThreads>,
     /// The peer of this rank.
     peer: NodeId,
     clock: &'a Clock,
@@ -36,7 +39,7 @@ impl<'a, T: Transport, F: FnMut(Progress)> SharedRank<'a, T, F> {
     /// Starts the tracker. `show` is told of its progress now and then.
     pub(super) fn new(
         inner: T,
-        tracker: &'a mut Tracker,
+        (tracker, threads): (&'a mut Tracker, Option<TrackerThreads>),
         peer: NodeId,
         clock: &'a Clock,
         show: F,
@@ -46,7 +49,19 @@ impl<'a, T: Transport, F: FnMut(Progress)> SharedRank<'a, T, F> {
         tracker.handle(now, Input::Start, &mut outbox)?;
         let (to_tracker, to_peer) = (VecDeque::new(), VecDeque::new());
         let (finished, shown) = (false, now);
-        Ok(Self { inner, tracker, peer, clock, outbox, to_tracker, to_peer, finished, show, shown })
+        Ok(Self {
+            inner,
+            tracker,
+            threads,
+            peer,
+            clock,
+            outbox,
+            to_tracker,
+            to_peer,
+            finished,
+            show,
+            shown,
+        })
     }
 
     /// Goes on until the tracker has ended too, after its peer has.
@@ -86,8 +101,10 @@ impl<'a, T: Transport, F: FnMut(Progress)> SharedRank<'a, T, F> {
         }
         if self.tracker.deadline().is_some_and(|deadline| deadline <= now) {
             has_news = true;
+            self.exchange(now, Await::All)?;
             self.tracker.handle(now, Input::Deadline, &mut self.outbox)?;
         }
+        self.exchange(now, Await::Nothing)?;
         if !has_news {
             self.tracker.handle(now, Input::Idle, &mut self.outbox)?;
         }
@@ -107,8 +124,16 @@ impl<'a, T: Transport, F: FnMut(Progress)> SharedRank<'a, T, F> {
         from: NodeId,
         message: &Message,
     ) -> Result<(), TransportError> {
+        self.exchange(now, Await::Of(from))?;
         self.tracker.handle(now, Input::Message { from, message }, &mut self.outbox)?;
         self.perform()
+    }
+
+    fn exchange(&mut self, now: Timestamp, awaited: Await) -> Result<(), TransportError> {
+        match &self.threads {
+            Some(threads) => threads.exchange(now, awaited, self.tracker, &mut self.outbox),
+            None => Ok(()),
+        }
     }
 
     fn perform(&mut self) -> Result<(), TransportError> {

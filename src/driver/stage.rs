@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam::sync::Parker;
+use crossbeam::sync::{Parker, Unparker};
 
 use super::compression::CompressionPolicy;
 use super::job::JobError;
+use super::tracker_threads::TrackerThreads;
 use super::tree_io::{Held, LOAD_SLOTS, Tree, TreeIo};
 use super::tree_workers::{Disk, TreePublished, TreeWorkers, publish};
 use super::{Idle, run_traced, run_tracker};
@@ -91,6 +92,8 @@ pub enum StageError {
     Memory(#[from] StoreError),
     #[error("{0}; or use a smaller --workers")]
     Threads(#[from] ThreadError),
+    #[error("{0}; or use a smaller --tracker-threads")]
+    TrackerThreads(ThreadError),
 }
 
 /// Segments that a rank must have memory for: with fewer a peer could not receive, send and read back at the
@@ -163,6 +166,13 @@ impl StagePart {
         let under_way = self.config.spare_slots() + LOAD_SLOTS + 2 * self.workers;
         let has_others = nodes > NODES_ALONE;
         under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
+    }
+
+    /// Starts the threads that compute handouts. `waker` wakes the tracker's own thread.
+    fn tracker_threads(&self, waker: &Unparker) -> Result<Option<TrackerThreads>, StageError> {
+        let &Config { tracker_threads, silence_patience, .. } = &self.config;
+        let threads = TrackerThreads::start(tracker_threads, self.seed, silence_patience, waker);
+        threads.map_err(StageError::TrackerThreads)
     }
 
     /// Slots for segments, and how they are compressed, if they are.
@@ -287,8 +297,10 @@ pub fn stage_here(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<(Outcome, StagedRank), StageError> {
-    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(NODES_ALONE), part.seed);
+    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(NODES_ALONE), part.seed)
+        .with_service_threads(part.config.tracker_threads);
     let parkers = [Parker::new(), Parker::new()];
+    let threads = part.tracker_threads(parkers[0].unparker())?;
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let [tracker_parker, peer_parker] = parkers;
     let mut ends = local::connect(unparkers).into_iter();
@@ -303,8 +315,8 @@ pub fn stage_here(
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
         let peer = spawn::start_scoped(scope, "for a peer", run)?;
         let idle = Idle::new(tracker_parker, tracker_end.wakes(), has_own_core);
-        let tracked =
-            run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), (None, None, show));
+        let beside = (threads, None, show);
+        let tracked = run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), beside);
         Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
     })?;
     let named = |node: NodeId| move |source| JobError { node, source };
@@ -367,16 +379,20 @@ mod ranks {
         let near = (0..nodes).map(|node| transport.is_near(NodeId(node))).collect();
         let mut transport = RateLimited::new(transport, part.limits, move || time.now(), bytes_of);
         let parker = Parker::new();
+        let is_tracker = world.rank() == 0;
+        let threads = if is_tracker { part.tracker_threads(parker.unparker())? } else { None };
         let ready = part.ready((node, near), &parker, clock)?;
-        if world.rank() != 0 {
+        if !is_tracker {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
             transport.into_inner().end(silence).map_err(named)?;
             gather()?;
             return Ok((None, staged));
         }
-        let mut tracker = Tracker::new(nodes, tracker_config, seed);
-        let mut shared =
-            SharedRank::new(transport, &mut tracker, node, clock, show).map_err(named)?;
+        let service_threads = tracker_config.tracker_threads;
+        let mut tracker =
+            Tracker::new(nodes, tracker_config, seed).with_service_threads(service_threads);
+        let tracking = (&mut tracker, threads);
+        let mut shared = SharedRank::new(transport, tracking, node, clock, show).map_err(named)?;
         let staged = ready.run(&mut shared, parker, clock).map_err(named)?;
         let idle = Idle::new(Parker::new(), false, has_own_core);
         let transport = shared.end(idle).map_err(named)?.into_inner();

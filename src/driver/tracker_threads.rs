@@ -70,7 +70,7 @@ impl TrackerThreads {
     }
 
     /// Takes in replies, and waits for those that are `awaited`.
-    fn exchange(
+    pub(super) fn exchange(
         &self,
         now: Timestamp,
         awaited: Await,

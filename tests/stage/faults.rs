@@ -67,6 +67,16 @@ impl Running {
         assert!(sent.is_ok_and(|status| status.success()));
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.0.try_wait().expect("it is ours").is_none()
+    }
+
+    /// How many threads it has; 0 where it has ended.
+    pub(crate) fn threads(&self) -> usize {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.0.id()));
+        threads.map_or(0, Iterator::count)
+    }
+
     pub(crate) fn end(self) -> Ended {
         ended(self.0.wait_with_output())
     }

@@ -309,6 +309,7 @@ struct HostShare {
 
 fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     let mut config = Config::defaults(segment_bytes, has_links);
+    config.tracker_threads = args.tracker_threads.get();
     args.shared.apply(&mut config);
     config
 }
