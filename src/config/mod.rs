@@ -257,12 +257,14 @@ impl Config {
     // A few segments each: what is announced late is passed on late, and a receiver that gets its
     // segment whole can pass it on while the next is sent.
     const LINK_UPLOAD_BYTES: usize = 1 << 17;
-    // Segments of that size and longer that a holder sends at a time.
+    const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
+
+    // Segments of `LINK_UPLOAD_BYTES` and longer that a holder sends at a time.
     // Each goes in fragments, of which few are under way, and its receiver takes from other holders meanwhile: with
     // fewer, the holder's own link idles whenever their receivers are busy. In simulation, 8 hosts at 200 Mbit/s and
-    // segments of 1 MiB: 1 at a time ended at 1.63 x the bound, 2 at 1.27, 3 at 1.15, 4 at 1.10, and 6 no sooner.
+    // segments of 1 MiB, four fragments of each under way: 1 at a time ended at 1.63 x the bound, 2 at 1.27, 3 at 1.15,
+    // 4 at 1.11, and 6 no sooner.
     const LINK_UPLOADS_LONG: usize = 4;
-    const LINK_ANNOUNCEMENT_BYTES: usize = 1 << 16;
 
     /// Segments in flight to a peer, at most: in the end game each may be requested twice.
     pub fn flights_max(&self) -> usize {
