@@ -9,9 +9,13 @@
 //!   column, or `-` for a column that has none. A row ends in `<!--: WORDS -->`. The words of a column go
 //!   before those of its row, and those before the words for all. An empty cell stays empty.
 //!
-//! `UPDATE_DOCS=1 cargo test docs` writes the figures anew.
+//! - `<!--# rivals -->` and `<!--/#-->`, each a line, have between them what [`rivals`] makes of the records of
+//!   `scripts/stage-bench.sh`.
+//!
+//! `UPDATE_DOCS=1 cargo test docs` writes the figures and the picture anew.
 
 mod figures;
+mod rivals;
 mod sources;
 mod words;
 
@@ -20,6 +24,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use figures::Figures;
+use rivals::{PICTURE, Rivals};
 use words::Words;
 
 use super::measured::has_records;
@@ -131,12 +136,25 @@ fn records() -> PathBuf {
 fn documents_say_what_their_records_say() {
     let mut figures = Figures::default();
     let mut wrong = Vec::new();
+    let is_update = std::env::var_os("UPDATE_DOCS").is_some();
+    let rivals = Rivals::read(&records()).unwrap_or_else(|error| panic!("{error}"));
+    let picture = records().join(PICTURE);
+    if is_update {
+        fs::write(&picture, rivals.picture()).expect("the picture can be written");
+    } else if fs::read_to_string(&picture).ok() != Some(rivals.picture()) {
+        wrong.push(format!("results/{PICTURE} shows other records"));
+    }
     for document in DOCUMENTS {
         let path = root().join(document);
-        let text = fs::read_to_string(&path).expect("a document");
+        let stored = fs::read_to_string(&path).expect("a document");
+        let text = rivals.renewed(&stored);
+        let text = text.unwrap_or_else(|error| panic!("{document}: {error}"));
+        if text != stored && !is_update {
+            wrong.push(format!("{document}: the tables of rivals are of other records"));
+        }
         let new =
             renewed(&text, &mut figures).unwrap_or_else(|error| panic!("{document}: {error}"));
-        if std::env::var_os("UPDATE_DOCS").is_some() {
+        if is_update {
             fs::write(&path, &new).expect("the document can be written");
             continue;
         }

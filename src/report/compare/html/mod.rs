@@ -14,6 +14,8 @@ mod rank_strips;
 mod axis;
 pub(crate) mod scaling;
 mod series;
+#[cfg(test)]
+pub(crate) mod staging_times;
 mod strips;
 mod svg;
 mod sweep;

@@ -33,7 +33,7 @@ const SCALING_DROPS: [&str; 14] = [
 const TOP: f64 = 24.0;
 const BOTTOM: f64 = 250.0;
 // The colours of the pages as plain values: programs for print know no variables of CSS.
-const STYLE: &str = "text { font: 11px sans-serif } .grid { stroke: #e9e9e4 } .axis { stroke: #5b626b } \
+pub(super) const STYLE: &str = "text { font: 11px sans-serif } .grid { stroke: #e9e9e4 } .axis { stroke: #5b626b } \
     .paper { fill: #fff } .c0 { color: #0072b2 } .c1 { color: #d55e00 } .c2 { color: #00805c } \
     .c3 { color: #b8528d } .c4 { color: #8f7200 } .c5 { color: #2f8fc7 } .c6 { color: #6f48ad } \
     .c7 { color: #5a5f66 } .curve { fill: none; stroke: currentColor; stroke-width: 2 } \
