@@ -35,8 +35,9 @@
 #
 # The source is read once before each run, so that it is in the page cache. In the round that does not
 # count, each copy is compared with the source by scripts/check-tree.sh. What the rivals write is synced by
-# `sync -f`, as part of their time. rsync does not keep hard links here, and cp, tar and rsync do not hash. Of
-# libtorrent the files alone are compared: the torrent has no links, times and empty folders.
+# `sync -f`, as part of their time. rsync does not keep hard links here. cp and tar do not hash, and rsync
+# compares only what was sent with what was received. Of libtorrent the files alone are compared: the torrent
+# has no links, times and empty folders.
 # The record: environment.txt; rounds.csv, a line a run (bytes and files are those that all four folders
 # get, `verified` says whether the copies were compared with the source, `ok` whether the command succeeded
 # and the copies, if compared, are right); log.txt, what failed; summary.txt; leftovers.csv, a line a disturbed
@@ -255,24 +256,19 @@ compare() {
 
 # left_over: in the copies, the files under a final name that are not as in the source, and those that are missing.
 left_over() {
-    local copy
+    local copy to wrong=0 missing=0
     for ((copy = 0; copy < copies; copy++)); do
-        if [[ -d $base/copies/$copy/${source##*/} ]]; then
-            diff -rq --no-dereference "$source" "$base/copies/$copy/${source##*/}" || true
-        else
-            find "$source" -type f -printf 'missing\n'
+        to=$base/copies/$copy/${source##*/}
+        if [[ -d $to ]]; then
+            wrong=$((wrong + $(diff -rq --no-dereference "$source" "$to" 2>/dev/null | grep -c ' differ$' || true)))
         fi
-    done | awk -v source="$source" '
-        / differ$/ { wrong++ }
-        /^missing$/ { missing++ }
-        # A folder that is missing counts as all of its files; links and empty folders are none.
-        index($0, "Only in " source) == 1 {
-            path = substr($0, 9); sub(/: /, "/", path); gsub(/\047/, "\047\\\047\047", path)
-            command = "find \047" path "\047 -type f -printf x | wc -c"
-            command | getline count; close(command); missing += count
-        }
-        END { printf "%d,%d", wrong, missing }'
+        # Sorted by bytes, as LC_ALL says.
+        missing=$((missing + $(comm -z -23 <(names_of "$source") <(names_of "$to") | tr -cd '\0' | wc -c)))
+    done
+    printf '%s,%s' "$wrong" "$missing"
 }
+# names_of TREE: its files; none where it is missing.
+names_of() { [[ ! -d $1 ]] || find "$1" -type f -printf '%P\0' | sort -z; }
 
 # compile NAME: the C program of stdin.
 compile() { "$mpicc" -O2 -x c -o "$work/$1" -; }
@@ -505,7 +501,8 @@ chosen() { [[ " ${contenders[*]} " == *" $1 "* ]]; }
 
 programs=(awk df find tar tee)
 ! chosen rsync || programs+=(rsync)
-! $disturbed || programs+=(diff column)
+! chosen libtorrent && ! $disturbed || programs+=(comm diff sort)
+! $disturbed || programs+=(column)
 for name in "${programs[@]}"; do
     have "$name" || die "$name is missing: install it (on Debian: apt-get install $name), or choose others with --only"
 done

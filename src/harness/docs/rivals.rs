@@ -163,8 +163,12 @@ impl StagedTree {
             |left: &&Leftover| left.contender == contender && left.disturbance == disturbance;
         let Some(left) = self.leftovers.iter().find(is_it) else { return String::new() };
         let counts = format!("{} wrong, {} missing", left.incomplete, left.missing);
-        // That of a killed one says nothing.
-        if disturbance == "full" { format!("code {}: {counts}", left.exit_code) } else { counts }
+        match (disturbance, left.exit_code) {
+            ("full", code) => format!("code {code}: {counts}"),
+            // A run may end before half the time of another.
+            (_, 0) => "ended before".to_owned(),
+            _ => counts,
+        }
     }
 
     fn bars(&self) -> Vec<StagingTime> {
@@ -243,7 +247,8 @@ fn docs_take_the_fullest_record_of_each_tree_then_the_newest() {
     let full = "0,one,cp,9,4096,4,yes,yes\n1,one,cp,2,4096,4,no,yes\n2,one,cp,4,4096,4,no,yes\n\
                 1,one,stage-ranks,1.5,4096,4,no,yes\n1,one,tar,1,4096,4,no,no\n";
     write("stage-bench-2026-01-01-a", "1", full, "");
-    let left = "one,cp,full,1,2,0\none,cp,killed,0,1,3\nsmall,cp,full,0,0,0\n";
+    let left =
+        "one,cp,full,1,2,0\none,cp,killed,137,1,3\none,tar,killed,0,0,0\nsmall,cp,full,0,0,0\n";
     write("stage-bench-2026-01-02-b", "1", full, left);
     write("stage-bench-2026-01-03-c", "1", "1,one,cp,1,4096,4,no,yes\n", "");
     write("stage-bench-2026-01-04-d", "0.001", full, "");
@@ -258,6 +263,7 @@ fn docs_take_the_fullest_record_of_each_tree_then_the_newest() {
         "| record |  | [2026-01-02 10:00](stage-bench-2026-01-02-b) |",
         "| `cp -a`, four at once | a disk full | code 1: 2 wrong, 0 missing |",
         "| `cp -a`, four at once | killed | 1 wrong, 3 missing |",
+        "| `tar \\| tar`, four at once | killed | ended before |",
     ] {
         assert!(new.lines().any(|is| is == line), "{line}\n{new}");
     }
