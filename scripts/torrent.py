@@ -143,9 +143,16 @@ def deliver(source, folders):
     with open(torrent, "wb") as file:
         # It can't seed a link that leads out of the tree or to nothing.
         file.write(lt.bencode(made_of(source, 0, lambda path: not os.path.islink(path))))
+    places = [os.path.dirname(source), *folders]
+    name = os.path.basename(source)
+    if lt.torrent_info(torrent).name() != name:
+        # libtorrent takes the only file of a folder for a torrent of that file, without the folder.
+        places = [os.path.join(folder, name) for folder in places]
+        for folder in places:
+            os.makedirs(folder, exist_ok=True)
     nodes = []
     try:
-        for folder in [os.path.dirname(source), *folders]:
+        for folder in places:
             ours_in, theirs_out = os.pipe()
             theirs_in, ours_out = os.pipe()
             pid = os.fork()

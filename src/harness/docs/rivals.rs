@@ -60,7 +60,7 @@ struct Leftover {
 }
 
 #[derive(Debug, Default)]
-struct StagedTree {
+struct MeasuredTree {
     name: String,
     record: String,
     date: String,
@@ -74,7 +74,7 @@ struct StagedTree {
 
 #[derive(Debug)]
 pub(super) struct Rivals {
-    trees: Vec<StagedTree>,
+    trees: Vec<MeasuredTree>,
 }
 
 impl Rivals {
@@ -82,10 +82,10 @@ impl Rivals {
         let entries = fs::read_dir(records).map_err(|error| error.to_string())?;
         let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
         let names: BTreeSet<_> = names.filter(|name| name.starts_with("stage-bench-")).collect();
-        let mut best = BTreeMap::<String, StagedTree>::new();
+        let mut best = BTreeMap::<String, MeasuredTree>::new();
         for name in names {
             for tree in read_record(&records.join(&name), &name)? {
-                let rank = |tree: &StagedTree| (tree.seconds.len(), tree.date.clone());
+                let rank = |tree: &MeasuredTree| (tree.seconds.len(), tree.date.clone());
                 if best.get(&tree.name).is_none_or(|known| rank(known) < rank(&tree)) {
                     best.insert(tree.name.clone(), tree);
                 }
@@ -108,20 +108,20 @@ impl Rivals {
     }
 
     fn tables(&self) -> String {
-        let head = |first: &[&str], titles: &dyn Fn(&StagedTree) -> String| {
+        let head = |first: &[&str], titles: &dyn Fn(&MeasuredTree) -> String| {
             let cells = first.iter().map(ToString::to_string).chain(self.trees.iter().map(titles));
             let cells: Vec<_> = cells.collect();
             format!("{}| {} |\n", row(&cells), vec!["---"; cells.len()].join(" | "))
         };
         let mut out = format!("![Seconds until all have the tree]({PICTURE})\n\n");
-        out += &head(&["contender", "verified"], &StagedTree::title);
+        out += &head(&["contender", "verified"], &MeasuredTree::title);
         for (name, what, verified) in CONTENDERS {
             if self.trees.iter().any(|tree| tree.seconds.contains_key(name)) {
                 let cells = self.trees.iter().map(|tree| tree.time(name));
                 out += &row([what.to_owned(), verified.to_owned()].into_iter().chain(cells));
             }
         }
-        let link = |tree: &StagedTree| format!("[{}]({})", tree.date, tree.record);
+        let link = |tree: &MeasuredTree| format!("[{}]({})", tree.date, tree.record);
         let links = self.trees.iter().map(link);
         out += &row(["record".to_owned(), String::new()].into_iter().chain(links));
         if self.trees.iter().all(|tree| tree.leftovers.is_empty()) {
@@ -144,7 +144,7 @@ impl Rivals {
     }
 }
 
-impl StagedTree {
+impl MeasuredTree {
     fn title(&self) -> String {
         let (size, files) = (units::size((self.bytes / COPIES) as f64), self.files / COPIES);
         format!("{}: {size}, {}", self.name, units::count(files, "file"))
@@ -187,7 +187,7 @@ fn row(cells: impl IntoIterator<Item = impl AsRef<str>>) -> String {
 }
 
 /// The trees of a record; none where they are scaled.
-fn read_record(folder: &Path, record: &str) -> Result<Vec<StagedTree>, String> {
+fn read_record(folder: &Path, record: &str) -> Result<Vec<MeasuredTree>, String> {
     let environment = fs::read_to_string(folder.join("environment.txt"));
     let environment = environment.map_err(|error| format!("{record}: environment.txt: {error}"))?;
     let field = |key: &str| environment.lines().find_map(|line| line.strip_prefix(key));
@@ -195,7 +195,7 @@ fn read_record(folder: &Path, record: &str) -> Result<Vec<StagedTree>, String> {
         return Ok(Vec::new());
     }
     let date = field("date: ").ok_or(format!("{record}: environment.txt has no date"))?;
-    let mut trees = BTreeMap::<String, StagedTree>::new();
+    let mut trees = BTreeMap::<String, MeasuredTree>::new();
     for run in lines::<StageRound>(folder, "rounds.csv")? {
         let tree = trees.entry(run.tree.clone()).or_default();
         if run.ok != "yes" {
@@ -217,7 +217,7 @@ fn read_record(folder: &Path, record: &str) -> Result<Vec<StagedTree>, String> {
     let named = trees.into_iter().map(|(name, tree)| {
         // To the minute, as two records may be of one day.
         let date = date.get(..16).unwrap_or(date).replace('T', " ");
-        StagedTree { name, record: record.to_owned(), date, ..tree }
+        MeasuredTree { name, record: record.to_owned(), date, ..tree }
     });
     Ok(named.collect())
 }
