@@ -30,7 +30,7 @@
 #   --python DIR   the folder of the tree python
 #   --disturbed    also what is left in the folders when one is on a disk that is too small (as root), and when
 #                  the contender is killed after half of the time that it took: leftovers.csv
-#   --quick        all trees, tiny, two rounds, --disturbed: to see that everything works
+#   --quick        all trees or those named, tiny, two rounds, --disturbed: to see that everything works
 #   --slurm        with sbcast; needs root, and scripts/cluster/slurm-local.sh
 #
 # The source is read once before each run, so that it is in the page cache. In the round that does not
@@ -70,7 +70,7 @@ while (($#)); do
         --out) out=${2-} && shift ;;
         --python) python=${2-} && shift ;;
         --disturbed) disturbed=true ;;
-        --quick) quick=true disturbed=true rounds=2 scale=0.001 trees=("${all_trees[@]}") ;;
+        --quick) quick=true disturbed=true rounds=2 scale=0.001 ;;
         --slurm) with_slurm=true ;;
         -*) die "unknown argument $1; see --help" ;;
         *)
@@ -81,7 +81,10 @@ while (($#)); do
     shift || die "the last option has no value; see --help"
 done
 ! $with_slurm || all_contenders+=(sbcast)
-((${#trees[@]})) || trees=("${made_trees[@]}")
+if ((${#trees[@]} == 0)); then
+    trees=("${made_trees[@]}")
+    ! $quick || trees=("${all_trees[@]}")
+fi
 ((${#contenders[@]})) || contenders=("${all_contenders[@]}")
 for name in "${contenders[@]}"; do
     [[ " ${all_contenders[*]} " == *" $name "* ]] || die "--only: unknown contender $name: use one of ${all_contenders[*]}"
