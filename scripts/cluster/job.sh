@@ -76,15 +76,25 @@ job_modules() {
 # A command may have several lines; the note of it has one.
 job_note() { printf '%s: %s\n' "$1" "${2//$'\n'/ }" >>"$record/job.txt"; }
 
+# srun_mpi: the --mpi of srun, if this Slurm has it.
+srun_mpi() {
+    local wanted=${MPISWARM_SRUN_MPI:-pmix} known
+    known=$(srun --mpi=list 2>&1) || true
+    [[ " ${known//[^[:alnum:]_]/ } " == *" $wanted "* ]] ||
+        die "this Slurm has no --mpi=$wanted: set MPISWARM_SRUN_MPI to one that your MPI knows (${known//$'\n'/ }), or MPISWARM_LAUNCHER=mpirun"
+    printf '%s\n' "$wanted"
+}
+
 # Sets `launch`: what to write before a program so that it becomes that many ranks.
 job_launch() {
-    local options
+    local options mpi
     read -ra options <<<"${MPISWARM_OPTIONS-}"
     case $launcher in
         srun)
+            mpi=$(srun_mpi)
             # Since Slurm 22.05 srun does not take this from the job by itself.
             [[ -z ${SLURM_CPUS_PER_TASK-} ]] || export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK
-            launch=(srun --mpi="${MPISWARM_SRUN_MPI:-pmix}" --kill-on-bad-exit=1 -n "$ranks")
+            launch=(srun --mpi="$mpi" --kill-on-bad-exit=1 -n "$ranks")
             ;;
         mpirun)
             mpi_arguments "$ranks"
@@ -150,11 +160,12 @@ job_bench() {
 
 # Sets `launch` for one rank a node, with all of its cores: what moves bytes to the disk of each node.
 job_launch_nodes() {
-    local options nodes=$1
+    local options mpi nodes=$1
     read -ra options <<<"${MPISWARM_OPTIONS-}"
     case $launcher in
         srun)
-            launch=(srun --mpi="${MPISWARM_SRUN_MPI:-pmix}" --kill-on-bad-exit=0 -N "$nodes" -n "$nodes"
+            mpi=$(srun_mpi)
+            launch=(srun --mpi="$mpi" --kill-on-bad-exit=0 -N "$nodes" -n "$nodes"
                 --ntasks-per-node=1 --cpu-bind=none)
             ;;
         mpirun)

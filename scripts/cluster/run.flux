@@ -18,6 +18,10 @@ set -euo pipefail
 # Flux runs a copy of this file, in the folder that it was submitted from.
 if [[ -n ${FLUX_URI-} ]]; then submitted=$PWD; else submitted=$(dirname "$(readlink -f "$0")")/../..; fi
 MPISWARM_ROOT=${MPISWARM_ROOT:-$submitted}
+[[ -r $MPISWARM_ROOT/scripts/cluster/job.sh ]] || {
+    echo "no mpiswarm in $MPISWARM_ROOT: submit from the root of the clone, or set MPISWARM_ROOT to it" >&2
+    exit 2
+}
 # shellcheck source-path=SCRIPTDIR source=job.sh
 . "$MPISWARM_ROOT/scripts/cluster/job.sh"
 if [[ ${1-} == -h || ${1-} == --help ]]; then usage && exit; fi

@@ -14,8 +14,11 @@ use crate::report::compare::html::staging_times::{self, StagingTime};
 use crate::report::statistics::quartiles;
 use crate::report::units;
 
+// The documents beside it link to it.
 pub(super) const PICTURE: &str = "rivals.svg";
+// A comment of HTML, which no page shows.
 const BEGIN: &str = "<!--# rivals -->\n";
+// As that of a figure, with the sign of these tables.
 const END: &str = "<!--/#-->\n";
 // The order of columns: those that the script makes, then those that it copies.
 const TREES: [&str; 5] = ["large", "small", "one", "toolchain", "python"];
