@@ -236,10 +236,16 @@ fn measurements_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_process_that_is_killed_leaves_what_a_second_run_completes() {
-    let mut series = script("stage-faults.sh");
-    series.args(["kill", "1", "--seed", "3"]).env("RANKS", "1").env("MPISWARM", PROGRAM);
-    let output = run(&mut series);
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.starts_with("kill, seed 3: 1 of 1 as they should be ("), "{said}");
+    for fault in ["kill", "flip"] {
+        let mut series = script("stage-faults.sh");
+        series.args([fault, "1", "--seed", "3"]).env("RANKS", "1").env("MPISWARM", PROGRAM);
+        let output = run(&mut series);
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{said}{errors}");
+        assert!(
+            said.starts_with(&format!("{fault}, seed 3: 1 of 1 as they should be (")),
+            "{said}"
+        );
+    }
 }
