@@ -529,6 +529,8 @@ source=$base/source/tree
 slurm_down=true
 finish() {
     $slurm_down || "$scripts/cluster/slurm-local.sh" down >/dev/null
+    # That of a run that was disturbed, and ended by a signal itself.
+    umount "$base/copies/$((copies - 1))" 2>/dev/null || true
     remove "$base"
     rm -rf "$work"
 }
