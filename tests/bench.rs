@@ -31,6 +31,10 @@ engine = \"lockfree\"
 switches = { window = [1, 8] }
 
 [[contenders]]
+engine = \"lockfree\"
+switches = { decide = \"peers\" }
+
+[[contenders]]
 name = \"pooled\"
 engine = \"lockfree\"
 switches = { verify = \"pool\", index = \"atomic\" }
@@ -60,7 +64,8 @@ fn read(dir: &Path) -> Vec<Record> {
 }
 
 fn check_tiny(records: &[Record], peers: &[usize]) {
-    let contenders = ["lockfree window=1", "lockfree window=8", "pooled", "mock"];
+    let contenders =
+        ["lockfree window=1", "lockfree window=8", "lockfree decide=peers", "pooled", "mock"];
     for &peers in peers {
         for contender in contenders {
             let runs: Vec<_> = records
@@ -82,6 +87,8 @@ fn check_tiny(records: &[Record], peers: &[usize]) {
     assert_eq!(records.len(), peers.len() * contenders.len() * 3);
     let window = records.iter().find(|record| record.contender == "lockfree window=8");
     assert_eq!(window.expect("it ran").parameters["window"], 8);
+    let decide = records.iter().find(|record| record.contender == "lockfree decide=peers");
+    assert_eq!(decide.expect("it ran").parameters["decide"], "peers");
 }
 
 #[test]
@@ -91,7 +98,7 @@ fn a_contender_with_a_trace_leaves_that_of_its_first_run() {
     let output = bench(dir.path(), &[]);
     assert!(output.status.success(), "{output:?}");
     let out = dir.path().join("out");
-    let text = fs::read(out.join("trace-w0-c2.json")).expect("a trace of the third contender");
+    let text = fs::read(out.join("trace-w0-c3.json")).expect("a trace of the fourth contender");
     let trace: serde_json::Value = serde_json::from_slice(&text).expect("it is JSON");
     assert_eq!(trace["otherData"]["contender"], "pooled");
     let events = trace["traceEvents"].as_array().expect("an array");
@@ -119,7 +126,7 @@ fn threads_are_measured_and_recorded() {
     let table = String::from_utf8_lossy(&output.stdout);
     assert!(table.contains("Makespan (workload tiny, segment 100 B)\n"), "{table}");
     for peers in ["2", "3"] {
-        for contender in ["lockfree window=1", "lockfree window=8", "pooled", "mock"] {
+        for contender in ["lockfree window=1", "lockfree decide=peers", "pooled", "mock"] {
             let start = format!("{peers}  {contender} ");
             assert!(
                 table.lines().any(|line| line.trim_start().starts_with(&start)),

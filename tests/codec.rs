@@ -172,6 +172,7 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Probe),
         Just(Message::Alive),
         Just(Message::Query),
+        any::<u32>().prop_map(|segments| Message::Progress { segments }),
     ];
     prop_oneof![
         5 => plain,

@@ -18,7 +18,8 @@ use mpiswarm::simulation::{World, WorldConfig};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mpiswarm");
 const SEED: u64 = 7;
-const ENGINES: [&str; 2] = ["lockfree", "mutex"];
+const DESIGNS: [&[&str]; 3] =
+    [&["--engine", "lockfree"], &["--engine", "mutex"], &["--decide", "peers"]];
 
 /// By peer from rank 1 on, by wanted file in the order of the input: the digests of its segments.
 type Contents = Vec<Vec<Vec<String>>>;
@@ -124,8 +125,8 @@ fn simulated_peers_end_with_what_owners_registered() {
 fn threads_end_with_the_same_bytes_as_simulated_peers() {
     for case in cases() {
         let simulated = case.simulated();
-        for engine in ENGINES {
-            assert_eq!(case.threads(&["--engine", engine]), simulated, "{engine}");
+        for design in DESIGNS {
+            assert_eq!(case.threads(design), simulated, "{design:?}");
         }
     }
 }
@@ -138,8 +139,8 @@ fn ranks_end_with_the_same_bytes_as_simulated_peers() {
     }
     for case in cases() {
         let simulated = case.simulated();
-        for engine in ENGINES {
-            assert_eq!(case.ranks(&["--engine", engine]), simulated, "{engine}");
+        for design in DESIGNS {
+            assert_eq!(case.ranks(design), simulated, "{design:?}");
         }
     }
 }

@@ -2,6 +2,8 @@
 //! may be. Each ends by itself, within a limit.
 #![cfg(feature = "mpi")]
 
+#[path = "ranks/deciding.rs"]
+mod deciding;
 #[path = "ranks/job.rs"]
 mod job;
 mod launch;

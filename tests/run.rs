@@ -1,5 +1,7 @@
 //! Whole runs of the program: threads, and ranks where there is an `mpirun`.
 
+#[path = "run/deciding.rs"]
+mod deciding;
 #[cfg(feature = "mpi")]
 mod launch;
 

@@ -3,14 +3,16 @@
 
 #[path = "wire/broadcast.rs"]
 mod broadcast;
+#[path = "wire/deciding.rs"]
+mod deciding;
 
 use arrayvec::ArrayVec;
 use mpiswarm::config::{Config, FAILED_FILES_MAX, PART_BYTES_MAX, PROBLEM_BYTES_MAX};
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::registration::{Catalogue, Listing};
 use mpiswarm::protocol::{
-    Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Input,
-    Message, Node, Outbox, Output, OwnedEntry, Part, Peer, PostedReceives, ReadSegment,
+    Ask, CheckResult, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry,
+    Input, Message, Node, Outbox, Output, OwnedEntry, Part, Peer, PostedReceives, ReadSegment,
     Registration, RequestedSegment, Tracker, UNREAD,
 };
 use mpiswarm::time::Timestamp;

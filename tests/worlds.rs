@@ -1,6 +1,8 @@
 //! Seeded worlds, run by the hundred in virtual time: whatever goes wrong, a run ends, says what
 //! went wrong, and every peer that survives has exactly what was registered.
 
+#[path = "worlds/deciding.rs"]
+mod deciding;
 #[path = "worlds/late.rs"]
 mod late;
 #[path = "worlds/neighbours.rs"]

@@ -23,7 +23,7 @@ use crate::config::ranges::{
     SimulatedPeers, SimulatedSegmentBytes, SimulatedSegments, ThreadNodes, Threads, TreeBytes,
     VanishingPart,
 };
-use crate::config::{Engine, OVERRIDES, Override, RateLimits};
+use crate::config::{Decider, Engine, OVERRIDES, Override, RateLimits};
 use crate::driver::injection::Fault;
 use crate::driver::job::{Inputs, Job};
 use crate::driver::prepare::slot_bytes;
@@ -198,12 +198,20 @@ impl RunArgs {
         plain.chain(overrides).collect()
     }
 
-    /// The first flag that the mutex engine has no use for, as a sentence.
+    /// The first flag that the mutex engine or peers that decide have no use for, as a sentence.
     pub(super) fn contradiction(&self) -> Option<String> {
+        let named = self.overrides.0.named();
+        let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
+        if let Some(Override { flag, .. }) = self.overrides.0.idle() {
+            return Some(format!("--{flag}: with --decide peers nobody hands out: leave it out"));
+        }
+        if self.overrides.0.decide == Some(Decider::Peers) && self.inject.iter().any(drops) {
+            let why = "with --decide peers no request is repeated: leave it out";
+            return Some(format!("--inject drop: {why}"));
+        }
         if self.engine == Engine::Lockfree {
             return None;
         }
-        let named = self.overrides.0.named();
         if let Some(Override { flag, .. }) =
             OVERRIDES.iter().find(|one| named.contains_key(one.name))
         {
@@ -218,7 +226,6 @@ impl RunArgs {
         if self.trace.is_some() {
             return Some("--trace: the mutex engine keeps none: leave it out".to_owned());
         }
-        let drops = |fault: &Fault| matches!(fault, Fault::Drop(_));
         self.inject.iter().any(drops).then(|| {
             "--inject drop: the mutex engine repeats no lost message: leave it out".to_owned()
         })

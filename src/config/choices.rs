@@ -97,6 +97,16 @@ choice! {
 }
 
 choice! {
+    /// Who decides which segment goes from whom to whom.
+    pub enum Decider, default Tracker {
+        /// The tracker hands out segments, each with its holders.
+        Tracker = "tracker",
+        /// Peers choose among their neighbours, which rank 0 names; nobody is handed anything.
+        Peers = "peers",
+    }
+}
+
+choice! {
     /// Where the tracker keeps who has what.
     pub enum IndexKind, default DashMap {
         /// One map of plain data behind one mutex, held for a whole handout.
@@ -231,6 +241,7 @@ mod tests {
     #[test]
     fn choices_have_one_name_everywhere() {
         named_alike::<Engine>(&["lockfree", "mutex"]);
+        named_alike::<Decider>(&["tracker", "peers"]);
         named_alike::<IndexKind>(&["mutex", "dashmap", "atomic"]);
         named_alike::<CounterKind>(&["mutex", "atomic"]);
         named_alike::<Selection>(&["file-order", "random", "rarest"]);

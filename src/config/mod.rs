@@ -14,8 +14,8 @@ use std::time::Duration;
 
 pub(crate) use choices::choice;
 pub use choices::{
-    Admission, Balance, Buffers, Choice, Compress, CounterKind, Engine, IndexKind, Selection,
-    UnknownChoice, Verify,
+    Admission, Balance, Buffers, Choice, Compress, CounterKind, Decider, Engine, IndexKind,
+    Selection, UnknownChoice, Verify,
 };
 pub(crate) use one_or_more::{COMBINATIONS_MAX, Sweep, TooMany, spread};
 pub use overrides::{OVERRIDES, Override, OverrideSweeps, Overrides, Values};
@@ -212,6 +212,8 @@ pub struct Config {
     pub end_game_latencies: u32,
     /// Threads that compute handouts beside the tracker's communicating one; with 0 that one computes them.
     pub tracker_threads: usize,
+    /// Who decides which segment goes from whom to whom.
+    pub decide: Decider,
     /// Where the tracker keeps who has what.
     pub index: IndexKind,
     /// How it counts the requests to each node.
@@ -355,6 +357,7 @@ impl Config {
             // No record shows a whole job that is faster with more. Where ranks share cores, a thread more takes
             // its core from a peer.
             tracker_threads: 0,
+            decide: Decider::default(),
             index: IndexKind::default(),
             counters: CounterKind::default(),
             selection: Selection::default(),

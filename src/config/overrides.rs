@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::one_or_more::{Sweep, TooMany, spread};
 use super::{
-    Admission, Balance, Buffers, Choice, Config, CounterKind, HANDOUT_MAX, IndexKind, Selection,
-    TRACKER_THREADS_MAX, Verify, WINDOW_MAX,
+    Admission, Balance, Buffers, Choice, Config, CounterKind, Decider, HANDOUT_MAX, IndexKind,
+    Selection, TRACKER_THREADS_MAX, Verify, WINDOW_MAX,
 };
 
 /// The values that can replace a default.
@@ -118,6 +118,8 @@ overrides! {
         tracker_threads "tracker-threads": 0 to TRACKER_THREADS_MAX, "0";
     }
     words {
+        /// Who decides which segment goes from whom to whom
+        decide: Decider;
         /// Where the tracker keeps who has what
         index: IndexKind;
         /// How the tracker counts the requests to each node
@@ -135,6 +137,9 @@ overrides! {
     }
 }
 
+// What a peer does alike whoever decides. All else is about handouts.
+const KEPT_BY_PEERS: [&str; 3] = ["decide", "buffers", "verify"];
+
 impl Overrides {
     /// The defaults for segments of `segment_bytes`, over links or in one memory, with what is
     /// overridden.
@@ -142,6 +147,14 @@ impl Overrides {
         let mut config = Config::defaults(segment_bytes, has_links);
         self.apply(&mut config);
         config
+    }
+
+    /// The first entry that is overridden and changes nothing, since peers decide.
+    pub(crate) fn idle(&self) -> Option<&'static Override> {
+        let named = self.named();
+        let is_idle =
+            |one: &&Override| !KEPT_BY_PEERS.contains(&one.name) && named.contains_key(one.name);
+        OVERRIDES.iter().find(is_idle).filter(|_| self.decide == Some(Decider::Peers))
     }
 
     /// What is overridden, by name, as plans and records have it.
@@ -175,7 +188,7 @@ mod tests {
     #[test]
     fn overrides_reach_the_engine() {
         let text = "window = 3\nhandout = 2\ntracker_threads = 5\nindex = \"atomic\"\ncounters = \"mutex\"\n\
-                    selection = \"random\"\nbalance = \"random\"\n\
+                    selection = \"random\"\nbalance = \"random\"\ndecide = \"peers\"\n\
                     admission = \"queue\"\nbuffers = \"fresh\"\nverify = \"off\"\n";
         for has_links in [false, true] {
             let config = sweeps(text).product().expect("one")[0].config(1024, has_links);
@@ -186,6 +199,7 @@ mod tests {
         assert_eq!((config.selection, config.balance), (Selection::Random, Balance::Random));
         assert_eq!((config.admission, config.buffers), (Admission::Queue, Buffers::Fresh));
         assert_eq!((config.verify, config.tracker_threads), (Verify::Off, 5));
+        assert_eq!(config.decide, Decider::Peers);
         assert_eq!(Overrides::default().config(1024, false), Config::for_segments_of(1024));
     }
 

@@ -99,8 +99,12 @@ impl NodeIo<Peer> for PeerIo {
                 inputs.push(Input::Reserved { problem });
             }
             Output::Expect { from, segment } => {
-                // Slots are spared for all that honest nodes have in flight.
-                let slot = self.store.take();
+                // Slots are spared for all that honest nodes have in flight, except from holders that are silent.
+                let mut slot = self.store.take();
+                if slot.is_none() && peer.chooses() {
+                    slot =
+                        self.store.extend(1, self.slot_bytes).ok().and_then(|()| self.store.take());
+                }
                 let slot = slot.ok_or(TransportError::NoSlot { from, segment })?;
                 transport.expect(from, segment, slot)?;
             }

@@ -72,6 +72,9 @@ impl ContenderKind {
                 return Err(SwitchError::Range { switch: switch.name, value, least, most });
             }
         }
+        if let Some(idle) = switches.idle() {
+            return Err(SwitchError::Idle(idle.name));
+        }
         match switches.verify {
             Some(Verify::Pool) if self.only_broadcasts() => Err(SwitchError::NoPool(self)),
             _ => Ok(()),
@@ -85,6 +88,8 @@ pub(crate) enum SwitchError {
     Foreign { engine: ContenderKind, switch: String, taken: String },
     #[error("`{switch} = {value}` is out of range: use {least} to {most}")]
     Range { switch: &'static str, value: u64, least: usize, most: usize },
+    #[error("`{0}`: with `decide = \"peers\"` nobody hands out: leave one of them out")]
+    Idle(&'static str),
     #[error("the engine `{0}` has no verifying threads: use `verify = \"inline\"` or \"off\"")]
     NoPool(ContenderKind),
 }
@@ -109,6 +114,7 @@ mod tests {
             (ContenderKind::Chain, "window = 0"),
             (ContenderKind::Lockfree, "handout = 17"),
             (ContenderKind::Lockfree, "tracker_threads = 65"),
+            (ContenderKind::Lockfree, "decide = \"peers\"\nselection = \"random\""),
             (ContenderKind::Circulant, "tracker_threads = 1"),
             (ContenderKind::Binomial, "verify = \"pool\""),
         ];

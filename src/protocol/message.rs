@@ -84,6 +84,8 @@ pub enum Message {
     Query,
     /// Peer to a node above it in the report tree: how far it and the peers below it are.
     Subtree(Box<SubtreeReport>),
+    /// Peer to tracker, where peers decide: I am there, and have verified so many segments.
+    Progress { segments: u32 },
 }
 
 /// How far all peers of a subtree of the report tree are, and what has changed since its last report.

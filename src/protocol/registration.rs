@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{MESSAGE_TOTAL_MAX, PART_BYTES_MAX};
-use crate::manifest::{FileId, SegmentSet};
+use crate::manifest::{FileId, NodeId, SegmentSet};
 use crate::verify::Digest;
 
 use super::{Part, Violation};
@@ -110,6 +110,17 @@ impl Catalogue {
         let is_twice = listings.windows(2).any(|pair| pair[0].file == pair[1].file);
         if is_twice { Err(Violation::Catalogue) } else { Ok(()) }
     }
+}
+
+/// What follows the catalogue where peers decide.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeighbourCatalogue {
+    /// Determines the random choices of all peers.
+    pub seed: u64,
+    /// The digests of the wanted files, in the order of the catalogue.
+    pub digests: Vec<Digest>,
+    /// Whom the peer exchanges segments with, ascending.
+    pub neighbours: Vec<NodeId>,
 }
 
 /// Where a file's segments lie in the numbering.

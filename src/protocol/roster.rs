@@ -152,6 +152,17 @@ impl Roster {
         }
     }
 
+    /// By file, the peers that own or want it, ascending.
+    pub(crate) fn sharers(&self) -> Vec<Vec<NodeId>> {
+        let mut sharers = vec![Vec::new(); self.files.len()];
+        for (node, named) in (0..).map(NodeId).zip(&self.named) {
+            for file in named.owned.iter().chain(named.wanted.iter().flatten()) {
+                sharers[file.index()].push(node);
+            }
+        }
+        sharers
+    }
+
     /// Segments wanted and not there already, summed over peers.
     pub(crate) fn wanted_segments(&self) -> u64 {
         (0..).take(self.named.len()).map(|rank| self.wanted_by(NodeId(rank))).sum()

@@ -202,6 +202,7 @@ impl Route {
             | Message::Ready { .. }
             | Message::Ask(_)
             | Message::Finished { .. }
+            | Message::Progress { .. }
             | Message::Complete { .. }
             | Message::Done(_)
             | Message::Subtree(_)

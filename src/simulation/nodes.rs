@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::world_config::{LATE, WorldConfig, stand_in};
+use crate::config::Decider;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::protocol::registration::Listing;
 use crate::protocol::relay::{
@@ -134,6 +135,26 @@ impl SimulatedNode {
     pub(super) fn grants_max(&self) -> usize {
         if let Self::Tracker(tracker) = self { tracker.grants_max() } else { 0 }
     }
+}
+
+/// The most segments that a node of a swarm expects, and that it sends.
+pub(super) fn swarm_limits(scenario: &WorldConfig) -> (usize, usize) {
+    let config = &scenario.config;
+    match config.decide {
+        // What goes to slow receivers has as much room again.
+        Decider::Tracker => {
+            (config.flights_max(), config.uploads * if config.paced { 2 } else { 1 })
+        }
+        Decider::Peers => {
+            let seed = scenario.seed;
+            relay_limits(scenario, RelayAlgorithm::Neighbours { seed, rack_hosts: None })
+        }
+    }
+}
+
+/// Likewise those of a broadcast.
+pub(super) fn relay_limits(scenario: &WorldConfig, algorithm: RelayAlgorithm) -> (usize, usize) {
+    algorithm.limits(scenario.config.window, scenario.faults.silence_some())
 }
 
 fn count(scenario: &WorldConfig) -> u32 {

@@ -10,7 +10,7 @@ use rand_xoshiro::Xoshiro256PlusPlus;
 use super::checker::Checker;
 use super::fingerprint::fold;
 use super::links::{LinkTable, Transfer};
-use super::nodes::{SimulatedNode, segments};
+use super::nodes::{SimulatedNode, relay_limits, segments, swarm_limits};
 use super::queue::{Queue, SimulatedEvent};
 use super::run::Run;
 use super::shared_links::{Packet, PacketCargo, SharedLinks};
@@ -70,10 +70,7 @@ impl World {
     /// Sets a swarm up at time 0.
     pub fn new(scenario: WorldConfig) -> Self {
         let nodes = SimulatedNode::swarm(&scenario);
-        let config = &scenario.config;
-        // What goes to slow receivers has as much room again.
-        let uploads_max = config.uploads * if config.paced { 2 } else { 1 };
-        let limits = (config.flights_max(), uploads_max);
+        let limits = swarm_limits(&scenario);
         Self::of(scenario, nodes, limits)
     }
 
@@ -82,7 +79,7 @@ impl World {
     /// none; and where there is a plan, no node.
     pub fn broadcast(scenario: WorldConfig, algorithm: RelayAlgorithm) -> Self {
         let nodes = SimulatedNode::broadcast(&scenario, algorithm);
-        let limits = algorithm.limits(scenario.config.window, scenario.faults.silence_some());
+        let limits = relay_limits(&scenario, algorithm);
         Self::of(scenario, nodes, limits)
     }
 

@@ -25,7 +25,7 @@ fn process_of(rank: u32, out: &Path) -> Option<u32> {
 }
 
 /// Sends a signal to a rank once the short file is there.
-fn signal_after_short_file(signal: &str, rank: u32, out: &Path) {
+pub(crate) fn signal_after_short_file(signal: &str, rank: u32, out: &Path) {
     let has_short = |_| {
         thread::sleep(Duration::from_millis(20));
         out.join("client2_short").exists()

@@ -54,7 +54,7 @@ pub(super) struct Fetch {
     pub(super) must_ask: bool,
     pub(super) verified_count: u32,
     pub(super) news: Announcements,
-    corrupt: CorruptSegments,
+    pub(super) corrupt: CorruptSegments,
     /// The number of the last request, counted from 1.
     requests: u32,
     /// The number of the last ask, counted from 1.

@@ -13,19 +13,36 @@ impl Peer {
         if Route::of(message) != sender || from == self.node || from.0 >= self.bounds.nodes {
             return Err(Violation::kind(message));
         }
+        let chooses = self.neighbourhood.is_some();
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|requested| {
                 self.bounds.segment(requested.segment).and_then(|()| check_posted(requested.posted))
             })
+        } else if let &Message::Withdraw { segment, .. } = message {
+            self.bounds.segment(segment)
         } else if let &Message::Decline { segment, .. }
         | &Message::Unservable { segment, .. }
-        | &Message::Withdraw { segment, .. }
         | &Message::Withdrawn { segment, .. } = message
+            && !chooses
         {
             self.bounds.segment(segment)
+        } else if let &Message::Offer { segment }
+        | &Message::Refuse { segment, .. }
+        | &Message::Coming { segment } = message
+            && chooses
+        {
+            self.bounds.segment(segment)
+        } else if matches!(message, Message::Holds { .. } | Message::Probe | Message::Alive)
+            && chooses
+        {
+            // The blocks are checked where they are read.
+            Ok(())
         } else if matches!(
             message,
-            Message::Offer { .. }
+            Message::Decline { .. }
+                | Message::Unservable { .. }
+                | Message::Withdrawn { .. }
+                | Message::Offer { .. }
                 | Message::Refuse { .. }
                 | Message::Coming { .. }
                 | Message::Holds { .. }
@@ -33,7 +50,9 @@ impl Peer {
                 | Message::Alive
                 | Message::Query
         ) {
-            // Nobody chooses among neighbours where a tracker hands out.
+            // Nobody chooses among neighbours where a tracker hands out, nor declines where peers decide.
+            Err(Violation::kind(message))
+        } else if matches!(message, Message::Handout(_)) && chooses {
             Err(Violation::kind(message))
         } else if let &Message::Lost { node } = message {
             self.bounds.holder(node)

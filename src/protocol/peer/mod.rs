@@ -8,6 +8,7 @@ mod fetch;
 mod flights;
 mod ledger;
 mod message_check;
+mod neighbourhood;
 mod reads;
 mod registering;
 mod uploads;
@@ -27,6 +28,7 @@ use super::{
     RequestedSegment, Violation,
 };
 use fetch::Fetch;
+use neighbourhood::Neighbourhood;
 use uploads::{UploadDecision, Uploads, Withdrawal};
 
 /// The phases of a run, in their order.
@@ -69,6 +71,8 @@ pub struct Peer {
     listings: Catalogue,
     fetch: Fetch,
     uploads: Uploads,
+    /// Where peers decide, once it has read the catalogue.
+    neighbourhood: Option<Box<Neighbourhood>>,
     /// What kept it from reserving slots.
     shortage: Option<Box<str>>,
     /// Whole files that are still being written.
@@ -104,6 +108,7 @@ impl Peer {
             listings: Catalogue::default(),
             fetch: Fetch::new(node, &config),
             uploads: Uploads::new(&config, nodes),
+            neighbourhood: None,
             shortage: None,
             unpublished: 0,
             report: DoneReport::default(),
@@ -137,7 +142,14 @@ impl Peer {
 
     /// When a segment was requested from a holder; none once that request has ended.
     pub fn requested_at(&self, holder: NodeId, segment: SegmentId) -> Option<Timestamp> {
-        self.fetch.requested_at(holder, segment)
+        let neighbourhood = self.neighbourhood.as_ref();
+        let expected = neighbourhood.and_then(|one| one.choice.expected_since(holder, segment));
+        expected.or_else(|| self.fetch.requested_at(holder, segment))
+    }
+
+    /// Whether it chooses itself what it exchanges: a slot may then be needed twice, where a holder is silent.
+    pub fn chooses(&self) -> bool {
+        self.neighbourhood.is_some()
     }
 
     /// Whether it left because the tracker is lost, or answers no more.
@@ -159,6 +171,9 @@ impl Peer {
             PeerPhase::Reading => Message::Describe { index: self.catalogue.next() },
             PeerPhase::Reserving | PeerPhase::Gone => return,
             PeerPhase::Waiting => Message::Ready { problem: self.shortage.clone() },
+            PeerPhase::Fetching if self.neighbourhood.is_some() => {
+                Message::Progress { segments: self.fetch.verified_count() }
+            }
             PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
             // Complete is who has all that it can get; this one has lost what it was handed.
             PeerPhase::Publishing if self.report.broken.is_some() => Message::Ask(self.fetch.ask()),
@@ -182,20 +197,19 @@ impl Peer {
         self.check(from, message)?;
         if from == NodeId::TRACKER {
             self.unanswered = 0;
+        } else if self.neighbourhood.is_some() {
+            return self.hear_neighbour(now, from, message, out);
         }
         match message {
             &Message::Registered { index } => self.handle_registered(now, index, out),
             Message::Described(part) => return self.handle_described(now, part, out),
-            Message::Open if self.phase == PeerPhase::Waiting => self.begin(out),
+            Message::Open if self.phase == PeerPhase::Waiting => self.begin(now, out),
             Message::Handout(handout) if self.phase == PeerPhase::Fetching => {
                 for (file, corrupt) in self.fetch.handle_handout(now, handout, out) {
                     self.report.add_failed(file, corrupt);
                 }
             }
-            Message::Request { segments } => {
-                let each = segments.iter();
-                each.for_each(|&requested| self.handle_request(now, from, requested, out));
-            }
+            Message::Request { segments } => self.handle_request(now, from, segments, out),
             &Message::Decline { segment, request } => {
                 self.fetch.handle_decline(now, (from, segment, request), FetchFailure::Busy, out);
             }
@@ -214,7 +228,7 @@ impl Peer {
             &Message::Acknowledged { answers, busy } => {
                 self.fetch.handle_acknowledged(answers, busy)
             }
-            &Message::Lost { node } => self.handle_lost(node, out),
+            &Message::Lost { node } => self.handle_lost(now, node, out),
             Message::Stop if self.phase != PeerPhase::Gone => {
                 self.phase = PeerPhase::Gone;
                 out.send(NodeId::TRACKER, Message::Bye);
@@ -229,6 +243,7 @@ impl Peer {
             | Message::Ready { .. }
             | Message::Ask(_)
             | Message::Finished { .. }
+            | Message::Progress { .. }
             | Message::Complete { .. }
             | Message::Done(_)
             | Message::Bye
@@ -244,8 +259,11 @@ impl Peer {
         Ok(())
     }
 
-    fn begin(&mut self, out: &mut Outbox) {
+    fn begin(&mut self, now: Timestamp, out: &mut Outbox) {
         self.phase = PeerPhase::Fetching;
+        if let Some(neighbourhood) = &mut self.neighbourhood {
+            neighbourhood.choice.begin(now, out);
+        }
         let whole: Vec<FileId> = {
             // No segment will come that completes them.
             let wanted = self.listings.wanted.iter().flatten();
@@ -262,20 +280,21 @@ impl Peer {
         &mut self,
         now: Timestamp,
         from: NodeId,
-        requested: RequestedSegment,
+        segments: &[RequestedSegment],
         out: &mut Outbox,
     ) {
-        let RequestedSegment { segment, request, .. } = requested;
-        // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
-        // requester asks its next holder.
-        if !self.fetch.wants.holds(segment) {
-            out.send(from, Message::Decline { segment, request });
-            return;
-        }
-        match self.uploads.admit(now, from, requested) {
-            UploadDecision::Serve => out.push(Output::Serve { to: from, requested }),
-            UploadDecision::Wait => {}
-            UploadDecision::Busy => out.send(from, Message::Decline { segment, request }),
+        for &requested in segments {
+            let RequestedSegment { segment, request, .. } = requested;
+            // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
+            // requester asks its next holder.
+            let holds = self.fetch.wants.holds(segment);
+            match holds.then(|| self.uploads.admit(now, from, requested)) {
+                Some(UploadDecision::Serve) => out.push(Output::Serve { to: from, requested }),
+                Some(UploadDecision::Wait) => {}
+                Some(UploadDecision::Busy) | None => {
+                    out.send(from, Message::Decline { segment, request });
+                }
+            }
         }
     }
 
@@ -313,7 +332,7 @@ impl Peer {
         }
     }
 
-    fn handle_lost(&mut self, node: NodeId, out: &mut Outbox) {
+    fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         if node == NodeId::TRACKER {
             // Nobody can end the run any more.
             if self.phase != PeerPhase::Gone {
@@ -325,6 +344,7 @@ impl Peer {
         }
         self.fetch.handle_lost(node, out);
         self.uploads.lose(node);
+        self.lose_neighbour(now, node, out);
     }
 
     fn publish(&mut self, file: FileId, out: &mut Outbox) {
@@ -337,7 +357,7 @@ impl Peer {
         // A fixed interval, not exponential backoff: the tracker must notice within `silence_patience` that
         // the peer is alive. A busy tracker limits its peers by backpressure instead.
         if self.config.repeat_interval() * self.unanswered >= self.config.silence_patience {
-            self.handle_lost(NodeId::TRACKER, out);
+            self.handle_lost(now, NodeId::TRACKER, out);
         } else {
             self.unanswered += 1;
             self.say(now, out);
@@ -346,18 +366,21 @@ impl Peer {
 
     /// Goes to the next phase if this one is done.
     fn advance(&mut self, now: Timestamp, out: &mut Outbox) {
+        self.exchange(now, out);
         if self.phase == PeerPhase::Fetching {
             if self.fetch.wants.is_settled() && !self.fetch.may_read() {
                 self.phase = PeerPhase::Publishing;
                 self.say(now, out);
-            } else if let Some(ask) = self.fetch.next_ask(now) {
+            } else if self.neighbourhood.is_none()
+                && let Some(ask) = self.fetch.next_ask(now)
+            {
                 self.said = now;
                 out.send(NodeId::TRACKER, Message::Ask(ask));
             }
         }
         // The end game may have left second requests. They must have ended before the peer reports
         // that it is done: afterwards their holders may leave.
-        if self.phase == PeerPhase::Publishing && self.unpublished == 0 && self.fetch.is_idle() {
+        if self.phase == PeerPhase::Publishing && self.unpublished == 0 && self.is_idle() {
             self.phase = PeerPhase::Serving;
             self.say(now, out);
         }
@@ -384,13 +407,13 @@ impl Node for Peer {
             Input::Message { from, message } => {
                 self.hear(now, from, message, out).map_err(|violation| violation.from(from))?;
             }
-            Input::Arrived { from, segment } => self.fetch.handle_arrived(from, segment, out),
+            Input::Arrived { from, segment } => self.handle_arrived(from, segment, out),
             Input::Sent { to, segment } => {
-                self.uploads.sent(now, to, segment);
+                self.note_sent(now, to, segment);
                 self.send_next(now, out);
             }
             Input::Checked { from, segment, verdict } => {
-                if let Some(file) = self.fetch.handle_checked(now, from, segment, verdict, out) {
+                if let Some(file) = self.handle_checked(now, (from, segment), verdict, out) {
                     self.publish(file, out);
                 }
             }
@@ -404,7 +427,7 @@ impl Node for Peer {
             Input::Unservable { to, segment } => self.handle_unservable(now, to, segment, out),
             Input::Reserved { problem } => self.handle_reserved(now, problem, out),
             Input::Published { file, problem } => self.handle_published(file, problem, out),
-            Input::Lost { node } => self.handle_lost(node, out),
+            Input::Lost { node } => self.handle_lost(now, node, out),
             // Only a tracker falls behind.
             Input::Idle => return Ok(()),
         }
@@ -420,7 +443,8 @@ impl Node for Peer {
         // The earliest of all timers: one wake-up serves them, as in a timer wheel of three entries.
         let repeat = self.said + self.config.repeat_interval();
         let others = self.fetch.deadline().into_iter().chain(self.uploads.deadline());
-        others.chain([repeat]).min()
+        let neighbourhood = self.neighbourhood.iter();
+        others.chain(neighbourhood.filter_map(|one| one.choice.deadline())).chain([repeat]).min()
     }
 
     fn waits_for(&self) -> Option<Wait> {
@@ -432,6 +456,7 @@ impl Node for Peer {
             | PeerPhase::Gone => None,
             PeerPhase::Publishing => Some(Wait::Disk),
             PeerPhase::Serving => Some(Wait::Nothing),
+            PeerPhase::Fetching if self.neighbourhood.is_some() => Some(Wait::Holder),
             PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
             PeerPhase::Fetching if self.fetch.flights.reads() => Some(Wait::Disk),
             PeerPhase::Fetching => Some(Wait::Holder),

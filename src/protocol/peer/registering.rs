@@ -1,8 +1,9 @@
 //! A peer on its way into the swarm: it registers, reads its catalogue and reserves its slots.
 
 use super::{Peer, PeerPhase};
+use crate::config::Decider;
 use crate::protocol::message::shortened;
-use crate::protocol::registration::{Catalogue, Outgoing, PartProgress};
+use crate::protocol::registration::{Catalogue, NeighbourCatalogue, Outgoing, PartProgress};
 use crate::protocol::{Outbox, Output, Part, Violation};
 use crate::time::Timestamp;
 
@@ -39,7 +40,13 @@ impl Peer {
             PartProgress::More => self.say(now, out),
             PartProgress::Whole => {
                 let catalogue = std::mem::take(&mut self.catalogue);
-                let catalogue: Catalogue = catalogue.open()?;
+                let (catalogue, described): (Catalogue, Option<NeighbourCatalogue>) = match self
+                    .config
+                    .decide
+                {
+                    Decider::Tracker => (catalogue.open()?, None),
+                    Decider::Peers => catalogue.open().map(|(one, other)| (one, Some(other)))?,
+                };
                 let (owned, wanted) = &self.registered;
                 catalogue.check(owned, *wanted, self.config.segments_max)?;
                 if let (Some(entry), Some(listing)) =
@@ -56,6 +63,7 @@ impl Peer {
                     (Some(entry), &[listing]) => self.fetch.begin_late(listing, &entry),
                     _ => self.fetch.begin(&self.listings.owned, &wanted),
                 }
+                described.map_or(Ok(()), |described| self.enter_neighbourhood(described))?;
                 if self.report.broken.is_some() {
                     self.fetch.give_up(now, out);
                 }

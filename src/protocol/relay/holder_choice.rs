@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
+use rustc_hash::FxHashMap;
 
 use super::neighbour_segments::NeighbourSegments;
 use super::neighbour_view::{Bits, NeighbourView};
@@ -66,6 +67,14 @@ pub(super) struct NeighbourTransfer {
     pub(super) since: Timestamp,
 }
 
+/// How often a neighbour has sent a segment corrupt.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct CorruptCopies {
+    pub(super) times: usize,
+    /// Whether the neighbour was told since then that the segment is missing.
+    pub(super) is_told: bool,
+}
+
 /// What a node exchanges with its neighbours.
 #[derive(Debug)]
 pub struct HolderChoice {
@@ -77,8 +86,8 @@ pub struct HolderChoice {
     /// In the order of their ranks.
     pub(super) neighbours: Vec<NeighbourView>,
     /// Their ranks alone: a message is looked up in one cache line or two.
-    ids: Vec<NodeId>,
-    known: NeighbourSegments,
+    pub(super) ids: Vec<NodeId>,
+    pub(super) known: NeighbourSegments,
     /// By segment: whether it is here or on its way.
     pub(super) covered: Bits,
     /// By segment: its place among those that are here, or `NOT_HERE`.
@@ -91,6 +100,10 @@ pub struct HolderChoice {
     seeded: Bits,
     /// Segments to seed that were offered to nobody, or were refused for want of room; the next last.
     unseeded: Vec<SegmentId>,
+    /// By segment: whether it is neither here nor wanted, and how many are.
+    pub(super) left_out: (Bits, usize),
+    /// By neighbour and segment, until the segment comes right.
+    pub(super) corrupt: FxHashMap<(usize, SegmentId), CorruptCopies>,
     pub(super) offered: usize,
     pub(super) serving: Vec<NeighbourTransfer>,
     pub(super) expected: Vec<NeighbourTransfer>,
@@ -110,7 +123,7 @@ pub struct HolderChoice {
 }
 
 impl HolderChoice {
-    pub(super) fn new(
+    pub(in crate::protocol) fn new(
         node: NodeId,
         neighbours: &[NodeId],
         segments: u32,
@@ -133,6 +146,8 @@ impl HolderChoice {
             to_seed: Bits::new(count),
             seeded: Bits::new(count),
             unseeded: Vec::new(),
+            left_out: (Bits::new(count), 0),
+            corrupt: FxHashMap::default(),
             offered: 0,
             serving: Vec::new(),
             expected: Vec::new(),
@@ -157,7 +172,7 @@ impl HolderChoice {
     }
 
     /// This node has these segments from the start.
-    pub(super) fn own(&mut self, owned: impl Iterator<Item = SegmentId>) {
+    pub(in crate::protocol) fn own(&mut self, owned: impl Iterator<Item = SegmentId>) {
         for segment in owned {
             self.to_seed.set(segment.index(), true);
             self.add(segment);
@@ -169,14 +184,14 @@ impl HolderChoice {
     }
 
     /// The run is open: its neighbours learn what this node has from the start.
-    pub(super) fn begin(&mut self, now: Timestamp, out: &mut Outbox) {
+    pub(in crate::protocol) fn begin(&mut self, now: Timestamp, out: &mut Outbox) {
         self.progressed = now;
         self.watch(now);
         self.tell_held(|block| block.bits != 0, out);
     }
 
     /// Tells the neighbours what is here or on its way, in the blocks that pass `filter`.
-    pub(super) fn tell_held(&self, filter: impl Fn(&Block) -> bool, out: &mut Outbox) {
+    pub(in crate::protocol) fn tell_held(&self, filter: impl Fn(&Block) -> bool, out: &mut Outbox) {
         let words = (0..).zip(self.covered.words());
         let blocks = words.map(|(index, &bits)| Block { index, bits }).filter(filter);
         for blocks in blocks.collect::<Vec<_>>().chunks(BLOCKS_MAX) {
@@ -188,16 +203,21 @@ impl HolderChoice {
         out.send_all(self.neighbours.iter().map(|one| one.id), message);
     }
 
-    pub(super) fn deadline(&self) -> Option<Timestamp> {
+    pub(in crate::protocol) fn deadline(&self) -> Option<Timestamp> {
         self.retry_at.into_iter().chain(self.check_at).min()
     }
 
     pub(super) fn is_complete(&self) -> bool {
-        self.got.len() == self.order.len()
+        self.got.len() + self.left_out.1 == self.order.len()
+    }
+
+    /// Whether a segment is here.
+    pub(in crate::protocol) fn holds(&self, segment: SegmentId) -> bool {
+        self.order[segment.index()] != NOT_HERE
     }
 
     /// A neighbour speaks. The segment was checked to be one of the file.
-    pub(super) fn handle(
+    pub(in crate::protocol) fn handle(
         &mut self,
         now: Timestamp,
         from: NodeId,
@@ -231,12 +251,18 @@ impl HolderChoice {
             self.set_covered(place, segment, true);
             out.push(Output::Serve { to: from, requested });
         } else if let &Message::Refuse { segment, is_full } = message {
-            self.offered -= usize::from(neighbour.take_offer(segment).ok_or_else(unknown)?);
+            let stands = neighbour.take_offer(segment).ok_or_else(unknown)?;
+            self.offered -= usize::from(stands);
             if is_full {
                 neighbour.refuse(now, self.upload_time);
                 self.uncover(place, segment);
             } else {
                 self.set_covered(place, segment, true);
+                // Who gets it from another node has said so before. Who does not want it leaves it to others.
+                let is_seeded = self.seeded.has(segment.index()) || self.has_racks;
+                if stands && self.to_seed.has(segment.index()) && !is_seeded {
+                    self.unseeded.push(segment);
+                }
             }
         } else if *message == Message::Probe {
             out.send(from, Message::Alive);
@@ -274,6 +300,7 @@ impl HolderChoice {
         let comes = |one: &NeighbourTransfer| one.place == place && one.segment == segment;
         let is_far = !self.is_starved && !self.neighbours[place].is_near;
         let is_covered = self.covered.has(segment.index())
+            || self.is_hopeless(place, segment)
             || self.abandoned.iter().any(comes)
             || (is_far && self.is_in_rack(segment));
         if is_covered || self.expected.len() >= EXPECTED_MAX {
@@ -296,8 +323,9 @@ impl HolderChoice {
     }
 
     /// A segment is here, verified.
-    pub(super) fn gain(&mut self, now: Timestamp, from: NodeId, segment: SegmentId) {
+    pub(in crate::protocol) fn gain(&mut self, now: Timestamp, from: NodeId, segment: SegmentId) {
         self.drop_abandoned(from, segment);
+        self.corrupt.retain(|(_, corrupt), _| *corrupt != segment);
         if let Some(at) = self.expected.iter().position(|one| one.segment == segment) {
             let expected = self.expected.remove(at);
             if self.neighbours[expected.place].id == from {
@@ -329,6 +357,10 @@ impl HolderChoice {
 
     fn add(&mut self, segment: SegmentId) {
         self.covered.set(segment.index(), true);
+        if self.left_out.0.has(segment.index()) {
+            self.left_out.0.set(segment.index(), false);
+            self.left_out.1 -= 1;
+        }
         let at = self.got.len();
         self.order[segment.index()] = u32::try_from(at).unwrap_or(NOT_HERE);
         self.got.push(segment);
@@ -340,7 +372,7 @@ impl HolderChoice {
     }
 
     /// A segment has left.
-    pub(super) fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
+    pub(in crate::protocol) fn sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
         let is_it =
             |one: &NeighbourTransfer| one.segment == segment && self.neighbours[one.place].id == to;
         let Some(at) = self.serving.iter().position(is_it) else { return };
@@ -375,7 +407,7 @@ impl HolderChoice {
     }
 
     /// Offers what can be offered now.
-    pub(super) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
+    pub(in crate::protocol) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
         self.retry_at = None;
         while self.offered + self.serving.len() < UPLOADS_MAX {
             // Most nodes that hear something send as much as they may, or little enough.

@@ -6,6 +6,7 @@
 //! The algorithms differ only in their [`Moves`].
 
 mod circulant;
+mod failed_transfers;
 mod holder_choice;
 mod moves;
 mod neighbour_segments;
@@ -14,6 +15,7 @@ mod neighbours;
 mod plan;
 mod planned;
 mod report_tree;
+mod sharers;
 mod silent_neighbours;
 mod starter;
 mod upload_timer;
@@ -32,9 +34,11 @@ use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
+pub(super) use holder_choice::HolderChoice;
 pub use moves::Moves;
 pub use plan::{Hop, RelayAlgorithm, RelayPlan};
 use report_tree::ReportTree;
+pub(super) use sharers::neighbours_of_sharers;
 pub use starter::Starter;
 pub use upload_timer::RelayPatience;
 

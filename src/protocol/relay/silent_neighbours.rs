@@ -29,7 +29,7 @@ impl HolderChoice {
     }
 
     /// Whether it has everything, or waits for nothing that it could get.
-    pub(super) fn is_settled(&self, now: Timestamp) -> bool {
+    pub(in crate::protocol) fn is_settled(&self, now: Timestamp) -> bool {
         let is_coming = |one: &NeighbourTransfer| !self.neighbours[one.place].is_silent;
         let is_quiet = || now >= self.progressed + SETTLED_TIMEOUTS * self.timer.timeout();
         !self.expected.iter().chain(&self.abandoned).any(is_coming)
@@ -46,7 +46,7 @@ impl HolderChoice {
         transfers.chain(neighbour.offered.map(|(_, since)| since)).min()
     }
 
-    pub(super) fn check_silent(&mut self, now: Timestamp, out: &mut Outbox) {
+    pub(in crate::protocol) fn check_silent(&mut self, now: Timestamp, out: &mut Outbox) {
         if self.check_at.is_none_or(|at| now < at) {
             return;
         }
@@ -90,7 +90,7 @@ impl HolderChoice {
         self.check_at = next;
     }
 
-    fn give_up(&mut self, place: usize, out: &mut Outbox) {
+    pub(super) fn give_up(&mut self, place: usize, out: &mut Outbox) {
         let neighbour = &mut self.neighbours[place];
         let id = neighbour.id;
         (neighbour.probed, neighbour.is_silent) = (None, true);

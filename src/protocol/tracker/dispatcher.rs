@@ -186,6 +186,15 @@ impl Dispatcher {
         self.serve_queue(now, out);
     }
 
+    /// A peer that still exchanges segments has verified so many.
+    pub(super) fn note_progress(&mut self, from: NodeId, segments: u32) {
+        let state = &mut self.peers[from.index()];
+        if state.stage == PeerStage::Fetching {
+            self.verified_segments += u64::from(segments);
+            self.verified_segments -= std::mem::replace(&mut state.verified, segments.into());
+        }
+    }
+
     /// The peer is gone: nobody is sent to it any more, and its grants end.
     pub(super) fn lose(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         self.swarm().ban(node);

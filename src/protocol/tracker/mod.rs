@@ -22,11 +22,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Decider, LATE_SEGMENTS_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
+use super::roster::Roster;
 use super::violation::Route;
 use super::{Input, Message, Node, Outbox, Output, ProtocolError, Violation, Wait};
 use backpressure::Backpressure;
@@ -215,7 +216,8 @@ impl Tracker {
     /// All have registered: tells every peer how its files are numbered, or ends the run.
     fn number_files(&mut self, now: Timestamp, out: &mut Outbox) {
         let TrackerPhase::Registering(registrations) = &self.phase else { return };
-        match registrations.roster(&mut self.outcome) {
+        let roster = registrations.roster(&mut self.outcome);
+        match roster.filter(|roster| can_decide(&self.config, roster, &mut self.outcome)) {
             Some(roster) => {
                 self.outcome.unavailable = roster.unowned.iter().map(ToString::to_string).collect();
                 self.outcome.lookalikes = roster.lookalikes();
@@ -351,6 +353,22 @@ impl Tracker {
     }
 }
 
+/// Whether the peers of these files can decide, where they are to; the outcome says why not.
+fn can_decide(config: &Config, roster: &Roster, outcome: &mut Outcome) -> bool {
+    let segments = roster.geometry.segment_count();
+    let why = if config.decide == Decider::Tracker {
+        return true;
+    } else if roster.late.is_some() {
+        "it needs files whose digests are known beforehand".to_owned()
+    } else if segments > LATE_SEGMENTS_MAX {
+        format!("{segments} segments, of at most {LATE_SEGMENTS_MAX}: use larger segments")
+    } else {
+        return true;
+    };
+    outcome.errors.push(format!("--decide peers: {why}, or --decide tracker"));
+    false
+}
+
 impl Node for Tracker {
     fn handle(
         &mut self,
@@ -369,7 +387,8 @@ impl Node for Tracker {
             Input::Message { from, message } => {
                 self.check(from, message).map_err(|violation| violation.from(from))?;
                 let (before, leaves) = (out.len(), *message == Message::Bye);
-                let waits = matches!(message, Message::Ask(ask) if ask.waits);
+                let waits = matches!(message, Message::Ask(ask) if ask.waits)
+                    || matches!(message, Message::Progress { .. });
                 self.backpressure.note_message();
                 if let TrackerPhase::Running(swarm) = &mut self.phase {
                     swarm.dispatcher.set_busy(self.backpressure.is_busy());

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::manifest::NodeId;
-use crate::protocol::registration::Outgoing;
+use crate::config::{Config, Decider};
+use crate::manifest::{NodeId, SegmentId};
+use crate::protocol::registration::{NeighbourCatalogue, Outgoing};
+use crate::protocol::relay::neighbours_of_sharers;
 use crate::protocol::roster::Roster;
 use crate::protocol::violation::{Bounds, check_count, check_problem};
 use crate::protocol::{Ask, DoneReport, Message, Outbox, Output, Violation};
@@ -35,6 +36,9 @@ pub(super) struct RunningSwarm {
     pub(super) stage: SwarmStage,
     /// Catalogues that peers are reading.
     catalogues: BTreeMap<NodeId, Outgoing>,
+    /// By rank, where peers decide.
+    neighbours: Option<Vec<Vec<NodeId>>>,
+    seed: u64,
     bounds: Bounds,
     files_finished: u64,
     /// When silent peers are looked for next.
@@ -53,25 +57,43 @@ impl RunningSwarm {
         config: &Config,
         out: &mut Outbox,
     ) -> Self {
-        let mut catalogues = BTreeMap::new();
-        for peer in (1..nodes).map(NodeId) {
-            let catalogue = Outgoing::new(&roster.catalogue(peer));
-            let part = catalogue.part(0);
-            if !part.last {
-                catalogues.insert(peer, catalogue);
-            }
-            out.send(peer, Message::Described(part));
-        }
-        Self {
+        let peers_decide = config.decide == Decider::Peers;
+        let mut this = Self {
             bounds: Bounds::of(&roster.geometry, nodes),
+            neighbours: peers_decide.then(|| neighbours_of_sharers(roster.sharers(), nodes, seed)),
+            seed,
             dispatcher: Dispatcher::new(now, roster, nodes, config.clone(), seed),
             stage: SwarmStage::Reserving,
-            catalogues,
+            catalogues: BTreeMap::new(),
             files_finished: 0,
             check_at: now + silence_check_interval(config),
             nodes,
             config: config.clone(),
+        };
+        for peer in (1..nodes).map(NodeId) {
+            let catalogue = this.catalogue(peer);
+            let part = catalogue.part(0);
+            if !part.last {
+                this.catalogues.insert(peer, catalogue);
+            }
+            out.send(peer, Message::Described(part));
         }
+        this
+    }
+
+    /// How the files of a peer are numbered; where peers decide also what it can't learn from its neighbours.
+    fn catalogue(&self, peer: NodeId) -> Outgoing {
+        let roster = self.dispatcher.roster();
+        let catalogue = roster.catalogue(peer);
+        let Some(neighbours) = &self.neighbours else { return Outgoing::new(&catalogue) };
+        let wanted = catalogue.wanted.iter().flatten();
+        let segments = wanted.flat_map(|one| one.first..one.first + one.count).map(SegmentId);
+        let described = NeighbourCatalogue {
+            seed: self.seed,
+            digests: segments.map(|segment| roster.digest(segment)).collect(),
+            neighbours: neighbours[peer.index()].clone(),
+        };
+        Outgoing::new(&(catalogue, described))
     }
 
     /// Handles a message of a peer that takes part; breaks with the reason when a peer can't go on
@@ -92,6 +114,7 @@ impl RunningSwarm {
                 return self.handle_ready(now, from, problem.as_deref(), outcome, out);
             }
             Message::Ask(ask) => self.dispatcher.handle_ask(now, from, ask, out),
+            &Message::Progress { segments } => self.dispatcher.note_progress(from, segments),
             Message::Finished { .. } => self.files_finished += 1,
             &Message::Complete { segments } => {
                 self.handle_complete(now, from, segments, outcome, out);
@@ -136,8 +159,15 @@ impl RunningSwarm {
 
     /// Whether the numbers of a message are those of this swarm.
     pub(super) fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
-        if let Message::Ask(ask) = message {
+        let peers_decide = self.neighbours.is_some();
+        if let Message::Ask(ask) = message
+            && !peers_decide
+        {
             self.check_ask(ask)
+        } else if let &Message::Progress { segments } = message
+            && peers_decide
+        {
+            check_count(segments, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Ready { problem: Some(problem) } = message {
             check_problem(problem)
         } else if let &Message::Finished { file } = message {
@@ -146,8 +176,9 @@ impl RunningSwarm {
             check_count(segments, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Done(report) = message {
             self.bounds.report(report, self.dispatcher.roster().wanted_by(from))
-        } else if let Message::Subtree(_) = message {
-            // Peers report up a tree only where no tracker hands out.
+        } else if let Message::Subtree(_) | Message::Ask(_) | Message::Progress { .. } = message {
+            // Peers report up a tree only in a broadcast. They ask only where a tracker hands out, and tell only
+            // their progress where it does not.
             Err(Violation::kind(message))
         } else {
             Ok(())
@@ -249,10 +280,10 @@ impl RunningSwarm {
     }
 
     fn handle_describe(&mut self, peer: NodeId, index: u32, out: &mut Outbox) {
-        let roster = self.dispatcher.roster();
-        let catalogue = self.catalogues.entry(peer);
-        let catalogue = catalogue.or_insert_with(|| Outgoing::new(&roster.catalogue(peer)));
+        let known = self.catalogues.remove(&peer);
+        let catalogue = known.unwrap_or_else(|| self.catalogue(peer));
         out.send(peer, Message::Described(catalogue.part(index)));
+        self.catalogues.insert(peer, catalogue);
     }
 
     fn handle_ready(

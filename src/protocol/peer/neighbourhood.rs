@@ -1,0 +1,236 @@
+//! A peer that chooses itself what it exchanges with its neighbours (`decide = peers`).
+//!
+//! Rank 0 numbers the files, names the neighbours and passes on the digests that owners registered. From then on
+//! it hears how far each peer is and when it is done, and tells who is lost. It hands nothing out. What a neighbour
+//! sends counts only if it matches the owner's digest.
+
+use super::fetch::Fetch;
+use super::ledger::SegmentState;
+use super::{Peer, PeerPhase};
+use crate::config::LATE_SEGMENTS_MAX;
+use crate::manifest::{Block, FileId, NodeId, SegmentId};
+use crate::protocol::registration::{Catalogue, Listing, NeighbourCatalogue};
+use crate::protocol::relay::{HolderChoice, RelayPatience};
+use crate::protocol::{CheckResult, CorruptSegment, Message, Outbox, Output, Violation};
+use crate::time::Timestamp;
+use crate::verify::Digest;
+
+/// What a peer exchanges with its neighbours.
+#[derive(Debug)]
+pub(super) struct Neighbourhood {
+    pub(super) choice: HolderChoice,
+    /// The first segment of each wanted file, ascending, and where its digests begin.
+    files: Vec<(u32, usize)>,
+    digests: Vec<Digest>,
+    /// Segments that are being checked, and who sent them.
+    checking: Vec<(NodeId, SegmentId)>,
+    lost: Vec<NodeId>,
+}
+
+impl Neighbourhood {
+    fn digest(&self, segment: SegmentId) -> Option<Digest> {
+        let after = self.files.partition_point(|&(first, _)| first <= segment.0);
+        let (first, place) = *self.files.get(after.checked_sub(1)?)?;
+        self.digests.get(place + (segment.0 - first) as usize).copied()
+    }
+}
+
+impl Peer {
+    /// Takes in what rank 0 says of the neighbours, once the peer knows its catalogue.
+    pub(super) fn enter_neighbourhood(
+        &mut self,
+        described: NeighbourCatalogue,
+    ) -> Result<(), Violation> {
+        let NeighbourCatalogue { seed, digests, neighbours } = described;
+        let Catalogue { segments, owned, wanted } = &self.listings;
+        let wanted: Vec<Listing> = wanted.iter().flatten().copied().collect();
+        let (mut files, mut count) = (Vec::with_capacity(wanted.len()), 0);
+        for listing in wanted.iter().filter(|listing| listing.count > 0) {
+            files.push((listing.first, count));
+            count += listing.count as usize;
+        }
+        files.sort_unstable();
+        if digests.len() != count {
+            return Err(Violation::Digests { found: digests.len(), count });
+        }
+        neighbours.iter().try_for_each(|&neighbour| self.bounds.holder(neighbour))?;
+        let ascends = neighbours.windows(2).all(|pair| pair[0] < pair[1]);
+        if !ascends || neighbours.contains(&self.node) || *segments > LATE_SEGMENTS_MAX {
+            return Err(Violation::Catalogue);
+        }
+        let patience = RelayPatience {
+            initial: self.config.request_patience,
+            // Far above what an answer takes, so that a thread that waits for a core is not taken for silent: the
+            // least timeout of RFC 6298 by default.
+            least: self.config.request_patience / 2,
+            registration: self.config.registration_patience,
+            silence: self.config.silence_patience,
+        };
+        let mut choice = HolderChoice::new(self.node, &neighbours, *segments, seed, patience);
+        let mut own: Vec<_> = owned.iter().map(|one| one.first..one.first + one.count).collect();
+        own.sort_unstable_by_key(|range| range.start);
+        choice.own(own.into_iter().flatten().map(SegmentId));
+        let wants = &self.fetch.wants;
+        let is_other = |segment: &SegmentId| !wants.is_wanted(*segment) && !wants.holds(*segment);
+        choice.leave_out((0..*segments).map(SegmentId).filter(is_other));
+        let (checking, lost) = (Vec::new(), Vec::new());
+        self.neighbourhood =
+            Some(Box::new(Neighbourhood { choice, files, digests, checking, lost }));
+        Ok(())
+    }
+
+    /// A neighbour speaks.
+    pub(super) fn hear_neighbour(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        message: &Message,
+        out: &mut Outbox,
+    ) -> Result<(), Violation> {
+        if self.phase == PeerPhase::Waiting {
+            // It has heard that the run is open.
+            self.begin(now, out);
+        }
+        let Some(neighbourhood) = &mut self.neighbourhood else {
+            return Err(Violation::kind(message));
+        };
+        // One that was only stopped and is taken for lost is told to end. A peer that others take for lost may still
+        // reserve its memory.
+        let is_over = matches!(self.phase, PeerPhase::Reserving | PeerPhase::Gone);
+        if is_over || neighbourhood.lost.contains(&from) {
+            return Ok(());
+        }
+        neighbourhood.choice.handle(now, from, message, out)
+    }
+
+    pub(super) fn handle_arrived(&mut self, from: NodeId, segment: SegmentId, out: &mut Outbox) {
+        let Some(neighbourhood) = &mut self.neighbourhood else {
+            self.fetch.handle_arrived(from, segment, out);
+            return;
+        };
+        let is_checked = neighbourhood.checking.iter().any(|&(_, checked)| checked == segment);
+        match neighbourhood.digest(segment) {
+            Some(digest) if !is_checked && !neighbourhood.choice.holds(segment) => {
+                neighbourhood.checking.push((from, segment));
+                out.push(Output::Check { from, segment, digest });
+            }
+            // It has come from another neighbour meanwhile.
+            _ => {
+                neighbourhood.choice.drop_copy(from, segment);
+                out.push(Output::Forget { from, segment });
+            }
+        }
+    }
+
+    pub(super) fn note_sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
+        match &mut self.neighbourhood {
+            None => self.uploads.sent(now, to, segment),
+            Some(neighbourhood) => neighbourhood.choice.sent(now, to, segment),
+        }
+    }
+
+    /// Whether nothing is on its way to it.
+    pub(super) fn is_idle(&self) -> bool {
+        let neighbourhood = self.neighbourhood.as_ref();
+        self.fetch.is_idle() && neighbourhood.is_none_or(|one| one.choice.is_idle())
+    }
+
+    /// Takes the result of a check; returns the file if the segment made it whole.
+    pub(super) fn handle_checked(
+        &mut self,
+        now: Timestamp,
+        (from, segment): (NodeId, SegmentId),
+        verdict: CheckResult,
+        out: &mut Outbox,
+    ) -> Option<FileId> {
+        let Some(neighbourhood) = &mut self.neighbourhood else {
+            return self.fetch.handle_checked(now, from, segment, verdict, out);
+        };
+        neighbourhood.checking.retain(|&checked| checked != (from, segment));
+        if verdict == CheckResult::Corrupt {
+            self.fetch.failures.corrupt += 1;
+            self.fetch.corrupt.note(segment, from);
+            neighbourhood.choice.reject(now, from, segment, out);
+            return None;
+        }
+        neighbourhood.choice.gain(now, from, segment);
+        self.fetch.keep_exchanged(segment)
+    }
+
+    /// Does what has become due among the neighbours.
+    pub(super) fn exchange(&mut self, now: Timestamp, out: &mut Outbox) {
+        let Some(neighbourhood) = &mut self.neighbourhood else { return };
+        let phases = [PeerPhase::Fetching, PeerPhase::Publishing, PeerPhase::Serving];
+        if !phases.contains(&self.phase) {
+            return;
+        }
+        let choice = &mut neighbourhood.choice;
+        choice.check_silent(now, out);
+        choice.offer(now, out);
+        let is_stuck = self.phase == PeerPhase::Fetching
+            && !self.fetch.wants.is_settled()
+            && choice.is_settled(now);
+        if is_stuck && !choice.retry(now, out) {
+            self.give_up_files(out);
+        }
+    }
+
+    // Without a lost rank all that is missing comes, however late: only its holders know.
+    /// Nothing comes any more. Gives up what was lost with other ranks, and what stayed corrupt.
+    fn give_up_files(&mut self, out: &mut Outbox) {
+        let Some(neighbourhood) = &mut self.neighbourhood else { return };
+        let segments = self.bounds.segments;
+        let blocks: Vec<Block> = if neighbourhood.lost.is_empty() {
+            neighbourhood.choice.corrupt_segments().into_iter().map(Block::of).collect()
+        } else {
+            let all = 0..segments;
+            let block = |index| Block { index, bits: Block::overlap(index, &all) };
+            (0..segments.div_ceil(Block::SEGMENTS)).map(block).collect()
+        };
+        let failed = self.fetch.give_up_missing(&blocks);
+        if failed.is_empty() {
+            return;
+        }
+        for (file, corrupt) in failed {
+            self.report.add_failed(file, corrupt);
+        }
+        let is_over = |segment: &SegmentId| {
+            self.fetch.wants.state(*segment) != SegmentState::Missing
+                && !neighbourhood.choice.holds(*segment)
+        };
+        let over: Vec<_> = (0..segments).map(SegmentId).filter(is_over).collect();
+        neighbourhood.choice.leave_out(over.into_iter());
+        neighbourhood.choice.tell_held(|block| block.bits != 0, out);
+    }
+
+    /// A node is lost: what was expected from it comes from others, if any has it.
+    pub(super) fn lose_neighbour(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
+        let Some(neighbourhood) = &mut self.neighbourhood else { return };
+        if neighbourhood.lost.contains(&node) {
+            return;
+        }
+        neighbourhood.lost.push(node);
+        for segment in neighbourhood.choice.lose(now, node, out) {
+            // What has arrived is still checked.
+            if !neighbourhood.checking.contains(&(node, segment)) {
+                out.push(Output::Forget { from: node, segment });
+            }
+        }
+    }
+}
+
+impl Fetch {
+    /// A neighbour has sent a segment; returns its file if that is whole now.
+    fn keep_exchanged(&mut self, segment: SegmentId) -> Option<FileId> {
+        self.verified_count += 1;
+        self.corrupt.forget(segment);
+        self.wants.keep(segment)
+    }
+
+    /// Gives up the files of missing segments; returns those given up only now, each with a segment that stayed
+    /// corrupt, if one did.
+    fn give_up_missing(&mut self, blocks: &[Block]) -> Vec<(FileId, Option<CorruptSegment>)> {
+        let failed = self.wants.fail(blocks);
+        self.corrupt.of_files(failed, &self.wants)
+    }
+}

@@ -1,0 +1,202 @@
+//! What a peer that decides, and its tracker, may be sent.
+
+use mpiswarm::config::Decider;
+use mpiswarm::protocol::registration::NeighbourCatalogue;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+
+fn config() -> Config {
+    Config { decide: Decider::Peers, ..Config::for_segments_of(1024) }
+}
+
+fn described() -> NeighbourCatalogue {
+    let digests = vec![Digest([7; 32]); SEGMENTS as usize];
+    NeighbourCatalogue { seed: 1, digests, neighbours: vec![NodeId(1), NodeId(3)] }
+}
+
+fn reading() -> (Peer, Outbox) {
+    let mut out = Outbox::default();
+    let mut peer = Peer::new((NodeId(2), NODES), &wanter(), config());
+    assert_eq!(peer.handle(Timestamp(0), Input::Start, &mut out), Ok(()));
+    assert_eq!(hear(&mut peer, 0, &Message::Registered { index: 0 }, &mut out), None);
+    (peer, out)
+}
+
+/// A peer that exchanges segments.
+fn open() -> (Peer, Outbox) {
+    let (mut peer, mut out) = reading();
+    let whole = part(&(catalogue(), described()));
+    assert_eq!(hear(&mut peer, 0, &Message::Described(whole), &mut out), None);
+    let reserved = Input::Reserved { problem: None };
+    assert_eq!(peer.handle(Timestamp(1), reserved, &mut out), Ok(()));
+    assert_eq!(hear(&mut peer, 0, &Message::Open, &mut out), None);
+    (peer, out)
+}
+
+fn holds(index: u32, bits: u64) -> Message {
+    Message::Holds { blocks: [Block { index, bits }].into_iter().collect() }
+}
+
+#[test]
+fn a_deciding_peer_checks_every_number() {
+    let segment = SegmentId(70);
+    let kind = |kind: &str| format!("{kind}, which it may not send");
+    for (from, message, what) in [
+        (3, Message::Offer { segment }, "segment 70 of 70".to_owned()),
+        (3, Message::Refuse { segment, is_full: true }, "segment 70 of 70".to_owned()),
+        (3, Message::Coming { segment }, "segment 70 of 70".to_owned()),
+        (3, Message::Withdraw { segment, request: 0 }, "segment 70 of 70".to_owned()),
+        (3, Message::Request { segments: requested(&[70]) }, "segment 70 of 70".to_owned()),
+        (3, holds(2, 1), "block 2 of segments, of which there are 2, or twice".to_owned()),
+        (3, holds(1, 1 << 6), "block 1 of segments, of which there are 2, or twice".to_owned()),
+        (
+            3,
+            holds(u32::MAX, 0),
+            "block 4294967295 of segments, of which there are 2, or twice".to_owned(),
+        ),
+        // It was offered none.
+        (3, Message::Request { segments: requested(&[0]) }, kind("Request")),
+        (3, Message::Request { segments: requested(&[]) }, kind("Request")),
+        (3, Message::Refuse { segment: SegmentId(0), is_full: true }, kind("Refuse")),
+        (3, Message::Decline { segment: SegmentId(0), request: 1 }, kind("Decline")),
+        (3, Message::Withdrawn { segment: SegmentId(0), request: 1 }, kind("Withdrawn")),
+        (0, Message::Handout(Handout::default()), kind("Handout")),
+        (0, Message::Probe, kind("Probe")),
+        (0, Message::Lost { node: NodeId(4) }, "rank 4 as a holder, of 4 ranks".to_owned()),
+    ] {
+        let (mut peer, mut out) = open();
+        let error = hear(&mut peer, from, &message, &mut out);
+        let expected = format!("rank {from} sent an invalid message: {what}");
+        assert_eq!(error, Some(expected), "{message:?}");
+    }
+}
+
+#[test]
+fn a_deciding_peer_reserves_nothing_for_neighbours_that_cannot_be() {
+    let with = |digests: usize, neighbours: &[u32]| NeighbourCatalogue {
+        digests: vec![Digest([7; 32]); digests],
+        neighbours: neighbours.iter().copied().map(NodeId).collect(),
+        ..described()
+    };
+    for (described, what) in [
+        (with(69, &[1, 3]), "digests of 69 segments, of 70"),
+        (with(71, &[1, 3]), "digests of 71 segments, of 70"),
+        (with(70, &[0, 1]), "rank 0 as a holder, of 4 ranks"),
+        (with(70, &[1, u32::MAX]), "rank 4294967295 as a holder, of 4 ranks"),
+        (with(70, &[1, 2]), "a catalogue that does not fit what was registered"),
+        (with(70, &[3, 1]), "a catalogue that does not fit what was registered"),
+        (with(70, &[1, 1]), "a catalogue that does not fit what was registered"),
+    ] {
+        let (mut peer, mut out) = reading();
+        let whole = part(&(catalogue(), described));
+        let error = hear(&mut peer, 0, &Message::Described(whole), &mut out);
+        assert_eq!(error, Some(format!("rank 0 sent an invalid message: {what}")));
+    }
+    let (mut peer, mut out) = reading();
+    let short = hear(&mut peer, 0, &Message::Described(part(&catalogue())), &mut out);
+    assert!(short.expect("it says no neighbours").ends_with("do not decode together"));
+}
+
+#[test]
+fn a_tracker_is_told_progress_where_peers_decide_and_asked_where_it_does() {
+    let open = |config: Config| {
+        let mut out = Outbox::default();
+        let mut tracker = Tracker::new(NODES, config, 1);
+        assert_eq!(tracker.handle(Timestamp(0), Input::Start, &mut out), Ok(()));
+        for (rank, registration) in (1..).zip([owner(), wanter(), wanter()]) {
+            let message = Message::Register(part(&registration));
+            assert_eq!(hear(&mut tracker, rank, &message, &mut out), None);
+        }
+        for rank in 1..NODES {
+            let ready = Message::Ready { problem: None };
+            assert_eq!(hear(&mut tracker, rank, &ready, &mut out), None);
+        }
+        (tracker, out)
+    };
+    let invalid = |what: &str| Some(format!("rank 2 sent an invalid message: {what}"));
+    let (mut tracker, mut out) = open(config());
+    assert_eq!(hear(&mut tracker, 2, &Message::Progress { segments: 70 }, &mut out), None);
+    assert_eq!(tracker.progress().segments_verified, 70);
+    assert_eq!(hear(&mut tracker, 2, &Message::Progress { segments: 3 }, &mut out), None);
+    assert_eq!(tracker.progress().segments_verified, 3);
+    let error = hear(&mut tracker, 2, &Message::Progress { segments: 71 }, &mut out);
+    assert_eq!(error, invalid("71 segments, where 70 are wanted"));
+    let error = hear(&mut tracker, 2, &Message::Ask(Ask::default()), &mut out);
+    assert_eq!(error, invalid("Ask, which it may not send"));
+    let (mut tracker, mut out) = open(Config::for_segments_of(1024));
+    let error = hear(&mut tracker, 2, &Message::Progress { segments: 1 }, &mut out);
+    assert_eq!(error, invalid("Progress, which it may not send"));
+}
+
+fn from_a_neighbour() -> impl Strategy<Value = Message> {
+    let segment = || (0_u32..72).prop_map(SegmentId);
+    prop_oneof![
+        4 => segment().prop_map(|segment| Message::Offer { segment }),
+        2 => (segment(), any::<bool>())
+            .prop_map(|(segment, is_full)| Message::Refuse { segment, is_full }),
+        2 => segment().prop_map(|segment| Message::Coming { segment }),
+        2 => (0_u32..3, any::<u64>()).prop_map(|(index, bits)| holds(index, bits)),
+        2 => segment().prop_map(|segment| Message::Request { segments: requested(&[segment.0]) }),
+        1 => segment().prop_map(|segment| Message::Withdraw { segment, request: 0 }),
+        1 => Just(Message::Probe),
+        1 => Just(Message::Alive),
+    ]
+}
+
+proptest! {
+    /// Whatever its neighbours and rank 0 say, it neither panics nor has done what can't be done.
+    #[test]
+    fn a_deciding_peer_is_never_at_a_loss(
+        said in vec((any::<u8>(), 0_u32..4, from_a_neighbour()), 1..120),
+    ) {
+        let (mut peer, mut out) = open();
+        let (mut expected, mut checking) = (Vec::new(), Vec::new());
+        for (turn, (choice, from, message)) in (1..).zip(said) {
+            let now = Timestamp(turn * 300_000_000);
+            let lost = Message::Lost { node: NodeId(3) };
+            let verdict =
+                if choice % 4 == 0 { CheckResult::Corrupt } else { CheckResult::Valid };
+            let input = match choice % 8 {
+                0 => Input::Deadline,
+                1 => Input::Message { from: NodeId(0), message: &lost },
+                2 | 3 if !expected.is_empty() => {
+                    let (from, segment) = expected.swap_remove(0);
+                    checking.push((from, segment));
+                    Input::Arrived { from, segment }
+                }
+                4 | 5 if !checking.is_empty() => {
+                    let (from, segment) = checking.swap_remove(0);
+                    Input::Checked { from, segment, verdict }
+                }
+                _ => Input::Message { from: NodeId(from), message: &message },
+            };
+            if peer.handle(now, input, &mut out).is_err() {
+                break;
+            }
+            while let Some(output) = out.take() {
+                match output {
+                    Output::Expect { from, segment } => {
+                        prop_assert!(segment.0 < SEGMENTS && !peer.holds(segment));
+                        prop_assert!(!expected.contains(&(from, segment)));
+                        expected.push((from, segment));
+                    }
+                    Output::Serve { requested, .. } => prop_assert!(peer.holds(requested.segment)),
+                    Output::Forget { from, segment } => {
+                        expected.retain(|one| *one != (from, segment));
+                        checking.retain(|one| *one != (from, segment));
+                    }
+                    Output::Check { from, segment, .. } => {
+                        prop_assert!(checking.contains(&(from, segment)));
+                    }
+                    Output::Send { .. }
+                    | Output::Reserve
+                    | Output::Read { .. }
+                    | Output::Publish { .. }
+                    | Output::Finish => {}
+                }
+            }
+        }
+    }
+}
