@@ -40,6 +40,7 @@ trace = true
 switches.window = 4
 switches.handout = 4
 switches.tracker_threads = 1
+switches.decide = \"tracker\"
 switches.index = \"mutex\"
 switches.counters = \"mutex\"
 switches.buffers = \"fresh\"

@@ -93,7 +93,7 @@ pub(super) struct StageArgs {
     /// Make DIR where it is missing
     #[arg(long)]
     pub(super) mkdir: bool,
-    /// Compare files that are there already by content, not by size and time
+    /// Compare files that are there already, and what an interrupted attempt wrote, by content, not by size and time
     #[arg(long)]
     pub(super) checksum: bool,
     /// Delete what is in DIR/<name> and not in the source

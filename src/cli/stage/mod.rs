@@ -102,18 +102,28 @@ fn check_outputs(args: &StageArgs) -> Result<(), String> {
     trace.map_err(|refusal| format!("--trace {refusal}"))
 }
 
-/// Keeps what a destination has already, by content.
+/// Keeps what a destination has already, by content. What an earlier attempt wrote is read, too: the disk may have
+/// lost it since.
 fn keep_same(destination: &Destination, layout: &Layout, digests: &[Digest]) {
-    let candidates: Vec<SegmentId> = destination.candidates().iter().collect();
-    let compare = |buffer: &mut Vec<u8>, segment: SegmentId| {
+    let same = |buffer: &mut Vec<u8>, segment: SegmentId| {
         // What can't be read is fetched like what differs.
-        let Ok(read) = destination.read(segment, buffer) else { return };
+        let read = destination.read(segment, buffer).ok()?;
         let found = SegmentDigest::of(layout, segment, &buffer[..read]);
-        if digests.get(segment.index()) == Some(&found.digest) {
+        (digests.get(segment.index()) == Some(&found.digest)).then_some(found)
+    };
+    let buffer = || vec![0; layout.segment_bytes()];
+    let resumed: Vec<SegmentId> = destination.resumed().iter().collect();
+    resumed.into_par_iter().for_each_init(buffer, |buffer, segment| {
+        if same(buffer, segment).is_none() {
+            destination.discard(segment);
+        }
+    });
+    let candidates: Vec<SegmentId> = destination.candidates().iter().collect();
+    candidates.into_par_iter().for_each_init(buffer, |buffer, segment| {
+        if let Some(found) = same(buffer, segment) {
             destination.keep(segment, &found);
         }
-    };
-    candidates.into_par_iter().for_each_init(|| vec![0; layout.segment_bytes()], compare);
+    });
 }
 
 /// The destinations of a rank, with `{rank}` and `{host}` filled in.

@@ -104,7 +104,7 @@ pub struct Destination {
     journal: Arc<SegmentJournal>,
     state: Mutex<DestinationState>,
     kept_bytes: u64,
-    resumed_bytes: u64,
+    resumed: Mutex<SegmentSet>,
     written_bytes: AtomicU64,
     messages: Vec<String>,
     // Dropped last, in this order: first the thread ends, then another run may come.
@@ -241,7 +241,7 @@ impl Destination {
         let syncing = syncing.transpose().map_err(|cause| at(partial_path, cause))?;
         Ok(Self {
             dir: dir.to_owned(),
-            resumed_bytes: bytes_of(&layout, &state.staged),
+            resumed: Mutex::new(state.staged.clone()),
             kept_bytes,
             written_bytes: AtomicU64::new(0),
             options: options.clone(),
@@ -340,6 +340,7 @@ impl Destination {
     /// Takes back a segment that was kept, or written by an earlier attempt, and turned out to have other
     /// bytes. It is missing again.
     pub fn discard(&self, segment: SegmentId) {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).remove(segment);
         let mut state = self.state();
         state.staged.remove(segment);
         state.digests[segment.index()] = None;
@@ -366,9 +367,14 @@ impl Destination {
         self.kept_bytes
     }
 
+    /// The segments that an earlier attempt had written, by its journal.
+    pub fn resumed(&self) -> SegmentSet {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The bytes of segments that an earlier attempt had written.
     pub fn resumed_bytes(&self) -> u64 {
-        self.resumed_bytes
+        bytes_of(&self.layout, &self.resumed())
     }
 
     /// What is missing, and what is free.
