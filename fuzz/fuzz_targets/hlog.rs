@@ -42,5 +42,6 @@ fn packed(histogram: &[u8]) -> Vec<u8> {
     let mut bytes = COMPRESSED.to_be_bytes().to_vec();
     bytes.extend(u32::try_from(packed.len()).unwrap_or(0).to_be_bytes());
     bytes.extend(packed);
-    format!("Tag=one/1024/2/lockfree,0.506,0.000,91647.000,{}\n", STANDARD.encode(bytes)).into_bytes()
+    format!("Tag=one/1024/2/lockfree,0.506,0.000,91647.000,{}\n", STANDARD.encode(bytes))
+        .into_bytes()
 }

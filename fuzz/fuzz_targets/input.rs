@@ -9,11 +9,7 @@ fuzz_target!(|bytes: &[u8]| {
         Ok(input) => assert_reads_back(&input),
         Err(error) => {
             let lines = 1 + bytes.iter().filter(|&&byte| byte == b'\n').count();
-            assert!(
-                (1..=lines).contains(&error.line),
-                "line {} of {lines}",
-                error.line
-            );
+            assert!((1..=lines).contains(&error.line), "line {} of {lines}", error.line);
             assert!(!error.to_string().chars().any(char::is_control), "{error}");
         }
     }
@@ -26,8 +22,6 @@ fn assert_reads_back(input: &PeerInput) {
     assert!(again.same_files(input), "{input:?} came back as {again:?}");
     assert!(again.warnings.is_empty(), "{again:?}");
     let mut text_again = Vec::new();
-    again
-        .write(&mut text_again)
-        .expect("a vector takes every byte");
+    again.write(&mut text_again).expect("a vector takes every byte");
     assert_eq!(text, text_again);
 }

@@ -3,8 +3,8 @@
 
 mod common;
 
-use std::sync::OnceLock;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use common::write;
 use libfuzzer_sys::fuzz_target;

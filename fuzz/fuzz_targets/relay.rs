@@ -114,10 +114,16 @@ impl Run {
         if self.node.deadline().is_none_or(|deadline| deadline > self.now) {
             return true;
         }
-        let goes_on = self.feed(Input::Deadline);
-        let is_past = self.node.deadline().is_some_and(|deadline| deadline <= self.now);
-        assert!(!goes_on || !is_past, "a deadline that was handled is due again");
-        goes_on
+        // What one call settles may make another wait due: whom a node waits for follows from how far it is.
+        for _ in 0..3 {
+            if !self.feed(Input::Deadline) {
+                return false;
+            }
+            if self.node.deadline().is_none_or(|deadline| deadline > self.now) {
+                return true;
+            }
+        }
+        panic!("a deadline that was handled is due again and again");
     }
 
     fn arrive(&mut self, byte: u8) -> bool {

@@ -49,6 +49,17 @@ fn peers_that_decide_bring_each_what_it_wants_once() {
     }
 }
 
+/// Most peers are no neighbours of the only holder, and are told by those that are.
+#[test]
+fn an_only_corrupt_holder_keeps_no_peer_waiting_wherever_it_is() {
+    for peers in [40, 120] {
+        let mut scenario = deciding(WorldConfig::broadcast(peers, 5, 1));
+        scenario.faults.corrupt_holders = vec![NodeId(1)];
+        let outcome = run(scenario).outcome;
+        assert!(outcome.lost.is_empty() && !outcome.errors.is_empty(), "{outcome:?}");
+    }
+}
+
 /// Rank 0 hears what does not grow with the segments.
 #[test]
 fn rank_0_is_asked_for_nothing() {

@@ -18,11 +18,12 @@ impl Peer {
             segments.iter().try_for_each(|requested| {
                 self.bounds.segment(requested.segment).and_then(|()| check_posted(requested.posted))
             })
-        } else if let &Message::Withdraw { segment, .. } = message {
+        } else if let &Message::Withdraw { segment, .. } | &Message::Unservable { segment, .. } =
+            message
+        {
             self.bounds.segment(segment)
-        } else if let &Message::Decline { segment, .. }
-        | &Message::Unservable { segment, .. }
-        | &Message::Withdrawn { segment, .. } = message
+        } else if let &Message::Decline { segment, .. } | &Message::Withdrawn { segment, .. } =
+            message
             && !chooses
         {
             self.bounds.segment(segment)
@@ -40,7 +41,6 @@ impl Peer {
         } else if matches!(
             message,
             Message::Decline { .. }
-                | Message::Unservable { .. }
                 | Message::Withdrawn { .. }
                 | Message::Offer { .. }
                 | Message::Refuse { .. }

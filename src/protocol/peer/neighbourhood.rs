@@ -109,8 +109,10 @@ impl Peer {
             return;
         };
         let is_checked = neighbourhood.checking.iter().any(|&(_, checked)| checked == segment);
+        // A neighbour may have been lost meanwhile: its slots were forgotten.
+        let is_expected = neighbourhood.choice.expected_since(from, segment).is_some();
         match neighbourhood.digest(segment) {
-            Some(digest) if !is_checked && !neighbourhood.choice.holds(segment) => {
+            Some(digest) if is_expected && !is_checked && !neighbourhood.choice.holds(segment) => {
                 neighbourhood.checking.push((from, segment));
                 out.push(Output::Check { from, segment, digest });
             }
@@ -190,6 +192,9 @@ impl Peer {
         let failed = self.fetch.give_up_missing(&blocks);
         if failed.is_empty() {
             return;
+        }
+        if neighbourhood.lost.is_empty() {
+            neighbourhood.choice.tell_given_up(out);
         }
         for (file, corrupt) in failed {
             self.report.add_failed(file, corrupt);

@@ -105,12 +105,23 @@ impl HolderChoice {
         true
     }
 
-    /// Segments that came corrupt and have not come right, ascending.
+    /// Segments that came corrupt, here or to a neighbour that gave them up, and have not come right, ascending.
     pub(in crate::protocol) fn corrupt_segments(&self) -> Vec<SegmentId> {
+        let all = (0..).map(SegmentId).take(self.order.len());
+        let given_up = all.filter(|&one| self.given_up.has(one.index()) && !self.holds(one));
         let mut segments: Vec<_> = self.corrupt.keys().map(|&(_, segment)| segment).collect();
+        segments.extend(given_up);
         segments.sort_unstable();
         segments.dedup();
         segments
+    }
+
+    /// Tells neighbours what comes corrupt from all that have it. Only a few hear it from those themselves: the others
+    /// would wait for ever.
+    pub(in crate::protocol) fn tell_given_up(&self, out: &mut Outbox) {
+        for segment in self.corrupt_segments() {
+            self.tell_all(Message::Unservable { segment, request: 0 }, out);
+        }
     }
 
     /// Nothing more comes from a node, nor goes there. Returns what was expected from it, whose slots are free.

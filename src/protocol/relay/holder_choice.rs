@@ -91,7 +91,7 @@ pub struct HolderChoice {
     /// By segment: whether it is here or on its way.
     pub(super) covered: Bits,
     /// By segment: its place among those that are here, or `NOT_HERE`.
-    order: Vec<u32>,
+    pub(super) order: Vec<u32>,
     /// The segments that are here, in the order in which they came.
     got: Vec<SegmentId>,
     /// By segment: whether this node brings it to its rack. It had it from the start, or has it from another rack.
@@ -102,6 +102,8 @@ pub struct HolderChoice {
     unseeded: Vec<SegmentId>,
     /// By segment: whether it is neither here nor wanted, and how many are.
     pub(super) left_out: (Bits, usize),
+    /// By segment: whether a neighbour has given it up, because it came corrupt from all that have it.
+    pub(super) given_up: Bits,
     /// By neighbour and segment, until the segment comes right.
     pub(super) corrupt: FxHashMap<(usize, SegmentId), CorruptCopies>,
     pub(super) offered: usize,
@@ -147,6 +149,7 @@ impl HolderChoice {
             seeded: Bits::new(count),
             unseeded: Vec::new(),
             left_out: (Bits::new(count), 0),
+            given_up: Bits::new(count),
             corrupt: FxHashMap::default(),
             offered: 0,
             serving: Vec::new(),
@@ -264,6 +267,8 @@ impl HolderChoice {
                     self.unseeded.push(segment);
                 }
             }
+        } else if let &Message::Unservable { segment, .. } = message {
+            self.given_up.set(segment.index(), true);
         } else if *message == Message::Probe {
             out.send(from, Message::Alive);
         } else if !matches!(message, Message::Alive | Message::Withdraw { .. }) {

@@ -60,8 +60,8 @@ pub(super) struct Reading {
     has_parts: bool,
     /// Segments that were given and neither read nor given back.
     under_way: usize,
-    /// Whether a source was given less than it had room for, because it was far enough ahead.
-    pub(super) is_held_back: bool,
+    /// Sources that were given less than they had room for, because they were far enough ahead.
+    pub(super) held_back: Vec<NodeId>,
     /// By rank; none for who can't read.
     sources: Vec<Option<SourceState>>,
     /// Sources that lack nothing and wait for segments to read.
@@ -88,7 +88,7 @@ impl Reading {
             again: SegmentSet::none_of(count),
             front: SegmentId(0),
             under_way: 0,
-            is_held_back: false,
+            held_back: Vec::new(),
             sources,
             idle: Vec::new(),
         }

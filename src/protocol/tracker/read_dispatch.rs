@@ -153,13 +153,13 @@ impl Dispatcher {
         if !self.reading.as_ref().is_some_and(|reading| reading.has_unread()) {
             return;
         }
-        let goes_on = self.holds_back_no_more();
-        if std::mem::take(&mut self.readers_wait) || goes_on {
+        let released = self.released();
+        if std::mem::take(&mut self.readers_wait) {
             let sources: Vec<_> =
                 self.reading.iter().flat_map(|reading| reading.sources()).collect();
             sources.into_iter().for_each(|source| self.serve_source(now, source));
-        } else if let Some(source) = asking {
-            self.serve_source(now, source);
+        } else {
+            released.into_iter().chain(asking).for_each(|source| self.serve_source(now, source));
         }
     }
 
@@ -228,7 +228,9 @@ impl Dispatcher {
         // Only while others fetch: else nobody would ever be handed what it is ahead with.
         let allowed = self.config.read_ahead.saturating_sub(ahead + under_way);
         let holds_back = self.grants > reading.under_way() && most > allowed;
-        reading.is_held_back |= holds_back;
+        if holds_back && !reading.held_back.contains(&to) {
+            reading.held_back.push(to);
+        }
         let most = if holds_back { allowed } else { most };
         let given =
             reading.take(to, most, |segment| account.grants.iter().any(|g| g.segment == segment));
@@ -252,19 +254,19 @@ impl Dispatcher {
         self.service.swarm.counters().unseeded(source) as usize
     }
 
-    /// Whether a source that was held back may read on. Then all are asked anew.
-    // Half of the limit, so that sources are not looked at for each segment that is sent.
-    fn holds_back_no_more(&mut self) -> bool {
-        let Some(reading) = &self.reading else { return false };
-        let may = reading.is_held_back
-            && (self.grants == reading.under_way()
-                || reading
-                    .sources()
-                    .any(|source| self.ahead(source) <= self.config.read_ahead / 2));
-        if may && let Some(reading) = &mut self.reading {
-            reading.is_held_back = false;
+    /// Sources that were held back and may read on.
+    // At half of the limit, so that a source is not served for each segment that is sent.
+    fn released(&mut self) -> Vec<NodeId> {
+        let Some(reading) = &mut self.reading else { return Vec::new() };
+        let nobody_fetches = self.grants == reading.under_way();
+        let held = std::mem::take(&mut reading.held_back);
+        let enough = self.config.read_ahead / 2;
+        let may = |&source: &NodeId| nobody_fetches || self.ahead(source) <= enough;
+        let (released, held): (Vec<_>, Vec<_>) = held.into_iter().partition(may);
+        if let Some(reading) = &mut self.reading {
+            reading.held_back = held;
         }
-        may
+        released
     }
 
     /// Adds entries to the handout that leaves next.
