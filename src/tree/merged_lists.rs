@@ -1,9 +1,10 @@
 //! One list of what several ranks have under the same sources.
 
+use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::fmt;
 
 use rayon::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{Entry, EntryKind, EntrySet, Manifest};
 
@@ -67,9 +68,9 @@ fn fit(one: &EntryKind, other: &EntryKind) -> bool {
     }
 }
 
-/// All that the ranks have, by rank; of one name the mode, time and attributes of the lowest rank. Names of one file
-/// stay so where one rank alone has any of them, and become files of their own elsewhere. Files of one name and size
-/// count as one: the caller compares them.
+/// All that the ranks have, by rank; of one name the mode, time and attributes of the lowest rank. Names are of one
+/// file where the same ranks have all of them, and each has one file under them; elsewhere they become files of their
+/// own. Files of one name and size count as one: the caller compares them.
 ///
 /// # Errors
 ///
@@ -85,30 +86,23 @@ pub fn merge_lists(lists: &[Manifest]) -> Result<Manifest, NameClash> {
         path(one).components().cmp(path(other).components()).then(one.cmp(&other))
     });
     let same_name = |one: &(usize, u32), other: &(usize, u32)| path(*one) == path(*other);
-    // Files with a name that several ranks have: their names are no longer tied to each other.
-    let mut untied: FxHashSet<(usize, u32)> = FxHashSet::default();
-    for same in places.chunk_by(same_name).filter(|same| same.len() > 1) {
-        untied.extend(same.iter().map(|&place| all.first(place)));
-        check(&all, same)?;
-    }
     let mut merged = Manifest::default();
-    // Where the first names of files are in the merged list.
-    let mut firsts: FxHashMap<(usize, u32), u32> = FxHashMap::default();
+    // Where the first name of a file is in the merged list, by what has it: the file of each rank.
+    let mut firsts: FxHashMap<Vec<(usize, u32)>, u32> = FxHashMap::default();
     for same in places.chunk_by(same_name) {
+        check(&all, same)?;
         let place = same[0];
-        let first = all.first(place);
         let here = u32::try_from(merged.entries.len()).unwrap_or(u32::MAX);
         let kind = match all.kind(place) {
             EntryKind::File { bytes, data } => {
-                let is_tied = first != place && !untied.contains(&first);
                 let same_holes = same.iter().all(|&other| {
                     matches!(all.kind(other), EntryKind::File { data: others, .. } if others == data)
                 });
-                match firsts.get(&first).filter(|_| is_tied) {
-                    Some(&first) => EntryKind::HardLink { first },
+                match firsts.entry(same.iter().map(|&one| all.first(one)).collect()) {
+                    Occupied(first) => EntryKind::HardLink { first: *first.get() },
                     // Where the holes differ, all of it is read.
-                    None => {
-                        firsts.insert(place, here);
+                    Vacant(first) => {
+                        first.insert(here);
                         let data = data.clone().filter(|_| same_holes);
                         EntryKind::File { bytes: *bytes, data }
                     }
@@ -240,6 +234,23 @@ mod tests {
         assert_eq!(own.places, [None, Some(1), Some(2), Some(3), None, None, None, None, None]);
         assert!(own.files.contains(3) && !own.files.contains(4));
         assert_eq!(OwnEntries::find(&merged, &lists[3]).files, EntrySet::of(&[false; 9]));
+    }
+
+    #[test]
+    fn names_of_one_file_on_all_ranks_that_have_them_stay_so() {
+        let tied = || EntryKind::HardLink { first: 1 };
+        let both = [("t/a", file(2)), ("t/b", tied()), ("t/c", tied())];
+        let kinds = |lists: &[Manifest]| -> Vec<EntryKind> {
+            let merged = merge_lists(lists).expect("they fit");
+            merged.entries.into_iter().skip(1).map(|entry| entry.kind).collect()
+        };
+        let whole = [file(2), tied(), tied()];
+        assert_eq!(kinds(&[list(1, &both), list(2, &[]), list(3, &both)]), whole);
+        // On one rank `b` is another file.
+        let other = [("t/a", file(2)), ("t/b", file(2)), ("t/c", tied())];
+        assert_eq!(kinds(&[list(1, &both), list(2, &other)]), [file(2), file(2), tied()]);
+        // One rank has no `c`.
+        assert_eq!(kinds(&[list(1, &both), list(2, &both[..2])]), [file(2), tied(), file(2)]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn ranks_end_with_the_same_tree_whichever_threads_compute_handouts() {
     }
     let from = temp();
     let source = source(from.path());
-    for (threads, from) in [("0", "0"), ("1", "1"), ("3", "0"), ("3", "all")] {
+    for (threads, from) in [("0", "0"), ("1", "1"), ("3", "0"), ("3", "all"), ("2", "each")] {
         let to = temp();
         let options = ["--tracker-threads", threads, "--from", from, "--segment-bytes", "16K"];
         let mut arguments = vec![source.as_os_str()];
