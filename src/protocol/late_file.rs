@@ -137,9 +137,13 @@ impl LateFile {
         found.ok().map(|found| &self.peers[found])
     }
 
-    /// Whether peers want, or sources have, different parts of it.
+    /// Whether peers want, or sources have, different parts of it. A source that wants nothing makes no parts.
     pub(crate) fn has_parts(&self) -> bool {
-        self.peers.iter().any(|peer| !peer.unwanted.is_empty() || !peer.lacking.is_empty())
+        let wants_all_or_nothing =
+            |unwanted: &SegmentSet| unwanted.is_empty() || unwanted.len() == self.count as usize;
+        self.peers
+            .iter()
+            .any(|peer| !wants_all_or_nothing(&peer.unwanted) || !peer.lacking.is_empty())
     }
 
     /// How many peers want each segment and have it not.

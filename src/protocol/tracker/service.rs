@@ -72,7 +72,7 @@ pub struct Service {
     limits: AdaptiveLimits,
     /// Segments whose digest is known; none where all are.
     known: Option<KnownSegments>,
-    /// How many peers wanted each segment of the late file at the start; none where all want and can read the same.
+    /// How many peers wanted each segment of the late file at the start; none without one.
     demand: Option<Box<[u32]>>,
     // Segments that may wait at a holder that is not slow; none where slow peers are not looked
     // for.
@@ -203,8 +203,7 @@ impl Service {
         let paced_load = paced.then_some(config.holder_load);
         let (window, flights_max) = (config.window, config.flights_max());
         let limits = AdaptiveLimits::new(nodes);
-        let late = roster.late.as_ref().filter(|late| late.has_parts());
-        let demand = late.map(LateFile::demand);
+        let demand = roster.late.as_ref().map(LateFile::demand);
         Self { roster, swarm, window, flights_max, limits, known, demand, paced_load }
     }
 
