@@ -61,7 +61,11 @@ fn deciding_peers_fetch_corrupt_segments_elsewhere() {
 #[test]
 fn deciding_peers_report_files_of_which_every_copy_is_corrupt() {
     let out = tempfile::tempdir().expect("a folder");
-    let output = decide(&inputs("small"), out.path(), &["--inject", "corrupt:1"]);
+    let output = decide(
+        &inputs("small"),
+        out.path(),
+        &["--inject", "corrupt:1", "--patience", "silence=5s"],
+    );
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let summary = summary(&output);
     assert_eq!(summary["segments"], 0);

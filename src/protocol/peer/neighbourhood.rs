@@ -172,7 +172,9 @@ impl Peer {
         let is_stuck = self.phase == PeerPhase::Fetching
             && !self.fetch.wants.is_settled()
             && choice.is_settled(now);
-        if is_stuck && !choice.retry(now, out) {
+        // A holder that is only stopped or slow has as long as any node may be silent.
+        let is_over = choice.is_quiet_for(now, self.config.silence_patience);
+        if is_stuck && !choice.retry(now, out) && is_over {
             self.give_up_files(out);
         }
     }

@@ -4,6 +4,8 @@
 //! A corrupt copy is fetched from another neighbour. The one that sent it is asked again where nobody else has
 //! the segment, a bounded number of times.
 
+use std::time::Duration;
+
 use super::holder_choice::{CorruptCopies, HolderChoice, NeighbourTransfer};
 use crate::config::CORRUPT_TRIES_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
@@ -103,6 +105,11 @@ impl HolderChoice {
         self.progressed = now;
         self.watch(now);
         true
+    }
+
+    /// Whether nothing has come for so long.
+    pub(in crate::protocol) fn is_quiet_for(&self, now: Timestamp, time: Duration) -> bool {
+        now >= self.progressed + time
     }
 
     /// Segments that came corrupt, here or to a neighbour that gave them up, and have not come right, ascending.
