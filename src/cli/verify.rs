@@ -78,7 +78,13 @@ fn only(args: &VerifyArgs, stored: &[StoredManifest]) -> Result<NameFilter, Stri
             return Err(format!("{only}: nothing of the manifest matches: use another pattern"));
         }
     }
-    OnlyPattern::filter(&args.only, &me)
+    let filter = OnlyPattern::filter(&args.only, &me)?;
+    if !args.only.is_empty() && !stored.iter().any(|stored| filter.takes_any(&stored.manifest)) {
+        show::note(&format!(
+            "note: --only takes nothing of the manifest on rank {rank}: no file was compared"
+        ));
+    }
+    Ok(filter)
 }
 
 /// The manifest files of what is to be compared.
