@@ -194,8 +194,8 @@ impl StageArgs {
             ("--only", OnlyPattern::texts(&self.only)),
             ("--compress", self.compress.to_string()),
             ("--links", format!("{:?}", self.links).to_lowercase()),
-            // Together, since a fingerprint has words for 15 options.
-            ("--owner and --xattrs", format!("{owner} and {xattrs}")),
+            ("--owner", owner.to_string()),
+            ("--xattrs", xattrs.to_string()),
             ("--delete", self.delete.to_string()),
             ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),
