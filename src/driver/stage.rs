@@ -76,7 +76,7 @@ pub struct StagedRank {
     pub source_bytes: u64,
     /// Destinations that have everything.
     pub complete_destinations: u64,
-    /// Bytes at its destinations that share blocks with the source.
+    /// Bytes at its destinations that the file system copied, which shares blocks where it can.
     pub cloned_bytes: u64,
     /// Why its tree is not complete.
     pub problem: Option<String>,

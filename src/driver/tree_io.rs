@@ -84,7 +84,7 @@ pub(super) struct TreeIo {
     pub(super) metrics: RankMetrics,
     /// Bytes read from the source.
     pub(super) source_bytes: u64,
-    /// Bytes at its destinations that share blocks with the source.
+    /// Bytes at its destinations that the file system copied, which shares blocks where it can.
     pub(super) cloned_bytes: u64,
     /// Bytes that crossed of what was served: those of frames where it was compressed.
     pub(super) sent_bytes: u64,

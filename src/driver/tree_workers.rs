@@ -67,7 +67,7 @@ pub(super) enum Done {
     /// A segment lies on every destination that is left, or there is none left: why.
     Written {
         segment: SegmentId,
-        /// Bytes at destinations that share blocks with the source.
+        /// Bytes at destinations that the file system copied, which shares blocks where it can.
         cloned_bytes: u64,
         problem: Option<String>,
     },

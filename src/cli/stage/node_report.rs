@@ -40,7 +40,7 @@ pub(super) struct NodeReport {
     pub(super) kept_bytes: u64,
     pub(super) resumed_bytes: u64,
     pub(super) source_read_bytes: u64,
-    /// Bytes at its destinations that share blocks with the source.
+    /// Bytes at its destinations that the file system copied, which shares blocks where it can.
     pub(super) cloned_bytes: u64,
     /// The bytes of the files that each of its destinations is to have; 0 where another rank writes them.
     pub(super) tree_bytes: u64,

@@ -193,8 +193,10 @@ impl StageSummary<'_> {
         ));
         let cloned = self.sum(|node| node.cloned_bytes);
         if cloned > 0 {
-            lines
-                .push(format!("{} cloned: they share blocks with the source", size(cloned as f64)));
+            lines.push(format!(
+                "{} copied by the file system, which shares blocks where it can",
+                size(cloned as f64)
+            ));
         }
         if let Some((served, sent)) = self.compressed() {
             lines.push(format!(
