@@ -10,11 +10,12 @@
 //!   before those of its row, and those before the words for all. An empty cell stays empty.
 //!
 //! - `<!--# rivals -->` and `<!--/#-->`, each a line, have between them what [`rivals`] makes of the records of
-//!   `scripts/stage-bench.sh`.
+//!   `scripts/stage-bench.sh`; `<!--# ladder -->` likewise what [`ladder`] makes of that of the plan `ladder`.
 //!
-//! `UPDATE_DOCS=1 cargo test docs` writes the figures and the picture anew.
+//! `UPDATE_DOCS=1 cargo test docs` writes the figures and the pictures anew.
 
 mod figures;
+mod ladder;
 mod rivals;
 mod sources;
 mod words;
@@ -24,7 +25,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use figures::Figures;
-use rivals::{PICTURE, Rivals};
+use ladder::Ladder;
+use rivals::Rivals;
 use words::Words;
 
 use super::measured::has_records;
@@ -37,6 +39,8 @@ const TABLE: &str = "<!--|";
 const ROW: &str = "<!--:";
 // Around a figure in a text, which may have blanks in it: `12.3 ms`.
 const BEGIN: &str = "<!--=";
+// Behind a part that is made as a whole.
+const PART_END: &str = "<!--/#-->\n";
 // It has no words: figures don't nest.
 const END: &str = "<!--/-->";
 // That of HTML.
@@ -124,6 +128,13 @@ fn in_text(line: &str, figures: &mut Figures) -> Result<String, String> {
     Ok(out)
 }
 
+/// The text with what stands behind a line and before the next end of such a part made anew.
+fn replaced(text: &str, begin: &str, made: &str) -> Result<String, String> {
+    let Some((before, rest)) = text.split_once(begin) else { return Ok(text.to_owned()) };
+    let (_, after) = rest.split_once(PART_END).ok_or(format!("{begin}has no end {PART_END}"))?;
+    Ok(format!("{before}{begin}{made}{PART_END}{after}"))
+}
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -138,19 +149,23 @@ fn documents_say_what_their_records_say() {
     let mut wrong = Vec::new();
     let is_update = std::env::var_os("UPDATE_DOCS").is_some();
     let rivals = Rivals::read(&records()).unwrap_or_else(|error| panic!("{error}"));
-    let picture = records().join(PICTURE);
-    if is_update {
-        fs::write(&picture, rivals.picture()).expect("the picture can be written");
-    } else if fs::read_to_string(&picture).ok() != Some(rivals.picture()) {
-        wrong.push(format!("results/{PICTURE} shows other records"));
+    let ladder = Ladder::read(&records()).unwrap_or_else(|error| panic!("{error}"));
+    for (name, drawn) in [(rivals::PICTURE, rivals.picture()), (ladder::PICTURE, ladder.picture())]
+    {
+        let picture = records().join(name);
+        if is_update {
+            fs::write(&picture, drawn).expect("the picture can be written");
+        } else if fs::read_to_string(&picture).ok() != Some(drawn) {
+            wrong.push(format!("results/{name} shows other records"));
+        }
     }
     for document in DOCUMENTS {
         let path = root().join(document);
         let stored = fs::read_to_string(&path).expect("a document");
-        let text = rivals.renewed(&stored);
+        let text = rivals.renewed(&stored).and_then(|text| ladder.renewed(&text));
         let text = text.unwrap_or_else(|error| panic!("{document}: {error}"));
         if text != stored && !is_update {
-            wrong.push(format!("{document}: the tables of rivals are of other records"));
+            wrong.push(format!("{document}: the tables of rivals or of the ladder are of other records"));
         }
         let new =
             renewed(&text, &mut figures).unwrap_or_else(|error| panic!("{document}: {error}"));

@@ -18,8 +18,6 @@ use crate::report::units;
 pub(super) const PICTURE: &str = "rivals.svg";
 // A comment of HTML, which no page shows.
 const BEGIN: &str = "<!--# rivals -->\n";
-// As that of a figure, with the sign of these tables.
-const END: &str = "<!--/#-->\n";
 // The order of columns: those that the script makes, then those that it copies.
 const TREES: [&str; 5] = ["large", "small", "one", "toolchain", "python"];
 // The contenders of the script, what they do, and whether they check what they wrote. rsync compares a checksum of
@@ -100,9 +98,7 @@ impl Rivals {
 
     /// The text with what stands between the marks made anew.
     pub(super) fn renewed(&self, text: &str) -> Result<String, String> {
-        let Some((before, rest)) = text.split_once(BEGIN) else { return Ok(text.to_owned()) };
-        let (_, after) = rest.split_once(END).ok_or("the rivals have no end <!--/#-->")?;
-        Ok(format!("{before}{BEGIN}{}{END}{after}", self.tables()))
+        super::replaced(text, BEGIN, &self.tables())
     }
 
     pub(super) fn picture(&self) -> String {
@@ -256,7 +252,7 @@ fn docs_take_the_fullest_record_of_each_tree_then_the_newest() {
     write("stage-bench-2026-01-03-c", "1", "1,one,cp,1,4096,4,no,yes\n", "");
     write("stage-bench-2026-01-04-d", "0.001", full, "");
     let rivals = Rivals::read(results.path()).expect("records");
-    let text = format!("before\n{BEGIN}stale\n{END}after\n");
+    let text = format!("before\n{BEGIN}stale\n{}after\n", super::PART_END);
     let new = rivals.renewed(&text).expect("marks");
     for line in [
         "| contender | verified | one: 1 KiB, 1 file |",

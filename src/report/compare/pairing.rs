@@ -121,7 +121,7 @@ pub(crate) enum CompareError {
 
 impl Pairing {
     /// The name of a row in a table that this pairing shares with others.
-    pub(super) fn name_of(&self, row: &JudgedPair) -> String {
+    pub(crate) fn name_of(&self, row: &JudgedPair) -> String {
         match self.rung {
             Some(Rung::Whole) => format!("{} → {}", self.base, self.other),
             Some(Rung::Step) | None => row.contender.clone(),

@@ -20,7 +20,7 @@ mod strips;
 mod svg;
 mod sweep;
 mod trend;
-mod waterfall;
+pub(crate) mod waterfall;
 mod why;
 
 use super::grid::{Cell, Column, Grid, Tone};

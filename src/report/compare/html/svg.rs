@@ -105,6 +105,17 @@ impl Svg {
         )
     }
 
+    /// On white paper, below its title.
+    #[cfg(test)]
+    pub(super) fn titled(self, title: &str) -> Self {
+        const TITLE: f64 = 22.0;
+        let mut whole = Self::new(self.width, self.height + TITLE);
+        whole.rect("paper", [0.0, 0.0], [whole.width, whole.height], "");
+        whole.text("title", Anchor::Start, [4.0, 16.0], title);
+        whole.add(&format!("<g transform=\"translate(0 {})\">\n{}</g>", short(TITLE), self.body));
+        whole
+    }
+
     /// A file of its own with a style sheet: drawings of one width below each other.
     pub(super) fn file(drawings: &[Self], style: &str) -> String {
         let (mut body, mut height) = (String::new(), 0.0);

@@ -2,6 +2,8 @@
 
 use super::axis::Scale;
 use super::forest;
+#[cfg(test)]
+use super::scaling::STYLE;
 use super::frame::{DrawnFigure, RIGHT, WIDTH, horizontal, in_units};
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::Grid;
@@ -11,6 +13,17 @@ use crate::report::compare::{Figure, Scenario, cells, table};
 
 // The height of a bar, below the lines of its label; chosen by eye.
 const BAR: f64 = 21.0;
+
+/// A file of SVG: a drawing for each scenario of a ladder, on white paper.
+#[cfg(test)]
+pub(crate) fn picture(pairings: &[Pairing]) -> String {
+    const COLOURS: &str = " .good { color: #0067a6 } .bad { color: #b84300 } .faint { color: #70757c } \
+        .t-good { fill: #0067a6; font-weight: 600 } .t-bad { fill: #b84300; font-weight: 600 } \
+        .title { font-weight: bold }";
+    let drawings: Vec<Svg> =
+        waterfalls(pairings).into_iter().map(|drawn| drawn.svg.titled(&drawn.name)).collect();
+    Svg::file(&drawings, &(STYLE.to_owned() + COLOURS))
+}
 
 /// A drawing for each figure and scenario of a ladder.
 pub(super) fn waterfalls(pairings: &[Pairing]) -> Vec<DrawnFigure> {
