@@ -180,18 +180,12 @@ mpi_arguments() {
     [[ -z ${LD_LIBRARY_PATH-} ]] || mpirun_arguments+=(-x LD_LIBRARY_PATH)
 }
 
-# mpi_command_line COMMAND…: a line that does the same in any shell of this machine: quoted, the program with its
-# path, and before it what mpi_use and mpi_environment have exported for it.
+# mpi_command_line COMMAND…: a line that does the same in any shell of this machine and this folder: quoted, by way of
+# this script, which sets what the command needs, and with short paths.
 mpi_command_line() {
-    local name line=''
-    for name in $(compgen -e); do
-        case $name in
-            LD_LIBRARY_PATH | OMPI_ALLOW_RUN_AS_ROOT* | OMPI_MCA_* | PRTE_MCA_* | MPIR_CVAR_*)
-                line+="$name=$(printf %q "${!name}") "
-                ;;
-        esac
-    done
-    line+=$(printf '%q ' "$(type -P "$1" || printf %s "$1")" "${@:2}")
+    local words=("$root/scripts/mpi.sh" "${MPISWARM_MPI_READY-any}" "$@") line
+    [[ $PWD == / ]] || words=("${words[@]/#"$PWD"\//./}")
+    line=$(printf '%q ' "${words[@]}")
     printf '%s\n' "${line% }"
 }
 
@@ -205,7 +199,7 @@ if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     if [[ -z ${MPISWARM_MPI_READY-} || $1 != any ]]; then
         mpi_use "$1"
         mpi_environment any
-        export MPISWARM_MPI_READY=1
+        export MPISWARM_MPI_READY=$1
     fi
     shift
     # Where another mpirun was chosen than the first on PATH.

@@ -59,7 +59,7 @@ mpi_environment "$ranks"
 mpi_arguments "$ranks"
 mkdir -p "$out/outputs"
 
-# execute WHAT FILE COMMAND…: what it prints goes to that file too. The command is shown as a line for a shell.
+# execute WHAT FILE COMMAND…: what it prints goes to that file too. What runs is shown as a line for a shell.
 execute() {
     local what=$1 file=$2 code
     shift 2

@@ -147,12 +147,13 @@ fn manifests_beside_staged_trees_are_found() {
 fn what_can_not_be_is_refused() {
     let dir = tempfile::tempdir().expect("a folder");
     fs::create_dir(dir.path().join("tree")).expect("room");
+    fs::create_dir_all(dir.path().join("other/tree")).expect("room");
     fs::write(dir.path().join("x.manifest"), "{}\n").expect("room");
     fs::write(dir.path().join("empty"), "").expect("room");
     for (line, cause) in [
         ("manifest none", "none: No such file"),
         ("manifest /", "/: it has no name"),
-        ("manifest tree ./tree", "tree and ./tree have one name, tree"),
+        ("manifest tree other/tree", "tree and other/tree have one name, tree"),
         ("manifest /dev/null", "/dev/null is a device"),
         ("manifest tree --out /dev/null", "/dev/null: it is not a file"),
         ("manifest tree --out tree", "tree: it is not a file"),

@@ -226,22 +226,24 @@ fn every_script_is_executable_and_explains_itself() {
 fn a_command_line_that_is_shown_can_be_pasted_into_another_shell() {
     let commands = tempfile::tempdir().expect("a temporary folder can be made");
     let program = commands.path().join("my mpirun");
-    let text = "#!/bin/sh\nprintf '<%s>' \"$OMPI_MCA_base\" \"$UNRELATED\" \"$@\"\n";
+    let text = "#!/bin/sh\nprintf '<%s>' \"$OMPI_MCA_mpi_yield_when_idle\" \"$@\"\n";
     fs::write(&program, text).expect("a small file");
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it was just made");
-    let path = std::env::var("PATH").expect("commands are found by it");
-    let show = ". \"$1\"/mpi.sh && export OMPI_MCA_base='a \"b\"' UNRELATED=x && \
-                mpi_command_line 'my mpirun' -n 2 '{rank}' '' '$HOME *' \"it's\"";
+    let show = ". \"$1\"/mpi.sh && export OMPI_MCA_mpi_yield_when_idle=0 && \
+                mpi_command_line \"$PWD/my mpirun\" -n 2 '{rank}' '' '$HOME *' \"it's\" \"$PWD/out\"";
     let mut command = Command::new("bash");
-    command.args(["-c", show, "bash"]).arg(scripts());
-    command.env("PATH", format!("{}:{path}", commands.path().display()));
+    command.args(["-c", show, "bash"]).arg(scripts()).current_dir(&commands);
+    command.env_remove("MPISWARM_MPI_READY");
     let shown = run(&mut command);
     let line = String::from_utf8(shown.stdout).expect("text");
     assert!(shown.status.success() && line.lines().count() == 1, "{line}");
+    assert!(!line.contains("OMPI") && line.ends_with(" ./out\n"), "{line}");
+    let path = std::env::var("PATH").expect("commands are found by it");
     for shell in ["bash", "sh"] {
-        let pasted = run(Command::new(shell).env_clear().env("PATH", &path).args(["-c", &line]));
-        let said = String::from_utf8_lossy(&pasted.stdout).into_owned();
-        assert_eq!(said, "<a \"b\"><><-n><2><{rank}><><$HOME *><it's>", "{shell}: {line}");
+        let mut pasted = Command::new(shell);
+        pasted.env_clear().env("PATH", &path).args(["-c", &line]).current_dir(&commands);
+        let said = String::from_utf8_lossy(&run(&mut pasted).stdout).into_owned();
+        assert_eq!(said, "<1><-n><2><{rank}><><$HOME *><it's><./out>", "{shell}: {line}");
     }
 }
 

@@ -169,6 +169,36 @@ fn several_destinations_of_one_process_get_the_same() {
 }
 
 #[test]
+fn what_is_named_twice_is_staged_once() {
+    let (from, to) = (temp(), temp());
+    let source = source(from.path());
+    let (dir, link) = (to.path().join("dir"), to.path().join("link"));
+    std::os::unix::fs::symlink(&dir, &link).expect("a link");
+    fs::create_dir(&dir).expect("a folder");
+    let mut arguments = vec![source.clone(), source.join("."), "--mkdir".into()];
+    for dir in [dir.join("new"), link.join("new"), dir.join("./new"), dir.join("other")] {
+        arguments.extend(["--to".into(), dir]);
+    }
+    let json = here(&arguments).is(0).json();
+    let node = &json["nodes"][0];
+    assert_eq!(node["destinations"].as_array().map(Vec::len), Some(2), "{json}");
+    assert_eq!(node["complete_destinations"], 2, "{json}");
+    for name in ["new", "other"] {
+        assert_eq!(differences(&source, &dir.join(name).join("tree")), [""; 0]);
+    }
+    // Names that differ are two, though they lead to one folder.
+    let alias = from.path().join("alias");
+    std::os::unix::fs::symlink(&source, &alias).expect("a link");
+    here([source.as_os_str(), alias.as_os_str(), OsStr::new("--to"), dir.as_os_str()]).is(0);
+    assert_eq!(differences(&source, &dir.join("alias")), [""; 0]);
+    // And one name of two folders stands for neither.
+    let twin = from.path().join("deeper/tree");
+    fs::create_dir_all(&twin).expect("a folder");
+    let ended = here([source.as_os_str(), twin.as_os_str(), OsStr::new("--to"), dir.as_os_str()]);
+    assert!(ended.is(2).stderr.contains("have one name"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_second_run_moves_and_reads_nothing() {
     let (from, to) = (temp(), temp());
     let source = source(from.path());

@@ -72,10 +72,25 @@ impl OnlyPattern {
     /// What all of them take on these ranks together.
     pub(super) fn filter(all: &[Self], ranks: &[(u32, String)]) -> Result<NameFilter, String> {
         let pairs = ranks.iter().flat_map(|rank| all.iter().map(move |only| (rank, only)));
-        let rules = pairs.map(|((rank, host), only)| {
-            let pattern = only.filled(*rank, host).map_err(|cause| format!("{only}: {cause}"))?;
-            Ok((FilterRule::Include, pattern))
+        let patterns = pairs.map(|((rank, host), only)| {
+            only.filled(*rank, host).map_err(|cause| format!("{only}: {cause}"))
         });
+        Self::filter_by(patterns)
+    }
+
+    /// What any of them may take on any rank of any host, and perhaps more.
+    pub(super) fn filter_of_any_rank(all: &[Self]) -> Result<NameFilter, String> {
+        let patterns = all.iter().map(|only| {
+            let text = only.0.replace("{rank}", "[0-9]*").replace("{host}", "*");
+            Pattern::new(&text).map_err(|cause| format!("{only}: {cause}"))
+        });
+        Self::filter_by(patterns)
+    }
+
+    fn filter_by(
+        patterns: impl Iterator<Item = Result<Pattern, String>>,
+    ) -> Result<NameFilter, String> {
+        let rules = patterns.map(|pattern| Ok((FilterRule::Include, pattern?)));
         NameFilter::new(rules.collect::<Result<_, String>>()?)
             .map_err(|cause| format!("--only: {cause}: use fewer or shorter patterns"))
     }

@@ -70,7 +70,8 @@ pub(super) struct StageArgs {
     /// Files and folders to stage
     #[arg(required = true, value_name = "SRC")]
     pub(super) sources: Vec<PathBuf>,
-    /// Folder of each node to write to; {rank} and {host} are filled in. May be given several times
+    /// Folder of each node to write to; {rank} and {host} are filled in. May be given several times; one folder counts
+    /// once, whatever its names
     #[arg(long, required = true, value_name = "DIR")]
     pub(super) to: Vec<PathBuf>,
     /// Which rank reads the sources; `all`: every rank sees them, and they share the reading; `each`: every rank

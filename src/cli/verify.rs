@@ -13,7 +13,9 @@ use super::verify_args::VerifyArgs;
 use super::{FAILED, OK, REFUSED, show};
 use crate::escape;
 use crate::spawn;
-use crate::tree::{NameFilter, StoredManifest, TreeDifference, manifest_file_name, verify_tree};
+use crate::tree::{
+    Entry, EntryKind, NameFilter, StoredManifest, TreeDifference, manifest_file_name, verify_tree,
+};
 
 // The folder beside staged trees that holds their manifests.
 const STATE: &str = ".mpiswarm";
@@ -79,7 +81,18 @@ fn only(args: &VerifyArgs, stored: &[StoredManifest]) -> Result<NameFilter, Stri
         }
     }
     let filter = OnlyPattern::filter(&args.only, &me)?;
-    if !args.only.is_empty() && !stored.iter().any(|stored| filter.takes_any(&stored.manifest)) {
+    let takes_any = |filter: &NameFilter| stored.iter().any(|one| filter.takes_any(&one.manifest));
+    if !args.only.is_empty() && !takes_any(&filter) {
+        // Where this rank took nothing, its own manifest has nothing that tells a wrong pattern.
+        let is_file = |entry: &Entry| entry.kind != EntryKind::Folder;
+        let has_files = stored.iter().any(|one| one.manifest.entries.iter().any(is_file));
+        if has_files && !takes_any(&OnlyPattern::filter_of_any_rank(&args.only)?) {
+            let all: Vec<String> = args.only.iter().map(ToString::to_string).collect();
+            let all = all.join(" ");
+            return Err(format!(
+                "{all}: nothing of the manifest matches for any rank: use another pattern"
+            ));
+        }
         show::note(&format!(
             "note: --only takes nothing of the manifest on rank {rank}: no file was compared"
         ));

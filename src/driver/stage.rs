@@ -144,27 +144,27 @@ impl StagePart {
         }
     }
 
-    /// Slots for segments in memory, among `nodes` nodes.
-    fn slots(&self, nodes: u32) -> usize {
+    /// Slots for segments in memory. `near` tells by node whether it is on this host.
+    pub(super) fn slots(&self, near: &[bool]) -> usize {
         let slots = self.memory_bytes / self.layout.segment_bytes().max(1) as u64;
-        let compresses = self.compress != Compress::Never && nodes > NODES_ALONE;
-        let beside = if compresses { slots_to_compress(&self.config, self.workers) } else { 0 };
+        let takes_frames = self.takes_frames(near);
+        let beside = if takes_frames { slots_to_compress(&self.config, self.workers) } else { 0 };
         let slots = usize::try_from(slots).unwrap_or(usize::MAX).saturating_sub(beside);
-        slots.max(slots_least(&self.config)).min(self.slots_most(nodes))
+        slots.max(slots_least(&self.config)).min(self.slots_most(near.len()))
     }
 
-    /// What the tracker among `nodes` nodes is to know.
+    /// What the tracker is to know. `near` tells by node whether it is on this host.
     // What is read ahead has to be in memory still when it is sent: half of it, since the rest is under way.
-    fn tracker_config(&self, nodes: u32) -> Config {
-        let read_ahead = self.config.read_ahead.min(self.slots(nodes) / 2);
+    fn tracker_config(&self, near: &[bool]) -> Config {
+        let read_ahead = self.config.read_ahead.min(self.slots(near) / 2);
         Config { read_ahead, ..self.config.clone() }
     }
 
     // More than the segments that there are, and what may be under way besides, would never be used. A peer
     // without others keeps nothing for them: touching more memory costs as much time as the copying does.
-    fn slots_most(&self, nodes: u32) -> usize {
+    fn slots_most(&self, nodes: usize) -> usize {
         let under_way = self.config.spare_slots() + LOAD_SLOTS + 2 * self.workers;
-        let has_others = nodes > NODES_ALONE;
+        let has_others = nodes > NODES_ALONE as usize;
         under_way + if has_others { self.layout.segment_count() as usize } else { 0 }
     }
 
@@ -176,13 +176,9 @@ impl StagePart {
     }
 
     /// Slots for segments, and how they are compressed, if they are.
-    fn memory(
-        &self,
-        near: Vec<bool>,
-        nodes: u32,
-    ) -> Result<(Pool, Option<CompressionPolicy>), StoreError> {
+    fn memory(&self, near: Vec<bool>) -> Result<(Pool, Option<CompressionPolicy>), StoreError> {
         let segment_bytes = self.layout.segment_bytes();
-        let pool = Pool::new(self.slots(nodes), segment_bytes)?;
+        let pool = Pool::new(self.slots(&near), segment_bytes)?;
         if !self.takes_frames(&near) {
             return Ok((pool, None));
         }
@@ -214,7 +210,7 @@ impl StagePart {
             .map(SegmentId)
             .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
-        let (pool, compression) = self.memory(near, nodes)?;
+        let (pool, compression) = self.memory(near)?;
         let is_source = self.source.is_some();
         let writes = !self.destinations.is_empty();
         let registration = if self.destinations.is_empty() && !is_source {
@@ -297,7 +293,8 @@ pub fn stage_here(
     clock: &Clock,
     show: impl FnMut(Progress),
 ) -> Result<(Outcome, StagedRank), StageError> {
-    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(NODES_ALONE), part.seed)
+    let near = vec![true; NODES_ALONE as usize];
+    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(&near), part.seed)
         .with_service_threads(part.config.tracker_threads);
     let parkers = [Parker::new(), Parker::new()];
     let threads = part.tracker_threads(parkers[0].unparker())?;
@@ -309,7 +306,7 @@ pub fn stage_here(
     };
     let node = NodeId(1);
     let has_own_core = part.has_own_core;
-    let ready = part.ready((node, vec![true; NODES_ALONE as usize]), &peer_parker, clock)?;
+    let ready = part.ready((node, near), &peer_parker, clock)?;
     let meter = Meter::default();
     let (tracked, staged) = thread::scope(|scope| {
         let run = move || ready.run(&mut peer_end, peer_parker, clock);
@@ -366,7 +363,6 @@ mod ranks {
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
-        let tracker_config = part.tracker_config(nodes);
         let trace = part.trace.clone();
         let silence = config.silence_patience;
         let gather = || {
@@ -376,7 +372,8 @@ mod ranks {
         let (time, layout) = (*clock, Arc::clone(&part.layout));
         let bytes_of = move |segment| layout.bytes_of(segment);
         let transport = connect(&config, world, places).map_err(named)?;
-        let near = (0..nodes).map(|node| transport.is_near(NodeId(node))).collect();
+        let near: Vec<bool> = (0..nodes).map(|node| transport.is_near(NodeId(node))).collect();
+        let tracker_config = part.tracker_config(&near);
         let mut transport = RateLimited::new(transport, part.limits, move || time.now(), bytes_of);
         let parker = Parker::new();
         let is_tracker = world.rank() == 0;

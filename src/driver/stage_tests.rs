@@ -177,6 +177,18 @@ fn runs_of_one_byte_cross_as_little() {
     assert!(sum(|one| one.sent_bytes) * 20 < sum(|one| one.served_bytes), "{staged:?}");
 }
 
+#[test]
+fn memory_for_frames_is_set_aside_only_where_frames_cross() {
+    let tree = TestTree::of(&[vec![1; 3_000_000]]);
+    let to = tempfile::tempdir().expect("a folder");
+    let slots = |compress, near: &[bool]| tree.part(to.path(), None, compress).slots(near);
+    let (one_host, two_hosts) = ([true; 4], [true, true, false, true]);
+    let all = slots(Compress::Never, &two_hosts);
+    assert_eq!(slots(Compress::Auto, &one_host), all);
+    assert!(slots(Compress::Auto, &two_hosts) < all);
+    assert!(slots(Compress::Always, &one_host) < all);
+}
+
 /// What becomes of payloads that come for a segment, one after another.
 fn checked(
     tree: &TestTree,

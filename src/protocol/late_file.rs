@@ -243,6 +243,21 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_all_or_nothing_makes_no_parts() {
+        let mut one = SegmentSet::none_of(70);
+        assert!(one.insert(SegmentId(3)));
+        let wants_nothing = LateEntry { unwanted: SegmentSet::all_of(70), ..source(70) };
+        let has_parts = |entry: LateEntry| {
+            let late = late(&[source(70), entry, holder(70, &[5])]).expect("they agree");
+            late.expect("there is one").has_parts()
+        };
+        assert!(!has_parts(source(70)));
+        assert!(!has_parts(wants_nothing));
+        assert!(has_parts(LateEntry { unwanted: one.clone(), ..source(70) }));
+        assert!(has_parts(LateEntry { lacking: one, ..source(70) }));
+    }
+
+    #[test]
     fn what_the_file_has_not_is_refused() {
         let no_such = |rank| {
             Err(format!("tree: rank {rank} registered segments or digests that the file has not"))

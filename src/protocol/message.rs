@@ -60,7 +60,8 @@ pub enum Message {
     Decline { segment: SegmentId, request: u32 },
     /// Holder to peer: I can't send this segment at all.
     Unservable { segment: SegmentId, request: u32 },
-    /// Peer to holder: don't send this segment.
+    /// Peer to holder: don't send this segment. Between neighbours that choose, with [`UNNUMBERED`]: I wait for it no
+    /// more, and take it if it comes.
     Withdraw { segment: SegmentId, request: u32 },
     /// Holder to peer: I will not send it.
     Withdrawn { segment: SegmentId, request: u32 },
@@ -140,16 +141,19 @@ pub struct Lacking {
 pub struct RequestedSegment {
     /// Which segment.
     pub segment: SegmentId,
-    /// Counts the requests of this peer. An answer to an earlier request for the segment is thus not taken
-    /// for one to this: the holder may be sending it.
+    /// Counts the requests of this peer from 1, or is [`UNNUMBERED`]. An answer to an earlier request for the segment
+    /// is thus not taken for one to this: the holder may be sending it.
     pub request: u32,
     /// Added by the transport.
     pub posted: PostedReceives,
 }
 
+/// In place of the number of a request, where peers need none to tell their requests apart.
+pub const UNNUMBERED: u32 = 0;
+
 impl From<SegmentId> for RequestedSegment {
     fn from(segment: SegmentId) -> Self {
-        Self { segment, request: 0, posted: PostedReceives::default() }
+        Self { segment, request: UNNUMBERED, posted: PostedReceives::default() }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::verify::Digest;
 pub use message::{
     Ask, CorruptSegment, DoneReport, FailedFetch, FetchFailure, Handout, HandoutEntry, Lacking,
     Message, Part, PostedReceives, ReadSegment, RequestedSegment, SubtreeReport, SubtreeStage,
-    SubtreeSummary, UNREAD,
+    SubtreeSummary, UNNUMBERED, UNREAD,
 };
 pub use peer::{Peer, Wait};
 pub use registration::{LateEntry, OwnedEntry, Registration};

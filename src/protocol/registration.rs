@@ -1,6 +1,8 @@
 //! What a peer registers, and the catalogue that answers it. Both can be longer than a message, and
 //! travel in parts, one after another: stop-and-wait, since they pass once a run.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::config::{MESSAGE_TOTAL_MAX, PART_BYTES_MAX};
@@ -148,15 +150,19 @@ impl Outgoing {
 
     /// Part `index`, or the last one if there are fewer.
     pub(super) fn part(&self, index: u32) -> Part {
-        let last = self.bytes.len().saturating_sub(1) / PART_BYTES_MAX;
-        let index = (index as usize).min(last);
-        let start = index * PART_BYTES_MAX;
-        let end = self.bytes.len().min(start + PART_BYTES_MAX);
-        Part {
-            index: u32::try_from(index).expect("it came from 32 bits"),
-            last: index == last,
-            bytes: self.bytes[start..end].to_vec(),
-        }
+        part_of(self.bytes.len(), index, |range| self.bytes[range].to_vec())
+    }
+}
+
+/// Part `index` of `len` bytes, or the last one if there are fewer.
+pub(super) fn part_of(len: usize, index: u32, bytes: impl FnOnce(Range<usize>) -> Vec<u8>) -> Part {
+    let last = len.saturating_sub(1) / PART_BYTES_MAX;
+    let index = (index as usize).min(last);
+    let start = index * PART_BYTES_MAX;
+    Part {
+        index: u32::try_from(index).expect("it came from 32 bits"),
+        last: index == last,
+        bytes: bytes(start..len.min(start + PART_BYTES_MAX)),
     }
 }
 

@@ -8,6 +8,7 @@ use super::limits::{Limits, bounds};
 use crate::config::Verify;
 use crate::driver::job::{Job, JobResult};
 use crate::metrics::{LatencySummary, RankMetrics, TimeShares, balance, host_name};
+use crate::protocol::Outcome;
 use crate::time::Timestamp;
 
 // It grows when a field changes its meaning or is removed, so that old readers refuse new records.
@@ -46,7 +47,7 @@ pub struct Summary {
     pub makespan_s: f64,
     pub segments_per_second: f64,
     pub bytes_per_second: f64,
-    /// The shortest makespan that this machine allows, seconds: see
+    /// The shortest makespan that this machine and `--limit-rate` allow, seconds: see
     /// `limits::bounds`.
     pub bound_s: Option<f64>,
     /// `makespan_s` ÷ `bound_s`: 1.0 is perfect.
@@ -141,9 +142,7 @@ impl Summary {
         let makespan_s = finished_s.iter().flatten().copied().fold(0.0, f64::max);
         let checked = job.config.verify != Verify::Off;
         let limits = carrier.limits.filter(Limits::usable);
-        let bound_s = limits.and_then(|limits| {
-            bounds::one_machine(total.received_bytes, carrier.cores, &limits, checked)
-        });
+        let bound_s = bound_s(job, (&outcome, &metrics), (limits, carrier.cores));
         let mut summary = Self {
             schema: SCHEMA,
             engine: carrier.engine.to_owned(),
@@ -207,6 +206,30 @@ impl Summary {
     }
 }
 
+/// The shortest makespan of a job by what a machine of so many cores, if it is one, and the limits of ranks allow.
+fn bound_s(
+    job: &Job,
+    (outcome, metrics): (&Outcome, &[RankMetrics]),
+    (machine, cores): (Option<Limits>, usize),
+) -> Option<f64> {
+    let checked = job.config.verify != Verify::Off;
+    let received = metrics.iter().skip(1).map(|one| one.received_bytes).sum();
+    let machine = machine.and_then(|limits| bounds::one_machine(received, cores, &limits, checked));
+    machine.into_iter().chain(limited_s(job, outcome, metrics)).reduce(f64::max)
+}
+
+/// The shortest time that the limits of a job allow for what its peers received.
+fn limited_s(job: &Job, outcome: &Outcome, metrics: &[RankMetrics]) -> Option<f64> {
+    let counted = |rank: usize, count: fn(&RankMetrics) -> u64| metrics.get(rank).map_or(0, count);
+    let peers = 1..outcome.finished.len();
+    let received = peers.clone().map(|rank| counted(rank, |one| one.received_bytes));
+    let ranks: Vec<_> = received.map(|bytes| (bytes, job.limits)).collect();
+    let mut owners = peers.filter(|&rank| counted(rank, |one| one.origin_bytes) > 0);
+    // What a lost rank sent is unknown.
+    let only = owners.next().filter(|_| owners.next().is_none() && outcome.lost.is_empty());
+    bounds::rate_limits(&ranks, only.map(|rank| rank - 1), job.segment_bytes)
+}
+
 /// The hosts of these ranks, and by rank the place of its own, where there are several.
 fn hosts(metrics: &[RankMetrics]) -> (Vec<String>, Vec<u32>) {
     let (here, mut hosts, mut places) = (host_name(), Vec::<String>::new(), Vec::new());
@@ -231,8 +254,10 @@ fn ratio(dividend: f64, divisor: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::super::example::{example, summary};
+    use std::num::NonZeroU64;
+
     use super::*;
-    use crate::protocol::Outcome;
+    use crate::config::RateLimits;
 
     fn json(summary: &Summary) -> serde_json::Value {
         serde_json::to_value(summary).expect("a summary is plain data")
@@ -304,6 +329,27 @@ mod tests {
             assert_eq!(back, summary);
             assert_eq!(back.bytes_per_second, 0.0);
         }
+    }
+
+    #[test]
+    fn limits_of_ranks_bound_a_run_where_they_take_longer_than_the_machine() {
+        let bound = |owners: &[usize], up, down, limits| {
+            let (job, carrier, mut ended) = example();
+            for rank in 1..4 {
+                ended.metrics[rank].origin_bytes = if owners.contains(&rank) { 1 } else { 0 };
+            }
+            let limit = RateLimits { up: NonZeroU64::new(up), down: NonZeroU64::new(down) };
+            let (job, carrier) = (Job { limits: limit, ..job }, Carrier { limits, ..carrier });
+            Summary::new(&job, &carrier, ended).bound_s
+        };
+        // They received 4, 8 and 6 MB; a segment of 1 MB passes at once.
+        assert_eq!(bound(&[1], 1_000_000, 0, None), Some(7.0));
+        assert_eq!(bound(&[1, 3], 1_000_000, 0, None), Some(5.0));
+        assert_eq!(bound(&[1, 3], 0, 500_000, None), Some(14.0));
+        assert_eq!(bound(&[1], 0, 0, None), None);
+        let machine = bound(&[1], 0, 0, example().1.limits);
+        assert_eq!(bound(&[1], 1 << 40, 1 << 40, example().1.limits), machine);
+        assert_eq!(bound(&[1], 1_000_000, 0, example().1.limits), Some(7.0));
     }
 
     #[test]

@@ -107,6 +107,13 @@ impl Swarm {
         found
     }
 
+    /// Who has read a segment of a late file that is handed out to nobody; none where somebody else has it.
+    pub fn unseeded_reader(&self, segment: SegmentId) -> Option<NodeId> {
+        let mut found = None;
+        self.look(segment, &mut |place, file| found = file.unseeded_reader(place));
+        found
+    }
+
     /// How many peers have a segment, not counting its owners.
     pub fn copies_of(&self, segment: SegmentId) -> u32 {
         let mut found = 0;

@@ -12,7 +12,7 @@ use super::token_bucket::TokenBucket;
 use super::{Completion, HeldBack, PolledEvents, Transport, TransportError};
 use crate::config::{HANDOUT_MAX, RateLimits};
 use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::{Message, RequestedSegment};
+use crate::protocol::{Message, RequestedSegment, UNNUMBERED};
 use crate::store::{SealedSegment, VacantSlot};
 use crate::time::Timestamp;
 
@@ -112,7 +112,9 @@ where
                 self.unrequested.extend(segments.iter().map(|&one| (to, one)));
                 return self.release();
             }
-            if let &Message::Withdraw { segment, request } = message {
+            if let &Message::Withdraw { segment, request } = message
+                && request != UNNUMBERED
+            {
                 // Else the request would follow what takes it back. The holder answers that it will not send.
                 let is_it =
                     |one: &RequestedSegment| (one.segment, one.request) == (segment, request);
@@ -309,6 +311,26 @@ mod tests {
         polled(&mut limited);
         assert_eq!(messages(&mut other), [request([4])]);
         assert_eq!((limited.deadline(), limited.is_flushed()), (None, true));
+    }
+
+    #[test]
+    fn what_a_neighbour_waits_for_no_more_is_requested_all_the_same() {
+        let time = Cell::new(Timestamp::default());
+        let (end, mut other) = ends();
+        let mut limited = RateLimited::new(end, both(RATE), || time.get(), |_| SEGMENT);
+        let one = |segment: u32| {
+            let segments = std::iter::once(SegmentId(segment).into()).collect();
+            Message::Request { segments }
+        };
+        limited.send(OTHER, &one(0)).expect("local");
+        limited.send(OTHER, &one(1)).expect("local");
+        let withdraw = Message::Withdraw { segment: SegmentId(1), request: UNNUMBERED };
+        limited.send(OTHER, &withdraw).expect("local");
+        assert_eq!(messages(&mut other), [one(0), withdraw]);
+        time.set(limited.deadline().expect("one waits"));
+        polled(&mut limited);
+        // Its slot waits for the segment, which would never come.
+        assert_eq!(messages(&mut other), [one(1)]);
     }
 
     #[test]

@@ -139,9 +139,19 @@ impl Destinations {
         self.working().find_map(|destination| destination.known(segment))
     }
 
-    /// What each needs of its file system; none where that can't be found out, or it has failed.
-    pub fn rooms(&self) -> Vec<Option<Room>> {
-        self.all.iter().map(|member| member.attempt(Destination::room)).collect()
+    /// What each needs of its file system; none where that can't be found out, or it has failed. `source` is one
+    /// from which alone everything comes that is missing: what can share its blocks needs nothing.
+    pub fn rooms(&self, source: Option<&TreeSource>) -> Vec<Option<Room>> {
+        let room = |destination: &Destination| {
+            let clones = source.zip(destination.cloning_device());
+            let cloned = clones.map(|(source, device)| source.parts_on(device));
+            let cloned = cloned.map(|cloned| match &self.part {
+                Some(part) => part.all_in_part(&cloned),
+                None => cloned,
+            });
+            destination.room(&cloned.unwrap_or_default())
+        };
+        self.all.iter().map(|member| member.attempt(room)).collect()
     }
 
     /// Removes those that have failed or lack room; returns why.

@@ -130,6 +130,17 @@ impl PartSegments {
         self.ranges.iter().flat_map(|(range, _)| range.clone()).map(SegmentId)
     }
 
+    /// Segments of the tree as those of the part, without those that it has not.
+    pub fn all_in_part(&self, some: &SegmentSet) -> SegmentSet {
+        let mut set = SegmentSet::none_of(self.len());
+        for (number, segment) in (0..).zip(self.iter()) {
+            if some.contains(segment) {
+                set.insert(SegmentId(number));
+            }
+        }
+        set
+    }
+
     /// Segments of the part as those of the tree.
     pub fn in_tree(&self, some: &SegmentSet) -> SegmentSet {
         let mut set = SegmentSet::none_of(self.count);

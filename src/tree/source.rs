@@ -15,7 +15,7 @@ use super::beneath::{open_beneath, open_following};
 use super::list::modified;
 use super::source_root::{ListError, SourceRoot};
 use super::{EntryKind, Extent, FileIdentity, Layout, Manifest, SegmentPlace};
-use crate::manifest::SegmentId;
+use crate::manifest::{SegmentId, SegmentSet};
 
 /// How many large files are kept open.
 // A file server takes milliseconds to open a file. Readers follow a few large files at once; a process may
@@ -182,6 +182,26 @@ impl TreeSource {
             Ok(Some(found))
         });
         lent.map_err(|cause| self.error(extent.entry, cause))
+    }
+
+    /// Parts of large files that lie on a file system, by the number of that.
+    pub(super) fn parts_on(&self, device: u64) -> SegmentSet {
+        let is_on = |file: &OwnedFd| fstat(file).is_ok_and(|found| found.st_dev == device);
+        let mut parts = SegmentSet::none_of(self.layout.segment_count());
+        // The parts of a file follow each other.
+        let mut last = None;
+        for segment in (0..self.layout.segment_count()).map(SegmentId) {
+            let SegmentPlace::Part(extent) = self.layout.place(segment) else { continue };
+            let is_there = match last {
+                Some((entry, is_there)) if entry == extent.entry => is_there,
+                _ => self.large_file(extent.entry).is_ok_and(|file| is_on(&file)),
+            };
+            last = Some((extent.entry, is_there));
+            if is_there {
+                parts.insert(segment);
+            }
+        }
+        parts
     }
 
     /// Reads a file in some way, and checks afterwards that it is still the one that was listed.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
@@ -38,14 +38,17 @@ pub(super) struct SourceRoot {
     pub(super) path: PathBuf,
     /// Open where it is a folder; a file otherwise.
     pub(super) folder: Option<OwnedFd>,
+    /// Device and inode.
+    file: (u64, u64),
 }
 
 impl SourceRoot {
-    /// The sources, ascending by name, none of them twice.
+    /// The sources, ascending by name. One that is named twice is taken once.
     pub(super) fn all(sources: &[PathBuf]) -> Result<Vec<Self>, ListError> {
         let mut roots =
             sources.iter().map(|path| Self::new(path)).collect::<Result<Vec<_>, _>>()?;
         roots.sort_by(|left, right| left.name.cmp(&right.name));
+        roots.dedup_by(|later, earlier| (&later.name, later.file) == (&earlier.name, earlier.file));
         if let Some(twins) = roots.windows(2).find(|pair| pair[0].name == pair[1].name) {
             return Err(ListError::SameName {
                 first: escape::path(&twins[0].path),
@@ -88,6 +91,7 @@ impl SourceRoot {
             name: TreePath::new(name.as_bytes())?,
             path: path.to_owned(),
             folder: kind.is_dir().then_some(opened),
+            file: (found.dev(), found.ino()),
         })
     }
 }

@@ -189,6 +189,13 @@ fn verifying_a_pattern_that_is_wrong_or_matches_nothing_is_refused() {
     // That another rank may take.
     let other = verify_with(to.path(), &["--only", "shard-{rank}.bin"], Some("9"));
     other.is(0).says("on rank 9: no file was compared");
+    // No rank has a name of that kind.
+    for wrong in ["shrd-{rank}.bin", "shard-{rank}.bin/{host}", "{rank}"] {
+        let nothing = verify_with(to.path(), &["--only", wrong], Some("9"));
+        nothing.is(2).says("nothing of the manifest matches for any rank");
+    }
+    let one_is_right = ["--only", "shrd-{rank}.bin", "--only", "config.json"];
+    verify_with(to.path(), &one_is_right, Some("9")).is(0);
 }
 
 #[test]

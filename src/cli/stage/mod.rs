@@ -6,8 +6,9 @@ mod ranks;
 mod rank_parts;
 #[cfg(feature = "mpi")]
 mod own_list;
-mod dry_run_report;
 #[cfg(feature = "mpi")]
+mod binding_note;
+mod dry_run_report;
 mod folder_identity;
 mod folder_locks;
 mod listing_progress;
@@ -45,6 +46,7 @@ use crate::tree::{
 };
 use crate::verify::Digest;
 use dry_run_report::NodeDryRun;
+use folder_identity::folder_identity;
 use folder_locks::FolderLocks;
 use node_report::{NodeReport, swarm_errors};
 use source_list::SourceList;
@@ -126,13 +128,21 @@ fn keep_same(destination: &Destination, layout: &Layout, digests: &[Digest]) {
     });
 }
 
-/// The destinations of a rank, with `{rank}` and `{host}` filled in.
+/// The destinations of a rank, with `{rank}` and `{host}` filled in. Each counts once, whatever names it was given by:
+/// what are two folders on one host may be one on another.
 fn destination_dirs(args: &StageArgs, rank: u32, host: &str) -> Vec<PathBuf> {
     let fill = |dir: &PathBuf| match dir.to_str() {
         Some(text) => text.replace("{rank}", &rank.to_string()).replace("{host}", host).into(),
         None => dir.clone(),
     };
-    args.to.iter().map(fill).collect()
+    let mut known = Vec::new();
+    let is_new = |dir: &PathBuf| {
+        let identity = folder_identity(dir, host);
+        let is_known = identity.is_some() && known.contains(&identity);
+        known.push(identity);
+        !is_known
+    };
+    args.to.iter().map(fill).filter(is_new).collect()
 }
 
 /// The name of this host, as one component of a path.
@@ -354,7 +364,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let limit = config(args, 1, false).registration_patience;
     let Ok(folders) = locks.take(limit, &mut report, Ok::<_, Infallible>);
     let mut setup = RankSetup::open(args, &tree, folders, report);
-    let rooms = setup.destinations.rooms();
+    let rooms = setup.destinations.rooms(setup.source.as_ref());
     setup.drop_out(&shortages(rooms.into_iter().map(|room| ((), room))));
     if setup.destinations.is_empty() {
         terminal::errors(setup.report.reason.iter().cloned());

@@ -30,7 +30,7 @@ pub(super) struct NodeReport {
     /// The rank that writes the same destination for this one.
     pub(super) written_by: Option<u32>,
     pub(super) destinations: Vec<String>,
-    /// How many of them it has brought to have everything; none where another rank writes them.
+    /// How many of them have everything, whoever writes them.
     pub(super) complete_destinations: u64,
     pub(super) moved_bytes: u64,
     /// Bytes that it sent to others.
@@ -128,14 +128,20 @@ pub(super) fn swarm_errors(
     lines.collect()
 }
 
-/// A rank whose destination another one writes has what that one has.
+/// A destination that another rank writes has what that rank has. `writers` says, by rank and destination, who writes
+/// it if another rank does.
 #[cfg(feature = "mpi")]
-pub(super) fn follow_writers(nodes: &mut [NodeReport]) {
-    for place in 0..nodes.len() {
-        let writer = nodes[place].written_by.and_then(|rank| nodes.get(rank as usize));
-        if let Some(writer) = writer.filter(|writer| writer.state == NodeState::Failed) {
-            let reason = format!("rank {} writes the same folder, and has failed", writer.rank);
-            nodes[place].fail(reason);
+pub(super) fn follow_writers(nodes: &mut [NodeReport], writers: &[Vec<Option<u32>>]) {
+    let states: Vec<NodeState> = nodes.iter().map(|node| node.state).collect();
+    for (node, writers) in nodes.iter_mut().zip(writers) {
+        for &writer in writers.iter().flatten() {
+            match states.get(writer as usize) {
+                Some(NodeState::Complete) => node.complete_destinations += 1,
+                Some(NodeState::Failed) => {
+                    node.fail(format!("rank {writer} writes the same folder, and has failed"));
+                }
+                None => {}
+            }
         }
     }
 }
@@ -180,12 +186,25 @@ mod tests {
     fn who_shares_the_folder_of_a_rank_that_failed_has_nothing_either() {
         let mut nodes = [node(0), node(1), node(2)];
         nodes[0].fail("/disk: full".to_owned());
-        nodes[1].written_by = Some(0);
-        nodes[2].written_by = Some(7);
-        follow_writers(&mut nodes);
+        let writers = [vec![None], vec![Some(0)], vec![Some(7)]];
+        follow_writers(&mut nodes, &writers);
         assert_eq!(
             nodes.map(|node| node.state),
             [NodeState::Failed, NodeState::Failed, NodeState::Complete]
         );
+    }
+
+    #[cfg(feature = "mpi")]
+    #[test]
+    fn a_folder_that_another_rank_has_completed_counts_where_a_rank_has_failed() {
+        let mut nodes = [node(0), node(1)];
+        nodes[0].destinations = vec!["/shared".to_owned()];
+        nodes[0].complete_destinations = 1;
+        nodes[1].destinations = ["/shared", "/full"].map(str::to_owned).to_vec();
+        nodes[1].fail("/full: No space left".to_owned());
+        follow_writers(&mut nodes, &[vec![None], vec![Some(0), None]]);
+        assert_eq!(nodes.each_ref().map(|node| node.complete_destinations), [1, 1]);
+        assert_eq!(counted(&nodes), ("3 folders of 2 ranks".to_owned(), 3, 1));
+        assert_eq!(nodes[1].reason.as_deref(), Some("/full: No space left"));
     }
 }

@@ -10,6 +10,7 @@ use mpi::Threading;
 use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
+use super::binding_note::binding_note;
 use super::dry_run_report::{self, NodeDryRun};
 use super::folder_identity::folder_identity;
 use super::folder_locks::{FolderLocks, LockState};
@@ -24,7 +25,7 @@ use crate::cli::{FAILED, OK, REFUSED, interrupt, show as terminal, trace_output}
 use crate::config::RateLimits;
 use crate::driver::stage::{rank_of, stage_rank};
 use crate::manifest::{NodeId, SegmentSet};
-use crate::metrics::cores::{Cores, WORKERS_MAX};
+use crate::metrics::cores::Cores;
 use crate::metrics::trace::TraceLog;
 use crate::protocol::Outcome;
 use crate::store::{probe, remove_left_over, sees};
@@ -51,6 +52,8 @@ struct KnownRanks {
     hosts: Vec<String>,
     /// By rank.
     limits: Vec<RateLimits>,
+    /// By rank and destination, who writes it if another rank does.
+    all_writers: Vec<Vec<Option<u32>>>,
     /// The ranks with a destination that this rank writes, and their hosts.
     written_here: Vec<(u32, String)>,
 }
@@ -164,7 +167,7 @@ impl StageJob<'_> {
             return Ok(self.refused());
         };
         let (mine, writer) = known.mine(dirs.clone());
-        let KnownRanks { hosts, limits, written_here, .. } = known;
+        let KnownRanks { hosts, limits, written_here, all_writers, .. } = known;
         let lowest = RateLimits::lowest_of(&limits);
         let Some(tree) = self.tree(&dirs, lowest, (&host, &written_here))? else {
             return Ok(self.refused());
@@ -199,7 +202,7 @@ impl StageJob<'_> {
             outcome = ended;
             report.take(staged);
         }
-        self.report(report, (outcome, trace), |nodes| {
+        self.report((report, &all_writers), (outcome, trace), |nodes| {
             let cores = (!place.has_links).then(|| place.cores.count());
             let seconds = clock.now().0 as f64 / 1e9;
             let summary = StageSummary {
@@ -348,7 +351,7 @@ impl StageJob<'_> {
         let written_here = (0_u32..).zip(&all).zip(&hosts);
         let written_here = written_here.filter(|((rank, writers), _)| is_here(*rank, writers));
         let written_here = written_here.map(|((rank, _), host)| (rank, host.clone())).collect();
-        Ok(Some(KnownRanks { writers, hosts, limits, written_here }))
+        Ok(Some(KnownRanks { writers, hosts, limits, all_writers: all, written_here }))
     }
 
     /// The list of the source, on all ranks. Rank 0 says why there is none.
@@ -400,9 +403,12 @@ impl StageJob<'_> {
         segments: u32,
         hosts: &[String],
     ) -> Result<Start, TransportError> {
+        // Where others read, too, much of what is missing here comes from them.
+        let is_alone = matches!(self.args.from, SourceRank::Rank(_));
+        let only_source = setup.source.as_ref().filter(|_| is_alone);
         let mine = Compared {
             missing: setup.destinations.missing().to_bytes(),
-            rooms: setup.destinations.rooms(),
+            rooms: setup.destinations.rooms(only_source),
         };
         self.meet(Meeting::Missing, &mine, |all| {
             let none = Compared { missing: Vec::new(), rooms: Vec::new() };
@@ -428,7 +434,7 @@ impl StageJob<'_> {
     /// Brings all reports to rank 0, which shows them; returns the exit code.
     fn report(
         &self,
-        report: NodeReport,
+        (report, writers): (NodeReport, &[Vec<Option<u32>>]),
         (outcome, trace): (Option<Outcome>, Option<TraceLog>),
         show: impl FnOnce(Vec<NodeReport>) -> u8,
     ) -> Result<u8, Box<dyn Error>> {
@@ -457,7 +463,7 @@ impl StageJob<'_> {
             })
         });
         let mut nodes: Vec<NodeReport> = nodes.collect();
-        follow_writers(&mut nodes);
+        follow_writers(&mut nodes, writers);
         let first = NodeId(u32::try_from(self.world.size()).unwrap_or_default());
         terminal::errors(swarm_errors(outcome.as_ref(), first, &nodes).into_iter());
         let ranks = nodes.len();
@@ -468,23 +474,6 @@ impl StageJob<'_> {
         }
         Ok(code)
     }
-}
-
-/// What this rank was given, where that is less than the machine has.
-fn binding_note(cores: &Cores, ranks_here: usize, has_links: bool) -> Option<String> {
-    let online = fs::read_to_string("/sys/devices/system/cpu/online").ok()?;
-    let bounds = online.trim().split(',').map(|range| {
-        let (first, last) = range.split_once('-').unwrap_or((range, range));
-        Some(last.parse::<usize>().ok()?.checked_sub(first.parse().ok()?)? + 1)
-    });
-    let online: usize = bounds.sum::<Option<usize>>()?;
-    let mine = cores.count();
-    (has_links && ranks_here == 1 && mine < online && mine < WORKERS_MAX).then(|| {
-        format!(
-            "note: bound to {mine} of {online} cores, which limits hashing and writing: see --bind-to none \
-             of mpirun, --cpus-per-task of srun"
-        )
-    })
 }
 
 /// What the destinations of each rank lack.

@@ -62,10 +62,13 @@ fn slots(args: &StageArgs, segment_bytes: usize, has_links: bool) -> u64 {
     let config = config(args, segment_bytes, has_links);
     // Each rank has its own number of workers by default.
     let workers = args.workers.map_or(WORKERS_MAX, |workers| workers.get());
-    let beside = match args.compress {
-        Compress::Never => 0,
-        Compress::Auto | Compress::Always => slots_to_compress(&config, workers),
+    let compresses = match args.compress {
+        Compress::Never => false,
+        // Within a host nothing is compressed.
+        Compress::Auto => has_links,
+        Compress::Always => true,
     };
+    let beside = if compresses { slots_to_compress(&config, workers) } else { 0 };
     (slots_least(&config) + beside) as u64
 }
 

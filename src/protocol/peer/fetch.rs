@@ -424,7 +424,8 @@ impl Fetch {
     /// received.
     fn expect(&mut self, flight: Flight, out: &mut Outbox) -> RequestedSegment {
         let (from, segment) = (flight.holder, flight.segment);
-        self.requests = self.requests.wrapping_add(1);
+        // Never `UNNUMBERED`.
+        self.requests = self.requests.wrapping_add(1).max(1);
         let request = self.requests;
         self.flights.push(Flight { request, ..flight });
         out.push(Output::Expect { from, segment });

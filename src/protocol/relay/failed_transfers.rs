@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::holder_choice::{CorruptCopies, HolderChoice, NeighbourTransfer};
 use crate::config::CORRUPT_TRIES_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
-use crate::protocol::{Message, Outbox};
+use crate::protocol::{Message, Outbox, UNNUMBERED};
 use crate::time::Timestamp;
 
 impl HolderChoice {
@@ -127,7 +127,7 @@ impl HolderChoice {
     /// would wait for ever.
     pub(in crate::protocol) fn tell_given_up(&self, out: &mut Outbox) {
         for segment in self.corrupt_segments() {
-            self.tell_all(Message::Unservable { segment, request: 0 }, out);
+            self.tell_all(Message::Unservable { segment, request: UNNUMBERED }, out);
         }
     }
 

@@ -10,7 +10,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::{Hop, RelayPlan};
 use crate::config::HANDOUT_MAX;
 use crate::manifest::NodeId;
-use crate::protocol::{Message, Outbox, Output, PostedReceives, RequestedSegment, Violation};
+use crate::protocol::{
+    Message, Outbox, Output, PostedReceives, RequestedSegment, UNNUMBERED, Violation,
+};
 
 /// A plan, and how far it was followed.
 #[derive(Debug, Default)]
@@ -76,7 +78,7 @@ impl Planned {
             && let Some(Hop { with: from, segment }) = self.plan.receives.pop_front()
         {
             if std::mem::replace(&mut self.asked[segment.index()], true) {
-                out.send(from, Message::Withdraw { segment, request: 0 });
+                out.send(from, Message::Withdraw { segment, request: UNNUMBERED });
                 continue;
             }
             out.push(Output::Expect { from, segment });

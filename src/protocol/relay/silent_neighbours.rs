@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use super::holder_choice::{EXPECTED_MAX, HolderChoice, NeighbourTransfer};
 use super::neighbours::DEGREE;
 use crate::manifest::Block;
-use crate::protocol::{Message, Outbox};
+use crate::protocol::{Message, Outbox, UNNUMBERED};
 use crate::time::Timestamp;
 
 /// The most segments that a node expects from holders that it gave up: each has a slot of its own.
@@ -110,7 +110,7 @@ impl HolderChoice {
         for one in &abandoned {
             self.expected.retain(|other| other.segment != one.segment);
             self.covered.set(one.segment.index(), false);
-            out.send(id, Message::Withdraw { segment: one.segment, request: 0 });
+            out.send(id, Message::Withdraw { segment: one.segment, request: UNNUMBERED });
         }
         for one in &abandoned {
             let index = Block::of(one.segment).index;

@@ -205,6 +205,7 @@ impl Dispatcher {
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.dequeue(node);
+        self.stop_wanting(node);
         self.read_again();
         self.peers[node.index()].stage = PeerStage::Gone;
         self.serve_queue(now, out);

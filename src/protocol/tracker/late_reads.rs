@@ -4,11 +4,13 @@
 //! A source that asks is handed the next segments that nobody has read, with itself as the only holder.
 //! What it fails to read, or has read and lost with it, another source reads.
 
+use std::collections::BTreeSet;
+
 use arrayvec::ArrayVec;
 
 use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
-use crate::protocol::late_file::LateFile;
+use crate::protocol::late_file::{LateFile, LatePeer};
 
 // Segments that a source is given to read at a time.
 // A few that follow each other, so that a disk with several readers still reads sequentially; more would
@@ -49,6 +51,10 @@ pub(super) struct Reading {
     /// Positions that nobody has read, nor was given.
     unread: SegmentSet,
     unread_count: usize,
+    /// How many of the peers that are left wanted each position at the start.
+    demand: Box<[u32]>,
+    /// Peers that fetch nothing more, because they dropped out or are lost.
+    departed: BTreeSet<NodeId>,
     /// Positions that are read once more, because those that have them sent them corrupt.
     again: SegmentSet,
     // A cursor: without it every handout would scan the file from its start.
@@ -85,6 +91,8 @@ impl Reading {
             gave_up: false,
             unread: SegmentSet::none_of(count),
             unread_count: 0,
+            demand: late.demand(),
+            departed: BTreeSet::new(),
             again: SegmentSet::none_of(count),
             front: SegmentId(0),
             under_way: 0,
@@ -94,12 +102,12 @@ impl Reading {
         }
     }
 
-    /// A segment is to be read.
+    /// A segment is to be read, if anybody that is left wants it.
     pub(super) fn add(&mut self, segment: SegmentId) {
-        if self.gave_up {
+        let position = self.position(segment);
+        if self.gave_up || self.demand[position.index()] == 0 {
             return;
         }
-        let position = SegmentId(segment.0 - self.first);
         self.unread_count += usize::from(self.unread.insert(position));
         self.front = self.front.min(position);
         if position < self.fronts_max {
@@ -110,13 +118,55 @@ impl Reading {
 
     /// A segment came corrupt from all that have it: it is to be read once more, and no more often.
     pub(super) fn add_again(&mut self, segment: SegmentId) {
-        if self.has(segment) && self.again.insert(SegmentId(segment.0 - self.first)) {
+        if self.has(segment) && self.again.insert(self.position(segment)) {
             self.add(segment);
         }
     }
 
     pub(super) fn is_read_again(&self, segment: SegmentId) -> bool {
-        self.again.contains(SegmentId(segment.0 - self.first))
+        self.again.contains(self.position(segment))
+    }
+
+    /// A peer fetches nothing more: what nobody else wants is not read. Returns segments that it wanted, and that at
+    /// most one of the peers that are left wants.
+    pub(super) fn depart(&mut self, peer: &LatePeer) -> Vec<SegmentId> {
+        if !self.departed.insert(peer.node) {
+            return Vec::new();
+        }
+        let mut rare = Vec::new();
+        for segment in self.segments() {
+            let position = self.position(segment);
+            if !peer.wants(position) {
+                continue;
+            }
+            self.demand[position.index()] -= 1;
+            let demand = self.demand[position.index()];
+            if demand == 0 && self.unread.contains(position) {
+                self.unread.remove(position);
+                self.unread_count -= 1;
+            }
+            if demand <= 1 {
+                rare.push(segment);
+            }
+        }
+        rare
+    }
+
+    /// Whether any other peer than `node`, of those that are left, wanted a segment at the start.
+    pub(super) fn is_wanted_beside(
+        &self,
+        late: &LateFile,
+        node: NodeId,
+        segment: SegmentId,
+    ) -> bool {
+        let position = self.position(segment);
+        let takes_part = !self.departed.contains(&node);
+        let wants = takes_part && late.peer(node).is_some_and(|peer| peer.wants(position));
+        self.demand[position.index()] > u32::from(wants)
+    }
+
+    fn position(&self, segment: SegmentId) -> SegmentId {
+        SegmentId(segment.0 - self.first)
     }
 
     fn has(&self, segment: SegmentId) -> bool {
@@ -250,7 +300,6 @@ mod tests {
     use std::iter;
 
     use super::*;
-    use crate::protocol::late_file::LatePeer;
 
     /// Peers 1 and 3 can read what they don't lack.
     fn reading_of(count: u32, lacking: [&[u32]; 2]) -> Reading {

@@ -5,6 +5,7 @@ mod adaptive_limits;
 mod backpressure;
 mod dispatcher;
 mod outcome;
+mod outgoing_catalogue;
 mod peer_state;
 mod known_segments;
 mod late_reads;
@@ -353,10 +354,6 @@ impl Tracker {
     }
 }
 
-// Digests that rank 0 tells peers that decide, all together. It has them all encoded before it sends the first: at
-// 32 bytes each 1 GiB.
-const DIGESTS_TOLD_MAX: u64 = 1 << 25;
-
 /// Whether the peers of these files can decide, where they are to; the outcome says why not.
 fn can_decide(config: &Config, roster: &Roster, outcome: &mut Outcome) -> bool {
     let segments = roster.geometry.segment_count();
@@ -366,11 +363,6 @@ fn can_decide(config: &Config, roster: &Roster, outcome: &mut Outcome) -> bool {
         "it needs files whose digests are known beforehand".to_owned()
     } else if segments > LATE_SEGMENTS_MAX {
         format!("{segments} segments, of at most {LATE_SEGMENTS_MAX}: use larger segments")
-    } else if roster.wanted_segments() > DIGESTS_TOLD_MAX {
-        let wanted = roster.wanted_segments();
-        format!(
-            "the peers together want {wanted} segments, of at most {DIGESTS_TOLD_MAX}: use larger segments"
-        )
     } else {
         return true;
     };

@@ -28,7 +28,10 @@ impl Dispatcher {
             reading.settle();
             self.grants -= 1;
             self.unchanged = false;
-            self.service.settle_read(from, read.segment, read.digest);
+            let late = self.service.roster.late.as_ref();
+            let is_wanted =
+                late.is_some_and(|late| reading.is_wanted_beside(late, from, read.segment));
+            self.service.settle_read(from, (read.segment, read.digest), is_wanted);
             if ask.verified.contains(&read.segment) {
                 state.has_some = true;
                 state.verified += 1;
@@ -70,6 +73,23 @@ impl Dispatcher {
             }
             !reads
         });
+    }
+
+    /// A peer fetches nothing more: what nobody else wants does not count as read ahead.
+    pub(super) fn stop_wanting(&mut self, node: NodeId) {
+        let Some(reading) = &mut self.reading else { return };
+        let Some(late) = &self.service.roster.late else { return };
+        let Some(peer) = late.peer(node) else { return };
+        let swarm = &self.service.swarm;
+        for segment in reading.depart(peer) {
+            let reader = swarm.unseeded_reader(segment).filter(|&reader| reader != node);
+            // It was counted when it was read, since this peer wanted it.
+            if let Some(reader) = reader
+                && !reading.is_wanted_beside(late, reader, segment)
+            {
+                swarm.counters().seed(reader);
+            }
+        }
     }
 
     /// A node will send nothing more: what nobody else has is read again.
@@ -190,6 +210,7 @@ impl Dispatcher {
             self.unchanged = false;
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
+        self.stop_wanting(from);
         self.end(now, (from, segments), out);
     }
 
@@ -249,7 +270,7 @@ impl Dispatcher {
         gives
     }
 
-    /// Segments that a source has read, and nobody was handed yet.
+    /// Segments that a source has read, that others want, and that nobody was handed yet.
     fn ahead(&self, source: NodeId) -> usize {
         self.service.swarm.counters().unseeded(source) as usize
     }

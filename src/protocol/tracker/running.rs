@@ -5,8 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use crate::config::{Config, Decider};
-use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::registration::{NeighbourCatalogue, Outgoing};
+use crate::manifest::NodeId;
 use crate::protocol::relay::neighbours_of_sharers;
 use crate::protocol::roster::Roster;
 use crate::protocol::violation::{Bounds, check_count, check_problem};
@@ -15,6 +14,7 @@ use crate::time::Timestamp;
 
 use super::dispatcher::Dispatcher;
 use super::outcome::{Outcome, Progress, printable};
+use super::outgoing_catalogue::OutgoingCatalogue;
 use super::peer_state::PeerStage;
 
 /// How far the swarm has come.
@@ -35,7 +35,7 @@ pub(super) struct RunningSwarm {
     pub(super) dispatcher: Dispatcher,
     pub(super) stage: SwarmStage,
     /// Catalogues that peers are reading.
-    catalogues: BTreeMap<NodeId, Outgoing>,
+    catalogues: BTreeMap<NodeId, OutgoingCatalogue>,
     /// By rank, where peers decide.
     neighbours: Option<Vec<Vec<NodeId>>>,
     seed: u64,
@@ -72,7 +72,7 @@ impl RunningSwarm {
         };
         for peer in (1..nodes).map(NodeId) {
             let catalogue = this.catalogue(peer);
-            let part = catalogue.part(0);
+            let part = catalogue.part(0, this.dispatcher.roster());
             if !part.last {
                 this.catalogues.insert(peer, catalogue);
             }
@@ -82,18 +82,15 @@ impl RunningSwarm {
     }
 
     /// How the files of a peer are numbered; where peers decide also what it can't learn from its neighbours.
-    fn catalogue(&self, peer: NodeId) -> Outgoing {
-        let roster = self.dispatcher.roster();
-        let catalogue = roster.catalogue(peer);
-        let Some(neighbours) = &self.neighbours else { return Outgoing::new(&catalogue) };
-        let wanted = catalogue.wanted.iter().flatten();
-        let segments = wanted.flat_map(|one| one.first..one.first + one.count).map(SegmentId);
-        let described = NeighbourCatalogue {
-            seed: self.seed,
-            digests: segments.map(|segment| roster.digest(segment)).collect(),
-            neighbours: neighbours[peer.index()].clone(),
-        };
-        Outgoing::new(&(catalogue, described))
+    fn catalogue(&self, peer: NodeId) -> OutgoingCatalogue {
+        let catalogue = self.dispatcher.roster().catalogue(peer);
+        match &self.neighbours {
+            None => OutgoingCatalogue::new(&catalogue),
+            Some(neighbours) => {
+                let neighbours = &neighbours[peer.index()];
+                OutgoingCatalogue::with_neighbours(&catalogue, self.seed, neighbours)
+            }
+        }
     }
 
     /// Handles a message of a peer that takes part; breaks with the reason when a peer can't go on
@@ -282,7 +279,8 @@ impl RunningSwarm {
     fn handle_describe(&mut self, peer: NodeId, index: u32, out: &mut Outbox) {
         let known = self.catalogues.remove(&peer);
         let catalogue = known.unwrap_or_else(|| self.catalogue(peer));
-        out.send(peer, Message::Described(catalogue.part(index)));
+        let part = catalogue.part(index, self.dispatcher.roster());
+        out.send(peer, Message::Described(part));
         self.catalogues.insert(peer, catalogue);
     }
 

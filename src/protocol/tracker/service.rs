@@ -15,7 +15,6 @@ use crate::config::{
     Admission, BLOCKS_MAX, CORRUPT_TRIES_MAX, Config, EXCLUSIONS_MAX, HANDOUT_MAX,
 };
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
-use crate::protocol::late_file::LateFile;
 use crate::protocol::roster::{Roster, RosterError};
 use crate::protocol::{Ask, Handout, HandoutEntry, Registration};
 use crate::swarm::{HandoutRequest, HandoutScratch, Offer, Swarm};
@@ -72,8 +71,6 @@ pub struct Service {
     limits: AdaptiveLimits,
     /// Segments whose digest is known; none where all are.
     known: Option<KnownSegments>,
-    /// How many peers wanted each segment of the late file at the start; none without one.
-    demand: Option<Box<[u32]>>,
     // Segments that may wait at a holder that is not slow; none where slow peers are not looked
     // for.
     paced_load: Option<u32>,
@@ -203,8 +200,7 @@ impl Service {
         let paced_load = paced.then_some(config.holder_load);
         let (window, flights_max) = (config.window, config.flights_max());
         let limits = AdaptiveLimits::new(nodes);
-        let demand = roster.late.as_ref().map(LateFile::demand);
-        Self { roster, swarm, window, flights_max, limits, known, demand, paced_load }
+        Self { roster, swarm, window, flights_max, limits, known, paced_load }
     }
 
     /// What is to be read of the late file, if there is one: what somebody lacks and nobody can send.
@@ -212,33 +208,28 @@ impl Service {
         let late = self.roster.late.as_ref()?;
         let first = self.roster.geometry.segment_count() - late.count;
         let mut reading = Reading::new(first, late, nodes);
-        for (segment, demand) in reading.segments().zip(late.demand()) {
-            let is_lacked = demand > 0;
+        for segment in reading.segments() {
             let is_known = self.roster.digests[segment.index()].get().is_some();
-            if is_lacked && !(is_known && self.swarm.has_holder(segment)) {
+            if !(is_known && self.swarm.has_holder(segment)) {
                 reading.add(segment);
             }
         }
         Some(reading)
     }
 
-    /// `source` has read a segment: it can be handed out.
-    pub(super) fn settle_read(&self, source: NodeId, segment: SegmentId, digest: Digest) {
+    /// `source` has read a segment, which others want or don't: it can be handed out.
+    pub(super) fn settle_read(
+        &self,
+        source: NodeId,
+        (segment, digest): (SegmentId, Digest),
+        is_wanted: bool,
+    ) {
         // It may be known already: then the source has compared it, and stands in for a reader that is lost.
         self.roster.digests[segment.index()].get_or_init(|| digest);
-        self.swarm.read(segment, source, self.is_wanted_beside(source, segment));
+        self.swarm.read(segment, source, is_wanted);
         if let Some(known) = &self.known {
             known.add(segment);
         }
-    }
-
-    /// Whether any other peer than `source` wanted a segment of the late file at the start.
-    fn is_wanted_beside(&self, source: NodeId, segment: SegmentId) -> bool {
-        let (Some(demand), Some(late)) = (&self.demand, &self.roster.late) else { return true };
-        let first = self.roster.geometry.segment_count() - late.count;
-        let position = SegmentId(segment.0 - first);
-        let wants = late.peer(source).is_some_and(|source| source.wants(position));
-        demand[position.index()] > u32::from(wants)
     }
 
     /// A peer verified a segment. Returns how many grants that settles: 0 if they were settled before.

@@ -92,8 +92,10 @@ impl AtomicCounters {
     }
 
     pub(super) fn seed(&self, owner: NodeId) {
+        let unseeded = &self.nodes[owner.index()].unseeded;
+        let one_less = |segments: u32| segments.checked_sub(1);
         // ORDERING: Relaxed; a count, publishes nothing.
-        self.nodes[owner.index()].unseeded.fetch_sub(1, Ordering::Relaxed);
+        let _ = unseeded.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less);
     }
 
     pub(super) fn offer(&self, node: NodeId) {

@@ -43,7 +43,7 @@ impl LockedCounters {
     }
 
     pub(super) fn seed(&self, owner: NodeId) {
-        self.change(owner, |status| status.unseeded -= 1);
+        self.change(owner, |status| status.unseeded = status.unseeded.saturating_sub(1));
     }
 
     pub(super) fn offer(&self, node: NodeId) {

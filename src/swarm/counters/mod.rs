@@ -127,7 +127,8 @@ impl RequestCounters {
         self.status(owner).unseeded
     }
 
-    /// One of the segments of `owner` was handed out for the first time.
+    /// One of the segments of `owner` was handed out for the first time, or is wanted by nobody that is left. A peer
+    /// that asks for what it did not register can't bring the count below 0.
     pub fn seed(&self, owner: NodeId) {
         match &self.kind {
             Kind::Locked(counters) => counters.seed(owner),

@@ -76,6 +76,9 @@ pub(super) trait AnyFile {
     /// A source has read a segment; returns whether nobody else has it.
     fn read(&self, place: usize, source: NodeId) -> bool;
 
+    /// Who has read a segment of a late file, if nobody else has it or is being sent it.
+    fn unseeded_reader(&self, place: usize) -> Option<NodeId>;
+
     /// Verified copies, not counting the owners'.
     fn copies(&self, place: usize) -> u32;
 
@@ -92,6 +95,11 @@ impl<R: Copies> AnyFile for FileSwarm<R> {
     fn read(&self, place: usize, source: NodeId) -> bool {
         self.set_reader(place, source);
         self.copies.tally(place).is_unseeded()
+    }
+
+    fn unseeded_reader(&self, place: usize) -> Option<NodeId> {
+        let is_unseeded = self.is_late() && self.copies.tally(place).is_unseeded();
+        self.owners_of(place).first().copied().filter(|_| is_unseeded)
     }
 
     fn copies(&self, place: usize) -> u32 {

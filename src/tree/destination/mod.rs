@@ -30,14 +30,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, mkdirat, open, openat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, statat};
 use rustix::io::Errno;
 
 use self::folder_cache::Folders;
 use self::folder_lock::FolderLock;
 use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits, check_attributes};
-use self::room::Space;
 use self::takeover::Attempt;
 use self::trash::Trash;
 use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest, SegmentPlace};
@@ -375,51 +374,6 @@ impl Destination {
     /// The bytes of segments that an earlier attempt had written.
     pub fn resumed_bytes(&self) -> u64 {
         bytes_of(&self.layout, &self.resumed())
-    }
-
-    /// What is missing, and what is free.
-    ///
-    /// # Errors
-    ///
-    /// The file system does not tell.
-    pub fn room(&self) -> Result<Room, DestinationError> {
-        let failed = |cause| DestinationError::at(self.dir.clone(), 0, io::Error::from(cause));
-        let found = fstatvfs(&self.control).map_err(failed)?;
-        let device = fstat(&self.control).map_err(failed)?.st_dev;
-        let block = found.f_frsize.max(1);
-        // Btrfs and others make inodes as they need them, and say 0 for their number.
-        let files = if found.f_files > 0 { found.f_favail } else { u64::MAX };
-        let free = Space { bytes: found.f_bavail.saturating_mul(block), files };
-        Ok(Room { device, free, needed: self.needed(block) })
-    }
-
-    fn needed(&self, block: u64) -> Space {
-        let mut needed = Space::default();
-        let candidates = self.candidates();
-        for segment in self.missing().iter().filter(|&segment| !candidates.contains(segment)) {
-            for extent in self.layout.extents(segment) {
-                let bytes = (extent.bytes as u64).div_ceil(block).saturating_mul(block);
-                needed = needed.and(Space { bytes, files: 0 });
-            }
-        }
-        let state = self.state();
-        for (index, entry) in (0_u32..).zip(&self.manifest.entries) {
-            if matches!(state.found[index as usize], Presence::Kept | Presence::Candidate) {
-                continue;
-            }
-            // What an earlier attempt made of it is there already, if all of it is.
-            let mut segments = self.layout.segments_of(index).map(SegmentId);
-            let is_new = match entry.kind {
-                EntryKind::HardLink { .. } => false,
-                EntryKind::File { .. } if segments.len() > 0 => {
-                    segments.any(|segment| !state.staged.contains(segment))
-                }
-                EntryKind::Folder | EntryKind::File { .. } | EntryKind::Link { .. } => true,
-            };
-            let bytes = if entry.kind == EntryKind::Folder { block } else { 0 };
-            needed = needed.and(Space { bytes, files: is_new.into() });
-        }
-        needed
     }
 
     /// The path of an entry as a user knows it.

@@ -8,8 +8,12 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use crate::config::{Config, IndexKind};
-use crate::manifest::{NodeId, SegmentId};
-use crate::protocol::tracker::{ServiceReply, ServiceRequest, ServiceScratch, requests_max};
+use crate::manifest::{NodeId, SegmentId, SegmentSet};
+use crate::protocol::tracker::dispatcher::Dispatcher;
+use crate::protocol::tracker::peer_state::PeerStage;
+use crate::protocol::tracker::{
+    ServiceReply, ServiceRequest, ServiceScratch, TrackerPhase, requests_max,
+};
 use crate::protocol::{
     CheckResult, Input, LateEntry, Message, Node, Outbox, Output, OwnedEntry, Peer, Registration,
     RequestedSegment, Tracker,
@@ -238,6 +242,20 @@ impl ReorderedRun {
         panic!("the run hangs: {:?}", self.tracker.progress());
     }
 
+    fn dispatcher(&self) -> &Dispatcher {
+        let TrackerPhase::Running(swarm) = &self.tracker.phase else { panic!("all registered") };
+        &swarm.dispatcher
+    }
+
+    /// Segments that a source has read ahead; 0 before the swarm is open.
+    fn ahead(&self, source: NodeId) -> u32 {
+        self.tracker.service().map_or(0, |service| service.swarm.counters().unseeded(source))
+    }
+
+    fn has_unread(&self) -> bool {
+        self.dispatcher().reading.as_ref().is_some_and(|reading| reading.has_unread())
+    }
+
     fn lose(&mut self, node: NodeId) {
         // As the driver does: what was computed before names it.
         while self.tracker.requests_under_way() > 0 {
@@ -327,4 +345,40 @@ fn a_source_reads_no_further_ahead_than_it_may() {
     // What three others were handed, and was not sent, may come to it.
     assert!(ahead_of(20) <= 20 + 3 * 8, "{}", ahead_of(20));
     assert!(ahead_of(2000) > 200, "{}", ahead_of(2000));
+}
+
+#[test]
+fn what_only_peers_that_are_gone_wanted_does_not_count_as_read_ahead() {
+    const SEGMENTS: u32 = 500;
+    for is_lost in [true, false] {
+        let config = Config { read_ahead: 2000, window: 8, ..Config::for_segments_of(1 << 16) };
+        // Rank 1 reads and wants nothing, rank 2 wants the first segments, rank 3 all others.
+        let late = |source, wants: std::ops::Range<u32>| {
+            let mut unwanted = SegmentSet::all_of(SEGMENTS);
+            wants.for_each(|position| unwanted.remove(SegmentId(position)));
+            let name = "tree".into();
+            Registration::Late(LateEntry { name, source, unwanted, ..LateEntry::default() })
+        };
+        let registrations = [late(Some(SEGMENTS), 0..0), late(None, 0..6), late(None, 6..SEGMENTS)];
+        let mut world = ReorderedRun::of(&registrations, config, 1, 7);
+        while world.ahead(NodeId(1)) < 40 {
+            assert!(world.step(), "the source reads ahead");
+        }
+        assert!(world.has_unread());
+        if is_lost {
+            world.lose(NodeId(3));
+        } else {
+            let problem = "disk full".into();
+            world.handle(NodeId(3), Input::Broken { problem });
+            while world.dispatcher().stage(NodeId(3)) < PeerStage::Complete {
+                assert!(world.step(), "it says so");
+            }
+        }
+        // What rank 2 wants comes first, and is all that is left.
+        assert!(world.ahead(NodeId(1)) <= 6, "{}", world.ahead(NodeId(1)));
+        assert!(!world.has_unread());
+        world.run();
+        let outcome = world.tracker.outcome();
+        assert!(outcome.finished[2].is_some(), "{outcome:?}");
+    }
 }

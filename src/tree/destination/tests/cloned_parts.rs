@@ -123,6 +123,28 @@ fn what_one_destination_has_is_cloned_only_to_the_other() {
 }
 
 #[test]
+fn what_shares_the_blocks_of_the_source_needs_no_room() {
+    let dirs = [0; 2].map(|_| tempfile::tempdir().expect("a folder"));
+    let [from, to] = dirs.each_ref().map(tempfile::TempDir::path);
+    let (tree, parts) = plant(from);
+    let rank = CloningRank::new(&tree, &[to]);
+    let needed = |source| {
+        let room = rank.destinations.rooms(source).pop().flatten();
+        room.expect("it tells").bytes_needed()
+    };
+    let (written, cloned) = (needed(None), needed(Some(&rank.source)));
+    assert!(written >= cloned + parts, "{written} and {cloned} bytes");
+    assert!(cloned > 0, "the small file is written");
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else { return };
+    let device = |dir: &Path| dir.metadata().expect("it is there").dev();
+    if device(elsewhere.path()) != device(from) {
+        let rank = CloningRank::new(&tree, &[elsewhere.path()]);
+        let room = |source| rank.destinations.rooms(source);
+        assert_eq!(room(Some(&rank.source)), room(None));
+    }
+}
+
+#[test]
 fn what_is_published_is_what_was_hashed_whatever_becomes_of_the_source() {
     let dirs = [0; 2].map(|_| tempfile::tempdir().expect("a folder"));
     let [from, to] = dirs.each_ref().map(tempfile::TempDir::path);

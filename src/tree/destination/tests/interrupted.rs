@@ -423,11 +423,11 @@ fn a_disk_that_is_too_small_is_refused_before_the_start() {
     // Each has room alone. Who comes first has it.
     let dirs = ["first", "second"].map(|name| enough.0.path().join(name));
     let quick = DestinationOptions { mkdir: true, ..quick() };
-    let filler = to.room().expect("it tells").needed_bytes() * 3 / 2;
+    let filler = to.room(&SegmentSet::default()).expect("it tells").bytes_needed() * 3 / 2;
     let filler = (1 << 20) - usize::try_from(filler).expect("it fits into memory");
     fs::write(enough.0.path().join("filler"), vec![1; filler]).expect("there is room");
     let mut both = Destinations::new(dirs.map(|dir| source.open(&dir, &quick)).into());
-    let lacking = shortages(both.rooms().into_iter().map(|room| ((), room)));
+    let lacking = shortages(both.rooms(None).into_iter().map(|room| ((), room)));
     let errors = both.remove_without_room(&lacking);
     let [error] = &errors[..] else { panic!("{errors:?}") };
     let said = error.to_string();

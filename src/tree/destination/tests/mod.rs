@@ -18,7 +18,7 @@ use crate::verify::merkle;
 
 /// What a destination lacks on a file system that it has for itself.
 fn shortage(to: &Destination) -> Option<String> {
-    let room = to.room().expect("it tells");
+    let room = to.room(&SegmentSet::default()).expect("it tells");
     shortages([((), Some(room))]).pop().flatten().map(|shortage| shortage.to_string())
 }
 
