@@ -278,6 +278,109 @@ fn exit_codes_are_those_that_the_help_states() {
     ends(&change("errors", ["wrong bytes"].as_slice().into()), 1, "1 of 3 runs were incomplete");
 }
 
+/// A tree of moments, in the folder of the plan.
+fn tree_plan() -> tempfile::TempDir {
+    let dir = planned("");
+    fs::create_dir(dir.path().join("trees")).expect("a folder");
+    let engines = ["cp", "rsync", "tar", "lockfree"]
+        .map(|engine| format!("[[contenders]]\nengine = \"{engine}\"\n"));
+    let text = format!(
+        "purpose = \"a test\"\nbudget_s = 100\nrepetitions = {{ least = 1, most = 1 }}\n\
+         [[workloads]]\nname = \"small\"\nshape = \"tree\"\nfiles = 120\nbytes = 3000000\npeers = 3\n\
+         folder = {folder:?}\n\
+         [[contenders]]\nengine = \"stage\"\nstage = {{ workers = [1, 2], segment_bytes = \"16K\" }}\n\
+         [[contenders]]\nname = \"packed\"\nengine = \"stage\"\nswitches = {{ handout = 2 }}\n\
+         stage = {{ compress = \"always\", memory = \"4M\", sync = false }}\n{}",
+        engines.concat(),
+        folder = dir.path().join("trees"),
+    );
+    fs::write(dir.path().join("plan.toml"), text).expect("a small file");
+    dir
+}
+
+fn check_trees(dir: &Path, output: &Output, transport: &str) {
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("it moves segments that are made up"), "{said}");
+    let records = read(dir);
+    let staged =
+        ["stage segment_bytes=16384 workers=1", "stage segment_bytes=16384 workers=2", "packed"];
+    for contender in staged.into_iter().chain(["cp", "rsync", "tar"]) {
+        if said.contains(&format!("`{contender}` is not in PATH")) {
+            continue;
+        }
+        let is_it = |one: &&Record| one.contender == contender;
+        let record = records.iter().find(is_it).unwrap_or_else(|| panic!("{contender}: {said}"));
+        let run = &record.run;
+        assert_eq!((run.files, run.bytes_delivered), (3 * 120, 3 * 3_000_000), "{contender}");
+        assert_eq!((run.peers, run.transport.as_str()), (3, transport), "{contender}");
+        assert!(run.finished_s.iter().skip(1).all(Option::is_some), "{contender}: {run:?}");
+        assert!(run.makespan_s > 0.0 && record.cpu_s > 0.0, "{contender}: {record:?}");
+        assert_eq!(run.verified, staged.contains(&contender), "{contender}");
+        assert_eq!(record.parameters["bytes"], 3_000_000, "{contender}");
+        // A stage reads the tree once, and peers pass it on.
+        let served = run.served_bytes.iter().sum::<u64>();
+        let expected = if run.verified { 2 * 3_000_000 } else { 0 };
+        assert!(served >= expected && (served == 0) == (expected == 0), "{contender}: {run:?}");
+    }
+    assert!(records.iter().any(|one| one.contender == "cp"), "{said}");
+    assert_eq!(records[0].parameters["folder"], dir.join("trees").display().to_string());
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert!(table.contains("Makespan (workload small, peers 3)\n"), "{table}");
+    let left: Vec<_> = fs::read_dir(dir.join("trees")).expect("a folder").flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn trees_are_staged_and_copied_by_threads() {
+    let dir = tree_plan();
+    let output = bench(dir.path(), &[]);
+    check_trees(dir.path(), &output, "local");
+    let compared = Command::new(PROGRAM)
+        .args(["compare", "--figure", "files", "--format", "html"])
+        .arg(dir.path().join("out"))
+        .output();
+    let page = compared.expect("the program starts");
+    assert!(page.status.success(), "{page:?}");
+    assert!(String::from_utf8_lossy(&page.stdout).contains("Delivered files a second"));
+}
+
+#[test]
+fn programs_that_are_missing_are_named_and_skipped() {
+    let dir = tree_plan();
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).expect("a folder");
+    let mut command = Command::new(PROGRAM);
+    command.arg("bench").arg(dir.path().join("plan.toml")).arg("--out").arg(dir.path().join("out"));
+    let output = command.env("PATH", &empty).output().expect("the program starts");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    for program in ["cp", "rsync", "tar"] {
+        assert!(said.contains(&format!("`{program}` is not in PATH: install it")), "{said}");
+    }
+    assert_eq!(read(dir.path()).len(), 3, "only the stages ran");
+}
+
+#[test]
+fn a_tree_without_room_or_folder_is_refused_before_anything_runs() {
+    let dir = tree_plan();
+    let nowhere = dir.path().join("nowhere");
+    let output = bench(dir.path(), &["--folder", nowhere.to_str().expect("a plain name")]);
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let begins = "workload \"small\", 3 peers, 120 files, 2.86 MiB: ";
+    assert!(said.contains(begins) && said.contains("name another folder with --folder"), "{said}");
+    assert!(!dir.path().join("out").join(RECORDS).exists(), "nothing was begun");
+}
+
+#[cfg(feature = "mpi")]
+#[test]
+fn trees_are_staged_and_copied_by_ranks() {
+    let dir = tree_plan();
+    let Some(output) = bench_ranks(dir.path(), 3) else { return };
+    check_trees(dir.path(), &output, "mpi");
+}
+
 /// The program as that many ranks; none where ranks can't be started.
 #[cfg(feature = "mpi")]
 fn bench_ranks(dir: &Path, ranks: u32) -> Option<Output> {

@@ -404,6 +404,9 @@ pub(super) struct BenchArgs {
     /// Folder for the records [default: results/<plan>-<UTC date>-<commit>]
     #[arg(long, value_name = "DIR")]
     pub(super) out: Option<PathBuf>,
+    /// Folder for trees and their copies, instead of the plan's `folder` [default: /dev/shm, or TMPDIR without it]
+    #[arg(long, value_name = "DIR")]
+    pub(super) folder: Option<PathBuf>,
     /// Time for everything, such as 40s or 2h, instead of the plan's `budget_s`
     #[arg(long, value_name = "TIME")]
     pub(super) budget: Option<BudgetTime>,
@@ -464,8 +467,8 @@ pub(super) struct CompareArgs {
     /// [default: mpi-bcast, where both have it]
     #[arg(long, value_name = "NAME", conflicts_with = "history")]
     pub(super) control: Option<String>,
-    /// Figure to compare; may be given several times. Of runs: makespan, rate, segments, bound,
-    /// latency-p50, latency-p99, latency-p999, balance, origin-copies, cpu, cpu-setup, memory. Of the
+    /// Figure to compare; may be given several times. Of runs: makespan, rate, segments, files,
+    /// bound, latency-p50, latency-p99, latency-p999, balance, origin-copies, cpu, cpu-setup, memory. Of the
     /// tracker alone: handouts, service-p99. Of other tools: iteration, message-latency, bandwidth,
     /// message-rate [default: makespan]
     #[arg(long = "figure", value_name = "NAME")]

@@ -14,7 +14,6 @@ use crate::config::ranges::BudgetTime;
 use crate::escape;
 use crate::harness::environment::{Environment, LimitsAt};
 use crate::harness::measured::has_records;
-use crate::harness::plan::PlannedContender;
 use crate::harness::records::{self, Journal, Record, RecordsError};
 use crate::harness::runner::{self, Bench, BenchError, BenchOutcome};
 use crate::harness::workload::BenchScenario;
@@ -35,7 +34,7 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
     if !over_mpi {
         let reading = reading::limited("the plan", REGISTRATION_PATIENCE);
         let plan = match Plan::read(&args.plan, None) {
-            Ok(plan) => with_budget(plan, args),
+            Ok(plan) => with_flags(plan, args),
             Err(error) => return refuse(&error.to_string()),
         };
         drop(reading);
@@ -50,8 +49,10 @@ pub(super) fn bench(args: &BenchArgs) -> u8 {
     refuse(super::NO_MPI)
 }
 
-/// The plan, with the budget of the command line if there is one.
-fn with_budget(plan: Plan, args: &BenchArgs) -> Plan {
+/// The plan, with what the command line has of it.
+fn with_flags(mut plan: Plan, args: &BenchArgs) -> Plan {
+    let trees = plan.scenarios.iter_mut().filter_map(|scenario| scenario.tree.as_mut());
+    trees.for_each(|tree| tree.folder = args.folder.clone().or(tree.folder.take()));
     let budget = args.budget.map_or(plan.budget, BudgetTime::get);
     Plan { budget, ..plan }
 }
@@ -71,11 +72,10 @@ fn writable_out(args: &BenchArgs) -> Result<(), String> {
 
 /// Checks that this process has threads and memory for each workload.
 fn probe(plan: &Plan) -> Result<(), String> {
-    let verify = |one: &PlannedContender| one.switches.verify.unwrap_or_default();
     let threads = |scenario: &BenchScenario| {
         let peers = scenario.workload.peers;
-        let spare = Launch::Threads.core_share(peers).workers();
-        let of_a_peer = plan.contenders.iter().map(|one| verify(one).threads(spare)).max();
+        let share = Launch::Threads.core_share(peers);
+        let of_a_peer = plan.contenders.iter().map(|one| one.threads_of_peer(share)).max();
         (peers + 1, of_a_peer.unwrap_or(0))
     };
     let all = |&(nodes, of_a_peer): &(u32, usize)| nodes as usize * (1 + of_a_peer);
@@ -83,6 +83,7 @@ fn probe(plan: &Plan) -> Result<(), String> {
     let of_trackers = plan.contenders.iter().filter_map(|one| one.switches.tracker_threads);
     threads::probe(nodes, of_a_peer, of_trackers.max().unwrap_or(0))?;
     probe_tracker(plan)?;
+    probe_trees(plan, None)?;
     plan.scenarios.iter().try_for_each(|scenario| {
         scenario.probe(fit::spare_slots(plan, scenario, false)).map_err(|cause| {
             let (name, size) = (&scenario.name, scenario.size());
@@ -96,6 +97,18 @@ fn probe(plan: &Plan) -> Result<(), String> {
 /// Checks that this process has memory for the loads of the tracker.
 fn probe_tracker(plan: &Plan) -> Result<(), String> {
     plan.tracker.as_ref().map_or(Ok(()), fit::tracker).map_err(|error| error.to_string())
+}
+
+/// Checks that there is room for each tree with its copies, where a job of so many ranks beside rank 0 runs it.
+fn probe_trees(plan: &Plan, ranks: Option<u32>) -> Result<(), String> {
+    let is_run =
+        |one: &&BenchScenario| ranks.is_none_or(|ranks| one.peers_of(ranks) == one.workload.peers);
+    plan.scenarios.iter().filter(is_run).try_for_each(|one| {
+        let Some(tree) = &one.tree else { return Ok(()) };
+        let (name, size) = (escape::terminal(&one.name), one.size());
+        let checked = tree.check_room(one.workload.peers);
+        checked.map_err(|error| format!("workload \"{name}\", {size}: {error}"))
+    })
 }
 
 /// Says something that is no error.
@@ -200,7 +213,7 @@ fn measure(
             show::error(&error.to_string());
             return match error {
                 BenchError::Run { .. } => Err(BrokenRun(FAILED)),
-                BenchError::Records(_) => Ok(FAILED),
+                BenchError::Records(_) | BenchError::Tree { .. } => Ok(FAILED),
             };
         }
     };
@@ -258,8 +271,8 @@ mod ranks {
     use mpi::topology::{Communicator as _, SimpleCommunicator};
 
     use super::{
-        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, REFUSED, probe_tracker, refuse, run_plan,
-        runner, show, with_budget, writable_out,
+        BenchArgs, BrokenRun, FAILED, Launch, OK, Plan, REFUSED, probe_tracker, probe_trees,
+        refuse, run_plan, runner, show, with_flags, writable_out,
     };
     use crate::cli::ONE_NODE;
     use crate::cli::over_mpi::{abort, begin, end, initialize};
@@ -292,7 +305,7 @@ mod ranks {
         let text = ranks.share(text);
         drop(begins);
         let plan = Plan::parse(&args.plan, text, Some(ranks.peers()));
-        let plan = plan.map(|plan| with_budget(plan, args));
+        let plan = plan.map(|plan| with_flags(plan, args));
         let (is_root, launch) = (ranks.is_root(), Launch::Ranks(ranks));
         let fits = plan.as_ref().map_or(Ok(true), |plan| fits(plan, &world, &launch));
         let fits = fits.unwrap_or_else(|error| {
@@ -355,8 +368,10 @@ mod ranks {
         }
         let text = Plan::read_text(&args.plan).map_err(|error| error.to_string())?;
         // Only for a plan that is right.
-        Plan::parse(&args.plan, text.clone(), Some(peers))
-            .map_or(Ok(()), |plan| writable_out(args).and_then(|()| probe_tracker(&plan)))?;
+        Plan::parse(&args.plan, text.clone(), Some(peers)).map_or(Ok(()), |plan| {
+            writable_out(args).and_then(|()| probe_tracker(&plan))?;
+            probe_trees(&with_flags(plan, args), Some(peers))
+        })?;
         Ok(text)
     }
 

@@ -65,7 +65,9 @@ fn line(run: &RunBegins<'_>, most: u32, until: &str, name_columns: usize) -> Str
     );
     let RunBegins { workload: (number, all), scenario, contender, .. } = run;
     let (workload, contender) = (name(&scenario.name), name(contender));
-    let (peers, size) = (scenario.workload.peers, size(scenario.segment_bytes as f64));
+    let peers = scenario.workload.peers;
+    let of_tree = scenario.tree.as_ref().map(ToString::to_string);
+    let size = of_tree.unwrap_or_else(|| size(scenario.segment_bytes as f64));
     format!(
         "workload {number}/{all}: {workload}, {peers} peers, {size}: {contender}, {repetition}{until}"
     )

@@ -28,6 +28,7 @@ fn tree_of_files(args: &SynthesizeArgs, dir: &Path) -> u8 {
     let tree = SyntheticTree {
         files: args.files.get(),
         bytes: args.bytes.map_or(0, TreeBytes::get),
+        has_holes: true,
         seed: args.seed.get(),
     };
     if let Err(refusal) = can_make(&tree, dir) {

@@ -9,6 +9,7 @@ mod segment_cache;
 #[cfg(feature = "mpi")]
 mod shared_rank;
 pub mod stage;
+pub mod stage_resources;
 mod tracker_threads;
 mod tree_io;
 mod tree_workers;

@@ -18,10 +18,10 @@ use crate::metrics::trace::{TraceLog, TraceThread, Tracer};
 use crate::metrics::usage::Meter;
 use crate::protocol::tracker::Progress;
 use crate::protocol::{LateEntry, Outcome, Peer, Registration, Tracker};
-use crate::spawn::{self, ThreadError};
+use crate::spawn::{self, Gate, ThreadError};
 use crate::store::{Pool, StoreError};
 use crate::time::Clock;
-use crate::transport::local;
+use crate::transport::local::{self, LocalTransport};
 use crate::transport::{Transport, TransportError};
 use crate::tree::{Destinations, Layout, Manifest, TreeSource};
 use crate::verify::Digest;
@@ -283,42 +283,60 @@ impl Ready {
     }
 }
 
-/// Stages within one process: one source, one rank, any number of destinations.
+/// Stages within one process: each part is a peer with a thread of its own, and one more tracks. What is sent stays in
+/// memory, so that no limit holds it back. Returns what each part did, in their order.
 ///
 /// # Errors
 ///
 /// When it could not begin, or broke off.
-pub fn stage_here(
-    part: StagePart,
+///
+/// # Panics
+///
+/// Without a part.
+pub fn stage_threads(
+    parts: Vec<StagePart>,
     clock: &Clock,
     show: impl FnMut(Progress),
-) -> Result<(Outcome, StagedRank), StageError> {
-    let near = vec![true; NODES_ALONE as usize];
-    let mut tracker = Tracker::new(NODES_ALONE, part.tracker_config(&near), part.seed)
-        .with_service_threads(part.config.tracker_threads);
-    let parkers = [Parker::new(), Parker::new()];
-    let threads = part.tracker_threads(parkers[0].unparker())?;
+) -> Result<(Outcome, Vec<StagedRank>), StageError> {
+    let first = parts.first().expect("there is a part");
+    let nodes = u32::try_from(parts.len() + 1).expect("nodes are numbered in 32 bits");
+    let near = vec![true; parts.len() + 1];
+    let mut tracker = Tracker::new(nodes, first.tracker_config(&near), first.seed)
+        .with_service_threads(first.config.tracker_threads);
+    let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
+    let threads = first.tracker_threads(parkers[0].unparker())?;
+    let has_own_core = first.has_own_core;
+    let ready = (1..).map(NodeId).zip(parts).zip(&parkers[1..]).map(|((node, part), parker)| {
+        part.ready((node, near.clone()), parker, clock)
+    });
+    let ready: Vec<Ready> = ready.collect::<Result<_, _>>()?;
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
-    let [tracker_parker, peer_parker] = parkers;
-    let mut ends = local::connect(unparkers).into_iter();
-    let (Some(mut tracker_end), Some(mut peer_end)) = (ends.next(), ends.next()) else {
-        unreachable!("two ends were asked for");
-    };
-    let node = NodeId(1);
-    let has_own_core = part.has_own_core;
-    let ready = part.ready((node, near), &peer_parker, clock)?;
-    let meter = Meter::default();
+    let mut ends = local::connect(unparkers).into_iter().zip(parkers);
+    let (mut tracker_end, tracker_parker) = ends.next().expect("there is a tracker");
+    let (meter, gate) = (Meter::default(), Gate::default());
     let (tracked, staged) = thread::scope(|scope| {
-        let run = move || ready.run(&mut peer_end, peer_parker, clock);
-        let peer = spawn::start_scoped(scope, "for a peer", run)?;
+        let peer = |(ready, (mut end, parker)): (Ready, (LocalTransport, Parker))| {
+            let gate = &gate;
+            spawn::start_scoped(scope, "for a peer", move || {
+                if !gate.pass() {
+                    return Err(TransportError::BrokenOff);
+                }
+                ready.run(&mut end, parker, clock)
+            })
+        };
+        let peers: Result<Vec<_>, _> = ready.into_iter().zip(ends).map(peer).collect();
+        gate.open(peers.is_ok());
+        let peers = peers?;
         let idle = Idle::new(tracker_parker, tracker_end.wakes(), has_own_core);
         let beside = (threads, None, show);
         let tracked = run_tracker(&mut tracker, &mut tracker_end, idle, (clock, &meter), beside);
-        Ok::<_, ThreadError>((tracked, peer.join().expect("a node does not panic")))
+        let staged = peers.into_iter().map(|peer| peer.join().expect("a node does not panic"));
+        Ok::<_, ThreadError>((tracked, staged.collect::<Vec<_>>()))
     })?;
     let named = |node: NodeId| move |source| JobError { node, source };
     tracked.map_err(named(NodeId::TRACKER))?;
-    let staged = staged.map_err(named(node))?;
+    let staged = (1..).map(NodeId).zip(staged).map(|(node, staged)| staged.map_err(named(node)));
+    let staged: Vec<StagedRank> = staged.collect::<Result<_, _>>()?;
     Ok((tracker.outcome().clone(), staged))
 }
 

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use super::Launch;
 use super::broadcast::{self, Algorithm, BroadcastError, BroadcastJob, Report};
+use super::copying::{Copier, CopyError, CopyProgram, CopyRun, SourceTree};
 use super::plan::PlannedContender;
 use super::switches::ContenderKind;
 use super::workload::BenchScenario;
 use crate::baseline;
+use crate::config::ranges::RepetitionCount;
 use crate::config::{Engine, Verify};
 use crate::driver::job::{self, Inputs, Job, JobError, JobResult};
 use crate::manifest::{PeerInput, SegmentId, SegmentSet, Wanted};
@@ -27,6 +29,8 @@ pub(crate) enum Contender {
         algorithm: fn(&Job) -> Algorithm,
         verify: bool,
     },
+    /// What brings a tree to every peer.
+    Copier(Copier),
     /// Moves nothing, and takes fixed times, one per repetition in turn.
     Mock(Vec<Duration>),
 }
@@ -39,6 +43,10 @@ pub(crate) enum ContenderError {
     Job(#[from] JobError),
     #[error(transparent)]
     Broadcast(#[from] BroadcastError),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     /// Ranks were lost: no collective call can follow.
     #[error("{0}")]
     Lost(String),
@@ -49,8 +57,10 @@ pub(crate) struct RunRequest<'a> {
     pub launch: &'a Launch,
     pub peers: u32,
     pub repetition: u32,
-    /// Started at zero for this run.
-    pub clock: &'a Clock,
+    /// The tree of the workload, if it is one, for rank 0 or the only process.
+    pub source: Option<&'a SourceTree>,
+    /// How long one process waits for another.
+    pub limit: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,6 +73,14 @@ pub(crate) enum Unfit {
     NotForAll,
     #[error("it needs MPI ranks: start mpiswarm with mpirun")]
     NoRanks,
+    #[error("it copies trees: use a workload of the shape `tree`")]
+    NoTree,
+    #[error("it moves segments that are made up: use a workload of another shape than `tree`")]
+    OnlySegments,
+    #[error("`{0}` is not in PATH: install it")]
+    NoProgram(CopyProgram),
+    #[error("it copies within one host: start all ranks on one")]
+    SeveralHosts,
 }
 
 impl Contender {
@@ -72,6 +90,9 @@ impl Contender {
         launch: &Launch,
     ) -> Result<Self, Unfit> {
         let kind = entry.engine;
+        if scenario.tree.is_some() {
+            return Self::of_tree(entry, launch);
+        }
         let may_have_owners = kind == ContenderKind::Neighbours;
         if may_have_owners && scenario.workload.wanted != Wanted::All {
             return Err(Unfit::NotForAll);
@@ -85,6 +106,10 @@ impl Contender {
             ContenderKind::Lockfree => Self::Swarm(Engine::Lockfree),
             ContenderKind::Mutex => Self::Swarm(Engine::Mutex),
             ContenderKind::Mock => Self::Mock(entry.times.clone()),
+            ContenderKind::Stage
+            | ContenderKind::Cp
+            | ContenderKind::Rsync
+            | ContenderKind::Tar => return Err(Unfit::NoTree),
             ContenderKind::MpiBcast | ContenderKind::MpiBcastSegments
                 if launch.peers().is_none() =>
             {
@@ -105,20 +130,62 @@ impl Contender {
         })
     }
 
-    /// Runs the job once. Collective; rank 0, or the only process, gets the result.
-    pub(crate) fn run(&self, job: &Job, request: &RunRequest<'_>) -> RunResult {
+    fn of_tree(entry: &PlannedContender, launch: &Launch) -> Result<Self, Unfit> {
+        if let Some(program) = entry.engine.program() {
+            if launch.has_links() {
+                return Err(Unfit::SeveralHosts);
+            }
+            let is_there = program.is_installed();
+            let copier = is_there.then_some(Self::Copier(Copier::Program(program)));
+            return copier.ok_or(Unfit::NoProgram(program));
+        }
+        if entry.engine == ContenderKind::Stage {
+            return Ok(Self::Copier(Copier::Staging(entry.staging())));
+        }
+        let is_mock = entry.engine == ContenderKind::Mock;
+        is_mock.then(|| Self::Mock(entry.times.clone())).ok_or(Unfit::OnlySegments)
+    }
+
+    /// Whether it is another program.
+    pub(crate) fn is_program(&self) -> bool {
+        matches!(self, Self::Copier(Copier::Program(_)))
+    }
+
+    /// Runs the job once. Collective; rank 0, or the only process, gets the result. `clock` was started at zero for
+    /// it.
+    pub(crate) fn run(&self, job: &Job, request: &RunRequest<'_>, clock: &Clock) -> RunResult {
         match self {
-            Self::Swarm(engine) => swarm(*engine, job, request),
+            Self::Swarm(engine) => swarm(*engine, job, request, clock),
             Self::Broadcast { algorithm, verify } => {
-                broadcast(algorithm(job), *verify, job, request)
+                broadcast(algorithm(job), *verify, job, request, clock)
+            }
+            Self::Copier(copier) => {
+                let &RunRequest { launch, peers, source, limit, .. } = request;
+                let share = launch.core_share(peers);
+                let (seed, meter, compares) = (job.seed, &job.meter, request.compares());
+                let run = CopyRun { copier, source, peers, share, seed, compares, limit, meter };
+                Ok(run.run(launch, clock)?)
             }
             Self::Mock(times) => Ok(Some(mock(times, job, request))),
         }
     }
 }
 
-fn swarm(engine: Engine, job: &Job, request: &RunRequest<'_>) -> RunResult {
-    let &RunRequest { launch, peers, clock, .. } = request;
+impl RunRequest<'_> {
+    /// Whether copies are compared with their source afterwards: in runs that do not count, which a budget may end,
+    /// and in the first that does.
+    fn compares(&self) -> bool {
+        self.repetition == 0 || self.is_warm_up()
+    }
+
+    // Warm-up runs count down from the highest number, and repetitions have at most 20 bits.
+    fn is_warm_up(&self) -> bool {
+        self.repetition > RepetitionCount::MOST
+    }
+}
+
+fn swarm(engine: Engine, job: &Job, request: &RunRequest<'_>, clock: &Clock) -> RunResult {
+    let &RunRequest { launch, peers, .. } = request;
     Ok(match (launch, engine) {
         (Launch::Threads, Engine::Lockfree) => {
             Some(job::run_threads(job, peers + 1, clock, |_| ())?)
@@ -137,7 +204,13 @@ fn swarm(engine: Engine, job: &Job, request: &RunRequest<'_>) -> RunResult {
     })
 }
 
-fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest<'_>) -> RunResult {
+fn broadcast(
+    algorithm: Algorithm,
+    verify: bool,
+    job: &Job,
+    request: &RunRequest<'_>,
+    clock: &Clock,
+) -> RunResult {
     let inputs = match &job.inputs {
         Inputs::Made(inputs) => &inputs[..],
         Inputs::Folder(_) => &[],
@@ -154,12 +227,10 @@ fn broadcast(algorithm: Algorithm, verify: bool, job: &Job, request: &RunRequest
     };
     let report = match request.launch {
         Launch::Threads => {
-            Some(broadcast::run_threads(&broadcast, algorithm, request.peers + 1, request.clock)?)
+            Some(broadcast::run_threads(&broadcast, algorithm, request.peers + 1, clock)?)
         }
         #[cfg(feature = "mpi")]
-        Launch::Ranks(ranks) => {
-            broadcast::run_rank(&broadcast, algorithm, &ranks.world, request.clock)?
-        }
+        Launch::Ranks(ranks) => broadcast::run_rank(&broadcast, algorithm, &ranks.world, clock)?,
     };
     let wanted = inputs.iter().map(|input| input.wanted.len() as u64).sum();
     Ok(report.map(|report| ended(&broadcast, report, wanted)))

@@ -76,7 +76,7 @@ mod ranks {
         let peers = u32::try_from(world.size() - 1).expect("a job has ranks");
         let needs = plan.scenarios.iter().map(|scenario| {
             // It is not run.
-            if scenario.workload.peers != peers {
+            if scenario.workload.peers != scenario.peers_of(peers) {
                 return 0;
             }
             let spare = spare_slots(plan, scenario, has_links);

@@ -2,7 +2,7 @@
 //! record of every run, and the limits of the machine.
 //!
 //! - `plan`, `workload`, `switches`: what is to be run.
-//! - `contender`, [`broadcast`], `launch`: what runs, and where.
+//! - `contender`, [`broadcast`], `copying`, `launch`: what runs, and where.
 //! - `runner`: in which order and how often.
 //! - [`environment`], [`records`], `results`: what is kept. `measured` makes it a set of runs, which
 //!   `report::compare` shows.
@@ -13,6 +13,7 @@
 
 pub mod broadcast;
 pub(crate) mod contender;
+pub(crate) mod copying;
 #[cfg(test)]
 mod docs;
 pub mod environment;

@@ -1,5 +1,6 @@
 //! The kinds of contenders, and which overrides each of them takes.
 
+use super::copying::CopyProgram;
 use crate::config::{OVERRIDES, Overrides, Values, Verify, choice};
 
 choice! {
@@ -21,6 +22,14 @@ choice! {
         Circulant = "circulant",
         /// Holders that choose among a few neighbours, without a tracker.
         Neighbours = "neighbours",
+        /// A tree, as `mpiswarm stage` brings it.
+        Stage = "stage",
+        /// A tree, by `cp -a`.
+        Cp = "cp",
+        /// A tree, by `rsync -a`.
+        Rsync = "rsync",
+        /// A tree, by `tar` through a pipe.
+        Tar = "tar",
         /// No bytes and fixed times, for testing the harness.
         Mock = "mock",
     }
@@ -36,8 +45,19 @@ impl ContenderKind {
             | Self::Binomial
             | Self::Circulant
             | Self::Neighbours => true,
-            Self::Lockfree | Self::Mutex | Self::Mock => false,
+            Self::Lockfree
+            | Self::Mutex
+            | Self::Stage
+            | Self::Cp
+            | Self::Rsync
+            | Self::Tar
+            | Self::Mock => false,
         }
+    }
+
+    /// The program that it is, if it is one: it has its name.
+    pub(crate) fn program(self) -> Option<CopyProgram> {
+        self.name().parse().ok()
     }
 
     /// Whether it takes an override of that name.
@@ -50,7 +70,9 @@ impl ContenderKind {
             | Self::Binomial
             | Self::Circulant
             | Self::Neighbours => switch == "verify",
-            Self::Mutex | Self::Mock => false,
+            // Its digests are not known before it begins, it always verifies, and has one kind of memory.
+            Self::Stage => !["decide", "verify", "buffers"].contains(&switch),
+            Self::Mutex | Self::Cp | Self::Rsync | Self::Tar | Self::Mock => false,
         }
     }
 
@@ -117,6 +139,8 @@ mod tests {
             (ContenderKind::Lockfree, "decide = \"peers\"\nselection = \"random\""),
             (ContenderKind::Circulant, "tracker_threads = 1"),
             (ContenderKind::Binomial, "verify = \"pool\""),
+            (ContenderKind::Stage, "decide = \"peers\""),
+            (ContenderKind::Rsync, "window = 4"),
         ];
         insta::assert_snapshot!(wrong.map(refused).join("\n"));
         assert_eq!(ContenderKind::Mutex.check(&Overrides::default()), Ok(()));

@@ -1,35 +1,40 @@
 //! Workloads as a plan writes them, and the scenarios that follow.
 
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use super::copying::TreeWorkload;
 use crate::config::ranges::{
-    FileBytes, Files, MeasuredSegments, Peers, Seed, SegmentBytes, ThreadNodes,
+    FileBytes, Files, MeasuredSegments, Peers, Seed, SegmentBytes, ThreadNodes, TreeBytes,
 };
-use crate::config::{Sweep, TooMany, spread};
+use crate::config::{Sweep, TooMany, choice, spread};
 use crate::driver::prepare::slot_bytes;
 #[cfg(feature = "mpi")]
 use crate::manifest::NodeId;
 use crate::manifest::{Owners, Popularity, Wanted, Workload, WorkloadError};
 use crate::report::units::segments;
 use crate::store::{Store, StoreError};
+use crate::tree::SyntheticTree;
 
 // Peers of a workload that names none, where no MPI job fixes the number.
 // A few threads run on any machine. Chosen, not tuned.
 const PEERS: u32 = 4;
 
-/// Who has the files and who wants them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Shape {
-    /// Peer 1 owns every file, all others want all of them.
-    Broadcast,
-    /// Files are assigned round-robin, and everybody wants all that it lacks: the classic exercise.
-    AllToAll,
-    /// Files are assigned round-robin, and everybody wants half of all, drawn so that `file<k>` has a
-    /// weight of 1/k.
-    Zipf,
+choice! {
+    /// Who has the files and who wants them.
+    pub(crate) enum Shape {
+        /// Peer 1 owns every file, all others want all of them.
+        Broadcast = "broadcast",
+        /// Files are assigned round-robin, and everybody wants all that it lacks: the classic exercise.
+        AllToAll = "all-to-all",
+        /// Files are assigned round-robin, and everybody wants half of all, drawn so that `file<k>` has a
+        /// weight of 1/k.
+        Zipf = "zipf",
+        /// Real files and folders, made from the seed, of which every peer gets a copy.
+        Tree = "tree",
+    }
 }
 
 /// A workload of a plan. `segment_bytes` and `peers` may be lists.
@@ -42,15 +47,20 @@ pub(crate) struct WorkloadPlan {
     peers: Option<Sweep<Peers>>,
     #[serde(default)]
     files: Files,
-    segments: MeasuredSegments,
+    /// Of each file; not of a tree.
+    segments: Option<MeasuredSegments>,
     /// A file is at most this long: with large segments it has fewer of them.
     file_bytes_max: Option<FileBytes>,
-    /// Payload of a segment; 0 moves the hash alone.
-    segment_bytes: Sweep<SegmentBytes>,
+    /// Payload of a segment; 0 moves the hash alone. Not of a tree.
+    segment_bytes: Option<Sweep<SegmentBytes>>,
     /// Owners of each file, where files are assigned round-robin.
     owners: Option<Peers>,
     /// Files that each peer wants of those it lacks.
     wanted: Option<Files>,
+    /// Of all files of a tree.
+    bytes: Option<TreeBytes>,
+    /// Where a tree and its copies lie, each with a name of its own; by default in memory.
+    folder: Option<PathBuf>,
     #[serde(default)]
     seed: Seed,
 }
@@ -67,6 +77,10 @@ pub(crate) enum ScenarioError {
         most = ThreadNodes::MOST - 1
     )]
     Threads { peers: u32 },
+    #[error("the shape `{shape}` has no `{field}`: leave it out")]
+    Foreign { shape: Shape, field: &'static str },
+    #[error("the shape `{shape}` needs `{field}`: add it")]
+    Lacking { shape: Shape, field: &'static str },
 }
 
 /// One workload: which every contender runs.
@@ -77,6 +91,8 @@ pub(crate) struct BenchScenario {
     pub shape: Shape,
     pub workload: Workload,
     pub segment_bytes: usize,
+    /// What is copied, where that is a tree; nothing of `workload` but its peers, files and seed counts then.
+    pub tree: Option<TreeWorkload>,
 }
 
 impl WorkloadPlan {
@@ -86,15 +102,55 @@ impl WorkloadPlan {
         &self,
         ranks: Option<u32>,
     ) -> Result<Vec<BenchScenario>, ScenarioError> {
-        let sizes = vec![(ranks.unwrap_or(PEERS), 0)];
+        self.check_fields()?;
+        let tree = self.tree();
+        let segment_bytes = tree.as_ref().map_or(0, TreeWorkload::segment_bytes);
+        // As `peers_of` has it.
+        let peers = ranks.map_or(PEERS, |ranks| ranks + u32::from(tree.is_some()));
+        let sizes = vec![(peers, segment_bytes)];
         let sizes = spread(sizes, self.peers.as_ref(), |one, peers| one.0 = peers.get())?;
-        let sizes = spread(sizes, Some(&self.segment_bytes), |one, bytes| one.1 = bytes.get())?;
+        let sizes = spread(sizes, self.segment_bytes.as_ref(), |one, bytes| one.1 = bytes.get())?;
         let threads = if ranks.is_none() { sizes.iter().map(|one| one.0).max() } else { None };
         if let Some(peers) = threads.filter(|&peers| peers >= ThreadNodes::MOST) {
             return Err(ScenarioError::Threads { peers });
         }
-        let scenario = |(peers, bytes)| self.scenario(peers, bytes).map_err(ScenarioError::from);
+        let scenario = |(peers, bytes)| -> Result<_, ScenarioError> {
+            let made = self.scenario(peers, bytes)?;
+            Ok(BenchScenario { tree: tree.clone(), ..made })
+        };
         sizes.into_iter().map(scenario).collect()
+    }
+
+    /// Whether it has what its shape needs, and nothing else.
+    fn check_fields(&self) -> Result<(), ScenarioError> {
+        let (shape, is_tree) = (self.shape, self.shape == Shape::Tree);
+        // Each with whether it is there, and whether it has to be.
+        let of_segments = [
+            ("segments", self.segments.is_some(), true),
+            ("segment_bytes", self.segment_bytes.is_some(), true),
+            ("file_bytes_max", self.file_bytes_max.is_some(), false),
+            ("owners", self.owners.is_some(), false),
+            ("wanted", self.wanted.is_some(), false),
+        ];
+        let of_tree =
+            [("bytes", self.bytes.is_some(), true), ("folder", self.folder.is_some(), false)];
+        let (of_tree, of_segments) = (of_tree.as_slice(), of_segments.as_slice());
+        let (own, foreign) = if is_tree { (of_tree, of_segments) } else { (of_segments, of_tree) };
+        if let Some(&(field, ..)) = foreign.iter().find(|(_, is_there, _)| *is_there) {
+            return Err(ScenarioError::Foreign { shape, field });
+        }
+        match own.iter().find(|(_, is_there, is_needed)| *is_needed && !is_there) {
+            Some(&(field, ..)) => Err(ScenarioError::Lacking { shape, field }),
+            None => Ok(()),
+        }
+    }
+
+    fn tree(&self) -> Option<TreeWorkload> {
+        let (files, seed) = (self.files.get(), self.seed.get());
+        // Without holes, which only some contenders skip: all move the same bytes.
+        let tree = |bytes| SyntheticTree { files, bytes, has_holes: false, seed };
+        let bytes = self.bytes.filter(|_| self.shape == Shape::Tree)?;
+        Some(TreeWorkload { tree: tree(bytes.get()), folder: self.folder.clone() })
     }
 
     fn scenario(&self, peers: u32, segment_bytes: usize) -> Result<BenchScenario, WorkloadError> {
@@ -104,7 +160,9 @@ impl WorkloadPlan {
         let drawn =
             |default| self.wanted.map_or(default, |wanted| Wanted::Drawn(least_one(wanted.get())));
         let (owners, wanted, popularity) = match self.shape {
-            Shape::Broadcast => (Owners::First, drawn(Wanted::All), Popularity::Uniform),
+            Shape::Broadcast | Shape::Tree => {
+                (Owners::First, drawn(Wanted::All), Popularity::Uniform)
+            }
             Shape::AllToAll => (dealt, drawn(Wanted::All), Popularity::Uniform),
             Shape::Zipf => (dealt, drawn(Wanted::Drawn(half)), Popularity::Zipf(1.0)),
         };
@@ -118,25 +176,57 @@ impl WorkloadPlan {
             seed: self.seed.get(),
         };
         workload.check()?;
-        Ok(BenchScenario { name: self.name.clone(), shape: self.shape, workload, segment_bytes })
+        let (name, shape) = (self.name.clone(), self.shape);
+        Ok(BenchScenario { name, shape, workload, segment_bytes, tree: None })
     }
 
     fn segments_of(&self, segment_bytes: usize) -> u32 {
         let fitting = self.file_bytes_max.map_or(u64::MAX, |bytes| {
             (bytes.get() / u64::try_from(segment_bytes.max(1)).unwrap_or(u64::MAX)).max(1)
         });
-        u32::try_from(fitting).unwrap_or(u32::MAX).min(self.segments.get())
+        let segments = self.segments.map_or(0, MeasuredSegments::get);
+        u32::try_from(fitting).unwrap_or(u32::MAX).min(segments)
     }
 }
 
 impl BenchScenario {
     /// What identifies it beside its name, for people: `4 peers, segments of 64 KiB`.
     pub(crate) fn size(&self) -> String {
-        format!("{} peers, {}", self.workload.peers, segments(self.segment_bytes))
+        let moved = self.tree.as_ref().map(ToString::to_string);
+        let moved = moved.unwrap_or_else(|| segments(self.segment_bytes));
+        format!("{} peers, {moved}", self.workload.peers)
+    }
+
+    /// How many peers a job has for it, which has so many ranks beside rank 0: of a tree that has a copy, too.
+    pub(crate) fn peers_of(&self, ranks: u32) -> u32 {
+        ranks + u32::from(self.tree.is_some())
+    }
+
+    /// What identifies it beside its name, as records have it.
+    pub(crate) fn parameters(&self) -> serde_json::Map<String, serde_json::Value> {
+        let Workload { files, segments, owners, wanted, .. } = &self.workload;
+        let mut parameters = serde_json::Map::new();
+        let mut add = |name: &str, value| drop(parameters.insert(name.to_owned(), value));
+        add("shape", self.shape.name().into());
+        add("files", (*files).into());
+        if let Some(tree) = &self.tree {
+            add("bytes", tree.tree.bytes.into());
+            // A disk is another thing than memory.
+            add("folder", tree.folder().to_string_lossy().into());
+        } else {
+            add("owners", owners.to_string().into());
+            add("wanted", wanted.to_string().into());
+            add("segments_per_file", (*segments).into());
+        }
+        parameters
     }
 
     /// Checks that one process has memory for all its peers, each with `spare` slots.
     pub(crate) fn probe(&self, spare: usize) -> Result<(), StoreError> {
+        if self.tree.is_some() {
+            // A stage keeps itself to a part of what there is.
+            return Ok(());
+        }
         let inputs = usize::try_from(self.workload.input_bytes()).unwrap_or(usize::MAX);
         Store::probe(1, inputs)?;
         let held = usize::try_from(self.workload.segments_held()).unwrap_or(usize::MAX);
@@ -147,6 +237,9 @@ impl BenchScenario {
     /// Bytes of memory that one rank needs: all inputs, and its own segments with `spare` slots.
     #[cfg(feature = "mpi")]
     pub(crate) fn rank_bytes(&self, node: NodeId, spare: usize) -> u64 {
+        if self.tree.is_some() {
+            return 0;
+        }
         let held = match node {
             NodeId::TRACKER => 0,
             peer => usize::try_from(self.workload.segments_held_by(peer)).unwrap_or(usize::MAX),
@@ -201,6 +294,25 @@ mod tests {
         let zipf = of("zipf", "").workload;
         assert_eq!(zipf.popularity, Popularity::Zipf(1.0));
         assert_eq!(zipf.wanted, Wanted::Drawn(NonZeroU32::new(3).expect("not zero")));
+    }
+
+    #[test]
+    fn of_a_tree_every_rank_is_a_peer_and_shapes_have_their_own_fields() {
+        let text = "name = \"w\"\nshape = \"tree\"\nfiles = 100\nbytes = \"1G\"\n";
+        let tree = &scenarios(text, Some(3))[0];
+        assert_eq!((tree.workload.peers, tree.peers_of(3), tree.segment_bytes), (4, 4, 1 << 20));
+        assert_eq!(tree.size(), "4 peers, 100 files, 1 GiB");
+        assert_eq!(scenarios(text, None)[0].workload.peers, PEERS);
+        let said = |text: &str| {
+            let plan: WorkloadPlan = toml::from_str(text).expect("a workload");
+            plan.scenarios(None).expect_err("it is wrong").to_string()
+        };
+        let more = said(&format!("{text}segment_bytes = 1\n"));
+        assert_eq!(more, "the shape `tree` has no `segment_bytes`: leave it out");
+        let less = said("name = \"w\"\nshape = \"tree\"\n");
+        assert_eq!(less, "the shape `tree` needs `bytes`: add it");
+        let less = said("name = \"w\"\nshape = \"all-to-all\"\nsegments = 1\n");
+        assert_eq!(less, "the shape `all-to-all` needs `segment_bytes`: add it");
     }
 
     #[test]

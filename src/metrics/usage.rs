@@ -8,7 +8,7 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 use rustix::time::{ClockId, clock_gettime};
 
-/// What this process used: since its start, or between two moments.
+/// What this process used, and programs that it ran: since its start, or between two moments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Processor time in user mode, over all threads.
@@ -27,10 +27,21 @@ impl Usage {
         self.user + self.system
     }
 
-    /// What this process has used until now; all zeros where the system doesn't tell.
-    // `getrusage` and not `/proc`: one system call, all threads, those that have ended included.
+    /// What this process has used until now, and the programs that it ran and waited for; all zeros where the system
+    /// doesn't tell.
     pub fn now() -> Self {
-        let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        let [own, others] = [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN].map(Self::of);
+        Self {
+            user: own.user + others.user,
+            system: own.system + others.system,
+            voluntary_switches: own.voluntary_switches + others.voluntary_switches,
+            involuntary_switches: own.involuntary_switches + others.involuntary_switches,
+        }
+    }
+
+    // `getrusage` and not `/proc`: one system call, all threads, those that have ended included.
+    fn of(who: UsageWho) -> Self {
+        let Ok(usage) = getrusage(who) else {
             return Self::default();
         };
         let count = |count: std::ffi::c_long| u64::try_from(count).unwrap_or(0);

@@ -46,7 +46,7 @@ pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};
 pub use file_roots::{FileRoots, root_in_source, root_of_file, roots_of_files};
 pub use identity::FileIdentity;
 pub use layout::{Extent, Layout, SegmentPlace};
-pub use list::{ListOptions, Listed, default_segment_bytes, list};
+pub use list::{ListOptions, Listed, default_segment_bytes, list, segment_bytes_of};
 pub use manifest_file::{ManifestFileError, ManifestLineError, StoredManifest, manifest_file_name};
 pub use merged_lists::{NameClash, OwnEntries, merge_lists};
 pub use name_filter::{FilterRule, FilterVerdict, NameFilter, Pattern};

@@ -47,12 +47,14 @@ const FOLDER_MODES: [u32; 6] =
 
 /// A tree: log-normal sizes, nested folders, links, holes, odd modes and times. Its content does not
 /// compress. Equal numbers give equal trees, times included.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SyntheticTree {
     /// Files, beside hard links.
     pub files: u32,
     /// Their bytes in all, holes included.
     pub bytes: u64,
+    /// Whether large files may have holes, as a quarter of them then do.
+    pub has_holes: bool,
     /// Decides all else.
     pub seed: u64,
 }
@@ -143,7 +145,8 @@ impl SyntheticTree {
             let bytes = until.saturating_sub(end);
             end = end.max(until);
             let folder = &folders[pick(random, folders.len())];
-            let is_sparse = bytes >= SPARSE_BYTES_MIN && pick(random, 4) == 0;
+            // Drawn in any case: names and sizes are the same with holes and without.
+            let is_sparse = bytes >= SPARSE_BYTES_MIN && pick(random, 4) == 0 && self.has_holes;
             let path = folder.join(name("file", number, random));
             files.push(PlannedFile { path, bytes, seed: random.next_u64(), is_sparse });
         }

@@ -29,16 +29,17 @@ use rayon::prelude::*;
 
 use super::stage_args::StageArgs;
 use super::{FAILED, REFUSED, interrupt, runs_over_mpi, show as terminal, trace_output, writable};
-use crate::config::ranges::Threads;
+use crate::config::ranges::{MemoryBytes, Threads};
 use crate::config::{Config, RateLimits};
-use crate::driver::stage::{StagePart, stage_here};
+use crate::driver::stage::{StagePart, stage_threads};
+use crate::driver::stage_resources::{default_memory, default_workers};
 use crate::escape;
 use crate::harness;
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
-use crate::metrics::cores::{CoreShare, Cores, WORKERS_MAX};
+use crate::metrics::cores::{CoreShare, Cores};
 use crate::metrics::trace::TraceLog;
 use crate::spawn;
-use crate::store::{available_bytes, remove_left_over};
+use crate::store::remove_left_over;
 use crate::time::Clock;
 use crate::tree::{
     Destination, DestinationOptions, Destinations, Layout, LockedFolder, Manifest, SegmentDigest,
@@ -51,25 +52,6 @@ use folder_locks::FolderLocks;
 use node_report::{NodeReport, swarm_errors};
 use source_list::SourceList;
 use staged_tree::StagedTree;
-
-/// Memory of all ranks of a host for segments, bytes, at most, where `--memory` is not given.
-// A gigabyte holds many more segments than are under way; a quarter leaves the rest to the page cache, which
-// staging needs as much.
-const MEMORY_MOST: u64 = 1 << 30;
-
-/// Memory of one rank for segments, bytes, where that holds `SLOTS_ENOUGH` of them.
-// All of it is touched before the first byte moves, and a segment that left it is read again from the page
-// cache. A virtual machine whose free memory went back to its host touches 0.4 GB/s: there 256 MiB for each of
-// eight ranks took 2.4 s longer than with memory at hand, 64 MiB 0.3 s.
-const MEMORY_OF_RANK: u64 = 64 << 20;
-
-/// How many segments a rank has memory for, where the limits of its host allow it.
-// Several times what is under way, also with the largest segments.
-const SLOTS_ENOUGH: u64 = 128;
-
-/// Threads of a rank that read, hash and write, at least.
-// Two: one hashes while the other waits for a disk.
-const WORKERS_LEAST: usize = 2;
 
 /// The exit code of a stage.
 pub(super) fn stage(args: &StageArgs) -> u8 {
@@ -215,22 +197,6 @@ fn overlap(sources: &[PathBuf], dirs: &[PathBuf]) -> Option<String> {
     None
 }
 
-/// Memory for segments of this rank, bytes.
-fn memory_bytes(args: &StageArgs, ranks_here: usize, segment_bytes: u64) -> u64 {
-    let most = MEMORY_MOST.min(available_bytes() / 4) / ranks_here.max(1) as u64;
-    let enough = MEMORY_OF_RANK.max(SLOTS_ENOUGH * segment_bytes);
-    args.memory.map_or(enough.min(most), |memory| memory.get())
-}
-
-/// Threads of this rank that read, hash and write, unless `--workers` says: its share of the cores, less the one that
-/// talks to other ranks; one rank alone talks to nobody.
-// A thread that waits for its disk needs no core. So there is one for each destination, and one that hashes
-// meanwhile.
-fn workers(share: CoreShare, is_alone: bool, destinations: usize) -> usize {
-    let spare = if is_alone { share.cores() } else { share.workers() };
-    spare.max(destinations.saturating_add(1)).clamp(WORKERS_LEAST, WORKERS_MAX)
-}
-
 /// What one rank does: open its destinations, take part, report.
 struct RankSetup {
     manifest: Arc<Manifest>,
@@ -292,9 +258,9 @@ impl RankSetup {
 
     fn part(self, args: &StageArgs, needed: SegmentSet, at: &HostShare) -> (StagePart, NodeReport) {
         let share = CoreShare::new(&at.cores, at.ranks_here);
-        let by_default = workers(share, at.is_alone, self.destinations.count());
-        let workers = args.workers.map_or(by_default, Threads::get);
+        let by_default = default_workers(share, at.is_alone, self.destinations.count());
         let segment_bytes = self.layout.segment_bytes();
+        let memory = default_memory(at.ranks_here, segment_bytes as u64);
         let config = config(args, segment_bytes, at.has_links || at.lowest.is_limited());
         let part = StagePart {
             config: config.waiting_for(at.lowest, segment_bytes),
@@ -307,8 +273,8 @@ impl RankSetup {
             destinations: self.destinations,
             needed,
             seed: args.shared.seed.get(),
-            memory_bytes: memory_bytes(args, at.ranks_here, segment_bytes as u64),
-            workers,
+            memory_bytes: args.memory.map_or(memory, MemoryBytes::get),
+            workers: args.workers.map_or(by_default, Threads::get),
             has_own_core: share.has_own_core(),
             trace: args.trace.as_ref().map(|_| TraceLog::default()),
         };
@@ -380,7 +346,9 @@ fn stage_locally(args: &StageArgs) -> u8 {
     let ended = if part.is_done() {
         Ok((None, part.finish()))
     } else {
-        stage_here(part, &clock, progress).map(|(outcome, staged)| (Some(outcome), staged))
+        stage_threads(vec![part], &clock, progress).map(|(outcome, staged)| {
+            (Some(outcome), staged.into_iter().next().expect("one part was given"))
+        })
     };
     match ended {
         Ok((outcome, staged)) => {
@@ -404,21 +372,5 @@ fn stage_locally(args: &StageArgs) -> u8 {
             terminal::error(&error.to_string());
             FAILED
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn there_is_a_thread_for_each_disk_and_one_that_hashes_within_the_usual_bounds() {
-        // A rank that shares its core with others.
-        let none = CoreShare::default();
-        let of = |destinations| workers(none, false, destinations);
-        assert_eq!([0, 1, 2, 3, 7, 8, usize::MAX].map(of), [2, 2, 3, 4, 8, 8, WORKERS_MAX]);
-        let all = CoreShare::new(&Cores::mine(), 1);
-        let own = all.cores().clamp(WORKERS_LEAST, WORKERS_MAX);
-        assert_eq!(workers(all, true, 1), own, "cores count where there are more");
     }
 }

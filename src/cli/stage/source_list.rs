@@ -10,11 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::super::limit_rate::{self, segment_bytes_most};
 use super::super::stage_args::StageArgs;
 use super::{config, listing_progress, terminal};
-use crate::config::ranges::TreeSegmentBytes;
-use crate::config::{Compress, RateLimits};
-use crate::driver::stage::{slots_least, slots_to_compress};
+use crate::config::RateLimits;
+use crate::config::ranges::{Threads, TreeSegmentBytes};
+use crate::driver::stage_resources::slots_needed;
 use crate::manifest::SegmentId;
-use crate::metrics::cores::WORKERS_MAX;
 use crate::tree::{
     FileIdentity, Layout, ListError, ListOptions, Listed, Manifest, SegmentDigest, StoredManifest,
     TreePath, TreeSource, list, roots_of_files,
@@ -59,17 +58,8 @@ impl SourceList {
 
 /// Segments that a rank must have memory for.
 fn slots(args: &StageArgs, segment_bytes: usize, has_links: bool) -> u64 {
-    let config = config(args, segment_bytes, has_links);
-    // Each rank has its own number of workers by default.
-    let workers = args.workers.map_or(WORKERS_MAX, |workers| workers.get());
-    let compresses = match args.compress {
-        Compress::Never => false,
-        // Within a host nothing is compressed.
-        Compress::Auto => has_links,
-        Compress::Always => true,
-    };
-    let beside = if compresses { slots_to_compress(&config, workers) } else { 0 };
-    (slots_least(&config) + beside) as u64
+    let workers = args.workers.map(Threads::get);
+    slots_needed(&config(args, segment_bytes, has_links), args.compress, workers, has_links)
 }
 
 /// How the sources are listed, and cut into segments.

@@ -22,6 +22,7 @@ use super::records::{
 };
 use super::tracker_load::TrackerCase;
 use super::tracker_run::{self, TrackerRecord};
+use super::workload::Shape;
 use crate::config::{CounterKind, IndexKind, Verify};
 use crate::escape;
 use crate::manifest::read_bounded;
@@ -44,7 +45,8 @@ const LINKS_BYTES_MAX: u64 = 1 << 16;
 // Both hold a plan's text, which has a bound, and limits for each size of segment.
 const FACTS_BYTES_MAX: u64 = 16 << 20;
 // The parameters of a record that belong to the workload; the others are the contender's switches.
-const OF_WORKLOAD: [&str; 5] = ["shape", "owners", "wanted", "files", "segments_per_file"];
+const OF_WORKLOAD: [&str; 7] =
+    ["shape", "owners", "wanted", "files", "segments_per_file", "bytes", "folder"];
 
 pub(crate) fn has_records(dir: &Path) -> bool {
     dir.join(RECORDS).is_file()
@@ -166,10 +168,16 @@ fn scenario(record: &Record) -> Scenario {
     Scenario {
         workload: record.workload.clone(),
         peers: Some(record.run.peers),
-        segment_bytes: Some(record.run.segment_bytes),
+        // Only a stage cuts a tree into segments, each as it chooses.
+        segment_bytes: Some(record.run.segment_bytes).filter(|_| !is_of_tree(record)),
         parameters: OF_WORKLOAD.iter().filter_map(parameter).collect::<Vec<_>>().join(" "),
         ..Scenario::default()
     }
+}
+
+/// Whether a tree was copied.
+fn is_of_tree(record: &Record) -> bool {
+    record.parameters.get("shape").is_some_and(|shape| *shape == Shape::Tree.name())
 }
 
 fn observation(record: Record) -> Observation {
@@ -179,15 +187,20 @@ fn observation(record: Record) -> Observation {
     let run = &record.run;
     let latency = run.segment_latency_ns;
     let seconds = |ns: u64| Some(ns as f64 / 1e9).filter(|_| latency.max > 0);
+    let is_of_tree = is_of_tree(&record);
+    let files = Some(run.files as f64 / run.makespan_s).filter(|rate| rate.is_finite());
+    // Programs serve nobody.
+    let serves = !is_of_tree || run.served_bytes.iter().any(|bytes| *bytes > 0);
     let values = [
         (Figure::Makespan, Some(run.makespan_s)),
         (Figure::Rate, Some(run.bytes_per_second).filter(|rate| *rate > 0.0)),
-        (Figure::Segments, Some(run.segments_per_second)),
+        (Figure::Segments, Some(run.segments_per_second).filter(|_| !is_of_tree)),
+        (Figure::Files, files.filter(|_| is_of_tree)),
         (Figure::Bound, run.ratio_to_bound),
         (Figure::LatencyP50, seconds(latency.p50)),
         (Figure::LatencyP99, seconds(latency.p99)),
         (Figure::LatencyP999, seconds(latency.p999)),
-        (Figure::Balance, Some(run.served_max_over_mean)),
+        (Figure::Balance, Some(run.served_max_over_mean).filter(|_| serves)),
         (Figure::OriginCopies, run.origin_copies),
         (Figure::Cpu, Some(record.cpu_s)),
         (Figure::CpuSetup, Some(record.cpu_setup_s).filter(|seconds| *seconds > 0.0)),

@@ -12,14 +12,16 @@ use std::time::Duration;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::copying::{StageOptions, StageSweeps, Staging};
 use super::records::word;
 use super::switches::{ContenderKind, SwitchError};
 use super::tracker_load::TrackerPlan;
 use super::workload::{BenchScenario, ScenarioError, WorkloadPlan};
 use crate::config::ranges::{BudgetTime, MockTime, RepetitionCount, Seed, TargetPart, WarmUpRuns};
-use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany};
+use crate::config::{COMBINATIONS_MAX, OverrideSweeps, Overrides, TooMany, Verify};
 use crate::escape;
 use crate::manifest::read_bounded;
+use crate::metrics::cores::CoreShare;
 use crate::report::units::count;
 use crate::verify::Digest;
 
@@ -87,6 +89,8 @@ struct ContenderPlan {
     engine: ContenderKind,
     #[serde(default)]
     switches: OverrideSweeps,
+    /// What a stage does otherwise than by default.
+    stage: Option<StageSweeps>,
     /// Whether its nodes keep a trace. That of the first repetition is written beside the records.
     #[serde(default)]
     trace: bool,
@@ -124,6 +128,8 @@ pub(crate) struct PlannedContender {
     pub name: String,
     pub engine: ContenderKind,
     pub switches: Overrides,
+    /// What it changes beside, if it is a stage.
+    pub options: StageOptions,
     /// Whether its nodes keep a trace.
     pub trace: bool,
     pub times: Vec<Duration>,
@@ -262,26 +268,62 @@ impl ContenderPlan {
         if self.trace && self.engine != ContenderKind::Lockfree {
             return Err(Refusal::Trace { name: base });
         }
-        let product = self.switches.product();
-        let product = product.map_err(|cause| Refusal::TooMany { name: base.clone(), cause })?;
-        let many = product.len() > 1 || self.name.is_none();
-        product
-            .into_iter()
-            .map(|switches| {
-                self.engine.check(&switches).map_err(refused)?;
-                let name = if many { with_switches(&base, &switches) } else { base.clone() };
-                let name = if self.trace && self.name.is_none() { name + " trace" } else { name };
-                let (engine, trace, times) = (self.engine, self.trace, times.clone());
-                Ok(PlannedContender { name, engine, switches, trace, times })
-            })
-            .collect()
+        if self.stage.is_some() && self.engine != ContenderKind::Stage {
+            return Err(Refusal::Stage { name: base });
+        }
+        let too_many = |cause| Refusal::TooMany { name: base.clone(), cause };
+        let switches = self.switches.product().map_err(too_many)?;
+        let options = self.stage.clone().unwrap_or_default().product().map_err(too_many)?;
+        let combinations = switches.len().saturating_mul(options.len());
+        if combinations > COMBINATIONS_MAX {
+            return Err(too_many(TooMany(combinations)));
+        }
+        let many = combinations > 1 || self.name.is_none();
+        let pairs = switches.iter().flat_map(|one| options.iter().map(move |other| (one, *other)));
+        let entry = |(switches, options): (&Overrides, StageOptions)| {
+            self.engine.check(switches).map_err(refused)?;
+            let switches = switches.clone();
+            let (engine, trace, times) = (self.engine, self.trace, times.clone());
+            let mut one =
+                PlannedContender { name: base.clone(), engine, switches, options, trace, times };
+            if many {
+                let named = one.named();
+                let named = named.iter().map(|(name, value)| format!(" {name}={}", word(value)));
+                one.name.extend(named);
+            }
+            if self.trace && self.name.is_none() {
+                one.name += " trace";
+            }
+            if engine.program().is_some() {
+                // Nothing compares what it has written, as records then say.
+                one.switches.verify = Some(Verify::Off);
+            }
+            Ok(one)
+        };
+        pairs.map(entry).collect()
     }
 }
 
-fn with_switches(base: &str, switches: &Overrides) -> String {
-    let named = switches.named();
-    let switched = named.iter().map(|(name, value)| format!("{name}={}", word(value)));
-    std::iter::once(base.to_owned()).chain(switched).collect::<Vec<_>>().join(" ")
+impl PlannedContender {
+    /// What it changes of the defaults, by name, as plans and records have it.
+    pub(crate) fn named(&self) -> serde_json::Map<String, serde_json::Value> {
+        let mut named = self.switches.named();
+        named.extend(self.options.named());
+        named
+    }
+
+    /// What it chooses, if it is a stage.
+    pub(crate) fn staging(&self) -> Staging {
+        Staging { switches: self.switches.clone(), options: self.options }
+    }
+
+    /// Threads of a peer beside the one that communicates, where such a share of the cores falls to it.
+    pub(crate) fn threads_of_peer(&self, share: CoreShare) -> usize {
+        if self.engine == ContenderKind::Stage {
+            return self.staging().workers(share);
+        }
+        self.switches.verify.unwrap_or_default().threads(share.workers())
+    }
 }
 
 /// Equal for texts that run the same: comments, layout, and how often contenders run do not count.
@@ -337,6 +379,11 @@ pub(crate) enum Refusal {
     Workload { name: String, cause: ScenarioError },
     #[error("`[tracker]`: {0}")]
     Tracker(TooMany),
+    #[error(
+        "contender \"{}\": only the engine `stage` has a `stage`: leave it out",
+        escape::terminal(name)
+    )]
+    Stage { name: String },
     #[error("contender \"{}\": {cause}", escape::terminal(name))]
     TooMany { name: String, cause: TooMany },
     #[error(

@@ -82,6 +82,8 @@ fn what_makes_no_sense_is_said_with_file_and_line() {
         ("engine = \"lockfree\"\nswitches", "engine = \"mutex\"\nswitches"),
         (whole, "engine = \"lockfree\""),
         ("times_ms = [1.5, 2]", ""),
+        ("engine = \"lockfree\"\nswitches", "engine = \"lockfree\"\nstage = {}\nswitches"),
+        ("segments = 8", "segments = 8\nbytes = 7"),
     ];
     insta::assert_snapshot!(wrong.map(|(part, by)| said(part, by)).join("\n"));
 }
@@ -97,6 +99,23 @@ fn a_contender_may_keep_a_trace_where_its_engine_does() {
     let error = said("engine = \"lockfree\"", &traced("mutex"));
     let why = "only the engine `lockfree` keeps a `trace`: leave it out";
     assert_eq!(error, format!("p.toml:11: contender \"mutex\": {why}"));
+}
+
+#[test]
+fn a_stage_has_choices_of_its_own_and_a_program_never_verifies() {
+    let stage = "engine = \"stage\"\nswitches = { handout = 4 }\n\
+                 stage = { workers = [1, 2], sync = false }\n\n[[contenders]]\nengine = \"tar\"";
+    let plan = parse(&RIGHT.replacen("engine = \"lockfree\"", stage, 1)).expect("it is right");
+    let names: Vec<_> = plan.contenders.iter().take(3).map(|one| one.name.as_str()).collect();
+    let expected =
+        ["stage handout=4 sync=false workers=1", "stage handout=4 sync=false workers=2", "tar"];
+    assert_eq!(names, expected);
+    let [_, second, tar, ..] = &plan.contenders[..] else { panic!("there are three") };
+    let named = serde_json::json!({ "handout": 4, "sync": false, "workers": 2 });
+    assert_eq!(serde_json::Value::Object(second.named()), named);
+    assert_eq!(second.threads_of_peer(CoreShare::default()), 2);
+    assert_eq!(tar.switches.verify, Some(Verify::Off));
+    assert_eq!(tar.threads_of_peer(CoreShare::default()), 0);
 }
 
 #[test]
@@ -156,7 +175,7 @@ fn the_plans_that_come_with_the_program_are_right() {
         }
     }
     let promised =
-        ["ablation", "balance", "broadcast", "quick", "ranks", "segment-size", "tracker"];
+        ["ablation", "balance", "broadcast", "quick", "ranks", "segment-size", "stage", "tracker"];
     for name in promised {
         assert!(names.iter().any(|found| found == name), "{name} is missing");
     }

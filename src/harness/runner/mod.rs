@@ -21,6 +21,7 @@ pub(crate) use remarks::shortfalls;
 use remarks::{Fitting, is_of, reach};
 
 use super::contender::{Contender, ContenderError, RunRequest};
+use super::copying::{SourceTree, SourceTreeError};
 use super::environment::{Calibration, LimitsAt};
 use super::launch::{Cost, Launch, Order};
 use super::plan::{Plan, PlannedContender};
@@ -50,6 +51,8 @@ const MPI_BUDGET: Duration = Duration::from_secs(1);
 pub(crate) enum BenchError {
     #[error("{} on {}: {cause}", escape::terminal(contender), escape::terminal(workload))]
     Run { contender: String, workload: String, cause: ContenderError },
+    #[error("the tree of {}: {cause}", escape::terminal(workload))]
+    Tree { workload: String, cause: SourceTreeError },
     #[error(transparent)]
     Records(#[from] RecordsError),
 }
@@ -164,6 +167,8 @@ type Tell<'a> = dyn FnMut(BenchEvent<'_>) + 'a;
 struct ScenarioRun<'a> {
     fitting: Fitting<'a>,
     inputs: Arc<[PeerInput]>,
+    /// What is copied, where that is a tree.
+    source: Option<SourceTree>,
     /// As in [`RunBegins`].
     workload: (u32, u32),
 }
@@ -198,7 +203,9 @@ impl Bench<'_> {
                 break;
             }
             let inputs = inputs(fitting.scenario);
-            let scenario_run = ScenarioRun { fitting, inputs, workload: (all - left + 1, all) };
+            let source = source(fitting.scenario)?;
+            let workload = (all - left + 1, all);
+            let scenario_run = ScenarioRun { fitting, inputs, source, workload };
             self.compete(&scenario_run, (time / left, deadline), &mut measured, tell)?;
             left -= 1;
         }
@@ -292,10 +299,12 @@ impl Bench<'_> {
         let order = Order { scenario: *scenario_number, contender: *number, repetition };
         self.launch.send_order(Some(order));
         let job = job((self.launch, scenario, entry), Arc::clone(&scenario_run.inputs), repetition);
-        let request = (self.launch, scenario.workload.peers, repetition);
-        let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(self.plan));
+        let (launch, peers, limit) = (self.launch, scenario.workload.peers, wait_max(self.plan));
+        let source = scenario_run.source.as_ref();
+        let request = RunRequest { launch, peers, repetition, source, limit };
+        let _limited = watchdog::limit(format!("a run of {}", entry.name), limit);
         let (ended, costs) =
-            once(contender, &job, request).map_err(BenchError::of(entry, scenario))?;
+            once(contender, &job, &request).map_err(BenchError::of(entry, scenario))?;
         if let Some(log) = job.trace.as_ref().filter(|_| repetition == 0) {
             let file = format!("trace-w{scenario_number}-c{number}.json");
             self.write_trace(log, &file, (scenario, entry))?;
@@ -391,10 +400,14 @@ pub(crate) fn serve(plan: &Plan, launch: &Launch) -> Result<(), BenchError> {
         let known = made.take().filter(|(number, _)| *number == order.scenario);
         let (_, inputs) = made.insert(known.unwrap_or_else(|| (order.scenario, inputs(scenario))));
         let job = job((launch, scenario, entry), Arc::clone(inputs), order.repetition);
-        let contender = Contender::new(entry, scenario, launch).expect("rank 0 found it fit");
-        let request = (launch, scenario.workload.peers, order.repetition);
-        let _limited = watchdog::limit(format!("a run of {}", entry.name), wait_max(plan));
-        once(&contender, &job, request).map_err(BenchError::of(entry, scenario))?;
+        // Rank 0 found it fit, but a program may be missing here.
+        let contender = Contender::new(entry, scenario, launch).map_err(ContenderError::from);
+        let contender = contender.map_err(BenchError::of(entry, scenario))?;
+        let (peers, repetition, limit) =
+            (scenario.workload.peers, order.repetition, wait_max(plan));
+        let request = RunRequest { launch, peers, repetition, source: None, limit };
+        let _limited = watchdog::limit(format!("a run of {}", entry.name), limit);
+        once(&contender, &job, &request).map_err(BenchError::of(entry, scenario))?;
     }
     Ok(())
 }
@@ -410,20 +423,22 @@ fn wait_max(plan: &Plan) -> Duration {
 fn once(
     contender: &Contender,
     job: &Job,
-    (launch, peers, repetition): (&Launch, u32, u32),
+    request: &RunRequest<'_>,
 ) -> Result<(Option<JobResult>, Vec<Cost>), ContenderError> {
     usage::reset_peak_rss();
     let before = Usage::now();
-    launch.barrier();
+    request.launch.barrier();
     let clock = Clock::start();
-    let ended = contender.run(job, &RunRequest { launch, peers, repetition, clock: &clock })?;
+    let ended = contender.run(job, request, &clock)?;
     if let Some(ended) = ended.as_ref().filter(|ended| !ended.outcome.lost.is_empty()) {
         return Err(ContenderError::Lost(escape::some(&ended.outcome.errors, "; ")));
     }
     let usage = job.meter.used().unwrap_or_else(|| Usage::now().since(&before));
-    let peak_rss_bytes = usage::peak_rss_bytes().unwrap_or(0);
+    // What other programs held is not known.
+    let peak = usage::peak_rss_bytes().filter(|_| !contender.is_program());
+    let peak_rss_bytes = peak.unwrap_or(0);
     let setup = job.meter.made_ready().processor_time();
-    Ok((ended, launch.gather(Cost { usage, setup, peak_rss_bytes })))
+    Ok((ended, request.launch.gather(Cost { usage, setup, peak_rss_bytes })))
 }
 
 // The job of a contender. In one repetition all contenders have the same payload; it is another one
@@ -445,7 +460,15 @@ fn job(
 }
 
 fn inputs(scenario: &BenchScenario) -> Arc<[PeerInput]> {
+    if scenario.tree.is_some() {
+        return Arc::default();
+    }
     manifest::synthesize(&scenario.workload).expect("the plan was checked").into()
+}
+
+fn source(scenario: &BenchScenario) -> Result<Option<SourceTree>, BenchError> {
+    let made = scenario.tree.as_ref().map(SourceTree::make).transpose();
+    made.map_err(|cause| BenchError::Tree { workload: scenario.name.clone(), cause })
 }
 
 /// The order in which the contenders of a scenario run in a repetition: a Fisher-Yates shuffle.
@@ -467,17 +490,10 @@ fn parameters(
     scenario: &BenchScenario,
     entry: &PlannedContender,
 ) -> serde_json::Map<String, serde_json::Value> {
-    let mut parameters = entry.switches.named();
-    let of_workload = [
-        ("shape", serde_json::to_value(scenario.shape).expect("a word")),
-        ("owners", scenario.workload.owners.to_string().into()),
-        ("wanted", scenario.workload.wanted.to_string().into()),
-        ("files", scenario.workload.files.into()),
-        ("segments_per_file", scenario.workload.segments.into()),
-    ];
+    let mut parameters = entry.named();
     if entry.trace {
         parameters.insert("trace".to_owned(), true.into());
     }
-    parameters.extend(of_workload.map(|(name, value)| (name.to_owned(), value)));
+    parameters.extend(scenario.parameters());
     parameters
 }

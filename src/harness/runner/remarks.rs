@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::escape;
 use crate::harness::Launch;
-use crate::harness::contender::{Contender, Unfit};
+use crate::harness::contender::Contender;
 use crate::harness::plan::{Plan, PlannedContender, Repetitions};
 use crate::harness::records::Record;
 use crate::harness::workload::BenchScenario;
@@ -22,19 +22,20 @@ pub(super) struct Fitting<'a> {
 pub(super) fn fitting<'a>(plan: &'a Plan, launch: &Launch) -> (Vec<Fitting<'a>>, Vec<String>) {
     let mut fitting = Vec::new();
     let mut skipped: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut other_peers = BTreeSet::new();
+    let mut other_peers: BTreeMap<u32, BTreeSet<String>> = BTreeMap::new();
     for (number, scenario) in (0..).zip(&plan.scenarios) {
         let workload = format!("{}, {}", scenario.name, scenario.size());
-        let peers = scenario.workload.peers;
-        if launch.peers().is_some_and(|ranks| ranks != peers) {
-            other_peers.insert(workload);
+        if let Some(there) = launch.peers().map(|ranks| scenario.peers_of(ranks))
+            && there != scenario.workload.peers
+        {
+            other_peers.entry(there).or_default().insert(workload);
             continue;
         }
         let mut contenders = Vec::new();
         for (place, entry) in (0..).zip(&plan.contenders) {
             match Contender::new(entry, scenario, launch) {
                 Ok(contender) => contenders.push((place, entry, contender)),
-                Err(unfit @ (Unfit::NotBroadcast | Unfit::NotForAll | Unfit::NoRanks)) => {
+                Err(unfit) => {
                     let what = format!("{} on {workload}", entry.name);
                     skipped.entry(unfit.to_string()).or_default().insert(what);
                 }
@@ -45,10 +46,10 @@ pub(super) fn fitting<'a>(plan: &'a Plan, launch: &Launch) -> (Vec<Fitting<'a>>,
         }
     }
     let mut lines = Vec::new();
-    if let Some(ranks) = launch.peers().filter(|_| !other_peers.is_empty()) {
-        let workloads = count(other_peers.len() as u64, "workload");
-        let there = count(ranks.into(), "peer");
-        lines.push(format!("skipped {workloads} for other than {there}: {}", listed(&other_peers)));
+    for (there, what) in &other_peers {
+        let workloads = count(what.len() as u64, "workload");
+        let there = count(u64::from(*there), "peer");
+        lines.push(format!("skipped {workloads} for other than {there}: {}", listed(what)));
     }
     for (why, what) in &skipped {
         let results = count(what.len() as u64, "result");

@@ -12,6 +12,8 @@ choice! {
         Rate = "rate",
         /// Segments delivered a second, 1/s.
         Segments = "segments",
+        /// Files of a tree delivered a second, 1/s.
+        Files = "files",
         /// The makespan ÷ the shortest that is possible.
         Bound = "bound",
         /// The median latency of a segment, seconds.
@@ -62,6 +64,7 @@ impl Figure {
             Self::Makespan => ("Makespan", Seconds),
             Self::Rate => ("Delivered bytes a second", BytesPerSecond),
             Self::Segments => ("Delivered segments a second", PerSecond),
+            Self::Files => ("Delivered files a second", PerSecond),
             Self::Bound => ("Makespan ÷ bound", Ratio),
             Self::LatencyP50 => ("Latency of a segment, median", Seconds),
             Self::LatencyP99 => ("Latency of a segment, p99", Seconds),

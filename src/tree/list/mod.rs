@@ -153,7 +153,11 @@ pub fn default_segment_bytes(manifest: &Manifest, options: &ListOptions<'_>) -> 
         EntryKind::File { bytes, .. } => *bytes,
         EntryKind::Folder | EntryKind::Link { .. } | EntryKind::HardLink { .. } => 0,
     };
-    let bytes = manifest.entries.iter().map(data).fold(0, u64::saturating_add);
+    segment_bytes_of(manifest.entries.iter().map(data).fold(0, u64::saturating_add), options)
+}
+
+/// The default size of a segment of a tree with so many bytes.
+pub fn segment_bytes_of(bytes: u64, options: &ListOptions<'_>) -> u32 {
     let (segments, least) = if options.is_over_links {
         (SEGMENTS_MIN_OVER_LINKS, SEGMENT_BYTES_LEAST_OVER_LINKS)
     } else {
