@@ -11,6 +11,7 @@ use crate::protocol::registration::{Catalogue, part_of};
 use crate::protocol::roster::Roster;
 use crate::verify::Digest;
 
+// Encoded it is its bytes.
 const DIGEST_BYTES: usize = size_of::<Digest>();
 
 /// A long message that is sent in parts. Any part can be sent again.

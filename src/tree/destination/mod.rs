@@ -11,6 +11,7 @@ mod folder_lock;
 mod folding;
 mod journal;
 mod look;
+mod needed_room;
 mod publish;
 mod room;
 mod segment_io;
