@@ -2,8 +2,9 @@
 //! message are refused without a panic.
 
 use mpiswarm::config::{
-    BLOCKS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX, MESSAGE_BYTES_MAX,
-    PART_BYTES_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX, SUBTREE_NODES_MAX, WINDOW_MAX,
+    BLOCKS_MAX, DIGESTS_MAX, FAILED_FETCHES_MAX, FAILED_FILES_MAX, HANDOUT_MAX, HOLDERS_MAX,
+    MESSAGE_BYTES_MAX, PART_BYTES_MAX, PROBLEM_BYTES_MAX, PROBLEMS_MAX, SUBTREE_NODES_MAX,
+    WINDOW_MAX,
 };
 use mpiswarm::manifest::{Block, FileId, NodeId, SegmentId};
 use mpiswarm::protocol::codec::{CodecError, decode, encode};
@@ -57,16 +58,19 @@ fn failed() -> impl Strategy<Value = FailedFetch> {
         .prop_map(|(segment, holder, failure, said)| FailedFetch { segment, holder, failure, said })
 }
 
+fn read() -> impl Strategy<Value = ReadSegment> {
+    (segment(), any::<[u8; 32]>())
+        .prop_map(|(segment, digest)| ReadSegment { segment, digest: Digest(digest) })
+}
+
 fn ask() -> impl Strategy<Value = Ask> {
     let block = any::<(u32, u64)>().prop_map(|(index, bits)| Block { index, bits });
-    let read = (segment(), any::<[u8; 32]>())
-        .prop_map(|(segment, digest)| ReadSegment { segment, digest: Digest(digest) });
     let problem = proptest::option::of(".{0,40}").prop_map(|text| text.map(String::into_boxed_str));
     let lists = (
         vec(block, 0..=BLOCKS_MAX),
         vec(segment(), 0..=WINDOW_MAX),
         vec(failed(), 0..=FAILED_FETCHES_MAX),
-        vec(read, 0..=WINDOW_MAX),
+        vec(read(), 0..=WINDOW_MAX),
         problem,
     );
     (any::<(u32, u16, bool, bool, u16)>(), lists).prop_map(
@@ -173,6 +177,8 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Alive),
         Just(Message::Query),
         any::<u32>().prop_map(|segments| Message::Progress { segments }),
+        (vec(read(), 0..20), any::<bool>())
+            .prop_map(|(read, is_over)| Message::Digests { read, is_over }),
     ];
     prop_oneof![
         5 => plain,
@@ -268,7 +274,9 @@ fn the_largest_messages_fit() {
         lost: vec![node; SUBTREE_NODES_MAX],
     };
     let blocks = [Block { index: u32::MAX, bits: u64::MAX }; BLOCKS_MAX].into();
+    let read = vec![ReadSegment { segment, digest: Digest([0xff; 32]) }; DIGESTS_MAX];
     for message in [
+        Message::Digests { read, is_over: true },
         Message::Subtree(Box::new(subtree)),
         Message::Holds { blocks },
         Message::Ask(ask),

@@ -15,6 +15,8 @@ mod compressed;
 #[cfg(feature = "mpi")]
 #[path = "stage/each.rs"]
 mod each;
+#[path = "stage/deciding.rs"]
+mod deciding;
 #[path = "stage/faults.rs"]
 mod faults;
 #[path = "stage/handout_threads.rs"]

@@ -5,6 +5,8 @@
 mod deciding;
 #[path = "worlds/late.rs"]
 mod late;
+#[path = "worlds/late_deciding.rs"]
+mod late_deciding;
 #[path = "worlds/neighbours.rs"]
 mod neighbours;
 #[path = "worlds/parts.rs"]

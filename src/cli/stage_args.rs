@@ -13,7 +13,7 @@ use super::selection_flags::{AttributeFlags, Links, OnlyPattern, SelectionFlags}
 #[cfg(feature = "mpi")]
 use crate::config::Config;
 use crate::config::ranges::{HandoutThreads, MemoryBytes, Threads, TreeSegmentBytes};
-use crate::config::{Compress, RateLimits};
+use crate::config::{Compress, Decider, RateLimits};
 #[cfg(feature = "mpi")]
 use crate::escape;
 
@@ -125,6 +125,10 @@ pub(super) struct StageArgs {
     /// more than it has DIRs, if that is more; at least 2, at most 8]
     #[arg(long, value_name = "N")]
     pub(super) workers: Option<Threads>,
+    /// Who decides which segment goes from whom to whom. Where peers do, rank 0 hands out what is to be read, and tells
+    /// the digests; all ranks take the whole tree then
+    #[arg(long, value_name = "WHO", value_parser = flags::choice::<Decider>(), default_value_t)]
+    pub(super) decide: Decider,
     /// Threads of rank 0 that compute who fetches what from whom, 0 to 64; with 0 the one that talks to the other
     /// ranks does
     #[arg(long, value_name = "N", default_value_t)]
@@ -179,6 +183,22 @@ impl StageArgs {
         !self.only.is_empty() || self.from == SourceRank::Each
     }
 
+    /// The first option that peers that decide have no use for, or can't do, as a sentence.
+    pub(super) fn contradiction(&self) -> Option<String> {
+        if self.decide == Decider::Tracker {
+            None
+        } else if self.tracker_threads.get() > 0 {
+            let why = "with --decide peers nobody hands out: leave it out";
+            Some(format!("--tracker-threads: {why}"))
+        } else if self.has_parts() {
+            let flag = if self.only.is_empty() { "--from each" } else { "--only" };
+            let why = "with --decide peers all ranks have and take the same";
+            Some(format!("{flag}: {why}: leave it out, or use --decide tracker"))
+        } else {
+            None
+        }
+    }
+
     /// The options in which all ranks must agree, each with its value.
     #[cfg(feature = "mpi")]
     pub(super) fn agreed(&self) -> Vec<(String, String)> {
@@ -201,6 +221,7 @@ impl StageArgs {
             ("--dry-run", self.dry_run.to_string()),
             ("--checksum", self.checksum.to_string()),
             ("--fresh", self.fresh.to_string()),
+            ("--decide", self.decide.to_string()),
             ("--tracker-threads", self.tracker_threads.to_string()),
         ];
         let mut config = Config::for_segments_of(1);

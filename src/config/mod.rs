@@ -96,6 +96,10 @@ pub const MESSAGE_TOTAL_MAX: usize = 1 << 30;
 // keep because of a number that it says.
 pub const LATE_SEGMENTS_MAX: u32 = 1 << 24;
 
+/// Digests of segments that rank 0 tells a peer in one message, at most.
+// 1,024 numbers of up to 5 bytes, with 32 bytes each, fit into `MESSAGE_BYTES_MAX`.
+pub const DIGESTS_MAX: usize = 1024;
+
 /// Bytes of an encoded message, at most.
 // The size of each receive buffer for messages: room for a part, a handout and a report of failed
 // files.

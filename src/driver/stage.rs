@@ -153,9 +153,9 @@ impl StagePart {
         slots.max(slots_least(&self.config)).min(self.slots_most(near.len()))
     }
 
-    /// What the tracker is to know. `near` tells by node whether it is on this host.
+    /// What the tracker and the peer are to know. `near` tells by node whether it is on this host.
     // What is read ahead has to be in memory still when it is sent: half of it, since the rest is under way.
-    fn tracker_config(&self, near: &[bool]) -> Config {
+    fn node_config(&self, near: &[bool]) -> Config {
         let read_ahead = self.config.read_ahead.min(self.slots(near) / 2);
         Config { read_ahead, ..self.config.clone() }
     }
@@ -210,6 +210,7 @@ impl StagePart {
             .map(SegmentId)
             .filter_map(|segment| Some((segment, self.destinations.known(segment)?.digest)));
         let digests: BTreeMap<SegmentId, Digest> = digests.collect();
+        let config = self.node_config(&near);
         let (pool, compression) = self.memory(near)?;
         let is_source = self.source.is_some();
         let writes = !self.destinations.is_empty();
@@ -227,8 +228,7 @@ impl StagePart {
                 digests: if is_source { known.collect() } else { Vec::new() },
             })
         };
-        let (workers, config, has_own_core) =
-            (self.workers, self.config.clone(), self.has_own_core);
+        let (workers, has_own_core) = (self.workers, self.has_own_core);
         let tree = Tree { manifest: self.manifest, layout: Arc::clone(&self.layout) };
         let disk = Disk {
             layout: self.layout,
@@ -301,14 +301,16 @@ pub fn stage_threads(
     let first = parts.first().expect("there is a part");
     let nodes = u32::try_from(parts.len() + 1).expect("nodes are numbered in 32 bits");
     let near = vec![true; parts.len() + 1];
-    let mut tracker = Tracker::new(nodes, first.tracker_config(&near), first.seed)
+    let mut tracker = Tracker::new(nodes, first.node_config(&near), first.seed)
         .with_service_threads(first.config.tracker_threads);
     let parkers: Vec<Parker> = (0..nodes).map(|_| Parker::new()).collect();
     let threads = first.tracker_threads(parkers[0].unparker())?;
     let has_own_core = first.has_own_core;
-    let ready = (1..).map(NodeId).zip(parts).zip(&parkers[1..]).map(|((node, part), parker)| {
-        part.ready((node, near.clone()), parker, clock)
-    });
+    let ready = (1..)
+        .map(NodeId)
+        .zip(parts)
+        .zip(&parkers[1..])
+        .map(|((node, part), parker)| part.ready((node, near.clone()), parker, clock));
     let ready: Vec<Ready> = ready.collect::<Result<_, _>>()?;
     let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
     let mut ends = local::connect(unparkers).into_iter().zip(parkers);
@@ -391,7 +393,7 @@ mod ranks {
         let bytes_of = move |segment| layout.bytes_of(segment);
         let transport = connect(&config, world, places).map_err(named)?;
         let near: Vec<bool> = (0..nodes).map(|node| transport.is_near(NodeId(node))).collect();
-        let tracker_config = part.tracker_config(&near);
+        let tracker_config = part.node_config(&near);
         let mut transport = RateLimited::new(transport, part.limits, move || time.now(), bytes_of);
         let parker = Parker::new();
         let is_tracker = world.rank() == 0;

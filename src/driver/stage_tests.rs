@@ -13,7 +13,7 @@ use super::frames::FrameCodec;
 use super::stage::{StagePart, StagedRank};
 use super::tree_workers::{Disk, Done, Task, TreeWorkers};
 use super::{Idle, run_tracker};
-use crate::config::{Compress, Config, RateLimits};
+use crate::config::{Compress, Config, Decider, RateLimits};
 use crate::manifest::{NodeId, SegmentId, SegmentSet};
 use crate::metrics::usage::Meter;
 use crate::protocol::Tracker;
@@ -66,7 +66,12 @@ impl TestTree {
         Destinations::new(vec![opened.expect("it can be written")])
     }
 
-    fn part(&self, to: &Path, source: Option<TreeSource>, compress: Compress) -> StagePart {
+    fn part(
+        &self,
+        to: &Path,
+        source: Option<TreeSource>,
+        (compress, decide): (Compress, Decider),
+    ) -> StagePart {
         StagePart {
             manifest: Arc::clone(&self.manifest),
             layout: Arc::clone(&self.layout),
@@ -74,7 +79,7 @@ impl TestTree {
             lacking: SegmentSet::default(),
             destinations: self.destinations(to),
             needed: SegmentSet::all_of(self.layout.segment_count()),
-            config: Config::over_links(SEGMENT as usize),
+            config: Config { decide, ..Config::over_links(SEGMENT as usize) },
             limits: RateLimits::default(),
             compress,
             seed: 1,
@@ -86,17 +91,18 @@ impl TestTree {
     }
 
     /// Stages it by threads, each of which takes all others for ranks of other hosts.
-    fn stage(&self, to: &Path, compress: Compress) -> Vec<StagedRank> {
+    fn stage(&self, to: &Path, how: (Compress, Decider)) -> Vec<StagedRank> {
         let parkers: Vec<_> = (0..=PEERS).map(|_| Parker::new()).collect();
         let unparkers = parkers.iter().map(|parker| parker.unparker().clone()).collect();
         let mut ends = local::connect(unparkers).into_iter().zip(parkers);
         let (mut tracker_end, tracker_parker) = ends.next().expect("there are four");
         let clock = Clock::start();
-        let mut tracker = Tracker::new(PEERS + 1, Config::over_links(SEGMENT as usize), 1);
+        let config = Config { decide: how.1, ..Config::over_links(SEGMENT as usize) };
+        let mut tracker = Tracker::new(PEERS + 1, config, 1);
         thread::scope(|scope| {
             let peers = (1..=PEERS).zip(ends).map(|(number, (mut end, parker))| {
                 let source = (number == 1).then(|| self.source());
-                let part = self.part(&to.join(number.to_string()), source, compress);
+                let part = self.part(&to.join(number.to_string()), source, how);
                 let near = (0..=PEERS).map(|node| node == number).collect();
                 let clock = &clock;
                 scope.spawn(move || {
@@ -141,7 +147,7 @@ fn is_same(tree: &TestTree, to: &Path) -> bool {
 }
 
 proptest! {
-    // Each case stages three times, with nine threads in all.
+    // Each case stages five times, with nine threads in all.
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
@@ -150,9 +156,15 @@ proptest! {
     ) {
         // With one that is not empty something is to be moved.
         let tree = TestTree::of(&[files, vec![vec![7; 20_000]]].concat());
-        for compress in [Compress::Never, Compress::Auto, Compress::Always] {
+        for (compress, decide) in [
+            (Compress::Never, Decider::Tracker),
+            (Compress::Never, Decider::Peers),
+            (Compress::Auto, Decider::Tracker),
+            (Compress::Always, Decider::Tracker),
+            (Compress::Always, Decider::Peers),
+        ] {
             let to = tempfile::tempdir().expect("a folder");
-            let staged = tree.stage(to.path(), compress);
+            let staged = tree.stage(to.path(), (compress, decide));
             for number in 1..=PEERS {
                 prop_assert!(is_same(&tree, &to.path().join(number.to_string())), "{compress}");
             }
@@ -170,7 +182,7 @@ proptest! {
 fn runs_of_one_byte_cross_as_little() {
     let zeros = TestTree::of(&[vec![0; 1_000_000], vec![1; 300_000]]);
     let to = tempfile::tempdir().expect("a folder");
-    let staged = zeros.stage(to.path(), Compress::Always);
+    let staged = zeros.stage(to.path(), (Compress::Always, Decider::Tracker));
     assert!(is_same(&zeros, &to.path().join("3")));
     let sum = |of: fn(&StagedRank) -> u64| staged.iter().map(of).sum::<u64>();
     assert!(sum(|one| one.served_bytes) >= 2 * 300_000, "{staged:?}");
@@ -181,7 +193,9 @@ fn runs_of_one_byte_cross_as_little() {
 fn memory_for_frames_is_set_aside_only_where_frames_cross() {
     let tree = TestTree::of(&[vec![1; 3_000_000]]);
     let to = tempfile::tempdir().expect("a folder");
-    let slots = |compress, near: &[bool]| tree.part(to.path(), None, compress).slots(near);
+    let slots = |compress, near: &[bool]| {
+        tree.part(to.path(), None, (compress, Decider::Tracker)).slots(near)
+    };
     let (one_host, two_hosts) = ([true; 4], [true, true, false, true]);
     let all = slots(Compress::Never, &two_hosts);
     assert_eq!(slots(Compress::Auto, &one_host), all);

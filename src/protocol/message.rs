@@ -87,6 +87,13 @@ pub enum Message {
     Subtree(Box<SubtreeReport>),
     /// Peer to tracker, where peers decide: I am there, and have verified so many segments.
     Progress { segments: u32 },
+    /// Tracker to peer, where peers decide: digests of segments that sources have read.
+    Digests {
+        /// At most [`crate::config::DIGESTS_MAX`].
+        read: Vec<ReadSegment>,
+        /// Nothing is left to read: no other digest comes, unless a source is lost.
+        is_over: bool,
+    },
 }
 
 /// How far all peers of a subtree of the report tree are, and what has changed since its last report.

@@ -5,7 +5,7 @@
 
 use crate::config::{
     FAILED_FILES_MAX, FRAGMENT_LOG2_LEAST, FRAGMENT_LOG2_MOST, MESSAGE_TOTAL_MAX,
-    PROBLEM_BYTES_MAX, REQUEST_TAGS, WINDOW_MAX,
+    PROBLEM_BYTES_MAX, REQUEST_TAGS,
 };
 use crate::manifest::{Block, FileId, Geometry, NodeId, SegmentId};
 
@@ -45,8 +45,8 @@ pub enum Violation {
     Report { files: usize, most: usize },
     #[error("a report of {bytes} bytes")]
     ReportBytes { bytes: i32 },
-    #[error("{reads} segments read, of at most {WINDOW_MAX}")]
-    Reads { reads: usize },
+    #[error("{reads} segments read, of at most {most}")]
+    Reads { reads: usize, most: usize },
     #[error("segment {segment} read, with the digest of none")]
     Unread { segment: u32 },
     #[error("{bytes} bytes, of at most {most}")]
@@ -122,10 +122,10 @@ impl Bounds {
         if fits { Ok(()) } else { Err(Violation::Holder { rank: node.0, nodes: self.nodes }) }
     }
 
-    /// What a source has read.
-    pub(crate) fn reads(&self, reads: &[ReadSegment]) -> Result<(), Violation> {
-        if reads.len() > WINDOW_MAX {
-            return Err(Violation::Reads { reads: reads.len() });
+    /// What sources have read, `most` segments at most.
+    pub(crate) fn reads(&self, reads: &[ReadSegment], most: usize) -> Result<(), Violation> {
+        if reads.len() > most {
+            return Err(Violation::Reads { reads: reads.len(), most });
         }
         reads.iter().try_for_each(|read| match read.digest {
             UNREAD => Err(Violation::Unread { segment: read.segment.0 }),
@@ -213,6 +213,7 @@ impl Route {
             | Message::Handout(_)
             | Message::Acknowledged { .. }
             | Message::Lost { .. }
+            | Message::Digests { .. }
             | Message::Query
             | Message::Stop => Self::FromTracker,
             Message::Request { .. }

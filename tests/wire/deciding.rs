@@ -1,6 +1,7 @@
 //! What a peer that decides, and its tracker, may be sent.
 
 use mpiswarm::config::Decider;
+use mpiswarm::protocol::LateEntry;
 use mpiswarm::protocol::registration::NeighbourCatalogue;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -128,6 +129,106 @@ fn a_tracker_is_told_progress_where_peers_decide_and_asked_where_it_does() {
     let (mut tracker, mut out) = open(Config::for_segments_of(1024));
     let error = hear(&mut tracker, 2, &Message::Progress { segments: 1 }, &mut out);
     assert_eq!(error, invalid("Progress, which it may not send"));
+}
+
+/// A source of a late file of as many segments.
+fn late_source() -> Registration {
+    let name = "tree".into();
+    Registration::Late(LateEntry { name, source: Some(SEGMENTS), ..LateEntry::default() })
+}
+
+fn digests(segments: std::ops::Range<u32>, digest: Digest) -> Message {
+    let read = segments.map(|segment| ReadSegment { segment: SegmentId(segment), digest });
+    Message::Digests { read: read.collect(), is_over: false }
+}
+
+/// Two sources and one that only wants the file, whose peers decide.
+fn open_late() -> (Peer, Outbox) {
+    let mut out = Outbox::default();
+    let mut peer = Peer::new((NodeId(2), NODES), &late_source(), config());
+    assert_eq!(peer.handle(Timestamp(0), Input::Start, &mut out), Ok(()));
+    assert_eq!(hear(&mut peer, 0, &Message::Registered { index: 0 }, &mut out), None);
+    let listing = Listing { file: FileId(0), first: 0, count: SEGMENTS };
+    let catalogue = Catalogue { segments: SEGMENTS, owned: vec![], wanted: vec![Some(listing)] };
+    let unread = NeighbourCatalogue { digests: vec![UNREAD; SEGMENTS as usize], ..described() };
+    let whole = Message::Described(part(&(catalogue, unread)));
+    assert_eq!(hear(&mut peer, 0, &whole, &mut out), None);
+    let reserved = Input::Reserved { problem: None };
+    assert_eq!(peer.handle(Timestamp(1), reserved, &mut out), Ok(()));
+    assert_eq!(hear(&mut peer, 0, &Message::Open, &mut out), None);
+    while out.take().is_some() {}
+    (peer, out)
+}
+
+#[test]
+fn digests_come_from_rank_0_alone_and_are_those_of_its_segments() {
+    let good = Digest([7; 32]);
+    let invalid =
+        |from: u32, what: &str| Some(format!("rank {from} sent an invalid message: {what}"));
+    for (from, message, what) in [
+        (3, digests(0..1, good), "Digests, which it may not send"),
+        (0, digests(70..71, good), "segment 70 of 70"),
+        (0, digests(3..4, UNREAD), "segment 3 read, with the digest of none"),
+        (0, digests(0..1025, good), "1025 segments read, of at most 1024"),
+        // It reads, and is told of no holders.
+        (0, handout(0, 1, 0), "Handout, which it may not send"),
+    ] {
+        let (mut peer, mut out) = open_late();
+        assert_eq!(hear(&mut peer, from, &message, &mut out), invalid(from, what));
+    }
+    let mut out = Outbox::default();
+    let mut handed = Peer::new((NodeId(2), NODES), &late_source(), Config::for_segments_of(1024));
+    assert_eq!(handed.handle(Timestamp(0), Input::Start, &mut out), Ok(()));
+    let error = hear(&mut handed, 0, &digests(0..1, good), &mut out);
+    assert_eq!(error, invalid(0, "Digests, which it may not send"));
+}
+
+/// What comes before its digest is neither checked nor believed; the first digest stands.
+#[test]
+fn a_segment_waits_for_its_digest_and_is_checked_by_that_of_rank_0() {
+    let (mut peer, mut out) = open_late();
+    let (from, segment) = (NodeId(3), SegmentId(5));
+    assert_eq!(hear(&mut peer, 3, &Message::Offer { segment }, &mut out), None);
+    assert_eq!(peer.handle(Timestamp(2), Input::Arrived { from, segment }, &mut out), Ok(()));
+    let mut done = Vec::new();
+    while let Some(output) = out.take() {
+        done.push(output);
+    }
+    assert!(done.contains(&Output::Expect { from, segment }), "{done:?}");
+    assert!(!done.iter().any(|output| matches!(output, Output::Check { .. })), "{done:?}");
+    let digest = Digest([9; 32]);
+    assert_eq!(hear(&mut peer, 0, &digests(5..6, digest), &mut out), None);
+    assert_eq!(hear(&mut peer, 0, &digests(5..6, Digest([8; 32])), &mut out), None);
+    let mut checks = Vec::new();
+    while let Some(output) = out.take() {
+        checks.extend(matches!(output, Output::Check { .. }).then_some(output));
+    }
+    assert_eq!(checks, [Output::Check { from, segment, digest }]);
+    assert!(!peer.holds(segment));
+}
+
+/// A source that decides is handed what it is to read, and others ask for nothing.
+#[test]
+fn a_tracker_hands_out_reads_alone_where_peers_decide() {
+    let mut out = Outbox::default();
+    let mut tracker = Tracker::new(NODES, config(), 1);
+    assert_eq!(tracker.handle(Timestamp(0), Input::Start, &mut out), Ok(()));
+    let wants = Registration::Late(LateEntry { name: "tree".into(), ..LateEntry::default() });
+    for (rank, registration) in (1..).zip([late_source(), wants.clone(), wants]) {
+        let message = Message::Register(part(&registration));
+        assert_eq!(hear(&mut tracker, rank, &message, &mut out), None);
+    }
+    for rank in 1..NODES {
+        let ready = Message::Ready { problem: None };
+        assert_eq!(hear(&mut tracker, rank, &ready, &mut out), None);
+    }
+    let ask = Ask { sequence: 1, room: 4, ..Ask::default() };
+    assert_eq!(hear(&mut tracker, 1, &Message::Ask(ask.clone()), &mut out), None);
+    let error = hear(&mut tracker, 2, &Message::Ask(ask.clone()), &mut out);
+    assert_eq!(error, Some("rank 2 sent an invalid message: Ask, which it may not send".into()));
+    let blocks = [Block { index: 0, bits: 1 }].into_iter().collect();
+    let error = hear(&mut tracker, 1, &Message::Ask(Ask { blocks, ..ask }), &mut out);
+    assert_eq!(error, Some("rank 1 sent an invalid message: Ask, which it may not send".into()));
 }
 
 fn from_a_neighbour() -> impl Strategy<Value = Message> {

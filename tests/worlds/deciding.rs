@@ -1,10 +1,11 @@
 //! Swarms whose peers decide: rank 0 numbers files, names neighbours and hears who is done, and hands nothing out.
 
 use mpiswarm::config::Decider;
+use mpiswarm::manifest::{SegmentId, SegmentSet};
 
 use super::*;
 
-fn deciding(mut scenario: WorldConfig) -> WorldConfig {
+pub(crate) fn deciding(mut scenario: WorldConfig) -> WorldConfig {
     scenario.config.decide = Decider::Peers;
     scenario
 }
@@ -163,8 +164,12 @@ fn a_deciding_peer_that_stops_for_a_while_completes() {
 
 #[test]
 fn what_peers_cannot_decide_is_refused() {
-    let run = run(deciding(WorldConfig::late(3, 1, 10, 1)));
-    let why = "it needs files whose digests are known beforehand, or --decide tracker";
+    let mut scenario = deciding(WorldConfig::late(3, 1, 10, 1));
+    let Registration::Late(entry) = &mut scenario.registrations[2] else { panic!("it is late") };
+    entry.unwanted = SegmentSet::none_of(10);
+    entry.unwanted.insert(SegmentId(3));
+    let run = run(scenario);
+    let why = "all ranks must have and take the same: leave --only and --from each out, or --decide tracker";
     assert_eq!(run.outcome.errors, [format!("--decide peers: {why}")]);
     assert!(run.outcome.refused);
 }

@@ -10,35 +10,35 @@ use mpiswarm::verify::Digest;
 use crate::{milliseconds, pick, run, seeds};
 
 /// A world of 3 to 20 peers, of which `sources` can read the file.
-fn late(seed: u64, sources: impl Fn(u32) -> u32) -> WorldConfig {
+pub(crate) fn late(seed: u64, sources: impl Fn(u32) -> u32) -> WorldConfig {
     let peers = pick(seed, 1, 3, 20);
     WorldConfig::late(peers, sources(peers), pick(seed, 2, 1, 120), seed)
 }
 
-fn one(_peers: u32) -> u32 {
+pub(crate) fn one(_peers: u32) -> u32 {
     1
 }
 
-fn all(peers: u32) -> u32 {
+pub(crate) fn all(peers: u32) -> u32 {
     peers
 }
 
-fn ranks(scenario: &WorldConfig) -> u32 {
+pub(crate) fn ranks(scenario: &WorldConfig) -> u32 {
     u32::try_from(scenario.registrations.len()).expect("there are few")
 }
 
-fn entry_mut(registration: &mut Registration) -> &mut LateEntry {
+pub(crate) fn entry_mut(registration: &mut Registration) -> &mut LateEntry {
     let Registration::Late(entry) = registration else { panic!("all want the late file") };
     entry
 }
 
-fn segments(scenario: &WorldConfig) -> u32 {
+pub(crate) fn segments(scenario: &WorldConfig) -> u32 {
     let Registration::Late(entry) = &scenario.registrations[0] else { panic!("it is a source") };
     entry.source.expect("it is a source")
 }
 
 /// Each of the peers holds a random part of the file from the start.
-fn hold_parts(scenario: &mut WorldConfig, seed: u64) {
+pub(crate) fn hold_parts(scenario: &mut WorldConfig, seed: u64) {
     let count = segments(scenario);
     for (rank, registration) in (1..).zip(&mut scenario.registrations) {
         let held = &mut entry_mut(registration).held;
@@ -58,7 +58,7 @@ fn hold_parts(scenario: &mut WorldConfig, seed: u64) {
 }
 
 /// Segments that somebody lacks.
-fn lacked(scenario: &WorldConfig) -> u64 {
+pub(crate) fn lacked(scenario: &WorldConfig) -> u64 {
     let holds = |registration: &Registration, position: u32| match registration {
         Registration::Late(entry) => entry.held.contains(SegmentId(position)),
         Registration::Ready { .. } | Registration::Refused { .. } => false,
@@ -70,7 +70,7 @@ fn lacked(scenario: &WorldConfig) -> u64 {
 }
 
 /// Every peer but `lost` has the whole file, and the same one.
-fn assert_delivered(scenario: &WorldConfig, run: &Run, lost: &[u32]) {
+pub(crate) fn assert_delivered(scenario: &WorldConfig, run: &Run, lost: &[u32]) {
     let mut first: Option<&Vec<Digest>> = None;
     for rank in (1..=ranks(scenario)).filter(|rank| !lost.contains(rank)) {
         let got = run.contents[rank as usize][0].as_ref();

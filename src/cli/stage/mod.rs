@@ -79,8 +79,9 @@ pub(super) fn stage(args: &StageArgs) -> u8 {
     }
 }
 
-/// Whether rank 0 can write what it is to write beside the tree.
+/// Whether the options fit each other, and rank 0 can write what it is to write beside the tree.
 fn check_outputs(args: &StageArgs) -> Result<(), String> {
+    args.contradiction().map_or(Ok(()), Err)?;
     args.metrics.as_deref().map_or(Ok(()), metrics_file::check)?;
     let trace = args.trace.as_deref().map_or(Ok(()), writable::file);
     trace.map_err(|refusal| format!("--trace {refusal}"))
@@ -295,7 +296,7 @@ struct HostShare {
 
 fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     let mut config = Config::defaults(segment_bytes, has_links);
-    config.tracker_threads = args.tracker_threads.get();
+    (config.decide, config.tracker_threads) = (args.decide, args.tracker_threads.get());
     args.shared.apply(&mut config);
     config
 }

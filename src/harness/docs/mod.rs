@@ -165,7 +165,9 @@ fn documents_say_what_their_records_say() {
         let text = rivals.renewed(&stored).and_then(|text| ladder.renewed(&text));
         let text = text.unwrap_or_else(|error| panic!("{document}: {error}"));
         if text != stored && !is_update {
-            wrong.push(format!("{document}: the tables of rivals or of the ladder are of other records"));
+            wrong.push(format!(
+                "{document}: the tables of rivals or of the ladder are of other records"
+            ));
         }
         let new =
             renewed(&text, &mut figures).unwrap_or_else(|error| panic!("{document}: {error}"));

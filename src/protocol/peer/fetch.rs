@@ -22,19 +22,9 @@ use super::flights::{Flight, FlightStage, Flights};
 use super::wants::Wants;
 use super::{Listing, RequestFailures};
 use crate::protocol::{
-    Ask, CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, LateEntry,
+    CheckResult, CorruptSegment, FailedFetch, FetchFailure, Handout, HandoutEntry, LateEntry,
     Message, Outbox, Output, RequestedSegment,
 };
-
-/// Of the segments that it lacks, a peer has at most one in so many in flight, or the least window.
-// Near the end a full window would reserve segments that others lack too. It was 8 at first, and became 4 together
-// with the window of 16 MiB; other values are not on record.
-const MISSING_PER_REQUEST: usize = 4;
-
-/// A peer asks when one in so many segments of its window is free, or verified and not announced.
-// 4: each ask costs the tracker one message for a quarter of the window, and the other three
-// quarters are in flight until the answer comes. Chosen, not tuned.
-const ASKS_PER_WINDOW: usize = 4;
 
 /// A peer's downloads.
 #[derive(Debug)]
@@ -50,6 +40,8 @@ pub(super) struct Fetch {
     pub(super) released: bool,
     /// How many segments may be in flight, whatever the window.
     pub(super) slots: usize,
+    /// Where peers decide: how many segments more it may read ahead. It asks for nothing else.
+    pub(super) read_room: Option<usize>,
     /// Whether the tracker is to be told that there are fewer slots than it was told last.
     pub(super) must_ask: bool,
     pub(super) verified_count: u32,
@@ -60,18 +52,18 @@ pub(super) struct Fetch {
     /// The number of the last ask, counted from 1.
     pub(super) sequence: u32,
     /// The last ask that the tracker confirmed, and whether it was busy then.
-    heard: u32,
-    tracker_is_busy: bool,
+    pub(super) heard: u32,
+    pub(super) tracker_is_busy: bool,
     /// The last ask that the tracker is to confirm even if it has nothing to hand out.
-    awaited: u32,
+    pub(super) awaited: u32,
     /// The missing segments that the last ask listed.
     pub(super) shown: ArrayVec<Block, BLOCKS_MAX>,
     /// Whether an answer to the last ask is still to come.
     pub(super) pending: bool,
-    window: usize,
-    window_least: usize,
+    pub(super) window: usize,
+    pub(super) window_least: usize,
     /// So many verified segments are announced at once while others are in flight.
-    announcement: usize,
+    pub(super) announcement: usize,
     request_patience: Duration,
     pub(super) end_game_latencies: u32,
 }
@@ -86,6 +78,7 @@ impl Fetch {
             is_source: false,
             released: false,
             slots: usize::MAX,
+            read_room: None,
             must_ask: false,
             verified_count: 0,
             news: Announcements::new(),
@@ -308,52 +301,6 @@ impl Fetch {
         self.flights.look_up_oldest();
     }
 
-    /// The next ask, if there is enough to tell or to ask for.
-    pub(super) fn next_ask(&mut self, now: Timestamp) -> Option<Ask> {
-        let window = self.window();
-        let room = window.saturating_sub(self.flights.len());
-        let announcement = (window / ASKS_PER_WINDOW).min(self.announcement).max(1);
-        let can_take = if self.wants.missing() > 0 || self.may_read() { room } else { 0 };
-        let idle = self.flights.is_empty();
-        // Batching, as Nagle's algorithm (RFC 896) does it: a few verified segments wait for more while
-        // requests are in flight, and are announced at once if none is.
-        let unsaid = self.news.unsaid();
-        let worth_saying =
-            unsaid >= announcement || (idle && unsaid > 0) || self.news.has_unsaid_reads();
-        // Backpressure: while the tracker is busy, announcements gather until it has confirmed the last
-        // ask. It then reads one long message in place of many short ones.
-        let may_say = self.heard >= self.awaited;
-        if (worth_saying && may_say)
-            || std::mem::take(&mut self.must_ask)
-            || (!self.pending && (can_take >= announcement || (idle && can_take > 0)))
-        {
-            return Some(self.ask());
-        }
-        self.end_game_ask(now)
-    }
-
-    /// How many segments may be in flight now.
-    fn window(&self) -> usize {
-        let share = self.wants.missing() as usize / MISSING_PER_REQUEST;
-        self.window.min(share.max(self.window_least)).min(self.slots)
-    }
-
-    /// An ask with all that is not confirmed.
-    // It has a new number even if it repeats a lost one: its content differs by then, and an answer
-    // must name the ask that it answers.
-    pub(super) fn ask(&mut self) -> Ask {
-        let mut ask = self.next_number();
-        let room = self.window().saturating_sub(self.flights.len());
-        ask.room = u16::try_from(room).unwrap_or(u16::MAX);
-        if room > 0 && self.wants.missing() > 0 {
-            ask.blocks = self.wants.interest();
-        }
-        self.shown.clone_from(&ask.blocks);
-        self.tell(&mut ask);
-        self.pending = true;
-        ask
-    }
-
     /// When the next request is overdue, or late enough for the end game; never later than that.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         let overdue = self.flights.oldest()? + self.request_patience;
@@ -460,22 +407,6 @@ impl Fetch {
                 let request = flight.request;
                 out.send(flight.holder, Message::Withdraw { segment, request });
             }
-        }
-    }
-
-    pub(super) fn next_number(&mut self) -> Ask {
-        self.sequence += 1;
-        let (sequence, waits) = (self.sequence, self.tracker_is_busy);
-        if waits {
-            self.awaited = sequence;
-        }
-        Ask { sequence, waits, ..Ask::default() }
-    }
-
-    /// Adds what the tracker has not confirmed.
-    pub(super) fn tell(&mut self, ask: &mut Ask) {
-        if self.news.tell(ask, self.heard) {
-            (ask.waits, self.awaited) = (true, ask.sequence);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What a peer may be sent.
 
 use super::Peer;
+use crate::config::DIGESTS_MAX;
 use crate::manifest::NodeId;
 use crate::protocol::violation::{Route, check_posted};
-use crate::protocol::{Handout, Message, Violation};
+use crate::protocol::{Handout, Message, ReadSegment, Violation};
 
 impl Peer {
     /// Whether `from` may send that to a peer, and its numbers are those of this run.
@@ -52,8 +53,10 @@ impl Peer {
         ) {
             // Nobody chooses among neighbours where a tracker hands out, nor declines where peers decide.
             Err(Violation::kind(message))
-        } else if matches!(message, Message::Handout(_)) && chooses {
+        } else if matches!(message, Message::Handout(_)) && chooses && !self.fetch.is_source {
             Err(Violation::kind(message))
+        } else if let Message::Digests { read, .. } = message {
+            if chooses { self.check_digests(read) } else { Err(Violation::kind(message)) }
         } else if let &Message::Lost { node } = message {
             self.bounds.holder(node)
         } else if let &Message::Acknowledged { answers, .. } = message {
@@ -76,12 +79,23 @@ impl Peer {
             if self.fetch.is_source && entry.holders[..] == [self.node] {
                 return Ok(());
             }
+            if self.neighbourhood.is_some() {
+                return Err(Violation::kind(handout));
+            }
             entry.holders.iter().try_for_each(|&holder| {
                 self.bounds.holder(holder)?;
                 let (rank, nodes) = (holder.0, self.bounds.nodes);
                 if holder == self.node { Err(Violation::Holder { rank, nodes }) } else { Ok(()) }
             })
         })
+    }
+
+    /// Whether these are digests of segments that this peer wants.
+    fn check_digests(&self, read: &[ReadSegment]) -> Result<(), Violation> {
+        self.bounds.reads(read, DIGESTS_MAX)?;
+        let count = self.bounds.segments;
+        let other = read.iter().find(|read| !self.fetch.wants.is_wanted(read.segment));
+        other.map_or(Ok(()), |other| Err(Violation::Segment { segment: other.segment.0, count }))
     }
 
     /// Whether the tracker may answer that ask: it was made.

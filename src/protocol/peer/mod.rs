@@ -2,6 +2,7 @@
 //! until the tracker says that all are done.
 
 mod announcements;
+mod asks;
 mod corrupt;
 mod end_game;
 mod fetch;
@@ -11,6 +12,8 @@ mod message_check;
 mod neighbourhood;
 mod reads;
 mod registering;
+mod serving;
+mod told_digests;
 mod uploads;
 mod wants;
 
@@ -25,11 +28,11 @@ use super::registration::{Catalogue, Incoming, LateEntry, Listing, Outgoing};
 use super::violation::Bounds;
 use super::{
     DoneReport, FetchFailure, Input, Message, Node, Outbox, Output, ProtocolError, Registration,
-    RequestedSegment, Violation,
+    Violation,
 };
 use fetch::Fetch;
 use neighbourhood::Neighbourhood;
-use uploads::{UploadDecision, Uploads, Withdrawal};
+use uploads::{Uploads, Withdrawal};
 
 /// The phases of a run, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +76,8 @@ pub struct Peer {
     uploads: Uploads,
     /// Where peers decide, once it has read the catalogue.
     neighbourhood: Option<Box<Neighbourhood>>,
+    /// How many segments may be in flight, whatever the window.
+    slots: usize,
     /// What kept it from reserving slots.
     shortage: Option<Box<str>>,
     /// Whole files that are still being written.
@@ -109,6 +114,7 @@ impl Peer {
             fetch: Fetch::new(node, &config),
             uploads: Uploads::new(&config, nodes),
             neighbourhood: None,
+            slots: usize::MAX,
             shortage: None,
             unpublished: 0,
             report: DoneReport::default(),
@@ -171,13 +177,14 @@ impl Peer {
             PeerPhase::Reading => Message::Describe { index: self.catalogue.next() },
             PeerPhase::Reserving | PeerPhase::Gone => return,
             PeerPhase::Waiting => Message::Ready { problem: self.shortage.clone() },
-            PeerPhase::Fetching if self.neighbourhood.is_some() => {
+            // Complete is who has all that it can get; one that drops out has lost what it was handed.
+            PeerPhase::Publishing if self.report.broken.is_none() => {
+                Message::Complete { segments: self.fetch.verified_count() }
+            }
+            PeerPhase::Fetching | PeerPhase::Publishing if self.neighbourhood.is_some() => {
                 Message::Progress { segments: self.fetch.verified_count() }
             }
-            PeerPhase::Fetching => Message::Ask(self.fetch.ask()),
-            // Complete is who has all that it can get; this one has lost what it was handed.
-            PeerPhase::Publishing if self.report.broken.is_some() => Message::Ask(self.fetch.ask()),
-            PeerPhase::Publishing => Message::Complete { segments: self.fetch.verified_count() },
+            PeerPhase::Fetching | PeerPhase::Publishing => Message::Ask(self.fetch.ask()),
             PeerPhase::Serving => {
                 let segments = self.fetch.verified_count();
                 Message::Done(Box::new(DoneReport { segments, ..self.report.clone() }))
@@ -208,6 +215,10 @@ impl Peer {
                 for (file, corrupt) in self.fetch.handle_handout(now, handout, out) {
                     self.report.add_failed(file, corrupt);
                 }
+                self.cover_reads(handout);
+            }
+            Message::Digests { read, is_over } if self.phase != PeerPhase::Gone => {
+                self.take_digests(now, read, *is_over, out);
             }
             Message::Request { segments } => self.handle_request(now, from, segments, out),
             &Message::Decline { segment, request } => {
@@ -251,6 +262,7 @@ impl Peer {
             | Message::Refuse { .. }
             | Message::Coming { .. }
             | Message::Holds { .. }
+            | Message::Digests { .. }
             | Message::Probe
             | Message::Alive
             | Message::Query
@@ -275,52 +287,11 @@ impl Peer {
         }
     }
 
-    // A peer serves in every phase in which it holds segments, also before it has heard `Open`.
-    fn handle_request(
-        &mut self,
-        now: Timestamp,
-        from: NodeId,
-        segments: &[RequestedSegment],
-        out: &mut Outbox,
-    ) {
-        for &requested in segments {
-            let RequestedSegment { segment, request, .. } = requested;
-            // A tracker that is behind may name a holder too early or too late. Declining costs a message; the
-            // requester asks its next holder.
-            let holds = self.fetch.wants.holds(segment);
-            match holds.then(|| self.uploads.admit(now, from, requested)) {
-                Some(UploadDecision::Serve) => out.push(Output::Serve { to: from, requested }),
-                Some(UploadDecision::Wait) => {}
-                Some(UploadDecision::Busy) | None => {
-                    out.send(from, Message::Decline { segment, request });
-                }
-            }
-        }
-    }
-
-    fn send_next(&mut self, now: Timestamp, out: &mut Outbox) {
-        while let Some((to, requested)) = self.uploads.next(now) {
-            out.push(Output::Serve { to, requested });
-        }
-    }
-
-    fn handle_unservable(
-        &mut self,
-        now: Timestamp,
-        to: NodeId,
-        segment: SegmentId,
-        out: &mut Outbox,
-    ) {
-        if let Some(request) = self.uploads.abort(to, segment) {
-            out.send(to, Message::Unservable { segment, request });
-        }
-        self.send_next(now, out);
-    }
-
     fn handle_broken(&mut self, now: Timestamp, problem: &str, out: &mut Outbox) {
         if self.report.broken.is_none() {
             self.report.broken = Some(shortened(problem).into());
             self.fetch.give_up(now, out);
+            self.stop_exchanging(out);
         }
     }
 
@@ -371,10 +342,9 @@ impl Peer {
             if self.fetch.wants.is_settled() && !self.fetch.may_read() {
                 self.phase = PeerPhase::Publishing;
                 self.say(now, out);
-            } else if self.neighbourhood.is_none()
-                && let Some(ask) = self.fetch.next_ask(now)
+            } else if (self.neighbourhood.is_none() || self.fetch.is_source)
+                && let Some(ask) = self.next_ask(now)
             {
-                self.said = now;
                 out.send(NodeId::TRACKER, Message::Ask(ask));
             }
         }
@@ -394,6 +364,7 @@ impl Node for Peer {
         input: Input<'_>,
         out: &mut Outbox,
     ) -> Result<(), ProtocolError> {
+        self.share_slots();
         match input {
             Input::Start => self.say(now, out),
             Input::Deadline => {
@@ -421,8 +392,9 @@ impl Node for Peer {
                 if let Some(file) = self.fetch.handle_read(now, segment, result, out) {
                     self.publish(file, out);
                 }
+                self.note_read(now, segment, out);
             }
-            Input::Room { slots } => self.fetch.set_slots(slots),
+            Input::Room { slots } => self.set_slots(slots),
             Input::Broken { problem } => self.handle_broken(now, &problem, out),
             Input::Unservable { to, segment } => self.handle_unservable(now, to, segment, out),
             Input::Reserved { problem } => self.handle_reserved(now, problem, out),
@@ -456,7 +428,9 @@ impl Node for Peer {
             | PeerPhase::Gone => None,
             PeerPhase::Publishing => Some(Wait::Disk),
             PeerPhase::Serving => Some(Wait::Nothing),
-            PeerPhase::Fetching if self.neighbourhood.is_some() => Some(Wait::Holder),
+            PeerPhase::Fetching if self.neighbourhood.is_some() && !self.fetch.flights.reads() => {
+                Some(Wait::Holder)
+            }
             PeerPhase::Fetching if self.fetch.is_idle() => Some(Wait::Tracker),
             PeerPhase::Fetching if self.fetch.flights.reads() => Some(Wait::Disk),
             PeerPhase::Fetching => Some(Wait::Holder),

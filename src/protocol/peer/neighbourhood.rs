@@ -2,7 +2,7 @@
 //!
 //! Rank 0 numbers the files, names the neighbours and passes on the digests that owners registered. From then on
 //! it hears how far each peer is and when it is done, and tells who is lost. It hands nothing out. What a neighbour
-//! sends counts only if it matches the owner's digest.
+//! sends counts only if it matches the owner's digest. Those of a late file come later (`told_digests.rs`).
 
 use super::fetch::Fetch;
 use super::ledger::SegmentState;
@@ -11,7 +11,7 @@ use crate::config::LATE_SEGMENTS_MAX;
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::registration::{Catalogue, Listing, NeighbourCatalogue};
 use crate::protocol::relay::{HolderChoice, RelayPatience};
-use crate::protocol::{CheckResult, CorruptSegment, Message, Outbox, Output, Violation};
+use crate::protocol::{CheckResult, CorruptSegment, Message, Outbox, Output, UNREAD, Violation};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
@@ -22,27 +22,48 @@ pub(super) struct Neighbourhood {
     /// The first segment of each wanted file, ascending, and where its digests begin.
     files: Vec<(u32, usize)>,
     digests: Vec<Digest>,
-    /// Segments that are being checked, and who sent them.
-    checking: Vec<(NodeId, SegmentId)>,
+    /// Whether nothing is left to read: rank 0 tells no more digests.
+    pub(super) reading_is_over: bool,
+    /// Segments that are missing here, and that nobody can read.
+    pub(super) unread: Vec<SegmentId>,
+    /// Segments that have come and are being checked, or wait for their digest, and who sent them.
+    pub(super) checking: Vec<(NodeId, SegmentId)>,
     lost: Vec<NodeId>,
 }
 
 impl Neighbourhood {
-    fn digest(&self, segment: SegmentId) -> Option<Digest> {
+    /// The digest of a segment of a wanted file, once it is known.
+    pub(super) fn digest(&self, segment: SegmentId) -> Option<Digest> {
+        let digest = self.digests.get(self.place(segment)?).copied();
+        digest.filter(|&digest| digest != UNREAD)
+    }
+
+    /// Rank 0 tells the digest of a segment of a wanted file; false where it is known already.
+    pub(super) fn learn(&mut self, segment: SegmentId, digest: Digest) -> bool {
+        let place = self.place(segment);
+        let known = place.and_then(|place| self.digests.get_mut(place));
+        // The first one stands: it may have been checked by.
+        let unknown = known.filter(|known| **known == UNREAD);
+        unknown.map(|unknown| *unknown = digest).is_some()
+    }
+
+    fn place(&self, segment: SegmentId) -> Option<usize> {
         let after = self.files.partition_point(|&(first, _)| first <= segment.0);
         let (first, place) = *self.files.get(after.checked_sub(1)?)?;
-        self.digests.get(place + (segment.0 - first) as usize).copied()
+        Some(place + (segment.0 - first) as usize)
     }
 }
 
 impl Peer {
-    /// Takes in what rank 0 says of the neighbours, once the peer knows its catalogue.
+    /// Takes in what rank 0 says of the neighbours, once the peer knows its catalogue; `is_late` says whether sources
+    /// read while it fetches.
     pub(super) fn enter_neighbourhood(
         &mut self,
         described: NeighbourCatalogue,
+        is_late: bool,
     ) -> Result<(), Violation> {
         let NeighbourCatalogue { seed, digests, neighbours } = described;
-        let Catalogue { segments, owned, wanted } = &self.listings;
+        let Catalogue { segments, wanted, .. } = &self.listings;
         let wanted: Vec<Listing> = wanted.iter().flatten().copied().collect();
         let (mut files, mut count) = (Vec::with_capacity(wanted.len()), 0);
         for listing in wanted.iter().filter(|listing| listing.count > 0) {
@@ -66,16 +87,31 @@ impl Peer {
             registration: self.config.registration_patience,
             silence: self.config.silence_patience,
         };
-        let mut choice = HolderChoice::new(self.node, &neighbours, *segments, seed, patience);
-        let mut own: Vec<_> = owned.iter().map(|one| one.first..one.first + one.count).collect();
-        own.sort_unstable_by_key(|range| range.start);
-        choice.own(own.into_iter().flatten().map(SegmentId));
+        let mut neighbourhood = Neighbourhood {
+            choice: HolderChoice::new(self.node, &neighbours, *segments, seed, patience),
+            files,
+            digests,
+            reading_is_over: !is_late,
+            unread: Vec::new(),
+            checking: Vec::new(),
+            lost: Vec::new(),
+        };
         let wants = &self.fetch.wants;
-        let is_other = |segment: &SegmentId| !wants.is_wanted(*segment) && !wants.holds(*segment);
-        choice.leave_out((0..*segments).map(SegmentId).filter(is_other));
-        let (checking, lost) = (Vec::new(), Vec::new());
-        self.neighbourhood =
-            Some(Box::new(Neighbourhood { choice, files, digests, checking, lost }));
+        let in_state = |state| {
+            let all = (0..*segments).map(SegmentId);
+            all.filter(move |&segment| wants.state(segment) == state)
+        };
+        // What it kept of a wanted file is offered once its digest is known.
+        let is_known = |&segment: &SegmentId| {
+            !wants.is_wanted(segment) || neighbourhood.digest(segment).is_some()
+        };
+        let (known, others): (Vec<_>, Vec<_>) =
+            in_state(SegmentState::Verified).partition(is_known);
+        let choice = &mut neighbourhood.choice;
+        choice.own(known.into_iter());
+        others.into_iter().for_each(|segment| choice.cover(segment));
+        choice.leave_out(in_state(SegmentState::Unwanted));
+        self.neighbourhood = Some(Box::new(neighbourhood));
         Ok(())
     }
 
@@ -100,6 +136,15 @@ impl Peer {
         if is_over || neighbourhood.lost.contains(&from) {
             return Ok(());
         }
+        if let &Message::Unservable { segment, .. } = message
+            && neighbourhood.choice.expected_since(from, segment).is_some()
+            && !neighbourhood.checking.contains(&(from, segment))
+        {
+            // It was to send this one, and has lost it.
+            self.drop_bad_copy(now, from, segment, out);
+            out.push(Output::Forget { from, segment });
+            return Ok(());
+        }
         neighbourhood.choice.handle(now, from, message, out)
     }
 
@@ -111,12 +156,18 @@ impl Peer {
         let is_checked = neighbourhood.checking.iter().any(|&(_, checked)| checked == segment);
         // A neighbour may have been lost meanwhile: its slots were forgotten.
         let is_expected = neighbourhood.choice.expected_since(from, segment).is_some();
+        let state = self.fetch.wants.state(segment);
+        let is_lacked = matches!(state, SegmentState::Missing | SegmentState::Taken);
         match neighbourhood.digest(segment) {
-            Some(digest) if is_expected && !is_checked && !neighbourhood.choice.holds(segment) => {
+            Some(digest) if is_expected && !is_checked && is_lacked => {
                 neighbourhood.checking.push((from, segment));
                 out.push(Output::Check { from, segment, digest });
             }
-            // It has come from another neighbour meanwhile.
+            // Its holder was told the digest, and this peer is about to be.
+            None if is_expected && !is_checked && is_lacked && !neighbourhood.reading_is_over => {
+                neighbourhood.checking.push((from, segment));
+            }
+            // It has come from another neighbour or was read meanwhile, or this peer has given it up.
             _ => {
                 neighbourhood.choice.drop_copy(from, segment);
                 out.push(Output::Forget { from, segment });
@@ -152,11 +203,32 @@ impl Peer {
         if verdict == CheckResult::Corrupt {
             self.fetch.failures.corrupt += 1;
             self.fetch.corrupt.note(segment, from);
-            neighbourhood.choice.reject(now, from, segment, out);
+            self.drop_bad_copy(now, from, segment, out);
+            return None;
+        }
+        if self.fetch.wants.holds(segment) {
+            // It was read meanwhile.
+            neighbourhood.choice.drop_copy(from, segment);
             return None;
         }
         neighbourhood.choice.gain(now, from, segment);
         self.fetch.keep_exchanged(segment)
+    }
+
+    /// A neighbour has sent a segment corrupt, or has lost it: it is missing again, unless it is here or being read.
+    fn drop_bad_copy(
+        &mut self,
+        now: Timestamp,
+        from: NodeId,
+        segment: SegmentId,
+        out: &mut Outbox,
+    ) {
+        let Some(neighbourhood) = &mut self.neighbourhood else { return };
+        if self.fetch.wants.state(segment) == SegmentState::Missing {
+            neighbourhood.choice.reject(now, from, segment, out);
+        } else {
+            neighbourhood.choice.drop_copy(from, segment);
+        }
     }
 
     /// Does what has become due among the neighbours.
@@ -171,21 +243,24 @@ impl Peer {
         choice.offer(now, out);
         let is_stuck = self.phase == PeerPhase::Fetching
             && !self.fetch.wants.is_settled()
+            && neighbourhood.reading_is_over
             && choice.is_settled(now);
-        // A holder that is only stopped or slow has as long as any node may be silent.
-        let is_over = choice.is_quiet_for(now, self.config.silence_patience);
+        // A holder that is only stopped or slow has as long as any node may be silent. What nobody can read is left out.
+        let is_over =
+            choice.is_complete() || choice.is_quiet_for(now, self.config.silence_patience);
         if is_stuck && !choice.retry(now, out) && is_over {
             self.give_up_files(out);
         }
     }
 
     // Without a lost rank all that is missing comes, however late: only its holders know.
-    /// Nothing comes any more. Gives up what was lost with other ranks, and what stayed corrupt.
+    /// Nothing comes any more. Gives up what was lost with other ranks, what stayed corrupt, and what nobody can read.
     fn give_up_files(&mut self, out: &mut Outbox) {
         let Some(neighbourhood) = &mut self.neighbourhood else { return };
         let segments = self.bounds.segments;
         let blocks: Vec<Block> = if neighbourhood.lost.is_empty() {
-            neighbourhood.choice.corrupt_segments().into_iter().map(Block::of).collect()
+            let corrupt = neighbourhood.choice.corrupt_segments().into_iter();
+            corrupt.chain(neighbourhood.unread.iter().copied()).map(Block::of).collect()
         } else {
             let all = 0..segments;
             let block = |index| Block { index, bits: Block::overlap(index, &all) };

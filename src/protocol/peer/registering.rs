@@ -58,14 +58,18 @@ impl Peer {
                 self.bounds.segments = catalogue.segments;
                 self.listings = catalogue;
                 let wanted: Vec<_> = self.listings.wanted.iter().flatten().copied().collect();
+                let is_late = self.late.is_some();
                 // Now, not at `Open`: another peer may hear `Open` first, and its request come first.
                 match (self.late.take(), &wanted[..]) {
                     (Some(entry), &[listing]) => self.fetch.begin_late(listing, &entry),
                     _ => self.fetch.begin(&self.listings.owned, &wanted),
                 }
-                described.map_or(Ok(()), |described| self.enter_neighbourhood(described))?;
+                if let Some(described) = described {
+                    self.enter_neighbourhood(described, is_late)?;
+                }
                 if self.report.broken.is_some() {
                     self.fetch.give_up(now, out);
+                    self.stop_exchanging(out);
                 }
                 self.phase = PeerPhase::Reserving;
                 out.push(Output::Reserve);

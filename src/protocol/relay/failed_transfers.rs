@@ -159,7 +159,7 @@ impl HolderChoice {
     }
 
     /// What is here or on its way, of the block of a segment.
-    fn holds_at(&self, segment: SegmentId) -> Message {
+    pub(super) fn holds_at(&self, segment: SegmentId) -> Message {
         let index = Block::of(segment).index;
         let bits = self.covered.words()[index as usize];
         Message::Holds { blocks: [Block { index, bits }].into_iter().collect() }

@@ -95,11 +95,11 @@ pub struct HolderChoice {
     /// The segments that are here, in the order in which they came.
     got: Vec<SegmentId>,
     /// By segment: whether this node brings it to its rack. It had it from the start, or has it from another rack.
-    to_seed: Bits,
+    pub(super) to_seed: Bits,
     /// By segment: whether a near neighbour has got it from another node.
     seeded: Bits,
     /// Segments to seed that were offered to nobody, or were refused for want of room; the next last.
-    unseeded: Vec<SegmentId>,
+    pub(super) unseeded: Vec<SegmentId>,
     /// By segment: whether it is neither here nor wanted, and how many are.
     pub(super) left_out: (Bits, usize),
     /// By segment: whether a neighbour has given it up, because it came corrupt from all that have it.
@@ -107,6 +107,8 @@ pub struct HolderChoice {
     /// By neighbour and segment, until the segment comes right.
     pub(super) corrupt: FxHashMap<(usize, SegmentId), CorruptCopies>,
     pub(super) offered: usize,
+    /// How many segments it may expect, those of silent holders included.
+    pub(in crate::protocol) room: usize,
     pub(super) serving: Vec<NeighbourTransfer>,
     pub(super) expected: Vec<NeighbourTransfer>,
     /// Segments expected from holders that were given up.
@@ -152,6 +154,7 @@ impl HolderChoice {
             given_up: Bits::new(count),
             corrupt: FxHashMap::default(),
             offered: 0,
+            room: usize::MAX,
             serving: Vec::new(),
             expected: Vec::new(),
             abandoned: Vec::new(),
@@ -210,7 +213,8 @@ impl HolderChoice {
         self.retry_at.into_iter().chain(self.check_at).min()
     }
 
-    pub(super) fn is_complete(&self) -> bool {
+    /// Whether all is here that it wants.
+    pub(in crate::protocol) fn is_complete(&self) -> bool {
         self.got.len() + self.left_out.1 == self.order.len()
     }
 
@@ -308,7 +312,8 @@ impl HolderChoice {
             || self.is_hopeless(place, segment)
             || self.abandoned.iter().any(comes)
             || (is_far && self.is_in_rack(segment));
-        if is_covered || self.expected.len() >= EXPECTED_MAX {
+        let is_full = self.expected.len() >= EXPECTED_MAX || self.in_flight() >= self.room;
+        if is_covered || is_full {
             out.send(from, Message::Refuse { segment, is_full: !is_covered });
             return;
         }
@@ -360,7 +365,7 @@ impl HolderChoice {
         self.abandoned.retain(|one| one.segment != segment || neighbours[one.place].id != from);
     }
 
-    fn add(&mut self, segment: SegmentId) {
+    pub(super) fn add(&mut self, segment: SegmentId) {
         self.covered.set(segment.index(), true);
         if self.left_out.0.has(segment.index()) {
             self.left_out.0.set(segment.index(), false);

@@ -8,6 +8,7 @@
 mod circulant;
 mod failed_transfers;
 mod holder_choice;
+mod late_segments;
 mod moves;
 mod neighbour_segments;
 mod neighbour_view;

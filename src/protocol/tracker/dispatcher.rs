@@ -15,6 +15,7 @@ use crate::protocol::{Ask, Handout, Message, Outbox};
 use crate::swarm::{HandoutScratch, Swarm};
 use crate::time::Timestamp;
 
+use super::late_digests::LateDigests;
 use super::late_reads::Reading;
 use super::offload::Offload;
 use super::peer_state::{PeerStage, PeerState};
@@ -29,6 +30,8 @@ pub(super) struct Dispatcher {
     pub(super) offload: Option<Offload>,
     /// What is to be read of the late file, if there is one.
     pub(super) reading: Option<Reading>,
+    /// What peers that decide are to be told of that file; none where this tracker hands out.
+    pub(super) late_digests: Option<LateDigests>,
     /// The source that asked last, until it is served.
     pub(super) asking_source: Option<NodeId>,
     /// Whether there is more to read than before, so that all sources are served.
@@ -63,10 +66,12 @@ impl Dispatcher {
         seed: u64,
     ) -> Self {
         let wanted_segments = roster.wanted_segments();
+        let late_digests = LateDigests::of(&roster, &config);
         let service = Arc::new(Service::new(roster, nodes as usize, &config));
         Self {
             wanted_segments,
             reading: service.reading(nodes as usize),
+            late_digests,
             asking_source: None,
             readers_wait: false,
             service,
@@ -141,7 +146,10 @@ impl Dispatcher {
             // An end game: the reply is its answer.
         } else if self.answer(now, from).is_none() {
             // A source that has no room may have nothing left to wait for.
-            let unobtainable = self.is_source(from) && self.all_is_read() && ask.blocks.is_empty();
+            let unobtainable = self.late_digests.is_none()
+                && self.is_source(from)
+                && self.all_is_read()
+                && ask.blocks.is_empty();
             self.send_nothing(from, unobtainable, out);
         }
         self.serve_queue(now, out);
@@ -284,8 +292,12 @@ impl Dispatcher {
     /// Serves sources, sees whether anybody still can be served, and sends the pending handouts.
     pub(super) fn finish_serving(&mut self, now: Timestamp, out: &mut Outbox) {
         self.serve_sources(now);
-        self.give_up_when_stuck(now, out);
-        self.release_idle(out);
+        if self.late_digests.is_some() {
+            self.give_up_unread();
+        } else {
+            self.give_up_when_stuck(now, out);
+            self.release_idle(out);
+        }
         let busy = self.busy;
         let mut pending = std::mem::take(&mut self.pending);
         let mut kept = 0;

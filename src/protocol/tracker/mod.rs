@@ -8,6 +8,7 @@ mod outcome;
 mod outgoing_catalogue;
 mod peer_state;
 mod known_segments;
+mod late_digests;
 mod late_reads;
 mod failed_fetches;
 mod offload;
@@ -28,6 +29,7 @@ use crate::manifest::{NodeId, SegmentId};
 use crate::time::Timestamp;
 use crate::verify::Digest;
 
+use super::late_file::LateFile;
 use super::roster::Roster;
 use super::violation::Route;
 use super::{Input, Message, Node, Outbox, Output, ProtocolError, Violation, Wait};
@@ -359,8 +361,9 @@ fn can_decide(config: &Config, roster: &Roster, outcome: &mut Outcome) -> bool {
     let segments = roster.geometry.segment_count();
     let why = if config.decide == Decider::Tracker {
         return true;
-    } else if roster.late.is_some() {
-        "it needs files whose digests are known beforehand".to_owned()
+    } else if roster.late.as_ref().is_some_and(LateFile::has_parts) {
+        // A peer does not pass on what it does not want, and the neighbours of a late file are those of all its peers.
+        "all ranks must have and take the same: leave --only and --from each out".to_owned()
     } else if segments > LATE_SEGMENTS_MAX {
         format!("{segments} segments, of at most {LATE_SEGMENTS_MAX}: use larger segments")
     } else {
@@ -415,6 +418,9 @@ impl Node for Tracker {
             | Input::Unservable { .. }
             | Input::Published { .. } => {}
         }
+        if let TrackerPhase::Running(swarm) = &mut self.phase {
+            swarm.tell_digests(now, out);
+        }
         Ok(())
     }
 
@@ -422,7 +428,7 @@ impl Node for Tracker {
         match &self.phase {
             TrackerPhase::Registering(registrations) => Some(registrations.deadline),
             TrackerPhase::Running(swarm) if swarm.stage == SwarmStage::Finished => None,
-            TrackerPhase::Running(swarm) => Some(swarm.check_at),
+            TrackerPhase::Running(swarm) => Some(swarm.deadline()),
             TrackerPhase::Cancelled(run) => run.deadline,
         }
     }

@@ -4,7 +4,8 @@
 use arrayvec::ArrayVec;
 
 use super::dispatcher::Dispatcher;
-use super::peer_state::PeerState;
+use super::late_digests::LateDigests;
+use super::peer_state::{PeerStage, PeerState};
 use super::service::Grant;
 use crate::config::HANDOUT_MAX;
 use crate::manifest::{NodeId, SegmentId};
@@ -31,7 +32,10 @@ impl Dispatcher {
             let late = self.service.roster.late.as_ref();
             let is_wanted =
                 late.is_some_and(|late| reading.is_wanted_beside(late, from, read.segment));
-            self.service.settle_read(from, (read.segment, read.digest), is_wanted);
+            let is_new = self.service.settle_read(from, (read.segment, read.digest), is_wanted);
+            if let Some(late) = self.late_digests.as_mut().filter(|_| is_new) {
+                late.add(*read);
+            }
             if ask.verified.contains(&read.segment) {
                 state.has_some = true;
                 state.verified += 1;
@@ -181,6 +185,35 @@ impl Dispatcher {
         } else {
             released.into_iter().chain(asking).for_each(|source| self.serve_source(now, source));
         }
+    }
+
+    /// Where peers decide: nobody can read what is left if all sources wait for segments, and take none of these.
+    // A source that has no room asks as soon as it has some.
+    pub(super) fn give_up_unread(&mut self) {
+        let Some(reading) = &mut self.reading else { return };
+        if !reading.has_unread() || reading.under_way() > 0 {
+            return;
+        }
+        let peers = &self.peers;
+        let may_ask = |source: &NodeId| {
+            peers[source.index()].stage <= PeerStage::Fetching && !reading.idle.contains(source)
+        };
+        if !reading.sources().any(|source| may_ask(&source)) {
+            reading.give_up();
+        }
+    }
+
+    /// When peers that decide are to be told digests; none while there are none.
+    pub(super) fn digests_due(&self) -> Option<Timestamp> {
+        self.late_digests.as_ref().and_then(LateDigests::due)
+    }
+
+    /// Tells peers that decide what sources have read, if the time has come.
+    pub(super) fn tell_digests(&mut self, now: Timestamp, out: &mut Outbox) {
+        let is_over = self.all_is_read();
+        let Some(late) = &mut self.late_digests else { return };
+        let peers = &self.peers;
+        late.tell(now, is_over, |peer| peers[peer.index()].stage != PeerStage::Gone, out);
     }
 
     /// Tells sources that lack nothing that nothing is left to read.

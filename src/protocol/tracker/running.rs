@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::config::{Config, Decider};
+use crate::config::{Config, Decider, WINDOW_MAX};
 use crate::manifest::NodeId;
 use crate::protocol::relay::neighbours_of_sharers;
 use crate::protocol::roster::Roster;
@@ -148,17 +148,31 @@ impl RunningSwarm {
             | Message::Holds { .. }
             | Message::Probe
             | Message::Alive
+            | Message::Digests { .. }
             | Message::Query
             | Message::Subtree(_) => {}
         }
         ControlFlow::Continue(())
     }
 
+    /// Where peers decide: tells them what sources have read.
+    pub(super) fn tell_digests(&mut self, now: Timestamp, out: &mut Outbox) {
+        if self.stage == SwarmStage::Open {
+            self.dispatcher.tell_digests(now, out);
+        }
+    }
+
+    /// When silent peers are looked for next, or others are to be told what was read.
+    pub(super) fn deadline(&self) -> Timestamp {
+        let due = self.dispatcher.digests_due().filter(|_| self.stage == SwarmStage::Open);
+        due.map_or(self.check_at, |due| due.min(self.check_at))
+    }
+
     /// Whether the numbers of a message are those of this swarm.
     pub(super) fn check(&self, from: NodeId, message: &Message) -> Result<(), Violation> {
         let peers_decide = self.neighbours.is_some();
         if let Message::Ask(ask) = message
-            && !peers_decide
+            && (!peers_decide || self.asks_to_read(from, ask))
         {
             self.check_ask(ask)
         } else if let &Message::Progress { segments } = message
@@ -174,17 +188,22 @@ impl RunningSwarm {
         } else if let Message::Done(report) = message {
             self.bounds.report(report, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Subtree(_) | Message::Ask(_) | Message::Progress { .. } = message {
-            // Peers report up a tree only in a broadcast. They ask only where a tracker hands out, and tell only
-            // their progress where it does not.
+            // Peers report up a tree only in a broadcast. They ask only where a tracker hands out, or for what they are
+            // to read, and tell their progress only where it does not.
             Err(Violation::kind(message))
         } else {
             Ok(())
         }
     }
 
+    /// Whether a source asks for what it is to read, and for nothing that others have.
+    fn asks_to_read(&self, from: NodeId, ask: &Ask) -> bool {
+        self.dispatcher.is_source(from) && ask.blocks.is_empty() && !ask.end_game
+    }
+
     fn check_ask(&self, ask: &Ask) -> Result<(), Violation> {
         self.bounds.blocks(&ask.blocks)?;
-        self.bounds.reads(&ask.read)?;
+        self.bounds.reads(&ask.read, WINDOW_MAX)?;
         ask.problem.iter().try_for_each(|problem| check_problem(problem))?;
         ask.verified.iter().try_for_each(|&segment| self.bounds.segment(segment))?;
         ask.failed.iter().try_for_each(|failed| {

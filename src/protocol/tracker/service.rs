@@ -217,19 +217,21 @@ impl Service {
         Some(reading)
     }
 
-    /// `source` has read a segment, which others want or don't: it can be handed out.
+    /// `source` has read a segment, which others want or don't: it can be handed out. Returns whether nobody knew its
+    /// digest.
     pub(super) fn settle_read(
         &self,
         source: NodeId,
         (segment, digest): (SegmentId, Digest),
         is_wanted: bool,
-    ) {
+    ) -> bool {
         // It may be known already: then the source has compared it, and stands in for a reader that is lost.
-        self.roster.digests[segment.index()].get_or_init(|| digest);
+        let is_new = self.roster.digests[segment.index()].set(digest).is_ok();
         self.swarm.read(segment, source, is_wanted);
         if let Some(known) = &self.known {
             known.add(segment);
         }
+        is_new
     }
 
     /// A peer verified a segment. Returns how many grants that settles: 0 if they were settled before.

@@ -33,7 +33,7 @@ pub(crate) use figure::Figure;
 pub(crate) use grid_text::Screen;
 #[cfg(test)]
 pub(crate) use judge::Verdict;
+pub(crate) use model::{Fact, Observation, Scenario, Set};
 #[cfg(test)]
 pub(crate) use pairing::Pairing;
-pub(crate) use model::{Fact, Observation, Scenario, Set};
 pub(crate) use pairing::{CompareError, Comparison, Question, compare};

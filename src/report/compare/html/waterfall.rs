@@ -2,9 +2,9 @@
 
 use super::axis::Scale;
 use super::forest;
+use super::frame::{DrawnFigure, RIGHT, WIDTH, horizontal, in_units};
 #[cfg(test)]
 use super::scaling::STYLE;
-use super::frame::{DrawnFigure, RIGHT, WIDTH, horizontal, in_units};
 use super::svg::{Anchor, Svg};
 use crate::report::compare::grid::Grid;
 use crate::report::compare::judge::{JudgedPair, Verdict};
