@@ -11,9 +11,9 @@ use crate::store::available_bytes;
 const MEMORY_MOST: u64 = 1 << 30;
 
 /// Memory of one rank for segments, bytes, where that holds `SLOTS_ENOUGH` of them.
-// All of it is touched before the first byte moves, and a segment that left it is read again from the page
-// cache. A virtual machine whose free memory went back to its host touches 0.4 GB/s: there 256 MiB for each of
-// eight ranks took 2.4 s longer than with memory at hand, 64 MiB 0.3 s.
+// A segment that left it is read again from the page cache, and what was never used costs its first touch. A virtual
+// machine whose free memory went back to its host touches 0.4 GB/s: there 256 MiB for each of eight ranks took 2.4 s
+// longer than with memory at hand, 64 MiB 0.3 s.
 const MEMORY_OF_RANK: u64 = 64 << 20;
 
 /// How many segments a rank has memory for, where the limits of its host allow it.

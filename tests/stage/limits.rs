@@ -177,10 +177,13 @@ fn a_rerun_moves_what_the_killed_run_has_not() {
     let source = large(from.path(), mebibytes);
     // Records of half the segments: kind, number, digest, and checksum (`tree/destination/journal.rs`).
     let half = (mebibytes << 20) / (64 << 10) / 2 * (1 + 4 + 32 + 8);
+    // It takes some seconds, so that it can be killed in the middle, on a busy machine too; and its source has memory
+    // to read a quarter of the tree ahead, so that it is not whole long before the others.
+    let slowly = [&options[..], &["--limit-rate", "8M", "--memory", "8M"]].concat();
     // A run that ends before it is killed says nothing: another is tried.
     for _ in 0..10 {
         let to = temp();
-        let mut watched = Watched::start(&source, to.path(), &options);
+        let mut watched = Watched::start(&source, to.path(), &slowly);
         let folders: Vec<_> = (0..RANKS).map(|rank| to.path().join(rank.to_string())).collect();
         while watched.job.try_wait().expect("it is ours").is_none() {
             if folders.iter().all(|folder| journal_bytes(folder) >= half) {
