@@ -82,7 +82,7 @@ pub(crate) fn assert_delivered(scenario: &WorldConfig, run: &Run, lost: &[u32]) 
 }
 
 /// Runs it twice: it ends without errors, all is delivered, and each segment is read once in all.
-fn assert_flawless(scenario: &WorldConfig) -> Run {
+pub(crate) fn assert_flawless(scenario: &WorldConfig) -> Run {
     let first = run(scenario.clone());
     assert_eq!(first.outcome.errors, [""; 0]);
     assert_eq!(first.outcome.unavailable, [""; 0]);
@@ -311,15 +311,30 @@ fn segments_that_can_not_be_read() {
         scenario.faults.unreadable = (1..4).map(|rank| (NodeId(rank), position)).collect();
         let run = run(scenario.clone());
         assert_eq!(run.outcome.unavailable, [""; 0], "somebody has it");
-        let line =
-            |rank| format!("rank {rank}: segment {position} of the source: input/output error");
-        let sources = scenario.registrations.iter().filter(|registration| {
-            matches!(registration, Registration::Late(LateEntry { source: Some(_), .. }))
-        });
-        let expected: Vec<String> = (1..=sources.count()).map(line).collect();
-        assert_eq!(run.outcome.errors, expected);
-        assert!(run.outcome.finished.iter().all(Option::is_none), "nobody has the file");
+        assert_nobody_reads(position, &scenario, &run);
     });
+}
+
+/// Each source names a segment that it can't read, and nobody has the file.
+pub(crate) fn assert_nobody_reads(position: u32, scenario: &WorldConfig, run: &Run) {
+    let line = |rank| format!("rank {rank}: segment {position} of the source: input/output error");
+    let sources = scenario.registrations.iter().filter(|registration| {
+        matches!(registration, Registration::Late(LateEntry { source: Some(_), .. }))
+    });
+    let expected: Vec<String> = (1..=sources.count()).map(line).collect();
+    assert_eq!(run.outcome.errors, expected);
+    assert!(run.outcome.finished.iter().all(Option::is_none), "nobody has the file");
+}
+
+/// Peers have 0 to 7 slots, which change; in the end there is room again.
+pub(crate) fn vary_rooms(scenario: &mut WorldConfig, seed: u64) {
+    for rank in 1..=ranks(scenario) {
+        for step in 0..10 {
+            let slots = if step == 9 { 4 } else { pick(seed, u64::from(100 * rank + step), 0, 8) };
+            let at = milliseconds(u64::from(step * 7));
+            scenario.rooms.push((NodeId(rank), at, slots as usize));
+        }
+    }
 }
 
 #[test]
@@ -329,15 +344,7 @@ fn slots_are_credit() {
         scenario.config.window = 8;
         scenario.config.window_least = 8;
         scenario.config.holder_load = 8;
-        for rank in 1..=ranks(&scenario) {
-            // In the end there is room again.
-            for step in 0..10 {
-                let slots =
-                    if step == 9 { 4 } else { pick(seed, u64::from(100 * rank + step), 0, 8) };
-                let at = milliseconds(u64::from(step * 7));
-                scenario.rooms.push((NodeId(rank), at, slots as usize));
-            }
-        }
+        vary_rooms(&mut scenario, seed);
         if seed % 2 == 0 {
             scenario.faults = worse(seed);
         }

@@ -3,27 +3,18 @@
 use std::time::Duration;
 
 use mpiswarm::manifest::{NodeId, SegmentSet};
-use mpiswarm::protocol::{LateEntry, Registration};
 use mpiswarm::simulation::{Faults, Run, World, WorldConfig};
 
 use crate::deciding::deciding;
 use crate::late::{
-    all, assert_delivered, entry_mut, hold_parts, lacked, late, one, ranks, segments,
+    self, all, assert_delivered, assert_nobody_reads, entry_mut, hold_parts, late, one, ranks,
+    segments, vary_rooms,
 };
 use crate::{milliseconds, pick, run, seeds};
 
-/// Runs it twice: it ends without errors, all is delivered, and each segment is read once in all.
+/// As where the tracker decides.
 fn assert_flawless(scenario: WorldConfig) -> Run {
-    let scenario = deciding(scenario);
-    let first = run(scenario.clone());
-    assert_eq!(first.outcome.errors, [""; 0]);
-    assert_eq!(first.outcome.unavailable, [""; 0]);
-    assert!(!first.outcome.refused && first.outcome.dropped_out.is_empty());
-    assert_delivered(&scenario, &first, &[]);
-    assert_eq!(first.reads, lacked(&scenario), "segments that were read");
-    let second = run(scenario);
-    assert_eq!((first.fingerprint, first.events), (second.fingerprint, second.events));
-    first
+    late::assert_flawless(&deciding(scenario))
 }
 
 fn some(seed: u64) -> impl Fn(u32) -> u32 {
@@ -202,14 +193,7 @@ fn what_no_source_can_read_is_named_and_the_rest_is_delivered() {
         scenario.faults.unreadable = (1..4).map(|rank| (NodeId(rank), position)).collect();
         let run = run(deciding(scenario.clone()));
         assert_eq!(run.outcome.unavailable, [""; 0], "somebody has it");
-        let line =
-            |rank| format!("rank {rank}: segment {position} of the source: input/output error");
-        let sources = scenario.registrations.iter().filter(|registration| {
-            matches!(registration, Registration::Late(LateEntry { source: Some(_), .. }))
-        });
-        let expected: Vec<String> = (1..=sources.count()).map(line).collect();
-        assert_eq!(run.outcome.errors, expected);
-        assert!(run.outcome.finished.iter().all(Option::is_none), "nobody has the file");
+        assert_nobody_reads(position, &scenario, &run);
     });
 }
 
@@ -217,15 +201,7 @@ fn what_no_source_can_read_is_named_and_the_rest_is_delivered() {
 fn what_a_deciding_peer_reads_and_receives_shares_its_slots() {
     seeds("rooms", 25, |seed| {
         let mut scenario = late(seed, some(seed));
-        for rank in 1..=ranks(&scenario) {
-            // In the end there is room again.
-            for step in 0..10 {
-                let slots =
-                    if step == 9 { 4 } else { pick(seed, u64::from(100 * rank + step), 0, 8) };
-                let at = milliseconds(u64::from(step * 7));
-                scenario.rooms.push((NodeId(rank), at, slots as usize));
-            }
-        }
+        vary_rooms(&mut scenario, seed);
         assert_flawless(scenario);
     });
 }

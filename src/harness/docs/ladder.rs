@@ -72,6 +72,6 @@ fn cell(pairing: &Pairing, scenario: &Scenario) -> String {
     let shown = format!("{} {}", ratio(value), interval(row));
     match row.verdict {
         Verdict::Better | Verdict::Worse => format!("**{shown}**"),
-        _ => shown,
+        Verdict::Same | Verdict::TooFew | Verdict::Void | Verdict::Control => shown,
     }
 }
