@@ -56,7 +56,11 @@ pub(crate) fn overview(mut set: Set, screen: Screen) -> String {
     // A contender alone is compared with nobody.
     let comparison = compare(std::slice::from_ref(&set), &question);
     let pairings = comparison.map_or_else(|_| Vec::new(), |comparison| comparison.pairings);
-    let base = pairings.first().map_or("base", |pairing| pairing.base.as_str());
+    // Each row of a ladder is compared with the one before it.
+    let base = pairings.first().map_or("base", |pairing| match pairing.rung {
+        Some(_) => "before",
+        None => pairing.base.as_str(),
+    });
     let mut columns = Column::list("workload|#peers|#segment|contender|#makespan|#cv");
     let ratio = format!("÷ {base}");
     columns.push(Column::numbers(&ratio));

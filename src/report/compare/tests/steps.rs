@@ -44,6 +44,16 @@ fn each_step_of_a_ladder_stands_beside_the_one_before_it() {
     assert!(page.contains("several requests: 903.6 ms → 602.4 ms"), "{page}");
 }
 
+/// The second step halves the time: 0.50 of the one before, and 0.33 of the first.
+#[test]
+fn the_overview_of_a_ladder_says_that_ratios_are_to_the_row_before() {
+    let text = table::overview(ladder(), Screen::FILE);
+    let head = text.lines().find(|line| line.contains("makespan")).expect("a heading");
+    assert!(head.contains("÷ before") && !head.contains("÷ mutex"), "{text}");
+    let last = text.lines().find(|line| line.trim_start().starts_with("lockfree"));
+    assert!(last.expect("a row").contains(" 0.50"), "{text}");
+}
+
 #[test]
 fn a_ladder_is_an_ordinary_measurement_where_contenders_are_named() {
     let sets = [ladder()];
