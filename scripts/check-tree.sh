@@ -45,8 +45,13 @@ listing() {
 }
 
 without_rsync() {
-    diff -r --brief --no-dereference "$source" "$copy"
-    diff <(listing "$source") <(listing "$copy")
+    local code=0 of_listings=0 source_list copy_list
+    # The larger code of the two: what can't be read has no difference to show.
+    diff -r --brief --no-dereference "$source" "$copy" || code=$?
+    source_list=$(listing "$source") || return 2
+    copy_list=$(listing "$copy") || return 2
+    diff <(printf '%s\n' "$source_list") <(printf '%s\n' "$copy_list") || of_listings=$?
+    return $((code > of_listings ? code : of_listings))
 }
 
 if [[ -d $source && ! -d $copy || ! -d $source && -d $copy ]]; then

@@ -234,6 +234,21 @@ fn measurements_that_make_no_sense_are_refused() {
     assert_eq!(output.status.code(), Some(2), "two trees are compared");
 }
 
+/// As root all can be read, so that programs that fail stand for trees that can't.
+#[test]
+fn trees_that_cannot_be_read_are_not_the_same() {
+    for (program, fails) in [("diff", "[[ $1 != -r ]] || exit 2"), ("find", "exit 1")] {
+        let twins = Twins::new();
+        let path = twins.path("programs").join(program);
+        fs::remove_file(&path).expect("it is there");
+        let real = found(program);
+        let text = format!("#!/bin/bash\n{fails}\nexec {} \"$@\"\n", real.display());
+        fs::write(&path, text).expect("a small file");
+        fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is ours");
+        assert_eq!(twins.check(&[])[1], Some(2), "{program}");
+    }
+}
+
 #[test]
 fn a_process_that_is_killed_leaves_what_a_second_run_completes() {
     for fault in ["kill", "flip"] {
