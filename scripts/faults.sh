@@ -8,7 +8,8 @@
 #          job names the rank where it is more than any (6 s); between them it may do either
 #   stop   stops a rank for good: the job ends by itself with an error, and names that rank, unless the others
 #          had ended with all delivered
-#   kill   kills a rank: the job ends with an error; nothing half-written; a rerun delivers all
+#   kill   kills a rank: the job ends with an error, unless all is delivered; nothing half-written; a rerun delivers
+#          all
 #
 # MPISWARM names the program, MPIRUN the launcher with its options. --seed repeats a series: the same ranks,
 # moments and lengths (default 1). Exit code: 0 all as it should be, 1 a job ended otherwise, 2 the command
@@ -62,6 +63,7 @@ for ((round = 1; round <= times; round++)); do
         delivered || named || why="exit code $code, and rank $rank is not named"
     else
         ((code != 124)) || why="did not end within 60 s"
+        ((code != 0)) || whole || why="exit code 0, and not all is delivered"
         for file in "$out"/files/client*; do
             [[ -e $file ]] || continue
             whole_name=$(basename "$file")

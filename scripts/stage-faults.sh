@@ -4,8 +4,8 @@
 # Stages one tree again and again, disturbs the run at a random moment, and checks how it ends, what it left,
 # and what a second run has to do.
 #
-#   kill      kills a rank (SIGKILL): the job ends with an error
-#   kill-all  kills all ranks at once, as a power switch or a batch system does
+#   kill      kills a rank (SIGKILL): the job ends with an error, unless all ranks had their trees
+#   kill-all  kills all ranks at once, as a power switch or a batch system does: likewise
 #   term      a signal (SIGTERM) to all ranks, as of a batch system: a sentence, and an error
 #   pause     stops a rank for half a second: all arrives
 #   stop      stops a rank for good: the job ends by itself with an error, and names that rank
@@ -13,12 +13,12 @@
 #   flip      kills all ranks, and flips a bit of what lies on their disks; the second run has --checksum
 #   all       each of them so many times
 #
-# After each but `pause`: no final name has half a tree; a second run completes all trees, resumes what the
-# first had written, and leaves no partial tree.
+# After each: no final name has half a tree, and where the exit code is 0 each rank has its tree; a second run
+# completes all trees, resumes what the first had written, and leaves no partial tree.
 #
 # RANKS is the number of ranks (default 4; 1: one process without MPI). MPISWARM names the program, MPIRUN the
 # launcher with its options. --seed repeats a series (default 1). Exit code: 0 all as it should be, 1 a run
-# launcher with its options. --seed repeats, 2 the command line makes no sense.
+# ended otherwise, 2 the command line makes no sense.
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -88,12 +88,15 @@ flip() {
     touch -d "$time" "$file"
     flipped="bit flipped at $place of ${file#"$out/to/"}"
 }
-# What is wrong after a run that was disturbed.
+# What is wrong after a run that was disturbed, and ended with exit code $1.
 half_done() {
     local rank
     for ((rank = 0; rank < ranks; rank++)); do
-        [[ ! -e $out/to/$rank/tree ]] || same "$out/to/$rank/tree" ||
-            echo "rank $rank has half a tree: $(head -1 "$out/diff")"
+        if [[ -e $out/to/$rank/tree ]]; then
+            same "$out/to/$rank/tree" || echo "rank $rank has half a tree: $(head -1 "$out/diff")"
+        elif (($1 == 0)); then
+            echo "exit code 0, and rank $rank has no tree"
+        fi
     done
 }
 # What is wrong after the second run.
@@ -160,7 +163,7 @@ for ((round = 1; round <= times; round++)); do
     wait "$running" 2>/dev/null || code=$?
     [[ -z $pid || $fault != stop ]] || signal_ranks KILL "$pid"
     ((SECONDS - start < 120)) || why="did not end within 120 s"
-    problem=$(half_done)
+    problem=$(half_done $code)
     [[ $fault != full ]] || rm -f "$out/to/$rank/other"
     [[ $fault != flip || -z $pid ]] || flip
     why=${why:-$problem}
