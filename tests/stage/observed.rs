@@ -95,6 +95,18 @@ fn metrics_tell_a_failure_and_are_refused_where_they_can_not_be_written() {
     observed(&source, to.path(), to.path()).is(2).says("it is not a file");
     observed(&source, to.path(), Path::new("/dev/null")).is(2).says("it is not a file");
     assert_eq!(fs::read_dir(to.path()).expect("a folder").count(), 0, "nothing was begun");
+    // Once it has begun, the file says that it failed.
+    let prom = from.path().join("stage.prom");
+    let ends = [
+        (from.path().join("missing"), to.path().to_owned()),
+        (source.clone(), to.path().join("missing")),
+    ];
+    for (source, to) in ends {
+        fs::write(&prom, "# EOF\n").expect("a small file");
+        observed(&source, &to, &prom).is(2);
+        let found = metrics(&prom);
+        assert_eq!((of(&found, "running"), of(&found, "success")), (0.0, 0.0), "{source:?}");
+    }
     let quiet = [source.as_os_str(), "--to".as_ref(), to.path().as_os_str()];
     let quiet = quiet.into_iter().chain(["--quiet", "--progress", "json"].map(OsStr::new));
     here(quiet).is(2).says("--quiet");
@@ -112,6 +124,11 @@ fn rank_0_tells_it_of_all_ranks() {
     let found = metrics(&prom);
     let ranks = ["ranks", "ranks_complete", "ranks_failed"].map(|name| of(&found, name));
     assert_eq!((ranks, of(&found, "success")), ([3.0, 3.0, 0.0], 1.0));
+    let nothing = from.path().join("missing");
+    let missing = [&[nothing.as_os_str()], &arguments[1..]].concat();
+    super::ranks(3, to.path(), &missing).is(2);
+    let found = metrics(&prom);
+    assert_eq!((of(&found, "running"), of(&found, "success")), (0.0, 0.0));
     // A rank that can't write is one that failed.
     fs::remove_dir_all(to.path().join("1")).expect("ours");
     fs::write(to.path().join("1"), "in the way").expect("a small file");

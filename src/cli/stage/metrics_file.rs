@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::super::writable;
+use super::super::stage_args::StageArgs;
+use super::super::{show as terminal, writable};
 use crate::escape;
 
 /// Each metric, with its unit where it has one, and what it is.
@@ -48,6 +49,38 @@ pub(super) fn write(path: &Path, gauges: &[(&str, f64)]) -> Result<(), String> {
         let _ = fs::remove_file(&part);
         failed(cause)
     })
+}
+
+/// A stage that its file of metrics, if there is one, says to run. When this is dropped the file says that the stage
+/// failed, unless it ended.
+#[must_use]
+pub(super) struct StageRunning<'a>(Option<&'a Path>);
+
+impl<'a> StageRunning<'a> {
+    /// Rank 0 alone has the file, and of a dry run there is none.
+    pub(super) fn begin(args: &'a StageArgs, rank: u32) -> Self {
+        let running = Self(args.metrics.as_deref().filter(|_| rank == 0 && !args.dry_run));
+        running.write(1.0);
+        running
+    }
+
+    /// The file says how the stage ended.
+    pub(super) fn end(mut self) {
+        self.0 = None;
+    }
+
+    fn write(&self, running: f64) {
+        let Some(path) = self.0 else { return };
+        if let Err(refusal) = write(path, &[("running", running), ("success", 0.0)]) {
+            terminal::error(&format!("warning: {refusal}"));
+        }
+    }
+}
+
+impl Drop for StageRunning<'_> {
+    fn drop(&mut self) {
+        self.write(0.0);
+    }
 }
 
 fn text(gauges: &[(&str, f64)]) -> String {

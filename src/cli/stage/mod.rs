@@ -49,6 +49,7 @@ use crate::verify::Digest;
 use dry_run_report::NodeDryRun;
 use folder_identity::folder_identity;
 use folder_locks::FolderLocks;
+use metrics_file::StageRunning;
 use node_report::{NodeReport, swarm_errors};
 use source_list::SourceList;
 use staged_tree::StagedTree;
@@ -301,18 +302,17 @@ fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     config
 }
 
-/// The list of the sources, where there is no other rank.
-fn list_here(args: &StageArgs, dirs: &[PathBuf]) -> Result<SourceList, String> {
-    refusal(&args.sources, dirs).map_or(Ok(()), Err)?;
-    check_outputs(args)?;
-    SourceList::read(args, false, RateLimits::default())
-}
-
 fn stage_locally(args: &StageArgs) -> u8 {
     let clock = Clock::start();
     let host = host_name();
     let dirs = destination_dirs(args, 0, &host);
-    let listed = list_here(args, &dirs);
+    let refused = refusal(&args.sources, &dirs).map_or(Ok(()), Err);
+    if let Err(refusal) = refused.and_then(|()| check_outputs(args)) {
+        terminal::error(&refusal);
+        return REFUSED;
+    }
+    let running = StageRunning::begin(args, 0);
+    let listed = SourceList::read(args, false, RateLimits::default());
     let tree = match listed.and_then(|listed| StagedTree::alone(args, listed, (0, &host))) {
         Ok(tree) => tree,
         Err(refusal) => {
@@ -366,6 +366,7 @@ fn stage_locally(args: &StageArgs) -> u8 {
                 limits: &[],
             };
             let code = summary.print(args);
+            running.end();
             let trace = (args.trace.as_deref(), trace.as_ref());
             trace_output::write(trace, (1, true), false, code)
         }

@@ -14,6 +14,7 @@ use super::binding_note::binding_note;
 use super::dry_run_report::{self, NodeDryRun};
 use super::folder_identity::folder_identity;
 use super::folder_locks::{FolderLocks, LockState};
+use super::metrics_file::StageRunning;
 use super::node_report::{NodeReport, follow_writers, swarm_errors};
 use super::source_list::SourceList;
 use super::stage_progress::progress;
@@ -166,6 +167,7 @@ impl StageJob<'_> {
         let Some(known) = self.find_writers(&dirs, &host, &mut report)? else {
             return Ok(self.refused());
         };
+        let running = StageRunning::begin(self.args, self.rank());
         let (mine, writer) = known.mine(dirs.clone());
         let KnownRanks { hosts, limits, written_here, all_writers, .. } = known;
         let lowest = RateLimits::lowest_of(&limits);
@@ -217,6 +219,7 @@ impl StageJob<'_> {
             let code = summary.print(self.args);
             if start.any { code } else { REFUSED }
         })
+        .inspect(|_| running.end())
     }
 
     /// What all ranks would do; nobody writes, not even a file by which ranks find that they share a folder: that
@@ -302,10 +305,8 @@ impl StageJob<'_> {
                 report.fail(format!("--to {error}"));
             }
         }
-        let names = probes.iter().map(|probe| match probe {
-            Ok(probe) => probe.name().to_owned(),
-            Err(_) => String::new(),
-        });
+        let named = probes.iter().map(|probe| probe.as_ref().map(|probe| probe.name().to_owned()));
+        let names = named.map(Result::unwrap_or_default);
         // The files go when all have looked.
         self.known_ranks(dirs, host, names.collect(), |dir, name| sees(dir, name))
     }

@@ -103,9 +103,10 @@ impl StageProgress {
         )
     }
 
-    fn metrics(&self) -> [(&'static str, f64); 7] {
+    fn metrics(&self) -> [(&'static str, f64); 8] {
         [
             ("running", 1.0),
+            ("success", 0.0),
             ("elapsed_seconds", self.elapsed_s),
             ("verified_bytes", self.verified_bytes as f64),
             ("wanted_bytes", self.wanted_bytes as f64),
