@@ -32,6 +32,7 @@ pub(super) fn all(pairings: &[Pairing]) -> Vec<String> {
     }
     notes.extend(scope(pairings));
     notes.extend(pairings.iter().filter_map(control));
+    notes.extend(pairings.iter().filter_map(uncontrolled));
     notes.extend(family(pairings));
     for pairing in pairings {
         let sides = [(&pairing.base, &pairing.only_base), (&pairing.other, &pairing.only_other)];
@@ -144,6 +145,21 @@ fn control(pairing: &Pairing) -> Option<String> {
         "the control {name} moved by {by} ×{}: ratios are relative to it{void}",
         ends.unwrap_or_default()
     ))
+}
+
+/// Which results the control says nothing of: it has no run in each of their launches, or they took no time.
+fn uncontrolled(pairing: &Pairing) -> Option<String> {
+    let name = pairing.control.as_ref()?;
+    let lacks = |row: &&JudgedPair| row.control.is_none() && row.contender != *name;
+    let rows = pairing.rows.iter().filter(lacks);
+    let results: Vec<_> = rows.map(|row| format!("{}, {}", row.contender, row.scenario)).collect();
+    (!results.is_empty()).then(|| {
+        format!(
+            "the control {name} can't be used for {}, not relative to it: {}",
+            count(results.len() as u64, "result"),
+            escape::some(&results, "; ")
+        )
+    })
 }
 
 /// How many results p is corrected for, and what could have been seen.

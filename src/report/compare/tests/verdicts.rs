@@ -151,6 +151,25 @@ fn the_control_is_that_of_the_same_launches() {
     assert!(table::text(&comparison, Screen::FILE).contains("moved by 1.000 to 1.50 ×"));
 }
 
+/// The control has no run in one launch of the large workload: a jump of the machine would pass for the change's.
+#[test]
+fn a_result_that_the_control_is_missing_for_is_named() {
+    let measured = |label: &str| {
+        let mut all =
+            [steady("lockfree", "small", &around(1.0)), steady("mpi-bcast", "small", &around(1.0))]
+                .concat();
+        let mut large = steady("lockfree", "large", &around(1.0));
+        large.iter_mut().for_each(|one| one.launch += 8);
+        all.extend(large);
+        set(label, all)
+    };
+    let text = table::text(&answer(&[measured("a"), measured("bb")]), Screen::FILE);
+    let expected = "the control mpi-bcast can't be used for 1 result, not relative to it: lockfree, large, 4 \
+                    peers, 64 KiB";
+    assert!(text.contains(expected), "{text}");
+    assert!(text.contains("the control mpi-bcast moved by"), "the other has one: {text}");
+}
+
 /// `compare A B --gate` of a benchmark that took no time, and now takes 5 ns.
 #[test]
 fn what_has_no_ratio_is_worse_all_the_same() {
