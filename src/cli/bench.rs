@@ -240,7 +240,7 @@ fn conclude(
             return FAILED;
         }
     };
-    let is_invalid = set.is_invalid;
+    let is_complete = set.incomplete.is_empty();
     // First, so that the result stands last where stderr and stdout are one terminal.
     runner::shortfalls(plan, &outcome.records).iter().for_each(|line| remark(args, line));
     show::text(&table::overview(set, show::screen(args.wide)));
@@ -252,7 +252,7 @@ fn conclude(
              {budget} s is used up: raise it with --budget"
         ));
     }
-    if is_invalid || outcome.unmeasured > 0 { FAILED } else { OK }
+    if !is_complete || outcome.unmeasured > 0 { FAILED } else { OK }
 }
 
 fn nothing_measured(plan: &Plan, is_over: bool) -> String {

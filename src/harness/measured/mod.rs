@@ -70,7 +70,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
     if let Some(line) = recovered.cut_off {
         warnings.push(format!("line {line} of the records is cut off: that run was left out"));
     }
-    let is_invalid = !recovered.records.iter().all(is_complete);
+    let incomplete = incomplete(&recovered.records);
     warnings.extend(invalid_runs(&recovered.records));
     warnings.extend(unverified(&recovered.records));
     let runs = recovered.records.into_iter().filter(is_complete).map(observation);
@@ -82,7 +82,7 @@ pub(crate) fn read(dir: &Path) -> Result<Set, RecordsError> {
         commit: environment.program.commit.clone().unwrap_or_default(),
         facts: facts(&environment),
         warnings,
-        is_invalid,
+        incomplete,
         commands: commands(&environment),
         plan: Some((environment.plan.clone(), environment.plan_text.clone())),
         ladder: plan::ladder(&environment.plan_text),
@@ -122,6 +122,14 @@ fn set_bounds(records: &mut [Record], limits: &[LimitsAt]) {
 /// Whether everything was delivered; otherwise a run has no makespan.
 fn is_complete(record: &Record) -> bool {
     record.run.is_complete() && record.run.errors.is_empty()
+}
+
+fn incomplete(records: &[Record]) -> BTreeMap<(Scenario, String), usize> {
+    let mut incomplete = BTreeMap::new();
+    for record in records.iter().filter(|record| !is_complete(record)) {
+        *incomplete.entry((scenario(record), record.contender.clone())).or_default() += 1;
+    }
+    incomplete
 }
 
 /// A sentence for each scenario and contender with runs that are incomplete, or faster than the machine

@@ -72,14 +72,21 @@ impl Set {
             }
         };
         self.observations.iter_mut().for_each(|one| set(&mut one.scenario));
-        let latencies = std::mem::take(&mut self.latencies).into_iter();
-        self.latencies = latencies
-            .map(|((mut scenario, contender), histogram)| {
-                set(&mut scenario);
-                ((scenario, contender), histogram)
-            })
-            .collect();
+        self.incomplete = with_keys(std::mem::take(&mut self.incomplete), set);
+        self.latencies = with_keys(std::mem::take(&mut self.latencies), set);
     }
+}
+
+/// The same values under scenarios that were changed.
+fn with_keys<T>(
+    values: BTreeMap<(Scenario, String), T>,
+    change: impl Fn(&mut Scenario),
+) -> BTreeMap<(Scenario, String), T> {
+    let changed = values.into_iter().map(|((mut scenario, contender), value)| {
+        change(&mut scenario);
+        ((scenario, contender), value)
+    });
+    changed.collect()
 }
 
 /// What changed between the conditions of two measurements: `kernel 6.1 → 6.2`.

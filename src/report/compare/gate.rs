@@ -6,7 +6,8 @@
 //! of sets that are compared with the base. So the
 //! whole gate gives a false alarm in at most 1% of its runs. What has no ratio, as from 0 to 5 ns, is
 //! worse by more than any effect. A gate that judged nothing fails: it has not shown that nothing is
-//! worse. Whatever a gate fails for stands among the warnings of the comparison, too.
+//! worse. It fails, too, where the other has more runs that did not deliver everything than the base: they
+//! are left out, so that no figure shows them. Whatever a gate fails for stands among the warnings of the comparison, too.
 //!
 //! Simulated launches (`tests/noise.rs`): with 8 on each side and a control a loss of 10% of one engine is
 //! found at least 9 times of 10. The gate says which loss the launches at hand would show.
@@ -129,6 +130,12 @@ impl GatePlan {
                     unjudged.extend(self.judge_row(pairing, row, alarm, &mut outcome));
                 }
                 self.judge_missing(pairing, &mut outcome);
+                for undelivered in &pairing.undelivered {
+                    // It is the same of each figure.
+                    if !outcome.failures.contains(undelivered) {
+                        outcome.failures.push(undelivered.clone());
+                    }
+                }
                 outcome.remarks.extend(self.power(pairing));
             }
             if of_figure.iter().all(|pairing| pairing.rows.is_empty()) {

@@ -34,7 +34,6 @@ impl Set {
                 .map_or_else(String::new, |set| set.commit.clone()),
             facts: facts(&launches),
             warnings: warnings(&launches),
-            is_invalid: sets().any(|set| set.is_invalid),
             commands,
             plan: sets().find_map(|set| set.plan.clone()),
             ladder: sets().next().map(|set| set.ladder.clone()).unwrap_or_default(),
@@ -51,6 +50,9 @@ impl Set {
                 one
             }));
             number += within;
+            for (key, runs) in set.incomplete {
+                *whole.incomplete.entry(key).or_default() += runs;
+            }
             for (key, histogram) in set.latencies {
                 let Some(sum) = whole.latencies.get_mut(&key) else {
                     whole.latencies.insert(key, histogram);

@@ -30,8 +30,8 @@ pub(crate) struct Set {
     pub commit: String,
     pub facts: Vec<Fact>,
     pub warnings: Vec<String>,
-    /// Whether a run was incomplete.
-    pub is_invalid: bool,
+    /// How many runs of a scenario and contender did not deliver everything. They are no observations.
+    pub incomplete: BTreeMap<(Scenario, String), usize>,
     /// How to measure it again, a line each.
     pub commands: Vec<String>,
     /// The name and the text of its plan.

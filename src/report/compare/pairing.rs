@@ -10,6 +10,7 @@ use super::{Figure, Observation, Set};
 use crate::config::choice;
 use crate::escape;
 use crate::report::statistics::{Estimate, Interval, RESAMPLES, geometric_mean};
+use crate::report::units::count;
 
 // The version of a comparison as JSON.
 // 2 has launches, controls, and means with their intervals.
@@ -55,6 +56,9 @@ pub(crate) struct Pairing {
     pub mean: Option<MeanRatio>,
     pub only_base: Vec<String>,
     pub only_other: Vec<String>,
+    /// Of what the other had more runs that did not deliver everything than the base.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub undelivered: Vec<String>,
 }
 
 choice! {
@@ -270,6 +274,10 @@ fn between(
         let runs = other.series(scenario, contender);
         pairing.lacks(figure, [&[], &runs], &format!("{contender}: {scenario}"));
     }
+    for ((scenario, contender), runs) in &other.incomplete {
+        let before = base.incomplete.get(&(scenario.clone(), contender.clone()));
+        pairing.undelivered(&format!("{contender}, {scenario}"), before, *runs);
+    }
     pairing.control = control.and(control_name).map(ToOwned::to_owned);
     judge::decide(figure, &mut pairing.rows.iter_mut().collect::<Vec<_>>());
     pairing.sum_up()
@@ -316,6 +324,10 @@ fn within(figure: Figure, set: &Set, [base, other]: [&str; 2], resamples: usize)
             None => pairing.lacks(figure, [base_runs, other_runs], &scenario.to_string()),
         }
     }
+    for ((scenario, _), runs) in set.incomplete.iter().filter(|((_, name), _)| name == other) {
+        let of_base = set.incomplete.get(&(scenario.clone(), base.to_owned()));
+        pairing.undelivered(&scenario.to_string(), of_base, *runs);
+    }
     pairing
 }
 
@@ -332,6 +344,7 @@ impl Pairing {
             mean: None,
             only_base: Vec::new(),
             only_other: Vec::new(),
+            undelivered: Vec::new(),
         }
     }
 
@@ -342,6 +355,16 @@ impl Pairing {
             [true, _] => self.only_base.push(what.to_owned()),
             [_, true] => self.only_other.push(what.to_owned()),
             [false, false] => {}
+        }
+    }
+
+    /// Notes that the other had `runs` incomplete runs of something, if the base had fewer.
+    fn undelivered(&mut self, what: &str, base_runs: Option<&usize>, runs: usize) {
+        let of_base = base_runs.copied().unwrap_or_default();
+        if runs > of_base {
+            let (runs, base, other) = (count(runs as u64, "run"), &self.base, &self.other);
+            let sentence = format!("{what}: {runs} incomplete in {other}, {of_base} in {base}");
+            self.undelivered.push(sentence);
         }
     }
 

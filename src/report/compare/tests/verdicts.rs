@@ -1,5 +1,6 @@
 //! What a verdict holds for, what it is relative to, and what is no verdict.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{answer, fact_set, launches, plan, run, runs, set};
@@ -168,6 +169,34 @@ fn a_result_that_the_control_is_missing_for_is_named() {
                     peers, 64 KiB";
     assert!(text.contains(expected), "{text}");
     assert!(text.contains("the control mpi-bcast moved by"), "the other has one: {text}");
+}
+
+#[test]
+fn a_gate_fails_where_runs_no_longer_deliver() {
+    let measured = |label: &str, incomplete: usize| {
+        let mut one = set(label, steady("lockfree", "w", &around(1.0)));
+        let scenario = one.observations[0].scenario.clone();
+        one.incomplete = BTreeMap::from([((scenario, "lockfree".to_owned()), incomplete)]);
+        one
+    };
+    let gate = plan("effect = 0.5\nfigures = [\"makespan\", \"rate\"]").expect("a plan");
+    let failures = |sets: &[Set]| {
+        let figures = gate.figures.clone();
+        let comparison = compare(sets, &Question { figures, ..Question::default() });
+        gate.judge(&comparison.expect("runs in common")).failures
+    };
+    let expected = "lockfree, w, 4 peers, 64 KiB: 3 runs incomplete in bb, 2 in a";
+    assert_eq!(failures(&[measured("a", 2), measured("bb", 3)]), [expected]);
+    assert_eq!(failures(&[measured("a", 2), measured("bb", 2)]), [""; 0]);
+    // Of launches the runs are added, under the conditions that tell them apart.
+    let launches = ["4", "8"].map(|cores| {
+        let mut one = measured("x", 1);
+        one.facts[1].value = cores.to_owned();
+        (cores.to_owned(), one)
+    });
+    let whole = Set::of_launches("x".to_owned(), Path::new("x"), launches.into());
+    let conditions = whole.incomplete.iter().map(|((of, _), runs)| (of.conditions.as_str(), *runs));
+    assert_eq!(conditions.collect::<Vec<_>>(), [("cores 4", 1), ("cores 8", 1)]);
 }
 
 /// `compare A B --gate` of a benchmark that took no time, and now takes 5 ns.
