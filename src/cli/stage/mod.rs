@@ -42,8 +42,8 @@ use crate::spawn;
 use crate::store::remove_left_over;
 use crate::time::Clock;
 use crate::tree::{
-    Destination, DestinationOptions, Destinations, Layout, LockedFolder, Manifest, SegmentDigest,
-    Shortage, TreeSource, is_reserved, shortages,
+    Destination, DestinationError, DestinationOptions, Destinations, Layout, LockedFolder,
+    Manifest, SegmentDigest, Shortage, TreeSource, is_reserved, shortages,
 };
 use crate::verify::Digest;
 use dry_run_report::NodeDryRun;
@@ -90,7 +90,15 @@ fn check_outputs(args: &StageArgs) -> Result<(), String> {
 
 /// Keeps what a destination has already, by content. What an earlier attempt wrote is read, too: the disk may have
 /// lost it since.
-fn keep_same(destination: &Destination, layout: &Layout, digests: &[Digest]) {
+///
+/// # Errors
+///
+/// When the destination can't note what it discards.
+fn keep_same(
+    destination: &Destination,
+    layout: &Layout,
+    digests: &[Digest],
+) -> Result<(), DestinationError> {
     let same = |buffer: &mut Vec<u8>, segment: SegmentId| {
         // What can't be read is fetched like what differs.
         let read = destination.read(segment, buffer).ok()?;
@@ -99,17 +107,16 @@ fn keep_same(destination: &Destination, layout: &Layout, digests: &[Digest]) {
     };
     let buffer = || vec![0; layout.segment_bytes()];
     let resumed: Vec<SegmentId> = destination.resumed().iter().collect();
-    resumed.into_par_iter().for_each_init(buffer, |buffer, segment| {
-        if same(buffer, segment).is_none() {
-            destination.discard(segment);
-        }
-    });
+    resumed.into_par_iter().try_for_each_init(buffer, |buffer, segment| {
+        if same(buffer, segment).is_none() { destination.discard(segment) } else { Ok(()) }
+    })?;
     let candidates: Vec<SegmentId> = destination.candidates().iter().collect();
     candidates.into_par_iter().for_each_init(buffer, |buffer, segment| {
         if let Some(found) = same(buffer, segment) {
             destination.keep(segment, &found);
         }
     });
+    Ok(())
 }
 
 /// The destinations of a rank, with `{rank}` and `{host}` filled in. Each counts once, whatever names it was given by:
@@ -223,13 +230,15 @@ impl RankSetup {
         let mut opened = Vec::new();
         for folder in folders {
             let (manifest, layout) = (Arc::clone(&part.manifest), Arc::clone(&part.layout));
-            match Destination::within(folder, manifest, layout, &options) {
-                Ok(one) => {
-                    if args.checksum {
-                        keep_same(&one, &part.layout, &digests);
-                    }
-                    opened.push(one);
+            let open = || {
+                let one = Destination::within(folder, manifest, layout, &options)?;
+                if args.checksum {
+                    keep_same(&one, &part.layout, &digests)?;
                 }
+                Ok::<_, DestinationError>(one)
+            };
+            match open() {
+                Ok(one) => opened.push(one),
                 Err(error) => report.fail(error.to_string()),
             }
         }

@@ -10,6 +10,7 @@ mod folder_cache;
 mod folder_lock;
 mod folding;
 mod journal;
+mod kept;
 mod look;
 mod needed_room;
 mod publish;
@@ -40,7 +41,7 @@ use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits, check_attributes};
 use self::takeover::Attempt;
 use self::trash::Trash;
-use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest, SegmentPlace};
+use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest};
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
@@ -290,70 +291,6 @@ impl Destination {
     pub fn lacks(&self, segment: SegmentId) -> bool {
         let state = self.state();
         !state.existing.contains(segment) && !state.staged.contains(segment)
-    }
-
-    /// With `checksum`: missing segments that files of the same size may have already. The caller reads and
-    /// hashes them; one with the right digest is kept by [`Destination::keep`], another one is written.
-    pub fn candidates(&self) -> SegmentSet {
-        let mut candidates = SegmentSet::none_of(self.layout.segment_count());
-        let missing = self.missing();
-        let state = self.state();
-        for segment in missing.iter() {
-            let is_there = |entry: u32| {
-                matches!(state.found[entry as usize], Presence::Candidate | Presence::Kept)
-            };
-            if self.layout.extents(segment).all(|extent| is_there(extent.entry)) {
-                candidates.insert(segment);
-            }
-        }
-        candidates
-    }
-
-    /// Keeps a candidate that has the right bytes.
-    pub fn keep(&self, segment: SegmentId, digest: &SegmentDigest) {
-        let mut state = self.state();
-        state.existing.insert(segment);
-        state.digests[segment.index()] = Some(digest.clone());
-        match self.layout.place(segment) {
-            SegmentPlace::Packed(files) => {
-                for &(entry, _) in self.layout.packed(files) {
-                    state.found[entry as usize] = Presence::Kept;
-                }
-            }
-            SegmentPlace::Part(extent) => {
-                let segments = self.layout.segments_of(extent.entry);
-                // A file with holes is written anew from what is kept of it: it may have data in the holes.
-                let EntryKind::File { bytes, .. } =
-                    self.manifest.entries[extent.entry as usize].kind
-                else {
-                    return;
-                };
-                let has_holes =
-                    bytes.div_ceil(self.layout.segment_bytes() as u64) > segments.len() as u64;
-                if !has_holes && segments.map(SegmentId).all(|id| state.existing.contains(id)) {
-                    state.found[extent.entry as usize] = Presence::Kept;
-                }
-            }
-        }
-    }
-
-    /// Takes back a segment that was kept, or written by an earlier attempt, and turned out to have other
-    /// bytes. It is missing again.
-    pub fn discard(&self, segment: SegmentId) {
-        self.resumed.lock().unwrap_or_else(PoisonError::into_inner).remove(segment);
-        let mut state = self.state();
-        state.staged.remove(segment);
-        state.digests[segment.index()] = None;
-        if !state.existing.contains(segment) {
-            return;
-        }
-        state.existing.remove(segment);
-        for extent in self.layout.extents(segment) {
-            // Other parts of a large file may be right.
-            let is_part = matches!(self.layout.place(segment), SegmentPlace::Part(_));
-            let found = if is_part { Presence::Candidate } else { Presence::Other };
-            state.found[extent.entry as usize] = found;
-        }
     }
 
     /// The digests of a segment that was written, kept by [`Destination::keep`], or written by an earlier

@@ -60,15 +60,19 @@ impl Destination {
     ) -> Result<(), DestinationError> {
         let bytes = self.layout.bytes_of(segment) as u64;
         // ORDERING: Relaxed; a statistic, publishes nothing.
-        let written = self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.journal.add(segment, digest).map_err(|cause| {
-            let path = self.dir.join(CONTROL).join(&self.partial_name).join("journal");
-            DestinationError::at(path, written, cause)
-        })?;
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.journal.add(segment, digest).map_err(|cause| self.failed_journal(cause))?;
         let mut state = self.state();
         state.staged.insert(segment);
         state.digests[segment.index()] = Some(digest.clone());
         Ok(())
+    }
+
+    pub(super) fn failed_journal(&self, cause: io::Error) -> DestinationError {
+        // ORDERING: Relaxed; a statistic, publishes nothing.
+        let written = self.written_bytes.load(Ordering::Relaxed);
+        let path = self.dir.join(CONTROL).join(&self.partial_name).join("journal");
+        DestinationError::at(path, written, cause)
     }
 
     /// Writes what of a part of a large file is data.

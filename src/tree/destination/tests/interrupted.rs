@@ -203,7 +203,7 @@ fn a_publication_that_failed_can_be_repeated() {
     let failed = to.publish().expect_err("a file is gone").to_string();
     assert!(failed.contains("single"), "{failed}");
     let single = SegmentId(to.layout.segments_of(0).start);
-    to.discard(single);
+    to.discard(single).expect("there is room");
     assert_eq!(to.missing().iter().collect::<Vec<_>>(), [single]);
     source.write(&to, single);
     // What has come meanwhile is nobody's to replace.
@@ -237,6 +237,8 @@ fn after_a_power_cut_only_what_was_synced_is_believed() {
     missing[..3].iter().for_each(|&segment| source.write(&to, segment));
     to.journal.sync(&to.control).expect("it is a disk");
     missing[3..6].iter().for_each(|&segment| source.write(&to, segment));
+    // What was synced was bad, and that came out later.
+    to.discard(missing[2]).expect("there is room");
     drop(to);
     let path = journal_of(dir.path());
     let mut bytes = fs::read(&path).expect("a journal");
@@ -248,8 +250,61 @@ fn after_a_power_cut_only_what_was_synced_is_believed() {
     fs::write(&path, &bytes).expect("there is room");
     for _ in 0..2 {
         let to = source.open(dir.path(), &quick());
-        assert_eq!(to.missing().len(), missing.len() - 3);
+        assert_eq!(to.missing().len(), missing.len() - 2);
     }
+    source.stage(dir.path(), &quick());
+}
+
+#[test]
+fn what_could_not_be_synced_is_never_believed_nor_published() {
+    let dir = dir();
+    let source = sample();
+    let to = source.open(dir.path(), &quick());
+    let missing: Vec<_> = to.missing().iter().collect();
+    let (synced, rest) = missing.split_at(3);
+    synced.iter().for_each(|&segment| source.write(&to, segment));
+    to.journal.sync(&to.control).expect("it is a disk");
+    let (lost, last) = rest.split_at(rest.len() - 1);
+    lost.iter().for_each(|&segment| source.write(&to, segment));
+    to.discard(synced[0]).expect("there is room");
+    let failing = || Err(io::Error::from(Errno::DQUOT));
+    // One that began before, and ends after it, says nothing either.
+    let during = to.journal.sync_by(|| {
+        let failed = to.journal.sync_by(failing).expect_err("the disk fails");
+        assert_eq!(failed.kind(), io::ErrorKind::QuotaExceeded);
+        Ok(())
+    });
+    assert!(during.is_err());
+    // The kernel has told it once; everybody here is told again.
+    for _ in 0..3 {
+        let payload = source.payload(&to.manifest, &to.layout, last[0]);
+        let digest = SegmentDigest::of(&to.layout, last[0], &payload);
+        let failed = to.write(last[0], &payload, &digest);
+        assert!(matches!(failed, Err(DestinationError::Full { .. })), "{failed:?}");
+        let failed = to.journal.sync(&to.control).expect_err("it failed before");
+        assert_eq!(failed.kind(), io::ErrorKind::QuotaExceeded);
+    }
+    drop(to);
+    let to = source.open(dir.path(), &quick());
+    assert_eq!(to.resumed().iter().collect::<Vec<_>>(), synced[1..]);
+    source.fill(&to);
+    source.compare(dir.path());
+}
+
+#[test]
+fn what_was_discarded_is_not_believed_by_a_rerun() {
+    let dir = dir();
+    let source = sample();
+    let to = source.open(dir.path(), &quick());
+    let missing: Vec<_> = to.missing().iter().collect();
+    missing[..3].iter().for_each(|&segment| source.write(&to, segment));
+    to.discard(missing[0]).expect("there is room");
+    to.discard(missing[1]).expect("there is room");
+    source.write(&to, missing[1]);
+    drop(to);
+    let to = source.open(dir.path(), &quick());
+    assert_eq!(to.resumed().iter().collect::<Vec<_>>(), missing[1..3]);
+    drop(to);
     source.stage(dir.path(), &quick());
 }
 
