@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use rustc_hash::FxHashSet;
 
 use super::list::LeftOut;
+use super::time_unit::TimeUnit;
 use super::{
     Attributes, Entry, EntryKind, FileTime, KeptAttributes, Layout, ListError, ListOptions, Listed,
     NameFilter, StoredManifest, TreePath, TreeSource, list, roots_of_files,
@@ -49,6 +50,8 @@ impl fmt::Display for TreeDifference {
 #[derive(Clone, Copy)]
 struct Side<'a> {
     stored: &'a StoredManifest,
+    /// The unit of its times.
+    time_unit: TimeUnit,
     /// The entries of the source begin here.
     begin: usize,
     end: usize,
@@ -64,6 +67,18 @@ pub fn verify_tree(
     place: &Path,
     stored: &StoredManifest,
     root: &[u8],
+    selection: &NameFilter,
+    hashed: impl Fn(u64) + Sync,
+) -> Result<Vec<TreeDifference>, ListError> {
+    let time_unit = place.symlink_metadata().map_or(TimeUnit::NANOSECOND, |it| TimeUnit::of(&it));
+    verify_tree_in(time_unit, place, (stored, root), selection, hashed)
+}
+
+/// The same where the file system keeps times in this unit.
+pub(super) fn verify_tree_in(
+    time_unit: TimeUnit,
+    place: &Path,
+    (stored, root): (&StoredManifest, &[u8]),
     selection: &NameFilter,
     hashed: impl Fn(u64) + Sync,
 ) -> Result<Vec<TreeDifference>, ListError> {
@@ -101,7 +116,7 @@ pub fn verify_tree(
     let found = StoredManifest { manifest: Arc::unwrap_or_clone(manifest), roots };
     let end = found.manifest.entries.len();
     let unread = left_out.iter().map(|(path, _)| path.below_root()).collect();
-    Side { stored: &found, begin: 0, end }.compare(&expected, &unread, &mut differences);
+    Side { stored: &found, time_unit, begin: 0, end }.compare(&expected, &unread, &mut differences);
     differences.extend(left_out.iter().map(|(path, cause)| match cause {
         LeftOut::Special(kind) => difference(path, "extra", "", kind),
         LeftOut::Unreadable(cause) => difference(path, "unreadable", "", cause),
@@ -133,7 +148,7 @@ impl<'a> Side<'a> {
         let entries = &stored.manifest.entries;
         let begin = entries.partition_point(|entry| entry.path.root() < root);
         let end = entries.partition_point(|entry| entry.path.root() <= root);
-        Self { stored, begin, end }
+        Self { stored, time_unit: TimeUnit::NANOSECOND, begin, end }
     }
 
     /// Both lists have one order: one walk over both finds what is in one alone. What lies in `unread` is
@@ -208,7 +223,9 @@ impl<'a> Side<'a> {
             }
             _ => add("mode", format!("{:04o}", listed.mode), format!("{:04o}", entry.mode)),
         }
-        add("modified", shown_time(listed.modified), shown_time(entry.modified));
+        if !self.time_unit.is_same(entry.modified, listed.modified) {
+            add("modified", shown_time(listed.modified), shown_time(entry.modified));
+        }
         let (of_listed, of_found) = (&listed.attributes, &entry.attributes);
         if of_listed.owner.is_some() {
             add("owner", shown_owner(of_listed), shown_owner(of_found));

@@ -8,6 +8,8 @@ use std::time::SystemTime;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
+use super::comparison::verify_tree_in;
+use super::time_unit::TimeUnit;
 use super::*;
 
 /// A tree with one of each kind, and its manifest.
@@ -87,6 +89,38 @@ fn each_kind_of_difference_is_named() {
         time.len() == 1
             && time[0].starts_with("tree/a/small: modified: 1970-01-01T00:00:00Z, not 20")
     );
+}
+
+#[test]
+fn times_differ_by_no_less_than_the_unit_of_the_file_system() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let tree = dir.path().join("tree");
+    let stored = stored(&tree);
+    let modified = |path: &str| {
+        let entries = &stored.manifest.entries;
+        let is_it = |entry: &&Entry| entry.path.below_root() == path.as_bytes();
+        entries.iter().find(is_it).expect("it is listed").modified
+    };
+    let at = |seconds: i64| {
+        let seconds = u64::try_from(seconds).expect("after 1970");
+        SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)
+    };
+    // As a file system with whole seconds keeps one; the other is another second.
+    for (path, more) in [("a/small", 0), ("large", 1)] {
+        let file = File::open(tree.join(path)).expect("ours");
+        file.set_modified(at(modified(path).seconds + more)).expect("ours");
+    }
+    let file = File::open(tree.join("a/small")).expect("ours");
+    let kept = FileTime { nanos: 0, ..modified("a/small") };
+    assert_eq!(file.metadata().and_then(|it| it.modified()).expect("ours"), at(kept.seconds));
+    let second = TimeUnit::of_kept(
+        FileTime { seconds: 1, nanos: 123_456_789 },
+        FileTime { seconds: 1, nanos: 0 },
+    );
+    let of = (&stored, &b"tree"[..]);
+    let found = verify_tree_in(second, &tree, of, &NameFilter::default(), |_| ());
+    let found: Vec<_> = found.expect("it is there").iter().map(ToString::to_string).collect();
+    assert!(found.len() == 1 && found[0].starts_with("tree/large: modified: "), "{found:?}");
 }
 
 #[test]

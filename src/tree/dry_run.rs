@@ -1,9 +1,9 @@
 //! What staging would do to a folder, found out without writing anything there.
 
 use std::cmp::Ordering;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -11,10 +11,10 @@ use rustc_hash::FxHashSet;
 use serde::{Deserialize, Serialize};
 
 use super::comparison::{below, is_in};
-use super::destination::TIME_UNITS;
+use super::time_unit::TimeUnit;
 use super::{
-    DestinationError, Entry, EntryKind, FileTime, FilterVerdict, Layout, ListError, ListOptions,
-    Listed, Manifest, NameFilter, SegmentDigest, TreePath, list,
+    DestinationError, Entry, EntryKind, FilterVerdict, Layout, ListError, ListOptions, Listed,
+    Manifest, NameFilter, SegmentDigest, TreePath, list,
 };
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
@@ -92,9 +92,9 @@ pub fn dry_run(
     let failed = |cause| DestinationError::File { path: dir.to_owned(), cause };
     let time_unit = match fs::metadata(dir) {
         Ok(found) if !found.is_dir() => return Err(failed(io::ErrorKind::NotADirectory.into())),
-        Ok(found) => time_unit(&found),
+        Ok(found) => TimeUnit::of(&found),
         Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(failed(cause)),
-        Err(_) if options.mkdir => 1,
+        Err(_) if options.mkdir => TimeUnit::NANOSECOND,
         Err(_) => return Err(DestinationError::Missing { dir: dir.to_owned() }),
     };
     let found = vec![EntryMatch::Nothing; manifest.entries.len()];
@@ -122,7 +122,7 @@ struct AlteredFolders<'l> {
 struct DryRunWalk<'a> {
     manifest: &'a Manifest,
     options: &'a DryRunOptions<'a>,
-    time_unit: i128,
+    time_unit: TimeUnit,
     found: Vec<EntryMatch>,
     result: DryRun,
 }
@@ -224,7 +224,7 @@ impl DryRunWalk<'_> {
 
     fn compare(&self, own: usize, there: &Entry, listed: &Manifest) -> EntryMatch {
         let entry = &self.manifest.entries[own];
-        let same_time = self.is_same_time(there.modified, entry.modified);
+        let same_time = self.time_unit.is_same(there.modified, entry.modified);
         let is_same = match (&entry.kind, &there.kind) {
             (EntryKind::Folder, EntryKind::Folder) => true,
             (EntryKind::Link { target }, EntryKind::Link { target: other }) => {
@@ -247,12 +247,6 @@ impl DryRunWalk<'_> {
             _ => false,
         };
         if is_same { EntryMatch::Same } else { EntryMatch::Other }
-    }
-
-    /// Whether a time is what the file system made of another.
-    fn is_same_time(&self, found: FileTime, wanted: FileTime) -> bool {
-        let units = |time| nanoseconds(time).div_euclid(self.time_unit);
-        units(found) == units(wanted)
     }
 
     /// Reads the candidates, and returns the segments that are there.
@@ -340,16 +334,4 @@ fn bytes_of(kind: &EntryKind) -> u64 {
 /// A file with holes is written anew from what is kept of it.
 fn has_holes(kind: &EntryKind) -> bool {
     matches!(kind, EntryKind::File { data: Some(_), .. })
-}
-
-/// The unit in which a file system keeps times, as far as those of one folder tell, nanoseconds.
-// Staging tries it out with a file. Here nothing may be written; but nobody chooses when a folder last changed,
-// so that a clock of nanoseconds shows itself in that time.
-fn time_unit(folder: &Metadata) -> i128 {
-    let changed = i128::from(folder.ctime()) * 1_000_000_000 + i128::from(folder.ctime_nsec());
-    TIME_UNITS.into_iter().rev().find(|unit| changed % unit == 0).unwrap_or(1)
-}
-
-fn nanoseconds(time: FileTime) -> i128 {
-    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
 }

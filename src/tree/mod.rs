@@ -24,6 +24,7 @@ mod node_part;
 mod source;
 mod source_root;
 mod synthetic;
+mod time_unit;
 mod torrent;
 mod whole_file;
 #[cfg(test)]

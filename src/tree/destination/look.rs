@@ -12,6 +12,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::super::attributes::{takes_xattrs, xattrs_of};
+use super::super::time_unit::TimeUnit;
 use super::super::{
     Entry, EntryKind, FileOwner, FileTime, Layout, Manifest, SegmentDigest, SegmentPlace,
 };
@@ -38,8 +39,8 @@ pub(super) struct Traits {
     /// The permission bits that a new file keeps: neither the umask nor an access list of the folder takes
     /// them away.
     pub(super) mode: u32,
-    /// The unit of its times, nanoseconds.
-    pub(super) time_unit: i128,
+    /// The unit of its times.
+    pub(super) time_unit: TimeUnit,
     /// Whom new files belong to.
     pub(super) uid: u32,
     /// Whether it takes several names for one.
@@ -49,10 +50,6 @@ pub(super) struct Traits {
     /// Whether files can share blocks.
     pub(super) clones: bool,
 }
-
-/// The units that file systems keep times in, nanoseconds.
-// NTFS 100 ns, CIFS and HFS+ 1 µs, 1 ms or 1 s, ext3 1 s, FAT 2 s.
-pub(crate) const TIME_UNITS: [i128; 6] = [1, 100, 1_000, 1_000_000, 1_000_000_000, 2_000_000_000];
 
 /// A letter that Unicode composes of two characters, too.
 pub(super) const COMPOSED: &str = "\u{e9}";
@@ -99,19 +96,9 @@ impl Traits {
         // If it stays, the next run removes it.
         let _ = unlinkat(folder, &*name, AtFlags::empty());
         let found = found?;
-        let is_unit = |unit: &i128| {
-            let kept = modified(&found);
-            nanoseconds(time).div_euclid(*unit) * unit == nanoseconds(kept)
-        };
-        let time_unit = TIME_UNITS.into_iter().find(is_unit).unwrap_or(1);
+        let time_unit = TimeUnit::of_kept(time, modified(&found));
         let (mode, uid) = (found.st_mode & 0o777, found.st_uid);
         Ok(Self { mode, time_unit, uid, folds, xattrs, clones })
-    }
-
-    /// Whether a time is what the file system made of another.
-    pub(super) fn is_same_time(&self, found: FileTime, wanted: FileTime) -> bool {
-        let units = |time| nanoseconds(time).div_euclid(self.time_unit);
-        units(found) == units(wanted)
     }
 }
 
@@ -146,10 +133,6 @@ pub(super) fn times(modified: FileTime) -> Timestamps {
 pub(super) fn modified(found: &Stat) -> FileTime {
     let nanos = u32::try_from(found.st_mtime_nsec).unwrap_or_default();
     FileTime { seconds: found.st_mtime, nanos }
-}
-
-fn nanoseconds(time: FileTime) -> i128 {
-    i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos)
 }
 
 /// What has this name in an open folder, links not followed.
@@ -190,7 +173,7 @@ impl Look<'_> {
         let Some(found) = stat(&folder, name)? else { return Ok(Presence::Absent) };
         let entry = &self.manifest.entries[index as usize];
         let key = (found.st_dev, found.st_ino);
-        let same_time = self.traits.is_same_time(modified(&found), entry.modified);
+        let same_time = self.traits.time_unit.is_same(modified(&found), entry.modified);
         let is_same = match (&entry.kind, type_of(&found)) {
             (EntryKind::Folder, FileType::Directory) => true,
             (EntryKind::Link { target }, FileType::Symlink) => {

@@ -21,7 +21,6 @@ mod takeover;
 mod trash;
 
 pub use destination_error::DestinationError;
-pub(super) use look::TIME_UNITS;
 pub use publish::Published;
 pub use room::{Room, Shortage, shortages};
 

@@ -239,7 +239,7 @@ impl Destination {
         if has_changed || found.st_mode & 0o7777 != mode {
             set_mode(&folder, name, mode)?;
         }
-        if !self.traits.is_same_time(modified(&found), wanted.modified) {
+        if !self.traits.time_unit.is_same(modified(&found), wanted.modified) {
             utimensat(&*folder, name, &times(wanted.modified), AtFlags::SYMLINK_NOFOLLOW)?;
         }
         Ok(())
