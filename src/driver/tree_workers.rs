@@ -286,7 +286,8 @@ impl Disk {
         report(Done::Written { segment, cloned_bytes, problem });
     }
 
-    /// Reads from a destination; from the source where that fails.
+    /// Reads from a destination; from the source where that fails. A destination that has other bytes than it wrote
+    /// is mended, or fails.
     // Kept files may have other bytes than the source, of the same size and time. Their digest is no more than
     // what this rank would say of itself: whoever takes the segment compares it with the owner's.
     fn load(
@@ -295,21 +296,25 @@ impl Disk {
         digest: Option<Digest>,
         mut slot: VacantSlot,
     ) -> Option<(Digest, SealedSegment)> {
-        let check = |read: usize, slot: &mut VacantSlot| {
-            let payload = slot.bytes_mut().get(..read)?;
-            if read != self.layout.bytes_of(segment) {
-                return None;
+        let mut found = None;
+        let mut is_right = |payload: &[u8]| {
+            if payload.len() != self.layout.bytes_of(segment) {
+                return false;
             }
-            let found = SegmentDigest::of(&self.layout, segment, payload).digest;
-            digest.is_none_or(|digest| digest == found).then_some((read, found))
+            let own = SegmentDigest::of(&self.layout, segment, payload).digest;
+            found = digest.is_none_or(|digest| digest == own).then_some(own);
+            found.is_some()
         };
-        let written = self.destinations.read(segment, slot.bytes_mut());
-        let mut found = written.and_then(|read| check(read, &mut slot));
-        if found.is_none() {
-            let again = self.source.as_ref()?.read(segment, slot.bytes_mut()).ok();
-            found = again.and_then(|read| check(read, &mut slot));
-        }
-        let (read, digest) = found?;
+        let mut corrupt = Vec::new();
+        let out = slot.bytes_mut();
+        let read =
+            self.destinations.read(segment, out, &mut is_right, &mut corrupt).or_else(|| {
+                let read = self.source.as_ref()?.read(segment, out).ok()?;
+                is_right(out.get(..read)?).then_some(read)
+            });
+        // Otherwise it would get its final name.
+        self.destinations.mend(segment, &corrupt, read.and_then(|read| out.get(..read)));
+        let (read, digest) = read.zip(found)?;
         Some((digest, slot.fill(read).check_by(|_| true).ok()?))
     }
 }

@@ -28,6 +28,10 @@ struct Member {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClonedAt(usize);
 
+/// The place of a destination that has other bytes of a segment than were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CorruptAt(usize);
+
 /// What became of a segment that was to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentWritten {
@@ -223,16 +227,46 @@ impl Destinations {
         SegmentWritten { goes_on, cloned_bytes }
     }
 
-    /// Reads a segment from the first that has it; none where none has it.
-    pub fn read(&self, segment: SegmentId, out: &mut [u8]) -> Option<usize> {
+    /// Reads a segment from the first that has the right bytes of it; none where none has. Those that were
+    /// written, and have others, are told in `corrupt`.
+    pub fn read(
+        &self,
+        segment: SegmentId,
+        out: &mut [u8],
+        mut is_right: impl FnMut(&[u8]) -> bool,
+        corrupt: &mut Vec<CorruptAt>,
+    ) -> Option<usize> {
         let segment = self.here(segment)?;
-        let mut holders = self.all.iter().filter(|member| !member.destination.lacks(segment));
-        holders.find_map(|member| match member.destination.known(segment) {
-            Some(_) => member.attempt(|holder| holder.read(segment, out)),
-            // Kept by size and time: that it can't be read, as with a mode that does not allow it, is nothing
-            // that a stage would have found out.
-            None => member.destination.read(segment, out).ok(),
-        })
+        for (place, member) in self.all.iter().enumerate() {
+            if member.destination.lacks(segment) {
+                continue;
+            }
+            let was_read = member.destination.known(segment).is_some();
+            let read = match was_read {
+                true => member.attempt(|holder| holder.read(segment, out)),
+                // Kept by size and time: that it can't be read, as with a mode that does not allow it, is nothing
+                // that a stage would have found out.
+                false => member.destination.read(segment, out).ok(),
+            };
+            match read {
+                Some(read) if is_right(&out[..read]) => return Some(read),
+                Some(_) if was_read => corrupt.push(CorruptAt(place)),
+                Some(_) | None => {}
+            }
+        }
+        None
+    }
+
+    /// Writes a segment once more where it was read back corrupt. Without the right bytes, or where it is too late,
+    /// the destination fails.
+    pub fn mend(&self, segment: SegmentId, corrupt: &[CorruptAt], right: Option<&[u8]>) {
+        let Some(segment) = self.here(segment) else { return };
+        for &CorruptAt(place) in corrupt {
+            self.all[place].attempt(|destination| {
+                let payload = right.ok_or_else(|| destination.give_up(segment))?;
+                destination.rewrite(segment, payload)
+            });
+        }
     }
 
     /// Publishes all that work, side by side, since most of the time each waits for its disk: what each did, or

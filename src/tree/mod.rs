@@ -40,7 +40,7 @@ pub use destination::{
     Destination, DestinationError, DestinationOptions, LockedFolder, Published, Room, Shortage,
     is_reserved, shortages,
 };
-pub use destinations::{ClonedAt, Destinations, SegmentWritten};
+pub use destinations::{ClonedAt, CorruptAt, Destinations, SegmentWritten};
 pub use digest::{SegmentDigest, root_of_large_file};
 pub use dry_run::{DryRun, DryRunOptions, EntryTally, dry_run};
 pub use entry::{Entry, EntryKind, FileTime, Manifest, ManifestError, TreePath};

@@ -58,6 +58,11 @@ pub enum DestinationError {
         escape::path(dir)
     )]
     NoXattrs { dir: PathBuf },
+    #[error(
+        "{}: read back other bytes than were written: check the disk, and run again with --checksum",
+        escape::path(path)
+    )]
+    Corrupt { path: PathBuf },
     #[error("{}: {count} segments are not there yet", escape::path(dir))]
     Incomplete { dir: PathBuf, count: usize },
     #[error("{}: has come while the run was going on: remove it, or run again", escape::path(path))]

@@ -28,7 +28,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, statat};
@@ -103,6 +103,8 @@ pub struct Destination {
     traits: Traits,
     journal: Arc<SegmentJournal>,
     state: Mutex<DestinationState>,
+    /// Whether publication has begun. Held alone while a file is written again that others may read.
+    publication: RwLock<bool>,
     kept_bytes: u64,
     resumed: Mutex<SegmentSet>,
     written_bytes: AtomicU64,
@@ -246,6 +248,7 @@ impl Destination {
             written_bytes: AtomicU64::new(0),
             options: options.clone(),
             state: Mutex::new(state),
+            publication: RwLock::new(false),
             _syncing: syncing,
             manifest,
             layout,

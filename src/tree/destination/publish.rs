@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::PoisonError;
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, RenameFlags, chownat, fstat, linkat, openat, renameat,
@@ -46,6 +47,8 @@ impl Destination {
         if missing > 0 {
             return Err(DestinationError::Incomplete { dir: self.dir.clone(), count: missing });
         }
+        // From here on no file of the partial tree is written again.
+        *self.publication.write().unwrap_or_else(PoisonError::into_inner) = true;
         let kept = self.kept();
         let count = u32::try_from(kept.len()).expect("a layout numbers entries in 32 bits");
         let entries = (0..count).zip(kept.iter().copied());

@@ -4,8 +4,8 @@ use std::io;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::slice;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{
     AtFlags, FileType, Mode, OFlags, fchmod, fstat, ftruncate, futimens, openat, unlinkat,
@@ -50,6 +50,39 @@ impl Destination {
             }
         }
         self.note_written(segment, digest)
+    }
+
+    /// Writes a segment of the partial tree once more, because its files have other bytes than were written.
+    ///
+    /// # Errors
+    ///
+    /// When the disk does not take it, or the segment has its final name or is about to.
+    pub fn rewrite(&self, segment: SegmentId, payload: &[u8]) -> Result<(), DestinationError> {
+        let has_begun = self.publication.write().unwrap_or_else(PoisonError::into_inner);
+        let is_staged = self.state().staged.contains(segment);
+        if *has_begun || !is_staged || payload.len() != self.layout.bytes_of(segment) {
+            return Err(self.corrupt(segment));
+        }
+        match self.layout.place(segment) {
+            // The whole of it: wrong bytes may lie where a hole should be.
+            SegmentPlace::Part(extent) => self
+                .large_file(extent.entry)
+                .and_then(|file| write_all(&file, payload, extent.offset))
+                .map_err(|cause| self.failed(extent.entry, cause)),
+            SegmentPlace::Packed(files) => self.write_packed(self.layout.packed(files), payload),
+        }
+    }
+
+    /// A segment was read back with other bytes, and nobody has the right ones.
+    pub(in super::super) fn give_up(&self, segment: SegmentId) -> DestinationError {
+        // A rerun must not believe it, if the disk still takes a note of that.
+        self.discard(segment).err().unwrap_or_else(|| self.corrupt(segment))
+    }
+
+    fn corrupt(&self, segment: SegmentId) -> DestinationError {
+        let first = self.layout.extents(segment).next();
+        let path = first.map_or_else(|| self.dir.clone(), |extent| self.path(extent.entry));
+        DestinationError::Corrupt { path }
     }
 
     /// Takes a segment as written that lies in files of the partial tree.
@@ -204,6 +237,7 @@ impl Destination {
     ///
     /// When a file can't be read, or has been changed.
     pub fn read(&self, segment: SegmentId, out: &mut [u8]) -> Result<usize, DestinationError> {
+        let _unchanged = self.publication.read().unwrap_or_else(PoisonError::into_inner);
         let bytes = self.layout.bytes_of(segment);
         let mut rest = out.get_mut(..bytes).ok_or_else(|| self.size(segment))?;
         let is_part = matches!(self.layout.place(segment), SegmentPlace::Part(_));
