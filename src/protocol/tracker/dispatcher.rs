@@ -215,6 +215,7 @@ impl Dispatcher {
         self.dequeue(node);
         self.stop_wanting(node);
         self.read_again();
+        self.drop_source(node);
         self.peers[node.index()].stage = PeerStage::Gone;
         self.serve_queue(now, out);
     }

@@ -17,7 +17,8 @@ use crate::protocol::late_file::{LateFile, LatePeer};
 // leave the last segments of the file to one of them. Chosen, not tuned.
 const RUN: usize = 4;
 
-// Segments that a source could not read, after which it is asked no more.
+// Segments that a source could not read, after which it is asked no more, unless peers want parts: what one of
+// them misses says nothing of what the others want.
 // One file may have changed; a disk that fails so often fails on, and each failure costs its time-out.
 // Chosen, not tuned.
 const UNREADABLE_MAX: usize = 16;
@@ -32,11 +33,22 @@ struct SourceState {
     lacking: Option<SegmentSet>,
     /// Where it lacks some: no position before it is unread and to be had here.
     front: u32,
+    /// Whether it will read nothing more.
+    is_gone: bool,
 }
 
 impl SourceState {
     fn lacks(&self, position: SegmentId) -> bool {
         self.lacking.as_ref().is_some_and(|lacking| lacking.contains(position))
+    }
+
+    /// Whether it is asked to read anything.
+    fn is_asked(&self, has_parts: bool) -> bool {
+        !self.is_gone && (has_parts || self.unreadable.len() < UNREADABLE_MAX)
+    }
+
+    fn can_read(&self, position: SegmentId) -> bool {
+        !self.lacks(position) && !self.unreadable.contains(&position.0)
     }
 }
 
@@ -187,20 +199,46 @@ impl Reading {
     /// A source can't read a segment. Where none can, nobody gets the whole file, and no more of it is read; but
     /// where peers want parts of it, some may get theirs.
     pub(super) fn note_unreadable(&mut self, source: NodeId, segment: SegmentId) {
-        let position = segment.0 - self.first;
+        let position = SegmentId(segment.0 - self.first);
+        let has_parts = self.has_parts;
+        let Some(Some(source)) = self.sources.get_mut(source.index()) else { return };
+        let was_asked = source.is_asked(has_parts);
+        source.unreadable.push(position.0);
+        if was_asked && !source.is_asked(has_parts) {
+            self.drop_unobtainable();
+        } else if !self.is_obtainable(position) {
+            self.drop_segment(position);
+        }
+    }
+
+    /// A source will read nothing more. What it was given was given back.
+    pub(super) fn remove_source(&mut self, source: NodeId) {
         if let Some(Some(source)) = self.sources.get_mut(source.index()) {
-            source.unreadable.push(position);
+            source.is_gone = true;
         }
-        let place = SegmentId(position);
-        let can_not =
-            |source: &SourceState| source.lacks(place) || source.unreadable.contains(&position);
-        if !self.sources.iter().flatten().all(can_not) {
-            return;
+    }
+
+    /// Gives up what no source can read.
+    // Otherwise it would seem to be still to come, and the peers that want it would wait until all else is over.
+    pub(super) fn drop_unobtainable(&mut self) {
+        let unread: Vec<SegmentId> = self.unread.iter().collect();
+        for position in unread {
+            if !self.is_obtainable(position) {
+                self.drop_segment(position);
+            }
         }
+    }
+
+    fn is_obtainable(&self, position: SegmentId) -> bool {
+        let mut sources = self.sources.iter().flatten();
+        sources.any(|source| source.is_asked(self.has_parts) && source.can_read(position))
+    }
+
+    fn drop_segment(&mut self, position: SegmentId) {
         if !self.has_parts {
             self.give_up();
-        } else if self.unread.contains(place) {
-            self.unread.remove(place);
+        } else if self.unread.contains(position) {
+            self.unread.remove(position);
             self.unread_count -= 1;
         }
     }
@@ -222,7 +260,7 @@ impl Reading {
         let Some(Some(state)) = self.sources.get_mut(source.index()) else {
             return ArrayVec::new();
         };
-        if state.unreadable.len() >= UNREADABLE_MAX {
+        if !state.is_asked(self.has_parts) {
             return ArrayVec::new();
         }
         let has_all = state.lacking.is_none();
@@ -237,8 +275,7 @@ impl Reading {
         }
         let fits = |position: SegmentId| {
             let segment = SegmentId(self.first + position.0);
-            let can = !state.lacks(position) && !state.unreadable.contains(&position.0);
-            (can && !has(segment)).then_some(segment)
+            (state.can_read(position) && !has(segment)).then_some(segment)
         };
         let most = most.min(RUN).min(HANDOUT_MAX);
         let taken: ArrayVec<SegmentId, HANDOUT_MAX> =
@@ -262,11 +299,13 @@ impl Reading {
         (0..)
             .map(NodeId)
             .zip(&self.sources)
-            .filter_map(|(node, source)| source.as_ref().map(|_| node))
+            .filter_map(|(node, source)| source.as_ref().filter(|one| !one.is_gone).map(|_| node))
     }
 
     pub(super) fn is_source(&self, node: NodeId) -> bool {
-        self.sources.get(node.index()).is_some_and(Option::is_some)
+        self.sources
+            .get(node.index())
+            .is_some_and(|source| source.as_ref().is_some_and(|source| !source.is_gone))
     }
 
     /// Segments that are being read.
@@ -376,6 +415,49 @@ mod tests {
         assert_eq!(take(&mut reading, 3, 9), [101, 102, 103]);
         (0..3).for_each(|_| reading.settle());
         assert!(reading.is_over());
+    }
+
+    #[test]
+    fn where_peers_want_parts_a_source_with_many_bad_segments_reads_the_others() {
+        let mut reading = reading_of(40, [&[39], &[]]);
+        reading.remove_source(NodeId(3));
+        reading.drop_unobtainable();
+        for bad in 100..100 + 2 * UNREADABLE_MAX as u32 {
+            assert_eq!(take(&mut reading, 1, 1), [bad]);
+            reading.give_back(SegmentId(bad));
+            reading.note_unreadable(NodeId(1), SegmentId(bad));
+        }
+        let rest: Vec<_> =
+            iter::repeat_with(|| take(&mut reading, 1, 4)).take(2).flatten().collect();
+        assert_eq!(rest, (132..139).collect::<Vec<_>>());
+        (0..7).for_each(|_| reading.settle());
+        assert!(reading.is_over(), "139 went with the other source");
+    }
+
+    #[test]
+    fn what_is_left_of_sources_can_read_nothing_and_reading_ends_at_once() {
+        // The other source goes.
+        let mut gone = reading(200);
+        assert_eq!(take(&mut gone, 1, 1), [100]);
+        gone.give_back(SegmentId(100));
+        gone.note_unreadable(NodeId(1), SegmentId(100));
+        gone.drop_unobtainable();
+        assert!(gone.has_unread());
+        gone.remove_source(NodeId(3));
+        gone.drop_unobtainable();
+        assert!(gone.is_over() && !gone.is_source(NodeId(3)));
+        // The other source has failed so often that it is asked no more.
+        let mut broken = reading(200);
+        assert_eq!(take(&mut broken, 1, 1), [100]);
+        broken.give_back(SegmentId(100));
+        broken.note_unreadable(NodeId(1), SegmentId(100));
+        assert_eq!(take(&mut broken, 1, 1), [101]);
+        broken.settle();
+        for bad in 102..102 + UNREADABLE_MAX as u32 {
+            assert!(broken.has_unread());
+            broken.note_unreadable(NodeId(3), SegmentId(bad));
+        }
+        assert!(broken.is_over(), "nobody reads 100");
     }
 
     #[test]

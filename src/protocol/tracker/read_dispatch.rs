@@ -96,6 +96,15 @@ impl Dispatcher {
         }
     }
 
+    /// A node will read nothing more: what nobody else can read is given up.
+    pub(super) fn drop_source(&mut self, node: NodeId) {
+        let Some(reading) = self.reading.as_mut().filter(|reading| reading.is_source(node)) else {
+            return;
+        };
+        reading.remove_source(node);
+        reading.drop_unobtainable();
+    }
+
     /// A node will send nothing more: what nobody else has is read again.
     pub(super) fn read_again(&mut self) {
         let Some(reading) = &mut self.reading else { return };
@@ -244,6 +253,7 @@ impl Dispatcher {
             self.service.swarm.give_back(grant.segment, grant.holder);
         }
         self.stop_wanting(from);
+        self.drop_source(from);
         self.end(now, (from, segments), out);
     }
 
