@@ -126,7 +126,10 @@ fn a_tree_of_every_kind_arrives_bit_for_bit() {
     let ended = here([source.as_os_str(), OsStr::new("--to"), to.path().as_os_str()]);
     let json = ended.is(0).json();
     assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
-    assert_eq!(json["verified"], true);
+    assert_eq!(
+        (&json["verified"], &json["bytes_unverified"]),
+        (&serde_json::json!(true), &serde_json::json!(0))
+    );
     assert_eq!(json["schema"], 1);
     let node = json["nodes"][0].as_object().expect("an object");
     assert_eq!(node["state"], "complete");
@@ -160,9 +163,9 @@ fn several_destinations_of_one_process_get_the_same() {
         let mut command = Command::new(PROGRAM);
         command.args(["stage", "--transport", "local"]).args(&arguments);
         let ended = ended(command.output());
-        assert!(ended.is(code).stdout.ends_with(&format!("\n{verdict}\n")), "{}", ended.stdout);
+        assert!(ended.is(code).stdout.contains(&format!("\n{verdict}")), "{}", ended.stdout);
     };
-    told(0, "all 3 folders of 1 rank have everything, verified");
+    told(0, "all 3 folders of 1 rank have everything, verified, but for ");
     fs::remove_dir_all(&dirs[1]).expect("it is there");
     fs::write(&dirs[1], "no folder").expect("there is room");
     told(1, "2 of 3 folders of 1 rank have everything; 1 failed");
@@ -211,6 +214,17 @@ fn a_second_run_moves_and_reads_nothing() {
     let before = inode();
     let json = here(arguments).is(0).json();
     assert_eq!(json["source_bytes_read"], 0, "{json}");
+    // Nobody has read what is there.
+    assert_eq!(
+        (&json["verified"], &json["bytes_unverified"]),
+        (&serde_json::json!(false), &json["bytes_kept"])
+    );
+    assert!(json["bytes_kept"].as_u64() > Some(0), "{json}");
+    let by_content = here(arguments.into_iter().chain([OsStr::new("--checksum")])).is(0).json();
+    assert_eq!(
+        (&by_content["verified"], &by_content["bytes_unverified"]),
+        (&serde_json::json!(true), &serde_json::json!(0))
+    );
     assert_eq!(inode(), before, "what is the same is not written again");
     assert_eq!(differences(&source, &to.path().join("tree")), [""; 0]);
 }

@@ -36,13 +36,18 @@ fn wanted(is_whole: bool, has_only: bool) -> &'static str {
     }
 }
 
-/// How many of all ranks or folders have what they should; `name` says what, and how many.
-fn verdict((name, all, failed): (String, usize, usize), what: &str) -> String {
+/// How many of all ranks or folders have what they should, and how many bytes of it nobody has read; `name` says
+/// what, and how many.
+fn verdict((name, all, failed): (String, usize, usize), what: &str, unverified: u64) -> String {
+    let verified = match unverified {
+        0 => "verified".to_owned(),
+        bytes => format!("verified, but for {} kept by size and time", size(bytes as f64)),
+    };
     let complete = all - failed;
     let verb = if all == 1 || complete == 1 { "has" } else { "have" };
     match (failed, all) {
-        (0, 1) => format!("{name} {verb} {what}, verified"),
-        (0, _) => format!("all {name} {verb} {what}, verified"),
+        (0, 1) => format!("{name} {verb} {what}, {verified}"),
+        (0, _) => format!("all {name} {verb} {what}, {verified}"),
         _ => format!("{complete} of {name} {verb} {what}; {failed} failed"),
     }
 }
@@ -149,6 +154,11 @@ impl StageSummary<'_> {
         bounds::rate_limits(&ranks, source, self.layout.segment_bytes())
     }
 
+    /// Bytes that nobody has read: what is kept by its content counts as missing until it is read.
+    fn unverified_bytes(&self) -> u64 {
+        self.sum(|node| node.kept_bytes)
+    }
+
     fn files(&self) -> usize {
         let is_file =
             |kind: &EntryKind| matches!(kind, EntryKind::File { .. } | EntryKind::HardLink { .. });
@@ -167,7 +177,9 @@ impl StageSummary<'_> {
             "files": self.files(),
             "makespan_s": self.seconds,
             "bound_s": bound,
-            "verified": failed == 0,
+            "bytes_unverified": self.unverified_bytes(),
+            // Whether all that the source lists is there, and was read.
+            "verified": failed == 0 && self.is_whole && self.unverified_bytes() == 0,
             "nodes": self.nodes,
         })
     }
@@ -209,7 +221,8 @@ impl StageSummary<'_> {
         if let Some((bound, of)) = bound.filter(|&(bound, _)| bound > BOUND_S_LEAST) {
             lines.push(format!("{:.2} times {of}", self.seconds / bound));
         }
-        lines.push(verdict(counted(&self.nodes), wanted(self.is_whole, has_only)));
+        let wanted = wanted(self.is_whole, has_only);
+        lines.push(verdict(counted(&self.nodes), wanted, self.unverified_bytes()));
         lines.iter().map(|line| escape::wrapped(line, 2, columns) + "\n").collect()
     }
 
@@ -243,16 +256,20 @@ mod tests {
             "0 of 4 ranks have everything; 4 failed",
         ];
         let ranks = |(all, failed): (usize, usize)| (count(all as u64, "rank"), all, failed);
-        assert_eq!(all.map(|all| verdict(ranks(all), wanted(true, false))), expected);
+        assert_eq!(all.map(|all| verdict(ranks(all), wanted(true, false), 0)), expected);
         assert_eq!(
-            verdict(ranks((2, 0)), wanted(false, false)),
+            verdict(ranks((2, 0)), wanted(false, false), 0),
             "all 2 ranks have all of the source that can be read, verified"
         );
-        let only = verdict(ranks((4, 1)), wanted(true, true));
+        assert_eq!(
+            verdict(ranks((2, 0)), wanted(true, false), 3 << 20),
+            "all 2 ranks have everything, verified, but for 3 MiB kept by size and time"
+        );
+        let only = verdict(ranks((4, 1)), wanted(true, true), 0);
         assert_eq!(only, "3 of 4 ranks have what --only takes; 1 failed");
         let folders = |failed| ("4 folders of 1 rank".to_owned(), 4, failed);
         assert_eq!(
-            [0, 1].map(|failed| verdict(folders(failed), wanted(true, false))),
+            [0, 1].map(|failed| verdict(folders(failed), wanted(true, false), 0)),
             [
                 "all 4 folders of 1 rank have everything, verified",
                 "3 of 4 folders of 1 rank have everything; 1 failed"
