@@ -422,7 +422,7 @@ mod tests {
         let mut reading = reading_of(40, [&[39], &[]]);
         reading.remove_source(NodeId(3));
         reading.drop_unobtainable();
-        for bad in 100..100 + 2 * UNREADABLE_MAX as u32 {
+        for bad in (100..).take(2 * UNREADABLE_MAX) {
             assert_eq!(take(&mut reading, 1, 1), [bad]);
             reading.give_back(SegmentId(bad));
             reading.note_unreadable(NodeId(1), SegmentId(bad));
@@ -453,7 +453,7 @@ mod tests {
         broken.note_unreadable(NodeId(1), SegmentId(100));
         assert_eq!(take(&mut broken, 1, 1), [101]);
         broken.settle();
-        for bad in 102..102 + UNREADABLE_MAX as u32 {
+        for bad in (102..).take(UNREADABLE_MAX) {
             assert!(broken.has_unread());
             broken.note_unreadable(NodeId(3), SegmentId(bad));
         }

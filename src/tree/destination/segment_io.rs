@@ -108,10 +108,15 @@ impl Destination {
         DestinationError::at(path, written, cause)
     }
 
-    /// Writes what of a part of a large file is data.
+    /// Writes what of a part of a large file is data. Where the list of the source has missed some, all is written:
+    /// all was hashed.
     pub(super) fn write_extent(&self, extent: &Extent, payload: &[u8]) -> io::Result<()> {
         let file = self.large_file(extent.entry)?;
         let within = |at: u64| usize::try_from(at - extent.offset).unwrap_or(payload.len());
+        let within_payload = self.data_within(extent).map(|it| within(it.start)..within(it.end));
+        if !is_zero_outside(payload, within_payload) {
+            return write_all(&file, payload, extent.offset);
+        }
         self.data_within(extent).try_for_each(|range| {
             write_all(&file, &payload[within(range.start)..within(range.end)], range.start)
         })
@@ -208,11 +213,15 @@ impl Destination {
             match data {
                 None => write_all(&opened, bytes, 0)?,
                 Some(ranges) => {
-                    ftruncate(&opened, bytes.len() as u64)?;
-                    for range in ranges {
-                        let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
-                        let range_bytes = &bytes[within(range.start)..within(range.end)];
-                        write_all(&opened, range_bytes, range.start)?;
+                    let within = |at: u64| usize::try_from(at).unwrap_or(bytes.len());
+                    let mut data = ranges.iter().map(|it| within(it.start)..within(it.end));
+                    if is_zero_outside(bytes, data.clone()) {
+                        ftruncate(&opened, bytes.len() as u64)?;
+                        data.try_for_each(|range| {
+                            write_all(&opened, &bytes[range.clone()], range.start as u64)
+                        })?;
+                    } else {
+                        write_all(&opened, bytes, 0)?;
                     }
                 }
             }
@@ -294,6 +303,20 @@ pub(super) fn open_to_read(folder: &OwnedFd, name: &[u8]) -> io::Result<OwnedFd>
     } else {
         Err(io::Error::other("no longer a regular file"))
     }
+}
+
+/// Whether a payload has no data but in these ranges, which are ascending.
+// A file may get data in a hole while it is listed, and a file system may tell holes that are none.
+fn is_zero_outside(payload: &[u8], data: impl Iterator<Item = Range<usize>>) -> bool {
+    let is_zero = |gap: &[u8]| gap.iter().all(|&byte| byte == 0);
+    let mut end = 0;
+    for range in data {
+        if !is_zero(&payload[end..range.start]) {
+            return false;
+        }
+        end = range.end;
+    }
+    is_zero(&payload[end..])
 }
 
 fn write_all(file: &OwnedFd, mut bytes: &[u8], mut at: u64) -> io::Result<()> {

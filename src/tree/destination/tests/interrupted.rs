@@ -256,59 +256,6 @@ fn after_a_power_cut_only_what_was_synced_is_believed() {
 }
 
 #[test]
-fn what_could_not_be_synced_is_never_believed_nor_published() {
-    let dir = dir();
-    let source = sample();
-    let to = source.open(dir.path(), &quick());
-    let missing: Vec<_> = to.missing().iter().collect();
-    let (synced, rest) = missing.split_at(3);
-    synced.iter().for_each(|&segment| source.write(&to, segment));
-    to.journal.sync(&to.control).expect("it is a disk");
-    let (lost, last) = rest.split_at(rest.len() - 1);
-    lost.iter().for_each(|&segment| source.write(&to, segment));
-    to.discard(synced[0]).expect("there is room");
-    let failing = || Err(io::Error::from(Errno::DQUOT));
-    // One that began before, and ends after it, says nothing either.
-    let during = to.journal.sync_by(|| {
-        let failed = to.journal.sync_by(failing).expect_err("the disk fails");
-        assert_eq!(failed.kind(), io::ErrorKind::QuotaExceeded);
-        Ok(())
-    });
-    assert!(during.is_err());
-    // The kernel has told it once; everybody here is told again.
-    for _ in 0..3 {
-        let payload = source.payload(&to.manifest, &to.layout, last[0]);
-        let digest = SegmentDigest::of(&to.layout, last[0], &payload);
-        let failed = to.write(last[0], &payload, &digest);
-        assert!(matches!(failed, Err(DestinationError::Full { .. })), "{failed:?}");
-        let failed = to.journal.sync(&to.control).expect_err("it failed before");
-        assert_eq!(failed.kind(), io::ErrorKind::QuotaExceeded);
-    }
-    drop(to);
-    let to = source.open(dir.path(), &quick());
-    assert_eq!(to.resumed().iter().collect::<Vec<_>>(), synced[1..]);
-    source.fill(&to);
-    source.compare(dir.path());
-}
-
-#[test]
-fn what_was_discarded_is_not_believed_by_a_rerun() {
-    let dir = dir();
-    let source = sample();
-    let to = source.open(dir.path(), &quick());
-    let missing: Vec<_> = to.missing().iter().collect();
-    missing[..3].iter().for_each(|&segment| source.write(&to, segment));
-    to.discard(missing[0]).expect("there is room");
-    to.discard(missing[1]).expect("there is room");
-    source.write(&to, missing[1]);
-    drop(to);
-    let to = source.open(dir.path(), &quick());
-    assert_eq!(to.resumed().iter().collect::<Vec<_>>(), missing[1..3]);
-    drop(to);
-    source.stage(dir.path(), &quick());
-}
-
-#[test]
 fn a_second_run_waits_for_the_first_and_keeps_what_is_there() {
     let dir = dir();
     let source = sample();

@@ -8,12 +8,13 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 mod cloned_parts;
 mod hostile_names;
 mod interrupted;
+mod other_bytes;
 mod random_trees;
 
 use super::super::Attributes;
 use super::*;
 use crate::escape;
-use crate::tree::{CorruptAt, Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
+use crate::tree::{Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
 use crate::verify::merkle;
 
 /// What a destination lacks on a file system that it has for itself.
@@ -403,58 +404,6 @@ fn what_was_kept_and_turns_out_to_be_wrong_is_missing_again() {
     assert_eq!(to.missing().len(), 2);
     source.fill(&to);
     source.compare(dir.path());
-}
-
-#[test]
-fn what_is_read_back_with_other_bytes_is_written_again_or_fails() {
-    let source = sample();
-    let layout = Layout::new(&source.manifest()).expect("a few segments");
-    let segments = || (0..layout.segment_count()).map(SegmentId);
-    for has_right in [true, false] {
-        let dirs = [dir(), dir()];
-        let all = dirs.each_ref().map(|dir| source.open(dir.path(), &quick()));
-        all.iter().for_each(|to| segments().for_each(|segment| source.write(to, segment)));
-        let control = dirs[0].path().join(".mpiswarm");
-        let names = names_in(&control);
-        let partial = names.iter().find(|name| name.ends_with(".partial")).expect("an attempt");
-        for name in ["t/z", "single"] {
-            let path = control.join(partial).join("tree").join(name);
-            let file = fs::OpenOptions::new().write(true).open(path).expect("it is staged");
-            file.write_all_at(b"spoilt", 3).expect("there is room");
-        }
-        let all = Destinations::new(all.into());
-        let mut out = vec![0; layout.segment_bytes()];
-        for segment in segments() {
-            let payload = source.payload(&source.manifest(), &layout, segment);
-            let mut corrupt = Vec::new();
-            let read = all.read(segment, &mut out, |found| found == payload, &mut corrupt);
-            assert_eq!(read, Some(payload.len()), "the other one has it");
-            all.mend(segment, &corrupt, has_right.then_some(&payload));
-        }
-        assert_eq!(all.messages().len(), usize::from(!has_right), "{:?}", all.messages());
-        assert_eq!(all.publish().iter().flatten().count(), 1 + usize::from(has_right));
-        source.compare(dirs[1].path());
-        if has_right {
-            source.compare(dirs[0].path());
-            // Too late to be written again.
-            all.mend(SegmentId(0), &corrupt_at_first(&all), Some(&[]));
-            assert!(all.messages()[0].contains("other bytes than were written"));
-        } else {
-            assert!(all.messages()[0].contains("other bytes than were written"));
-            assert_eq!(names_in(dirs[0].path()), [".mpiswarm"], "nothing has a final name");
-            drop(all);
-            let missing = source.open(dirs[0].path(), &quick()).missing();
-            assert!(missing.len() == 1, "a rerun writes it again: {missing:?}");
-        }
-    }
-}
-
-/// The first destination, as if it had other bytes of the first segment.
-fn corrupt_at_first(all: &Destinations) -> Vec<CorruptAt> {
-    let (mut out, mut corrupt) = (vec![0; PART as usize], Vec::new());
-    assert_eq!(all.read(SegmentId(0), &mut out, |_| false, &mut corrupt), None);
-    corrupt.truncate(1);
-    corrupt
 }
 
 #[test]
