@@ -197,8 +197,11 @@ impl RunningSwarm {
     }
 
     /// Whether a source asks for what it is to read, and for nothing that others have.
+    // Also one that reads nothing more: it may have asked before it heard so.
     fn asks_to_read(&self, from: NodeId, ask: &Ask) -> bool {
-        self.dispatcher.is_source(from) && ask.blocks.is_empty() && !ask.end_game
+        let late = self.dispatcher.roster().late.as_ref();
+        let is_source = late.is_some_and(|late| late.sources.contains(&from));
+        is_source && ask.blocks.is_empty() && !ask.end_game
     }
 
     fn check_ask(&self, ask: &Ask) -> Result<(), Violation> {
