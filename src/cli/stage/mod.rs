@@ -311,12 +311,17 @@ fn config(args: &StageArgs, segment_bytes: usize, has_links: bool) -> Config {
     config
 }
 
+/// Whether a stage without other ranks can begin.
+fn check_here(args: &StageArgs, dirs: &[PathBuf]) -> Result<(), String> {
+    refusal(&args.sources, dirs).map_or(Ok(()), Err)?;
+    check_outputs(args)
+}
+
 fn stage_locally(args: &StageArgs) -> u8 {
     let clock = Clock::start();
     let host = host_name();
     let dirs = destination_dirs(args, 0, &host);
-    let refused = refusal(&args.sources, &dirs).map_or(Ok(()), Err);
-    if let Err(refusal) = refused.and_then(|()| check_outputs(args)) {
+    if let Err(refusal) = check_here(args, &dirs) {
         terminal::error(&refusal);
         return REFUSED;
     }

@@ -40,7 +40,7 @@ use self::journal::{SegmentJournal, Syncing};
 use self::look::{Presence, Traits, check_attributes};
 use self::takeover::Attempt;
 use self::trash::Trash;
-use super::{EntryKind, Layout, Manifest, NameFilter, SegmentDigest};
+use super::{Layout, Manifest, NameFilter, SegmentDigest};
 use crate::manifest::{SegmentId, SegmentSet};
 use crate::verify::Digest;
 
