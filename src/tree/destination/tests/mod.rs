@@ -14,6 +14,7 @@ mod random_trees;
 use super::super::Attributes;
 use super::*;
 use crate::escape;
+use crate::tree::EntryKind;
 use crate::tree::{Destinations, Entry, Extent, FileTime, StoredManifest, TreePath};
 use crate::verify::merkle;
 
