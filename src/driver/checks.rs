@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam::sync::Unparker;
 use rayon::ThreadPool;
 
-use crate::config::{Verify, WINDOW_MAX};
+use crate::config::{PACKED_SLOT_MAX, Verify, WINDOW_MAX};
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer, timed};
 use crate::spawn::{self, ThreadError};
@@ -65,8 +65,8 @@ pub struct Checks {
     waiting: VecDeque<Check>,
     /// Of the first of them.
     hasher: SegmentHasher,
-    /// Of the node's own thread, with when it began the first; none where no trace is kept.
-    trace: Option<(TraceRecorder, Option<Timestamp>)>,
+    /// Of the node's own thread; none where no trace is kept.
+    trace: Option<HashTrace>,
     done: Arc<ArrayQueue<Checked>>,
 }
 
@@ -87,7 +87,7 @@ impl Checks {
             Verify::Pool => true,
         };
         if !on_a_pool || threads == 0 {
-            let trace = tracer.map(|one| (one.recorder(TraceThread::Communicating), None));
+            let trace = tracer.map(|one| HashTrace::new(one.recorder(TraceThread::Communicating)));
             return Ok(Self { trace, ..Self::inline() });
         }
         Ok(Self::on_pool(&spawn::pool("that verifies", threads)?, waker, tracer))
@@ -150,25 +150,32 @@ impl Checks {
         while bytes < bytes_max
             && let Some(check) = self.waiting.front()
         {
-            if let Some((trace, began @ None)) = &mut self.trace {
-                *began = Some(trace.now());
+            if let Some(trace) = &mut self.trace {
+                trace.begin(check.slot.bytes().len());
             }
             let (hashed, found) = self.hasher.advance(check.slot.bytes(), bytes_max - bytes);
             let Some(found) = found else {
                 bytes += hashed;
-                if hashed == 0 { break } else { continue }
+                if hashed > 0 {
+                    continue;
+                }
+                if let Some(trace) = &mut self.trace {
+                    trace.withdraw();
+                }
+                break;
             };
             // A segment without bytes takes time too.
             bytes += hashed.max(1);
             let check = self.waiting.pop_front().expect("it was the first");
             let Check { from, segment, digest, slot, requested } = check;
-            if let Some((trace, began)) = &mut self.trace
-                && let Some(began) = began.take()
-            {
-                trace.end(SpanKind::Hashed, began, segment.0, slot.bytes().len());
+            if let Some(trace) = &mut self.trace {
+                trace.end(segment, slot.bytes().len());
             }
             let result = slot.check_by(|_| found == digest);
             self.done.push(Checked { from, segment, requested, result }).expect(BOUNDED);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.keep();
         }
         bytes
     }
@@ -180,6 +187,57 @@ impl Checks {
 
     pub(super) fn next(&self) -> Option<Checked> {
         self.done.pop()
+    }
+}
+
+/// Records what the node's own thread hashes. Short segments that it hashes one after the other are one span: one for
+/// each would cost a good part of what hashing costs.
+#[derive(Debug)]
+struct HashTrace {
+    recorder: TraceRecorder,
+    /// When the span began.
+    began: Option<Timestamp>,
+    /// Whether the last part began it.
+    is_new: bool,
+    /// The first segment that was hashed in it, and the bytes of all.
+    hashed: Option<(SegmentId, usize)>,
+}
+
+impl HashTrace {
+    fn new(recorder: TraceRecorder) -> Self {
+        Self { recorder, began: None, is_new: false, hashed: None }
+    }
+
+    /// A part of a segment of so many bytes is hashed next.
+    fn begin(&mut self, bytes: usize) {
+        if bytes > PACKED_SLOT_MAX {
+            self.keep();
+        }
+        self.is_new = self.began.is_none();
+        self.began.get_or_insert_with(|| self.recorder.now());
+    }
+
+    /// That part has to wait.
+    fn withdraw(&mut self) {
+        self.began = self.began.filter(|_| !self.is_new);
+    }
+
+    /// A segment was hashed.
+    fn end(&mut self, segment: SegmentId, bytes: usize) {
+        let (first, before) = self.hashed.unwrap_or((segment, 0));
+        self.hashed = Some((first, before + bytes));
+        if bytes > PACKED_SLOT_MAX {
+            self.keep();
+        }
+    }
+
+    /// Ends the span, unless a segment is half hashed.
+    fn keep(&mut self) {
+        if let Some((first, bytes)) = self.hashed.take()
+            && let Some(began) = self.began.take()
+        {
+            self.recorder.end(SpanKind::Hashed, began, first.0, bytes);
+        }
     }
 }
 
@@ -201,7 +259,9 @@ fn make_all(
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::metrics::trace::TraceLog;
     use crate::store::Store;
+    use crate::time::Clock;
     use crossbeam::sync::Parker;
 
     fn threads(verify: Verify, spare: usize, segment_bytes: usize) -> usize {
@@ -242,6 +302,34 @@ mod tests {
             assert!(ended.iter().all(|checked| checked.result.is_err()), "they are corrupt");
         }
         assert!(!checks.has_own());
+    }
+
+    #[test]
+    fn short_segments_that_are_hashed_one_after_the_other_are_one_span() {
+        let log = TraceLog::default();
+        let tracer = log.tracer(0, 1, &Clock::start());
+        let mut trace = HashTrace::new(tracer.recorder(TraceThread::Communicating));
+        let long = PACKED_SLOT_MAX + 1;
+        for (segment, bytes) in [(3, 10), (5, 20), (7, long), (8, 30)] {
+            trace.begin(bytes);
+            trace.end(SegmentId(segment), bytes);
+        }
+        trace.keep();
+        trace.begin(long);
+        trace.withdraw();
+        assert_eq!(trace.began, None);
+        for _ in 0..2 {
+            trace.begin(long);
+            trace.keep();
+        }
+        trace.withdraw();
+        trace.end(SegmentId(9), long);
+        drop(trace);
+        tracer.finish();
+        let spans = log.take().remove(0).tracks.remove(0).spans;
+        let kept: Vec<_> = spans.iter().map(|span| (span.number, span.bytes as usize)).collect();
+        assert_eq!(kept, [(3, 30), (7, long), (8, 30), (9, long)]);
+        assert!(spans.is_sorted_by(|a, b| a.end <= b.begin));
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! A transport that also records what goes through it, for a trace. A run without one uses its transport
 //! itself (the decorator pattern), so that it pays nothing.
 
+use rustc_hash::FxHashMap;
+
+use crate::config::PACKED_SLOT_MAX;
 use crate::manifest::{NodeId, SegmentId};
 use crate::metrics::trace::{SpanKind, TraceRecorder, TraceThread, Tracer};
 use crate::protocol::{Message, RequestedSegment};
@@ -20,37 +23,68 @@ pub(super) struct TracedTransport<'a, T> {
     asked: Option<Timestamp>,
     requested: UnderWay,
     serving: UnderWay,
+    served_short: Vec<ServedShort>,
 }
 
-/// Segments with the node at the other end, since when, and their bytes where they are known.
-// A list, searched from the front: segments end roughly in the order in which they begin.
+/// Segments with the node at the other end: since when, and their bytes where they are known.
 #[derive(Debug, Default)]
-struct UnderWay(Vec<(NodeId, SegmentId, Timestamp, usize)>);
+struct UnderWay(FxHashMap<(NodeId, SegmentId), (Timestamp, usize)>);
 
 impl UnderWay {
-    /// Returns whether the oldest had to make room.
-    fn begin(&mut self, node: NodeId, segment: SegmentId, since: Timestamp, bytes: usize) -> bool {
-        self.end(node, segment);
-        let is_full = self.0.len() >= UNDER_WAY_MAX;
-        if is_full {
-            self.0.remove(0);
+    /// Returns how many had to make room.
+    fn begin(&mut self, node: NodeId, segment: SegmentId, since: Timestamp, bytes: usize) -> usize {
+        let mut left_out = 0;
+        if self.0.len() >= UNDER_WAY_MAX {
+            // They never ended: nothing that moves is so old.
+            left_out = self.0.len();
+            self.0.clear();
         }
-        self.0.push((node, segment, since, bytes));
-        is_full
+        self.0.insert((node, segment), (since, bytes));
+        left_out
     }
 
     fn end(&mut self, node: NodeId, segment: SegmentId) -> Option<(Timestamp, usize)> {
-        let place = self.0.iter().position(|&(n, s, ..)| (n, s) == (node, segment))?;
-        let (.., since, bytes) = self.0.remove(place);
-        Some((since, bytes))
+        self.0.remove(&(node, segment))
     }
+}
+
+/// Short segments that were served to one node since the last poll. They are one span: they share a message where
+/// the transport packs them, and a span for each would cost as much as the copy of its bytes.
+#[derive(Debug)]
+struct ServedShort {
+    to: NodeId,
+    since: Timestamp,
+    first: SegmentId,
+    bytes: usize,
 }
 
 impl<'a, T: Transport> TracedTransport<'a, T> {
     pub(super) fn new(inner: &'a mut T, tracer: &Tracer) -> Self {
         let trace = tracer.recorder(TraceThread::Communicating);
         let (requested, serving) = (UnderWay::default(), UnderWay::default());
-        Self { inner, trace, asked: None, requested, serving }
+        Self { inner, trace, asked: None, requested, serving, served_short: Vec::new() }
+    }
+
+    fn note_served(&mut self, to: NodeId, segment: SegmentId, bytes: usize) {
+        if bytes > PACKED_SLOT_MAX {
+            let left_out = self.serving.begin(to, segment, self.trace.now(), bytes);
+            self.trace.drop_some(left_out);
+        } else if let Some(served) = self.served_short.iter_mut().find(|one| one.to == to) {
+            served.bytes += bytes;
+        } else {
+            let since = self.trace.now();
+            self.served_short.push(ServedShort { to, since, first: segment, bytes });
+        }
+    }
+
+    fn note_sent_short(&mut self) {
+        if self.served_short.is_empty() {
+            return;
+        }
+        let now = self.trace.now();
+        for ServedShort { to, since, first, bytes } in self.served_short.drain(..) {
+            self.trace.keep(SpanKind::Sent, (since, now), Some(to.0), (first.0, bytes));
+        }
     }
 
     fn note_message(&mut self, now: Timestamp, from: NodeId, message: &Message) {
@@ -93,9 +127,8 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
         if let Message::Request { segments } = message {
             let now = self.trace.now();
             for requested in segments {
-                if self.requested.begin(to, requested.segment, now, 0) {
-                    self.trace.drop_one();
-                }
+                let left_out = self.requested.begin(to, requested.segment, now, 0);
+                self.trace.drop_some(left_out);
             }
         }
         self.inner.send(to, message)
@@ -121,10 +154,7 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
         requested: RequestedSegment,
         payload: SealedSegment,
     ) -> Result<(), TransportError> {
-        let (now, bytes) = (self.trace.now(), payload.bytes().len());
-        if self.serving.begin(to, requested.segment, now, bytes) {
-            self.trace.drop_one();
-        }
+        self.note_served(to, requested.segment, payload.bytes().len());
         self.inner.serve(to, requested, payload)
     }
 
@@ -134,6 +164,7 @@ impl<T: Transport> Transport for TracedTransport<'_, T> {
 
     fn poll(&mut self, events: &mut PolledEvents) -> Result<(), TransportError> {
         self.inner.poll(events)?;
+        self.note_sent_short();
         if events.is_empty() {
             return Ok(());
         }
@@ -169,17 +200,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_under_way_has_a_bound_and_the_oldest_makes_room() {
+    fn what_is_under_way_has_a_bound_and_what_never_ended_makes_room() {
         let mut all = UnderWay::default();
         let begin = |all: &mut UnderWay, number: u32| {
             all.begin(NodeId(1), SegmentId(number), Timestamp(number.into()), 7)
         };
         let most = u32::try_from(UNDER_WAY_MAX).expect("a few");
-        assert!((0..most).all(|number| !begin(&mut all, number)));
-        assert!(!begin(&mut all, 5), "a request that is repeated replaces itself");
-        assert!(begin(&mut all, most));
-        assert_eq!(all.end(NodeId(1), SegmentId(0)), None);
+        assert!((0..most).all(|number| begin(&mut all, number) == 0));
         assert_eq!(all.end(NodeId(2), SegmentId(1)), None);
         assert_eq!(all.end(NodeId(1), SegmentId(1)), Some((Timestamp(1), 7)));
+        assert_eq!(begin(&mut all, 1), 0);
+        assert_eq!(begin(&mut all, most), UNDER_WAY_MAX);
+        assert_eq!(all.end(NodeId(1), SegmentId(5)), None);
+        assert_eq!(all.end(NodeId(1), SegmentId(most)), Some((Timestamp(most.into()), 7)));
     }
 }

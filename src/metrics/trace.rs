@@ -24,8 +24,10 @@ pub enum SpanKind {
     Asked,
     /// From the request for a segment until it lay in its slot.
     Received,
-    /// From the moment when the transport was given a segment until it had sent it.
+    /// From the moment when the transport was given a segment until it had sent it. Short segments that it was given
+    /// for one rank at once are one span: it names the first, and has the bytes of all.
     Sent,
+    /// Short segments that the communicating thread hashed one after the other are one span, as those that it sent.
     Hashed,
     Compressed,
     Decompressed,
@@ -200,7 +202,7 @@ impl TraceRecorder {
         (number, bytes): (u32, usize),
     ) {
         if self.track.spans.len() >= self.track.spans.capacity().min(SPANS_MAX) {
-            self.drop_one();
+            self.drop_some(1);
             return;
         }
         // In a stage the peer of rank 0 has the number that follows the last rank.
@@ -210,9 +212,9 @@ impl TraceRecorder {
         self.track.spans.push(TraceSpan { kind, begin, end, rank, number, bytes });
     }
 
-    /// Counts a span that is not kept.
-    pub fn drop_one(&mut self) {
-        self.track.dropped += 1;
+    /// Counts spans that are not kept.
+    pub fn drop_some(&mut self, spans: usize) {
+        self.track.dropped += spans as u64;
     }
 }
 

@@ -296,7 +296,7 @@ mod tests {
         for &(kind, begin, end) in spans {
             trace.keep(kind, (us(begin), us(end)), Some(1 - rank), (5, 1024));
         }
-        trace.drop_one();
+        trace.drop_some(1);
         drop(trace);
         tracer.finish();
         RankTrace { host: "<host>\u{202e}\"".to_owned(), ..log.take().remove(0) }
