@@ -251,6 +251,17 @@ impl Outbox {
         output
     }
 
+    /// Takes out the other receivers of the message of the output that was taken out last.
+    pub fn take_receivers(&mut self, message: MessageIndex) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::from_fn(move || match self.outputs.get(self.taken) {
+            Some(&Output::Send { to, message: next }) if next == message => {
+                self.taken += 1;
+                Some(to)
+            }
+            _ => None,
+        })
+    }
+
     /// The message of the output that was taken out last.
     pub fn read(&self, message: MessageIndex) -> &Message {
         &self.messages[message.0]

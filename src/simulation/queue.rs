@@ -22,10 +22,12 @@ pub(super) enum SimulatedEvent {
         to: NodeId,
         input: Input<'static>,
     },
-    /// A message comes to a node. All receivers share it.
+    /// A message comes to a node, and then to others at the same moment. All receivers share it: one event in
+    /// place of sixteen, where a node tells its neighbours something.
     Message {
         from: NodeId,
         to: NodeId,
+        others: Box<[NodeId]>,
         message: Rc<Message>,
     },
     /// A node's deadline may have come.

@@ -58,14 +58,6 @@ pub struct World {
     pub(super) run: Run,
 }
 
-/// A message of an outbox that goes to one node after the other.
-struct PostedMessage {
-    index: MessageIndex,
-    message: Rc<Message>,
-    /// Its length, where bytes are counted.
-    bytes: u64,
-}
-
 impl World {
     /// Sets a swarm up at time 0.
     pub fn new(scenario: WorldConfig) -> Self {
@@ -177,8 +169,13 @@ impl World {
         self.run.events += 1;
         match event {
             SimulatedEvent::Input { to, input } => self.input(to, input),
-            SimulatedEvent::Message { from, to, message } => {
+            SimulatedEvent::Message { from, to, others, message } => {
+                self.load(from, &others, &message);
                 self.input(to, Input::Message { from, message: &message });
+                self.run.events += others.len() as u64;
+                for &to in &others {
+                    self.input(to, Input::Message { from, message: &message });
+                }
             }
             SimulatedEvent::Wake { node } => {
                 // Otherwise a wake event that was pushed later came earlier and took its place. If both
@@ -222,9 +219,8 @@ impl World {
         }
         let handled = node.handle(self.now, input, &mut outbox);
         assert_eq!(handled, Ok(()), "{to} was sent what can't be");
-        let mut posted = None;
         while let Some(output) = outbox.take() {
-            self.perform(to, output, &outbox, &mut posted);
+            self.perform(to, output, &mut outbox);
         }
         self.outbox = outbox;
         self.arm(to);
@@ -257,22 +253,9 @@ impl World {
         self.push_after(self.scenario.reserve_time, SimulatedEvent::Input { to: node, input });
     }
 
-    /// `last` is the message of the outbox that was sent last.
-    fn perform(
-        &mut self,
-        node: NodeId,
-        output: Output,
-        outbox: &Outbox,
-        last: &mut Option<PostedMessage>,
-    ) {
+    fn perform(&mut self, node: NodeId, output: Output, outbox: &mut Outbox) {
         match output {
-            Output::Send { to, message } => {
-                let posted = match last {
-                    Some(posted) if posted.index == message => posted,
-                    _ => last.insert(self.post(message, outbox.read(message))),
-                };
-                self.send(node, to, posted);
-            }
+            Output::Send { to, message } => self.post(node, to, message, outbox),
             Output::Reserve => self.reserve(node),
             Output::Expect { from, segment } => {
                 let missing = self.nodes[node.index()].peer().map_or(0, Peer::missing);
@@ -330,18 +313,13 @@ impl World {
         }
     }
 
-    fn send(&mut self, from: NodeId, to: NodeId, posted: &PostedMessage) {
-        if let &Message::Withdraw { segment, .. } = &*posted.message {
-            self.checker.withdraw(from, to, segment);
-        }
-        self.run.tracker_messages += u64::from(to.0 == 0 || from.0 == 0);
-        self.run.message_bytes += posted.bytes;
+    fn send(&mut self, from: NodeId, to: NodeId, message: &Rc<Message>) {
         let faults = &self.scenario.faults;
         if faults.loss > 0.0 && self.rng.random_bool(faults.loss) {
             return;
         }
         if self.shared_links.is_some() {
-            self.enter(from, to, PacketCargo::Message(Rc::clone(&posted.message)));
+            self.enter(from, to, PacketCargo::Message(Rc::clone(message)));
             return;
         }
         let mut at = self.now + self.scenario.latency;
@@ -351,22 +329,56 @@ impl World {
             *last = at.max(*last);
             at = *last;
         }
-        self.deliver(at, (from, to), Rc::clone(&posted.message));
+        self.deliver(at, (from, to), Rc::clone(message));
     }
 
-    fn post(&mut self, index: MessageIndex, message: &Message) -> PostedMessage {
+    /// Sends a message to all its receivers, of which `first` was taken out of the outbox.
+    fn post(&mut self, from: NodeId, first: NodeId, index: MessageIndex, outbox: &mut Outbox) {
+        let others: Box<[NodeId]> = outbox.take_receivers(index).collect();
+        let message = outbox.read(index);
         if *message == Message::Open {
             for (node, after) in std::mem::take(&mut self.scenario.faults.vanish_once_open) {
                 self.push_after(after, SimulatedEvent::Vanish { node });
             }
         }
-        let bytes = if self.scenario.weighs_messages {
+        let receivers = || std::iter::once(first).chain(others.iter().copied());
+        if self.scenario.weighs_messages {
             let encoded = codec::encode(message, &mut self.encoded);
-            encoded.expect("messages have a bound").len() as u64
+            let bytes = encoded.expect("messages have a bound").len();
+            self.run.message_bytes += (bytes * (1 + others.len())) as u64;
+        }
+        if let &Message::Withdraw { segment, .. } = message {
+            receivers().for_each(|to| self.checker.withdraw(from, to, segment));
+        }
+        let is_of_tracker = |to: NodeId| from == NodeId::TRACKER || to == NodeId::TRACKER;
+        let of_tracker = receivers().filter(|&to| is_of_tracker(to)).count();
+        self.run.tracker_messages += of_tracker as u64;
+        let message = Rc::new(message.clone());
+        if of_tracker == 0 && !others.is_empty() && self.keeps_messages_together() {
+            let at = self.now + self.scenario.latency;
+            self.queue.push(at, SimulatedEvent::Message { from, to: first, others, message });
         } else {
-            0
-        };
-        PostedMessage { index, message: Rc::new(message.clone()), bytes }
+            receivers().for_each(|to| self.send(from, to, &message));
+        }
+    }
+
+    // The memory of a node is in no cache of the processor, and each of its tables is found by way of another. Read
+    // for one node after the other, but before any of them handles the message, these loads overlap.
+    /// Loads what nodes are about to read and change.
+    fn load(&self, from: NodeId, to: &[NodeId], message: &Message) {
+        let &Message::Coming { segment } = message else { return };
+        for to in to {
+            if let SimulatedNode::Relay(relay) = &self.nodes[to.index()] {
+                std::hint::black_box(relay.shares(from, segment));
+            }
+        }
+    }
+
+    /// Whether a message comes to all its receivers, and at the same moment.
+    fn keeps_messages_together(&self) -> bool {
+        let faults = &self.scenario.faults;
+        let is_exact = faults.loss == 0.0 && faults.jitter.is_zero() && faults.pause.is_empty();
+        is_exact && self.shared_links.is_none()
     }
 
     fn serve(&mut self, from: NodeId, to: NodeId, segment: SegmentId) {

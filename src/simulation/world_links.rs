@@ -28,7 +28,8 @@ impl World {
             self.tracker_free = at;
             self.run.tracker_busy += tracker_time;
         }
-        self.queue.push(at, SimulatedEvent::Message { from, to, message });
+        let others = Box::default();
+        self.queue.push(at, SimulatedEvent::Message { from, to, others, message });
     }
 
     pub(super) fn transfer(&mut self, mut transfer: Transfer) {

@@ -223,6 +223,14 @@ impl HolderChoice {
         self.order[segment.index()] != NOT_HERE
     }
 
+    /// Whether a neighbour that answers has a segment that is here, as far as is known.
+    pub(super) fn shares(&self, neighbour: NodeId, segment: SegmentId) -> bool {
+        let Ok(place) = self.ids.binary_search(&neighbour) else { return false };
+        let answers = !self.neighbours[place].is_silent;
+        // Without `&&`: the second table is read while the first is on its way.
+        answers & self.known.covers(place, segment.index()) & self.holds(segment)
+    }
+
     /// A neighbour speaks. The segment was checked to be one of the file.
     pub(in crate::protocol) fn handle(
         &mut self,
@@ -435,7 +443,7 @@ impl HolderChoice {
             };
             self.set_covered(place, segment, true);
             let neighbour = &mut self.neighbours[place];
-            neighbour.offered = Some((segment, now));
+            (neighbour.offered, neighbour.offered_at) = (Some(segment), now);
             self.offered += 1;
             out.send(neighbour.id, Message::Offer { segment });
             self.watch(now);
@@ -445,7 +453,7 @@ impl HolderChoice {
     /// When a neighbour that lacks something may have room again.
     fn next_room(&mut self, now: Timestamp) -> Option<Timestamp> {
         let views = self.neighbours.iter().enumerate();
-        let full = views.filter_map(|(place, one)| Some((place, one.full_until?)));
+        let full = views.map(|(place, one)| (place, one.full_until));
         let due = full.filter(|&(_, until)| until > now);
         let due = due.filter(|&(place, _)| self.known.last_lacked(place).is_some());
         due.map(|(_, until)| until).min()

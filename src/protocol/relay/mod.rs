@@ -176,6 +176,15 @@ impl Relay {
         (0..).map(SegmentId).zip(&self.held).filter(|&(_, &held)| held).map(|(segment, _)| segment)
     }
 
+    /// Whether a neighbour that answers and this node both have a segment, as far as this node knows.
+    pub fn shares(&self, neighbour: NodeId, segment: SegmentId) -> bool {
+        if let Moves::Chosen(choice) = &self.moves {
+            choice.shares(neighbour, segment)
+        } else {
+            false
+        }
+    }
+
     fn handle_message(
         &mut self,
         now: Timestamp,

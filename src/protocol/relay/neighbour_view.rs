@@ -12,7 +12,7 @@ const RETRY_PART: f64 = 0.3;
 
 // How often that time doubles.
 // Ten upload times: a receiver at a tenth of the rate has room about as often.
-const DOUBLINGS_MAX: u32 = 5;
+const DOUBLINGS_MAX: u8 = 5;
 
 /// A set of numbers below a fixed one.
 #[derive(Clone, Debug)]
@@ -38,19 +38,22 @@ impl Bits {
     }
 }
 
+// 56 bytes: every message reads one, and every offer may read all.
 #[derive(Debug)]
 pub(super) struct NeighbourView {
     pub(super) id: NodeId,
     /// It is in the own rack, or there is nobody else in that.
     pub(super) is_near: bool,
-    /// What it was offered and has not answered, and since when.
-    pub(super) offered: Option<(SegmentId, Timestamp)>,
+    /// What it was offered and has not answered.
+    pub(super) offered: Option<SegmentId>,
+    /// When it was offered something last.
+    pub(super) offered_at: Timestamp,
     /// An offer that it had not answered when it was given up. It answers that one before it is offered more.
     pub(super) expired: Option<SegmentId>,
-    /// It had no room then.
-    pub(super) full_until: Option<Timestamp>,
-    /// How often in a row it had none.
-    refusals: u32,
+    /// It has no room before; time 0 where it has.
+    pub(super) full_until: Timestamp,
+    /// How often in a row it had none, as far as that counts.
+    refusals: u8,
     /// When it said something last.
     pub(super) heard: Timestamp,
     /// When it was asked whether it is there, and has said nothing since.
@@ -65,8 +68,9 @@ impl NeighbourView {
             id,
             is_near: true,
             offered: None,
+            offered_at: Timestamp::default(),
             expired: None,
-            full_until: None,
+            full_until: Timestamp::default(),
             refusals: 0,
             heard: Timestamp::default(),
             probed: None,
@@ -81,7 +85,7 @@ impl NeighbourView {
 
     /// Whether it was offered the segment and answers now: and whether that offer still stood.
     pub(super) fn take_offer(&mut self, segment: SegmentId) -> Option<bool> {
-        if self.offered.take_if(|(offered, _)| *offered == segment).is_some() {
+        if self.offered.take_if(|offered| *offered == segment).is_some() {
             return Some(true);
         }
         self.expired.take_if(|expired| *expired == segment).map(|_| false)
@@ -90,19 +94,19 @@ impl NeighbourView {
     // Exponential backoff, as for retransmissions in TCP (RFC 6298, 5.5), with a bound.
     /// It has no room now; an upload takes `upload_time`.
     pub(super) fn refuse(&mut self, now: Timestamp, upload_time: Duration) {
-        let factor = RETRY_PART * f64::from(1_u32 << self.refusals.min(DOUBLINGS_MAX));
-        self.full_until = Some(now + upload_time.mul_f64(factor));
-        self.refusals = self.refusals.saturating_add(1);
+        let factor = RETRY_PART * f64::from(1_u32 << self.refusals);
+        self.full_until = now + upload_time.mul_f64(factor);
+        self.refusals = (self.refusals + 1).min(DOUBLINGS_MAX);
     }
 
     /// It has taken something.
     pub(super) fn progress(&mut self) {
-        (self.full_until, self.refusals) = (None, 0);
+        (self.full_until, self.refusals) = (Timestamp::default(), 0);
     }
 
     /// Whether it may be offered something now.
     pub(super) fn has_room(&self, now: Timestamp) -> bool {
         let answered = self.offered.is_none() && self.expired.is_none();
-        answered && !self.is_silent && self.full_until.is_none_or(|until| until <= now)
+        answered && !self.is_silent && self.full_until <= now
     }
 }

@@ -32,8 +32,8 @@ impl HolderChoice {
     pub(in crate::protocol) fn is_settled(&self, now: Timestamp) -> bool {
         let is_coming = |one: &NeighbourTransfer| !self.neighbours[one.place].is_silent;
         let is_quiet = || now >= self.progressed + SETTLED_TIMEOUTS * self.timer.timeout();
-        !self.expected.iter().chain(&self.abandoned).any(is_coming)
-            && (self.is_complete() || is_quiet())
+        (self.is_complete() || is_quiet())
+            && !self.expected.iter().chain(&self.abandoned).any(is_coming)
     }
 
     /// Since when it waits for a neighbour; none where it does not.
@@ -43,7 +43,7 @@ impl HolderChoice {
         let abandoned = self.abandoned.iter().filter(|_| !neighbour.is_silent);
         let transfers = self.expected.iter().chain(&self.serving).chain(abandoned);
         let transfers = transfers.filter(|one| one.place == place).map(|one| one.since);
-        transfers.chain(neighbour.offered.map(|(_, since)| since)).min()
+        transfers.chain(neighbour.offered.map(|_| neighbour.offered_at)).min()
     }
 
     pub(in crate::protocol) fn check_silent(&mut self, now: Timestamp, out: &mut Outbox) {
@@ -95,7 +95,7 @@ impl HolderChoice {
         let id = neighbour.id;
         (neighbour.probed, neighbour.is_silent) = (None, true);
         // Its uploads take no place from others, and what it does not get is still to be seeded.
-        if let Some((segment, _)) = neighbour.offered.take() {
+        if let Some(segment) = neighbour.offered.take() {
             neighbour.expired = Some(segment);
             self.offered -= 1;
             self.uncover(place, segment);
