@@ -3,8 +3,8 @@
 //! A node offers a neighbour the segment that it got last and the neighbour lacks; the neighbour requests it,
 //! or refuses: it comes from another one already, or enough is on its way to it. Whoever requests a segment
 //! tells its other neighbours, so that nobody else offers it. An owner tells its neighbours what it has from the
-//! start. It offers each of these segments once, then what its neighbours lack, as others do ("super-seeding",
-//! BEP 16). No message goes through rank 0.
+//! start. It offers each of these segments once ("super-seeding", BEP 16), and then to neighbours that stand
+//! still (`offers.rs`). No message goes through rank 0.
 //!
 //! With racks a segment comes from another rack only where no near neighbour has it or gets it. Whoever takes it
 //! from there seeds it in its own rack, as an owner does. Owners seed in their own rack alone: others would not take it
@@ -17,7 +17,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rustc_hash::FxHashMap;
 
@@ -93,11 +93,13 @@ pub struct HolderChoice {
     /// By segment: its place among those that are here, or `NOT_HERE`.
     pub(super) order: Vec<u32>,
     /// The segments that are here, in the order in which they came.
-    got: Vec<SegmentId>,
+    pub(super) got: Vec<SegmentId>,
+    /// How many of them were here from the start: the first.
+    pub(super) owned: usize,
     /// By segment: whether this node brings it to its rack. It had it from the start, or has it from another rack.
     pub(super) to_seed: Bits,
     /// By segment: whether a near neighbour has got it from another node.
-    seeded: Bits,
+    pub(super) seeded: Bits,
     /// Segments to seed that were offered to nobody, or were refused for want of room; the next last.
     pub(super) unseeded: Vec<SegmentId>,
     /// By segment: whether it is neither here nor wanted, and how many are.
@@ -114,16 +116,16 @@ pub struct HolderChoice {
     /// Segments expected from holders that were given up.
     pub(super) abandoned: Vec<NeighbourTransfer>,
     /// How long a fast upload takes; zero before the first has left.
-    upload_time: Duration,
+    pub(super) upload_time: Duration,
     /// How long one takes that counts no more, ns; none before that.
-    slow_ns: Option<u64>,
+    pub(super) slow_ns: Option<u64>,
     pub(super) timer: UploadTimer,
     /// When it got a segment last.
     pub(super) progressed: Timestamp,
     /// When to look for silent neighbours.
     pub(super) check_at: Option<Timestamp>,
-    retry_at: Option<Timestamp>,
-    rng: Xoshiro256PlusPlus,
+    pub(super) retry_at: Option<Timestamp>,
+    pub(super) rng: Xoshiro256PlusPlus,
 }
 
 impl HolderChoice {
@@ -147,6 +149,7 @@ impl HolderChoice {
             covered: Bits::new(count),
             order: vec![NOT_HERE; count],
             got: Vec::with_capacity(count),
+            owned: 0,
             to_seed: Bits::new(count),
             seeded: Bits::new(count),
             unseeded: Vec::new(),
@@ -183,6 +186,7 @@ impl HolderChoice {
             self.to_seed.set(segment.index(), true);
             self.add(segment);
         }
+        self.owned = self.got.len();
         self.unseeded.clone_from(&self.got);
         let turn = u64::from((self.node.0 - 1).wrapping_mul(GOLDEN)) * self.got.len() as u64;
         self.unseeded.rotate_left((turn >> u32::BITS) as usize);
@@ -249,7 +253,7 @@ impl HolderChoice {
         if let &Message::Offer { segment } = message {
             self.accept_or_refuse(now, place, segment, out);
         } else if let &Message::Coming { segment } = message {
-            neighbour.progress();
+            neighbour.progress(now);
             if neighbour.is_near {
                 self.seeded.set(segment.index(), true);
             }
@@ -260,7 +264,7 @@ impl HolderChoice {
             let &[requested] = &segments[..] else { return Err(unknown()) };
             let segment = requested.segment;
             self.offered -= usize::from(neighbour.take_offer(segment).ok_or_else(unknown)?);
-            neighbour.progress();
+            neighbour.progress(now);
             self.serving.push(NeighbourTransfer { place, segment, since: now });
             self.watch(now);
             self.set_covered(place, segment, true);
@@ -298,7 +302,11 @@ impl HolderChoice {
             }
             for segment in (Block { index, bits: Block::overlap(index, &(0..segments)) }).segments()
             {
-                self.set_covered(place, segment, bits & Block::of(segment).bits != 0);
+                if bits & Block::of(segment).bits != 0 {
+                    self.set_covered(place, segment, true);
+                } else if self.known.covers(place, segment.index()) {
+                    self.uncover(place, segment);
+                }
             }
         }
         Ok(())
@@ -404,11 +412,6 @@ impl HolderChoice {
         self.slow_ns = Some(slow).filter(|&slow| slow > 0);
     }
 
-    /// When an upload that is under way counts no more; none while nobody knows how long one takes.
-    fn slow_at(&self, began: Timestamp) -> Option<Timestamp> {
-        self.slow_ns.map(|slow| Timestamp(began.0.saturating_add(slow)))
-    }
-
     pub(super) fn uncover(&mut self, place: usize, segment: SegmentId) {
         self.set_covered(place, segment, false);
         if self.to_seed.has(segment.index()) {
@@ -416,81 +419,11 @@ impl HolderChoice {
         }
     }
 
-    fn set_covered(&mut self, place: usize, segment: SegmentId, is_covered: bool) {
+    pub(super) fn set_covered(&mut self, place: usize, segment: SegmentId, is_covered: bool) {
         self.known.set_covered(place, segment.index(), is_covered);
         let at = self.order[segment.index()];
         if at != NOT_HERE {
             self.known.set_lacks(place, at as usize, !is_covered);
         }
-    }
-
-    /// Offers what can be offered now.
-    pub(in crate::protocol) fn offer(&mut self, now: Timestamp, out: &mut Outbox) {
-        self.retry_at = None;
-        while self.offered + self.serving.len() < UPLOADS_MAX {
-            // Most nodes that hear something send as much as they may, or little enough.
-            if self.offered + self.serving.len() >= OFFERS_MAX {
-                let slow_at = self.serving.iter().map(|one| self.slow_at(one.since));
-                let counted = slow_at.filter(|slow_at| slow_at.is_none_or(|at| now < at));
-                if self.offered + counted.clone().count() >= OFFERS_MAX {
-                    self.retry_at = counted.flatten().min();
-                    return;
-                }
-            }
-            let Some((place, segment)) = self.choose(now) else {
-                self.retry_at = self.next_room(now);
-                return;
-            };
-            self.set_covered(place, segment, true);
-            let neighbour = &mut self.neighbours[place];
-            (neighbour.offered, neighbour.offered_at) = (Some(segment), now);
-            self.offered += 1;
-            out.send(neighbour.id, Message::Offer { segment });
-            self.watch(now);
-        }
-    }
-
-    /// When a neighbour that lacks something may have room again.
-    fn next_room(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let views = self.neighbours.iter().enumerate();
-        let full = views.map(|(place, one)| (place, one.full_until));
-        let due = full.filter(|&(_, until)| until > now);
-        let due = due.filter(|&(place, _)| self.known.last_lacked(place).is_some());
-        due.map(|(_, until)| until).min()
-    }
-
-    /// A neighbour with room that lacks something, from a random one on, and what it is offered.
-    fn choose(&mut self, now: Timestamp) -> Option<(usize, SegmentId)> {
-        let count = self.neighbours.len();
-        if count == 0 || self.got.is_empty() {
-            return None;
-        }
-        let first = self.rng.random_range(0..count);
-        let places = || (first..count).chain(0..first);
-        // What is unseeded goes first, to whoever of the own rack lacks it.
-        loop {
-            // Another owner has seeded it.
-            while self.unseeded.pop_if(|segment| self.seeded.has(segment.index())).is_some() {}
-            let Some(&segment) = self.unseeded.last() else { break };
-            // Who is silent is not waited for: others may lack something else.
-            let lacks = |&place: &usize| {
-                let one = &self.neighbours[place];
-                one.is_near && !one.is_silent && !self.known.covers(place, segment.index())
-            };
-            let mut lacking = places().filter(lacks).peekable();
-            if lacking.peek().is_some() {
-                let place = lacking.find(|&place| self.neighbours[place].has_room(now))?;
-                self.unseeded.pop();
-                return Some((place, segment));
-            }
-            self.unseeded.pop();
-        }
-        places().find_map(|place| {
-            if !self.known.may_lack(place) || !self.neighbours[place].has_room(now) {
-                return None;
-            }
-            let last = self.known.last_lacked(place)?;
-            Some((place, self.got[last]))
-        })
     }
 }

@@ -13,6 +13,7 @@ mod moves;
 mod neighbour_segments;
 mod neighbour_view;
 mod neighbours;
+mod offers;
 mod plan;
 mod planned;
 mod report_tree;

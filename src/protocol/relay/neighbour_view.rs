@@ -38,7 +38,7 @@ impl Bits {
     }
 }
 
-// 56 bytes: every message reads one, and every offer may read all.
+// 64 bytes: every message reads one, and every offer may read all.
 #[derive(Debug)]
 pub(super) struct NeighbourView {
     pub(super) id: NodeId,
@@ -54,6 +54,8 @@ pub(super) struct NeighbourView {
     pub(super) full_until: Timestamp,
     /// How often in a row it had none, as far as that counts.
     refusals: u8,
+    /// When it last began to take something.
+    pub(super) progressed: Timestamp,
     /// When it said something last.
     pub(super) heard: Timestamp,
     /// When it was asked whether it is there, and has said nothing since.
@@ -72,6 +74,7 @@ impl NeighbourView {
             expired: None,
             full_until: Timestamp::default(),
             refusals: 0,
+            progressed: Timestamp::default(),
             heard: Timestamp::default(),
             probed: None,
             is_silent: false,
@@ -99,8 +102,9 @@ impl NeighbourView {
         self.refusals = (self.refusals + 1).min(DOUBLINGS_MAX);
     }
 
-    /// It has taken something.
-    pub(super) fn progress(&mut self) {
+    /// It begins to take something.
+    pub(super) fn progress(&mut self, now: Timestamp) {
+        self.progressed = now;
         (self.full_until, self.refusals) = (Timestamp::default(), 0);
     }
 
