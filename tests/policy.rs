@@ -166,10 +166,10 @@ fn a_faster_simulator_gives_the_same_runs() {
         .map(|run| (run.fingerprint, run.message_bytes, run.makespan.as_nanos()))
         .collect();
     let before = [
-        (15_322_560_505_121_916_847, 247_019, 108_540_000),
-        (770_147_354_034_358_977, 248_985, 312_280_000),
-        (8_339_717_419_242_866_612, 271_094, 569_366_956),
-        (15_202_339_361_071_594_396, 181_238, 316_190_000),
+        (8_152_464_270_145_834_007, 246_992, 108_540_000),
+        (16_475_667_423_125_671_113, 248_993, 312_280_000),
+        (3_991_132_155_107_018_122, 271_988, 650_281_300),
+        (14_037_851_909_947_478_233, 181_923, 316_190_000),
         (9_918_304_613_201_385_936, 127_048, 377_350_000),
         (18_221_699_789_842_660_475, 130_048, 1_203_130_000),
         (17_804_732_667_227_494_779, 130_106, 311_210_000),
@@ -251,6 +251,35 @@ fn holders_that_choose_come_near_the_bound() {
             let last = others.filter_map(|(_, at)| *at).max().expect("all have it").since(opened);
             assert!(last <= bound.mul_f64(1.03) + slack, "{context}: {last:?}, bound {bound:?}");
         }
+    }
+}
+
+/// Whatever the links of the others, the owner sends each segment about once, and each peer has all hardly later than
+/// its own link allows.
+#[test]
+fn an_owner_sends_each_segment_once_over_unequal_links() {
+    for receivers in [3, 31, 127] {
+        let mut scenario = WorldConfig::broadcast(receivers, 400, 1);
+        // From half the rate of the owner to twice that, in an order that mixes them.
+        let rate = |rank: u32| (f64::from(rank * 7 % 16) / 8.0 - 1.0).exp2();
+        scenario.rates = (0..receivers + 2).map(rate).collect();
+        scenario.rates[1] = 1.0;
+        let (rates, file_time) = (scenario.rates.clone(), scenario.segment_time * 400);
+        let algorithm = RelayAlgorithm::Neighbours { seed: 1, rack_hosts: None };
+        let run = World::broadcast(scenario, algorithm).run();
+        assert_eq!(run.outcome.errors, [""; 0], "{receivers} receivers");
+        let copies = run.served[1] as f64 / 400.0;
+        let opened = run.outcome.opened.expect("it ran");
+        let finished = run.outcome.finished.iter().zip(&rates).skip(2);
+        let to_own = finished.map(|(at, rate)| {
+            let took = at.expect("it has all").since(opened);
+            took.as_secs_f64() * rate.min(1.0) / file_time.as_secs_f64()
+        });
+        let worst = to_own.fold(0.0, f64::max);
+        let context =
+            format!("{receivers} receivers: {copies:.3} copies, {worst:.3} of the own bound");
+        println!("{context}");
+        assert!(copies <= 1.02 && worst <= 1.1, "{context}");
     }
 }
 

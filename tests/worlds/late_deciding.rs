@@ -241,3 +241,17 @@ fn deciding_is_as_fast_as_handing_out_where_the_source_reads_at_once() {
         assert!(ratio <= 1.1, "{peers} peers: {ratio}");
     }
 }
+
+/// One source with the fastest link, which joins in only for peers that get nothing from others.
+#[test]
+fn a_source_sends_each_segment_about_once() {
+    seeds("a fast source", 5, |seed| {
+        let (peers, segments) = (pick(seed, 1, 8, 40), 200);
+        let mut scenario = WorldConfig::late(peers, 1, segments, seed);
+        let rate = |rank: u64| if rank < 2 { 1.0 } else { 1.0 / f64::from(pick(seed, rank, 1, 3)) };
+        scenario.rates = (0..=u64::from(peers)).map(rate).collect();
+        let copies = assert_flawless(scenario).served[1] as f64 / f64::from(segments);
+        println!("seed {seed}, {peers} peers: {copies:.3} copies");
+        assert!(copies <= 1.1, "{copies:.3} copies");
+    });
+}

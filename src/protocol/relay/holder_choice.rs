@@ -94,9 +94,8 @@ pub struct HolderChoice {
     pub(super) order: Vec<u32>,
     /// The segments that are here, in the order in which they came.
     pub(super) got: Vec<SegmentId>,
-    /// How many of them were here from the start: the first.
-    pub(super) owned: usize,
-    /// By segment: whether this node brings it to its rack. It had it from the start, or has it from another rack.
+    /// By place in that order: whether this node brings the segment to its rack. It had it from the start, has read it, or
+    /// has it from another rack.
     pub(super) to_seed: Bits,
     /// By segment: whether a near neighbour has got it from another node.
     pub(super) seeded: Bits,
@@ -149,7 +148,6 @@ impl HolderChoice {
             covered: Bits::new(count),
             order: vec![NOT_HERE; count],
             got: Vec::with_capacity(count),
-            owned: 0,
             to_seed: Bits::new(count),
             seeded: Bits::new(count),
             unseeded: Vec::new(),
@@ -183,11 +181,9 @@ impl HolderChoice {
     /// This node has these segments from the start.
     pub(in crate::protocol) fn own(&mut self, owned: impl Iterator<Item = SegmentId>) {
         for segment in owned {
-            self.to_seed.set(segment.index(), true);
             self.add(segment);
+            self.seed(segment);
         }
-        self.owned = self.got.len();
-        self.unseeded.clone_from(&self.got);
         let turn = u64::from((self.node.0 - 1).wrapping_mul(GOLDEN)) * self.got.len() as u64;
         self.unseeded.rotate_left((turn >> u32::BITS) as usize);
         self.unseeded.reverse();
@@ -264,7 +260,7 @@ impl HolderChoice {
             let &[requested] = &segments[..] else { return Err(unknown()) };
             let segment = requested.segment;
             self.offered -= usize::from(neighbour.take_offer(segment).ok_or_else(unknown)?);
-            neighbour.progress(now);
+            neighbour.accept();
             self.serving.push(NeighbourTransfer { place, segment, since: now });
             self.watch(now);
             self.set_covered(place, segment, true);
@@ -279,7 +275,7 @@ impl HolderChoice {
                 self.set_covered(place, segment, true);
                 // Who gets it from another node has said so before. Who does not want it leaves it to others.
                 let is_seeded = self.seeded.has(segment.index()) || self.has_racks;
-                if stands && self.to_seed.has(segment.index()) && !is_seeded {
+                if stands && self.is_to_seed(segment) && !is_seeded {
                     self.unseeded.push(segment);
                 }
             }
@@ -302,9 +298,11 @@ impl HolderChoice {
             }
             for segment in (Block { index, bits: Block::overlap(index, &(0..segments)) }).segments()
             {
+                // What it was offered it had not heard of, or it answers next.
+                let is_offered = self.neighbours[place].offered == Some(segment);
                 if bits & Block::of(segment).bits != 0 {
                     self.set_covered(place, segment, true);
-                } else if self.known.covers(place, segment.index()) {
+                } else if self.known.covers(place, segment.index()) && !is_offered {
                     self.uncover(place, segment);
                 }
             }
@@ -370,8 +368,7 @@ impl HolderChoice {
         let is_far = place.is_ok_and(|place| !self.neighbours[place].is_near);
         if is_far && !self.seeded.has(segment.index()) {
             // Nobody else in this rack has it: newer ones, which others have too, would bury it.
-            self.to_seed.set(segment.index(), true);
-            self.unseeded.push(segment);
+            self.seed(segment);
         }
     }
 
@@ -414,9 +411,20 @@ impl HolderChoice {
 
     pub(super) fn uncover(&mut self, place: usize, segment: SegmentId) {
         self.set_covered(place, segment, false);
-        if self.to_seed.has(segment.index()) {
+        if self.is_to_seed(segment) {
             self.unseeded.push(segment);
         }
+    }
+
+    /// This node brings a segment that is here to its rack.
+    pub(super) fn seed(&mut self, segment: SegmentId) {
+        self.to_seed.set(self.order[segment.index()] as usize, true);
+        self.unseeded.push(segment);
+    }
+
+    fn is_to_seed(&self, segment: SegmentId) -> bool {
+        let at = self.order[segment.index()];
+        at != NOT_HERE && self.to_seed.has(at as usize)
     }
 
     pub(super) fn set_covered(&mut self, place: usize, segment: SegmentId, is_covered: bool) {

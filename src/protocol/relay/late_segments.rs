@@ -36,9 +36,8 @@ impl HolderChoice {
         }
         self.stop_expecting(segment);
         self.progressed = now;
-        self.to_seed.set(segment.index(), true);
         self.add(segment);
-        self.unseeded.push(segment);
+        self.seed(segment);
         self.watch(now);
     }
 

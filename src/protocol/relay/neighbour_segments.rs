@@ -62,6 +62,16 @@ impl NeighbourSegments {
         }
         None
     }
+
+    /// The last of those that are not in a set.
+    pub(super) fn last_lacked_outside(&mut self, place: usize, set: &Bits) -> Option<usize> {
+        self.last_lacked(place)?;
+        let (first, end) = (place * self.row / 64, self.lacks_end[place] as usize);
+        (0..end).rev().find_map(|at| {
+            let word = self.lacks.words()[first + at] & !set.words()[at];
+            (word != 0).then(|| at * 64 + word.ilog2() as usize)
+        })
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +84,8 @@ mod tests {
         // A linear congruential generator.
         let mut state = 7_usize;
         let mut expected = [[false; 130]; 3];
+        let mut even = Bits::new(130);
+        (0..130).step_by(2).for_each(|at| even.set(at, true));
         for _ in 0..5000 {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (place, at, is_lacked) = ((state >> 60) % 3, (state >> 40) % 130, state >> 62 == 0);
@@ -82,6 +94,8 @@ mod tests {
             expected[place][at] = is_lacked;
             for (place, row) in expected.iter().enumerate() {
                 assert_eq!(known.last_lacked(place), row.iter().rposition(|&lacked| lacked));
+                let odd = (0..130).rev().find(|&at| row[at] && at % 2 == 1);
+                assert_eq!(known.last_lacked_outside(place, &even), odd);
             }
             assert_eq!(known.covers(place, at), !is_lacked);
         }

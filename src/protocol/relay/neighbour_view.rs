@@ -38,7 +38,9 @@ impl Bits {
     }
 }
 
-// 64 bytes: every message reads one, and every offer may read all.
+// Every message reads one, and every offer may read all.
+const _: () = assert!(size_of::<NeighbourView>() <= 64, "it fits into a cache line");
+
 #[derive(Debug)]
 pub(super) struct NeighbourView {
     pub(super) id: NodeId,
@@ -54,12 +56,13 @@ pub(super) struct NeighbourView {
     pub(super) full_until: Timestamp,
     /// How often in a row it had none, as far as that counts.
     refusals: u8,
-    /// When it last began to take something.
+    /// When it last began to take something from another node.
     pub(super) progressed: Timestamp,
     /// When it said something last.
     pub(super) heard: Timestamp,
-    /// When it was asked whether it is there, and has said nothing since.
-    pub(super) probed: Option<Timestamp>,
+    /// When it was asked whether it is there, where it has said nothing since.
+    pub(super) probed_at: Timestamp,
+    pub(super) is_probed: bool,
     /// It did not answer: nothing is offered to it until it speaks.
     pub(super) is_silent: bool,
 }
@@ -76,14 +79,15 @@ impl NeighbourView {
             refusals: 0,
             progressed: Timestamp::default(),
             heard: Timestamp::default(),
-            probed: None,
+            probed_at: Timestamp::default(),
+            is_probed: false,
             is_silent: false,
         }
     }
 
     /// It said something.
     pub(super) fn hear(&mut self, now: Timestamp) {
-        (self.heard, self.probed, self.is_silent) = (now, None, false);
+        (self.heard, self.is_probed, self.is_silent) = (now, false, false);
     }
 
     /// Whether it was offered the segment and answers now: and whether that offer still stood.
@@ -102,10 +106,15 @@ impl NeighbourView {
         self.refusals = (self.refusals + 1).min(DOUBLINGS_MAX);
     }
 
-    /// It begins to take something.
+    /// It takes something, so that it may have room for more.
+    pub(super) fn accept(&mut self) {
+        (self.full_until, self.refusals) = (Timestamp::default(), 0);
+    }
+
+    /// It begins to take something from another node.
     pub(super) fn progress(&mut self, now: Timestamp) {
         self.progressed = now;
-        (self.full_until, self.refusals) = (Timestamp::default(), 0);
+        self.accept();
     }
 
     /// Whether it may be offered something now.

@@ -1,9 +1,8 @@
 //! Which neighbour is offered which segment.
 //!
 //! First what this node is to seed, to whoever of its rack lacks it; then the segment that it got last of those that
-//! a neighbour lacks. A segment that it had from the start it offers once more only to a neighbour that stands still:
-//! the others get it from those that were seeded, and an owner that joined in
-//! sent the file 1.1 to 1.6 times.
+//! a neighbour lacks. What it has seeded it offers again only to a neighbour that stands still: that gets nothing from
+//! others. Those have it now, and an owner that joined in sent the file 1.1 to 1.6 times.
 
 use rand::RngExt as _;
 
@@ -12,7 +11,7 @@ use crate::manifest::SegmentId;
 use crate::protocol::{Message, Outbox};
 use crate::time::Timestamp;
 
-// Uploads that could have gone to a neighbour, without a segment from anyone, after which it stands still.
+// Uploads that could have gone to a neighbour, without a segment from others, after which it stands still.
 // With 127 peers, 100 segments and log-normal rates, one, two and four made the owner send the file 1.10, 1.00 and 1.00
 // times, at 1.03 × the bound with each.
 const STILL_UPLOADS: u32 = 2;
@@ -53,8 +52,8 @@ impl HolderChoice {
     fn next_room(&mut self, now: Timestamp) -> Option<Timestamp> {
         let mut next: Option<Timestamp> = None;
         for place in 0..self.neighbours.len() {
-            if let Some(last) = self.known.last_lacked(place) {
-                let due = self.neighbours[place].full_until.max(self.offered_from(place, last));
+            if let Some((_, from)) = self.next_for(place) {
+                let due = self.neighbours[place].full_until.max(from);
                 let is_next = due > now && next.is_none_or(|next| due < next);
                 next = if is_next { Some(due) } else { next };
             }
@@ -62,13 +61,20 @@ impl HolderChoice {
         next
     }
 
-    /// From when on a neighbour is offered the segment that came as number `at`.
-    fn offered_from(&self, place: usize, at: usize) -> Timestamp {
-        if at < self.owned {
-            self.neighbours[place].progressed + STILL_UPLOADS * self.upload_time
-        } else {
-            Timestamp::default()
+    /// What a neighbour is offered next of what is seeded, as a place in the order of arrival, and from when on.
+    fn next_for(&mut self, place: usize) -> Option<(usize, Timestamp)> {
+        let last = self.known.last_lacked(place)?;
+        // With racks few bring a segment to many, and the last peer ended a hundredth later where these held back.
+        if self.has_racks {
+            return Some((last, Timestamp::default()));
         }
+        Some(match self.known.last_lacked_outside(place, &self.to_seed) {
+            Some(at) => (at, Timestamp::default()),
+            None => {
+                let progressed = self.neighbours[place].progressed;
+                (last, progressed + STILL_UPLOADS * self.upload_time)
+            }
+        })
     }
 
     /// A neighbour with room that lacks something, from a random one on, and what it is offered.
@@ -101,8 +107,8 @@ impl HolderChoice {
             if !self.known.may_lack(place) || !self.neighbours[place].has_room(now) {
                 return None;
             }
-            let last = self.known.last_lacked(place)?;
-            (self.offered_from(place, last) <= now).then(|| (place, self.got[last]))
+            let (at, from) = self.next_for(place)?;
+            (from <= now).then(|| (place, self.got[at]))
         })
     }
 }

@@ -54,18 +54,19 @@ impl HolderChoice {
         let mut next: Option<Timestamp> = None;
         for place in 0..self.neighbours.len() {
             let Some(since) = self.waits_since(place) else {
-                self.neighbours[place].probed = None;
+                self.neighbours[place].is_probed = false;
                 continue;
             };
             let neighbour = &mut self.neighbours[place];
-            let due = match neighbour.probed {
-                Some(probed) => probed + 2 * timeout,
-                None => neighbour.heard.max(since) + timeout,
+            let due = if neighbour.is_probed {
+                neighbour.probed_at + 2 * timeout
+            } else {
+                neighbour.heard.max(since) + timeout
             };
             if due > now {
                 next = Some(next.map_or(due, |at| at.min(due)));
-            } else if neighbour.probed.is_none() {
-                neighbour.probed = Some(now);
+            } else if !neighbour.is_probed {
+                (neighbour.is_probed, neighbour.probed_at) = (true, now);
                 out.send(neighbour.id, Message::Probe);
                 let due = now + 2 * timeout;
                 next = Some(next.map_or(due, |at| at.min(due)));
@@ -93,7 +94,7 @@ impl HolderChoice {
     pub(super) fn give_up(&mut self, place: usize, out: &mut Outbox) {
         let neighbour = &mut self.neighbours[place];
         let id = neighbour.id;
-        (neighbour.probed, neighbour.is_silent) = (None, true);
+        (neighbour.is_probed, neighbour.is_silent) = (false, true);
         // Its uploads take no place from others, and what it does not get is still to be seeded.
         if let Some(segment) = neighbour.offered.take() {
             neighbour.expired = Some(segment);
