@@ -295,11 +295,17 @@ fn a_registration_that_cannot_be_is_refused_by_name() {
     uneven.digests = [Digest([1; 32])].into();
     let mut rude = entry("file");
     rude.hashes = "\u{1b}[2J\n".repeat(70).into();
+    let mut blank = entry("file");
+    blank.digests[3] = UNREAD;
     let refused = |reason: &str| part(&Registration::Refused { reason: reason.into() });
     for (registration, what) in [
         (Part { index: 0, last: true, bytes: vec![9; 5] }, "rank 2: its registration has parts"),
         (part(&ready(vec![uneven], &[])), "file: rank 2 registered 70 hashes and 1 digests"),
         (part(&ready(vec![rude], &[])), "file: rank 2 registered what is no hash"),
+        (
+            part(&ready(vec![blank], &[])),
+            "file: rank 2 registered a segment with the digest of none",
+        ),
         (part(&ready(vec![entry("../x")], &[])), "rank 2: \"../x\": a file name may not"),
         (part(&ready(Vec::new(), &["\u{1b}c"])), "rank 2: \"\\u{1b}c\": a file name may not"),
         (part(&ready(Vec::new(), &["a", "a"])), "rank 2 registered a twice"),

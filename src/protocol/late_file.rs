@@ -211,6 +211,7 @@ impl LateFile {
 mod tests {
     use super::*;
     use crate::manifest::SegmentId;
+    use crate::protocol::UNREAD;
 
     fn late(entries: &[LateEntry]) -> Result<Option<LateFile>, String> {
         let late = |entry: &LateEntry| Registration::Late(entry.clone());
@@ -268,6 +269,7 @@ mod tests {
         let knows = |digests| LateEntry { digests, ..source(70) };
         assert_eq!(late(&[knows(vec![(70, digest)])]), no_such(1));
         assert_eq!(late(&[knows(vec![(3, digest), (3, digest)])]), no_such(1));
+        assert_eq!(late(&[knows(vec![(3, UNREAD)])]), no_such(1));
         let is_no_source = LateEntry { source: None, ..knows(vec![(3, digest)]) };
         assert_eq!(late(&[source(70), is_no_source]), no_such(2));
         assert_eq!(

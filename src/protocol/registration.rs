@@ -9,7 +9,7 @@ use crate::config::{MESSAGE_TOTAL_MAX, PART_BYTES_MAX};
 use crate::manifest::{FileId, NodeId, SegmentSet};
 use crate::verify::Digest;
 
-use super::{Part, Violation};
+use super::{Part, UNREAD, Violation};
 
 /// What a peer registers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,9 @@ impl LateEntry {
         };
         let sets = [&self.held, &self.unwanted, &self.lacking].into_iter().all(is_of_file);
         let ascends = self.digests.windows(2).all(|pair| pair[0].0 < pair[1].0);
-        let digests = ascends && self.digests.last().is_none_or(|&(last, _)| last < count);
+        let digests = ascends
+            && self.digests.last().is_none_or(|&(last, _)| last < count)
+            && self.digests.iter().all(|&(_, digest)| digest != UNREAD);
         sets && digests && self.source.is_none_or(|source| source == count)
     }
 }

@@ -83,6 +83,8 @@ pub enum RosterError {
     NamedTwice { node: NodeId, name: Box<str> },
     #[error("{name}: {owner} registered what is no hash")]
     NoHash { name: Box<str>, owner: NodeId },
+    #[error("{}: {owner} registered a segment with the digest of none", escape::terminal(name))]
+    NoDigest { name: Box<str>, owner: NodeId },
     #[error(transparent)]
     Late(#[from] LateFileError),
     #[error("the files have {0}")]
@@ -278,6 +280,10 @@ fn check_even(owner: NodeId, entry: &OwnedEntry) -> Result<(), RosterError> {
     if !entry.hashes.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'\n') {
         return Err(RosterError::NoHash { name: entry.name.clone(), owner });
     }
+    // Peers would wait for one that never comes.
+    if entry.digests.contains(&UNREAD) {
+        return Err(RosterError::NoDigest { name: entry.name.clone(), owner });
+    }
     let (hashes, digests) = (entry.hashes.lines().count(), entry.digests.len());
     if hashes == digests {
         return Ok(());
@@ -358,7 +364,7 @@ mod tests {
         let entry = |name: &str| OwnedEntry {
             name: name.into(),
             hashes: "00\n".into(),
-            digests: [Digest([0; 32])].into(),
+            digests: [Digest([7; 32])].into(),
         };
         let peer = |rank, names: [&str; 2]| {
             let owned = names.map(entry).into();
