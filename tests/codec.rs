@@ -112,6 +112,7 @@ fn report() -> impl Strategy<Value = DoneReport> {
     (vec(".{0,40}", 0..=PROBLEMS_MAX), vec(any::<u32>(), 0..50), any::<(u32, u32)>()).prop_map(
         |(problems, failed, more)| DoneReport {
             segments: more.0,
+            files: more.1,
             problems: problems.into_iter().map(String::into_boxed_str).collect(),
             more_problems: more.0,
             corrupt: [CorruptSegment {
@@ -157,7 +158,6 @@ fn message() -> impl Strategy<Value = Message> {
         Just(Message::Bye),
         any::<u32>().prop_map(|index| Message::Registered { index }),
         any::<u32>().prop_map(|index| Message::Describe { index }),
-        any::<u32>().prop_map(|file| Message::Finished { file: FileId(file) }),
         vec(requested(), 0..=HANDOUT_MAX)
             .prop_map(|segments| Message::Request { segments: segments.into_iter().collect() }),
         number().prop_map(|(segment, request)| Message::Decline { segment, request }),
@@ -257,6 +257,7 @@ fn the_largest_messages_fit() {
     };
     let report = DoneReport {
         segments: u32::MAX,
+        files: u32::MAX,
         problems: std::iter::repeat_n(problem.clone(), PROBLEMS_MAX).collect(),
         more_problems: u32::MAX,
         corrupt: [CorruptSegment { segment, holder: node, times: u32::MAX }; PROBLEMS_MAX].into(),

@@ -114,7 +114,6 @@ fn every_kind() -> Vec<Message> {
         Message::Open,
         Message::Ask(Ask::default()),
         Message::Handout(Handout::default()),
-        Message::Finished { file: FileId(0) },
         Message::Complete { segments: 0 },
         Message::Done(Box::default()),
         Message::Acknowledged { answers: 0, busy: false },
@@ -235,11 +234,14 @@ fn a_tracker_checks_every_number() {
         (failed(u32::MAX, 1), "segment 4294967295 of 70"),
         (failed(0, 4), "rank 4 as a holder, of 4 ranks"),
         (failed(0, 0), "rank 0 as a holder, of 4 ranks"),
-        (Message::Finished { file: FileId(1) }, "file 1 of 1"),
         (Message::Complete { segments: 71 }, "71 segments, where 70 are wanted"),
         (
             done(DoneReport { segments: 71, ..DoneReport::default() }),
             "71 segments, where 70 are wanted",
+        ),
+        (
+            done(DoneReport { files: 2, ..DoneReport::default() }),
+            "a report of 2 files, of at most 1",
         ),
         (report_of(vec![FileId(7)]), "file 7 of 1"),
         (
@@ -270,7 +272,7 @@ fn a_tracker_takes_parts_of_their_length_and_no_others() {
         (part(0, false, 10), "a part of 10 bytes that is not as long as a part is"),
         (part(0, false, 0), "a part of 0 bytes that is not as long as a part is"),
         (Message::Ask(Ask::default()), "Ask, which it may not send"),
-        (Message::Finished { file: FileId(0) }, "Finished, which it may not send"),
+        (Message::Complete { segments: 0 }, "Complete, which it may not send"),
     ] {
         let (mut tracker, mut out) = registering();
         let error = hear(&mut tracker, 1, &message, &mut out).expect("it can't be");

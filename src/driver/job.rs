@@ -256,7 +256,7 @@ mod ranks {
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
     use crate::driver::trace_gathering::gather_traces;
-    use crate::manifest::{FileId, SegmentId};
+    use crate::manifest::SegmentId;
     use crate::protocol::violation::Route;
     use crate::protocol::{Message, PostedReceives, RequestedSegment, codec};
     use crate::time::Clock;
@@ -309,7 +309,7 @@ mod ranks {
     fn invalid(message: &Message) -> Vec<u8> {
         let segment = SegmentId(u32::MAX);
         let invalid = match Route::of(message) {
-            Route::ToTracker => Message::Finished { file: FileId(u32::MAX) },
+            Route::ToTracker => Message::Complete { segments: u32::MAX },
             Route::FromTracker => Message::Lost { node: NodeId(u32::MAX) },
             Route::BetweenPeers => {
                 if let Message::Request { segments } = message {

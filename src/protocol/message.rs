@@ -33,8 +33,6 @@ pub enum Message {
     Ask(Ask),
     /// Tracker to peer: segments to fetch, and from whom.
     Handout(Handout),
-    /// Peer to tracker: a whole file has its final name.
-    Finished { file: FileId },
     /// Peer to tracker: I have verified all that I want and can get.
     Complete {
         /// How many segments I verified.
@@ -322,6 +320,8 @@ pub struct HandoutEntry {
 pub struct DoneReport {
     /// How many segments it verified.
     pub segments: u32,
+    /// How many files have their final names.
+    pub files: u32,
     /// Problems, one line each, at most [`crate::config::PROBLEM_BYTES_MAX`] long.
     pub problems: ArrayVec<Box<str>, PROBLEMS_MAX>,
     /// How many more problems there were.

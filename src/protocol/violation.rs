@@ -136,6 +136,10 @@ impl Bounds {
     /// The report of a peer that wants `wanted` segments.
     pub(crate) fn report(&self, report: &DoneReport, wanted: u64) -> Result<(), Violation> {
         check_count(report.segments, wanted)?;
+        let (files, most) = (report.files as usize, self.files);
+        if files > most {
+            return Err(Violation::Report { files, most });
+        }
         let problems = report.problems.iter().chain(&report.broken);
         problems.map(AsRef::as_ref).try_for_each(check_problem)?;
         report.corrupt.iter().try_for_each(|corrupt| {
@@ -201,7 +205,6 @@ impl Route {
             | Message::Describe { .. }
             | Message::Ready { .. }
             | Message::Ask(_)
-            | Message::Finished { .. }
             | Message::Progress { .. }
             | Message::Complete { .. }
             | Message::Done(_)

@@ -61,17 +61,28 @@ fn an_only_corrupt_holder_keeps_no_peer_waiting_wherever_it_is() {
     }
 }
 
-/// Rank 0 hears what does not grow with the segments.
+/// One owner's files, which all want.
+fn files_for_all(peers: u32, files: u8, segments: u32) -> WorldConfig {
+    let names: Vec<_> = (0..files).map(|file| format!("file{file}")).collect();
+    let owned = (1..).zip(&names).map(|(mark, name)| entry(name, segments, mark));
+    let wanted: Vec<_> = names.iter().map(String::as_str).collect();
+    let owner = peer(owned.collect(), &[]);
+    let others = (0..peers).map(|_| peer(Vec::new(), &wanted));
+    WorldConfig::of(std::iter::once(owner).chain(others).collect(), 7)
+}
+
+/// Rank 0 hears what grows neither with the segments nor with the files.
 #[test]
 fn rank_0_is_asked_for_nothing() {
-    let messages = [100, 400].map(|segments| {
-        let mut scenario = deciding(WorldConfig::broadcast(12, segments, 7));
+    let messages = [(1, 100), (1, 400), (40, 10)].map(|(files, segments)| {
+        let mut scenario = deciding(files_for_all(12, files, segments));
         // No peer has to say that it is still there.
         scenario.config.ask_patience = Duration::from_secs(10);
         scenario.config.silence_patience = Duration::from_secs(60);
         assert_flawless(&scenario).tracker_messages
     });
-    assert_eq!(messages[0], messages[1]);
+    // Register, Registered, Described, Ready, Open, Complete, Done, Stop and Bye of 12 peers and the owner.
+    assert_eq!(messages, [9 * 13; 3]);
 }
 
 #[test]

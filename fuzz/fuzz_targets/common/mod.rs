@@ -130,7 +130,11 @@ impl Bytes<'_> {
     }
 
     fn report(&mut self) -> DoneReport {
-        let mut report = DoneReport { segments: self.number(133), ..DoneReport::default() };
+        let mut report = DoneReport {
+            segments: self.number(133),
+            files: self.number(2),
+            ..DoneReport::default()
+        };
         for _ in 0..self.byte() % 3 {
             report.failed_files.push(FileId(self.number(2)));
         }
@@ -163,8 +167,7 @@ impl Bytes<'_> {
             5 => Message::Open,
             6..=8 => Message::Ask(self.ask(sequence)),
             9..=11 => Message::Handout(self.handout(sequence)),
-            12 => Message::Finished { file: FileId(self.number(2)) },
-            13 => Message::Complete { segments: self.number(133) },
+            12 | 13 => Message::Complete { segments: self.number(133) },
             14 => Message::Done(Box::new(self.report())),
             15 => Message::Acknowledged { answers: *sequence, busy: self.byte() % 2 == 1 },
             16 => Message::Lost { node: self.node() },

@@ -253,7 +253,6 @@ impl Peer {
             | Message::Describe { .. }
             | Message::Ready { .. }
             | Message::Ask(_)
-            | Message::Finished { .. }
             | Message::Progress { .. }
             | Message::Complete { .. }
             | Message::Done(_)
@@ -295,11 +294,11 @@ impl Peer {
         }
     }
 
-    fn handle_published(&mut self, file: FileId, problem: Option<Box<str>>, out: &mut Outbox) {
+    fn handle_published(&mut self, problem: Option<&str>) {
         self.unpublished -= 1;
         match problem {
-            None => out.send(NodeId::TRACKER, Message::Finished { file }),
-            Some(problem) => self.report.add_problem(&problem),
+            None => self.report.files += 1,
+            Some(problem) => self.report.add_problem(problem),
         }
     }
 
@@ -398,7 +397,7 @@ impl Node for Peer {
             Input::Broken { problem } => self.handle_broken(now, &problem, out),
             Input::Unservable { to, segment } => self.handle_unservable(now, to, segment, out),
             Input::Reserved { problem } => self.handle_reserved(now, problem, out),
-            Input::Published { file, problem } => self.handle_published(file, problem, out),
+            Input::Published { problem, .. } => self.handle_published(problem.as_deref()),
             Input::Lost { node } => self.handle_lost(now, node, out),
             // Only a tracker falls behind.
             Input::Idle => return Ok(()),

@@ -125,7 +125,7 @@ pub struct Progress {
     pub segments_wanted: u64,
     /// Those of them that are verified.
     pub segments_verified: u64,
-    /// Files published under their final names, summed over peers.
+    /// Files published under their final names, summed over peers that are done.
     pub files_finished: u64,
     /// Peers that have verified all that they can get.
     pub peers_complete: usize,

@@ -112,7 +112,6 @@ impl RunningSwarm {
             }
             Message::Ask(ask) => self.dispatcher.handle_ask(now, from, ask, out),
             &Message::Progress { segments } => self.dispatcher.note_progress(from, segments),
-            Message::Finished { .. } => self.files_finished += 1,
             &Message::Complete { segments } => {
                 self.handle_complete(now, from, segments, outcome, out);
             }
@@ -181,8 +180,6 @@ impl RunningSwarm {
             check_count(segments, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Ready { problem: Some(problem) } = message {
             check_problem(problem)
-        } else if let &Message::Finished { file } = message {
-            self.bounds.file(file)
         } else if let &Message::Complete { segments } = message {
             check_count(segments, self.dispatcher.roster().wanted_by(from))
         } else if let Message::Done(report) = message {
@@ -369,6 +366,7 @@ impl RunningSwarm {
         match self.dispatcher.stage(from) {
             PeerStage::Fetching | PeerStage::Complete => {
                 self.dispatcher.set_stage(from, PeerStage::Done);
+                self.files_finished += u64::from(report.files);
                 let unreadable = self.dispatcher.unreadable();
                 outcome.take_report(from, report, self.dispatcher.roster(), &unreadable);
             }
