@@ -9,7 +9,7 @@ use crossbeam::sync::{Parker, Unparker};
 use super::injection::Fault;
 use super::prepare::{PeerSetup, PrepareError, prepare, slot_bytes};
 use super::tracker_threads::TrackerThreads;
-use super::{Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
+use super::{EndedPeer, Idle, Injection, PeerOptions, Prepared, run_peer, run_tracker};
 use crate::config::{Config, RateLimits};
 use crate::manifest::{NodeId, PeerInput};
 use crate::metrics::RankMetrics;
@@ -159,18 +159,18 @@ impl Job {
         idle: Idle,
         clock: &Clock,
         injection: Injection,
-    ) -> Result<(RankMetrics, T), TransportError> {
+    ) -> Result<(EndedPeer, T), TransportError> {
         let measures = (clock, &self.meter);
         // Most runs have no limit, and pay nothing for it.
         if !self.limits.is_limited() {
-            let metrics = run_peer(prepared, &mut transport, idle, measures, injection)?;
-            return Ok((metrics, transport));
+            let ended = run_peer(prepared, &mut transport, idle, measures, injection)?;
+            return Ok((ended, transport));
         }
         // No segment of this run is longer than a slot.
         let slot_bytes = slot_bytes(self.segment_bytes);
         let mut limited = RateLimited::new(transport, self.limits, || clock.now(), |_| slot_bytes);
-        let metrics = run_peer(prepared, &mut limited, idle, measures, injection)?;
-        Ok((metrics, limited.into_inner()))
+        let ended = run_peer(prepared, &mut limited, idle, measures, injection)?;
+        Ok((ended, limited.into_inner()))
     }
 
     fn options(&self) -> PeerOptions<'_> {
@@ -227,7 +227,7 @@ pub fn run_threads(
                     return Err(TransportError::BrokenOff);
                 }
                 let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-                job.run_limited(prepared, end, idle, clock, injection).map(|(metrics, _)| metrics)
+                job.run_limited(prepared, end, idle, clock, injection).map(|(ended, _)| ended.metrics)
             })
         };
         let peers = (1..).map(NodeId).zip(prepared).zip(ends).map(peer);
@@ -249,9 +249,10 @@ pub fn run_threads(
 
 #[cfg(feature = "mpi")]
 mod ranks {
+    use super::super::given_up;
     use super::run_tracker;
     use super::{
-        Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
+        EndedPeer, Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
     };
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;
@@ -392,8 +393,14 @@ mod ranks {
         job.meter.begin();
         let injection = Injection::new(&job.faults, job.seed, node);
         let idle = Idle::new(parker, transport.wakes(), job.has_own_core);
-        let (metrics, transport) = job.run_limited(prepared, transport, idle, clock, injection)?;
+        let (ended, mut transport) =
+            job.run_limited(prepared, transport, idle, clock, injection)?;
+        let EndedPeer { metrics, is_given_up } = ended;
         let limit = job.config.silence_patience;
+        if is_given_up {
+            (job.warn)(&given_up::notice(node, limit));
+            match given_up::rest(&mut transport, &job.config, given_up::SILENCE_MAX)? {}
+        }
         transport.gather(&metrics.encode(), limit)?;
         job.trace.as_ref().map_or(Ok(()), |log| gather_traces(log, world, limit))
     }

@@ -7,6 +7,8 @@ pub(crate) mod frames;
 mod peer_io;
 mod segment_cache;
 #[cfg(feature = "mpi")]
+mod given_up;
+#[cfg(feature = "mpi")]
 mod shared_rank;
 pub mod stage;
 pub mod stage_resources;
@@ -384,14 +386,21 @@ fn run_traced<N: Node, I: NodeIo<N>>(
     }
 }
 
-/// Runs a peer to the end, and returns what it measured.
+/// How a peer ended.
+struct EndedPeer {
+    metrics: RankMetrics,
+    /// Whether it was silent for so long that the others went on without it.
+    is_given_up: bool,
+}
+
+/// Runs a peer to the end.
 fn run_peer(
     prepared: Prepared,
     transport: &mut impl Transport,
     idle: Idle,
     measures: (&Clock, &Meter),
     injection: Injection,
-) -> Result<RankMetrics, TransportError> {
+) -> Result<EndedPeer, TransportError> {
     let Prepared { mut peer, store, owned, wanted, slot_bytes, buffers, writer, checks, tracer } =
         prepared;
     let mut io =
@@ -407,5 +416,5 @@ fn run_peer(
     if let Some(tracer) = tracer {
         tracer.finish();
     }
-    Ok(metrics)
+    Ok(EndedPeer { metrics, is_given_up: peer.is_given_up() })
 }

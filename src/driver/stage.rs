@@ -63,6 +63,8 @@ pub struct StagePart {
     pub has_own_core: bool,
     /// Where the traces of the ranks go; none where none is kept.
     pub trace: Option<TraceLog>,
+    /// Receives each warning, a line each.
+    pub warn: fn(&str),
 }
 
 /// What a rank did.
@@ -80,6 +82,8 @@ pub struct StagedRank {
     pub cloned_bytes: u64,
     /// Why its tree is not complete.
     pub problem: Option<String>,
+    /// Whether it was silent for so long that the others went on without it.
+    pub is_given_up: bool,
 }
 
 /// Why a stage could not begin on a rank.
@@ -273,6 +277,7 @@ impl Ready {
             complete_destinations: self.io.complete as u64,
             cloned_bytes: self.io.cloned_bytes,
             problem: self.io.problem().filter(|_| self.writes),
+            is_given_up: self.peer.is_given_up(),
         };
         // Its workers end with it.
         drop(self.io);
@@ -344,6 +349,7 @@ pub fn stage_threads(
 
 #[cfg(feature = "mpi")]
 mod ranks {
+    use super::super::given_up;
     use super::super::shared_rank::SharedRank;
     use super::super::trace_gathering::gather_traces;
     use super::{
@@ -383,7 +389,7 @@ mod ranks {
         let node = places.peer_at(world.rank()).expect("each rank is a peer");
         let named = |source| JobError { node, source };
         let (config, seed, has_own_core) = (part.config.clone(), part.seed, part.has_own_core);
-        let trace = part.trace.clone();
+        let (trace, warn) = (part.trace.clone(), part.warn);
         let silence = config.silence_patience;
         let gather = || {
             let gathered = trace.as_ref().map(|log| gather_traces(log, world, silence));
@@ -401,6 +407,11 @@ mod ranks {
         let ready = part.ready((node, near), &parker, clock)?;
         if !is_tracker {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
+            if staged.is_given_up {
+                warn(&given_up::notice(node, silence));
+                let limit = given_up::SILENCE_MAX;
+                match given_up::rest(&mut transport, &config, limit).map_err(named)? {}
+            }
             transport.into_inner().end(silence).map_err(named)?;
             gather()?;
             return Ok((None, staged));

@@ -87,6 +87,7 @@ impl TestTree {
             workers: 2,
             has_own_core: false,
             trace: None,
+            warn: |_| (),
         }
     }
 

@@ -206,9 +206,9 @@ mod ranks {
             let injection = Injection::new(&job.faults, job.seed, node);
             let idle = Idle::new(parker, false, false);
             let measures = (&clock, &job.meter);
-            let metrics = run_peer(prepared, &mut transport, idle, measures, injection);
-            let metrics = metrics.expect("it ends well");
-            let RankMetrics { received_segments: segments, payload_messages, .. } = metrics;
+            let ended = run_peer(prepared, &mut transport, idle, measures, injection);
+            let RankMetrics { received_segments: segments, payload_messages, .. } =
+                ended.expect("it ends well").metrics;
             assert_eq!(segments, if node == NodeId(1) { 0 } else { u64::from(SEGMENTS) });
             received = Received { segments, payload_messages };
         }

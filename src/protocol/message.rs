@@ -46,7 +46,8 @@ pub enum Message {
         answers: u32,
         busy: bool,
     },
-    /// Tracker to peer: this node is lost, and nothing more will come from it.
+    /// Tracker to peer: this node is lost, and nothing more will come from it. A peer that is told this of itself was
+    /// silent for too long: the others go on without it.
     Lost { node: NodeId },
     /// Tracker to peer: the run is over.
     Stop,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::job::{Job, can_start, check_outputs, inputs, names, run, text};
-use super::lost::signal_after_short_file;
+use super::lost::{lose_for_a_while, signal_after_short_file};
 use super::{owned, write};
 
 /// Silence is noticed within seconds.
@@ -45,8 +45,8 @@ fn five_ranks_that_decide_fetch_corrupt_segments_elsewhere() {
     check_outputs(&folder, &out);
 }
 
-/// A rank is stopped, or killed, while the long file is on its way.
-fn lose(signal: &str, rank: u32) -> (super::job::JobResult, Vec<String>) {
+/// Something happens to a rank while the long file is on its way.
+fn lose(happens: impl Fn(&Job, &Path)) -> (super::job::JobResult, Vec<String>) {
     let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
     write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 1_000)));
     write(dir.path(), 2, "0\n2\nshort\nlong\n");
@@ -54,7 +54,7 @@ fn lose(signal: &str, rank: u32) -> (super::job::JobResult, Vec<String>) {
     let slowly = ["--segment-bytes", "0", "--inject", "delay:50"];
     let args = ["run", text(dir.path()), "--quiet", "--out", text(out.path())];
     let job = Job::start(4, &[&args[..], &SOON, &slowly].concat(), Duration::from_secs(180));
-    signal_after_short_file(signal, rank, out.path());
+    happens(&job, out.path());
     let ended = job.end();
     let finished = names(out.path()).into_iter().filter(|name| name.starts_with("client"));
     (ended, finished.collect())
@@ -66,7 +66,7 @@ fn a_stopped_rank_is_named_and_the_others_that_decide_complete() {
         return;
     }
     for rank in [0, 1, 3] {
-        let (ended, finished) = lose("-STOP", rank);
+        let (ended, finished) = lose(|_, out| signal_after_short_file("-STOP", rank, out));
         assert_eq!(ended.code, Some(1), "{ended:?}");
         let named = format!("rank {rank} is lost");
         assert!(ended.errors().iter().any(|error| error.contains(&named)), "{ended:?}");
@@ -81,7 +81,18 @@ fn a_killed_rank_ends_the_job_of_deciding_ranks() {
     if !can_start() || !Path::new("/proc/self/environ").exists() {
         return;
     }
-    let (ended, finished) = lose("-KILL", 3);
+    let (ended, finished) = lose(|_, out| signal_after_short_file("-KILL", 3, out));
     assert_ne!(ended.code, Some(0), "{ended:?}");
     assert_eq!(finished, ["client2_short"], "{ended:?}");
+}
+
+#[test]
+fn a_rank_that_was_lost_and_comes_back_does_not_end_the_job_of_deciding_ranks() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    let (ended, finished) = lose(|job, out| lose_for_a_while(job, 3, out));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors().iter().any(|error| error.contains("rank 3 is lost")), "{ended:?}");
+    assert_eq!(finished, ["client2_long", "client2_short"], "{ended:?}");
 }

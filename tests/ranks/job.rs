@@ -57,6 +57,11 @@ impl Job {
         Self { child, folder }
     }
 
+    /// What it has said on stderr so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).expect("it was made, and is text")
+    }
+
     /// Waits for its end.
     pub(crate) fn end(mut self) -> JobResult {
         let status = self.child.wait().expect("timeout ends");

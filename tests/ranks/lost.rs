@@ -24,16 +24,38 @@ fn process_of(rank: u32, out: &Path) -> Option<u32> {
     })
 }
 
-/// Sends a signal to a rank once the short file is there.
-pub(crate) fn signal_after_short_file(signal: &str, rank: u32, out: &Path) {
+fn send_signal(signal: &str, process: u32) {
+    let sent = Command::new("kill").args([signal, &process.to_string()]).status();
+    assert!(sent.expect("kill starts").success());
+}
+
+/// The process of a rank, once the short file is there.
+fn process_after_short_file(rank: u32, out: &Path) -> u32 {
     let has_short = |_| {
         thread::sleep(Duration::from_millis(20));
         out.join("client2_short").exists()
     };
     assert!((0..5000).any(has_short), "the short file comes");
-    let process = process_of(rank, out).expect("the rank runs");
-    let sent = Command::new("kill").args([signal, &process.to_string()]).status();
-    assert!(sent.expect("kill starts").success());
+    process_of(rank, out).expect("the rank runs")
+}
+
+/// Sends a signal to a rank once the short file is there.
+pub(crate) fn signal_after_short_file(signal: &str, rank: u32, out: &Path) {
+    send_signal(signal, process_after_short_file(rank, out));
+}
+
+/// Stops a rank until it counts as lost, and has it go on, once the short file is there.
+pub(crate) fn lose_for_a_while(job: &Job, rank: u32, out: &Path) {
+    let process = process_after_short_file(rank, out);
+    // Only the rank itself says meanwhile that it counts as lost: on a busy machine it may have to be stopped again.
+    let is_told = |_| {
+        send_signal("-STOP", process);
+        thread::sleep(Duration::from_secs(3));
+        send_signal("-CONT", process);
+        thread::sleep(Duration::from_millis(500));
+        job.said().contains(&format!("rank {rank} was silent"))
+    };
+    assert!((0..20).any(is_told), "it is told that it counts as lost: {}", job.said());
 }
 
 #[test]
@@ -101,6 +123,29 @@ fn a_stopped_rank_is_named_and_ends_the_job_where_other_threads_compute_handouts
     for rank in [0, 3] {
         check_stopped(rank, &[&choices[..], &threads].concat());
     }
+}
+
+/// The others go on after the rank has come back, for longer than it waits for anybody at the end of a run.
+#[test]
+fn a_rank_that_was_lost_and_comes_back_does_not_end_the_job_of_the_others() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
+    write(dir.path(), 2, "0\n2\nshort\nlong\n");
+    write(dir.path(), 3, "0\n1\nlong\n");
+    let slowly = ["--segment-bytes", "0", "--window", "16", "--inject", "delay:50"];
+    let choices = ["--selection", "file-order", "--patience", "silence=2s,ask=200ms"];
+    let args = ["run", text(dir.path()), "--quiet", "--out", text(out.path())];
+    let job = Job::start(4, &[&args[..], &slowly, &choices].concat(), Duration::from_secs(180));
+    lose_for_a_while(&job, 3, out.path());
+    let ended = job.end();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.errors().iter().any(|error| error.contains("rank 3 is lost")), "{ended:?}");
+    let finished: Vec<_> =
+        names(out.path()).into_iter().filter(|name| name.starts_with("client")).collect();
+    assert_eq!(finished, ["client2_long", "client2_short"], "{ended:?}");
 }
 
 #[test]

@@ -288,6 +288,7 @@ impl RankSetup {
             workers: args.workers.map_or(by_default, Threads::get),
             has_own_core: share.has_own_core(),
             trace: args.trace.as_ref().map(|_| TraceLog::default()),
+            warn: terminal::error,
         };
         (part, self.report)
     }

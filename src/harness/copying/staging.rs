@@ -125,6 +125,7 @@ impl Staging {
             workers: self.workers(place.share),
             has_own_core: place.share.has_own_core(),
             trace: None,
+            warn: |_| (),
             manifest,
             layout,
         })

@@ -56,6 +56,19 @@ enum PeerPhase {
     Gone,
 }
 
+// How many times `silence_patience` a peer that has finished waits for what it sent to leave. Once is what the tracker
+// waits: it ends the run by the name of who is missing, and no peer may be first.
+const QUIET_MAX: u32 = 3;
+
+/// Why a peer leaves before the tracker has told it to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EarlyEnd {
+    /// The tracker is lost, or answers no more: nobody can end the run.
+    Orphaned,
+    /// The tracker took this peer for lost, and the others go on without it.
+    GivenUp,
+}
+
 /// One rank that has files, wants files, or both.
 #[derive(Debug)]
 pub struct Peer {
@@ -87,7 +100,7 @@ pub struct Peer {
     said: Timestamp,
     /// How often a message was repeated since the tracker's last one.
     unanswered: u32,
-    orphaned: bool,
+    early_end: Option<EarlyEnd>,
 }
 
 impl Peer {
@@ -120,7 +133,7 @@ impl Peer {
             report: DoneReport::default(),
             said: Timestamp::default(),
             unanswered: 0,
-            orphaned: false,
+            early_end: None,
             config,
         }
     }
@@ -160,7 +173,12 @@ impl Peer {
 
     /// Whether it left because the tracker is lost, or answers no more.
     pub fn is_orphaned(&self) -> bool {
-        self.orphaned
+        self.early_end == Some(EarlyEnd::Orphaned)
+    }
+
+    /// Whether it left because it was silent for so long that the others went on without it.
+    pub fn is_given_up(&self) -> bool {
+        self.early_end == Some(EarlyEnd::GivenUp)
     }
 
     /// Requests that failed so far.
@@ -304,17 +322,22 @@ impl Peer {
 
     fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         if node == NodeId::TRACKER {
-            // Nobody can end the run any more.
-            if self.phase != PeerPhase::Gone {
-                self.phase = PeerPhase::Gone;
-                self.orphaned = true;
-                out.push(Output::Finish);
-            }
-            return;
+            self.leave_early(EarlyEnd::Orphaned, out);
+        } else if node == self.node {
+            self.leave_early(EarlyEnd::GivenUp, out);
+        } else {
+            self.fetch.handle_lost(node, out);
+            self.uploads.lose(node);
+            self.lose_neighbour(now, node, out);
         }
-        self.fetch.handle_lost(node, out);
-        self.uploads.lose(node);
-        self.lose_neighbour(now, node, out);
+    }
+
+    fn leave_early(&mut self, why: EarlyEnd, out: &mut Outbox) {
+        if self.phase != PeerPhase::Gone {
+            self.phase = PeerPhase::Gone;
+            self.early_end = Some(why);
+            out.push(Output::Finish);
+        }
     }
 
     fn publish(&mut self, file: FileId, out: &mut Outbox) {
@@ -437,11 +460,11 @@ impl Node for Peer {
     }
 
     fn quiet_max(&self, finished: bool) -> Option<Duration> {
-        finished.then_some(self.config.silence_patience)
+        finished.then(|| self.config.silence_patience.saturating_mul(QUIET_MAX))
     }
 
     fn may_leave_unsent(&self) -> bool {
-        self.orphaned
+        self.early_end.is_some()
     }
 }
 

@@ -183,8 +183,13 @@ impl Tracker {
             }
             TrackerPhase::Running(swarm) => {
                 swarm.dispatcher.note_contact(now, from);
-                if swarm.dispatcher.stage(from) == PeerStage::Gone && *message != Message::Bye {
-                    // Stop did not reach it, or it was only silent and taken for lost.
+                if self.outcome.lost.contains(&from) {
+                    // It was only silent. `Stop` would have it report and wait for the others, which go on.
+                    out.send(from, Message::Lost { node: from });
+                } else if swarm.dispatcher.stage(from) == PeerStage::Gone
+                    && *message != Message::Bye
+                {
+                    // Stop did not reach it.
                     swarm.check_at = now + self.config.silence_patience;
                     out.send(from, Message::Stop);
                 } else if let ControlFlow::Break(error) =
