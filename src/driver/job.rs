@@ -227,7 +227,8 @@ pub fn run_threads(
                     return Err(TransportError::BrokenOff);
                 }
                 let idle = Idle::new(parker, end.wakes(), job.has_own_core);
-                job.run_limited(prepared, end, idle, clock, injection).map(|(ended, _)| ended.metrics)
+                job.run_limited(prepared, end, idle, clock, injection)
+                    .map(|(ended, _)| ended.metrics)
             })
         };
         let peers = (1..).map(NodeId).zip(prepared).zip(ends).map(peer);
@@ -252,7 +253,8 @@ mod ranks {
     use super::super::given_up;
     use super::run_tracker;
     use super::{
-        EndedPeer, Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress, RankMetrics, Tracker,
+        EndedPeer, Idle, Injection, Job, JobError, JobResult, NodeId, Parker, Progress,
+        RankMetrics, Tracker,
     };
     use crate::config::MESSAGE_BYTES_MAX;
     use crate::driver::injection::MessageFaults;

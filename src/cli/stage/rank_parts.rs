@@ -78,7 +78,10 @@ impl StageJob<'_> {
         let refused = refusal(&self.args.sources, dirs);
         let own = match refused.or_else(|| own_list::refusal(self.args)) {
             Some(refusal) => Err(refusal),
-            None => OwnList::read(self.args, links),
+            None => {
+                let args = self.args;
+                self.work(|| OwnList::read(args, links))
+            }
         };
         let said = own.as_ref().map(OwnList::said);
         let listed = self.agreed(&said, |all: Vec<Result<OwnListSaid, String>>| {
@@ -100,7 +103,8 @@ impl StageJob<'_> {
         if shared.is_empty() {
             return Ok(true);
         }
-        let mine = shared_roots(self.args, tree, shared, own);
+        let args = self.args;
+        let mine = self.work(|| shared_roots(args, tree, shared, own));
         let same = self.agreed(&mine, |all: Vec<Result<SharedRoots, String>>| {
             compare_roots(&tree.manifest, &by_rank(all)?)
         })?;
@@ -121,7 +125,9 @@ impl StageJob<'_> {
 
     /// Tells all ranks the digests of all segments. False where some can't be read.
     fn hash(&self, tree: &mut StagedTree, hashes: bool) -> Result<bool, TransportError> {
-        let mine = if hashes { tree.hash(self.args) } else { Ok(Vec::new()) };
+        let args = self.args;
+        let hash = || if hashes { tree.hash(args) } else { Ok(Vec::new()) };
+        let mine = self.work(hash);
         let count = tree.layout.segment_count() as usize;
         let digests = self.agreed(&mine, |all: Vec<Result<Vec<(u32, Digest)>, String>>| {
             let mut digests = vec![None; count];
@@ -146,9 +152,7 @@ impl StageJob<'_> {
     ) -> Result<Option<A>, TransportError> {
         let mine = postcard::to_allocvec(mine).expect("plain data can be serialized");
         let mut all = Vec::new();
-        // Others may list or hash for long before they come, as whoever reads a source for all.
-        let roll_call = self.roll_call(2 * self.limit);
-        roll_call.meet(Meeting::Parts, &mine, |said| {
+        self.roll_call(Duration::ZERO).meet(Meeting::Parts, &mine, |said| {
             all = said;
             Vec::new()
         })?;

@@ -141,6 +141,11 @@ impl StageJob<'_> {
         RollCall::new(self.world, before + self.limit).with_notes(terminal::note)
     }
 
+    /// What this rank does before a meeting, for as long as its disks take.
+    pub(super) fn work<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.roll_call(Duration::ZERO).work_before_meeting(work)
+    }
+
     fn meet<T: Serialize, A: Serialize + for<'a> Deserialize<'a>>(
         &self,
         meeting: Meeting,
@@ -178,7 +183,8 @@ impl StageJob<'_> {
         interrupt::begin(interrupt::RUN_AGAIN);
         let locks = FolderLocks::of(&mine, &host, self.args.mkdir);
         let folders = locks.take(self.limit, &mut report, |mine| self.first_in_use(mine))?;
-        let mut setup = RankSetup::open(self.args, &tree, folders, report);
+        let open = || RankSetup::open(self.args, &tree, folders, report);
+        let mut setup = self.work(open);
         let segments = tree.layout.segment_count();
         let start = self.compare(&setup, segments, &hosts)?;
         setup.drop_out(start.shortages.get(self.rank() as usize).map_or(&[], Vec::as_slice));
@@ -197,7 +203,7 @@ impl StageJob<'_> {
             // Nobody can write: each says why in its report.
         } else if part.is_done() {
             if !part.destinations.is_empty() {
-                report.take(part.finish());
+                report.take(self.work(|| part.finish()));
             }
         } else {
             let (ended, staged) = stage_rank(part, self.world, clock, show)?;
@@ -235,7 +241,8 @@ impl StageJob<'_> {
         let tree = self.tree(dirs, lowest, (host, &known.written_here))?;
         let Some(tree) = tree else { return Ok(self.refused()) };
         let (mine, writer) = known.mine(dirs.to_vec());
-        let mine = NodeDryRun::of(self.args, (self.rank(), host), (&mine, writer), &tree);
+        let me = (self.rank(), host);
+        let mine = self.work(|| NodeDryRun::of(self.args, me, (&mine, writer), &tree));
         let mine = mine.encoded(usize::try_from(REPORT_BYTES_MAX)?);
         let Some(all) = self.roll_call(Duration::ZERO).collect(Meeting::Reports, &mine)? else {
             return Ok(OK);
@@ -368,7 +375,11 @@ impl StageJob<'_> {
         } else if self.world.rank() == lister {
             listed = match refusal(&self.args.sources, dirs) {
                 Some(refusal) => Err(refusal),
-                None => SourceList::read(self.args, self.has_links(), lowest),
+                None => {
+                    let (args, has_links) = (self.args, self.has_links());
+                    let read = || SourceList::read(args, has_links, lowest);
+                    self.roll_call(Duration::ZERO).work_before_spreading(read)
+                }
             };
         }
         let root = if lister < self.world.size() { lister } else { 0 };

@@ -11,6 +11,7 @@
 //! which these were posted, but may report their ends in another order; they are read in the order of
 //! posting, so that the messages of one rank stay in order.
 
+mod awaited_ranks;
 mod fragments;
 mod hosts;
 mod packed;
@@ -19,6 +20,7 @@ mod places;
 mod receiving;
 mod roll_call;
 mod sending;
+mod signs_of_life;
 mod slab;
 #[cfg(all(test, not(loom)))]
 pub(crate) mod tests;

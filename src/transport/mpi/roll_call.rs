@@ -9,8 +9,8 @@ use mpi::datatype::Equivalence as _;
 use mpi::point_to_point::{Destination as _, MatchedReceiveVec as _, Source};
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
-use super::REPORT_BYTES_MAX;
-use crate::escape;
+use super::awaited_ranks::AwaitedRanks;
+use super::{REPORT_BYTES_MAX, signs_of_life};
 use crate::manifest::NodeId;
 use crate::protocol::Violation;
 use crate::transport::TransportError;
@@ -141,11 +141,6 @@ impl Meeting {
     }
 }
 
-/// The ranks that have not come.
-fn missing(all: &[Option<Vec<u8>>]) -> impl Iterator<Item = u32> {
-    (0..).zip(all).filter_map(|(rank, one)| one.is_none().then_some(rank))
-}
-
 /// Meetings of all ranks at rank 0.
 #[expect(missing_debug_implementations, reason = "a communicator has none")]
 pub struct RollCall<'a> {
@@ -170,25 +165,24 @@ impl<'a> RollCall<'a> {
     ///
     /// # Errors
     ///
-    /// When a rank does not come in time: on rank 0 it names all that are missing.
+    /// When a rank does not come in time: on rank 0 it names all that are missing and silent.
     pub fn meet(
         &self,
         meeting: Meeting,
         mine: &[u8],
         answer: impl FnOnce(Vec<Vec<u8>>) -> Vec<u8>,
     ) -> Result<Vec<u8>, TransportError> {
-        let Some(all) = self.collect(meeting, mine)? else {
-            let root = self.world.process_at_rank(0);
-            let most = ANSWER_BYTES_MAX;
-            let answered = self.receive(&root, meeting, (self.limit * OTHERS_WAIT, most))?;
-            return answered.map(|(_, bytes)| bytes).ok_or(TransportError::Silent(NodeId::TRACKER));
-        };
-        let nodes = missing(&all).map(NodeId).collect::<Vec<_>>();
+        if self.world.rank() != 0 {
+            self.send(0, meeting, mine);
+            return self.await_from(0, meeting, ANSWER_BYTES_MAX, &[]);
+        }
+        let awaited = self.await_all(meeting, mine, true)?;
+        let nodes = awaited.silent(self.limit);
         if !nodes.is_empty() {
             let (limit, what) = (self.limit, meeting.name());
             return Err(TransportError::Missing { nodes, limit, what });
         }
-        let answer = answer(all.into_iter().flatten().collect());
+        let answer = answer(awaited.said.into_iter().flatten().collect());
         (1..self.world.size()).for_each(|to| self.send(to, meeting, &answer));
         Ok(answer)
     }
@@ -207,28 +201,26 @@ impl<'a> RollCall<'a> {
             self.send(0, meeting, mine);
             return Ok(None);
         }
-        let mut all = vec![None; usize::try_from(self.world.size()).unwrap_or_default()];
-        all[0] = Some(mine.to_vec());
-        let mut waited = Duration::ZERO;
-        while all.contains(&None) && waited < self.limit {
-            let any = self.world.any_process();
-            let wait = NOTE_EVERY.min(self.limit - waited);
-            if let Some((from, bytes)) =
-                self.receive(&any, meeting, (wait, meeting.bytes_max(self.world.size())))?
-            {
-                all[from.index()] = Some(bytes);
-                // Each rank that comes renews the limit: the slow start of many is no loss.
-                waited = Duration::ZERO;
-                continue;
-            }
-            waited += wait;
-            if waited < self.limit {
-                let (who, limit) = (escape::ranks(&missing(&all).collect::<Vec<_>>()), self.limit);
-                let what = meeting.name();
-                (self.note)(&format!("waits for {who} to {what}, {waited:?} of at most {limit:?}"));
-            }
-        }
-        Ok(Some(all))
+        // The others go on, and no sign of life is for them.
+        Ok(Some(self.await_all(meeting, mine, false)?.said))
+    }
+
+    /// Does `work` before a meeting. Those that wait for this rank there hear meanwhile that it lives.
+    pub fn work_before_meeting<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let is_root = self.world.rank() == 0;
+        let waiting = if is_root { (1..self.world.size()).collect() } else { vec![0] };
+        self.work(&waiting, work)
+    }
+
+    /// Does `work` before this rank spreads what comes of it, likewise.
+    pub fn work_before_spreading<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let (_, behind) = self.place_in_tree(self.world.rank());
+        self.work(&behind, work)
+    }
+
+    fn work<T: Send>(&self, waiting: &[Rank], work: impl FnOnce() -> T + Send) -> T {
+        let interval = signs_of_life::interval(self.limit);
+        signs_of_life::beside(interval, work, || signs_of_life::give(self.world, waiting))
     }
 
     /// Takes bytes from `root` to all ranks, along a binomial tree: each rank passes them on to as many
@@ -236,7 +228,7 @@ impl<'a> RollCall<'a> {
     ///
     /// # Errors
     ///
-    /// When the rank before this one does not send them in time.
+    /// When the rank before this one neither sends them in time nor says that it lives.
     // A list of 100,000 files has some 10 MB: rank 0 alone would send it a thousand times. All send it at
     // most log2(ranks) times, and the last has it after so many steps.
     pub fn spread(
@@ -245,31 +237,82 @@ impl<'a> RollCall<'a> {
         root: Rank,
         bytes: Vec<u8>,
     ) -> Result<Vec<u8>, TransportError> {
-        let (size, rank) = (self.world.size(), self.world.rank());
-        let place = (rank - root).rem_euclid(size);
-        let at = |place: Rank| (place + root) % size;
-        let mut bytes = bytes;
-        let mut step = 1;
-        while step < size {
-            if place & step != 0 {
-                let before = at(place - step);
-                let source = self.world.process_at_rank(before);
-                let limits = (self.limit * OTHERS_WAIT, SPREAD_BYTES_MAX);
-                let received = self.receive(&source, meeting, limits)?;
-                let node = NodeId(u32::try_from(before).unwrap_or_default());
-                bytes = received.ok_or(TransportError::Silent(node))?.1;
-                break;
-            }
-            step *= 2;
-        }
-        // The largest step first: who is the farthest from the end begins first.
-        while step > 1 {
-            step /= 2;
-            if place + step < size {
-                self.send(at(place + step), meeting, &bytes);
-            }
-        }
+        let (before, behind) = self.place_in_tree(root);
+        let bytes = match before {
+            Some(before) => self.await_from(before, meeting, SPREAD_BYTES_MAX, &behind)?,
+            None => bytes,
+        };
+        behind.into_iter().for_each(|to| self.send(to, meeting, &bytes));
         Ok(bytes)
+    }
+
+    /// The rank before this one in the binomial tree of `root`, and those right behind it, the one with most behind
+    /// it first: it is the farthest from the end.
+    fn place_in_tree(&self, root: Rank) -> (Option<Rank>, Vec<Rank>) {
+        let size = self.world.size();
+        let place = (self.world.rank() - root).rem_euclid(size);
+        let at = |place: Rank| (place + root) % size;
+        let steps = std::iter::successors(Some(1), |step| Some(step * 2));
+        let steps = steps.take_while(|&step| step < size && place & step == 0);
+        let mut behind: Vec<Rank> = steps.map(|step| place + step).collect();
+        behind.retain(|&behind| behind < size);
+        let before = (place > 0).then(|| at(place & (place - 1)));
+        (before, behind.into_iter().rev().map(at).collect())
+    }
+
+    /// Rank 0 hears each rank. Where they wait for its answer, it `tells` those that have come that it lives.
+    fn await_all(
+        &self,
+        meeting: Meeting,
+        mine: &[u8],
+        tells: bool,
+    ) -> Result<AwaitedRanks, TransportError> {
+        let (any, bytes_max) = (self.world.any_process(), meeting.bytes_max(self.world.size()));
+        let interval = signs_of_life::interval(self.limit);
+        let mut awaited = AwaitedRanks::new(self.world.size(), mine);
+        let mut unnoted = Duration::ZERO;
+        while let Some(silence) = awaited.longest_silence().filter(|&one| one < self.limit) {
+            let wait = interval.min(self.limit - silence);
+            if let Some((from, bytes)) = self.receive(&any, meeting, (wait, bytes_max))? {
+                awaited.take(from, bytes);
+                continue;
+            }
+            awaited.pass(wait, &signs_of_life::taken(&any));
+            if tells {
+                signs_of_life::give(self.world, &awaited.come());
+            }
+            unnoted += wait;
+            if unnoted >= NOTE_EVERY {
+                unnoted = Duration::ZERO;
+                awaited.notes(meeting.name(), self.limit).iter().for_each(|note| (self.note)(note));
+            }
+        }
+        Ok(awaited)
+    }
+
+    /// A message of `from`, which may be late as long as that rank says that it lives. Those that wait for this one are
+    /// told the same.
+    fn await_from(
+        &self,
+        from: Rank,
+        meeting: Meeting,
+        bytes_max: c_int,
+        waiting: &[Rank],
+    ) -> Result<Vec<u8>, TransportError> {
+        let (source, limit) = (self.world.process_at_rank(from), self.limit * OTHERS_WAIT);
+        let mut silence = Duration::ZERO;
+        while silence < limit {
+            let wait = signs_of_life::interval(self.limit).min(limit - silence);
+            if let Some((_, bytes)) = self.receive(&source, meeting, (wait, bytes_max))? {
+                return Ok(bytes);
+            }
+            silence += wait;
+            if !signs_of_life::taken(&source).is_empty() {
+                silence = Duration::ZERO;
+            }
+            signs_of_life::give(self.world, waiting);
+        }
+        Err(TransportError::Silent(NodeId(u32::try_from(from).unwrap_or_default())))
     }
 
     fn send(&self, to: Rank, meeting: Meeting, bytes: &[u8]) {

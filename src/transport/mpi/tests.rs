@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use mpi::topology::Communicator as _;
 
-use super::MpiTransport;
+use super::{Meeting, MpiTransport, RollCall};
 use crate::manifest::{NodeId, SegmentId};
 use crate::protocol::{Message, RequestedSegment};
 use crate::store::{Pool, SealedSegment, VacantSlot};
@@ -244,5 +244,48 @@ impl RankOfTags {
             Completion::Forgotten { .. } => self.pending -= 1,
             Completion::Sent { .. } => {}
         }
+    }
+}
+
+#[test]
+#[cfg_attr(miri, ignore)]
+fn who_works_for_longer_than_others_wait_is_waited_for() {
+    run_ranks("transport::mpi::tests::rank_that_meets_who_works");
+}
+
+/// Rank 0 works for several times as long as others wait for a silent one, then rank 1, then rank 2 before it spreads
+/// what comes of it. At last rank 1 is silent as long, and rank 0 names it.
+#[test]
+#[ignore = "one rank of a job"]
+fn rank_that_meets_who_works() {
+    // Long for a thread that waits for a core.
+    const LIMIT: Duration = Duration::from_secs(1);
+    let universe = mpi::initialize().expect("once a process");
+    let world = universe.world();
+    let (rank, roll_call) = (world.rank(), RollCall::new(&world, LIMIT));
+    let rest = || assert!(crossbeam::channel::after(4 * LIMIT).recv().is_ok());
+    for working in [0, 1] {
+        if rank == working {
+            roll_call.work_before_meeting(rest);
+        }
+        let count = |all: Vec<Vec<u8>>| vec![u8::try_from(all.len()).expect("there are few")];
+        let met = roll_call.meet(Meeting::Parts, &[1], count);
+        assert_eq!(met.expect("all come"), [4]);
+    }
+    let bytes = if rank == 2 {
+        roll_call.work_before_spreading(rest);
+        vec![7]
+    } else {
+        Vec::new()
+    };
+    let spread = roll_call.spread(Meeting::Manifest, 2, bytes);
+    assert_eq!(spread.expect("it comes"), [7]);
+    if rank == 1 {
+        rest();
+    }
+    let met = roll_call.meet(Meeting::Missing, &[], |_| Vec::new());
+    let error = met.expect_err("rank 1 is silent").to_string();
+    if rank == 0 {
+        assert!(error.starts_with("rank 1 did not compare the list"), "{error}");
     }
 }
