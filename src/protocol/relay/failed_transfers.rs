@@ -77,8 +77,7 @@ impl HolderChoice {
         if let Some(copies) = self.corrupt.get_mut(&(place, segment)) {
             copies.is_told = may_repeat;
         }
-        let told = self.neighbours.iter().map(|one| one.id).filter(|&id| may_repeat || id != from);
-        out.send_all(told, self.holds_at(segment));
+        self.tell_all((!may_repeat).then_some(from), self.holds_at(segment), out);
     }
 
     /// A segment came that is here or is being checked.
@@ -127,7 +126,8 @@ impl HolderChoice {
     /// would wait for ever.
     pub(in crate::protocol) fn tell_given_up(&self, out: &mut Outbox) {
         for segment in self.corrupt_segments() {
-            self.tell_all(Message::Unservable { segment, request: UNNUMBERED }, out);
+            let left = self.neighbours.iter().filter(|one| !one.is_lost).map(|one| one.id);
+            out.send_all(left, Message::Unservable { segment, request: UNNUMBERED });
         }
     }
 
@@ -139,6 +139,8 @@ impl HolderChoice {
         out: &mut Outbox,
     ) -> Vec<SegmentId> {
         let Ok(place) = self.ids.binary_search(&node) else { return Vec::new() };
+        self.neighbours[place].is_lost = true;
+        self.neighbours[place].missed.clear();
         self.give_up(place, out);
         let is_its = |one: &&NeighbourTransfer| one.place == place;
         let transfers = self.expected.iter().chain(&self.abandoned).filter(is_its);
@@ -150,7 +152,7 @@ impl HolderChoice {
         self.corrupt.retain(|&(corrupt, _), _| corrupt != place);
         for segment in left {
             self.covered.set(segment.index(), false);
-            self.tell_all(self.holds_at(segment), out);
+            self.tell_all(None, self.holds_at(segment), out);
         }
         // What others have gets here by other ways, if there are any.
         self.progressed = now;

@@ -24,7 +24,6 @@ use rustc_hash::FxHashMap;
 use super::neighbour_segments::NeighbourSegments;
 use super::neighbour_view::{Bits, NeighbourView};
 use super::upload_timer::{RelayPatience, UploadTimer};
-use crate::config::BLOCKS_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Message, Outbox, Output, Violation};
 use crate::time::{Timestamp, nanoseconds};
@@ -196,19 +195,6 @@ impl HolderChoice {
         self.tell_held(|block| block.bits != 0, out);
     }
 
-    /// Tells the neighbours what is here or on its way, in the blocks that pass `filter`.
-    pub(in crate::protocol) fn tell_held(&self, filter: impl Fn(&Block) -> bool, out: &mut Outbox) {
-        let words = (0..).zip(self.covered.words());
-        let blocks = words.map(|(index, &bits)| Block { index, bits }).filter(filter);
-        for blocks in blocks.collect::<Vec<_>>().chunks(BLOCKS_MAX) {
-            self.tell_all(Message::Holds { blocks: blocks.iter().copied().collect() }, out);
-        }
-    }
-
-    pub(super) fn tell_all(&self, message: Message, out: &mut Outbox) {
-        out.send_all(self.neighbours.iter().map(|one| one.id), message);
-    }
-
     pub(in crate::protocol) fn deadline(&self) -> Option<Timestamp> {
         self.retry_at.into_iter().chain(self.check_at).min()
     }
@@ -243,6 +229,7 @@ impl HolderChoice {
         let place = self.ids.binary_search(&from).map_err(|_| unknown())?;
         if self.neighbours[place].is_silent {
             self.watch(now);
+            self.tell_missed(place, out);
         }
         let neighbour = &mut self.neighbours[place];
         neighbour.hear(now);
@@ -336,8 +323,7 @@ impl HolderChoice {
         self.watch(now);
         out.push(Output::Expect { from, segment });
         out.send(from, Message::Request { segments: std::iter::once(segment.into()).collect() });
-        let others = self.neighbours.iter().map(|neighbour| neighbour.id).filter(|&id| id != from);
-        out.send_all(others, Message::Coming { segment });
+        self.tell_all(Some(from), Message::Coming { segment }, out);
     }
 
     /// Whether a neighbour in the own rack has a segment, or it is on its way there.

@@ -16,7 +16,7 @@ impl HolderChoice {
         let is_it = |one: &NeighbourTransfer| one.segment == segment;
         if !self.expected.iter().any(is_it) && !self.holds(segment) {
             self.covered.set(segment.index(), false);
-            self.tell_all(self.holds_at(segment), out);
+            self.tell_all(None, self.holds_at(segment), out);
         }
     }
 
@@ -52,7 +52,9 @@ impl HolderChoice {
         let is_it =
             |one: &NeighbourTransfer| one.segment == segment && neighbours[one.place].id == to;
         self.serving.retain(|one| !is_it(one));
-        out.send(to, Message::Unservable { segment, request: 0 });
+        if self.neighbours.iter().any(|one| one.id == to && !one.is_lost) {
+            out.send(to, Message::Unservable { segment, request: 0 });
+        }
     }
 
     /// Segments that are on their way, each with a slot.

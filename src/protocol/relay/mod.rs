@@ -20,6 +20,7 @@ mod report_tree;
 mod sharers;
 mod silent_neighbours;
 mod starter;
+mod told_neighbours;
 mod upload_timer;
 
 use std::collections::VecDeque;

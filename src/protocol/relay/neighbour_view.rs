@@ -1,5 +1,6 @@
 //! What a node knows of one of its neighbours.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::manifest::{NodeId, SegmentId};
@@ -63,8 +64,12 @@ pub(super) struct NeighbourView {
     /// When it was asked whether it is there, where it has said nothing since.
     pub(super) probed_at: Timestamp,
     pub(super) is_probed: bool,
-    /// It did not answer: nothing is offered to it until it speaks.
+    /// It did not answer: nothing is offered to it until it speaks. So is one that is lost.
     pub(super) is_silent: bool,
+    /// Rank 0 has said that it is lost.
+    pub(super) is_lost: bool,
+    /// The blocks of which it was told nothing while it was silent.
+    pub(super) missed: BTreeSet<u32>,
 }
 
 impl NeighbourView {
@@ -82,6 +87,8 @@ impl NeighbourView {
             probed_at: Timestamp::default(),
             is_probed: false,
             is_silent: false,
+            is_lost: false,
+            missed: BTreeSet::new(),
         }
     }
 

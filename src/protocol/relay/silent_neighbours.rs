@@ -5,11 +5,8 @@
 //! message. One that was given up too early counts again as soon as it speaks, and what it was to send is
 //! taken from whoever sends it first.
 
-use arrayvec::ArrayVec;
-
 use super::holder_choice::{EXPECTED_MAX, HolderChoice, NeighbourTransfer};
 use super::neighbours::DEGREE;
-use crate::manifest::Block;
 use crate::protocol::{Message, Outbox, UNNUMBERED};
 use crate::time::Timestamp;
 
@@ -93,7 +90,7 @@ impl HolderChoice {
 
     pub(super) fn give_up(&mut self, place: usize, out: &mut Outbox) {
         let neighbour = &mut self.neighbours[place];
-        let id = neighbour.id;
+        let (id, is_lost) = (neighbour.id, neighbour.is_lost);
         (neighbour.is_probed, neighbour.is_silent) = (false, true);
         // Its uploads take no place from others, and what it does not get is still to be seeded.
         if let Some(segment) = neighbour.offered.take() {
@@ -111,12 +108,12 @@ impl HolderChoice {
         for one in &abandoned {
             self.expected.retain(|other| other.segment != one.segment);
             self.covered.set(one.segment.index(), false);
-            out.send(id, Message::Withdraw { segment: one.segment, request: UNNUMBERED });
+            if !is_lost {
+                out.send(id, Message::Withdraw { segment: one.segment, request: UNNUMBERED });
+            }
         }
         for one in &abandoned {
-            let index = Block::of(one.segment).index;
-            let block = Block { index, bits: self.covered.words()[index as usize] };
-            self.tell_all(Message::Holds { blocks: ArrayVec::from_iter([block]) }, out);
+            self.tell_all(None, self.holds_at(one.segment), out);
         }
         self.abandoned.extend(abandoned);
     }
