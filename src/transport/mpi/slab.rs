@@ -7,7 +7,7 @@
 //! what MPI may do through the old one: buffers are raw pointers for as long as MPI has them.
 //!
 //! The `mpi` crate has `RequestCollection`, but that only grows: it hands all requests ever made to MPI.
-//! Here ended requests are swapped out of two dense lists, as MPI tests an array of requests.
+//! Here ended requests are swapped out of dense lists, as MPI tests an array of requests.
 #![expect(unsafe_code, reason = "MPI takes pointers")]
 
 use std::ffi::{c_int, c_void};
@@ -173,10 +173,12 @@ pub(super) struct CompletedRequest {
     pub(super) cancelled: bool,
 }
 
-/// Active requests and the owners of their memory, at the same places of two lists.
+/// Active requests and the owners of their memory, at the same places of three lists.
 pub(super) struct Slab {
     requests: Vec<ffi::MPI_Request>,
     owners: Vec<Owner>,
+    /// Whether each was cancelled: MPI takes that once.
+    cancelled: Vec<bool>,
     /// The results of a test; kept, so that a poll does not allocate.
     indices: Vec<c_int>,
     statuses: Vec<ffi::MPI_Status>,
@@ -188,9 +190,10 @@ pub(super) struct Slab {
 
 impl Slab {
     pub(super) fn new() -> Self {
-        let (requests, owners) = (Vec::new(), Vec::new());
+        let (requests, owners, cancelled) = (Vec::new(), Vec::new(), Vec::new());
         let (indices, statuses) = (Vec::new(), Vec::new());
-        Self { requests, owners, indices, statuses, order: Vec::new(), ended: Vec::new() }
+        let (order, ended) = (Vec::new(), Vec::new());
+        Self { requests, owners, cancelled, indices, statuses, order, ended }
     }
 
     pub(super) fn receive(
@@ -232,15 +235,18 @@ impl Slab {
         self.enter(name, code, request, owner)
     }
 
-    /// Cancels the requests whose owners fit.
+    /// Cancels the requests whose owners fit, unless they were cancelled before.
     // A request for cancellation only: the requests end later like others, and may have received after
     // all.
     pub(super) fn cancel_all(
         &mut self,
         fits: impl Fn(&Owner) -> bool,
     ) -> Result<(), TransportError> {
-        for (owner, request) in self.owners.iter().zip(&mut self.requests) {
-            if fits(owner) {
+        let cancelled = self.cancelled.iter_mut();
+        for ((owner, request), cancelled) in
+            self.owners.iter().zip(&mut self.requests).zip(cancelled)
+        {
+            if fits(owner) && !std::mem::replace(cancelled, true) {
                 // SAFETY: every request in the list is active, as `poll` takes out all that have ended.
                 let code = unsafe { ffi::MPI_Cancel(&raw mut *request) };
                 check("MPI_Cancel", code)?;
@@ -290,6 +296,7 @@ impl Slab {
         self.order.sort_unstable();
         while let Some((place, at)) = self.order.pop() {
             self.requests.swap_remove(place);
+            self.cancelled.swap_remove(place);
             self.ended.push((self.owners.swap_remove(place), self.statuses[at]));
         }
         // The memory of all of these is free, also behind an error.
@@ -312,6 +319,7 @@ impl Slab {
     // a run.
     fn leak(&mut self) {
         self.requests.clear();
+        self.cancelled.clear();
         self.owners.drain(..).for_each(std::mem::forget);
     }
 
@@ -326,6 +334,7 @@ impl Slab {
         // SAFETY: a call that succeeded has written the request.
         self.requests.push(unsafe { request.assume_init() });
         self.owners.push(owner);
+        self.cancelled.push(false);
         Ok(())
     }
 }
