@@ -74,6 +74,35 @@ fn a_deciding_peer_checks_every_number() {
     }
 }
 
+/// The others may take it for lost, and begin without it.
+#[test]
+fn a_deciding_peer_that_reads_its_catalogue_does_nothing_by_what_neighbours_say() {
+    let segment = SegmentId(0);
+    for message in [
+        Message::Offer { segment },
+        Message::Coming { segment },
+        holds(0, 1),
+        Message::Probe,
+        Message::Request { segments: requested(&[0]) },
+        Message::Unservable { segment, request: 0 },
+    ] {
+        let (mut peer, mut out) = reading();
+        while out.take().is_some() {}
+        assert_eq!(hear(&mut peer, 3, &message, &mut out), None, "{message:?}");
+        assert_eq!(out.take(), None, "{message:?}");
+        // It goes on.
+        let whole = part(&(catalogue(), described()));
+        assert_eq!(hear(&mut peer, 0, &Message::Described(whole), &mut out), None);
+        assert_eq!(out.take(), Some(Output::Reserve), "{message:?}");
+    }
+    let (mut peer, mut out) = reading();
+    let error = hear(&mut peer, 3, &Message::Stop, &mut out);
+    assert_eq!(
+        error.as_deref(),
+        Some("rank 3 sent an invalid message: Stop, which it may not send")
+    );
+}
+
 #[test]
 fn a_deciding_peer_reserves_nothing_for_neighbours_that_cannot_be() {
     let with = |digests: usize, neighbours: &[u32]| NeighbourCatalogue {

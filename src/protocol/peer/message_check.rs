@@ -1,7 +1,7 @@
 //! What a peer may be sent.
 
 use super::Peer;
-use crate::config::DIGESTS_MAX;
+use crate::config::{DIGESTS_MAX, Decider};
 use crate::manifest::NodeId;
 use crate::protocol::violation::{Route, check_posted};
 use crate::protocol::{Handout, Message, ReadSegment, Violation};
@@ -14,7 +14,12 @@ impl Peer {
         if Route::of(message) != sender || from == self.node || from.0 >= self.bounds.nodes {
             return Err(Violation::kind(message));
         }
-        let chooses = self.neighbourhood.is_some();
+        let chooses = self.config.decide == Decider::Peers;
+        if chooses && sender == Route::BetweenPeers && self.neighbourhood.is_none() {
+            // Those that are ahead may take it for lost, and have begun without it. It knows no number of theirs yet,
+            // and does nothing by what they say.
+            return Ok(());
+        }
         if let Message::Request { segments } = message {
             segments.iter().try_for_each(|requested| {
                 self.bounds.segment(requested.segment).and_then(|()| check_posted(requested.posted))

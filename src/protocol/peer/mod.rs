@@ -19,7 +19,7 @@ mod wants;
 
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Decider};
 use crate::manifest::{FileId, NodeId, SegmentId};
 use crate::time::Timestamp;
 
@@ -222,7 +222,7 @@ impl Peer {
         self.check(from, message)?;
         if from == NodeId::TRACKER {
             self.unanswered = 0;
-        } else if self.neighbourhood.is_some() {
+        } else if self.config.decide == Decider::Peers {
             return self.hear_neighbour(now, from, message, out);
         }
         match message {

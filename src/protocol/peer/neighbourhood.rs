@@ -127,9 +127,8 @@ impl Peer {
             // It has heard that the run is open.
             self.begin(now, out);
         }
-        let Some(neighbourhood) = &mut self.neighbourhood else {
-            return Err(Violation::kind(message));
-        };
+        // Before it has read its catalogue it knows nobody.
+        let Some(neighbourhood) = &mut self.neighbourhood else { return Ok(()) };
         // One that was only stopped and is taken for lost is told to end. A peer that others take for lost may still
         // reserve its memory.
         let is_over = matches!(self.phase, PeerPhase::Reserving | PeerPhase::Gone);
