@@ -131,6 +131,11 @@ impl CompressionPolicy {
         self.under_way.push((to, segment, bytes));
     }
 
+    /// What is on its way to a rank that is lost never arrives, and says nothing of the links.
+    pub(super) fn forget_sent_to(&mut self, lost: NodeId) {
+        self.under_way.retain(|&(to, _, _)| to != lost);
+    }
+
     pub(super) fn note_sent(&mut self, now: Timestamp, to: NodeId, segment: SegmentId) {
         let place = self.under_way.iter().position(|&(t, s, _)| (t, s) == (to, segment));
         let Some(place) = place else { return };
@@ -226,6 +231,21 @@ mod tests {
             }
             // An idle link says nothing.
             now = now + MS * 1000;
+        }
+        let mean = policy.sending.mean().expect("there are samples");
+        assert!((mean * SEGMENT as f64 / MS.as_secs_f64() - 1.0).abs() < 1e-6, "{mean}");
+    }
+
+    #[test]
+    fn links_are_not_busy_with_what_a_lost_rank_does_not_take() {
+        let mut policy = policy(Compress::Auto, 0);
+        let (mut now, lost) = (Timestamp::default(), NodeId(5));
+        policy.note_sending(now, (lost, SegmentId(0)), SEGMENT);
+        policy.forget_sent_to(lost);
+        for number in 0..10 {
+            now = now + MS * 1000;
+            policy.note_sending(now, (FAR, SegmentId(number)), SEGMENT);
+            policy.note_sent(now + MS, FAR, SegmentId(number));
         }
         let mean = policy.sending.mean().expect("there are samples");
         assert!((mean * SEGMENT as f64 / MS.as_secs_f64() - 1.0).abs() < 1e-6, "{mean}");

@@ -12,6 +12,7 @@ mod given_up;
 mod shared_rank;
 pub mod stage;
 pub mod stage_resources;
+mod stage_slots;
 mod tracker_threads;
 mod tree_io;
 mod tree_workers;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::NodeIo;
 use super::compression::CompressionPolicy;
 use super::segment_cache::SegmentCache;
+use super::stage_slots::StageSlots;
 use super::stopwatch::Stopwatch;
 use super::tree_workers::{Done, Task, TreePublished, TreeWorkers};
 use crate::manifest::{FileId, NodeId, SegmentId, SegmentSet};
@@ -54,7 +55,7 @@ impl Tree {
 pub(super) struct TreeIo {
     node: NodeId,
     tree: Tree,
-    pool: Pool,
+    slots: StageSlots,
     cache: SegmentCache,
     workers: TreeWorkers,
     /// Digests of the segments that it has, to check what is read back; not of kept ones that nobody has asked
@@ -70,6 +71,10 @@ pub(super) struct TreeIo {
     loading: usize,
     /// Segments that are in memory, or their frames, and are to be sent.
     ready: Vec<(NodeId, RequestedSegment, SealedSegment)>,
+    /// Segments that are not sent, since their receivers are lost, until the peer hears so.
+    unsent: Vec<(NodeId, SegmentId)>,
+    /// Peers that are lost, as its own says.
+    lost: Vec<NodeId>,
     arrived: Vec<(NodeId, SegmentId, FilledSlot)>,
     /// Writes that have not ended.
     writing: usize,
@@ -104,7 +109,7 @@ impl TreeIo {
         Self {
             node,
             tree,
-            pool,
+            slots: StageSlots::new(pool),
             cache: SegmentCache::default(),
             workers,
             digests: held.digests,
@@ -114,6 +119,8 @@ impl TreeIo {
             loads: VecDeque::new(),
             loading: 0,
             ready: Vec::new(),
+            unsent: Vec::new(),
+            lost: Vec::new(),
             arrived: Vec::new(),
             writing: 0,
             publishes: None,
@@ -137,7 +144,7 @@ impl TreeIo {
 
     fn take_slot(&mut self) -> Option<VacantSlot> {
         loop {
-            if let Some(slot) = self.pool.take() {
+            if let Some(slot) = self.slots.take() {
                 return Some(slot);
             }
             if !self.cache.evict() {
@@ -150,13 +157,13 @@ impl TreeIo {
     // The credit may have shrunk since it asked, because the disk is slow. It has asked for a window at most,
     // so that what is allocated beyond the pool is bounded too.
     fn slot(&mut self) -> VacantSlot {
-        self.take_slot().unwrap_or_else(|| self.pool.allocate_one())
+        self.take_slot().unwrap_or_else(|| self.slots.allocate_one())
     }
 
     /// Segments that may be in flight to this peer, those that are included.
     // A slow disk keeps slots: its peer is then sent less, and slows only itself.
     fn credit(&self) -> usize {
-        let free = self.pool.vacant() + self.cache.evictable();
+        let free = self.slots.vacant() + self.cache.evictable();
         let reserved = LOAD_SLOTS.saturating_sub(self.loading);
         self.in_flight + free.saturating_sub(reserved)
     }
@@ -307,6 +314,25 @@ impl TreeIo {
         }
     }
 
+    fn lose(&mut self, node: NodeId) {
+        self.lost.push(node);
+        self.slots.replace_sent_to(node);
+        if let Some(compression) = &mut self.compression {
+            compression.forget_sent_to(node);
+        }
+    }
+
+    /// What is not sent to lost peers is in nobody's way.
+    fn end_unsent(&mut self, inputs: &mut Vec<Input<'_>>) {
+        for (to, segment) in self.unsent.drain(..) {
+            self.cache.end_send(segment);
+            if let Some(compression) = &mut self.compression {
+                compression.forget_sent_to(to);
+            }
+            inputs.push(Input::Sent { to, segment });
+        }
+    }
+
     /// No destination is left.
     fn fail(&mut self, problem: String, inputs: &mut Vec<Input<'_>>) {
         if self.problem.is_some() {
@@ -382,6 +408,7 @@ impl NodeIo<Peer> for TreeIo {
             }
             Completion::Sent { to, segment } => {
                 self.cache.end_send(segment);
+                self.slots.end_send(to, segment);
                 if let Some(compression) = &mut self.compression {
                     compression.note_sent(now, to, segment);
                 }
@@ -394,7 +421,11 @@ impl NodeIo<Peer> for TreeIo {
         }
     }
 
-    fn collect(&mut self, now: Timestamp, _peer: &Peer, inputs: &mut Vec<Input<'_>>) {
+    fn collect(&mut self, now: Timestamp, peer: &Peer, inputs: &mut Vec<Input<'_>>) {
+        for &node in peer.lost().iter().skip(self.lost.len()) {
+            self.lose(node);
+        }
+        self.end_unsent(inputs);
         while let Some(done) = self.workers.next() {
             self.take_done(now, done, inputs);
         }
@@ -409,6 +440,12 @@ impl NodeIo<Peer> for TreeIo {
 
     fn send_ready(&mut self, transport: &mut impl Transport) -> Result<(), TransportError> {
         for (to, requested, payload) in self.ready.drain(..) {
+            if self.lost.contains(&to) {
+                // It would keep its slot for ever.
+                self.unsent.push((to, requested.segment));
+                continue;
+            }
+            self.slots.begin_send(to, requested.segment);
             self.metrics.served_segments += 1;
             self.metrics.served_bytes += self.tree.layout.bytes_of(requested.segment) as u64;
             self.sent_bytes += payload.bytes().len() as u64;

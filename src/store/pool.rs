@@ -29,6 +29,15 @@ impl Pool {
         Arena::take(&self.0)
     }
 
+    /// A pool of so many slots, as long as these.
+    ///
+    /// # Errors
+    ///
+    /// When there is not so much memory.
+    pub fn another(&self, slots: usize) -> Result<Self, StoreError> {
+        Self::new(slots, self.0.slot_bytes())
+    }
+
     /// One slot beyond the pool, with memory of its own.
     pub fn allocate_one(&self) -> VacantSlot {
         Arena::allocate_one(self.0.slot_bytes())

@@ -8,6 +8,7 @@ mod end_game;
 mod fetch;
 mod flights;
 mod ledger;
+mod lost_peers;
 mod message_check;
 mod neighbourhood;
 mod reads;
@@ -31,6 +32,7 @@ use super::{
     Violation,
 };
 use fetch::Fetch;
+use lost_peers::EarlyEnd;
 use neighbourhood::Neighbourhood;
 use uploads::{Uploads, Withdrawal};
 
@@ -59,15 +61,6 @@ enum PeerPhase {
 // How many times `silence_patience` a peer that has finished waits for what it sent to leave. Once is what the tracker
 // waits: it ends the run by the name of who is missing, and no peer may be first.
 const QUIET_MAX: u32 = 3;
-
-/// Why a peer leaves before the tracker has told it to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EarlyEnd {
-    /// The tracker is lost, or answers no more: nobody can end the run.
-    Orphaned,
-    /// The tracker took this peer for lost, and the others go on without it.
-    GivenUp,
-}
 
 /// One rank that has files, wants files, or both.
 #[derive(Debug)]
@@ -101,6 +94,8 @@ pub struct Peer {
     /// How often a message was repeated since the tracker's last one.
     unanswered: u32,
     early_end: Option<EarlyEnd>,
+    /// Other peers that are lost, as the tracker has said.
+    lost: Vec<NodeId>,
 }
 
 impl Peer {
@@ -134,6 +129,7 @@ impl Peer {
             said: Timestamp::default(),
             unanswered: 0,
             early_end: None,
+            lost: Vec::new(),
             config,
         }
     }
@@ -169,16 +165,6 @@ impl Peer {
     /// Whether it chooses itself what it exchanges: a slot may then be needed twice, where a holder is silent.
     pub fn chooses(&self) -> bool {
         self.neighbourhood.is_some()
-    }
-
-    /// Whether it left because the tracker is lost, or answers no more.
-    pub fn is_orphaned(&self) -> bool {
-        self.early_end == Some(EarlyEnd::Orphaned)
-    }
-
-    /// Whether it left because it was silent for so long that the others went on without it.
-    pub fn is_given_up(&self) -> bool {
-        self.early_end == Some(EarlyEnd::GivenUp)
     }
 
     /// Requests that failed so far.
@@ -320,41 +306,9 @@ impl Peer {
         }
     }
 
-    fn handle_lost(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
-        if node == NodeId::TRACKER {
-            self.leave_early(EarlyEnd::Orphaned, out);
-        } else if node == self.node {
-            self.leave_early(EarlyEnd::GivenUp, out);
-        } else {
-            self.fetch.handle_lost(node, out);
-            self.uploads.lose(node);
-            self.lose_neighbour(now, node, out);
-        }
-    }
-
-    fn leave_early(&mut self, why: EarlyEnd, out: &mut Outbox) {
-        if self.phase != PeerPhase::Gone {
-            self.phase = PeerPhase::Gone;
-            self.early_end = Some(why);
-            out.push(Output::Finish);
-        }
-    }
-
     fn publish(&mut self, file: FileId, out: &mut Outbox) {
         self.unpublished += 1;
         out.push(Output::Publish { file });
-    }
-
-    /// The tracker has not answered: repeats the last message, or gives the tracker up.
-    fn repeat(&mut self, now: Timestamp, out: &mut Outbox) {
-        // A fixed interval, not exponential backoff: the tracker must notice within `silence_patience` that
-        // the peer is alive. A busy tracker limits its peers by backpressure instead.
-        if self.config.repeat_interval() * self.unanswered >= self.config.silence_patience {
-            self.handle_lost(now, NodeId::TRACKER, out);
-        } else {
-            self.unanswered += 1;
-            self.say(now, out);
-        }
     }
 
     /// Goes to the next phase if this one is done.

@@ -28,7 +28,6 @@ pub(super) struct Neighbourhood {
     pub(super) unread: Vec<SegmentId>,
     /// Segments that have come and are being checked, or wait for their digest, and who sent them.
     pub(super) checking: Vec<(NodeId, SegmentId)>,
-    lost: Vec<NodeId>,
 }
 
 impl Neighbourhood {
@@ -87,6 +86,8 @@ impl Peer {
             registration: self.config.registration_patience,
             silence: self.config.silence_patience,
         };
+        let is_left = |neighbour: &NodeId| !self.lost.contains(neighbour);
+        let neighbours: Vec<NodeId> = neighbours.into_iter().filter(is_left).collect();
         let mut neighbourhood = Neighbourhood {
             choice: HolderChoice::new(self.node, &neighbours, *segments, seed, patience),
             files,
@@ -94,7 +95,6 @@ impl Peer {
             reading_is_over: !is_late,
             unread: Vec::new(),
             checking: Vec::new(),
-            lost: Vec::new(),
         };
         let wants = &self.fetch.wants;
         let in_state = |state| {
@@ -132,7 +132,7 @@ impl Peer {
         // One that was only stopped and is taken for lost is told to end. A peer that others take for lost may still
         // reserve its memory.
         let is_over = matches!(self.phase, PeerPhase::Reserving | PeerPhase::Gone);
-        if is_over || neighbourhood.lost.contains(&from) {
+        if is_over || self.lost.contains(&from) {
             return Ok(());
         }
         if let &Message::Unservable { segment, .. } = message
@@ -257,7 +257,7 @@ impl Peer {
     fn give_up_files(&mut self, out: &mut Outbox) {
         let Some(neighbourhood) = &mut self.neighbourhood else { return };
         let segments = self.bounds.segments;
-        let blocks: Vec<Block> = if neighbourhood.lost.is_empty() {
+        let blocks: Vec<Block> = if self.lost.is_empty() {
             let corrupt = neighbourhood.choice.corrupt_segments().into_iter();
             corrupt.chain(neighbourhood.unread.iter().copied()).map(Block::of).collect()
         } else {
@@ -269,7 +269,7 @@ impl Peer {
         if failed.is_empty() {
             return;
         }
-        if neighbourhood.lost.is_empty() {
+        if self.lost.is_empty() {
             neighbourhood.choice.tell_given_up(out);
         }
         for (file, corrupt) in failed {
@@ -287,10 +287,6 @@ impl Peer {
     /// A node is lost: what was expected from it comes from others, if any has it.
     pub(super) fn lose_neighbour(&mut self, now: Timestamp, node: NodeId, out: &mut Outbox) {
         let Some(neighbourhood) = &mut self.neighbourhood else { return };
-        if neighbourhood.lost.contains(&node) {
-            return;
-        }
-        neighbourhood.lost.push(node);
         for segment in neighbourhood.choice.lose(now, node, out) {
             // What has arrived is still checked.
             if !neighbourhood.checking.contains(&(node, segment)) {
