@@ -73,6 +73,8 @@ pub struct Tracker {
     phase: TrackerPhase,
     outcome: Outcome,
     backpressure: Backpressure,
+    /// By rank, how often it was told once more of a node that is lost.
+    losses_repeated: Vec<usize>,
     /// Threads that answer asks beside the one that calls this; 0 where it answers all.
     service_threads: usize,
 }
@@ -89,6 +91,7 @@ impl Tracker {
             )),
             outcome: Outcome { finished: vec![None; nodes as usize], ..Outcome::default() },
             backpressure: Backpressure::new(nodes as usize),
+            losses_repeated: vec![0; nodes as usize],
             service_threads: 0,
             config,
         }
@@ -346,10 +349,18 @@ impl Tracker {
             let answers = self.swarm().map_or(0, |swarm| swarm.dispatcher.last_ask(from));
             let busy = self.backpressure.is_busy();
             out.send(from, Message::Acknowledged { answers, busy });
-            // It may wait for a node that is lost, and not have heard of that.
-            for &node in self.outcome.lost.iter().filter(|&&node| node != from) {
-                out.send(from, Message::Lost { node });
-            }
+            self.repeat_loss(from, out);
+        }
+    }
+
+    // It may wait for a node that is lost, and not have heard of that.
+    /// Tells a peer once more of one of the lost ones, each time of the next.
+    fn repeat_loss(&mut self, to: NodeId, out: &mut Outbox) {
+        let (lost, repeated) = (&self.outcome.lost, &mut self.losses_repeated[to.index()]);
+        let Some(turn) = repeated.checked_rem(lost.len()) else { return };
+        *repeated = repeated.wrapping_add(1);
+        if lost[turn] != to {
+            out.send(to, Message::Lost { node: lost[turn] });
         }
     }
 
