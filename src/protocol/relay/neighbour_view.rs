@@ -11,6 +11,10 @@ use crate::time::Timestamp;
 // Chosen, not tuned.
 const RETRY_PART: f64 = 0.3;
 
+// What an upload counts as before the first was timed: a round trip between hosts. Without any time, a neighbour without
+// room is offered the same as fast as it can refuse.
+const UPLOAD_FIRST: Duration = Duration::from_micros(100);
+
 // How often that time doubles.
 // Ten upload times: a receiver at a tenth of the rate has room about as often.
 const DOUBLINGS_MAX: u8 = 5;
@@ -108,6 +112,7 @@ impl NeighbourView {
     // Exponential backoff, as for retransmissions in TCP (RFC 6298, 5.5), with a bound.
     /// It has no room now; an upload takes `upload_time`.
     pub(super) fn refuse(&mut self, now: Timestamp, upload_time: Duration) {
+        let upload_time = if upload_time.is_zero() { UPLOAD_FIRST } else { upload_time };
         let factor = RETRY_PART * f64::from(1_u32 << self.refusals);
         self.full_until = now + upload_time.mul_f64(factor);
         self.refusals = (self.refusals + 1).min(DOUBLINGS_MAX);
