@@ -169,9 +169,9 @@ fn message() -> impl Strategy<Value = Message> {
             Message::Refuse { segment: SegmentId(segment), is_full }
         }),
         segment().prop_map(|segment| Message::Coming { segment }),
-        vec(any::<(u32, u64)>(), 0..=BLOCKS_MAX).prop_map(|blocks| {
+        (vec(any::<(u32, u64)>(), 0..=BLOCKS_MAX), any::<bool>()).prop_map(|(blocks, left_out)| {
             let blocks = blocks.into_iter().map(|(index, bits)| Block { index, bits });
-            Message::Holds { blocks: blocks.collect() }
+            Message::Holds { blocks: blocks.collect(), left_out }
         }),
         Just(Message::Probe),
         Just(Message::Alive),
@@ -279,7 +279,7 @@ fn the_largest_messages_fit() {
     for message in [
         Message::Digests { read, is_over: true },
         Message::Subtree(Box::new(subtree)),
-        Message::Holds { blocks },
+        Message::Holds { blocks, left_out: true },
         Message::Ask(ask),
         Message::Handout(handout),
         Message::Done(Box::new(report)),

@@ -238,7 +238,7 @@ fn message(bytes: &mut Bytes<'_>, from: NodeId, sequence: &mut u32) -> Message {
     match bytes.byte() % 16 {
         0..=3 => Message::Offer { segment },
         4 | 5 => Message::Coming { segment },
-        6 => Message::Holds { blocks: bytes.blocks().collect() },
+        6 => Message::Holds { blocks: bytes.blocks().collect(), left_out: segment.0 % 4 == 0 },
         7 => Message::Request { segments: std::iter::once(segment.into()).collect() },
         8 => Message::Withdraw { segment, request: 0 },
         9 => Message::Probe,

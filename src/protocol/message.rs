@@ -75,7 +75,11 @@ pub enum Message {
     /// Peer to neighbour: I have this segment, or it is on its way to me.
     Coming { segment: SegmentId },
     /// Peer to neighbour: of these blocks I have these segments, or they are on their way to me, and no others.
-    Holds { blocks: ArrayVec<Block, BLOCKS_MAX> },
+    Holds {
+        blocks: ArrayVec<Block, BLOCKS_MAX>,
+        /// Instead: I neither have these segments nor want them.
+        left_out: bool,
+    },
     /// Peer to neighbour: answer at once. I wait for something from you.
     Probe,
     /// The answer.

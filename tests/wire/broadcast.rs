@@ -91,7 +91,7 @@ fn nobody_moves_segments_before_a_node_is_ready() {
     for message in [
         Message::Offer { segment },
         Message::Coming { segment },
-        Message::Holds { blocks: ArrayVec::new() },
+        Message::Holds { blocks: ArrayVec::new(), left_out: false },
         Message::Request { segments: ArrayVec::from_iter([segment.into()]) },
         Message::Probe,
     ] {

@@ -37,7 +37,7 @@ fn open() -> (Peer, Outbox) {
 }
 
 fn holds(index: u32, bits: u64) -> Message {
-    Message::Holds { blocks: [Block { index, bits }].into_iter().collect() }
+    Message::Holds { blocks: [Block { index, bits }].into_iter().collect(), left_out: index > 1 }
 }
 
 #[test]

@@ -158,6 +158,24 @@ fn files_whose_only_copy_vanished_are_given_up() {
     });
 }
 
+/// The owner takes twice as long for a segment as a peer may be silent, and serves some peers before others. One that
+/// has nothing to do with that is lost.
+#[test]
+fn what_a_neighbour_has_is_waited_for_after_a_loss() {
+    seeds("a slow owner", 10, |seed| {
+        let mut scenario = deciding(WorldConfig::broadcast(pick(seed, 1, 6, 15), 5, seed));
+        let last = u32::try_from(scenario.registrations.len()).expect("there are few");
+        let segment_times =
+            2.0 * scenario.config.silence_patience.div_duration_f64(scenario.segment_time);
+        scenario.rates = vec![1.0, 1.0 / segment_times];
+        scenario.faults.vanish_once_open = vec![(NodeId(last), scenario.segment_time / 10)];
+        scenario.faults.told = true;
+        let run = run(scenario.clone());
+        assert_lost(&run, last);
+        assert_delivered(&scenario, &run, &[last], &[]);
+    });
+}
+
 /// A peer that stops for a while is given up by its neighbours, and goes on where it was.
 #[test]
 fn a_deciding_peer_that_stops_for_a_while_completes() {

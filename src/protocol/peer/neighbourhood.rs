@@ -11,9 +11,13 @@ use crate::config::LATE_SEGMENTS_MAX;
 use crate::manifest::{Block, FileId, NodeId, SegmentId};
 use crate::protocol::registration::{Catalogue, Listing, NeighbourCatalogue};
 use crate::protocol::relay::{HolderChoice, RelayPatience};
-use crate::protocol::{CheckResult, CorruptSegment, Message, Outbox, Output, UNREAD, Violation};
+use crate::protocol::{CheckResult, Message, Outbox, Output, UNREAD, Violation};
 use crate::time::Timestamp;
 use crate::verify::Digest;
+
+// How many times `silence_patience` nothing has to come before a neighbour that has a segment counts for nothing. It
+// brings that sooner or later, and no wait may last for ever. Chosen, not tuned.
+const HOPELESS: u32 = 10;
 
 /// What a peer exchanges with its neighbours.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(super) struct Neighbourhood {
     pub(super) unread: Vec<SegmentId>,
     /// Segments that have come and are being checked, or wait for their digest, and who sent them.
     pub(super) checking: Vec<(NodeId, SegmentId)>,
+    /// When to look again what is to be given up.
+    give_up_at: Timestamp,
 }
 
 impl Neighbourhood {
@@ -95,6 +101,7 @@ impl Peer {
             reading_is_over: !is_late,
             unread: Vec::new(),
             checking: Vec::new(),
+            give_up_at: Timestamp::default(),
         };
         let wants = &self.fetch.wants;
         let in_state = |state| {
@@ -247,41 +254,43 @@ impl Peer {
         // A holder that is only stopped or slow has as long as any node may be silent. What nobody can read is left out.
         let is_over =
             choice.is_complete() || choice.is_quiet_for(now, self.config.silence_patience);
-        if is_stuck && !choice.retry(now, out) && is_over {
-            self.give_up_files(out);
+        if is_stuck && !choice.retry(now, out) && is_over && now >= neighbourhood.give_up_at {
+            // It looks at every segment, so that it does not for every message.
+            neighbourhood.give_up_at = now + self.config.repeat_interval();
+            self.give_up_files(now, out);
         }
     }
 
-    // Without a lost rank all that is missing comes, however late: only its holders know.
+    // Without a lost rank all that is missing comes, however late: only its holders know. With one, what no neighbour
+    // has or gets may be gone.
     /// Nothing comes any more. Gives up what was lost with other ranks, what stayed corrupt, and what nobody can read.
-    fn give_up_files(&mut self, out: &mut Outbox) {
+    fn give_up_files(&mut self, now: Timestamp, out: &mut Outbox) {
         let Some(neighbourhood) = &mut self.neighbourhood else { return };
-        let segments = self.bounds.segments;
-        let blocks: Vec<Block> = if self.lost.is_empty() {
-            let corrupt = neighbourhood.choice.corrupt_segments().into_iter();
-            corrupt.chain(neighbourhood.unread.iter().copied()).map(Block::of).collect()
-        } else {
-            let all = 0..segments;
-            let block = |index| Block { index, bits: Block::overlap(index, &all) };
-            (0..segments.div_ceil(Block::SEGMENTS)).map(block).collect()
+        let Neighbourhood { choice, unread, .. } = &mut **neighbourhood;
+        let all = (0..self.bounds.segments).map(SegmentId);
+        let is_hopeless = choice.is_quiet_for(now, HOPELESS * self.config.silence_patience);
+        let may_be_gone = |segment: &SegmentId| {
+            self.fetch.wants.state(*segment) == SegmentState::Missing
+                && (is_hopeless || !choice.may_come(*segment))
         };
-        let failed = self.fetch.give_up_missing(&blocks);
+        let lost = all.clone().filter(|segment| !self.lost.is_empty() && may_be_gone(segment));
+        let corrupt = choice.corrupt_segments().into_iter();
+        let over = corrupt.chain(unread.iter().copied()).chain(lost);
+        let failed = self.fetch.wants.fail(&over.map(Block::of).collect::<Vec<_>>());
+        let failed = self.fetch.corrupt.of_files(failed, &self.fetch.wants);
         if failed.is_empty() {
             return;
         }
-        if self.lost.is_empty() {
-            neighbourhood.choice.tell_given_up(out);
-        }
+        choice.tell_given_up(out);
         for (file, corrupt) in failed {
             self.report.add_failed(file, corrupt);
         }
         let is_over = |segment: &SegmentId| {
-            self.fetch.wants.state(*segment) != SegmentState::Missing
-                && !neighbourhood.choice.holds(*segment)
+            self.fetch.wants.state(*segment) != SegmentState::Missing && !choice.holds(*segment)
         };
-        let over: Vec<_> = (0..segments).map(SegmentId).filter(is_over).collect();
-        neighbourhood.choice.leave_out(over.into_iter());
-        neighbourhood.choice.tell_held(|block| block.bits != 0, out);
+        let over: Vec<_> = all.filter(is_over).collect();
+        choice.leave_out(over.into_iter());
+        choice.tell_left_out(out);
     }
 
     /// A node is lost: what was expected from it comes from others, if any has it.
@@ -302,12 +311,5 @@ impl Fetch {
         self.verified_count += 1;
         self.corrupt.forget(segment);
         self.wants.keep(segment)
-    }
-
-    /// Gives up the files of missing segments; returns those given up only now, each with a segment that stayed
-    /// corrupt, if one did.
-    fn give_up_missing(&mut self, blocks: &[Block]) -> Vec<(FileId, Option<CorruptSegment>)> {
-        let failed = self.wants.fail(blocks);
-        self.corrupt.of_files(failed, &self.wants)
     }
 }

@@ -76,7 +76,7 @@ impl Peer {
         choice.leave_out(lacked.into_iter());
         // Before the run is open neighbours do not listen, and then they hear it with all that it has.
         if matches!(self.phase, PeerPhase::Fetching | PeerPhase::Publishing | PeerPhase::Serving) {
-            choice.tell_held(|block| block.bits != 0, out);
+            choice.tell_left_out(out);
         }
     }
 

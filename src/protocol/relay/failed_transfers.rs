@@ -106,6 +106,14 @@ impl HolderChoice {
         true
     }
 
+    /// Whether a neighbour that is left has a segment or gets it, and does not send it corrupt.
+    pub(in crate::protocol) fn may_come(&self, segment: SegmentId) -> bool {
+        let mut left = (0..).zip(&self.neighbours).filter(|(_, one)| !one.is_lost);
+        left.any(|(place, _)| {
+            self.known.holds(place, segment.index()) && !self.is_hopeless(place, segment)
+        })
+    }
+
     /// Whether nothing has come for so long.
     pub(in crate::protocol) fn is_quiet_for(&self, now: Timestamp, time: Duration) -> bool {
         now >= self.progressed + time
@@ -162,8 +170,7 @@ impl HolderChoice {
 
     /// What is here or on its way, of the block of a segment.
     pub(super) fn holds_at(&self, segment: SegmentId) -> Message {
-        let index = Block::of(segment).index;
-        let bits = self.covered.words()[index as usize];
-        Message::Holds { blocks: [Block { index, bits }].into_iter().collect() }
+        let block = self.held_of(Block::of(segment).index);
+        Message::Holds { blocks: std::iter::once(block).collect(), left_out: false }
     }
 }

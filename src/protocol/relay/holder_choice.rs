@@ -193,6 +193,7 @@ impl HolderChoice {
         self.progressed = now;
         self.watch(now);
         self.tell_held(|block| block.bits != 0, out);
+        self.tell_left_out(out);
     }
 
     pub(in crate::protocol) fn deadline(&self) -> Option<Timestamp> {
@@ -241,8 +242,8 @@ impl HolderChoice {
                 self.seeded.set(segment.index(), true);
             }
             self.set_covered(place, segment, true);
-        } else if let Message::Holds { blocks } = message {
-            self.handle_holds(place, blocks)?;
+        } else if let Message::Holds { blocks, left_out } = message {
+            self.handle_holds(place, blocks, *left_out)?;
         } else if let Message::Request { segments } = message {
             let &[requested] = &segments[..] else { return Err(unknown()) };
             let segment = requested.segment;
@@ -276,7 +277,12 @@ impl HolderChoice {
         Ok(())
     }
 
-    fn handle_holds(&mut self, place: usize, blocks: &[Block]) -> Result<(), Violation> {
+    fn handle_holds(
+        &mut self,
+        place: usize,
+        blocks: &[Block],
+        left_out: bool,
+    ) -> Result<(), Violation> {
         let segments = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
         for &Block { index, bits } in blocks {
             let count = segments.div_ceil(Block::SEGMENTS);
@@ -285,9 +291,13 @@ impl HolderChoice {
             }
             for segment in (Block { index, bits: Block::overlap(index, &(0..segments)) }).segments()
             {
+                let is_set = bits & Block::of(segment).bits != 0;
                 // What it was offered it had not heard of, or it answers next.
                 let is_offered = self.neighbours[place].offered == Some(segment);
-                if bits & Block::of(segment).bits != 0 {
+                if left_out {
+                    self.known.set_left_out(place, segment.index(), is_set);
+                    self.note_lacks(place, segment);
+                } else if is_set {
                     self.set_covered(place, segment, true);
                 } else if self.known.covers(place, segment.index()) && !is_offered {
                     self.uncover(place, segment);
@@ -414,10 +424,15 @@ impl HolderChoice {
     }
 
     pub(super) fn set_covered(&mut self, place: usize, segment: SegmentId, is_covered: bool) {
-        self.known.set_covered(place, segment.index(), is_covered);
+        self.known.set_held(place, segment.index(), is_covered);
+        self.note_lacks(place, segment);
+    }
+
+    fn note_lacks(&mut self, place: usize, segment: SegmentId) {
         let at = self.order[segment.index()];
         if at != NOT_HERE {
-            self.known.set_lacks(place, at as usize, !is_covered);
+            let is_lacked = !self.known.covers(place, segment.index());
+            self.known.set_lacks(place, at as usize, is_lacked);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which segments neighbours have and lack: two tables of bits, with a row for each neighbour.
+//! Which segments neighbours have and lack: tables of bits, with a row for each neighbour.
 //!
 //! Every message of a neighbour sets bits of its row, and every offer looks for the last bit of some rows. So the rows
 //! lie side by side, and an offer passes those without a bit by one number each.
@@ -10,7 +10,9 @@ pub(super) struct NeighbourSegments {
     /// How many bits a row has: whole words.
     row: usize,
     /// By neighbour and segment: whether it has it, or it is on its way there.
-    covered: Bits,
+    held: Bits,
+    /// By neighbour and segment: whether it has said that it does not want it.
+    left_out: Bits,
     /// By neighbour and the order in which this node got them: what it lacks of those.
     lacks: Bits,
     /// By neighbour: its row of `lacks` has no bit from this word on.
@@ -22,18 +24,31 @@ impl NeighbourSegments {
         let row = segments.next_multiple_of(64);
         Self {
             row,
-            covered: Bits::new(neighbours * row),
+            held: Bits::new(neighbours * row),
+            left_out: Bits::new(neighbours * row),
             lacks: Bits::new(neighbours * row),
             lacks_end: vec![0; neighbours],
         }
     }
 
+    /// Whether it needs no offer: it has it or gets it, or does not want it.
     pub(super) fn covers(&self, place: usize, segment: usize) -> bool {
-        self.covered.has(place * self.row + segment)
+        let at = place * self.row + segment;
+        self.held.has(at) || self.left_out.has(at)
     }
 
-    pub(super) fn set_covered(&mut self, place: usize, segment: usize, is_covered: bool) {
-        self.covered.set(place * self.row + segment, is_covered);
+    /// Whether it has it or gets it, as far as it has said.
+    pub(super) fn holds(&self, place: usize, segment: usize) -> bool {
+        let at = place * self.row + segment;
+        self.held.has(at) && !self.left_out.has(at)
+    }
+
+    pub(super) fn set_held(&mut self, place: usize, segment: usize, is_held: bool) {
+        self.held.set(place * self.row + segment, is_held);
+    }
+
+    pub(super) fn set_left_out(&mut self, place: usize, segment: usize, is_left_out: bool) {
+        self.left_out.set(place * self.row + segment, is_left_out);
     }
 
     /// Whether it lacks the segment that this node got as number `at`.
@@ -90,7 +105,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let (place, at, is_lacked) = ((state >> 60) % 3, (state >> 40) % 130, state >> 62 == 0);
             known.set_lacks(place, at, is_lacked);
-            known.set_covered(place, at, !is_lacked);
+            known.set_held(place, at, !is_lacked);
             expected[place][at] = is_lacked;
             for (place, row) in expected.iter().enumerate() {
                 assert_eq!(known.last_lacked(place), row.iter().rposition(|&lacked| lacked));
@@ -99,5 +114,16 @@ mod tests {
             }
             assert_eq!(known.covers(place, at), !is_lacked);
         }
+    }
+
+    #[test]
+    fn what_a_neighbour_does_not_want_it_needs_no_more_and_does_not_bring() {
+        let mut known = NeighbourSegments::new(2, 130);
+        known.set_left_out(1, 70, true);
+        assert!(known.covers(1, 70) && !known.holds(1, 70) && !known.covers(0, 70));
+        known.set_held(1, 70, true);
+        assert!(known.covers(1, 70) && !known.holds(1, 70));
+        known.set_left_out(1, 70, false);
+        assert!(known.covers(1, 70) && known.holds(1, 70));
     }
 }

@@ -16,11 +16,38 @@ impl HolderChoice {
         filter: impl Fn(&Block) -> bool,
         out: &mut Outbox,
     ) {
-        let words = (0..).zip(self.covered.words());
-        let blocks = words.map(|(index, &bits)| Block { index, bits }).filter(filter);
-        for blocks in blocks.collect::<Vec<_>>().chunks(BLOCKS_MAX) {
-            self.tell_all(None, Message::Holds { blocks: blocks.iter().copied().collect() }, out);
+        let blocks = self.blocks().map(|index| self.held_of(index)).filter(filter).collect();
+        self.tell_blocks(blocks, false, out);
+    }
+
+    /// Tells the neighbours what it neither has nor wants.
+    pub(in crate::protocol) fn tell_left_out(&mut self, out: &mut Outbox) {
+        let blocks = self.blocks().map(|index| self.left_out_of(index));
+        let blocks = blocks.filter(|block| block.bits != 0).collect();
+        self.tell_blocks(blocks, true, out);
+    }
+
+    fn tell_blocks(&mut self, blocks: Vec<Block>, left_out: bool, out: &mut Outbox) {
+        for blocks in blocks.chunks(BLOCKS_MAX) {
+            let blocks = blocks.iter().copied().collect();
+            self.tell_all(None, Message::Holds { blocks, left_out }, out);
         }
+    }
+
+    /// The number of each block.
+    fn blocks(&self) -> impl Iterator<Item = u32> + use<> {
+        0..u32::try_from(self.covered.words().len()).unwrap_or(u32::MAX)
+    }
+
+    /// What is here or on its way, of a block.
+    pub(super) fn held_of(&self, index: u32) -> Block {
+        let [covered, left_out] =
+            [&self.covered, &self.left_out.0].map(|bits| bits.words()[index as usize]);
+        Block { index, bits: covered & !left_out }
+    }
+
+    fn left_out_of(&self, index: u32) -> Block {
+        Block { index, bits: self.left_out.0.words()[index as usize] }
     }
 
     /// Tells the neighbours but for `except` that a segment is coming, or what blocks have.
@@ -36,11 +63,15 @@ impl HolderChoice {
     /// A neighbour that was silent speaks: it hears what it has missed.
     pub(super) fn tell_missed(&mut self, place: usize, out: &mut Outbox) {
         let missed = std::mem::take(&mut self.neighbours[place].missed);
-        let block = |index: u32| Block { index, bits: self.covered.words()[index as usize] };
-        let blocks: Vec<Block> = missed.into_iter().map(block).collect();
-        for blocks in blocks.chunks(BLOCKS_MAX) {
-            let blocks = blocks.iter().copied().collect();
-            out.send(self.neighbours[place].id, Message::Holds { blocks });
+        let held = missed.iter().map(|&index| self.held_of(index)).collect();
+        let left_out = missed.iter().map(|&index| self.left_out_of(index));
+        let left_out = left_out.filter(|block| block.bits != 0).collect();
+        let both: [(Vec<Block>, bool); 2] = [(held, false), (left_out, true)];
+        for (blocks, left_out) in &both {
+            for blocks in blocks.chunks(BLOCKS_MAX) {
+                let (blocks, left_out) = (blocks.iter().copied().collect(), *left_out);
+                out.send(self.neighbours[place].id, Message::Holds { blocks, left_out });
+            }
         }
     }
 }
@@ -53,7 +84,7 @@ impl NeighbourView {
         }
         if let &Message::Coming { segment } = message {
             self.missed.insert(Block::of(segment).index);
-        } else if let Message::Holds { blocks } = message {
+        } else if let Message::Holds { blocks, .. } = message {
             self.missed.extend(blocks.iter().map(|block| block.index));
         }
     }
@@ -75,7 +106,7 @@ mod tests {
             let Output::Send { to, message } = output else { continue };
             if let Message::Coming { segment } = out.read(message) {
                 told.push((to.0, vec![Block::of(*segment).index]));
-            } else if let Message::Holds { blocks } = out.read(message) {
+            } else if let Message::Holds { blocks, .. } = out.read(message) {
                 told.push((to.0, blocks.iter().map(|block| block.index).collect()));
             }
         }
