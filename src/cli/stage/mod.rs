@@ -8,6 +8,8 @@ mod rank_parts;
 mod own_list;
 #[cfg(feature = "mpi")]
 mod binding_note;
+#[cfg(feature = "mpi")]
+mod destination_probe;
 mod dry_run_report;
 mod folder_identity;
 mod folder_locks;

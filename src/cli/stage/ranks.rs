@@ -1,8 +1,7 @@
 //! A stage whose ranks are those of an MPI job: who lists, who writes, who lacks what.
 
 use std::error::Error;
-use std::fs;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use mpi::topology::{Communicator as _, SimpleCommunicator};
 use serde::{Deserialize, Serialize};
 
 use super::binding_note::binding_note;
+use super::destination_probe::make_probe;
 use super::dry_run_report::{self, NodeDryRun};
 use super::folder_identity::folder_identity;
 use super::folder_locks::{FolderLocks, LockState};
@@ -29,7 +29,7 @@ use crate::manifest::{NodeId, SegmentSet};
 use crate::metrics::cores::Cores;
 use crate::metrics::trace::TraceLog;
 use crate::protocol::Outcome;
-use crate::store::{probe, remove_left_over, sees};
+use crate::store::{Probe, sees};
 use crate::time::Clock;
 use crate::transport::TransportError;
 use crate::transport::mpi::{HostRanks, Meeting, REPORT_BYTES_MAX, RollCall, here};
@@ -288,20 +288,10 @@ impl StageJob<'_> {
         host: &str,
         report: &mut NodeReport,
     ) -> Result<Option<KnownRanks>, TransportError> {
-        let probes: Vec<_> = dirs
-            .iter()
-            .map(|dir| {
-                // Nothing is made within the source, or for one that the rank that lists it refuses.
-                if refusal(&self.args.sources, dirs).is_none() {
-                    if self.args.mkdir {
-                        fs::create_dir_all(dir)?;
-                    }
-                    // Each rank can tell for its own host alone whose runs have ended.
-                    remove_left_over(dir);
-                }
-                probe(dir)
-            })
-            .collect();
+        let args = self.args;
+        // What is left over may be a whole tree.
+        let probes: Vec<io::Result<Probe>> =
+            self.work(|| dirs.iter().map(|dir| make_probe(args, dirs, dir)).collect());
         for (dir, probe) in dirs.iter().zip(&probes) {
             if let Err(cause) = probe {
                 let error = if cause.kind() == ErrorKind::NotFound && !self.args.mkdir {

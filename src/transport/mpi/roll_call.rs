@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mpi::datatype::Equivalence as _;
 use mpi::point_to_point::{Destination as _, MatchedReceiveVec as _, Source};
+use mpi::request;
 use mpi::topology::{Communicator as _, Rank, SimpleCommunicator};
 
 use super::awaited_ranks::AwaitedRanks;
@@ -315,10 +316,23 @@ impl<'a> RollCall<'a> {
         Err(TransportError::Silent(NodeId(u32::try_from(from).unwrap_or_default())))
     }
 
+    // MPI may send a long message only when its receiver looks, and that may work for long before.
     fn send(&self, to: Rank, meeting: Meeting, bytes: &[u8]) {
         let waited_for = format!("rank {to} to take a message ({})", meeting.name());
-        let _limit = watchdog::limit(waited_for, self.limit * OTHERS_WAIT);
-        self.world.process_at_rank(to).send_with_tag(bytes, meeting.tag());
+        let limited = || watchdog::limit(waited_for.clone(), self.limit * OTHERS_WAIT);
+        let (receiver, mut limit, mut rest) =
+            (self.world.process_at_rank(to), limited(), REST_FIRST);
+        request::scope(|scope| {
+            let mut sent = receiver.immediate_send_with_tag(scope, bytes, meeting.tag());
+            while let Err(unsent) = sent.test() {
+                sent = unsent;
+                if !signs_of_life::taken(&receiver).is_empty() {
+                    drop(std::mem::replace(&mut limit, limited()));
+                }
+                thread::park_timeout(rest);
+                rest = (2 * rest).min(REST);
+            }
+        });
     }
 
     fn receive(
