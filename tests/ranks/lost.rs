@@ -46,7 +46,10 @@ pub(crate) fn signal_after_short_file(signal: &str, rank: u32, out: &Path) {
 
 /// Stops a rank until it counts as lost, and has it go on, once the short file is there.
 pub(crate) fn lose_for_a_while(job: &Job, rank: u32, out: &Path) {
-    let process = process_after_short_file(rank, out);
+    stop_until_it_counts_as_lost(job, rank, process_after_short_file(rank, out));
+}
+
+fn stop_until_it_counts_as_lost(job: &Job, rank: u32, process: u32) {
     // Only the rank itself says meanwhile that it counts as lost: on a busy machine it may have to be stopped again.
     let is_told = |_| {
         send_signal("-STOP", process);
@@ -146,6 +149,41 @@ fn a_rank_that_was_lost_and_comes_back_does_not_end_the_job_of_the_others() {
     let finished: Vec<_> =
         names(out.path()).into_iter().filter(|name| name.starts_with("client")).collect();
     assert_eq!(finished, ["client2_long", "client2_short"], "{ended:?}");
+}
+
+#[test]
+fn a_rank_of_a_stage_that_was_lost_and_comes_back_leaves_the_others_whole() {
+    if !can_start() || !Path::new("/proc/self/environ").exists() {
+        return;
+    }
+    let (dir, to) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    let source = dir.path().join("tree");
+    fs::create_dir(&source).expect("a folder");
+    let bytes: Vec<u8> = (1..=250).cycle().take(8 << 20).collect();
+    fs::write(source.join("large"), &bytes).expect("there is room");
+    let each = to.path().join("{rank}");
+    // It takes 16 s.
+    let slowly = ["--limit-rate", "512K", "--segment-bytes", "64K"];
+    let patience = ["--patience", "silence=2s,ask=200ms,request=400ms"];
+    for decide in ["tracker", "peers"] {
+        let args = ["stage", text(&source), "--to", text(&each), "--mkdir", "--fresh", "--quiet"];
+        let choices = ["--decide", decide];
+        let args = [&args[..], &slowly, &patience, &choices].concat();
+        let job = Job::start(4, &args, Duration::from_secs(180));
+        let process = (0..5000).find_map(|_| {
+            thread::sleep(Duration::from_millis(20));
+            process_of(3, &each)
+        });
+        stop_until_it_counts_as_lost(&job, 3, process.expect("the rank runs"));
+        let ended = job.end();
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(ended.errors().iter().any(|error| error.contains("rank 3 is lost")), "{ended:?}");
+        for rank in 0..3 {
+            let staged = to.path().join(format!("{rank}/tree/large"));
+            assert!(fs::read(&staged).is_ok_and(|read| read == bytes), "{rank}: {ended:?}");
+            fs::remove_file(staged).expect("it is there");
+        }
+    }
 }
 
 #[test]
