@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use super::holder_choice::{CorruptCopies, HolderChoice, NeighbourTransfer};
+use super::neighbour_view::Presence;
 use crate::config::CORRUPT_TRIES_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Message, Outbox, UNNUMBERED};
@@ -70,7 +71,7 @@ impl HolderChoice {
         }
         self.covered.set(segment.index(), false);
         let others = self.neighbours.iter().enumerate().filter(|(other, one)| {
-            *other != place && !one.is_silent && self.known.covers(*other, segment.index())
+            *other != place && !one.is_silent() && self.known.covers(*other, segment.index())
         });
         // The neighbour that sent it offers it again only if it hears that it is missing.
         let may_repeat = others.count() == 0 && !self.is_hopeless(place, segment);
@@ -108,7 +109,7 @@ impl HolderChoice {
 
     /// Whether a neighbour that is left has a segment or gets it, and does not send it corrupt.
     pub(in crate::protocol) fn may_come(&self, segment: SegmentId) -> bool {
-        let mut left = (0..).zip(&self.neighbours).filter(|(_, one)| !one.is_lost);
+        let mut left = (0..).zip(&self.neighbours).filter(|(_, one)| !one.is_lost());
         left.any(|(place, _)| {
             self.known.holds(place, segment.index()) && !self.is_hopeless(place, segment)
         })
@@ -134,7 +135,7 @@ impl HolderChoice {
     /// would wait for ever.
     pub(in crate::protocol) fn tell_given_up(&self, out: &mut Outbox) {
         for segment in self.corrupt_segments() {
-            let left = self.neighbours.iter().filter(|one| !one.is_lost).map(|one| one.id);
+            let left = self.neighbours.iter().filter(|one| !one.is_lost()).map(|one| one.id);
             out.send_all(left, Message::Unservable { segment, request: UNNUMBERED });
         }
     }
@@ -147,8 +148,8 @@ impl HolderChoice {
         out: &mut Outbox,
     ) -> Vec<SegmentId> {
         let Ok(place) = self.ids.binary_search(&node) else { return Vec::new() };
-        self.neighbours[place].is_lost = true;
-        self.neighbours[place].missed.clear();
+        self.neighbours[place].presence = Presence::Lost;
+        self.missed.remove(&place);
         self.give_up(place, out);
         let is_its = |one: &&NeighbourTransfer| one.place == place;
         let transfers = self.expected.iter().chain(&self.abandoned).filter(is_its);

@@ -14,6 +14,7 @@
 //! bound, also where a tenth of them are slow and do not count. In a sketch in which receivers chose, it had after
 //! 1.14 to 1.26.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -111,6 +112,8 @@ pub struct HolderChoice {
     pub(in crate::protocol) room: usize,
     pub(super) serving: Vec<NeighbourTransfer>,
     pub(super) expected: Vec<NeighbourTransfer>,
+    /// By the place of a silent neighbour: the blocks of which it was told nothing meanwhile.
+    pub(super) missed: FxHashMap<usize, BTreeSet<u32>>,
     /// Segments expected from holders that were given up.
     pub(super) abandoned: Vec<NeighbourTransfer>,
     /// How long a fast upload takes; zero before the first has left.
@@ -157,6 +160,7 @@ impl HolderChoice {
             room: usize::MAX,
             serving: Vec::new(),
             expected: Vec::new(),
+            missed: FxHashMap::default(),
             abandoned: Vec::new(),
             upload_time: Duration::ZERO,
             slow_ns: None,
@@ -213,7 +217,7 @@ impl HolderChoice {
     /// Whether a neighbour that answers has a segment that is here, as far as is known.
     pub(super) fn shares(&self, neighbour: NodeId, segment: SegmentId) -> bool {
         let Ok(place) = self.ids.binary_search(&neighbour) else { return false };
-        let answers = !self.neighbours[place].is_silent;
+        let answers = !self.neighbours[place].is_silent();
         // Without `&&`: the second table is read while the first is on its way.
         answers & self.known.covers(place, segment.index()) & self.holds(segment)
     }
@@ -228,7 +232,7 @@ impl HolderChoice {
     ) -> Result<(), Violation> {
         let unknown = || Violation::kind(message);
         let place = self.ids.binary_search(&from).map_err(|_| unknown())?;
-        if self.neighbours[place].is_silent {
+        if self.neighbours[place].is_silent() {
             self.watch(now);
             self.tell_missed(place, out);
         }
@@ -338,7 +342,8 @@ impl HolderChoice {
 
     /// Whether a neighbour in the own rack has a segment, or it is on its way there.
     fn is_in_rack(&self, segment: SegmentId) -> bool {
-        let mut near = (0..).zip(&self.neighbours).filter(|(_, one)| one.is_near && !one.is_silent);
+        let mut near =
+            (0..).zip(&self.neighbours).filter(|(_, one)| one.is_near && !one.is_silent());
         near.any(|(place, _)| self.known.covers(place, segment.index()))
     }
 

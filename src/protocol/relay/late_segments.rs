@@ -52,7 +52,7 @@ impl HolderChoice {
         let is_it =
             |one: &NeighbourTransfer| one.segment == segment && neighbours[one.place].id == to;
         self.serving.retain(|one| !is_it(one));
-        if self.neighbours.iter().any(|one| one.id == to && !one.is_lost) {
+        if self.neighbours.iter().any(|one| one.id == to && !one.is_lost()) {
             out.send(to, Message::Unservable { segment, request: 0 });
         }
     }

@@ -1,6 +1,5 @@
 //! What a node knows of one of its neighbours.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::manifest::{NodeId, SegmentId};
@@ -43,6 +42,16 @@ impl Bits {
     }
 }
 
+/// Whether a neighbour is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Answers,
+    /// It did not answer: nothing is sent to it until it speaks.
+    Silent,
+    /// Rank 0 has said that it is lost.
+    Lost,
+}
+
 // Every message reads one, and every offer may read all.
 const _: () = assert!(size_of::<NeighbourView>() <= 64, "it fits into a cache line");
 
@@ -68,12 +77,7 @@ pub(super) struct NeighbourView {
     /// When it was asked whether it is there, where it has said nothing since.
     pub(super) probed_at: Timestamp,
     pub(super) is_probed: bool,
-    /// It did not answer: nothing is offered to it until it speaks. So is one that is lost.
-    pub(super) is_silent: bool,
-    /// Rank 0 has said that it is lost.
-    pub(super) is_lost: bool,
-    /// The blocks of which it was told nothing while it was silent.
-    pub(super) missed: BTreeSet<u32>,
+    pub(super) presence: Presence,
 }
 
 impl NeighbourView {
@@ -90,15 +94,25 @@ impl NeighbourView {
             heard: Timestamp::default(),
             probed_at: Timestamp::default(),
             is_probed: false,
-            is_silent: false,
-            is_lost: false,
-            missed: BTreeSet::new(),
+            presence: Presence::Answers,
         }
     }
 
     /// It said something.
     pub(super) fn hear(&mut self, now: Timestamp) {
-        (self.heard, self.is_probed, self.is_silent) = (now, false, false);
+        (self.heard, self.is_probed) = (now, false);
+        if !self.is_lost() {
+            self.presence = Presence::Answers;
+        }
+    }
+
+    /// Whether nothing is sent to it.
+    pub(super) fn is_silent(&self) -> bool {
+        self.presence != Presence::Answers
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.presence == Presence::Lost
     }
 
     /// Whether it was offered the segment and answers now: and whether that offer still stood.
@@ -132,6 +146,6 @@ impl NeighbourView {
     /// Whether it may be offered something now.
     pub(super) fn has_room(&self, now: Timestamp) -> bool {
         let answered = self.offered.is_none() && self.expired.is_none();
-        answered && !self.is_silent && self.full_until <= now
+        answered && !self.is_silent() && self.full_until <= now
     }
 }

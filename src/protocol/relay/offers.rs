@@ -93,7 +93,7 @@ impl HolderChoice {
             // Who is silent is not waited for: others may lack something else.
             let lacks = |&place: &usize| {
                 let one = &self.neighbours[place];
-                one.is_near && !one.is_silent && !self.known.covers(place, segment.index())
+                one.is_near && !one.is_silent() && !self.known.covers(place, segment.index())
             };
             let mut lacking = places().filter(lacks).peekable();
             if lacking.peek().is_some() {

@@ -6,6 +6,7 @@
 //! taken from whoever sends it first.
 
 use super::holder_choice::{EXPECTED_MAX, HolderChoice, NeighbourTransfer};
+use super::neighbour_view::Presence;
 use super::neighbours::DEGREE;
 use crate::protocol::{Message, Outbox, UNNUMBERED};
 use crate::time::Timestamp;
@@ -27,7 +28,7 @@ impl HolderChoice {
 
     /// Whether it has everything, or waits for nothing that it could get.
     pub(in crate::protocol) fn is_settled(&self, now: Timestamp) -> bool {
-        let is_coming = |one: &NeighbourTransfer| !self.neighbours[one.place].is_silent;
+        let is_coming = |one: &NeighbourTransfer| !self.neighbours[one.place].is_silent();
         let is_quiet = || now >= self.progressed + SETTLED_TIMEOUTS * self.timer.timeout();
         (self.is_complete() || is_quiet())
             && !self.expected.iter().chain(&self.abandoned).any(is_coming)
@@ -37,7 +38,7 @@ impl HolderChoice {
     fn waits_since(&self, place: usize) -> Option<Timestamp> {
         let neighbour = &self.neighbours[place];
         // What one that was given up was to send comes, if it speaks again.
-        let abandoned = self.abandoned.iter().filter(|_| !neighbour.is_silent);
+        let abandoned = self.abandoned.iter().filter(|_| !neighbour.is_silent());
         let transfers = self.expected.iter().chain(&self.serving).chain(abandoned);
         let transfers = transfers.filter(|one| one.place == place).map(|one| one.since);
         transfers.chain(neighbour.offered.map(|_| neighbour.offered_at)).min()
@@ -90,8 +91,11 @@ impl HolderChoice {
 
     pub(super) fn give_up(&mut self, place: usize, out: &mut Outbox) {
         let neighbour = &mut self.neighbours[place];
-        let (id, is_lost) = (neighbour.id, neighbour.is_lost);
-        (neighbour.is_probed, neighbour.is_silent) = (false, true);
+        let (id, is_lost) = (neighbour.id, neighbour.is_lost());
+        neighbour.is_probed = false;
+        if !is_lost {
+            neighbour.presence = Presence::Silent;
+        }
         // Its uploads take no place from others, and what it does not get is still to be seeded.
         if let Some(segment) = neighbour.offered.take() {
             neighbour.expired = Some(segment);

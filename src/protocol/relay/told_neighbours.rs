@@ -53,16 +53,18 @@ impl HolderChoice {
     /// Tells the neighbours but for `except` that a segment is coming, or what blocks have.
     pub(super) fn tell_all(&mut self, except: Option<NodeId>, message: Message, out: &mut Outbox) {
         let is_other = |one: &NeighbourView| Some(one.id) != except;
-        for one in self.neighbours.iter_mut().filter(|one| one.is_silent && is_other(one)) {
-            one.miss(&message);
+        let silent =
+            (0..).zip(&self.neighbours).filter(|(_, one)| one.is_silent() && is_other(one));
+        for (place, _) in silent.filter(|(_, one)| !one.is_lost()) {
+            self.missed.entry(place).or_default().extend(blocks_of(&message));
         }
-        let listening = self.neighbours.iter().filter(|one| !one.is_silent && is_other(one));
+        let listening = self.neighbours.iter().filter(|one| !one.is_silent() && is_other(one));
         out.send_all(listening.map(|one| one.id), message);
     }
 
     /// A neighbour that was silent speaks: it hears what it has missed.
     pub(super) fn tell_missed(&mut self, place: usize, out: &mut Outbox) {
-        let missed = std::mem::take(&mut self.neighbours[place].missed);
+        let missed = self.missed.remove(&place).unwrap_or_default();
         let held = missed.iter().map(|&index| self.held_of(index)).collect();
         let left_out = missed.iter().map(|&index| self.left_out_of(index));
         let left_out = left_out.filter(|block| block.bits != 0).collect();
@@ -76,18 +78,12 @@ impl HolderChoice {
     }
 }
 
-impl NeighbourView {
-    /// It is not told this now.
-    fn miss(&mut self, message: &Message) {
-        if self.is_lost {
-            return;
-        }
-        if let &Message::Coming { segment } = message {
-            self.missed.insert(Block::of(segment).index);
-        } else if let Message::Holds { blocks, .. } = message {
-            self.missed.extend(blocks.iter().map(|block| block.index));
-        }
-    }
+/// The blocks that a message tells something of.
+fn blocks_of(message: &Message) -> impl Iterator<Item = u32> + '_ {
+    let coming = if let Message::Coming { segment } = message { Some(segment) } else { None };
+    let blocks = if let Message::Holds { blocks, .. } = message { &blocks[..] } else { &[] };
+    let coming = coming.map(|&segment| Block::of(segment).index);
+    coming.into_iter().chain(blocks.iter().map(|block| block.index))
 }
 
 #[cfg(test)]
