@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::holder_choice::{CorruptCopies, HolderChoice, NeighbourTransfer};
-use super::neighbour_view::Presence;
+use super::neighbour_view::NeighbourState;
 use crate::config::CORRUPT_TRIES_MAX;
 use crate::manifest::{Block, NodeId, SegmentId};
 use crate::protocol::{Message, Outbox, UNNUMBERED};
@@ -148,7 +148,7 @@ impl HolderChoice {
         out: &mut Outbox,
     ) -> Vec<SegmentId> {
         let Ok(place) = self.ids.binary_search(&node) else { return Vec::new() };
-        self.neighbours[place].presence = Presence::Lost;
+        self.neighbours[place].state = NeighbourState::Lost;
         self.missed.remove(&place);
         self.give_up(place, out);
         let is_its = |one: &&NeighbourTransfer| one.place == place;

@@ -44,7 +44,7 @@ impl Bits {
 
 /// Whether a neighbour is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
+pub(super) enum NeighbourState {
     Answers,
     /// It did not answer: nothing is sent to it until it speaks.
     Silent,
@@ -77,7 +77,7 @@ pub(super) struct NeighbourView {
     /// When it was asked whether it is there, where it has said nothing since.
     pub(super) probed_at: Timestamp,
     pub(super) is_probed: bool,
-    pub(super) presence: Presence,
+    pub(super) state: NeighbourState,
 }
 
 impl NeighbourView {
@@ -94,7 +94,7 @@ impl NeighbourView {
             heard: Timestamp::default(),
             probed_at: Timestamp::default(),
             is_probed: false,
-            presence: Presence::Answers,
+            state: NeighbourState::Answers,
         }
     }
 
@@ -102,17 +102,17 @@ impl NeighbourView {
     pub(super) fn hear(&mut self, now: Timestamp) {
         (self.heard, self.is_probed) = (now, false);
         if !self.is_lost() {
-            self.presence = Presence::Answers;
+            self.state = NeighbourState::Answers;
         }
     }
 
     /// Whether nothing is sent to it.
     pub(super) fn is_silent(&self) -> bool {
-        self.presence != Presence::Answers
+        self.state != NeighbourState::Answers
     }
 
     pub(super) fn is_lost(&self) -> bool {
-        self.presence == Presence::Lost
+        self.state == NeighbourState::Lost
     }
 
     /// Whether it was offered the segment and answers now: and whether that offer still stood.

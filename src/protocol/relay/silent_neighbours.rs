@@ -6,7 +6,7 @@
 //! taken from whoever sends it first.
 
 use super::holder_choice::{EXPECTED_MAX, HolderChoice, NeighbourTransfer};
-use super::neighbour_view::Presence;
+use super::neighbour_view::NeighbourState;
 use super::neighbours::DEGREE;
 use crate::protocol::{Message, Outbox, UNNUMBERED};
 use crate::time::Timestamp;
@@ -94,7 +94,7 @@ impl HolderChoice {
         let (id, is_lost) = (neighbour.id, neighbour.is_lost());
         neighbour.is_probed = false;
         if !is_lost {
-            neighbour.presence = Presence::Silent;
+            neighbour.state = NeighbourState::Silent;
         }
         // Its uploads take no place from others, and what it does not get is still to be seeded.
         if let Some(segment) = neighbour.offered.take() {
