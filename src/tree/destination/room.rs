@@ -63,7 +63,7 @@ impl fmt::Display for Shortage {
 }
 
 impl Room {
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn bytes_needed(&self) -> u64 {
         self.needed.bytes
     }
