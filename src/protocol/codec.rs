@@ -7,7 +7,7 @@ use super::Message;
 /// The version of the messages of both engines. It grows when one of them changes.
 // Ranks of two versions refuse each other: `postcard` has no names by which an old reader could skip
 // what is new.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Bytes that are no message, or a message that does not fit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
