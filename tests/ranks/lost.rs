@@ -61,15 +61,22 @@ fn stop_until_it_counts_as_lost(job: &Job, rank: u32, process: u32) {
     assert!((0..20).any(is_told), "it is told that it counts as lost: {}", job.said());
 }
 
+/// Inputs of three peers, and a folder for outputs: the first has a short and a long file, the third wants the long one.
+fn short_and_long(wanted_by_second: &[&str]) -> (tempfile::TempDir, tempfile::TempDir) {
+    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
+    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
+    let wanted = wanted_by_second.join("\n");
+    write(dir.path(), 2, &format!("0\n{}\n{wanted}\n", wanted_by_second.len()));
+    write(dir.path(), 3, "0\n1\nlong\n");
+    (dir, out)
+}
+
 #[test]
 fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
     if !can_start() || !Path::new("/proc/self/environ").exists() {
         return;
     }
-    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
-    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
-    write(dir.path(), 2, "0\n1\nshort\n");
-    write(dir.path(), 3, "0\n1\nlong\n");
+    let (dir, out) = short_and_long(&["short"]);
     // At most 16 segments are under way to a peer: the long file takes a minute.
     let slowly = ["--segment-bytes", "0", "--window", "16", "--inject", "delay:150"];
     let args = [&["run", text(dir.path()), "--quiet", "--out", text(out.path())], &slowly[..]];
@@ -87,10 +94,7 @@ fn a_rank_that_is_killed_ends_the_job_and_finished_files_are_whole() {
 
 /// Stops a rank while the long file is on its way.
 fn stop(rank: u32, choices: &[&str]) -> JobResult {
-    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
-    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
-    write(dir.path(), 2, "0\n2\nshort\nlong\n");
-    write(dir.path(), 3, "0\n1\nlong\n");
+    let (dir, out) = short_and_long(&["short", "long"]);
     let slowly = ["--patience", "silence=2s", "--inject", "delay:50"];
     let args = ["run", text(dir.path()), "--quiet", "--out", text(out.path())];
     let job = Job::start(4, &[&args[..], &slowly, choices].concat(), Duration::from_secs(180));
@@ -134,10 +138,7 @@ fn a_rank_that_was_lost_and_comes_back_does_not_end_the_job_of_the_others() {
     if !can_start() || !Path::new("/proc/self/environ").exists() {
         return;
     }
-    let (dir, out) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("one"));
-    write(dir.path(), 1, &format!("2\n{}{}0\n", owned("short", 5), owned("long", 6_000)));
-    write(dir.path(), 2, "0\n2\nshort\nlong\n");
-    write(dir.path(), 3, "0\n1\nlong\n");
+    let (dir, out) = short_and_long(&["short", "long"]);
     let slowly = ["--segment-bytes", "0", "--window", "16", "--inject", "delay:50"];
     let choices = ["--selection", "file-order", "--patience", "silence=2s,ask=200ms"];
     let args = ["run", text(dir.path()), "--quiet", "--out", text(out.path())];
