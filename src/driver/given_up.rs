@@ -14,25 +14,31 @@ use crate::transport::{PolledEvents, Transport, TransportError};
 
 /// How long rank 0 may say nothing to a rank that rests.
 // It answers nothing any more while it prints its summary, right before it ends the job. That takes seconds.
-pub(super) const SILENCE_MAX: Duration = Duration::from_secs(600);
+const SILENCE_MAX: Duration = Duration::from_secs(600);
 
 // How long it sleeps between two looks. It still looks: over MPI, what others have begun to send to it ends only so.
 // A thousand looks a second take no core from them.
 const REST: Duration = Duration::from_millis(1);
 
-/// What is said of it, once.
-pub(super) fn notice(node: NodeId, silence: Duration) -> String {
-    format!(
-        "{node} was silent for more than {silence:?} and counts as lost: it rests until rank 0 ends the job"
-    )
-}
-
-/// Rests until the job is ended from outside.
+/// Says so, and rests until the job is ended from outside.
 ///
 /// # Errors
 ///
-/// When rank 0 says nothing for `silence_max`, and so can't end the job any more, or the transport fails.
+/// When rank 0 says nothing for [`SILENCE_MAX`], and so can't end the job any more, or the transport fails.
 pub(super) fn rest(
+    node: NodeId,
+    transport: &mut impl Transport,
+    config: &Config,
+    warn: fn(&str),
+) -> Result<Infallible, TransportError> {
+    let silence = config.silence_patience;
+    warn(&format!(
+        "{node} was silent for more than {silence:?} and counts as lost: it rests until rank 0 ends the job"
+    ));
+    rest_within(transport, config, SILENCE_MAX)
+}
+
+fn rest_within(
     transport: &mut impl Transport,
     config: &Config,
     silence_max: Duration,
@@ -85,7 +91,7 @@ mod tests {
             }
         });
         // Long beside a turn of the thread above, however busy the machine.
-        let error = rest(&mut mine, &config, Duration::from_secs(5)).err();
+        let error = rest_within(&mut mine, &config, Duration::from_secs(5)).err();
         assert!(matches!(error, Some(TransportError::Silent(NodeId::TRACKER))), "{error:?}");
         answering.join().expect("so many messages came");
     }

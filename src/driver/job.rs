@@ -400,8 +400,7 @@ mod ranks {
         let EndedPeer { metrics, is_given_up } = ended;
         let limit = job.config.silence_patience;
         if is_given_up {
-            (job.warn)(&given_up::notice(node, limit));
-            match given_up::rest(&mut transport, &job.config, given_up::SILENCE_MAX)? {}
+            match given_up::rest(node, &mut transport, &job.config, job.warn)? {}
         }
         transport.gather(&metrics.encode(), limit)?;
         job.trace.as_ref().map_or(Ok(()), |log| gather_traces(log, world, limit))

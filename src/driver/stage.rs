@@ -408,9 +408,7 @@ mod ranks {
         if !is_tracker {
             let staged = ready.run(&mut transport, parker, clock).map_err(named)?;
             if staged.is_given_up {
-                warn(&given_up::notice(node, silence));
-                let limit = given_up::SILENCE_MAX;
-                match given_up::rest(&mut transport, &config, limit).map_err(named)? {}
+                match given_up::rest(node, &mut transport, &config, warn).map_err(named)? {}
             }
             transport.into_inner().end(silence).map_err(named)?;
             gather()?;
